@@ -1,0 +1,109 @@
+"""Every error this package raises on purpose, under one root.
+
+Each carries the object it is about as attributes and renders one line: what came, what was expected, what to type instead.
+The command line prints that line and exits with ``exit_code``: 2 for bad input, 1 for a failure at run time.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def one_line(text: str) -> str:
+    """Return a text with its line breaks (of any kind) turned into blanks."""
+    return " ".join(text.splitlines())
+
+
+class NasEngineError(Exception):
+    """Root of all errors raised on purpose; a failure at run time unless a subclass says otherwise."""
+
+    exit_code = 1
+
+
+class InputError(NasEngineError):
+    """What the user gave cannot be used; the message says what to give instead."""
+
+    exit_code = 2
+
+
+class UnknownNameError(InputError):
+    """A name or key that is not in a closed list.
+
+    Attributes:
+        kind: What the name stands for, such as ``"device"`` or ``"key in boards/mine.yaml"``.
+        name: What came.
+        choices: What would have been accepted.
+    """
+
+    def __init__(self, kind: str, name: object, choices: Iterable[str]) -> None:
+        self.kind = kind
+        self.name = str(name)
+        self.choices = tuple(choices)
+        super().__init__(kind, self.name, self.choices)
+
+    def __str__(self) -> str:
+        near = difflib.get_close_matches(self.name, self.choices, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        return one_line(f"unknown {self.kind}: '{self.name}'; {hint}expected one of: {', '.join(self.choices)}")
+
+
+class FileFormatError(InputError):
+    """A file that cannot be read as what it should be.
+
+    Attributes:
+        path: The file.
+        problem: What is wrong with it, and what was expected.
+    """
+
+    def __init__(self, path: object, problem: str) -> None:
+        self.path = str(path)
+        self.problem = problem
+        super().__init__(self.path, problem)
+
+    def __str__(self) -> str:
+        return one_line(f"{self.path}: {self.problem}")
+
+
+class InfeasibleBudgetError(InputError):
+    """No network of the space fits the budget, whatever its bits.
+
+    Attributes:
+        resource: ``"SRAM"`` or ``"Flash"`` (or a limit such as ``"MACs"``).
+        smallest: The least that any network of the space needs, in bytes (or in the limit's unit).
+        budget: What was available, same unit.
+        layer: Name of the layer that needs the most, ``None`` where the sum over all layers is meant.
+    """
+
+    def __init__(self, resource: str, smallest: float, budget: float, layer: str | None = None, unit: str = "B") -> None:
+        self.resource = resource
+        self.smallest = smallest
+        self.budget = budget
+        self.layer = layer
+        self.unit = unit
+        super().__init__(resource, smallest, budget, layer, unit)
+
+    def __str__(self) -> str:
+        where = f" (at layer {self.layer})" if self.layer else ""
+        unit = f" {self.unit}" if self.unit else ""
+        return (
+            f"no network of the space fits: the smallest possible {self.resource} is {self.smallest:,.0f}{unit}{where}, "
+            f"the budget leaves {self.budget:,.0f}{unit}; raise the budget, lower --resolution or choose another --space"
+        )
+
+
+class RunDirectoryError(InputError):
+    """A run directory that exists already, is of another version, or is not one at all.
+
+    Attributes:
+        path: The directory.
+        problem: What is wrong, and what to type instead.
+    """
+
+    def __init__(self, path: object, problem: str) -> None:
+        self.path = str(path)
+        self.problem = problem
+        super().__init__(self.path, problem)
+
+    def __str__(self) -> str:
+        return one_line(f"{self.path}: {self.problem}")

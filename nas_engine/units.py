@@ -1,0 +1,108 @@
+"""Sizes, counts and durations as people type and read them.
+
+Sizes are binary throughout: ``256k`` = ``256KiB`` = ``256kB`` = 262,144 bytes, the meaning linker scripts give them (science.md section 8 of the
+project's notes: decimal and binary prefixes are mixed all over the field, so every figure is printed as bytes *and* KiB).
+"""
+
+from __future__ import annotations
+
+import re
+
+from nas_engine.errors import InputError
+
+ADDRESS_SPACE_BYTES = 2**32
+"""Largest size a 32-bit microcontroller could address; anything above is a typing error."""
+
+MEMORY_REGION_BYTES = 2**29
+"""Size of the SRAM region (from 0x20000000) and of the code region (from 0) in the memory map that all Cortex-M cores share."""
+
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmg]?)(?:i?b)?", re.IGNORECASE)
+_SIZE_FACTOR = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+_COUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:e\+?\d+)?)\s*(?P<prefix>[kmg]?)", re.IGNORECASE)
+_COUNT_FACTOR = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>s|m|min|h)?", re.IGNORECASE)
+_DURATION_FACTOR = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def parse_size(text: str | int, what: str = "size") -> int:
+    """Return a size in bytes.
+
+    Args:
+        text: ``"256k"``, ``"256KiB"``, ``"256kB"``, ``"1m"``, ``"1.5M"``, ``"262144"`` or an integer number of bytes.
+        what: Name used in the error message, such as ``"--sram"``.
+
+    Raises:
+        InputError: Not a size, not positive, not a whole number of bytes, or beyond a 32-bit address space.
+
+    Example:
+        >>> parse_size("256k")
+        262144
+    """
+    match = _SIZE.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
+    if match is None:
+        raise InputError(f"{what}: '{text}' is not a size; expected a positive number with k or m, such as 256k or 1m (binary: 256k = 262,144 B)")
+    size = float(match["number"]) * _SIZE_FACTOR[match["prefix"].lower()]
+    if size > ADDRESS_SPACE_BYTES:
+        raise InputError(f"{what}: '{text}' is beyond the 4 GiB (4,294,967,296 B) a 32-bit device can address; expected for example 256k or 1m")
+    if size <= 0 or size != int(size):
+        raise InputError(f"{what}: '{text}' is {size:g} B; expected a positive whole number of bytes, such as 256k")
+    return int(size)
+
+
+def parse_count(text: str | int | float, what: str = "count") -> float:
+    """Return a positive count; ``k``, ``m`` and ``g`` are decimal here (``50m`` MACs = 50,000,000).
+
+    Raises:
+        InputError: Not a positive number.
+
+    Example:
+        >>> parse_count("50m")
+        50000000.0
+    """
+    match = _COUNT.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
+    count = float(match["number"]) * _COUNT_FACTOR[match["prefix"].lower()] if match else 0.0
+    if count <= 0 or count == float("inf"):
+        raise InputError(f"{what}: '{text}' is not a positive number; expected for example 50m (decimal: 50,000,000)")
+    return count
+
+
+def parse_duration(text: str | int | float, what: str = "duration") -> float:
+    """Return a duration in seconds from ``"60s"``, ``"5m"`` (or ``"5min"``), ``"1h"`` or plain seconds.
+
+    Raises:
+        InputError: Not a positive duration.
+
+    Example:
+        >>> parse_duration("5m")
+        300.0
+    """
+    match = _DURATION.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
+    seconds = float(match["number"]) * _DURATION_FACTOR[(match["unit"] or "").lower()] if match else 0.0
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"{what}: '{text}' is not a duration; expected for example 60s, 5m or 1h")
+    return seconds
+
+
+def format_size(size: float) -> str:
+    """Return ``"262,144 B (256 KiB)"``: exact bytes, then KiB to three digits after the point at most.
+
+    Example:
+        >>> format_size(262144)
+        '262,144 B (256 KiB)'
+    """
+    kib = f"{size / 1024:,.1f}".removesuffix(".0")
+    whole = f"{size:,.0f}" if float(size).is_integer() else f"{size:,.3f}"
+    return f"{whole} B ({kib} KiB)"
+
+
+def format_count(count: float) -> str:
+    """Return a count with a decimal prefix, such as ``"38.2 M"``.
+
+    Example:
+        >>> format_count(38_200_000)
+        '38.2 M'
+    """
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * factor:  # what rounds to the prefix
+            return f"{count / factor:.3g} {prefix}"
+    return f"{count:.0f}"
