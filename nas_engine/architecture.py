@@ -1,0 +1,326 @@
+"""Architecture: one MobileNet-style network with its bits, and its YAML file. Immutable.
+
+Two notations are read: our YAML (exact round trip) and the structure literals that the authors of QE-Score publish (a
+Python or JSON list of ``ConvKXBNRELU`` and ``SuperQuantResK1DWK1`` blocks, alone or under the key ``structure`` or
+``best_structures``).
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nas_engine.errors import FileFormatError, InputError
+from nas_engine.strict_yaml import Fields, parse_mapping, read_text
+
+FORMAT = "nas-search/architecture/1"
+"""First key of an architecture file; the number changes when the meaning of a key does."""
+
+MAX_CHANNELS = 8192
+"""Widest layer accepted; far beyond any microcontroller, it keeps every size below 2**53 and so exact in float64."""
+
+_BITS = re.compile(r"w([2-8])a([2-8])")
+_RANGES = {"kernel": (1, 7), "stride": (1, 2), "channels": (1, MAX_CHANNELS), "resolution": (1, 1024), "bits": (2, 8)}
+
+
+def _check(what: str, kind: str, value: int) -> None:
+    low, high = _RANGES[kind]
+    if type(value) is not int or not low <= value <= high:
+        raise InputError(f"{what} is {value!r}; expected a whole number from {low} to {high}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """Widths of one convolution: its weights, and the activations that enter it. Written ``w4a8``."""
+
+    w: int
+    """Weight bits, 2 to 8."""
+    a: int
+    """Input activation bits, 2 to 8."""
+
+    def __post_init__(self) -> None:
+        _check("weight bits", "bits", self.w)
+        _check("activation bits", "bits", self.a)
+
+    def __str__(self) -> str:
+        return f"w{self.w}a{self.a}"
+
+    @staticmethod
+    def parse(text: object) -> Bits:
+        """Return the widths a text such as ``"w4a8"`` names.
+
+        Raises:
+            InputError: Anything else.
+        """
+        match = _BITS.fullmatch(str(text))
+        if match is None:
+            raise InputError(f"bits are {text!r}; expected w2a2 to w8a8, such as w4a8 (4-bit weights, 8-bit input)")
+        return Bits(int(match[1]), int(match[2]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convolution:
+    """The stem or the head: one convolution with its bits."""
+
+    kernel: int
+    """Height and width of the kernel, odd."""
+    stride: int
+    """1 or 2."""
+    channels: int
+    """Output channels."""
+    bits: Bits
+    """Widths of weights and input."""
+
+    def __post_init__(self) -> None:
+        _check("kernel", "kernel", self.kernel)
+        _check("stride", "stride", self.stride)
+        _check("channels", "channels", self.channels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One row of the MobileNetV2 table: inverted residuals (1x1 expand, k x k depth-wise, 1x1 project) that share their sizes."""
+
+    kernel: int
+    """Depth-wise kernel size."""
+    stride: int
+    """Stride of the first inverted residual; the others have 1."""
+    bottleneck: int
+    """Channels between expand and project."""
+    channels: int
+    """Output channels."""
+    bits: tuple[tuple[Bits, Bits, Bits], ...]
+    """One row per inverted residual, at least one: widths of expand, depth-wise and project."""
+
+    def __post_init__(self) -> None:
+        _check("kernel", "kernel", self.kernel)
+        _check("stride", "stride", self.stride)
+        _check("bottleneck", "channels", self.bottleneck)
+        _check("channels", "channels", self.channels)
+        if not self.bits or any(len(row) != 3 for row in self.bits):
+            raise InputError("bits of a block: expected at least one row of three (expand, depth-wise, project)")
+
+    @property
+    def depth(self) -> int:
+        """Number of inverted residuals."""
+        return len(self.bits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """Global average pool and dense layer at the end."""
+
+    classes: int
+    """Number of outputs."""
+    bits: Bits
+    """Widths of the weights and of the pooled vector (and so of the head's output)."""
+
+    def __post_init__(self) -> None:
+        if type(self.classes) is not int or not 1 <= self.classes <= 65536:
+            raise InputError(f"classes is {self.classes!r}; expected a whole number from 1 to 65,536")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A whole network: stem, blocks, head, and a classifier unless its authors count none.
+
+    Raises:
+        InputError: Values that no network can have.
+
+    Example:
+        >>> w8a8 = Bits(8, 8)
+        >>> block = Block(kernel=3, stride=2, bottleneck=48, channels=24, bits=((Bits(4, 8), w8a8, w8a8),))
+        >>> stem, head = (Convolution(kernel=k, stride=s, channels=c, bits=w8a8) for k, s, c in ((3, 2, 16), (1, 1, 64)))
+        >>> network = Architecture(resolution=96, stem=stem, blocks=(block,), head=head, classifier=Classifier(classes=2, bits=w8a8))
+        >>> parse_architecture(dump_architecture(network)) == network
+        True
+    """
+
+    resolution: int
+    """Height and width of the input image in pixels."""
+    input_channels: int = 3
+    """Channels of the input image."""
+    stem: Convolution
+    """First convolution."""
+    blocks: tuple[Block, ...]
+    """Blocks from input to output, at least one."""
+    head: Convolution
+    """Last 1x1 convolution, stride 1."""
+    classifier: Classifier | None
+    """Classifier, or ``None``: the authors' structures have none, so none is counted."""
+    pooled_shortcut: bool = False
+    """Whether a stride-2 residual with equal channels has a shortcut through a 2x2 average pool (the authors' code)."""
+
+    def __post_init__(self) -> None:
+        _check("resolution", "resolution", self.resolution)
+        _check("input_channels", "channels", self.input_channels)
+        if not self.blocks:
+            raise InputError("blocks is empty; expected at least one block")
+        if self.head.kernel != 1 or self.head.stride != 1:
+            raise InputError(
+                f"the head is {self.head.kernel}x{self.head.kernel} with stride {self.head.stride}; expected 1x1 with stride 1"
+            )
+
+    def at_resolution(self, resolution: int) -> Architecture:
+        """Return the same network for another input size."""
+        return replace(self, resolution=resolution)
+
+    def layer_names(self) -> tuple[str, ...]:
+        """Return the name of each layer in order: ``stem``, ``s1.b1.expand`` ... ``head`` and, if there is one, ``classifier``."""
+        names = ["stem"]
+        for stage, block in enumerate(self.blocks, 1):
+            names += [f"s{stage}.b{i}.{part}" for i in range(1, block.depth + 1) for part in ("expand", "depthwise", "project")]
+        return (*names, "head", *(("classifier",) if self.classifier else ()))
+
+    def layer_bits(self) -> tuple[Bits, ...]:
+        """Return the widths of each layer, in the order of ``layer_names``."""
+        inner = [bits for block in self.blocks for row in block.bits for bits in row]
+        return (self.stem.bits, *inner, self.head.bits, *((self.classifier.bits,) if self.classifier else ()))
+
+
+def dump_architecture(architecture: Architecture) -> str:
+    """Return the YAML text of a network; ``parse_architecture`` reads back an equal object."""
+
+    def convolution(name: str, conv: Convolution) -> str:
+        return f"{name}: {{kernel: {conv.kernel}, stride: {conv.stride}, channels: {conv.channels}, bits: {conv.bits}}}"
+
+    lines = [
+        "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a block's bits: expand, depth-wise, project; one row per inverted residual.",
+        f"format: {FORMAT}",
+        f"resolution: {architecture.resolution}",
+        f"input_channels: {architecture.input_channels}",
+        f"pooled_shortcut: {str(architecture.pooled_shortcut).lower()}",
+        convolution("stem", architecture.stem),
+        "blocks:",
+    ]
+    for block in architecture.blocks:
+        lines += [f"- kernel: {block.kernel}", f"  stride: {block.stride}"]
+        lines += [f"  bottleneck: {block.bottleneck}", f"  channels: {block.channels}"]
+        lines += ["  bits:", *(f"  - [{', '.join(map(str, row))}]" for row in block.bits)]
+    lines.append(convolution("head", architecture.head))
+    if architecture.classifier:
+        lines.append(f"classifier: {{classes: {architecture.classifier.classes}, bits: {architecture.classifier.bits}}}")
+    return "\n".join(lines) + "\n"
+
+
+def read_architecture(path: str | os.PathLike[str]) -> Architecture:
+    """Return the network of a file, ours or a published structure literal.
+
+    Raises:
+        FileFormatError: Unreadable, cut off, an unknown key, a value out of range; names the key.
+    """
+    return parse_architecture(read_text(path), path)
+
+
+def parse_architecture(text: str, path: object = "architecture") -> Architecture:
+    """Return the network that a text describes; ``path`` only serves the messages.
+
+    Raises:
+        FileFormatError: As in ``read_architecture``.
+    """
+    literal = _parse_literal(text, path) if text.lstrip()[:1] in ("[", "{", "(") else None
+    try:
+        return _from_literal(literal) if literal is not None else _from_yaml(Fields(parse_mapping(text, path), path))
+    except FileFormatError:
+        raise
+    except InputError as error:
+        raise FileFormatError(path, str(error)) from error
+
+
+def _from_yaml(fields: Fields) -> Architecture:
+    if (found := fields.take("format", None)) != FORMAT:
+        raise fields.error("format", f"is {found!r}; expected '{FORMAT}' (an architecture file, as best.yaml in a run directory)")
+
+    def convolution(key: str) -> Convolution:
+        part = fields.take_fields(key)
+        kernel, stride, channels = (part.take_int(name) for name in ("kernel", "stride", "channels"))
+        with part.located():
+            conv = Convolution(kernel=kernel, stride=stride, channels=channels, bits=Bits.parse(part.take("bits")))
+        part.finish()
+        return conv
+
+    def block(part: Fields) -> Block:
+        kernel, stride, bottleneck, channels = (part.take_int(name) for name in ("kernel", "stride", "bottleneck", "channels"))
+        with part.located():
+            rows: Any = tuple(tuple(Bits.parse(cell) for cell in row) for row in part.take_list("bits", of=list))
+            made = Block(kernel=kernel, stride=stride, bottleneck=bottleneck, channels=channels, bits=rows)
+        part.finish()
+        return made
+
+    classifier = None
+    if fields.has("classifier"):
+        part = fields.take_fields("classifier")
+        with part.located():
+            classifier = Classifier(classes=part.take_int("classes"), bits=Bits.parse(part.take("bits")))
+        part.finish()
+    architecture = Architecture(
+        resolution=fields.take_int("resolution"),
+        input_channels=fields.take_int("input_channels", 3),
+        pooled_shortcut=fields.take_bool("pooled_shortcut", False),
+        stem=convolution("stem"),
+        blocks=tuple(block(part) for part in fields.take_each("blocks")),
+        head=convolution("head"),
+        classifier=classifier,
+    )
+    fields.finish()
+    return architecture
+
+
+def _parse_literal(text: str, path: object) -> Any:
+    if text.lstrip()[0] == "{" and re.match(r"\s*\{\s*[a-z]\w*\s*:", text):
+        return None  # YAML in flow style: keys without quotes
+    plain = re.sub(r"\b(null|true|false|inf|NaN)\b", lambda m: {"true": "True", "false": "False"}.get(m[1], "None"), text)
+    try:
+        return ast.literal_eval(plain.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise FileFormatError(path, "is neither an architecture file nor a structure literal (is it cut off?)") from error
+
+
+def _from_literal(literal: Any) -> Architecture:
+    resolution = 224
+    if isinstance(literal, dict):
+        resolution = literal.get("resolution", resolution)
+        structures = literal.get("best_structures")
+        literal = literal.get("structure", structures[0] if isinstance(structures, Sequence) and structures else None)
+    if not isinstance(literal, Sequence) or len(literal) < 3 or not all(isinstance(part, dict) for part in literal):
+        raise InputError("expected a list of blocks, alone or under the key 'structure' or 'best_structures': stem, super-blocks, head")
+    expected = ["ConvKXBNRELU", *["SuperQuantResK1DWK1"] * (len(literal) - 2), "ConvKXBNRELU"]
+    for i, (part, name) in enumerate(zip(literal, expected, strict=True)):
+        if part.get("class") != name:
+            raise InputError(f"block {i} is of class {part.get('class')!r}; expected {name}")
+        if i and part.get("in") != literal[i - 1].get("out"):
+            raise InputError(
+                f"block {i} takes {part.get('in')!r} channels, block {i - 1} gives {literal[i - 1].get('out')!r}; expected equal"
+            )
+
+    def value(index: int, key: str) -> Any:
+        if key not in literal[index]:
+            raise InputError(f"block {index} has no key '{key}'; add it")
+        return literal[index][key]
+
+    def convolution(index: int) -> Convolution:
+        k, s, out, w, a = (value(index, key) for key in ("k", "s", "out", "nbitsW", "nbitsA"))
+        return Convolution(kernel=k, stride=s, channels=out, bits=Bits(w, a))
+
+    def block(index: int) -> Block:
+        depth, w, a = (value(index, key) for key in ("L", "nbitsW", "nbitsA"))
+        if not all(isinstance(bits, Sequence) and len(bits) == 3 * depth for bits in (w, a)):
+            raise InputError(f"block {index}: nbitsW and nbitsA must each hold 3 x L = {depth!r} x 3 widths")
+        cells = [Bits(*pair) for pair in zip(w, a, strict=True)]
+        rows = tuple((cells[i], cells[i + 1], cells[i + 2]) for i in range(0, len(cells), 3))
+        k, s, btn, out = (value(index, key) for key in ("k", "s", "btn", "out"))
+        return Block(kernel=k, stride=s, bottleneck=btn, channels=out, bits=rows)
+
+    return Architecture(
+        resolution=resolution,
+        input_channels=value(0, "in"),
+        stem=convolution(0),
+        blocks=tuple(block(i) for i in range(1, len(literal) - 1)),
+        head=convolution(len(literal) - 1),
+        classifier=None,
+        pooled_shortcut=True,
+    )

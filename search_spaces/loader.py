@@ -1,0 +1,103 @@
+"""Search spaces from YAML: those that ship, by name, or your own, by path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas_engine.errors import UnknownNameError
+from nas_engine.strict_yaml import Fields, read_mapping
+from search_spaces.space import ChannelRange, SearchSpace, StageSpace
+
+_DATA = Path(__file__).parent / "data"
+
+
+def space_names() -> tuple[str, ...]:
+    """Return the names of the spaces that ship, sorted."""
+    return tuple(sorted(path.stem for path in _DATA.glob("*.yaml")))
+
+
+def load_space(name_or_path: str) -> SearchSpace:
+    """Return a space that ships (``mobilenet``) or one of your own (``my/space.yaml``).
+
+    Raises:
+        UnknownNameError: No such name; a path is recognised by its ``/`` or its ending ``.yaml``.
+        FileFormatError: The file cannot be read as a space (names the key and what was expected).
+    """
+    if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+        return _read(Path(name_or_path))
+    name = name_or_path.lower().replace("_", "-")
+    if name not in space_names():
+        raise UnknownNameError("space (a path to your own .yaml works too)", name_or_path, space_names())
+    return _read(_DATA / f"{name}.yaml")
+
+
+def _read(path: Path) -> SearchSpace:
+    fields = Fields(read_mapping(path), path)
+    stem, head, bits, sizes = (fields.take_fields(key) for key in ("stem", "head", "bits", "resolution"))
+    with fields.located():
+        space = SearchSpace(
+            name=fields.take_str("name"),
+            title=fields.take_str("title"),
+            source=fields.take_str("source"),
+            input_channels=fields.take_int("input_channels", 3, low=1, high=64),
+            resolution=sizes.take_int("default", low=8, high=1024),
+            min_resolution=sizes.take_int("min", low=8, high=1024),
+            max_resolution=sizes.take_int("max", low=8, high=1024),
+            classes=fields.take_int("classes", low=0, high=65536),
+            stage_weights=tuple(float(weight) for weight in fields.take_list("stage_weights") if _is_weight(fields, weight)),
+            stem_kernel=stem.take_int("kernel", low=1, high=7),
+            stem_stride=stem.take_int("stride", low=1, high=2),
+            stem_channels=_channels(stem),
+            stages=tuple(_stage(stage) for stage in fields.take_each("stages")),
+            head_channels=_channels(head),
+            end_bits=bits.take_int("stem_and_classifier"),
+            weight_bits=tuple(bits.take_list("weights", of=int)),
+            activation_bits=tuple(bits.take_list("activations", of=int)),
+            tie_block_bits=bits.take_bool("tie_blocks", False),
+            pooled_shortcut=fields.take_bool("pooled_shortcut", False),
+            non_decreasing=fields.take_bool("non_decreasing_channels", True),
+            max_layers=fields.take_int("max_layers", low=5, high=302),
+            max_stage_share=fields.take_number("max_stage_share", 1.0),
+        )
+    for part in (fields, stem, head, bits, sizes):
+        part.finish()
+    return space
+
+
+def _is_weight(fields: Fields, weight: object) -> bool:
+    if type(weight) not in (int, float) or not 0 <= weight <= 1e6:  # type: ignore[operator]  # the type check stands left of it
+        raise fields.error("stage_weights", f"holds {weight!r}; expected numbers from 0 to 1e6")
+    return True
+
+
+def _channels(fields: Fields) -> ChannelRange:
+    part = fields.take_fields("channels")
+    with part.located():
+        channels = ChannelRange(
+            minimum=part.take_int("min", high=8192), maximum=part.take_int("max", high=8192), step=part.take_int("step", 8, low=1, high=64)
+        )
+    part.finish()
+    return channels
+
+
+def _stage(fields: Fields) -> StageSpace:
+    depth = fields.take_fields("depth")
+    with fields.located():
+        stage = StageSpace(
+            stride=fields.take_int("stride"),
+            kernels=tuple(fields.take_list("kernels", of=int)),
+            channels=_channels(fields),
+            expansions=tuple(float(ratio) for ratio in _numbers(fields, "expansions")),
+            min_depth=depth.take_int("min", high=100),
+            max_depth=depth.take_int("max", high=100),
+        )
+    depth.finish()
+    fields.finish()
+    return stage
+
+
+def _numbers(fields: Fields, key: str) -> list[float]:
+    values: list[float] = fields.take_list(key)
+    if any(type(value) not in (int, float) for value in values):
+        raise fields.error(key, f"is {values!r}; expected a list of numbers")
+    return values

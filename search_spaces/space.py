@@ -1,0 +1,146 @@
+"""SearchSpace: which networks a search may visit. A leaf: knows nothing of the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas_engine.errors import InputError
+
+BIT_RANGE = (2, 8)
+"""Narrowest and widest bit width of the product, weights and activations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRange:
+    """Channel counts ``minimum, minimum + step, ... maximum``.
+
+    Raises:
+        InputError: Not ``0 < minimum <= maximum`` with both multiples of the step.
+    """
+
+    minimum: int
+    """Fewest channels, at least one step."""
+    maximum: int
+    """Most channels."""
+    step: int = 8
+    """Every count is a multiple of this; 8 makes a packed pixel a whole number of bytes at every width."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minimum <= self.maximum or self.minimum % self.step or self.maximum % self.step:
+            raise InputError(
+                f"channels from {self.minimum} to {self.maximum} in steps of {self.step}; "
+                "expected 0 < min <= max, both multiples of the step"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSpace:
+    """One row of the MobileNetV2 table: ``depth`` inverted residuals that share kernel, bottleneck and output channels.
+
+    Raises:
+        InputError: An empty or impossible choice.
+    """
+
+    stride: int
+    """Stride of the first inverted residual, 1 or 2."""
+    kernels: tuple[int, ...]
+    """Depth-wise kernel sizes, odd."""
+    channels: ChannelRange
+    """Output channels."""
+    expansions: tuple[float, ...]
+    """Bottleneck channels as a ratio of the *output* channels (the authors' convention), rounded to the channel step."""
+    min_depth: int
+    """Fewest inverted residuals."""
+    max_depth: int
+    """Most inverted residuals."""
+
+    def __post_init__(self) -> None:
+        if self.stride not in (1, 2):
+            raise InputError(f"stride is {self.stride}; expected 1 or 2")
+        if not self.kernels or any(k not in (1, 3, 5, 7) for k in self.kernels):
+            raise InputError(f"kernels are {list(self.kernels)}; expected some of 1, 3, 5, 7")
+        if not self.expansions or any(not 0 < ratio <= 16 for ratio in self.expansions):
+            raise InputError(f"expansions are {list(self.expansions)}; expected ratios above 0, at most 16")
+        if not 1 <= self.min_depth <= self.max_depth:
+            raise InputError(f"depth from {self.min_depth} to {self.max_depth}; expected 1 <= min <= max")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """A MobileNet-style space: stem, stages of inverted residuals, 1x1 head, optional classifier, and per-layer bits.
+
+    Raises:
+        InputError: Values that cannot describe a network.
+    """
+
+    name: str
+    """Name on the command line."""
+    title: str
+    """One line that says what the space is for."""
+    source: str
+    """Where its numbers come from; ours are called ours."""
+    input_channels: int
+    """Channels of the input image."""
+    resolution: int
+    """Default input height and width in pixels; QE-Score does not see it, so it is given, never searched."""
+    min_resolution: int
+    """Smallest resolution that makes sense here."""
+    max_resolution: int
+    """Largest resolution that makes sense here."""
+    classes: int
+    """Default number of classes; 0 for no classifier (the authors' space)."""
+    stage_weights: tuple[float, ...]
+    """QE-Score weight of each stage; stages end just before each stride-2 stage, the stem starts stage 0."""
+    stem_kernel: int
+    """Kernel size of the stem convolution."""
+    stem_stride: int
+    """Stride of the stem convolution."""
+    stem_channels: ChannelRange
+    """Output channels of the stem."""
+    stages: tuple[StageSpace, ...]
+    """Stages of inverted residuals from input to output."""
+    head_channels: ChannelRange
+    """Output channels of the last 1x1 convolution."""
+    end_bits: int
+    """Weight and input width of the stem and the classifier, and width of what enters the classifier (the papers: 8)."""
+    weight_bits: tuple[int, ...]
+    """Weight widths that a convolution may take, ascending."""
+    activation_bits: tuple[int, ...]
+    """Input widths that a convolution may take, ascending."""
+    tie_block_bits: bool
+    """Whether the three convolutions of an inverted residual share both widths (the authors' code) or are free (ours)."""
+    pooled_shortcut: bool
+    """Whether stride-2 residuals with equal channels have a shortcut through a 2x2 average pool (the authors' code)."""
+    non_decreasing: bool
+    """Whether output channels may not fall from stage to stage."""
+    max_layers: int
+    """Most convolutions (the classifier is not counted); the authors' limit is 47."""
+    max_stage_share: float
+    """Largest share of all inverted residuals in one stage: the guard against piling depth where the score pays most; 1 switches it off."""
+
+    def __post_init__(self) -> None:
+        low, high = BIT_RANGE
+        for what, bits in (("weight bits", self.weight_bits), ("activation bits", self.activation_bits)):
+            if not bits or list(bits) != sorted(set(bits)) or bits[0] < low or bits[-1] > high:
+                raise InputError(f"{what} are {list(bits)}; expected ascending widths from {low} to {high}")
+        if not low <= self.end_bits <= high:
+            raise InputError(f"end_bits is {self.end_bits}; expected {low} to {high}")
+        if not self.stages:
+            raise InputError("stages is empty; expected at least one stage")
+        n_stages = 1 + sum(stage.stride == 2 for stage in self.stages)
+        if len(self.stage_weights) != n_stages:
+            raise InputError(f"stage_weights has {len(self.stage_weights)} values; the strides make {n_stages} stages, give {n_stages}")
+        if not self.min_resolution <= self.resolution <= self.max_resolution:
+            raise InputError(f"resolution {self.resolution} is outside {self.min_resolution} to {self.max_resolution}")
+        shallowest = 2 + 3 * sum(stage.min_depth for stage in self.stages)
+        if self.max_layers < shallowest:
+            raise InputError(
+                f"max_layers {self.max_layers} is below the {shallowest} layers of the shallowest network"
+            )
+        if not 1 / len(self.stages) <= self.max_stage_share <= 1:
+            raise InputError(f"max_stage_share is {self.max_stage_share}; expected {1 / len(self.stages):.2f} (even) to 1 (no guard)")
+
+    @property
+    def max_residuals(self) -> int:
+        """Most inverted residuals that the layer limit and the stages allow: ``(max_layers - stem - head) / 3``."""
+        return min((self.max_layers - 2) // 3, sum(stage.max_depth for stage in self.stages))
