@@ -1,0 +1,1 @@
+"""Costs of whole populations: peak SRAM, Flash, MACs, BitOps, cycles. One cost, one file."""

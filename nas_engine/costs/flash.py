@@ -1,0 +1,71 @@
+"""Flash: bytes of weights and of the constants that travel with them. Runtime code is reserved by the device profile, not counted here.
+
+**packed** (goes with the ``arena`` memory model; ours): weights as one dense bit stream per layer, padded to words;
+per output channel a 32-bit bias,
+    a 32-bit Q31 multiplier and an 8-bit shift, padded to words; and one 64-byte record per layer (our choice, to be
+    replaced by the exported table's).
+**paper** (Sun et al. 2022, their public code): weights * bits/8 + 2 bytes per output channel, nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.costs.memory import WORD_BYTES
+from nas_engine.layers import Floats, LayerTable, output_channels
+
+CHANNEL_BYTES = 9
+"""int32 bias + Q31 multiplier + int8 shift per output channel."""
+
+LAYER_RECORD_BYTES = 64
+"""One row of the exported layer table (our choice until the export fixes it)."""
+
+PAPER_CHANNEL_BYTES = 2
+"""The authors' two bytes per output channel."""
+
+
+def weight_bytes(model_name: str, weights: Any, w_bits: Any) -> Any:
+    """Return the bytes of stored weights; arguments broadcast."""
+    if model_name == "paper":
+        return weights * (w_bits / 8.0)
+    words = np.asarray(w_bits / 32.0 * weights)
+    return np.ceil(words, out=words) * WORD_BYTES
+
+
+def constant_bytes(model_name: str, outputs: Any) -> Any:
+    """Return the bytes beside the weights of a layer with so many output channels; they do not depend on any width."""
+    if model_name == "paper":
+        return outputs * float(PAPER_CHANNEL_BYTES)
+    return np.ceil(outputs * (CHANNEL_BYTES / WORD_BYTES)) * WORD_BYTES + LAYER_RECORD_BYTES
+
+
+def fixed_flash(model_name: str, table: LayerTable) -> Floats:
+    """Return the bytes of a network that do not depend on any width, ``(n,)``: all constants."""
+    residual = constant_bytes(model_name, table.stage_bottleneck) * 2
+    residual += constant_bytes(model_name, table.stage_channels)
+    residual *= table.depth
+    ends = constant_bytes(model_name, table.stem_channels) + constant_bytes(model_name, table.head_channels)
+    return np.asarray(residual.sum(axis=0) + ends + (constant_bytes(model_name, table.frame.classes) if table.frame.classes else 0.0))
+
+
+def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
+    """Return the Flash bytes of each layer.
+
+    Args:
+        model_name: ``"arena"`` (packed) or ``"paper"``, the name of the memory model.
+        table: ``n`` networks.
+        w_bits: Weight width of each layer, ``(layers, n)``.
+
+    Returns:
+        Bytes, ``(layers, n)``.
+    """
+    outputs = output_channels(table)
+    return np.asarray(weight_bytes(model_name, table.weights, w_bits) + constant_bytes(model_name, outputs) * (outputs > 0))
+
+
+def flash(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
+    """Return the Flash bytes of each network, ``(n,)``; arguments as ``flash_per_layer``."""
+    return np.asarray(weight_bytes(model_name, table.weights, w_bits).sum(axis=0) + fixed_flash(model_name, table))

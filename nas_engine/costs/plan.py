@@ -1,0 +1,176 @@
+"""Memory plan: where every tensor of one network lies in the static arena, and from when to when.
+
+Two ends: the residual stream (block inputs and outputs, what waits for a shortcut, the pooled vector) grows from
+offset 0; image, bottleneck tensors, head output and logits end at the top; scratch lies between. At no step do more
+than one tensor of each end and the scratch live, except where a step works in place (depth-wise over its input, a sum
+over its shortcut), so that the arena is exactly the largest live set: the ``arena`` cost, to the byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nas_engine.architecture import Architecture
+from nas_engine.costs.memory import IMAGE_BITS, Arena
+from nas_engine.costs.sram import LOGIT_BITS
+from nas_engine.encoding import GeneView, architecture_frame, encode
+from nas_engine.layers import unroll
+
+SCHEMA = "nas-search/memory-plan/1"
+"""Version of the JSON form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTensor:
+    """One tensor or scratch buffer in the arena."""
+
+    name: str
+    """Name of the step that makes it, and what it is."""
+    offset: int
+    """First byte, from the start of the arena; a multiple of 4."""
+    size: int
+    """Bytes, padded to words."""
+    bits: int
+    """Width of its elements (8 for scratch, counted in bytes)."""
+    first_step: int
+    """First step at which it lives."""
+    last_step: int
+    """Last step at which it lives."""
+    in_place_of: str | None = None
+    """The tensor that it is written over, step by step, at its first step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """The arena of one network."""
+
+    arena_bytes: int
+    """Size of the arena."""
+    steps: tuple[str, ...]
+    """Steps of the schedule, in order: the layers, ``pool`` before the classifier."""
+    tensors: tuple[PlannedTensor, ...]
+    """Everything that lives in it."""
+
+    def live(self, step: int) -> tuple[PlannedTensor, ...]:
+        """Return what lives at a step."""
+        return tuple(tensor for tensor in self.tensors if tensor.first_step <= step <= tensor.last_step)
+
+    def extent(self, step: int) -> int:
+        """Return the bytes in use at a step: the union of what lives there."""
+        used, end = 0, 0
+        for tensor in sorted(self.live(step), key=lambda t: t.offset):
+            used += max(0, tensor.offset + tensor.size - max(end, tensor.offset))
+            end = max(end, tensor.offset + tensor.size)
+        return used
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``memory_plan.json`` holds."""
+        return {
+            "format": SCHEMA,
+            "arena_bytes": self.arena_bytes,
+            "steps": [{"name": name, "used_bytes": self.extent(i)} for i, name in enumerate(self.steps)],
+            "tensors": [{name: getattr(tensor, name) for name in PlannedTensor.__slots__} for tensor in self.tensors],
+        }
+
+
+def plan_memory(architecture: Architecture) -> MemoryPlan:
+    """Return the plan of a network for the layer-by-layer schedule of the ``arena`` memory model."""
+    draft = _Draft(architecture)
+    draft.stem()
+    for row in range(draft.frame.max_residuals):
+        draft.residual(row)
+    draft.end()
+    return draft.plan()
+
+
+class _Draft:
+    """The schedule walked step by step, collecting what lives at either end."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.frame, self.model, self.net = architecture_frame(architecture), Arena(), architecture
+        genes = encode(self.frame, [architecture])
+        self.table = unroll(self.frame, genes)
+        self.units = self.model.units(self.table)
+        self.a_bits: list[int] = GeneView(self.frame, genes).a_bits[:, 0].tolist()
+        layers = architecture.layer_names()
+        self.steps = (*layers[:-1], "pool", layers[-1]) if architecture.classifier else layers
+        self.bottom: list[PlannedTensor] = []
+        self.top: list[PlannedTensor] = []
+        self.scratch: list[PlannedTensor] = []
+
+    def size(self, unit: Any, bits: int) -> int:
+        return int(self.model.size(unit, bits)) * self.model.granule
+
+    def put(self, end: list[PlannedTensor], name: str, size: int, bits: int, steps: tuple[int, int], over: str | None = None) -> None:
+        if size:
+            end.append(PlannedTensor(name=name, offset=0, size=size, bits=bits, first_step=steps[0], last_step=steps[1], in_place_of=over))
+
+    def work(self, step: int, granules: Any) -> None:
+        self.put(self.scratch, f"{self.steps[step]} scratch", int(granules) * self.model.granule, 8, (step, step))
+
+    def stream(self, row: int, name: str, first: int, over: str | None) -> None:
+        """Put a tensor of the residual stream: the input of inverted residual ``row``, or of the head."""
+        step = 1 + 3 * row
+        last = step
+        if row < self.frame.max_residuals and self.table.shortcut[row, 0] and not self._pooled(row):
+            last = step + 2
+        self.put(self.bottom, name, self.size(self.units.stream[row, 0], self.a_bits[step]), self.a_bits[step], (first, last), over)
+
+    def _pooled(self, row: int) -> bool:
+        return self.table.pooled is not None and bool(self.table.pooled[row, 0])
+
+    def stem(self) -> None:
+        pixels = self.frame.input_channels * self.frame.resolution**2
+        self.put(self.top, "image", self.size(self.model.elements(float(pixels)), IMAGE_BITS), IMAGE_BITS, (0, 0))
+        self.work(0, self.model.dense_scratch(float(self.frame.stem_kernel**2 * self.frame.input_channels), self.net.stem.channels))
+        self.stream(0, "stem output", 0, None)
+
+    def residual(self, row: int) -> None:
+        step, unit = 1 + 3 * row, self.units.residual(row)
+        _, b, c = self.a_bits[step : step + 3]
+        name = self.steps[step].rsplit(".", 1)[0]
+        source = self.bottom[-1].name
+        if self._pooled(row):
+            self.put(
+                self.bottom,
+                f"{name} pooled shortcut",
+                self.size(unit.held[0], self.a_bits[step]),
+                self.a_bits[step],
+                (step + 1, step + 2),
+                source,
+            )
+            source = self.bottom[-1].name
+        self.put(self.top, f"{name} expanded", self.size(unit.expanded[0], b), b, (step, step + 1))
+        self.put(self.top, f"{name} filtered", self.size(unit.filtered[0], c), c, (step + 1, step + 2), f"{name} expanded")
+        ring = self.model.depthwise_beside(unit, b)[0]
+        for offset, granules in enumerate((unit.expand_scratch[0], ring + unit.depthwise_scratch[0], unit.project_scratch[0])):
+            self.work(step + offset, granules)
+        self.stream(row + 1, f"{name} output", step + 2, source if self.table.shortcut[row, 0] else None)
+
+    def end(self) -> None:
+        head = 1 + 3 * self.frame.max_residuals
+        classifier = self.net.classifier
+        area, channels = self.frame.resolutions()[-1][1] ** 2, float(self.net.head.channels)
+        out_bits = classifier.bits.a if classifier else 8
+        last = head + 1 if classifier else head
+        self.put(self.top, "head output", self.size(self.model.elements(area * channels), out_bits), out_bits, (head, last))
+        self.work(head, self.model.dense_scratch(float(self.net.blocks[-1].channels), channels))
+        if classifier:
+            self.put(self.bottom, "pooled vector", self.size(self.model.elements(channels), out_bits), out_bits, (head + 1, head + 2))
+            logits = self.size(self.model.elements(float(classifier.classes)), LOGIT_BITS)
+            self.put(self.top, "logits", logits, LOGIT_BITS, (head + 2, head + 2))
+            self.work(head + 2, self.model.dense_scratch(channels, classifier.classes))
+
+    def plan(self) -> MemoryPlan:
+        def largest(end: list[PlannedTensor], step: int) -> int:
+            return max((t.size for t in end if t.first_step <= step <= t.last_step), default=0)
+
+        ends = (self.bottom, self.scratch, self.top)
+        arena = max(sum(largest(end, step) for end in ends) for step in range(len(self.steps)))
+        placed = [
+            *self.bottom,
+            *(replace(t, offset=arena - t.size) for t in self.top),
+            *(replace(t, offset=largest(self.bottom, t.first_step)) for t in self.scratch),
+        ]
+        return MemoryPlan(arena_bytes=arena, steps=self.steps, tensors=tuple(sorted(placed, key=lambda t: (t.first_step, t.offset))))

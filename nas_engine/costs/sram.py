@@ -1,0 +1,96 @@
+"""Peak SRAM: bytes that are live at each layer, for a whole population."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.costs.memory import IMAGE_BITS, MemoryModel, MemoryUnits
+from nas_engine.layers import Floats, LayerTable, interleave
+
+LOGIT_BITS = 8
+"""Width of the classifier's outputs."""
+
+
+def stem_live(model: MemoryModel, table: LayerTable, out_bits: Any) -> Any:
+    """Return the granules live at the stem, image and output; ``out_bits`` broadcasts against ``(n,)``."""
+    frame = table.frame
+    image = model.size(model.elements(float(frame.input_channels * frame.resolution**2)), IMAGE_BITS)
+    output = model.size(model.elements(frame.resolutions()[0][1] ** 2 * table.stem_channels), out_bits)
+    return image + output + model.dense_scratch(float(frame.stem_kernel**2 * frame.input_channels), table.stem_channels)
+
+
+def head_live(model: MemoryModel, table: LayerTable, in_bits: Any, out_bits: Any) -> Any:
+    """Return the granules live at the head; widths broadcast against ``(n,)``."""
+    unit = model.elements(float(table.frame.resolutions()[-1][1] ** 2))
+    live = model.size(unit * table.stage_channels[-1], in_bits) + model.size(unit * table.head_channels, out_bits)
+    return live + model.dense_scratch(table.stage_channels[-1], table.head_channels)
+
+
+def classifier_live(model: MemoryModel, table: LayerTable, in_bits: Any) -> Any:
+    """Return the most granules live at average pool and dense layer, ``(n,)``; zero without a classifier."""
+    if not table.frame.classes:
+        return np.zeros(table.n)
+    pooled = model.size(model.elements(table.head_channels), in_bits)
+    pooling = pooled + model.size(model.elements(table.frame.resolutions()[-1][1] ** 2 * table.head_channels), in_bits)
+    logits = model.size(model.elements(float(table.frame.classes)), LOGIT_BITS)
+    return np.maximum(pooling, pooled + logits + model.dense_scratch(table.head_channels, table.frame.classes))
+
+
+def head_out_bits(table: LayerTable, a_bits: npt.NDArray[Any]) -> Any:
+    """Width of the head's output: what enters the classifier, or 8 where there is none (the authors' convention), ``(n,)``."""
+    return a_bits[-1] if table.frame.classes else 8.0
+
+
+def stream_bits(table: LayerTable, a_bits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the widths of the residual stream, rows as ``MemoryUnits.stream``, ``(residuals + 1, n)``."""
+    stream = np.zeros((table.frame.max_residuals + 1, table.n), a_bits.dtype)
+    stream[:-1] = a_bits[1:-2:3]
+    stream[table.active.sum(axis=0), np.arange(table.n)] = a_bits[-2]
+    return stream
+
+
+def sram_per_layer(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], units: MemoryUnits | None = None) -> Floats:
+    """Return the bytes live at each layer.
+
+    Args:
+        model: What is counted, see ``nas_engine.costs.memory``.
+        table: ``n`` networks.
+        a_bits: Input width of each layer, ``(layers, n)``.
+        units: ``model.units(table)`` if it is at hand.
+
+    Returns:
+        Bytes, ``(layers, n)``; zero in rows that a network does not have.
+    """
+    units = units or model.units(table)
+    bits = a_bits.astype(np.float64)
+    b, c = bits[2:-2:3], bits[3:-2:3]
+    stream = model.size(units.stream, stream_bits(table, bits))
+    held = model.size(units.held, bits[1:-2:3])
+    expand = stream[:-1] + model.size(units.expanded, b)
+    expand += units.expand_scratch
+    depthwise = np.maximum(model.depthwise_input(units, b), model.depthwise_beside(units, b) + model.depthwise_output(units, c))
+    depthwise += held
+    depthwise += units.depthwise_scratch
+    project = model.size(units.filtered, c)
+    project += model.merge(held, stream[1:])
+    project += units.project_scratch
+    project *= table.active
+    rows = interleave(
+        table,
+        stem_live(model, table, bits[1]),
+        expand,
+        depthwise,
+        project,
+        head_live(model, table, bits[-2], head_out_bits(table, bits)),
+        classifier_live(model, table, bits[-1]),
+    )
+    rows *= model.granule
+    return rows
+
+
+def peak_sram(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], units: MemoryUnits | None = None) -> Floats:
+    """Return the largest number of bytes live at any layer, ``(n,)``; arguments as ``sram_per_layer``."""
+    return np.asarray(sram_per_layer(model, table, a_bits, units).max(axis=0))
