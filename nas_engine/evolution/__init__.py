@@ -1,0 +1,1 @@
+"""Evolutionary search: operators, Quantization Bits Refinement, selection, and the loop over explicit state."""

@@ -1,0 +1,222 @@
+"""Operators: random networks of a space, and mutations that stay inside it. Every array is ``(..., n)``, one network per column.
+
+A child differs from its parent in two random parts (the authors mutate two blocks as well): stem or head channels, or
+one stage's kernel, expansion, channels or depth, or the move of one inverted residual from a stage to another. What
+breaks the space is repaired (channels push their neighbours) or undone. Bits are mutated only where Quantization Bits
+Refinement does not set them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.encoding import Frame, Genes, GeneView, active_layers, bottleneck_choices, stage_depth_cap
+from search_spaces import ChannelRange, SearchSpace
+
+Shorts = npt.NDArray[np.int16]
+"""Array of int16."""
+
+CHANNEL_FACTORS = np.array([2.0, 1.5, 1.25, 0.8, 0.6, 0.5])
+"""The authors' factors for channels (their public code)."""
+
+DEPTH_STEPS = np.array([-2, -1, 1, 2], np.int16)
+"""The authors' steps for depth (their public code)."""
+
+PARTS_MUTATED = 2
+"""Parts changed per child; the authors change two blocks."""
+
+BIT_MUTATION_LAYERS = 3
+"""Layers (inverted residuals where bits are tied) whose bits a child without refinement may change (ours)."""
+
+
+def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -> Genes:
+    """Return ``n`` random networks of a space, ``(genes, n)``; the first is the smallest network the space has, at its narrowest widths.
+
+    Depths are drawn uniformly in total first, so that shallow and deep networks are equally likely, then spread over the stages.
+    """
+    genes = np.zeros((frame.n_genes, n), np.int16)
+    view = GeneView(frame, genes)
+    view.stem[:], view.head[:] = (_random_channels(part, n, rng) for part in (space.stem_channels, space.head_channels))
+    view.depth[:] = _random_depths(space, frame, n, rng)
+    for s, stage in enumerate(space.stages):
+        view.kernel[s] = rng.choice(stage.kernels, n)
+        view.channels[s] = _random_channels(stage.channels, n, rng)
+    ratios = np.stack([rng.integers(len(stage.expansions), size=n) for stage in space.stages])
+
+    view.stem[0], view.head[0] = space.stem_channels.minimum, space.head_channels.minimum
+    for s, stage in enumerate(space.stages):
+        view.kernel[s, 0], view.channels[s, 0], view.depth[s, 0] = min(stage.kernels), stage.channels.minimum, stage.min_depth
+        ratios[s, 0] = int(np.argmin(stage.expansions))
+    if space.non_decreasing:
+        _push_neighbours(space, view.channels, np.zeros(n, np.intp))
+    _set_bottlenecks(space, view, ratios)
+    active = active_layers(frame, view.depth)
+    for bits, choices in ((view.w_bits, space.weight_bits), (view.a_bits, space.activation_bits)):
+        bits[:] = rng.choice(choices, bits.shape)
+        bits[:, 0] = choices[0]
+        _settle_bits(space, bits, active)
+    return genes
+
+
+def mutate(space: SearchSpace, frame: Frame, parents: Genes, rng: np.random.Generator, *, mutate_bits: bool) -> Genes:
+    """Return one child per parent, ``(genes, n)``; all are networks of the space.
+
+    Args:
+        space: The space.
+        frame: What the networks have in common.
+        parents: ``(genes, n)``, not changed.
+        rng: Source of randomness.
+        mutate_bits: Whether bits are changed as well (False where refinement sets them).
+    """
+    genes, n, stages = parents.copy(), int(parents.shape[1]), frame.n_stages
+    view, old = GeneView(frame, genes), GeneView(frame, parents)
+    ratios = _ratios(space, view)
+    parts = stages + 2 + mutate_bits
+    for _ in range(PARTS_MUTATED):
+        part = rng.integers(parts, size=n)
+        what, draw, factor = rng.integers(5, size=n), rng.random(n), rng.choice(CHANNEL_FACTORS, n)
+        step, other = rng.choice(DEPTH_STEPS, n), rng.integers(stages, size=n)
+        for s, stage in enumerate(space.stages):
+            here = part == s
+            _put(view.kernel[s], here & (what == 0), _pick(stage.kernels, draw))
+            _put(ratios[s], here & (what == 1), (draw * len(stage.expansions)).astype(ratios.dtype))
+            _put(view.channels[s], here & (what == 2), _scaled(stage.channels, view.channels[s], factor))
+        if space.non_decreasing:
+            _push_neighbours(space, view.channels, np.minimum(part, stages - 1))
+        _mutate_depths(space, frame, view.depth, np.where(part < stages, part, -1), what, step, other)
+        _put(view.stem, part == stages, _scaled(space.stem_channels, view.stem, factor))
+        _put(view.head, part == stages + 1, _scaled(space.head_channels, view.head, factor))
+        if mutate_bits:
+            _mutate_bits(space, frame, view, part == stages + 2, rng)
+    _set_bottlenecks(space, view, ratios)
+    active = active_layers(frame, view.depth)
+    source = _same_residual(old.depth, view.depth, frame.max_residuals)
+    for bits in (view.w_bits, view.a_bits):
+        for row in range(3):
+            bits[1 + row : -2 : 3] = np.take_along_axis(bits[1 + row : -2 : 3], source, axis=0)
+        _settle_bits(space, bits, active)
+    return genes
+
+
+def _put(target: npt.NDArray[np.generic], where: npt.NDArray[np.bool_], values: npt.NDArray[np.generic]) -> None:
+    np.copyto(target, values, where=where, casting="same_kind")
+
+
+def _pick(choices: tuple[int, ...], draw: npt.NDArray[np.float64]) -> Shorts:
+    return np.asarray(choices, np.int16)[(draw * len(choices)).astype(np.intp)]
+
+
+def _random_channels(channels: ChannelRange, n: int, rng: np.random.Generator) -> Shorts:
+    """Channels uniform in their logarithm: widths double as easily as they halve."""
+    low, high = np.log(channels.minimum), np.log(channels.maximum)
+    drawn = np.exp(rng.uniform(low, high, n)) if high > low else np.full(n, float(channels.minimum))
+    return _rounded(channels, drawn)
+
+
+def _rounded(channels: ChannelRange, values: npt.NDArray[np.float64]) -> Shorts:
+    rounded = np.floor(values / channels.step + 0.5) * channels.step
+    return np.asarray(np.clip(rounded, channels.minimum, channels.maximum), np.int16)
+
+
+def _scaled(channels: ChannelRange, values: Shorts, factor: npt.NDArray[np.float64]) -> Shorts:
+    """Channels times a factor, at least one step away."""
+    new = _rounded(channels, values * factor)
+    nudged = _rounded(channels, values + np.sign(factor - 1.0) * channels.step)
+    return np.asarray(np.where(new == values, nudged, new))
+
+
+def _push_neighbours(space: SearchSpace, channels: Shorts, changed: npt.NDArray[np.intp]) -> None:
+    """Make channels non-decreasing, in place: earlier stages give way to the changed one, later ones follow."""
+    stages = np.arange(channels.shape[0])[:, None]
+    pivot = np.take_along_axis(channels, changed[None], axis=0)
+    np.minimum(channels, pivot, out=channels, where=stages < changed)
+    np.maximum(channels, pivot, out=channels, where=stages > changed)
+    for s, stage in enumerate(space.stages):
+        np.clip(channels[s], stage.channels.minimum, stage.channels.maximum, out=channels[s])
+    np.maximum.accumulate(channels, axis=0, out=channels)
+
+
+def _ratios(space: SearchSpace, view: GeneView) -> npt.NDArray[np.int8]:
+    """Index of the expansion ratio of each stage, ``(stages, n)``: the one whose bottleneck is nearest."""
+    return np.stack(
+        [np.abs(bottleneck_choices(space, s, view.channels[s]) - view.bottleneck[s]).argmin(axis=0) for s in range(len(space.stages))]
+    ).astype(np.int8)
+
+
+def _set_bottlenecks(space: SearchSpace, view: GeneView, ratios: npt.NDArray[np.integer]) -> None:
+    for s in range(len(space.stages)):
+        choices = bottleneck_choices(space, s, view.channels[s])
+        view.bottleneck[s] = np.take_along_axis(choices, ratios[s][None].astype(np.intp), axis=0)[0]
+
+
+def _depth_ok(space: SearchSpace, frame: Frame, depth: Shorts) -> npt.NDArray[np.bool_]:
+    total = depth.sum(axis=0, dtype=np.int16)
+    low = np.array([[stage.min_depth] for stage in space.stages])
+    high = np.minimum(np.array([[stage.max_depth] for stage in space.stages]), stage_depth_cap(space, total))
+    ok = (total <= frame.max_residuals) & ((depth >= low) & (depth <= high)).all(axis=0)
+    return np.asarray(ok)
+
+
+def _random_depths(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -> Shorts:
+    low = np.array([[stage.min_depth] for stage in space.stages], np.int16)
+    depth = np.repeat(low, n, axis=1)
+    target = rng.integers(low.sum(), frame.max_residuals + 1, n)
+    for _ in range(4 * frame.max_residuals):
+        grown = depth.copy()
+        grown[rng.integers(len(space.stages), size=n), np.arange(n)] += 1
+        take = (depth.sum(axis=0) < target) & _depth_ok(space, frame, grown)
+        np.copyto(depth, grown, where=take)
+    return depth
+
+
+def _mutate_depths(
+    space: SearchSpace,
+    frame: Frame,
+    depth: Shorts,
+    stage: npt.NDArray[np.integer],
+    what: npt.NDArray[np.integer],
+    step: Shorts,
+    other: npt.NDArray[np.integer],
+) -> None:
+    """Grow or shrink a stage (``what == 3``) or move one residual to ``other`` (``what == 4``), in place, where allowed."""
+    columns = np.flatnonzero((stage >= 0) & (what >= 3))
+    new = depth[:, columns]
+    position = np.arange(columns.size)
+    moved = what[columns] == 4
+    np.add.at(new, (stage[columns], position), np.where(moved, np.int16(-1), step[columns]))
+    np.add.at(new, (other[columns], position), moved.astype(np.int16))
+    ok = _depth_ok(space, frame, new)
+    depth[:, columns[ok]] = new[:, ok]
+
+
+def _mutate_bits(space: SearchSpace, frame: Frame, view: GeneView, where: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Move the bits of a few random layers one option up or down, in place."""
+    columns = np.flatnonzero(where)
+    for bits, choices in ((view.w_bits, space.weight_bits), (view.a_bits, space.activation_bits)):
+        options = np.asarray(choices, np.int16)
+        for _ in range(BIT_MUTATION_LAYERS):
+            row = rng.integers(1, frame.n_layers - 1, columns.size)
+            if space.tie_block_bits:
+                row = np.where(row == frame.n_layers - 2, row, 1 + 3 * ((row - 1) // 3))
+            index = np.searchsorted(options, bits[row, columns]) + rng.choice([-1, 1], columns.size)
+            bits[row, columns] = options[np.clip(index, 0, len(options) - 1)]
+
+
+def _same_residual(old_depth: Shorts, depth: Shorts, max_residuals: int) -> npt.NDArray[np.intp]:
+    """Return the parent's residual at the same place of the same stage (or the last there), ``(residuals, n)``."""
+    row = np.arange(max_residuals)[:, None]
+    ends, old_ends = np.cumsum(depth, axis=0), np.cumsum(old_depth, axis=0)
+    stage = np.minimum((row >= ends[:, None]).sum(axis=0), len(depth) - 1)
+    start = np.take_along_axis(ends - depth, stage, axis=0)
+    old_start, old_size = (np.take_along_axis(part, stage, axis=0) for part in (old_ends - old_depth, old_depth))
+    return np.asarray(np.minimum(old_start + np.minimum(row - start, old_size - 1), max_residuals - 1), np.intp)
+
+
+def _settle_bits(space: SearchSpace, bits: Shorts, active: npt.NDArray[np.bool_]) -> None:
+    """Tie what the space ties, set the ends, clear what a network does not have; in place."""
+    if space.tie_block_bits:
+        bits[2:-2:3] = bits[1:-2:3]
+        bits[3:-2:3] = bits[1:-2:3]
+    bits[[0, -1]] = space.end_bits
+    bits *= active

@@ -1,0 +1,116 @@
+"""SearchProblem: everything a search needs to know, fixed for its whole life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_profiles import DeviceProfile
+from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
+from nas_engine.encoding import Frame, space_frame
+from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.layers import KINDS, Bools, Floats
+from nas_engine.scoring.qe_score import ScoreSettings, stage_coefficients
+from search_spaces import SearchSpace
+
+UNLIMITED = float("inf")
+"""A limit that is not set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Optional limits beside the memory budgets; infinity where none is set."""
+
+    macs: float = UNLIMITED
+    """Most multiply-accumulates."""
+    bitops: float = UNLIMITED
+    """Most BitOps, counted as the memory model's authors do (``nas_engine.costs.compute``)."""
+    cycles: float = UNLIMITED
+    """Most estimated cycles on the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchProblem:
+    """A space, a frame, the budgets, and how candidates are counted and scored.
+
+    Raises:
+        InputError: Stage weights that do not fit the space, or a device that allows none of the space's widths.
+    """
+
+    space: SearchSpace
+    """Which networks may be visited."""
+    frame: Frame
+    """What they have in common, the resolution among it."""
+    sram_bytes: float
+    """Most bytes of the arena (the device's SRAM less what is reserved)."""
+    flash_bytes: float
+    """Most bytes of weights and constants (the device's Flash less what is reserved)."""
+    limits: Limits
+    """Further limits."""
+    memory_model: str
+    """``"arena"`` or ``"paper"``."""
+    score: ScoreSettings
+    """Sigmas and stage weights of the QE-Score."""
+    allowed: Bools
+    """Which widths the device can store and compute, indexed ``[weight bits, activation bits]``, ``(9, 9)``."""
+    cycles_per_mac: dict[str, Floats]
+    """Cycles per MAC of each layer kind, each indexed like ``allowed``."""
+    qbr: bool = True
+    """Whether bits are set by Quantization Bits Refinement (True) or by mutation alone."""
+
+    def __post_init__(self) -> None:
+        stage_coefficients(self.frame, self.score)
+        if self.memory_model not in MEMORY_MODELS:
+            raise UnknownNameError("memory model", self.memory_model, MEMORY_MODELS)
+        pairs = self.allowed[np.ix_(self.space.weight_bits, self.space.activation_bits)]
+        if not pairs.any():
+            raise InputError(
+                f"the device allows none of space '{self.space.name}'s widths (weights {list(self.space.weight_bits)}, "
+                f"activations {list(self.space.activation_bits)}); choose another --space or --device"
+            )
+        if self.qbr and self.limits.bitops < UNLIMITED and (pairs != np.outer(pairs.any(axis=1), pairs.any(axis=0))).any():
+            raise InputError(
+                "a BitOps limit with a device that forbids single (weights, activations) pairs: refinement cannot weigh these; "
+                "add --no-qbr, leave --max-bitops out, or allow every listed weight width beside every listed activation width"
+            )
+        end = self.space.end_bits
+        if not self.allowed[end, end]:
+            raise InputError(
+                f"the device forbids w{end}a{end}, which space '{self.space.name}' gives stem and classifier; choose another --space"
+            )
+
+    @property
+    def model(self) -> MemoryModel:
+        """The memory model itself."""
+        return MEMORY_MODELS[self.memory_model]
+
+
+def make_problem(
+    space: SearchSpace,
+    device: DeviceProfile,
+    *,
+    resolution: int | None = None,
+    classes: int | None = None,
+    limits: Limits | None = None,
+    memory_model: str = "arena",
+    score: ScoreSettings | None = None,
+    qbr: bool = True,
+) -> SearchProblem:
+    """Return the problem of fitting a network of a space to a device; ``None`` takes the space's default.
+
+    Raises:
+        InputError: A value that does not fit the space or the device.
+    """
+    return SearchProblem(
+        space=space,
+        frame=space_frame(space, resolution or space.resolution, space.classes if classes is None else classes),
+        sram_bytes=device.arena_bytes,
+        flash_bytes=device.storage_bytes,
+        limits=limits or Limits(),
+        memory_model=memory_model,
+        score=score or ScoreSettings(stage_weights=space.stage_weights),
+        allowed=device.allowed_table(),
+        cycles_per_mac={kind: device.cycles_table(kind) for kind in KINDS},
+        qbr=qbr,
+    )

@@ -1,0 +1,57 @@
+"""QBR, Quantization Bits Refinement: the bits of a whole population, from its structures and the budgets alone.
+
+Activations first (SRAM, a maximum per layer), then weights (Flash, a sum), then, if there is one, the BitOps limit.
+The result depends on the structure and the budgets only, not on the bits a candidate came with; hence it is
+deterministic and idempotent, and by construction never over a budget that can be met, maximal, and monotone up to one
+bit step (tests/evolution/test_qbr.py states the six properties).
+
+Source: Sun et al., NeurIPS 2022, section on Quantization Bits Refinement (idea); the algorithm was never published, this one is ours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.costs.memory import MemoryUnits
+from nas_engine.evolution.problem import UNLIMITED, SearchProblem
+from nas_engine.evolution.qbr_activations import gain_coefficients, refine_activations
+from nas_engine.evolution.qbr_bitops import refine_bitops
+from nas_engine.evolution.qbr_weights import refine_weights
+from nas_engine.layers import Floats, LayerTable
+from nas_engine.scoring.qe_score import layer_coefficients
+
+_Widths = npt.NDArray[np.int16]
+
+
+def refine(
+    problem: SearchProblem, table: LayerTable, *, units: MemoryUnits | None = None, coefficients: Floats | None = None
+) -> tuple[_Widths, _Widths]:
+    """Return the refined widths of each layer; where a budget cannot be met at all, the smallest ones.
+
+    Args:
+        problem: Budgets, device rules, space, score.
+        table: ``n`` networks.
+        units: ``problem.model.units(table)`` if it is at hand.
+        coefficients: ``layer_coefficients(table, problem.score)`` if they are at hand.
+
+    Returns:
+        Weight bits and activation bits, each ``(layers, n)``, 0 in rows that a network does not have.
+    """
+    units = units or problem.model.units(table)
+    worth = gain_coefficients(layer_coefficients(table, problem.score) if coefficients is None else coefficients)
+    pairs = problem.allowed[np.ix_(problem.space.weight_bits, problem.space.activation_bits)]
+    activations = np.array(problem.space.activation_bits, np.int16)
+    a_bits, _ = refine_activations(problem, table, units, worth, activations[pairs.any(axis=0)])
+    w_bits, fits = refine_weights(problem, table, worth, a_bits)
+    lightest = pairs.argmax(axis=0)[pairs.any(axis=0)]
+    if (lightest != lightest.min()).any() and not fits.all():
+        # beside some widths the device forbids the lightest weights: give those widths up where Flash does not suffice
+        light = activations[pairs[lightest.min()]]
+        a_light, _ = refine_activations(problem, table, units, worth, light)
+        a_bits = np.where(fits, a_bits, a_light)
+        w_light, _ = refine_weights(problem, table, worth, a_bits)
+        w_bits = np.where(fits, w_bits, w_light)
+    if problem.limits.bitops < UNLIMITED:
+        w_bits, a_bits = refine_bitops(problem, table, worth, w_bits, a_bits)
+    return w_bits, a_bits

@@ -1,0 +1,116 @@
+"""QBR, third part, only where a BitOps limit is set: lower widths until MACs * w * a fit, starting from what SRAM and Flash allow.
+
+The same Lagrangian as for Flash, on pairs of widths: of all pairs (w, a) only the concave hull of gain over the
+product w * a is ever worth its price, so a network's pairs follow from one price per BitOp. Widths never exceed those
+that the memory budgets gave; at the end every width that can be raised by one step within the limit is raised, best
+gain per BitOp first. Ours: the papers refine for memory only.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.costs.compute import extra_bitops
+from nas_engine.evolution.problem import SearchProblem
+from nas_engine.evolution.qbr_activations import width_gain
+from nas_engine.evolution.qbr_weights import BISECTIONS, join_units, price_keys, split_units
+from nas_engine.layers import Floats, LayerTable, macs_per_layer
+from nas_engine.scoring.quantised_gaussian import log_std_table
+
+_INNER = slice(1, -1)
+_Widths = npt.NDArray[np.int16]
+
+
+def refine_bitops(
+    problem: SearchProblem, table: LayerTable, coefficients: Floats, w_bits: _Widths, a_bits: _Widths
+) -> tuple[_Widths, _Widths]:
+    """Return weight and activation widths, none above those given, that meet ``problem.limits.bitops`` where any do.
+
+    Args:
+        problem: The limit, sigmas and options.
+        table: ``n`` networks.
+        coefficients: Worth of each layer, ``(layers, n)``, above 0.
+        w_bits: Weight width of each layer that SRAM and Flash allow, ``(layers, n)``.
+        a_bits: Input width of each layer that SRAM and Flash allow, ``(layers, n)``.
+    """
+    tied, every = problem.space.tie_block_bits, 3 if problem.space.tie_block_bits else 1
+    macs = macs_per_layer(table)
+    room = problem.limits.bitops - extra_bitops(problem.memory_model, table)
+    for end in (0, -1):
+        room = room - macs[end] * w_bits[end] * a_bits[end]
+    cost = split_units(macs[_INNER], tied).sum(axis=0)
+    key = price_keys(split_units(coefficients[_INNER], tied).sum(axis=0), cost)
+    w_cap, a_cap = w_bits[_INNER][::every], a_bits[_INNER][::every]
+    w_gain = width_gain(log_std_table(problem.score.sigma_w), np.arange(9))
+    a_gain = width_gain(log_std_table(problem.score.sigma_a), np.arange(9))
+    hull_w, hull_a, slopes = _hull(problem, w_gain, a_gain)
+
+    def widths(price: Floats) -> tuple[_Widths, _Widths]:
+        vertex = np.zeros(key.shape, np.int8)
+        for slope in slopes:
+            vertex += (key >= price - slope).view(np.int8)
+        return np.minimum(hull_w.take(vertex), w_cap), np.minimum(hull_a.take(vertex), a_cap)
+
+    low = np.full(table.n, slopes.min(initial=0.0) + key.min(initial=0.0, where=cost > 0) - 1.0)
+    high = np.full(table.n, slopes.max(initial=0.0) + key.max(initial=0.0) + 1.0)
+    for _ in range(BISECTIONS):
+        price = 0.5 * (low + high)
+        w, a = widths(price)
+        fits = (cost * (w * a)).sum(axis=0) <= room
+        np.copyto(high, price, where=fits)
+        np.copyto(low, price, where=~fits)
+    w, a = widths(high)
+
+    steps = (
+        (w, w_cap, _next_width(problem.space.weight_bits), w_gain, a),
+        (a, a_cap, _next_width(problem.space.activation_bits), a_gain, w),
+    )
+    columns = np.flatnonzero((cost * (w * a)).sum(axis=0) <= room)
+    while columns.size:
+        left = room[columns] - (cost[:, columns] * (w[:, columns] * a[:, columns])).sum(axis=0)
+        rates = []
+        for width, cap, following, gain, other in steps:
+            now = width[:, columns]
+            raised = following[now]
+            added = cost[:, columns] * ((raised - now) * other[:, columns])
+            ok = (raised > now) & (raised <= cap[:, columns]) & (added <= left) & (added > 0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                rates.append(
+                    np.where(ok, key[:, columns] + np.log((gain[raised] - gain[now]) / ((raised - now) * other[:, columns])), -np.inf)
+                )
+        rate = np.concatenate(rates)
+        best, position = rate.argmax(axis=0), np.arange(columns.size)
+        some = rate[best, position] > -np.inf
+        columns, best = columns[some], best[some]
+        for part, (width, _, following, _, _) in enumerate(steps):
+            mine = best // key.shape[0] == part
+            row, column = best[mine] - part * key.shape[0], columns[mine]
+            width[row, column] = following[width[row, column]]
+
+    w_bits, a_bits = w_bits.copy(), a_bits.copy()
+    w_bits[_INNER], a_bits[_INNER] = join_units(w, tied), join_units(a, tied)
+    return w_bits, a_bits
+
+
+def _next_width(options: tuple[int, ...]) -> _Widths:
+    """Return for each width 0..8 the next option above it, or itself at the top."""
+    return np.array([next((o for o in options if o > width), width) for width in range(9)], np.int16)
+
+
+def _hull(problem: SearchProblem, w_gain: Floats, a_gain: Floats) -> tuple[_Widths, _Widths, Floats]:
+    """Return the pairs on the concave hull of gain over product, by rising product, and the log slopes between them."""
+    options = [(w * a, w_gain[w] + a_gain[a], w, a) for w in problem.space.weight_bits for a in problem.space.activation_bits]
+    hull: list[tuple[int, float, int, int]] = []
+    for point in sorted(options, key=lambda o: (o[0], -o[1])):
+        if hull and (point[0] == hull[-1][0] or point[1] <= hull[-1][1]):
+            continue
+        while len(hull) > 1 and (point[1] - hull[-1][1]) * (hull[-1][0] - hull[-2][0]) >= (hull[-1][1] - hull[-2][1]) * (
+            point[0] - hull[-1][0]
+        ):
+            hull.pop()
+        hull.append(point)
+    slopes = np.log([(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(hull)])
+    return np.array([p[2] for p in hull], np.int16), np.array([p[3] for p in hull], np.int16), slopes

@@ -1,0 +1,142 @@
+"""The evolutionary search: ``init / step / finish`` over explicit state.
+
+Each generation, ``chunks`` batches of children are bred from the population and evaluated; then parents and children
+compete, feasible first, then by score. A batch is a pure function of (problem, seed, generation, batch number,
+population), so that the result is the same for any number of workers and the state needs no random state of its own:
+ten steps equal five steps, save, load, five steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.architecture import Architecture
+from nas_engine.encoding import Genes, decode
+from nas_engine.evolution.evaluation import Candidates, evaluate
+from nas_engine.evolution.front import MAX_FRONT, thin, update_front
+from nas_engine.evolution.operators import mutate, sample
+from nas_engine.evolution.problem import SearchProblem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """How the search spends its candidates; the result depends on all of these, never on the number of workers."""
+
+    seed: int = 0
+    """Seed of every random number."""
+    candidates: int = 500_000
+    """Networks to evaluate (the paper: 500,000)."""
+    population: int = 512
+    """Survivors of a generation (the authors: 256 to 512)."""
+    chunk: int = 512
+    """Children bred and evaluated as one batch: what fits the processor's cache."""
+    chunks: int = 4
+    """Batches per generation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchState:
+    """Everything a search has found so far; with the problem and the settings it determines the rest."""
+
+    generation: int
+    """Generations finished, the random first one included."""
+    evaluated: int
+    """Networks evaluated."""
+    population: Candidates
+    """Survivors, best first."""
+    front: Candidates
+    """Pareto front of all survivors so far."""
+
+    @property
+    def best_score(self) -> float | None:
+        """Highest score of a network that fits, ``None`` before there is one."""
+        return float(self.population.score[0]) if self.population.violation[0] == 0 else None
+
+    @property
+    def feasible(self) -> float:
+        """Share of the population that fits."""
+        return float((self.population.violation == 0).mean())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """What a search hands out."""
+
+    best: Architecture
+    """The feasible network with the highest score."""
+    front: tuple[Architecture, ...]
+    """Networks of the Pareto front, best score first."""
+
+
+Job = tuple[SearchProblem, SearchSettings, int, int, Genes]
+"""Arguments of ``breed``."""
+
+Mapper = Callable[[Callable[..., Candidates], Iterable[Job]], Iterable[Candidates]]
+"""``itertools.starmap``, or the starmap of a process pool."""
+
+
+def breed(problem: SearchProblem, settings: SearchSettings, generation: int, chunk: int, parents: Genes) -> Candidates:
+    """Return one evaluated batch: random networks in generation 0, else children of random parents.
+
+    Args:
+        problem: The problem.
+        settings: Seed and batch size.
+        generation: Number of the generation, part of the random seed.
+        chunk: Number of the batch, part of the random seed.
+        parents: Genes of the population, ``(genes, n)``.
+    """
+    rng = np.random.default_rng([settings.seed, generation, chunk])
+    if generation == 0:
+        return evaluate(problem, sample(problem.space, problem.frame, settings.chunk, rng))
+    chosen = parents[:, rng.integers(parents.shape[1], size=settings.chunk)]
+    return evaluate(problem, mutate(problem.space, problem.frame, chosen, rng, mutate_bits=not problem.qbr))
+
+
+def init(problem: SearchProblem, settings: SearchSettings, run: Mapper) -> SearchState:
+    """Return the state after the random first generation."""
+    empty = evaluate(problem, sample(problem.space, problem.frame, 1, np.random.default_rng(0))).take(slice(0, 0))
+    state = SearchState(generation=0, evaluated=0, population=empty, front=empty)
+    return step(state, problem, settings, run)
+
+
+def step(state: SearchState, problem: SearchProblem, settings: SearchSettings, run: Mapper) -> SearchState:
+    """Return the state one generation later; ``run`` maps ``breed`` over the batches, in order."""
+    jobs = [(problem, settings, state.generation, chunk, state.population.genes) for chunk in range(settings.chunks)]
+    children = Candidates.concatenate(list(run(breed, jobs)))
+    union = Candidates.concatenate([state.population, children])
+    fresh = unique_networks(union.genes, structure_only=problem.qbr, rows=2 + 4 * problem.frame.n_stages)
+    best = np.lexsort((-union.score[fresh], union.violation[fresh]))[: settings.population]
+    survivors = fresh[best]
+    population = union.take(survivors)
+    front = update_front(state.front, union.take(np.sort(survivors[survivors >= state.population.n])))
+    return SearchState(generation=state.generation + 1, evaluated=state.evaluated + children.n, population=population, front=front)
+
+
+def done(state: SearchState, settings: SearchSettings) -> bool:
+    """Return whether the candidates are spent."""
+    return state.evaluated >= settings.candidates
+
+
+def finish(state: SearchState, problem: SearchProblem) -> SearchResult | None:
+    """Return the result, or ``None`` if no network that fits has been found yet."""
+    if state.best_score is None:
+        return None
+    front = tuple(decode(problem.frame, column) for column in thin(state.front, MAX_FRONT).genes.T)
+    return SearchResult(best=decode(problem.frame, state.population.genes[:, 0]), front=front)
+
+
+def unique_networks(genes: Genes, *, structure_only: bool, rows: int) -> npt.NDArray[np.intp]:
+    """Return the index of the first of each set of equal columns, ascending.
+
+    Args:
+        genes: ``(genes, n)``.
+        structure_only: Whether bits follow from the structure and need not be compared.
+        rows: Number of structure rows.
+    """
+    compared = np.ascontiguousarray((genes[:rows] if structure_only else genes).T)
+    _, first = np.unique(compared.view(f"V{compared.shape[1] * compared.itemsize}").ravel(), return_index=True)
+    return np.sort(first)
