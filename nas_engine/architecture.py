@@ -29,8 +29,8 @@ _RANGES = {"kernel": (1, 7), "stride": (1, 2), "channels": (1, MAX_CHANNELS), "r
 
 def _check(what: str, kind: str, value: int) -> None:
     low, high = _RANGES[kind]
-    if type(value) is not int or not low <= value <= high:
-        raise InputError(f"{what} is {value!r}; expected a whole number from {low} to {high}")
+    if type(value) is not int or not low <= value <= high or (kind == "kernel" and value % 2 == 0):
+        raise InputError(f"{what} is {value!r}; expected {'an odd' if kind == 'kernel' else 'a whole'} number from {low} to {high}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,7 @@ def _parse_literal(text: str, path: object) -> Any:
     plain = re.sub(r"\b(null|true|false|inf|NaN)\b", lambda m: {"true": "True", "false": "False"}.get(m[1], "None"), text)
     try:
         return ast.literal_eval(plain.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise FileFormatError(path, "is neither an architecture file nor a structure literal (is it cut off?)") from error
 
 
@@ -308,8 +308,8 @@ def _from_literal(literal: Any) -> Architecture:
 
     def block(index: int) -> Block:
         depth, w, a = (value(index, key) for key in ("L", "nbitsW", "nbitsA"))
-        if not all(isinstance(bits, Sequence) and len(bits) == 3 * depth for bits in (w, a)):
-            raise InputError(f"block {index}: nbitsW and nbitsA must each hold 3 x L = {depth!r} x 3 widths")
+        if type(depth) is not int or not all(isinstance(bits, Sequence) and len(bits) == 3 * depth for bits in (w, a)):
+            raise InputError(f"block {index}: L is {depth!r}; expected a whole number, and 3 x L widths each in nbitsW and nbitsA")
         cells = [Bits(*pair) for pair in zip(w, a, strict=True)]
         rows = tuple((cells[i], cells[i + 1], cells[i + 2]) for i in range(0, len(cells), 3))
         k, s, btn, out = (value(index, key) for key in ("k", "s", "btn", "out"))

@@ -72,6 +72,12 @@ class LayerTable:
         """Number of networks."""
         return int(self.active.shape[1])
 
+    def take(self, columns: npt.NDArray[np.intp]) -> LayerTable:
+        """Return the table of some of the networks, in the order of ``columns``."""
+        arrays = {name: getattr(self, name) for name in LayerTable.__slots__ if name != "frame"}
+        taken: dict[str, Any] = {name: None if array is None else array[..., columns] for name, array in arrays.items()}
+        return LayerTable(frame=self.frame, **taken)
+
 
 def interleave(like: LayerTable, stem: Any, expand: Any, depthwise: Any, project: Any, head: Any, classifier: Any) -> Floats:
     """Return one ``(layers, n)`` array from its parts: ``(n,)`` or scalars for the ends, ``(residuals, n)`` for the three in between."""

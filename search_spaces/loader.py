@@ -98,6 +98,6 @@ def _stage(fields: Fields) -> StageSpace:
 
 def _numbers(fields: Fields, key: str) -> list[float]:
     values: list[float] = fields.take_list(key)
-    if any(type(value) not in (int, float) for value in values):
-        raise fields.error(key, f"is {values!r}; expected a list of numbers")
+    if any(type(value) not in (int, float) or not 0 < value < 1e3 for value in values):
+        raise fields.error(key, f"is {str(values)[:80]}; expected a list of numbers above 0")
     return values

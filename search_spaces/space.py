@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nas_engine.errors import InputError
 
@@ -128,6 +129,12 @@ class SearchSpace:
         if not self.stages:
             raise InputError("stages is empty; expected at least one stage")
         n_stages = 1 + sum(stage.stride == 2 for stage in self.stages)
+        if not any(self.stage_weights):
+            raise InputError("stage_weights are all 0; expected at least one above 0")
+        ranges = [(s.channels.minimum, s.channels.maximum) for s in self.stages]
+        steps = {s.channels.step for s in self.stages}
+        if self.non_decreasing and (len(steps) > 1 or any(b[0] < a[0] or b[1] < a[1] for a, b in pairwise(ranges))):
+            raise InputError("non_decreasing_channels needs one step and a min and max that do not fall from stage to stage")
         if len(self.stage_weights) != n_stages:
             raise InputError(f"stage_weights has {len(self.stage_weights)} values; the strides make {n_stages} stages, give {n_stages}")
         if not self.min_resolution <= self.resolution <= self.max_resolution:

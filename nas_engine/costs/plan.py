@@ -8,6 +8,7 @@ over its shortcut), so that the arena is exactly the largest live set: the ``are
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,12 +34,24 @@ class PlannedTensor:
     """Bytes, padded to words."""
     bits: int
     """Width of its elements (8 for scratch, counted in bytes)."""
+    kind: str = "tensor"
+    """``"stream"`` (bottom of the arena), ``"bottleneck"`` (top: image, bottleneck tensors, head output, logits) or ``"scratch"``."""
     first_step: int
     """First step at which it lives."""
     last_step: int
     """Last step at which it lives."""
     in_place_of: str | None = None
     """The tensor that it is written over, step by step, at its first step."""
+
+
+def bytes_in_use(tensors: Iterable[PlannedTensor]) -> int:
+    """Return the bytes that tensors cover together: what two of them share counts once."""
+    used, end = 0, 0
+    for tensor in sorted(tensors, key=lambda t: t.offset):
+        stop = tensor.offset + tensor.size
+        used += max(0, stop - max(end, tensor.offset))
+        end = max(end, stop)
+    return used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +69,12 @@ class MemoryPlan:
         """Return what lives at a step."""
         return tuple(tensor for tensor in self.tensors if tensor.first_step <= step <= tensor.last_step)
 
-    def extent(self, step: int) -> int:
-        """Return the bytes in use at a step: the union of what lives there."""
-        used, end = 0, 0
-        for tensor in sorted(self.live(step), key=lambda t: t.offset):
-            used += max(0, tensor.offset + tensor.size - max(end, tensor.offset))
-            end = max(end, tensor.offset + tensor.size)
-        return used
-
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``memory_plan.json`` holds."""
         return {
             "format": SCHEMA,
             "arena_bytes": self.arena_bytes,
-            "steps": [{"name": name, "used_bytes": self.extent(i)} for i, name in enumerate(self.steps)],
+            "steps": [{"name": name, "used_bytes": bytes_in_use(self.live(i))} for i, name in enumerate(self.steps)],
             "tensors": [{name: getattr(tensor, name) for name in PlannedTensor.__slots__} for tensor in self.tensors],
         }
 
@@ -169,8 +174,8 @@ class _Draft:
         ends = (self.bottom, self.scratch, self.top)
         arena = max(sum(largest(end, step) for end in ends) for step in range(len(self.steps)))
         placed = [
-            *self.bottom,
-            *(replace(t, offset=arena - t.size) for t in self.top),
-            *(replace(t, offset=largest(self.bottom, t.first_step)) for t in self.scratch),
+            *(replace(t, kind="stream") for t in self.bottom),
+            *(replace(t, kind="bottleneck", offset=arena - t.size) for t in self.top),
+            *(replace(t, kind="scratch", offset=largest(self.bottom, t.first_step)) for t in self.scratch),
         ]
         return MemoryPlan(arena_bytes=arena, steps=self.steps, tensors=tuple(sorted(placed, key=lambda t: (t.first_step, t.offset))))

@@ -71,6 +71,7 @@ def sram_per_layer(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[An
     held = model.size(units.held, bits[1:-2:3])
     expand = stream[:-1] + model.size(units.expanded, b)
     expand += units.expand_scratch
+    expand *= table.active
     depthwise = np.maximum(model.depthwise_input(units, b), model.depthwise_beside(units, b) + model.depthwise_output(units, c))
     depthwise += held
     depthwise += units.depthwise_scratch

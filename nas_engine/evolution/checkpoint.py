@@ -1,10 +1,14 @@
-"""Checkpoints: a search state as one file, written so that a kill at any moment leaves the last whole one."""
+"""Checkpoints: a search state as one file, written so that a kill at any moment leaves the last whole one.
+
+The file is an ``.npz`` with its SHA-256 digest behind it (32 bytes, which readers of zip archives skip): whatever is
+cut off or changed is found out before anything is read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +21,12 @@ from nas_engine.files import write_atomically
 FORMAT = "nas-search/checkpoint/1"
 """Version of the file; another one is refused."""
 
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_PARTS = ("population", "front")
+
 
 def save_state(path: Path, state: SearchState, fingerprint: str) -> None:
-    """Write a state as an ``.npz`` without pickles.
+    """Write a state as an ``.npz`` without pickles, and its digest.
 
     Args:
         path: The file; replaced at once, or not at all.
@@ -30,30 +37,33 @@ def save_state(path: Path, state: SearchState, fingerprint: str) -> None:
         StorageError: The disk is full or the folder cannot be written; the previous checkpoint is still there.
     """
     head = {"format": FORMAT, "fingerprint": fingerprint, "generation": state.generation, "evaluated": state.evaluated}
-    arrays = {f"{part}_{name}": getattr(getattr(state, part), name) for part in ("population", "front") for name in Candidates.__slots__}
+    arrays = {f"{part}_{name}": getattr(getattr(state, part), name) for part in _PARTS for name in Candidates.__slots__}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, head=np.array(json.dumps(head)), **arrays)
-    write_atomically(path, buffer.getvalue())
+    data = buffer.getvalue()
+    write_atomically(path, data + hashlib.sha256(data).digest())
 
 
 def load_state(path: Path, fingerprint: str) -> SearchState:
     """Return the state of a checkpoint.
 
     Raises:
-        FileFormatError: Cut in half, of another version, or of another problem.
+        FileFormatError: Cut in half, changed, of another version, or of another problem.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
-            head = json.loads(str(data["head"]))
-            if head["format"] != FORMAT:
-                raise FileFormatError(path, f"is a checkpoint of version {head['format']!r}, this is {FORMAT!r}; start again with --force")
-            if head["fingerprint"] != fingerprint:
-                raise FileFormatError(path, "belongs to a search with other options; resume with the same ones or start again with --force")
-            population, front = (
-                Candidates(**{name: data[f"{part}_{name}"] for name in Candidates.__slots__}) for part in ("population", "front")
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(path, f"cannot be read ({error.strerror}); start again with --force") from error
+    data, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if not data or hashlib.sha256(data).digest() != digest:
+        raise FileFormatError(path, "is not a whole checkpoint (cut off or damaged); put a copy back, or start again with --force")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        head = json.loads(str(arrays["head"]))
+        if head["format"] != FORMAT:
+            raise FileFormatError(path, f"is a checkpoint of version {head['format']!r}, this is {FORMAT!r}; start again with --force")
+        if head["fingerprint"] != fingerprint:
+            raise FileFormatError(
+                path, "belongs to another search (was the device or the space file changed?); put it back, or start again with --force"
             )
-            return SearchState(generation=head["generation"], evaluated=head["evaluated"], population=population, front=front)
-    except FileFormatError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise FileFormatError(path, "is not a whole checkpoint (cut off or damaged); start again with --force") from error
+        population, front = (Candidates(**{name: arrays[f"{part}_{name}"] for name in Candidates.__slots__}) for part in _PARTS)
+    return SearchState(generation=head["generation"], evaluated=head["evaluated"], population=population, front=front)

@@ -10,44 +10,82 @@ from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import Genes, GeneView, decode
 from nas_engine.errors import InfeasibleBudgetError
 from nas_engine.evolution.operators import sample
-from nas_engine.evolution.problem import SearchProblem
+from nas_engine.evolution.problem import UNLIMITED, SearchProblem
 from nas_engine.layers import macs_per_layer, unroll
 
 
 def smallest_network(problem: SearchProblem) -> Genes:
-    """Return the genes of the smallest network at its narrowest widths, ``(genes, 1)``: fewest channels, smallest kernels, least depth."""
+    """Return the genes of the smallest network, ``(genes, 1)``: fewest channels, smallest kernels, least depth, narrowest widths.
+
+    Its weights and its inputs are as narrow as the device allows beside *any* other width, so that neither SRAM nor Flash can be lower.
+    """
     genes = sample(problem.space, problem.frame, 1, np.random.default_rng(0))
-    pairs = problem.allowed[np.ix_(problem.space.weight_bits, problem.space.activation_bits)]
-    view = GeneView(problem.frame, genes)
-    for bits, options, usable in (
-        (view.w_bits, problem.space.weight_bits, pairs.any(axis=1)),
-        (view.a_bits, problem.space.activation_bits, pairs.any(axis=0)),
-    ):
-        narrowest = options[int(np.argmax(usable))]
-        bits[1:-1] = np.where(bits[1:-1] > 0, narrowest, 0)
+    _set_inner(problem, genes, (problem.weight_options[0], problem.activation_options[0]))
     return genes
 
 
-def require_feasible(problem: SearchProblem) -> None:
-    """Check that the smallest network fits every budget and limit.
+def require_feasible(problem: SearchProblem, *, reserved_sram: int = 0, reserved_flash: int = 0) -> None:
+    """Check that the smallest network fits every budget and limit by itself.
+
+    Args:
+        problem: The problem.
+        reserved_sram: Bytes the device reserves beside the SRAM budget, for the message.
+        reserved_flash: Bytes the device reserves beside the Flash budget, for the message.
 
     Raises:
-        InfeasibleBudgetError: It does not; names the resource, the layer that needs the most, the smallest possible and the budget.
+        InfeasibleBudgetError: It does not; names the resource, the layer that needs the most, the smallest possible and what to type.
     """
     genes = smallest_network(problem)
     view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
     names = decode(problem.frame, genes[:, 0]).layer_names()
-    rows = [row for row in range(problem.frame.n_layers) if view.w_bits[row, 0]]
+    rows = np.flatnonzero(view.w_bits[:, 0])
+
     sram = sram_per_layer(problem.model, table, view.a_bits)[rows, 0]
     if sram.max() > problem.sram_bytes:
-        raise InfeasibleBudgetError("peak SRAM", float(sram.max()), problem.sram_bytes, names[int(sram.argmax())])
+        remedy = f"give --sram {int(np.ceil(sram.max())) + reserved_sram} or more, a lower --resolution or another --space"
+        layer = names[int(sram.argmax())]
+        raise InfeasibleBudgetError("peak SRAM", float(sram.max()), problem.sram_bytes, layer=layer, is_sum=False, remedy=remedy)
+
     flash = flash_per_layer(problem.memory_model, table, view.w_bits)[rows, 0]
     if flash.sum() > problem.flash_bytes:
-        raise InfeasibleBudgetError("Flash", float(flash.sum()), problem.flash_bytes, names[int(flash.argmax())])
-    limits = problem.limits
-    for name, smallest, limit in (
-        ("MACs", macs_per_layer(table).sum(), limits.macs),
-        ("BitOps", compute.bitops(problem.memory_model, table, view.w_bits, view.a_bits)[0], limits.bitops),
+        remedy = f"give --flash {int(np.ceil(flash.sum())) + reserved_flash} or more, fewer --classes or another --space"
+        layer = names[int(flash.argmax())]
+        raise InfeasibleBudgetError("Flash", float(flash.sum()), problem.flash_bytes, layer=layer, is_sum=True, remedy=remedy)
+
+    macs = macs_per_layer(table)[rows, 0]
+    for name, limit, least in (
+        ("MACs", problem.limits.macs, lambda: float(macs.sum())),
+        ("BitOps", problem.limits.bitops, lambda: _least_bitops(problem, genes)),
+        ("cycles", problem.limits.cycles, lambda: _least_cycles(problem, genes)),
     ):
-        if smallest > limit:
-            raise InfeasibleBudgetError(name, float(smallest), limit, unit="")
+        if limit < UNLIMITED and (smallest := least()) > limit:
+            remedy = f"give --max-{name.lower()} {np.ceil(smallest):.0f} or more, a lower --resolution or another --space"
+            layer = names[int(macs.argmax())]
+            raise InfeasibleBudgetError(name, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit="")
+
+
+def _least_bitops(problem: SearchProblem, genes: Genes) -> float:
+    """Return the BitOps of a network at the allowed widths with the smallest product."""
+    genes = genes.copy()
+    _set_inner(problem, genes, min(_allowed_pairs(problem), key=lambda pair: pair[0] * pair[1]))
+    view = GeneView(problem.frame, genes)
+    return float(compute.bitops(problem.memory_model, unroll(problem.frame, genes), view.w_bits, view.a_bits)[0])
+
+
+def _least_cycles(problem: SearchProblem, genes: Genes) -> float:
+    """Return the estimated cycles of a network, each layer at the allowed widths that are the fastest for its kind."""
+    view, ends = GeneView(problem.frame, genes), problem.space.end_bits
+    pairs = [*_allowed_pairs(problem), (ends, ends)]
+    fastest = {kind: np.full((9, 9), min(table[pair] for pair in pairs)) for kind, table in problem.cycles_per_mac.items()}
+    return float(compute.cycles(unroll(problem.frame, genes), view.w_bits, view.a_bits, fastest)[0])
+
+
+def _allowed_pairs(problem: SearchProblem) -> list[tuple[int, int]]:
+    return [(w, a) for w in problem.space.weight_bits for a in problem.space.activation_bits if problem.allowed[w, a]]
+
+
+def _set_inner(problem: SearchProblem, genes: Genes, pair: tuple[int, int]) -> None:
+    """Give every layer but stem and classifier the same widths, in place."""
+    view = GeneView(problem.frame, genes)
+    for bits, width in zip((view.w_bits, view.a_bits), pair, strict=True):
+        bits[1:-1] = np.where(bits[1:-1] > 0, width, 0)

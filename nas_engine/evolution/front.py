@@ -54,7 +54,7 @@ def update_front(front: Candidates, new: Candidates) -> Candidates:
 
 
 def thin(front: Candidates, most: int) -> Candidates:
-    """Return at most ``most`` members, spread out: the extremes stay, then the point with the nearest neighbour goes, again and again."""
+    """Return at most ``most`` members, spread out: the extremes stay; the point nearest to its two neighbours goes, again and again."""
     if front.n <= most:
         return front
     points = objectives(front)
@@ -65,7 +65,7 @@ def thin(front: Candidates, most: int) -> Candidates:
     extremes = points.argmin(axis=0)
     alive = np.ones(front.n, bool)
     for _ in range(front.n - most):
-        nearest = distance.min(axis=1)
+        nearest = np.partition(distance, 1, axis=1)[:, :2].sum(axis=1)
         nearest[extremes] = np.inf
         nearest[~alive] = np.inf
         gone = int(nearest.argmin())

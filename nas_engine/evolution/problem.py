@@ -69,16 +69,29 @@ class SearchProblem:
                 f"the device allows none of space '{self.space.name}'s widths (weights {list(self.space.weight_bits)}, "
                 f"activations {list(self.space.activation_bits)}); choose another --space or --device"
             )
-        if self.qbr and self.limits.bitops < UNLIMITED and (pairs != np.outer(pairs.any(axis=1), pairs.any(axis=0))).any():
+        lone = np.outer(pairs.any(axis=1), pairs.any(axis=0)) & ~pairs
+        if self.qbr and lone.any():
+            w, a = np.argwhere(lone)[0]
             raise InputError(
-                "a BitOps limit with a device that forbids single (weights, activations) pairs: refinement cannot weigh these; "
-                "add --no-qbr, leave --max-bitops out, or allow every listed weight width beside every listed activation width"
+                f"the device forbids w{self.space.weight_bits[w]}a{self.space.activation_bits[a]} but allows either width in other pairs; "
+                "refinement needs every allowed weight width beside every allowed activation width: "
+                "narrow the space's bits, or add --no-qbr"
             )
         end = self.space.end_bits
         if not self.allowed[end, end]:
             raise InputError(
                 f"the device forbids w{end}a{end}, which space '{self.space.name}' gives stem and classifier; choose another --space"
             )
+
+    @property
+    def weight_options(self) -> tuple[int, ...]:
+        """Weight widths of the space that the device allows beside some activation width, ascending."""
+        return tuple(w for w in self.space.weight_bits if self.allowed[w, list(self.space.activation_bits)].any())
+
+    @property
+    def activation_options(self) -> tuple[int, ...]:
+        """Activation widths of the space that the device allows beside some weight width, ascending."""
+        return tuple(a for a in self.space.activation_bits if self.allowed[list(self.space.weight_bits), a].any())
 
     @property
     def model(self) -> MemoryModel:
@@ -104,7 +117,9 @@ def make_problem(
     """
     return SearchProblem(
         space=space,
-        frame=space_frame(space, resolution or space.resolution, space.classes if classes is None else classes),
+        frame=space_frame(
+            space, space.resolution if resolution is None else resolution, space.classes if classes is None else classes
+        ),
         sram_bytes=device.arena_bytes,
         flash_bytes=device.storage_bytes,
         limits=limits or Limits(),

@@ -40,18 +40,8 @@ def refine(
     """
     units = units or problem.model.units(table)
     worth = gain_coefficients(layer_coefficients(table, problem.score) if coefficients is None else coefficients)
-    pairs = problem.allowed[np.ix_(problem.space.weight_bits, problem.space.activation_bits)]
-    activations = np.array(problem.space.activation_bits, np.int16)
-    a_bits, _ = refine_activations(problem, table, units, worth, activations[pairs.any(axis=0)])
-    w_bits, fits = refine_weights(problem, table, worth, a_bits)
-    lightest = pairs.argmax(axis=0)[pairs.any(axis=0)]
-    if (lightest != lightest.min()).any() and not fits.all():
-        # beside some widths the device forbids the lightest weights: give those widths up where Flash does not suffice
-        light = activations[pairs[lightest.min()]]
-        a_light, _ = refine_activations(problem, table, units, worth, light)
-        a_bits = np.where(fits, a_bits, a_light)
-        w_light, _ = refine_weights(problem, table, worth, a_bits)
-        w_bits = np.where(fits, w_bits, w_light)
+    a_bits = refine_activations(problem, table, units, worth)
+    w_bits = refine_weights(problem, table, worth)
     if problem.limits.bitops < UNLIMITED:
         w_bits, a_bits = refine_bitops(problem, table, worth, w_bits, a_bits)
     return w_bits, a_bits

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from nas_engine.costs.memory import MemoryUnits
 from nas_engine.costs.sram import classifier_live, head_live, stem_live
 from nas_engine.evolution.problem import SearchProblem
-from nas_engine.layers import Bools, Floats, LayerTable
+from nas_engine.layers import Floats, LayerTable
 from nas_engine.scoring.quantised_gaussian import log_std_table
 
 TIE_BREAK = 1e-6
@@ -39,13 +39,13 @@ def width_gain(log_std: Any, bits: Any) -> Any:
 
 
 def gain_coefficients(coefficients: Floats) -> Floats:
-    """Return score coefficients with a floor, so that bits of layers the stage weights leave out are worth something too."""
-    return np.maximum(coefficients, 1e-3)
+    """Return score coefficients, at least a hundredth of the largest: bits that the stage weights leave out are worth something too."""
+    return np.asarray(np.maximum(coefficients, 0.01 * coefficients.max(initial=0.0)))
 
 
 def refine_activations(
-    problem: SearchProblem, table: LayerTable, units: MemoryUnits, coefficients: Floats, options: npt.NDArray[np.int16]
-) -> tuple[npt.NDArray[np.int16], Bools]:
+    problem: SearchProblem, table: LayerTable, units: MemoryUnits, coefficients: Floats
+) -> npt.NDArray[np.int16]:
     """Return the best activation widths that fit the SRAM budget.
 
     Args:
@@ -53,13 +53,13 @@ def refine_activations(
         table: ``n`` networks.
         units: ``problem.model.units(table)``.
         coefficients: Worth of each layer, ``(layers, n)``, above 0.
-        options: Widths to choose from, ascending, ``(options,)``.
 
     Returns:
-        Input width of each layer, ``(layers, n)``, and which networks fit, ``(n,)``; a network that does not has the smallest widths.
+        Input width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the smallest widths where none fit.
     """
     model, n, tied = problem.model, table.n, problem.space.tie_block_bits
     room = np.floor(problem.sram_bytes / model.granule)
+    options = np.array(problem.activation_options, np.int16)
     bits = options.astype(np.float64)[:, None]
     k, residuals = len(options), table.frame.max_residuals
     # gain of the option with index i - 1; index 0 stands for "none fits"
@@ -107,7 +107,7 @@ def refine_activations(
         a_bits[1 + part : -2 : 3] *= table.active
     a_bits[0] = problem.space.end_bits
     a_bits[-1] = problem.space.end_bits if table.frame.classes else 0
-    return a_bits, fits
+    return a_bits
 
 
 def _widest(problem: SearchProblem, units: MemoryUnits, bits: Floats, room: float, tied: bool) -> tuple[_Index, _Index, _Index]:

@@ -1,9 +1,10 @@
 """QBR, third part, only where a BitOps limit is set: lower widths until MACs * w * a fit, starting from what SRAM and Flash allow.
 
 The same Lagrangian as for Flash, on pairs of widths: of all pairs (w, a) only the concave hull of gain over the
-product w * a is ever worth its price, so a network's pairs follow from one price per BitOp. Widths never exceed those
-that the memory budgets gave; at the end every width that can be raised by one step within the limit is raised, best
-gain per BitOp first. Ours: the papers refine for memory only.
+product w * a is ever worth its price, so a network's pairs follow from one price per BitOp, capped by the widths that
+the memory budgets gave. What is left of the limit takes single steps, best gain per BitOp first; and since lowering has
+made room in SRAM and Flash, single widths are raised at the end as long as all three hold. Ours: the papers refine for
+memory only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.costs.compute import extra_bitops
+from nas_engine.costs.compute import bitops, extra_bitops
+from nas_engine.costs.flash import flash
+from nas_engine.costs.sram import peak_sram
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr_activations import width_gain
 from nas_engine.evolution.qbr_weights import BISECTIONS, join_units, price_keys, split_units
@@ -27,7 +30,7 @@ _Widths = npt.NDArray[np.int16]
 def refine_bitops(
     problem: SearchProblem, table: LayerTable, coefficients: Floats, w_bits: _Widths, a_bits: _Widths
 ) -> tuple[_Widths, _Widths]:
-    """Return weight and activation widths, none above those given, that meet ``problem.limits.bitops`` where any do.
+    """Return weight and activation widths that meet ``problem.limits.bitops`` as well, where any do.
 
     Args:
         problem: The limit, sigmas and options.
@@ -65,8 +68,8 @@ def refine_bitops(
     w, a = widths(high)
 
     steps = (
-        (w, w_cap, _next_width(problem.space.weight_bits), w_gain, a),
-        (a, a_cap, _next_width(problem.space.activation_bits), a_gain, w),
+        (w, w_cap, _next_width(problem.weight_options), w_gain, a),
+        (a, a_cap, _next_width(problem.activation_options), a_gain, w),
     )
     columns = np.flatnonzero((cost * (w * a)).sum(axis=0) <= room)
     while columns.size:
@@ -90,19 +93,47 @@ def refine_bitops(
             row, column = best[mine] - part * key.shape[0], columns[mine]
             width[row, column] = following[width[row, column]]
 
+    bites = ((w < w_cap) | (a < a_cap)).any(axis=0)
+    capped = ((w_cap < problem.weight_options[-1]) | (a_cap < problem.activation_options[-1])).any(axis=0)
     w_bits, a_bits = w_bits.copy(), a_bits.copy()
     w_bits[_INNER], a_bits[_INNER] = join_units(w, tied), join_units(a, tied)
+    some = np.flatnonzero(bites & capped & ((cost * (w * a)).sum(axis=0) <= room))
+    if some.size:  # what was lowered has made room in SRAM and Flash that other layers may use
+        w_bits[:, some], a_bits[:, some] = _raise_within_all(problem, table.take(some), w_bits[:, some], a_bits[:, some])
+    return w_bits, a_bits
+
+
+def _raise_within_all(problem: SearchProblem, table: LayerTable, w_bits: _Widths, a_bits: _Widths) -> tuple[_Widths, _Widths]:
+    """Raise single widths, layer by layer from the input on, as long as SRAM, Flash and BitOps all still hold."""
+    model, name, tied = problem.model, problem.memory_model, problem.space.tie_block_bits
+    units, last = model.units(table), table.frame.n_layers - 2
+    groups = [[row, row + 1, row + 2] if tied else [row + part] for row in range(1, last, 3) for part in range(1 if tied else 3)]
+    followings = (_next_width(problem.weight_options), _next_width(problem.activation_options))
+    raised = True
+    while raised:
+        raised = False
+        for group in [*groups, [last]]:
+            for bits, following in zip((w_bits, a_bits), followings, strict=True):
+                before = bits[group]
+                bits[group] = following[before]
+                fits = bitops(name, table, w_bits, a_bits) <= problem.limits.bitops
+                if bits is w_bits:
+                    fits &= flash(name, table, w_bits) <= problem.flash_bytes
+                else:
+                    fits &= peak_sram(model, table, a_bits, units) <= problem.sram_bytes
+                raised |= bool((fits & (bits[group] > before).any(axis=0)).any())
+                bits[group] = np.where(fits, bits[group], before)
     return w_bits, a_bits
 
 
 def _next_width(options: tuple[int, ...]) -> _Widths:
-    """Return for each width 0..8 the next option above it, or itself at the top."""
-    return np.array([next((o for o in options if o > width), width) for width in range(9)], np.int16)
+    """Return for each width 0..8 the next option above it, or itself at the top and at 0, where there is no layer."""
+    return np.array([next((o for o in options if 0 < width < o), width) for width in range(9)], np.int16)
 
 
 def _hull(problem: SearchProblem, w_gain: Floats, a_gain: Floats) -> tuple[_Widths, _Widths, Floats]:
     """Return the pairs on the concave hull of gain over product, by rising product, and the log slopes between them."""
-    options = [(w * a, w_gain[w] + a_gain[a], w, a) for w in problem.space.weight_bits for a in problem.space.activation_bits]
+    options = [(w * a, w_gain[w] + a_gain[a], w, a) for w in problem.weight_options for a in problem.activation_options]
     hull: list[tuple[int, float, int, int]] = []
     for point in sorted(options, key=lambda o: (o[0], -o[1])):
         if hull and (point[0] == hull[-1][0] or point[1] <= hull[-1][1]):

@@ -129,7 +129,7 @@ def bits_score(coefficients: Floats, w_bits: npt.NDArray[Any], a_bits: npt.NDArr
 
 def stage_terms(table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any], settings: ScoreSettings) -> Floats:
     """Return the terms alpha_i S_i that make up the score, ``(score stages, n)``; arguments as ``qe_score``."""
-    stages = len(settings.stage_weights)
+    stages = len(stage_coefficients(table.frame, settings))
     return np.stack(
         [
             qe_score(

@@ -1,0 +1,104 @@
+"""The memory plan is sound, and its arena is the search's ``arena`` cost to the byte."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from nas_engine.costs.memory import Arena
+from nas_engine.costs.plan import PlannedTensor, bytes_in_use, plan_memory
+from nas_engine.costs.sram import peak_sram, sram_per_layer
+from nas_engine.encoding import GeneView, decode, space_frame
+from nas_engine.evolution.operators import sample
+from nas_engine.layers import unroll
+from search_spaces import load_space
+
+CASES = [("mobilenet", 160), ("mobilenet", 97), ("mobilenet-32", 32), ("qe-score-2022", 225)]
+
+
+def overlap(a: PlannedTensor, b: PlannedTensor) -> bool:
+    return a.offset < b.offset + b.size and b.offset < a.offset + a.size
+
+
+@pytest.mark.parametrize(("name", "resolution"), CASES)
+def test_arena_is_the_cost_and_nothing_collides(name: str, resolution: int) -> None:
+    space = load_space(name)
+    frame = space_frame(space, resolution, space.classes)
+    genes = sample(space, frame, 24, np.random.default_rng(3))
+    a_bits = GeneView(frame, genes).a_bits
+    table = unroll(frame, genes)
+    peaks, layers = peak_sram(Arena(), table, a_bits), sram_per_layer(Arena(), table, a_bits)
+    in_place = 0
+    for i in range(genes.shape[1]):
+        network = decode(frame, genes[:, i])
+        plan = plan_memory(network)
+        assert plan.arena_bytes == peaks[i]
+        assert len({tensor.name for tensor in plan.tensors}) == len(plan.tensors)
+        for tensor in plan.tensors:
+            assert 0 <= tensor.offset <= tensor.offset + tensor.size <= plan.arena_bytes
+            assert tensor.offset % 4 == tensor.size % 4 == 0
+            assert 0 <= tensor.first_step <= tensor.last_step < len(plan.steps)
+        for step in range(len(plan.steps)):
+            for a, b in itertools.combinations(plan.live(step), 2):
+                if overlap(a, b):
+                    assert a.in_place_of == b.name or b.in_place_of == a.name
+                    in_place += 1
+        used = {name: bytes_in_use(plan.live(step)) for step, name in enumerate(plan.steps)}
+        rows = [row for row in range(frame.n_layers) if layers[row, i]]
+        for layer, row in zip(network.layer_names(), rows, strict=True):
+            wanted = max(used[layer], used.get("pool", 0)) if layer == "classifier" else used[layer]
+            assert wanted == layers[row, i], (layer, i)
+    assert in_place > 0
+
+
+def test_json_holds_every_tensor_and_step() -> None:
+    space = load_space("mobilenet-32")
+    frame = space_frame(space, 32, 10)
+    plan = plan_memory(decode(frame, sample(space, frame, 2, np.random.default_rng(0))[:, 1]))
+    data = json.loads(json.dumps(plan.as_json()))
+    assert data["arena_bytes"] == plan.arena_bytes == max(step["used_bytes"] for step in data["steps"])
+    assert [step["name"] for step in data["steps"]] == list(plan.steps)
+    assert [PlannedTensor(**tensor) for tensor in data["tensors"]] == list(plan.tensors)
+
+
+def test_bytes_in_use_counts_shared_bytes_once() -> None:
+    def tensor(offset: int, size: int) -> PlannedTensor:
+        return PlannedTensor(name="t", offset=offset, size=size, bits=8, first_step=0, last_step=0)
+
+    assert bytes_in_use([]) == 0
+    assert bytes_in_use([tensor(0, 8), tensor(4, 8), tensor(20, 4), tensor(5, 2)]) == 16
+
+
+def row_order_is_safe(pixels: int, channels: int, kernel: int, stride: int, b_bits: int, c_bits: int, *, forwards: bool) -> bool:
+    """Walk a depth-wise layer row by row over buffers that end at the same address, with a ring of ``kernel`` input rows, all in bits."""
+    out_pixels, pad = -(-pixels // stride), kernel // 2
+    in_row, out_row = pixels * channels * b_bits, out_pixels * channels * c_bits
+    in_start, out_start = -pixels * in_row, -out_pixels * out_row
+    order = range(out_pixels) if forwards else range(out_pixels - 1, -1, -1)
+    written: list[tuple[int, int]] = []
+    loaded: set[int] = set()
+    for row in order:
+        needed = {i for i in range(stride * row - pad, stride * row + pad + 1) if 0 <= i < pixels}
+        for i in needed - loaded:
+            start = in_start + i * in_row
+            if any(low < start + in_row and start < high for low, high in written):
+                return False
+        loaded = needed  # the ring: nothing older is kept
+        written.append((out_start + row * out_row, out_start + (row + 1) * out_row))
+    return True
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_depthwise_in_place_has_a_safe_row_order_at_every_pair_of_widths(kernel: int, stride: int) -> None:
+    for pixels, b_bits, c_bits in itertools.product((3, 4, 7, 8, 13), range(2, 9), range(2, 9)):
+        safe = [row_order_is_safe(pixels, 8, kernel, stride, b_bits, c_bits, forwards=forwards) for forwards in (True, False)]
+        assert any(safe), (pixels, b_bits, c_bits)
+
+
+def test_the_row_order_matters() -> None:
+    assert not row_order_is_safe(8, 8, 3, 1, 8, 2, forwards=True)
+    assert not row_order_is_safe(8, 8, 3, 1, 2, 8, forwards=False)

@@ -1,0 +1,1 @@
+"""Operators, refinement of bits, selection and the loop."""

@@ -1,0 +1,245 @@
+"""Quantization Bits Refinement against exact optima for fixed structures, found by the slow references."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from nas_engine.architecture import Architecture, Bits, Block, Convolution
+from nas_engine.encoding import architecture_frame, decode, encode
+from nas_engine.evolution.evaluation import evaluate
+from nas_engine.evolution.problem import Limits
+from nas_engine.scoring.qe_score import ScoreSettings
+from search_spaces import SearchSpace
+from tests import reference
+from tests.populations import EVERY_PAIR, MODELS, SHIPPED, SPACES, pairs_table, population, problem_for
+
+WORST, MEDIAN = 0.02, 0.005
+
+
+def tiny(residuals: int, seed: int) -> Architecture:
+    """A network of a few inverted residuals whose sizes follow from the seed."""
+    rng = np.random.default_rng(seed)
+    depths = [1] * residuals if seed % 2 else [residuals]
+    w8 = Bits(8, 8)
+    return Architecture(
+        resolution=int(rng.choice([17, 24, 32])),
+        stem=Convolution(kernel=3, stride=2, channels=8, bits=w8),
+        blocks=tuple(
+            Block(
+                kernel=int(rng.choice([3, 5])),
+                stride=int(rng.choice([1, 2])) if i else 2,
+                bottleneck=int(rng.choice([16, 24, 40])),
+                channels=int(rng.choice([8, 16, 24])),
+                bits=((w8,) * 3,) * depth,
+            )
+            for i, depth in enumerate(depths)
+        ),
+        head=Convolution(kernel=1, stride=1, channels=int(rng.choice([32, 64])), bits=w8),
+        classifier=None,
+    )
+
+
+def space_like(net: Architecture, options: tuple[int, ...], tied: bool) -> SearchSpace:
+    """A space only for its bits."""
+    return replace(SHIPPED["mobilenet-32"], weight_bits=options, activation_bits=options, tie_block_bits=tied)
+
+
+def refined(
+    net: Architecture,
+    model: str,
+    budgets: tuple[float, float],
+    options: tuple[int, ...],
+    *,
+    tied: bool = False,
+    allowed: npt.NDArray[np.bool_] = EVERY_PAIR,
+    bitops: float = math.inf,
+) -> tuple[float, bool, Architecture]:
+    """Score after refinement by the scalar reference, whether all budgets are met, and the network."""
+    frame = architecture_frame(net)
+    score = ScoreSettings(stage_weights=reference.alphas_for(net))
+    problem = problem_for(
+        space_like(net, options, tied), frame, *budgets, model=model, allowed=allowed, limits=Limits(bitops=bitops), score=score
+    )
+    found = evaluate(problem, encode(frame, [net]))
+    after = decode(frame, found.genes[:, 0])
+    fits = max(reference.sram(model, after)) <= budgets[0] and sum(reference.FLASH[model](after)) <= budgets[1]
+    spent = reference.bitops(after) if model == "arena" else 64 * reference.paper_bitops_over_64(after)
+    assert (found.violation[0] == 0) == (fits and spent <= bitops)
+    return reference.qe_score(after, reference.alphas_for(net)), fits, after
+
+
+def budgets_between(net: Architecture, model: str, options: tuple[int, ...], shares: tuple[float, float]) -> tuple[float, float]:
+    """Budgets between what the narrowest and what the widest bits need."""
+    free = 1 + 3 * sum(block.depth for block in net.blocks)
+    low, high = (reference.with_bits(net, [Bits(b, b)] * free) for b in (options[0], options[-1]))
+    sizes = [(max(reference.sram(model, other)), sum(reference.FLASH[model](other))) for other in (low, high)]
+    sram, flash = (int(a + share * (b - a)) for a, b, share in zip(*sizes, shares, strict=True))
+    return float(sram), float(flash)
+
+
+SHARES = tuple(itertools.product((0.0, 0.35, 0.7), (0.1, 0.5, 0.9)))
+
+MIXTURE_SHARES = tuple(itertools.product((0.02, 0.2, 0.5), (0.3, 0.6, 0.8)))
+
+
+def gap(best: float, score: float) -> float:
+    assert score <= best + 1e-9 * abs(best) + 1e-9, "better than the optimum: the reference is wrong"
+    return (best - score) / abs(best)
+
+
+def optimum(
+    net: Architecture, model: str, budgets: tuple[float, float], options: tuple[int, ...], *, tied: bool, bound: bool = False
+) -> float:
+    """Highest QE-Score for a structure where every pair of widths is allowed, or a bound of it."""
+    alphas = reference.alphas_for(net)
+    free = 1 + 3 * sum(block.depth for block in net.blocks)
+    best_a = reference.best_activations(net, model, budgets[0], options, alphas, tied=tied)
+    best_w = (reference.best_weights_bound if bound else reference.best_weights)(net, model, budgets[1], options, alphas, tied=tied)
+    assert best_a is not None
+    assert best_w is not None
+    widest = sum(reference.worth(net, alphas)[1:]) * math.log(reference.quantised_std(4, 8) * reference.quantised_std(5, 8))
+    return reference.qe_score(reference.with_bits(net, [Bits(8, 8)] * free), alphas) - widest + best_a + best_w
+
+
+@pytest.mark.parametrize("model", MODELS)
+class TestReferencesAgree:
+    """The clever references against brute force."""
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_chain_and_knapsack_are_brute_force(self, model: str, seed: int) -> None:
+        net, options = tiny(1, seed), (2, 4, 8)
+        for shares in SHARES:
+            budgets = budgets_between(net, model, options, shares)
+            a_values, w_values = [], []
+            gains = reference.worth(net, reference.alphas_for(net))[1:]
+            for chosen in itertools.product(options, repeat=4):
+                other = reference.with_bits(net, [Bits(b, b) for b in chosen])
+                w_part, a_part = (
+                    sum(gain * math.log(reference.quantised_std(sigma, b)) for gain, b in zip(gains, chosen, strict=True))
+                    for sigma in (4.0, 5.0)
+                )
+                if max(reference.sram(model, other)) <= budgets[0]:
+                    a_values.append(a_part)
+                if sum(reference.FLASH[model](other)) <= budgets[1]:
+                    w_values.append(w_part)
+            alphas = reference.alphas_for(net)
+            best_a = reference.best_activations(net, model, budgets[0], options, alphas)
+            best_w = reference.best_weights(net, model, budgets[1], options, alphas)
+            bound = reference.best_weights_bound(net, model, budgets[1], options, alphas)
+            assert best_a == pytest.approx(max(a_values), rel=1e-12)
+            assert best_w == pytest.approx(max(w_values), rel=1e-12)
+            assert bound is not None
+            assert best_w is not None
+            assert bound >= best_w - 1e-9
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_tied_chain_and_knapsack_are_brute_force(self, model: str, seed: int) -> None:
+        net, options = tiny(2, seed), (2, 4, 8)
+        for shares in SHARES[::2]:
+            budgets = budgets_between(net, model, options, shares)
+            brute = reference.best_tied(net, model, budgets, itertools.product(options, options))
+            assert optimum(net, model, budgets, options, tied=True) == pytest.approx(brute, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", MODELS)
+class TestSmallNetworks:
+    """Up to three inverted residuals, against the exact optimum."""
+
+    @pytest.mark.parametrize("residuals", [1, 2, 3])
+    def test_gap_of_tied_networks_is_below_one_step(self, model: str, residuals: int) -> None:
+        """So few units leave the knapsack coarse: what the algorithm promises is the optimum less the worth of a single step."""
+        for seed, options in itertools.product(range(5), ((2, 4, 8), (3, 5, 6), (2, 3, 4))):
+            net = tiny(residuals, seed)
+            logs = [math.log(reference.quantised_std(4, bits)) for bits in options]
+            step = 3 * sum(reference.alphas_for(net)) * max(b - a for a, b in itertools.pairwise(logs))
+            for shares in SHARES:
+                budgets = budgets_between(net, model, options, shares)
+                score, fits, _ = refined(net, model, budgets, options, tied=True)
+                best = optimum(net, model, budgets, options, tied=True)
+                assert fits
+                assert best is not None
+                assert best - step <= score <= best + 1e-9
+
+    @pytest.mark.parametrize("residuals", [1, 2, 3])
+    def test_gap(self, model: str, residuals: int) -> None:
+        gaps, tied = [], False
+        for seed, options in itertools.product(range(5), ((2, 4, 8), (3, 5, 6), (2, 3, 4))):
+            net = tiny(residuals, seed)
+            for shares in SHARES:
+                budgets = budgets_between(net, model, options, shares)
+                score, fits, _ = refined(net, model, budgets, options, tied=tied)
+                assert fits
+                gaps.append(gap(optimum(net, model, budgets, options, tied=tied), score))
+        assert max(gaps) <= WORST
+        assert float(np.median(gaps)) <= MEDIAN
+
+    @pytest.mark.parametrize(
+        "pairs",
+        [
+            ((4, 8), (8, 8)),
+            ((8, 4), (8, 8)),
+            tuple(itertools.product((4, 8), (2, 8))),
+            tuple(itertools.product((2, 4, 8), (8,))),
+        ],
+    )
+    @pytest.mark.parametrize("tied", [False, True])
+    def test_budget_that_can_be_met_beside_device_rules_is_met(self, model: str, pairs: tuple[tuple[int, int], ...], tied: bool) -> None:
+        """Mixtures count too: a network fits if any allowed bits make it fit."""
+        options, allowed, missed = (2, 4, 8), pairs_table(*pairs), []
+        for seed, shares in itertools.product(range(4 if tied else 2), MIXTURE_SHARES):
+            net = tiny(2 if tied else 1, seed)
+            budgets = budgets_between(net, model, options, shares)
+            best = (reference.best_tied if tied else reference.best_of_all)(net, model, budgets, pairs)
+            score, fits, after = refined(net, model, budgets, options, tied=tied, allowed=allowed)
+            assert all(allowed[bits.w, bits.a] for bits in after.layer_bits())
+            if best is not None and not fits:
+                missed.append((seed, shares))
+            if fits:
+                assert best is not None
+                assert score <= best + 1e-9
+        assert missed == []
+
+    def test_bitops_limit_that_can_be_met_is_met(self, model: str) -> None:
+        gaps, options = [], (2, 4, 8)
+        for seed, share in itertools.product(range(2), (0.0, 0.1, 0.4)):
+            net = tiny(1, seed)
+            budgets = budgets_between(net, model, options, (0.5, 0.6))
+            least, most = (reference.bitops(reference.with_bits(net, [Bits(b, b)] * 4)) for b in (2, 8))
+            limit = least + share * (most - least)
+            best = reference.best_of_all(net, model, budgets, itertools.product(options, options), limit)
+            score, fits, after = refined(
+                net,
+                model,
+                budgets,
+                options,
+                bitops=limit + (64 * reference.paper_bitops_over_64(net) - reference.bitops(net) if model == "paper" else 0),
+            )
+            assert best is not None
+            assert fits
+            assert reference.bitops(after) <= limit
+            gaps.append(gap(best, score))
+        assert float(np.median(gaps)) <= 0.05
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", ["mobilenet", "mobilenet-tied", "qe-score-2022", "mobilenet-32"])
+def test_sampled_networks(name: str, model: str) -> None:
+    """Twenty networks, budgets from tight to loose: exact activations, and the linear bound of the weights' knapsack."""
+    space, gaps = SPACES[name], []
+    options = space.weight_bits
+    frame, genes = population(space, 21, seed=20, resolution=min(96, space.max_resolution), classes=10)
+    for i in range(1, 21):
+        net = decode(frame, genes[:, i])
+        budgets = budgets_between(net, model, options, ((0.05, 0.1), (0.1, 0.4), (0.3, 0.2), (0.5, 0.6), (0.15, 0.25))[i % 5])
+        bound = optimum(net, model, budgets, options, tied=space.tie_block_bits, bound=True)
+        found = evaluate(problem_for(space, frame, *budgets, model=model), genes[:, [i]].copy())
+        assert found.violation[0] == 0
+        gaps.append(gap(bound, reference.qe_score(decode(frame, found.genes[:, 0]), space.stage_weights)))
+    assert max(gaps) <= WORST
+    assert float(np.median(gaps)) <= MEDIAN

@@ -1,0 +1,78 @@
+"""Populations and problems that several tests need: every shipped space and its opposite in how bits are tied."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.architecture import Architecture
+from nas_engine.encoding import Frame, Genes, decode, space_frame
+from nas_engine.evolution.operators import sample
+from nas_engine.evolution.problem import Limits, SearchProblem
+from nas_engine.layers import KINDS
+from nas_engine.scoring.qe_score import ScoreSettings
+from search_spaces import SearchSpace, load_space, space_names
+
+
+def _opposite(space: SearchSpace) -> SearchSpace:
+    word = "untied" if space.tie_block_bits else "tied"
+    return replace(space, name=f"{space.name}-{word}", tie_block_bits=not space.tie_block_bits)
+
+
+SHIPPED = {name: load_space(name) for name in space_names()}
+SPACES = {space.name: space for shipped in SHIPPED.values() for space in (shipped, _opposite(shipped))}
+
+MODELS = ("arena", "paper")
+
+EVERY_PAIR = np.zeros((9, 9), bool)
+EVERY_PAIR[2:, 2:] = True
+
+
+def pairs_table(*pairs: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """A device that allows just these (weight bits, activation bits)."""
+    table = np.zeros((9, 9), bool)
+    for w, a in pairs:
+        table[w, a] = True
+    return table
+
+
+def resolutions(space: SearchSpace) -> tuple[int, ...]:
+    """The default and two odd ones."""
+    return (space.resolution, *((33, 57) if space.max_resolution < 225 else (97, 225)))
+
+
+def population(space: SearchSpace, n: int, seed: int = 0, resolution: int | None = None, classes: int | None = None) -> tuple[Frame, Genes]:
+    frame = space_frame(space, resolution or space.resolution, space.classes if classes is None else classes)
+    return frame, sample(space, frame, n, np.random.default_rng(seed))
+
+
+def networks(frame: Frame, genes: Genes) -> list[Architecture]:
+    return [decode(frame, column) for column in genes.T]
+
+
+def problem_for(
+    space: SearchSpace,
+    frame: Frame,
+    sram: float,
+    flash: float,
+    *,
+    model: str = "arena",
+    allowed: npt.NDArray[np.bool_] = EVERY_PAIR,
+    limits: Limits | None = None,
+    qbr: bool = True,
+    score: ScoreSettings | None = None,
+) -> SearchProblem:
+    return SearchProblem(
+        space=space,
+        frame=frame,
+        sram_bytes=sram,
+        flash_bytes=flash,
+        limits=limits or Limits(),
+        memory_model=model,
+        score=score or ScoreSettings(stage_weights=space.stage_weights),
+        allowed=allowed,
+        cycles_per_mac={kind: np.where(allowed, 1.5, np.nan) for kind in KINDS},
+        qbr=qbr,
+    )

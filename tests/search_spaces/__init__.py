@@ -1,0 +1,1 @@
+"""Spaces that ship, spaces by path, and everything that can be wrong with either."""
