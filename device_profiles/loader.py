@@ -60,7 +60,7 @@ def load_device(name_or_path: str | os.PathLike[str]) -> DeviceProfile:
 
 
 def _read(path: Path) -> DeviceProfile:
-    top = _only(Fields(read_mapping(path), path), _WORDS + SOURCED_KEYS)
+    top = Fields(read_mapping(path), path).only(*_WORDS, *SOURCED_KEYS)
     values: dict[str, Any] = {
         "name": top.take_str("name"),
         "title": top.take_str("title"),
@@ -70,7 +70,7 @@ def _read(path: Path) -> DeviceProfile:
         "compiler_flags": top.take_str("compiler_flags", None),
         "emulator_machine": top.take_str("emulator_machine", None),
     }
-    blocks = {key: _only(top.take_fields(key), _BLOCK_KEYS.get(key, ("value", "source"))) for key in SOURCED_KEYS}
+    blocks = {key: top.take_fields(key).only(*_BLOCK_KEYS.get(key, ("value", "source"))) for key in SOURCED_KEYS}
     sources = {key: block.take_str("source").strip() for key, block in blocks.items()}
     values["clock_hz"] = blocks["clock_hz"].take_int("value", low=1, high=MAX_CLOCK_HZ)
     for key in _SIZES:
@@ -79,18 +79,8 @@ def _read(path: Path) -> DeviceProfile:
     cycles = blocks["cycles_per_mac"]
     values["cycles_are_estimates"] = cycles.take_bool("estimate")
     values["cycles_per_mac"] = {kind: _cycles(cycles, kind) for kind in LAYER_KINDS}
-    try:
+    with top.located():
         return DeviceProfile(**values, sources=sources)
-    except InputError as error:
-        raise FileFormatError(path, str(error)) from error
-
-
-def _only(fields: Fields, keys: tuple[str, ...]) -> Fields:
-    """Refuse other keys before any is read: a misspelt key is then reported as such, not as missing."""
-    for key in keys:
-        fields.has(key)
-    fields.finish()
-    return fields
 
 
 def _size(block: Fields) -> int:

@@ -234,30 +234,27 @@ def parse_architecture(text: str, path: object = "architecture") -> Architecture
 def _from_yaml(fields: Fields) -> Architecture:
     if (found := fields.take("format", None)) != FORMAT:
         raise fields.error("format", f"is {found!r}; expected '{FORMAT}' (an architecture file, as best.yaml in a run directory)")
+    fields.only("format", "resolution", "input_channels", "pooled_shortcut", "stem", "blocks", "head", "classifier")
 
     def convolution(key: str) -> Convolution:
-        part = fields.take_fields(key)
+        part = fields.take_fields(key).only("kernel", "stride", "channels", "bits")
         kernel, stride, channels = (part.take_int(name) for name in ("kernel", "stride", "channels"))
         with part.located():
-            conv = Convolution(kernel=kernel, stride=stride, channels=channels, bits=Bits.parse(part.take("bits")))
-        part.finish()
-        return conv
+            return Convolution(kernel=kernel, stride=stride, channels=channels, bits=Bits.parse(part.take("bits")))
 
     def block(part: Fields) -> Block:
+        part.only("kernel", "stride", "bottleneck", "channels", "bits")
         kernel, stride, bottleneck, channels = (part.take_int(name) for name in ("kernel", "stride", "bottleneck", "channels"))
         with part.located():
             rows: Any = tuple(tuple(Bits.parse(cell) for cell in row) for row in part.take_list("bits", of=list))
-            made = Block(kernel=kernel, stride=stride, bottleneck=bottleneck, channels=channels, bits=rows)
-        part.finish()
-        return made
+            return Block(kernel=kernel, stride=stride, bottleneck=bottleneck, channels=channels, bits=rows)
 
     classifier = None
     if fields.has("classifier"):
-        part = fields.take_fields("classifier")
+        part = fields.take_fields("classifier").only("classes", "bits")
         with part.located():
             classifier = Classifier(classes=part.take_int("classes"), bits=Bits.parse(part.take("bits")))
-        part.finish()
-    architecture = Architecture(
+    return Architecture(
         resolution=fields.take_int("resolution"),
         input_channels=fields.take_int("input_channels", 3),
         pooled_shortcut=fields.take_bool("pooled_shortcut", False),
@@ -266,8 +263,6 @@ def _from_yaml(fields: Fields) -> Architecture:
         head=convolution("head"),
         classifier=classifier,
     )
-    fields.finish()
-    return architecture
 
 
 def _parse_literal(text: str, path: object) -> Any:

@@ -15,6 +15,11 @@ def one_line(text: str) -> str:
     return " ".join(text.splitlines())
 
 
+def shortened(text: str, most: int = 100) -> str:
+    """Return a text cut to what a message can show."""
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
+
+
 class NasEngineError(Exception):
     """Root of all errors raised on purpose; a failure at run time unless a subclass says otherwise."""
 
@@ -43,9 +48,10 @@ class UnknownNameError(InputError):
         super().__init__(kind, self.name, self.choices)
 
     def __str__(self) -> str:
-        near = difflib.get_close_matches(self.name, self.choices, n=1, cutoff=0.4)
+        name = shortened(self.name)
+        near = difflib.get_close_matches(name, self.choices, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        return one_line(f"unknown {self.kind}: '{self.name}'; {hint}expected one of: {', '.join(self.choices)}")
+        return one_line(f"unknown {self.kind}: '{name}'; {hint}expected one of: {', '.join(self.choices)}")
 
 
 class FileFormatError(InputError):
@@ -69,26 +75,30 @@ class InfeasibleBudgetError(InputError):
     """No network of the space fits the budget, whatever its bits.
 
     Attributes:
-        resource: ``"SRAM"`` or ``"Flash"`` (or a limit such as ``"MACs"``).
+        resource: ``"peak SRAM"`` or ``"Flash"`` (or a limit such as ``"MACs"``).
         smallest: The least that any network of the space needs, in bytes (or in the limit's unit).
         budget: What was available, same unit.
-        layer: Name of the layer that needs the most, ``None`` where the sum over all layers is meant.
+        layer: Name of the layer that needs the most.
+        is_sum: Whether ``smallest`` is the sum over all layers rather than what is live at ``layer``.
+        remedy: What to type instead.
+        unit: ``"B"``, or empty for a count.
     """
 
-    def __init__(self, resource: str, smallest: float, budget: float, layer: str | None = None, unit: str = "B") -> None:
+    def __init__(self, resource: str, smallest: float, budget: float, *, layer: str, is_sum: bool, remedy: str, unit: str = "B") -> None:
         self.resource = resource
         self.smallest = smallest
         self.budget = budget
         self.layer = layer
+        self.is_sum = is_sum
+        self.remedy = remedy
         self.unit = unit
-        super().__init__(resource, smallest, budget, layer, unit)
+        super().__init__(resource, smallest, budget, layer, is_sum, remedy, unit)
 
     def __str__(self) -> str:
-        where = f" (at layer {self.layer})" if self.layer else ""
         unit = f" {self.unit}" if self.unit else ""
         return (
-            f"no network of the space fits: the smallest possible {self.resource} is {self.smallest:,.0f}{unit}{where}, "
-            f"the budget leaves {self.budget:,.0f}{unit}; raise the budget, lower --resolution or choose another --space"
+            f"no network of the space fits: the smallest possible {self.resource} is {self.smallest:,.0f}{unit} "
+            f"({'most of it ' if self.is_sum else ''}at layer {self.layer}), the budget leaves {self.budget:,.0f}{unit}; {self.remedy}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from nas_engine.errors import FileFormatError, InputError, UnknownNameError
+from nas_engine.errors import FileFormatError, InputError, UnknownNameError, shortened
 
 MAX_FILE_BYTES = 4 * 2**20
 """Largest YAML file read; a profile, space or architecture is a few kilobytes."""
@@ -30,7 +30,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Count the node, an alias as what it stands for."""
-        is_alias, before = self.check_event(yaml.AliasEvent), self._count  # type: ignore[no-untyped-call]  # PyYAML's own method has no types
+        is_alias, before = self.check_event(yaml.AliasEvent), self._count
         node = super().compose_node(parent, index)
         if is_alias:
             self._count += self._sizes.get(id(node), 1)
@@ -45,11 +45,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Hashable] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # PyYAML's own method has no types
+        key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, Hashable):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", node.start_mark)
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"key '{shortened(str(key))}' stands twice", key_node.start_mark)
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -72,7 +72,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
     except UnicodeDecodeError as error:
         raise FileFormatError(path, "is not a text file; expected YAML in UTF-8") from error
     except (OSError, ValueError) as error:
-        raise FileFormatError(path, f"cannot be read ({getattr(error, 'strerror', None) or error}); give the path of an existing YAML file") from error
+        reason = getattr(error, "strerror", None) or error
+        raise FileFormatError(path, f"cannot be read ({reason}); give the path of an existing YAML file") from error
 
 
 def parse_mapping(text: str, path: object) -> dict[str, Any]:
@@ -147,7 +148,7 @@ class Fields:
     def _typed(self, key: str, default: Any, accepts: Callable[[Any], bool], expected: str) -> Any:
         value = self.take(key, default)
         if key in self._data and not accepts(value):
-            raise self.error(key, f"is {value!r}; expected {expected}")
+            raise self.error(key, f"is {shortened(repr(value))}; expected {expected}")
         return value
 
     def take_int(self, key: str, default: Any = ..., *, low: int = 0, high: int = 2**53) -> Any:
@@ -173,12 +174,13 @@ class Fields:
     def take_list(self, key: str, default: Any = ..., *, length: int | None = None, of: type = object) -> Any:
         """Return a non-empty list, of ``length`` items of type ``of`` if given (or the default)."""
         expected = f"a list{f' of {length}' if length else ''}{'' if of is object else f' of {of.__name__}'}"
-        return self._typed(
-            key,
-            default,
-            lambda v: isinstance(v, list) and bool(v) and (length is None or len(v) == length) and all(isinstance(i, of) and (of is object or not isinstance(i, bool)) for i in v),
-            expected,
-        )
+
+        def accepts(value: Any) -> bool:
+            if not isinstance(value, list) or not value or (length is not None and len(value) != length):
+                return False
+            return all(isinstance(item, of) and (of is object or not isinstance(item, bool)) for item in value)
+
+        return self._typed(key, default, accepts, expected)
 
     def take_fields(self, key: str) -> Fields:
         """Return the mapping under a key as ``Fields`` of its own."""
@@ -187,6 +189,16 @@ class Fields:
     def take_each(self, key: str) -> list[Fields]:
         """Return a list of mappings as a list of ``Fields``."""
         return [Fields(item, self.path, f"{self.name(key)}[{i}]") for i, item in enumerate(self.take_list(key))]
+
+    def only(self, *keys: str) -> Fields:
+        """Refuse other keys before any is read, so that a misspelt key is reported as such and not as missing; return self.
+
+        Raises:
+            FileFormatError: An unknown key, with the nearest known one.
+        """
+        self._asked.extend(keys)
+        self.finish()
+        return self
 
     @contextlib.contextmanager
     def located(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Sizes, counts and durations as people type and read them.
 
-Sizes are binary throughout: ``256k`` = ``256KiB`` = ``256kB`` = 262,144 bytes, the meaning linker scripts give them (science.md section 8 of the
-project's notes: decimal and binary prefixes are mixed all over the field, so every figure is printed as bytes *and* KiB).
+Sizes are binary throughout: ``256k`` = ``256KiB`` = ``256kB`` = 262,144 bytes, the meaning linker scripts give them.
+Decimal and binary prefixes are mixed all over the field, so every figure is printed as bytes *and* KiB.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def parse_size(text: str | int, what: str = "size") -> int:
     """
     match = _SIZE.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
     if match is None:
-        raise InputError(f"{what}: '{text}' is not a size; expected a positive number with k or m, such as 256k or 1m (binary: 256k = 262,144 B)")
+        raise InputError(f"{what}: '{text}' is not a size; expected a number above 0, such as 256k or 1m (binary: 256k = 262,144 B)")
     size = float(match["number"]) * _SIZE_FACTOR[match["prefix"].lower()]
     if size > ADDRESS_SPACE_BYTES:
-        raise InputError(f"{what}: '{text}' is beyond the 4 GiB (4,294,967,296 B) a 32-bit device can address; expected for example 256k or 1m")
+        raise InputError(f"{what}: '{text}' is beyond the 4,294,967,296 B (4 GiB) a 32-bit device can address; expected for example 256k")
     if size <= 0 or size != int(size):
         raise InputError(f"{what}: '{text}' is {size:g} B; expected a positive whole number of bytes, such as 256k")
     return int(size)

@@ -9,6 +9,10 @@ from nas_engine.strict_yaml import Fields, read_mapping
 from search_spaces.space import ChannelRange, SearchSpace, StageSpace
 
 _DATA = Path(__file__).parent / "data"
+_KEYS = (
+    *("name", "title", "source", "input_channels", "resolution", "classes", "stage_weights", "stem", "stages", "head", "bits"),
+    *("pooled_shortcut", "non_decreasing_channels", "max_layers", "max_stage_share"),
+)
 
 
 def space_names() -> tuple[str, ...]:
@@ -32,10 +36,13 @@ def load_space(name_or_path: str) -> SearchSpace:
 
 
 def _read(path: Path) -> SearchSpace:
-    fields = Fields(read_mapping(path), path)
-    stem, head, bits, sizes = (fields.take_fields(key) for key in ("stem", "head", "bits", "resolution"))
+    fields = Fields(read_mapping(path), path).only(*_KEYS)
+    stem = fields.take_fields("stem").only("kernel", "stride", "channels")
+    head = fields.take_fields("head").only("channels")
+    bits = fields.take_fields("bits").only("weights", "activations", "stem_and_classifier", "tie_blocks")
+    sizes = fields.take_fields("resolution").only("default", "min", "max")
     with fields.located():
-        space = SearchSpace(
+        return SearchSpace(
             name=fields.take_str("name"),
             title=fields.take_str("title"),
             source=fields.take_str("source"),
@@ -59,9 +66,6 @@ def _read(path: Path) -> SearchSpace:
             max_layers=fields.take_int("max_layers", low=5, high=302),
             max_stage_share=fields.take_number("max_stage_share", 1.0),
         )
-    for part in (fields, stem, head, bits, sizes):
-        part.finish()
-    return space
 
 
 def _is_weight(fields: Fields, weight: object) -> bool:
@@ -71,19 +75,18 @@ def _is_weight(fields: Fields, weight: object) -> bool:
 
 
 def _channels(fields: Fields) -> ChannelRange:
-    part = fields.take_fields("channels")
+    part = fields.take_fields("channels").only("min", "max", "step")
     with part.located():
-        channels = ChannelRange(
+        return ChannelRange(
             minimum=part.take_int("min", high=8192), maximum=part.take_int("max", high=8192), step=part.take_int("step", 8, low=1, high=64)
         )
-    part.finish()
-    return channels
 
 
 def _stage(fields: Fields) -> StageSpace:
-    depth = fields.take_fields("depth")
+    fields.only("stride", "kernels", "channels", "expansions", "depth")
+    depth = fields.take_fields("depth").only("min", "max")
     with fields.located():
-        stage = StageSpace(
+        return StageSpace(
             stride=fields.take_int("stride"),
             kernels=tuple(fields.take_list("kernels", of=int)),
             channels=_channels(fields),
@@ -91,9 +94,6 @@ def _stage(fields: Fields) -> StageSpace:
             min_depth=depth.take_int("min", high=100),
             max_depth=depth.take_int("max", high=100),
         )
-    depth.finish()
-    fields.finish()
-    return stage
 
 
 def _numbers(fields: Fields, key: str) -> list[float]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from nas_engine.costs import compute
 from nas_engine.costs.flash import flash
@@ -48,13 +50,39 @@ class Candidates:
         return Candidates(**{name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in Candidates.__slots__})
 
 
+def nearest_allowed(
+    problem: SearchProblem, w_bits: npt.NDArray[np.int16], a_bits: npt.NDArray[np.int16]
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+    """Return widths moved to the nearest that the device allows: the activation width first, then the weight width beside it.
+
+    Args:
+        problem: The device's rules and the space's widths.
+        w_bits: Weight widths of free layers, 0 where there is no layer, any shape.
+        a_bits: Activation widths, same shape.
+    """
+    nearest_w, nearest_a = np.zeros((9, 9), np.int16), np.zeros(9, np.int16)
+    for width in range(1, 9):
+        nearest_a[width] = _nearest(width, problem.activation_options)
+        for a in problem.activation_options:
+            nearest_w[width, a] = _nearest(width, [w for w in problem.weight_options if problem.allowed[w, a]])
+    a_bits = nearest_a[a_bits]
+    return nearest_w[w_bits, a_bits], a_bits
+
+
+def _nearest(width: int, options: Sequence[int]) -> int:
+    return min(options, key=lambda option: (abs(option - width), option))
+
+
 def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
-    """Return the candidates of a gene matrix, ``(genes, n)``; with QBR on, their bits are written into the matrix first."""
+    """Return the candidates of a gene matrix, ``(genes, n)``, into which their bits, refined or moved to allowed ones, are written."""
     view, table, name = GeneView(problem.frame, genes), unroll(problem.frame, genes), problem.memory_model
     units = problem.model.units(table)
     coefficients = layer_coefficients(table, problem.score)
     if problem.qbr:
         view.w_bits[:], view.a_bits[:] = refine(problem, table, units=units, coefficients=coefficients)
+    else:
+        inner = slice(1, -1)
+        view.w_bits[inner], view.a_bits[inner] = nearest_allowed(problem, view.w_bits[inner], view.a_bits[inner])
     w_bits, a_bits = view.w_bits, view.a_bits
     score = structure_score(table, problem.score) + bits_score(coefficients, w_bits, a_bits, problem.score)
     sram, flash_bytes = peak_sram(problem.model, table, a_bits, units), flash(name, table, w_bits)
@@ -68,6 +96,4 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     for cost, budget in spent:
         if budget < UNLIMITED:
             violation += np.maximum(cost / budget - 1.0, 0.0)
-    if not problem.qbr:
-        violation += (~problem.allowed[w_bits, a_bits] & (w_bits > 0)).sum(axis=0)
     return Candidates(genes=genes, score=score, violation=violation, sram=sram, flash=flash_bytes, macs=macs)

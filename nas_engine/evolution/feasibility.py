@@ -10,7 +10,7 @@ from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import Genes, GeneView, decode
 from nas_engine.errors import InfeasibleBudgetError
 from nas_engine.evolution.operators import sample
-from nas_engine.evolution.problem import UNLIMITED, SearchProblem
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import macs_per_layer, unroll
 
 
@@ -53,12 +53,12 @@ def require_feasible(problem: SearchProblem, *, reserved_sram: int = 0, reserved
         raise InfeasibleBudgetError("Flash", float(flash.sum()), problem.flash_bytes, layer=layer, is_sum=True, remedy=remedy)
 
     macs = macs_per_layer(table)[rows, 0]
-    for name, limit, least in (
-        ("MACs", problem.limits.macs, lambda: float(macs.sum())),
-        ("BitOps", problem.limits.bitops, lambda: _least_bitops(problem, genes)),
-        ("cycles", problem.limits.cycles, lambda: _least_cycles(problem, genes)),
+    for name, limit, smallest in (
+        ("MACs", problem.limits.macs, float(macs.sum())),
+        ("BitOps", problem.limits.bitops, _least_bitops(problem, genes)),
+        ("cycles", problem.limits.cycles, _least_cycles(problem, genes)),
     ):
-        if limit < UNLIMITED and (smallest := least()) > limit:
+        if smallest > limit:
             remedy = f"give --max-{name.lower()} {np.ceil(smallest):.0f} or more, a lower --resolution or another --space"
             layer = names[int(macs.argmax())]
             raise InfeasibleBudgetError(name, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit="")

@@ -295,7 +295,7 @@ class TestOwnFile:
             ("sram_bytes.value", 0, "sram_bytes.value: '0' is 0 B; expected a positive whole number"),
             ("sram_bytes.value", 1.5, "sram_bytes.value: is 1.5; expected a size such as 320k"),
             ("sram_bytes.value", True, "sram_bytes.value: is True; expected a size such as 320k"),
-            ("flash_bytes.value", "8g", "flash_bytes.value: '8g' is 8,589,934,592 B, beyond the 4 GiB"),
+            ("flash_bytes.value", "8g", "flash_bytes.value: '8g' is beyond the 4,294,967,296 B (4 GiB)"),
             ("reserved_sram_bytes.value", -1, "reserved_sram_bytes.value: '-1' is not a size"),
             ("reserved_sram_bytes.value", "64k", "SRAM of 65,536 B (64 KiB) leaves nothing for a network"),
             ("reserved_flash_bytes.value", "1m", "Flash of 524,288 B (512 KiB) leaves nothing for a network"),

@@ -328,8 +328,13 @@ def test_rules_that_are_no_product_are_refused_by_refinement_and_kept_by_mutatio
     problem = replace(start.problem, allowed=RAGGED[rule], qbr=False)
     _, genes = population(SHIPPED["mobilenet"], 20, seed=11)
     view = GeneView(problem.frame, genes)
-    kept = (RAGGED[rule][view.w_bits, view.a_bits] | (view.w_bits == 0)).all(axis=0)
-    assert ((evaluate(problem, genes).violation < 1) == kept).all()
+    before_w, before_a = view.w_bits.copy(), view.a_bits.copy()
+    kept = RAGGED[rule][before_w, before_a] | (before_w == 0)
+    assert not kept.all()
+    evaluate(problem, genes)
+    assert (RAGGED[rule][view.w_bits, view.a_bits] | (view.w_bits == 0)).all()
+    assert (view.w_bits[kept] == before_w[kept]).all()
+    assert (view.a_bits[kept] == before_a[kept]).all()
 
 
 @pytest.mark.parametrize("model", MODELS)

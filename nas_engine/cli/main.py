@@ -1,0 +1,110 @@
+"""``nas-search``: one command with sub-commands; without one it searches."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import sys
+from typing import Any
+
+import click
+
+from nas_engine import __version__
+from nas_engine.cli.options import search_options
+from nas_engine.cli.plot import plot
+from nas_engine.cli.score import score
+from nas_engine.cli.shipped import devices, spaces
+from nas_engine.errors import NasEngineError, one_line, shortened
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+
+class _SearchGroup(click.Group):
+    """A group that searches when no sub-command is named, and names the nearest one when there is no such."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            name = shortened(args[0])
+            near = difflib.get_close_matches(name, self.commands, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise click.UsageError(
+                f"unknown command '{name}'; {hint}expected one of: {', '.join(self.commands)}, or options alone to search"
+            )
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # click would print an empty line
+            raise click.Abort from error
+
+
+@click.group(
+    cls=_SearchGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="nas-search")
+@search_options
+@click.pass_context
+def cli(ctx: click.Context, /, **options: Any) -> None:
+    """Design a mixed-precision network for a microcontroller: budget in, architecture and per-layer bits out.
+
+    Without a command it searches:
+
+        nas-search --device cortex-m7 --sram 256k --flash 1m
+
+    Sizes are binary (256k = 262,144 bytes) and mean the whole device; what the profile reserves for firmware is taken off.
+    Ctrl-C writes the best network so far; --resume --out DIR continues a run, also one that was killed.
+    """
+    given = [name for name in options if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+    if ctx.invoked_subcommand is not None:
+        if given:
+            option = next(p.opts[0] for p in ctx.command.params if p.name == given[0])
+            raise click.UsageError(f"{option} before '{ctx.invoked_subcommand}' belongs to a search; leave it out or put it behind")
+        return
+    if not given:
+        click.echo(ctx.get_help())
+        return
+    from nas_engine.cli.search import search
+
+    if search(**options):
+        ctx.exit(INTERRUPTED)
+
+
+for _command in (score, plot, devices, spaces):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; an error is one line on standard error and exit code 2 (bad input) or 1 (a failure at run time).
+
+    Only errors of the programmer leave a traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    try:
+        code = cli.main(prog_name="nas-search", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        _fail("stopped at once; --resume continues a search from its last checkpoint", INTERRUPTED)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except NasEngineError as error:
+        _fail(str(error), error.exit_code)
+    except MemoryError:
+        _fail("out of memory; close other programs, or give fewer --workers", 1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", 1)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"error: {one_line(message)}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

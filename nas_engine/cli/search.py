@@ -1,0 +1,141 @@
+"""The search itself, as a command: options in, run directory, table and pictures out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nas_engine.cli.progress import SearchProgress
+from nas_engine.errors import InputError, RunDirectoryError
+from nas_engine.pipeline import (
+    RunConfig,
+    RunRecord,
+    draw_plots,
+    load_configs,
+    open_group,
+    plots_are_current,
+    resolve_config,
+    run_search,
+    write_winners,
+)
+from nas_engine.report.tables import network_table, winners_table
+
+MAX_DEFAULT_WORKERS = 4
+"""More processes than batches per generation would only wait."""
+
+
+def search(
+    *,
+    out: str | None,
+    resume: bool,
+    force: bool,
+    workers: int | None,
+    time_limit: float | None,
+    plots: bool,
+    resolution: tuple[int, ...] | None,
+    **options: Any,
+) -> bool:
+    """Search once per resolution and return whether Ctrl-C ended it; arguments are those of ``nas_engine.cli.options.search_options``."""
+    if resume and force:
+        raise InputError("--resume continues a run, --force replaces it; give one of the two")
+    configs, path = _resolve(options, resolution, out, resume)
+    folders, continues = [path], resume
+    if len(configs) > 1:
+        folders, continues, force = open_group(configs, path, resume=resume, force=force), True, False
+    deadline = None if time_limit is None else time.monotonic() + time_limit
+    records: list[RunRecord] = []
+    for config, folder in zip(configs, folders, strict=True):
+        share = None if deadline is None else max(deadline - time.monotonic(), 0.0) / (len(configs) - len(records))
+        with SearchProgress(config) as progress:
+            record = run_search(
+                config,
+                folder,
+                resume=continues,
+                force=force,
+                workers=workers or _cores(),
+                time_limit=share,
+                watch=progress.watch,
+            )
+        records.append(record)
+        _show(record, plots=plots)
+        if record.interrupted:
+            break
+    if len(configs) > 1:
+        write_winners(path, records)
+        click.echo("\n" + winners_table([_winner(record) for record in records]))
+    if len(records) < len(configs) or not all(record.complete for record in records):
+        spent, wanted = sum(record.evaluated for record in records), sum(config.candidates for config in configs)
+        click.echo(f"stopped after {spent:,} of {wanted:,} candidates; continue with: nas-search --resume --out {shlex.quote(str(path))}")
+    return records[-1].interrupted
+
+
+def _resolve(options: dict[str, Any], resolution: tuple[int, ...] | None, out: str | None, resume: bool) -> tuple[list[RunConfig], Path]:
+    """Return one config per resolution and the run directory; a run that is continued gives the options that are not given."""
+
+    def resolve(options: dict[str, Any], sizes: Sequence[int | None]) -> list[RunConfig]:
+        return [resolve_config({**options, "resolution": size}) for size in sizes]
+
+    if out is None:
+        configs = resolve(options, resolution or (None,))
+        path = Path("runs") / _name(configs)
+    else:
+        path = Path(out)
+    stored = load_configs(path) if resume else []
+    if stored:
+        given = {key: value for key, value in options.items() if value is not None}
+        return resolve({**stored[0].as_options(), **given}, resolution or [config.resolution for config in stored]), path
+    if resume and resolution is None and all(value is None for value in options.values()):
+        raise RunDirectoryError(path, "holds no run to continue; give the directory of a run, or the options of a new search")
+    return resolve(options, resolution or (None,)), path
+
+
+def _cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MAX_DEFAULT_WORKERS, cores)
+
+
+def _name(configs: list[RunConfig]) -> str:
+    config = configs[0]
+    parts = [Path(config.device).stem, _short(config.sram_bytes), _short(config.flash_bytes), Path(config.space).stem]
+    return "-".join([*parts, *(str(c.resolution) for c in configs)])
+
+
+def _short(size: int) -> str:
+    for factor, letter in ((2**20, "m"), (2**10, "k")):
+        if size % factor == 0:
+            return f"{size // factor}{letter}"
+    return str(size)
+
+
+def _show(record: RunRecord, *, plots: bool) -> None:
+    """Print the winner and draw the pictures; after Ctrl-C there is no time for pictures."""
+    best, device, config = record.best, record.device, record.config
+    click.echo(network_table(best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes))
+    seconds = f"; about {best.cycles / device.clock_hz:.2g} s at {device.clock_hz / 1e6:.0f} MHz (estimate)" if best.cycles else ""
+    click.echo(
+        f"\nbest of {record.evaluated:,} candidates at {config.resolution} px{seconds}\n"
+        f"beside the budgets above, {device.name} reserves {device.reserved_sram_bytes:,} B of SRAM and "
+        f"{device.reserved_flash_bytes:,} B of Flash for firmware"
+    )
+    drawn = plots and not record.interrupted
+    if drawn and not plots_are_current(record):
+        draw_plots(record)
+    click.echo(f"written to {record.directory.path} (best.yaml, memory_plan.json, pareto.csv{', plots/' if drawn else ''})")
+
+
+def _winner(record: RunRecord) -> dict[str, Any]:
+    best = record.best
+    return {
+        "resolution": record.config.resolution,
+        "qe_score": best.qe_score,
+        "peak_sram_bytes": best.peak_sram_bytes,
+        "flash_bytes": best.total_flash_bytes,
+        "macs": best.total_macs,
+        "bitops": best.bitops,
+    }

@@ -1,0 +1,78 @@
+"""``nas-search devices`` and ``nas-search spaces``: what ships, and what each means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from search_spaces import ChannelRange
+
+
+@click.command()
+@click.argument("name", required=False)
+def devices(name: str | None) -> None:
+    """List the device profiles, or show one (NAME or a path to your own) with the source of every number."""
+    from device_profiles import device_names, load_device
+    from nas_engine.units import format_size
+
+    if name is None:
+        for shipped in device_names():
+            device = load_device(shipped)
+            memory = f"SRAM {format_size(device.sram_bytes):<24} Flash {format_size(device.flash_bytes)}"
+            click.echo(f"{shipped:<14} {device.core:<12} {device.clock_hz / 1e6:>5.0f} MHz  {memory}")
+        click.echo("\nnas-search devices NAME shows one with its sources; --device also takes the path of your own YAML file.")
+        return
+    device = load_device(name)
+    click.echo(f"{device.name}: {device.title}")
+    dsp = "yes" if device.dsp else "no"
+    click.echo(f"  core {device.core}, {device.clock_hz / 1e6:.0f} MHz, DSP instructions: {dsp}, FPU: {device.fpu}")
+    for memory, total, reserved, left, use in (
+        ("SRAM ", device.sram_bytes, device.reserved_sram_bytes, device.arena_bytes, "the arena"),
+        ("Flash", device.flash_bytes, device.reserved_flash_bytes, device.storage_bytes, "weights"),
+    ):
+        click.echo(f"  {memory} {format_size(total)}, {format_size(reserved)} reserved, {format_size(left)} for {use}")
+    click.echo("  widths (rows: weights 2 to 8, columns: activations 2 to 8; N native, S storage-only, F forbidden):")
+    for w, row in enumerate(device.bit_pairs, 2):
+        click.echo(f"    w{w}  {' '.join(pair.name[0].upper() for pair in row)}")
+    click.echo("  sources:")
+    for key, source in device.sources.items():
+        click.echo(f"    {key}: {' '.join(source.split())}")
+
+
+@click.command()
+@click.argument("name", required=False)
+def spaces(name: str | None) -> None:
+    """List the search spaces, or show one (NAME or a path to your own)."""
+    from search_spaces import load_space, space_names
+
+    if name is None:
+        for shipped in space_names():
+            space = load_space(shipped)
+            click.echo(f"{shipped:<14} {space.title}")
+        click.echo("\nnas-search spaces NAME shows one; --space also takes the path of your own YAML file.")
+        return
+    space = load_space(name)
+    click.echo(f"{space.name}: {space.title}")
+    resolutions = f"{space.min_resolution} to {space.max_resolution} px, default {space.resolution}"
+    click.echo(f"  input {space.input_channels} channels, {resolutions}; {space.classes} classes")
+    click.echo(f"  stem {space.stem_kernel}x{space.stem_kernel} stride {space.stem_stride}, {_range(space.stem_channels)} channels")
+    for number, stage in enumerate(space.stages, 1):
+        expansions = ", ".join(f"{ratio:g}" for ratio in stage.expansions)
+        click.echo(
+            f"  stage {number}: stride {stage.stride}, {_range(stage.channels)} channels, kernels {list(stage.kernels)}, "
+            f"expansions [{expansions}], {stage.min_depth} to {stage.max_depth} deep"
+        )
+    click.echo(f"  head {_range(space.head_channels)} channels; at most {space.max_layers} convolutions")
+    tied = "tied within a block" if space.tie_block_bits else "free per convolution"
+    click.echo(
+        f"  weight bits {list(space.weight_bits)}, activation bits {list(space.activation_bits)}, {tied}; "
+        f"stem and classifier {space.end_bits}"
+    )
+    click.echo(f"  QE-Score stage weights {','.join(f'{weight:g}' for weight in space.stage_weights)}")
+    click.echo(f"  source: {' '.join(space.source.split())}")
+
+
+def _range(channels: ChannelRange) -> str:
+    return f"{channels.minimum} to {channels.maximum}"

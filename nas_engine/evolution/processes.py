@@ -1,0 +1,85 @@
+"""Processes of a search: a starmap over workers that end with their parent, and Ctrl-C as an event."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from nas_engine.errors import NasEngineError
+from nas_engine.evolution.evaluation import Candidates
+from nas_engine.evolution.search import Job, Mapper
+from nas_engine.heap import keep_freed_blocks
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event; a second one interrupts as usual."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def handle(number: int, frame: object) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def mapper(workers: int) -> Iterator[Mapper]:
+    """Yield a starmap over so many processes, in order."""
+    if workers == 1:
+        keep_freed_blocks()
+        yield itertools.starmap
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
+
+        def run(function: Callable[..., Candidates], jobs: Iterable[Job]) -> Iterable[Candidates]:
+            return pool.map(function, *zip(*jobs, strict=True))
+
+        try:
+            with _blocked_interrupts():
+                for _ in range(workers):
+                    pool.submit(int)  # a process starts with each job that finds none idle
+            yield run
+        except BrokenProcessPool as error:
+            raise NasEngineError("a worker process died (out of memory?); add --resume to continue from the last checkpoint") from error
+
+
+@contextlib.contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back for the moment; processes started meanwhile never see one, not even before their first line of Python."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_blocks()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the search is killed; by itself it would wait for its next job for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,62 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from nas_engine.errors import NasEngineError, one_line
+
+
+class StorageError(NasEngineError):
+    """A file that could not be written: full disk, missing rights.
+
+    Attributes:
+        path: The file.
+        reason: What the operating system said.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = str(path)
+        self.reason = reason
+        super().__init__(self.path, reason)
+
+    def __str__(self) -> str:
+        return one_line(
+            f"{self.path}: cannot be written ({self.reason}); what stood there before is kept; make room, or give another place with --out"
+        )
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what ``write_atomically`` leaves in a folder when it is killed half-way."""
+    for path in folder.glob(".*.tmp"):
+        if re.fullmatch(r"\.[\w-]+\.\w+\.\d+\.tmp", path.name):
+            path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file through a temporary one beside it, flushed to disk before it takes the name; equal content is only dated now.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written; an older file of that name is untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            os.utime(path)
+            return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(path, error.strerror or str(error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

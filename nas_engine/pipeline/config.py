@@ -1,0 +1,204 @@
+"""RunConfig: what a search was asked for, from options or from ``config.yaml``, and the problem it describes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from device_profiles import DeviceProfile, device_names, load_device
+from nas_engine import __version__
+from nas_engine.errors import InputError
+from nas_engine.evolution.feasibility import require_feasible
+from nas_engine.evolution.problem import UNLIMITED, Limits, SearchProblem, make_problem
+from nas_engine.scoring.qe_score import ScoreSettings
+from nas_engine.strict_yaml import Fields
+from nas_engine.units import MEMORY_REGION_BYTES, format_size
+from search_spaces import SearchSpace, load_space, space_names
+
+MAX_CANDIDATES = 10**12
+"""Most candidates of a search; anything above is a typing error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What a search was asked for; ``config.yaml`` of a run directory, every value resolved."""
+
+    device: str = "cortex-m7"
+    """Device profile, by name or path."""
+    sram_bytes: int
+    """SRAM of the device, reserved part included."""
+    flash_bytes: int
+    """Flash of the device, reserved part included."""
+    space: str
+    """Search space, by name or path."""
+    resolution: int
+    """Height and width of the input image in pixels."""
+    classes: int
+    """Outputs of the classifier, 0 for none."""
+    memory_model: str = "arena"
+    """What SRAM, Flash and BitOps count, ``arena`` or ``paper``."""
+    sigma_a: float = 5.0
+    """QE-Score's standard deviation of activations."""
+    sigma_w: float = 4.0
+    """QE-Score's standard deviation of weights."""
+    stage_weights: tuple[float, ...]
+    """QE-Score's weight of each stage."""
+    max_macs: float | None = None
+    """Limit on MACs."""
+    max_bitops: float | None = None
+    """Limit on BitOps."""
+    max_cycles: float | None = None
+    """Limit on estimated cycles."""
+    max_layers: int
+    """Limit on convolutions."""
+    max_stage_share: float
+    """Largest share of the inverted residuals in one stage, the guard against piling depth into one."""
+    qbr: bool = True
+    """Whether Quantization Bits Refinement sets the bits."""
+    seed: int = 0
+    """Seed of the search."""
+    candidates: int = 500_000
+    """Networks to evaluate."""
+
+    def as_options(self) -> dict[str, Any]:
+        """Return the fields as a mapping, as ``resolve_config`` takes them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return plain values for ``config.yaml``."""
+        return {**asdict(self), "stage_weights": list(self.stage_weights), "version": __version__}
+
+    @staticmethod
+    def from_mapping(mapping: Mapping[str, Any], path: object) -> RunConfig:
+        """Return the config of a run directory.
+
+        Raises:
+            FileFormatError: A key is missing, unknown or of the wrong kind.
+        """
+        part = Fields(mapping, path)
+        part.take_str("version")
+        config = RunConfig(
+            device=part.take_str("device"),
+            sram_bytes=part.take_int("sram_bytes", low=1),
+            flash_bytes=part.take_int("flash_bytes", low=1),
+            space=part.take_str("space"),
+            resolution=part.take_int("resolution", low=1),
+            classes=part.take_int("classes"),
+            memory_model=part.take_str("memory_model"),
+            sigma_a=part.take_number("sigma_a"),
+            sigma_w=part.take_number("sigma_w"),
+            stage_weights=_weights(part),
+            max_macs=part.take_number("max_macs") if part.has("max_macs") else None,
+            max_bitops=part.take_number("max_bitops") if part.has("max_bitops") else None,
+            max_cycles=part.take_number("max_cycles") if part.has("max_cycles") else None,
+            max_layers=part.take_int("max_layers", low=5),
+            max_stage_share=part.take_number("max_stage_share"),
+            qbr=part.take_bool("qbr"),
+            seed=part.take_int("seed"),
+            candidates=part.take_int("candidates", low=1, high=MAX_CANDIDATES),
+        )
+        part.finish()
+        return config
+
+
+def _weights(part: Fields) -> tuple[float, ...]:
+    weights = part.take_list("stage_weights")
+    if not all(type(weight) in (int, float) for weight in weights):
+        raise part.error("stage_weights", f"is {weights}; expected numbers")
+    return tuple(float(weight) for weight in weights)
+
+
+def resolve_config(options: Mapping[str, Any]) -> RunConfig:
+    """Return a config from what a user gave, everything else from the device and the space.
+
+    Args:
+        options: Any fields of ``RunConfig``; ``None`` counts as not given.
+
+    Raises:
+        InputError: An unknown device or space, a size the device cannot have.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    space_name, device_name = given.pop("space", "mobilenet"), given.pop("device", "cortex-m7")
+    space = load_space(space_name)
+    device = load_device(device_name).with_memory(given.get("sram_bytes"), given.get("flash_bytes"))
+    for memory, size in (("SRAM", device.sram_bytes), ("Flash", device.flash_bytes)):
+        if size > MEMORY_REGION_BYTES:
+            raise InputError(
+                f"--{memory.lower()}: {memory} of {format_size(size)} is beyond the {format_size(MEMORY_REGION_BYTES)} that a Cortex-M can "
+                "address as such; expected for example 256k or 1m"
+            )
+    defaults = {
+        "device": _name_or_path(device_name, device_names()),
+        "space": _name_or_path(space_name, space_names()),
+        "sram_bytes": device.sram_bytes,
+        "flash_bytes": device.flash_bytes,
+        "resolution": space.resolution,
+        "classes": space.classes,
+        "stage_weights": space.stage_weights,
+        "max_layers": space.max_layers,
+        "max_stage_share": space.max_stage_share,
+    }
+    return RunConfig(**{**defaults, **given})
+
+
+def _name_or_path(given: str, shipped: tuple[str, ...]) -> str:
+    """Return a shipped name as it is spelled there, or the absolute path of a user's own file: a run is continued from anywhere."""
+    name = given.strip().lower().replace("_", "-")
+    return name if name in shipped else os.path.abspath(given)
+
+
+def build_problem(config: RunConfig) -> tuple[SearchProblem, DeviceProfile]:
+    """Return the problem a config describes and the device it is for.
+
+    Raises:
+        InputError: Values that do not go together.
+    """
+    device = load_device(config.device).with_memory(config.sram_bytes, config.flash_bytes)
+    space: SearchSpace = replace(load_space(config.space), max_layers=config.max_layers, max_stage_share=config.max_stage_share)
+    limits = Limits(**{name: getattr(config, f"max_{name}") or UNLIMITED for name in ("macs", "bitops", "cycles")})
+    score = ScoreSettings(sigma_a=config.sigma_a, sigma_w=config.sigma_w, stage_weights=config.stage_weights)
+    problem = make_problem(
+        space,
+        device,
+        resolution=config.resolution,
+        classes=config.classes,
+        limits=limits,
+        memory_model=config.memory_model,
+        score=score,
+        qbr=config.qbr,
+    )
+    return problem, device
+
+
+def check_config(config: RunConfig) -> None:
+    """Check that a search can start.
+
+    Raises:
+        InputError: Values that do not go together, or a budget that no network of the space fits.
+    """
+    problem, device = build_problem(config)
+    require_feasible(problem, reserved_sram=device.reserved_sram_bytes, reserved_flash=device.reserved_flash_bytes)
+
+
+def require_same(stored: Sequence[RunConfig], asked: Sequence[RunConfig]) -> None:
+    """Refuse to continue a run with other options; only more (or fewer) candidates are the same search."""
+    for field in fields(RunConfig):
+        if field.name == "candidates":
+            continue
+        before, now = (tuple(dict.fromkeys(getattr(config, field.name) for config in configs)) for configs in (stored, asked))
+        if before != now:
+            option = field.name.removesuffix("_bytes").replace("_", "-")
+            was, wanted = (",".join(map(_shown, values)) for values in (before, now))
+            raise InputError(
+                f"--resume: this run has {option} {was}, you asked for {wanted}; leave --{option} out, or start anew with --force"
+            )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)
+    if value is None:
+        return "unlimited"
+    return ("off", "on")[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,84 @@
+"""RunRecord: a run as it stands on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiles import DeviceProfile
+from nas_engine.architecture import Architecture
+from nas_engine.evolution.problem import SearchProblem
+from nas_engine.pipeline.config import RunConfig, build_problem
+from nas_engine.report.network import NetworkReport, report_network
+from nas_engine.report.run_directory import RunDirectory
+from nas_engine.strict_yaml import Fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run as it stands on disk."""
+
+    config: RunConfig
+    """What was asked for."""
+    directory: RunDirectory
+    """Where it is."""
+    device: DeviceProfile
+    """The device it is for."""
+    best: NetworkReport
+    """The winner."""
+    evaluated: int
+    """Networks evaluated."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended the search."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all candidates were spent (False after a time limit or Ctrl-C)."""
+        return self.evaluated >= self.config.candidates
+
+
+def load_runs(path: Path) -> list[RunRecord]:
+    """Return the records of a run directory: one, or one per resolution.
+
+    Raises:
+        RunDirectoryError: Not a run directory, of another version, or without a winner yet.
+        FileFormatError: A damaged file.
+    """
+    configs = load_configs(path)
+    if not configs:
+        RunDirectory(path).read_config()  # says what is wrong
+    folders = [path] if len(configs) == 1 else [RunDirectory(path).member(config.resolution).path for config in configs]
+    return [_load_run(folder) for folder in folders]
+
+
+def _load_run(path: Path) -> RunRecord:
+    directory = RunDirectory(path)
+    config = RunConfig.from_mapping(directory.read_config(), path / "config.yaml")
+    problem, device = build_problem(config)
+    history = directory.read_history()
+    evaluated = history[-1]["evaluated"] if history else 0
+    best = report_member(directory.read_best(), problem)
+    return RunRecord(config=config, directory=directory, device=device, best=best, evaluated=evaluated)
+
+
+def load_configs(path: Path) -> list[RunConfig]:
+    """Return the configs of a run directory, several for several resolutions, none if no run has begun there.
+
+    Raises:
+        RunDirectoryError: A run of another version.
+        FileFormatError: A damaged ``config.yaml``.
+    """
+    directory, file = RunDirectory(path), path / "config.yaml"
+    if not directory.started():
+        return []
+    mapping = directory.read_config()
+    if "resolutions" not in mapping:
+        return [RunConfig.from_mapping(mapping, file)]
+    sizes = Fields(mapping, file).take_list("resolutions", of=int)
+    del mapping["resolutions"]
+    return [RunConfig.from_mapping({**mapping, "resolution": size}, file) for size in sizes]
+
+
+def report_member(network: Architecture, problem: SearchProblem) -> NetworkReport:
+    """Return the report of a network, counted and scored as a problem does."""
+    return report_network(network, memory_model=problem.memory_model, score=problem.score, cycles_per_mac=problem.cycles_per_mac)

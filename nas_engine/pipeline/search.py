@@ -1,0 +1,166 @@
+"""A search from config to run directory: begin or resume, step, save, write the result."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nas_engine.costs.plan import plan_memory
+from nas_engine.errors import NasEngineError
+from nas_engine.evolution.checkpoint import load_state, save_state
+from nas_engine.evolution.problem import SearchProblem
+from nas_engine.evolution.processes import mapper, stop_on_interrupt
+from nas_engine.evolution.search import SearchSettings, SearchState, done, finish, init, step
+from nas_engine.files import write_atomically
+from nas_engine.pipeline.config import RunConfig, build_problem, check_config, require_same
+from nas_engine.pipeline.record import RunRecord, load_configs, report_member
+from nas_engine.report.run_directory import RunDirectory
+
+CHECKPOINT_SECONDS = 2.0
+"""Time between checkpoints; what a kill can cost."""
+
+Watcher = Callable[[SearchState], None]
+"""Called after each generation, such as a progress bar."""
+
+
+def open_group(configs: Sequence[RunConfig], path: Path, *, resume: bool = False, force: bool = False) -> list[Path]:
+    """Make the directory of a search at several resolutions and return the run directory of each, to be resumed by ``run_search``.
+
+    Args:
+        configs: One per resolution, otherwise equal.
+        path: The directory.
+        resume: Continue the runs that are there, or start them.
+        force: Replace what is there.
+
+    Raises:
+        InputError: Bad values, a budget nothing fits, a directory that cannot be used.
+        StorageError: The disk is full.
+    """
+    directory = RunDirectory(path)
+    if resume and directory.started():
+        require_same(load_configs(path), configs)
+    for config in configs:
+        check_config(config)
+    directory.open(resume=resume, force=force)
+    common = {**configs[0].as_mapping(), "resolutions": [config.resolution for config in configs]}
+    del common["resolution"]
+    with directory.locked():
+        directory.remove_temporary_files()
+        if resume and directory.started():
+            directory.write_config(common)
+        else:
+            directory.begin(common)
+    return [directory.member(config.resolution).path for config in configs]
+
+
+def run_search(
+    config: RunConfig,
+    path: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    workers: int = 1,
+    time_limit: float | None = None,
+    watch: Watcher | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> RunRecord:
+    """Run (or continue) a search into a run directory and return its record.
+
+    Args:
+        config: What to search for.
+        path: The run directory.
+        resume: Continue the run that is there, or start one.
+        force: Replace the run that is there.
+        workers: Processes; the result is the same for any number.
+        time_limit: Seconds after which the search stops with the best so far.
+        watch: Called with the state after each generation.
+        checkpoint_seconds: Time between checkpoints.
+
+    Raises:
+        InputError: Bad values, a budget nothing fits, a directory that cannot be used.
+        StorageError: The disk is full; the last checkpoint stays.
+        NasEngineError: A worker process died; the last checkpoint stays.
+    """
+    directory = RunDirectory(path)
+    if resume and directory.started():
+        require_same(load_configs(path), [config])
+    check_config(config)
+    problem, device = build_problem(config)
+    settings = SearchSettings(seed=config.seed, candidates=config.candidates)
+    fingerprint = _fingerprint(problem, settings)
+    directory.open(resume=resume, force=force)
+    with directory.locked():
+        directory.remove_temporary_files()
+        state, elapsed = None, 0.0
+        if resume and directory.started() and directory.checkpoint.exists():
+            state = load_state(directory.checkpoint, fingerprint)
+        if state is None:
+            directory.begin(config.as_mapping())
+        else:
+            history = directory.keep_history(state.generation)
+            elapsed = history[-1]["elapsed_s"] if history else 0.0
+            directory.write_config(config.as_mapping())
+
+        began = now = saved = time.monotonic()
+        deadline = began + (time_limit if time_limit is not None else float("inf"))
+        pending: list[dict[str, Any]] = []
+        with stop_on_interrupt() as stopped, mapper(min(workers, settings.chunks)) as run:
+            while state is None or not (done(state, settings) or stopped.is_set() or now >= deadline):
+                state = step(state, problem, settings, run) if state else init(problem, settings, run)
+                now = time.monotonic()
+                pending.append(_history_row(state, elapsed + now - began))
+                if watch:
+                    watch(state)
+                if now - saved >= checkpoint_seconds:
+                    _save(directory, state, fingerprint, pending)
+                    saved, pending = now, []
+        if pending:
+            _save(directory, state, fingerprint, pending)
+        result = finish(state, problem)
+        if result is None:
+            raise NasEngineError(
+                f"no network that fits was found in {state.evaluated:,} candidates; add --resume and more --candidates, or loosen a limit"
+            )
+        best = report_member(result.best, problem)
+        directory.write_best(result.best, plan_memory(result.best).as_json())
+        directory.write_front(report_member(member, problem) for member in result.front)
+    return RunRecord(config=config, directory=directory, device=device, best=best, evaluated=state.evaluated, interrupted=stopped.is_set())
+
+
+def _history_row(state: SearchState, elapsed: float) -> dict[str, Any]:
+    return {
+        "generation": state.generation,
+        "evaluated": state.evaluated,
+        "best_score": state.best_score,
+        "feasible": state.feasible,
+        "elapsed_s": round(elapsed, 3),
+    }
+
+
+def _save(directory: RunDirectory, state: SearchState, fingerprint: str, pending: Iterable[Mapping[str, Any]]) -> None:
+    """Append the history first, then replace the checkpoint: a kill in between leaves lines that resuming cuts off again."""
+    directory.append_history(pending)
+    save_state(directory.checkpoint, state, fingerprint)
+
+
+def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
+    """Name everything that determines the course of a search; more candidates continue the same course."""
+    names = ("space", "frame", "sram_bytes", "flash_bytes", "limits", "memory_model", "score", "qbr")
+    course = repr([*(getattr(problem, name) for name in names), replace(settings, candidates=0)])
+    tables = [problem.allowed.tobytes(), *(problem.cycles_per_mac[kind].tobytes() for kind in sorted(problem.cycles_per_mac))]
+    return hashlib.sha256(b"".join([course.encode(), *tables])).hexdigest()
+
+
+def write_winners(path: Path, records: Iterable[RunRecord]) -> None:
+    """Write ``resolutions.csv``: the winners of several resolutions side by side."""
+    lines = ["resolution,qe_score,peak_sram_bytes,flash_bytes,macs,bitops"]
+    for record in records:
+        best = record.best
+        lines.append(
+            f"{record.config.resolution},{best.qe_score!r},{best.peak_sram_bytes:.0f},{best.total_flash_bytes:.0f},{best.total_macs:.0f},{best.bitops:.0f}"
+        )
+    write_atomically(path / "resolutions.csv", "\n".join(lines) + "\n")

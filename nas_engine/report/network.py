@@ -1,0 +1,125 @@
+"""NetworkReport: one network, counted and scored layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nas_engine.architecture import Architecture, Bits
+from nas_engine.costs import compute
+from nas_engine.costs.flash import flash_per_layer
+from nas_engine.costs.memory import MEMORY_MODELS
+from nas_engine.costs.sram import sram_per_layer
+from nas_engine.encoding import GeneView, architecture_frame, encode
+from nas_engine.errors import UnknownNameError
+from nas_engine.layers import Floats, macs_per_layer, unroll
+from nas_engine.scoring.qe_score import ScoreSettings, qe_score, stage_terms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkReport:
+    """What one network scores and costs; per-layer tuples run from stem to head and classifier."""
+
+    architecture: Architecture
+    """The network itself."""
+    memory_model: str
+    """``"arena"`` or ``"paper"``: what SRAM, Flash and BitOps count."""
+    layer_names: tuple[str, ...]
+    """``stem``, ``s1.b1.expand`` ... ``head``, ``classifier``."""
+    bits: tuple[Bits, ...]
+    """Weight and input width of each layer."""
+    qe_score: float
+    """QE-Score."""
+    stage_terms: tuple[float, ...]
+    """Its terms, one per stage."""
+    sram_bytes: tuple[float, ...]
+    """Bytes live at each layer."""
+    flash_bytes: tuple[float, ...]
+    """Flash bytes of each layer."""
+    macs: tuple[float, ...]
+    """Multiply-accumulates of each layer."""
+    bitops: float
+    """BitOps of the network."""
+    cycles: float | None
+    """Estimated cycles on a device, ``None`` without one."""
+
+    @property
+    def peak_sram_bytes(self) -> float:
+        """The most bytes live at any layer."""
+        return max(self.sram_bytes)
+
+    @property
+    def peak_layer(self) -> str:
+        """The layer at which they are."""
+        return self.layer_names[self.sram_bytes.index(self.peak_sram_bytes)]
+
+    @property
+    def total_flash_bytes(self) -> float:
+        """Flash bytes of all layers."""
+        return sum(self.flash_bytes)
+
+    @property
+    def total_macs(self) -> float:
+        """Multiply-accumulates of all layers."""
+        return sum(self.macs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the one object that ``nas-search score --json`` prints; whole numbers as integers."""
+
+        def number(value: float) -> float | int:
+            return int(value) if float(value).is_integer() else value
+
+        return {
+            "qe_score": self.qe_score,
+            "stage_terms": list(self.stage_terms),
+            "peak_sram_bytes": number(self.peak_sram_bytes),
+            "sram_bytes_per_layer": [number(size) for size in self.sram_bytes],
+            "flash_bytes": number(self.total_flash_bytes),
+            "macs": number(self.total_macs),
+            "bitops": number(self.bitops),
+            "layers": len(self.layer_names),
+        }
+
+
+def report_network(
+    architecture: Architecture,
+    *,
+    memory_model: str = "arena",
+    score: ScoreSettings | None = None,
+    cycles_per_mac: dict[str, Floats] | None = None,
+) -> NetworkReport:
+    """Return the report of one network.
+
+    Args:
+        architecture: The network; its resolution is the one counted.
+        memory_model: ``"arena"`` or ``"paper"``.
+        score: Sigmas and stage weights; the paper's by default.
+        cycles_per_mac: Cycle tables of a device, see ``nas_engine.costs.compute.cycles``.
+
+    Raises:
+        InputError: An unknown memory model, or stage weights that do not fit the network.
+    """
+    if memory_model not in MEMORY_MODELS:
+        raise UnknownNameError("memory model", memory_model, MEMORY_MODELS)
+    frame, settings = architecture_frame(architecture), score or ScoreSettings()
+    genes = encode(frame, [architecture])
+    table, view = unroll(frame, genes), GeneView(frame, genes)
+    names, classifiers = architecture.layer_names(), int(architecture.classifier is not None)
+
+    def column(values: Floats) -> tuple[float, ...]:
+        present = values[[*range(len(names) - classifiers - 1), -2, *[-1] * classifiers], 0]
+        return tuple(float(value) for value in present)
+
+    return NetworkReport(
+        architecture=architecture,
+        memory_model=memory_model,
+        layer_names=names,
+        bits=architecture.layer_bits(),
+        qe_score=float(qe_score(table, view.w_bits, view.a_bits, settings)[0]),
+        stage_terms=tuple(float(term) for term in stage_terms(table, view.w_bits, view.a_bits, settings)[:, 0]),
+        sram_bytes=column(sram_per_layer(MEMORY_MODELS[memory_model], table, view.a_bits)),
+        flash_bytes=column(flash_per_layer(memory_model, table, view.w_bits)),
+        macs=column(macs_per_layer(table)),
+        bitops=float(compute.bitops(memory_model, table, view.w_bits, view.a_bits)[0]),
+        cycles=float(compute.cycles(table, view.w_bits, view.a_bits, cycles_per_mac)[0]) if cycles_per_mac else None,
+    )

@@ -1,0 +1,314 @@
+"""Run directory: the files of one search, written whole, read back strictly.
+
+``config.yaml`` what was asked for, ``search.jsonl`` one line per generation, ``checkpoint.npz`` the state, ``best.yaml``
+the winner, ``pareto.csv`` and ``pareto/`` the front, ``memory_plan.json`` the winner's arena, ``plots/`` the pictures.
+A search at several resolutions has a directory with its own ``config.yaml``, one run directory ``rN`` per resolution and
+``resolutions.csv``, the winners side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nas_engine.architecture import Architecture, dump_architecture, read_architecture
+from nas_engine.errors import FileFormatError, RunDirectoryError
+from nas_engine.files import StorageError, remove_temporary_files, write_atomically
+from nas_engine.report.network import NetworkReport
+from nas_engine.strict_yaml import read_mapping
+
+if sys.platform != "win32":
+    import fcntl
+
+FORMAT = "nas-search/run/1"
+"""First key of ``config.yaml``; a directory of another version is refused."""
+
+GROUP_FORMAT = "nas-search/resolutions/1"
+"""The same for a search at several resolutions."""
+
+FRONT_COLUMNS = ("file", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "cycles_estimate")
+"""Columns of ``pareto.csv``."""
+
+_RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv")
+_KNOWN = {"config.yaml", "checkpoint.npz", *_RESULTS}
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Paths and files of one run, or of one search at several resolutions."""
+
+    path: Path
+    """The directory."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint file."""
+        return self.path / "checkpoint.npz"
+
+    @property
+    def plots(self) -> Path:
+        """The folder of pictures."""
+        return self.path / "plots"
+
+    def member(self, resolution: int) -> RunDirectory:
+        """Return the run directory of one of several resolutions."""
+        return RunDirectory(self.path / f"r{resolution}")
+
+    def started(self) -> bool:
+        """Return whether a run has begun here."""
+        return os.path.exists(self.path / "config.yaml")  # unlike Path.exists, False for a name that cannot be
+
+    def open(self, *, resume: bool, force: bool) -> None:
+        """Check that a run may be written here, and make the directory; nothing that is there is changed.
+
+        Raises:
+            RunDirectoryError: It holds a run and neither ``resume`` nor ``force`` is given, or it holds something else.
+            StorageError: It cannot be made.
+        """
+        with _storage(self.path):
+            if self.path.exists() and not self.path.is_dir():
+                raise RunDirectoryError(self.path, "is a file; give --out another name")
+            names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+            foreign = {name for name in names - _KNOWN if not name.startswith(".")}
+            if self.started():
+                if not (resume or force):
+                    raise RunDirectoryError(
+                        self.path, "holds a run already; add --resume to continue it, --force to replace it, or give another --out"
+                    )
+            elif foreign:
+                raise RunDirectoryError(
+                    self.path, f"holds files that are not a run's ('{min(foreign)}'); give --out a new or empty directory"
+                )
+            elif names & _KNOWN and not force:
+                found = min(names & _KNOWN)
+                raise RunDirectoryError(
+                    self.path, f"holds '{found}' of a run but no config.yaml; put it back, or add --force to replace it all"
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second search out of the directory; the lock ends with the process, however that ends.
+
+        Raises:
+            RunDirectoryError: Another search is at work here.
+        """
+        if sys.platform == "win32":
+            yield
+            return
+        with _storage(self.path):
+            descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise RunDirectoryError(self.path, "is in use by another search; wait for it, or give another --out") from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Start from scratch: remove what an earlier run left, write the new ``config.yaml``. Foreign files stay.
+
+        A kill in between leaves a directory that is still known as a run, old or new, but has no checkpoint: it starts from scratch again.
+
+        Raises:
+            StorageError: Something cannot be removed or written.
+        """
+        with _storage(self.path):
+            self.checkpoint.unlink(missing_ok=True)
+            for member in self._members():
+                member.remove()
+        self.write_config(config)
+        with _storage(self.path):
+            for name in _RESULTS:
+                _remove(self.path / name)
+
+    def remove(self) -> None:
+        """Remove the run, and the directory if nothing else is in it."""
+        for name in sorted(_KNOWN):
+            _remove(self.path / name)
+        remove_temporary_files(self.path)
+        with contextlib.suppress(OSError):  # not empty: foreign files stay
+            self.path.rmdir()
+
+    def _members(self) -> list[RunDirectory]:
+        """Return the run directories of the resolutions, none for a run of one resolution or a damaged config."""
+        try:
+            resolutions = self.read_config().get("resolutions")
+        except (RunDirectoryError, FileFormatError):
+            return []
+        members = [self.member(size) for size in resolutions or () if type(size) is int]
+        return [member for member in members if member.started()]
+
+    def remove_temporary_files(self) -> None:
+        """Remove half-written files of a process that was killed."""
+        with _storage(self.path):
+            for folder in (self.path, self.path / "pareto", self.plots):
+                remove_temporary_files(folder)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write ``config.yaml``; a config with ``resolutions`` is that of several."""
+        text = yaml.safe_dump({"format": GROUP_FORMAT if "resolutions" in config else FORMAT, **config}, sort_keys=False, width=120)
+        write_atomically(self.path / "config.yaml", text)
+
+    def read_config(self) -> dict[str, Any]:
+        """Return what ``config.yaml`` holds.
+
+        Raises:
+            RunDirectoryError: No run directory, or one of another version.
+            FileFormatError: A damaged file.
+        """
+        if not self.started():
+            raise RunDirectoryError(
+                self.path, "is not a run directory (no config.yaml); give the directory that a search wrote, such as runs/NAME"
+            )
+        config = read_mapping(self.path / "config.yaml")
+        found = config.pop("format", None)
+        if found != (GROUP_FORMAT if "resolutions" in config else FORMAT):
+            raise RunDirectoryError(self.path, f"is a run of another version ({found!r}, this is '{FORMAT}'); search again with --force")
+        return config
+
+    def keep_history(self, generation: int) -> list[dict[str, Any]]:
+        """Cut ``search.jsonl`` back to a generation, drop a line cut in half, and return the lines that stay.
+
+        Raises:
+            FileFormatError: A damaged file, or one that ends before the generation.
+        """
+        path = self.path / "search.jsonl"
+        if not path.exists():
+            return []
+        kept = [row for row in self.read_history() if row["generation"] <= generation]
+        if not kept or kept[-1]["generation"] != generation:
+            raise FileFormatError(path, f"ends before generation {generation} of the checkpoint; {_HISTORY_REMEDY}")
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
+        return kept
+
+    def append_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append lines to ``search.jsonl``.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        with _storage(self.path / "search.jsonl"), (self.path / "search.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """Return the lines of ``search.jsonl``; a line cut in half at the end is left out.
+
+        Raises:
+            FileFormatError: A damaged line.
+        """
+        path = self.path / "search.jsonl"
+        if not path.exists():
+            return []
+        try:
+            *lines, _ = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileFormatError(path, f"cannot be read as text; {_HISTORY_REMEDY}") from error
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(_history_row(line, rows[-1] if rows else None))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise FileFormatError(path, f"line {number} is damaged; {_HISTORY_REMEDY}") from error
+        return rows
+
+    def write_best(self, best: Architecture, plan: Mapping[str, Any]) -> None:
+        """Write ``best.yaml`` and ``memory_plan.json``."""
+        write_atomically(self.path / "best.yaml", dump_architecture(best))
+        write_atomically(self.path / "memory_plan.json", json.dumps(plan, indent=1) + "\n")
+
+    def read_best(self) -> Architecture:
+        """Return the winner.
+
+        Raises:
+            RunDirectoryError: There is none yet.
+            FileFormatError: A damaged file.
+        """
+        if not (self.path / "best.yaml").exists():
+            raise RunDirectoryError(self.path, "has no best.yaml yet; continue the search with --resume")
+        return read_architecture(self.path / "best.yaml")
+
+    def write_front(self, front: Iterable[NetworkReport]) -> None:
+        """Write ``pareto.csv`` and one architecture file per member in ``pareto/``."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(FRONT_COLUMNS)
+        names = set()
+        for number, member in enumerate(front, 1):
+            name = f"{number:03d}.yaml"
+            names.add(name)
+            write_atomically(self.path / "pareto" / name, dump_architecture(member.architecture))
+            sizes = (member.peak_sram_bytes, member.total_flash_bytes, member.total_macs, member.bitops, member.cycles or 0.0)
+            writer.writerow([f"pareto/{name}", repr(member.qe_score), *(f"{size:.0f}" for size in sizes)])
+        write_atomically(self.path / "pareto.csv", buffer.getvalue())
+        with _storage(self.path / "pareto"):
+            for path in (self.path / "pareto").glob("*.yaml"):
+                if path.name not in names and path.stem.isdecimal():
+                    path.unlink()
+
+    def read_front(self) -> list[dict[str, float]]:
+        """Return the numbers of ``pareto.csv``, one mapping per member.
+
+        Raises:
+            FileFormatError: A damaged file.
+        """
+        path = self.path / "pareto.csv"
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows = [{key: float(row[key]) for key in FRONT_COLUMNS[1:]} for row in reader]
+            if tuple(reader.fieldnames or ()) != FRONT_COLUMNS or not all(math.isfinite(value) for row in rows for value in row.values()):
+                raise ValueError("another table, or not finite")
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise FileFormatError(path, f"cannot be read as the table of the front (columns {', '.join(FRONT_COLUMNS)})") from error
+        return rows
+
+
+_HISTORY_REMEDY = "remove the file to go on without this history, or start again with --force"
+
+
+def _history_row(line: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return one line of ``search.jsonl``; raises what ``json`` raises, ``KeyError`` or ``ValueError``."""
+    row: dict[str, Any] = json.loads(line)
+    counts = [row["generation"], row["evaluated"]]
+    numbers = [row["feasible"], row["elapsed_s"], *([] if row["best_score"] is None else [row["best_score"]])]
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError("not a count")
+    if any(type(number) not in (int, float) or not math.isfinite(number) for number in numbers) or not 0 <= row["feasible"] <= 1:
+        raise ValueError("not a number")
+    if before and (counts[0] <= before["generation"] or counts[1] < before["evaluated"]):
+        raise ValueError("not in order")
+    return row
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path, error.strerror or str(error)) from error

@@ -1,0 +1,156 @@
+"""Plain-text tables for the terminal, at most 120 columns wide and ASCII only."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas_engine.architecture import Architecture
+from nas_engine.errors import InputError
+from nas_engine.report.network import NetworkReport
+from nas_engine.units import format_count, format_size
+
+WIDTH = 120
+"""Columns that no table exceeds."""
+
+RESOLUTION_NOTE = (
+    "QE-Score does not see the resolution: it ranks networks of one resolution, not resolutions. "
+    "To choose between rows, train them or compare what they cost."
+)
+"""What has to be known to read a table of several resolutions."""
+
+_LABEL = 12
+
+
+def budget_text(used: float, budget: float) -> str:
+    """Return what is used of a budget, in per cent and bytes.
+
+    Args:
+        used: Bytes used.
+        budget: Bytes available.
+
+    Raises:
+        InputError: A budget that is not positive, or a negative use.
+
+    Example:
+        >>> budget_text(255120, 262144)
+        '97.3 %, 255,120/262,144 B'
+    """
+    if not budget > 0 or not used >= 0:
+        raise InputError(f"{used!r} of a budget of {budget!r} B cannot be shown; expected a use of 0 or more and a positive budget")
+    return f"{100 * used / budget:,.1f} %, {_number(used)}/{_number(budget)} B"
+
+
+def network_table(report: NetworkReport, sram_budget: float | None = None, flash_budget: float | None = None) -> str:
+    """Return a network layer by layer, and its totals below.
+
+    Args:
+        report: The network.
+        sram_budget: Bytes available for activations, ``None`` where no budget is known.
+        flash_budget: Bytes available for weights and parameters, ``None`` where no budget is known.
+
+    Returns:
+        Lines without a line break at the end. Bits are those of the weights and of the layer's input; SRAM is what is live at the layer.
+
+    Raises:
+        InputError: A budget that is not positive.
+    """
+    peak = report.sram_bytes.index(report.peak_sram_bytes)
+    rows = [["#", "layer", "operation", "channels", "output", "bits", "SRAM [B]", "Flash [B]", "MACs", ""]]
+    columns = zip(
+        report.layer_names, _shapes(report.architecture), report.bits, report.sram_bytes, report.flash_bytes, report.macs, strict=True
+    )
+    for i, (name, shape, bits, sram, flash, macs) in enumerate(columns):
+        mark = "<- peak SRAM" if i == peak else ""
+        rows.append([str(i), name, *shape, str(bits), _number(sram), _number(flash), _number(macs), mark])
+    return "\n".join([*_aligned(rows, right=(0, 6, 7, 8)), "", *_summary(report, sram_budget, flash_budget)])
+
+
+def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the winners of searches at several resolutions below one another, with a note on how to read them.
+
+    Args:
+        rows: One mapping per resolution with ``resolution`` (pixels), ``qe_score``, ``peak_sram_bytes``, ``flash_bytes``, ``macs`` and
+            ``bitops``; other keys are ignored.
+
+    Raises:
+        InputError: A row without one of the keys.
+    """
+    lines = [["resolution", "QE-Score", "peak SRAM", "Flash", "MACs", "BitOps"]]
+    for i, row in enumerate(rows):
+        try:
+            size, score, sram, flash, macs, bitops = (
+                row[key] for key in ("resolution", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops")
+            )
+        except KeyError as error:
+            raise InputError(
+                f"winner {i} has no key {error}; expected resolution, qe_score, peak_sram_bytes, flash_bytes, macs, bitops"
+            ) from error
+        score, sizes, counts = f"{score:,.2f}", (format_size(sram), format_size(flash)), (format_count(macs), format_count(bitops))
+        lines.append([f"{size}x{size}", score, *sizes, *counts])
+    table = _aligned(lines, right=range(6)) if rows else ["no feasible network at any resolution"]
+    return "\n".join([*table, "", *textwrap.wrap(RESOLUTION_NOTE, WIDTH)])
+
+
+def _number(value: float) -> str:
+    """Return a number with thousands separated, and one digit after the point if it is not whole."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Sequence[int] | range) -> list[str]:
+    """Return one line per row, columns two blanks apart, a rule below the first row."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return [lines[0], "  ".join("-" * width for width, title in zip(widths, rows[0], strict=True) if title), *lines[1:]]
+
+
+def _shapes(architecture: Architecture) -> list[tuple[str, str, str]]:
+    """Return operation, channels and output size of each layer, in the order of ``layer_names``."""
+
+    def name(kind: str, kernel: int, stride: int) -> str:
+        return f"{kind} {kernel}x{kernel}" + (f"/{stride}" if stride > 1 else "")
+
+    stem, head = architecture.stem, architecture.head
+    size, channels = -(-architecture.resolution // stem.stride), stem.channels
+    shapes = [(name("conv", stem.kernel, stem.stride), f"{architecture.input_channels}->{channels}", f"{size}x{size}")]
+    for block in architecture.blocks:
+        for row in range(block.depth):
+            stride, middle, before = block.stride if row == 0 else 1, block.bottleneck, size
+            size = -(-size // stride)
+            shapes += [
+                ("conv 1x1", f"{channels}->{middle}", f"{before}x{before}"),
+                (name("dw", block.kernel, stride), f"{middle}", f"{size}x{size}"),
+                ("conv 1x1", f"{middle}->{block.channels}", f"{size}x{size}"),
+            ]
+            channels = block.channels
+    shapes.append((name("conv", head.kernel, head.stride), f"{channels}->{head.channels}", f"{size}x{size}"))
+    if architecture.classifier:
+        shapes.append(("pool, dense", f"{head.channels}->{architecture.classifier.classes}", "1x1"))
+    return shapes
+
+
+def _summary(report: NetworkReport, sram_budget: float | None, flash_budget: float | None) -> list[str]:
+    def against(used: float, budget: float | None, note: str) -> str:
+        text = format_size(used) if budget is None else budget_text(used, budget)
+        over = f", OVER BUDGET by {_number(used - budget)} B" if budget is not None and used > budget else ""
+        return f"{text}{over}  ({note})"
+
+    model = f"memory model '{report.memory_model}'"
+    terms = " + ".join(f"{term:,.2f}" for term in report.stage_terms)
+    facts = [
+        ("QE-Score", f"{report.qe_score:,.2f}  (stage terms, stem to last: {terms})"),
+        ("peak SRAM", against(report.peak_sram_bytes, sram_budget, f"at {report.peak_layer}, {model}")),
+        ("Flash", against(report.total_flash_bytes, flash_budget, f"weights and parameters, {model}")),
+        ("MACs", f"{format_count(report.total_macs)}  ({_number(report.total_macs)})"),
+        ("BitOps", f"{format_count(report.bitops)}  ({_number(report.bitops)})"),
+    ]
+    if report.cycles is not None:
+        facts.append(("cycles", f"about {format_count(report.cycles)}  (an estimate from the device's cost table, not a measured latency)"))
+    wrapper = textwrap.TextWrapper(width=WIDTH, subsequent_indent=" " * _LABEL, break_long_words=False, drop_whitespace=True)
+    return [line for label, text in facts for line in wrapper.wrap(f"{label:<{_LABEL}}{text}")]

@@ -1,0 +1,72 @@
+"""Every study runs at a tiny size, so that it does not rot; nothing is timed, nothing is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import golden, harness, qbr_gap, quality, throughput
+from benchmarks.exact_bits import exact_score
+from device_profiles import load_device
+from nas_engine.encoding import decode
+from nas_engine.evolution.evaluation import evaluate
+from nas_engine.evolution.operators import sample
+from nas_engine.evolution.problem import make_problem
+from search_spaces import load_space
+
+
+def test_golden_reproduces_the_published_networks() -> None:
+    rows = golden.run()
+    assert len(rows) == 3
+    assert all(row.reached for row in rows)
+
+
+def test_qbr_gap_of_a_few_structures() -> None:
+    rows = qbr_gap.run(structures=4)
+    assert [row.reached for row in rows] == [True, True, True]
+
+
+def test_quality_at_a_tiny_size() -> None:
+    rows = quality.run(seconds=5.0, candidates=4096, seeds=2)
+    by_name = {row.what.split(",")[0]: row for row in rows}
+    assert by_name["activation widths that could be raised"].measured == "0"
+    assert len(rows) == 5
+
+
+def test_throughput_at_a_tiny_size() -> None:
+    rows = throughput.run(candidates=4096, generations=1)
+    assert len(rows) == 5
+    assert all(row.measured for row in rows)
+
+
+def test_exact_optimum_is_never_below_qbr_and_beats_halved_budgets() -> None:
+    space = load_space("mobilenet-32")
+    roomy, tight = (make_problem(space, load_device("cortex-m7").with_memory(kib * 1024, 2 * kib * 1024)) for kib in (128, 48))
+    genes = sample(space, roomy.frame, 32, np.random.default_rng(5))
+    found = evaluate(tight, genes.copy())
+    fitting = np.flatnonzero(found.violation == 0)[:3]
+    assert fitting.size == 3
+    for i in fitting:
+        network = decode(tight.frame, found.genes[:, i])
+        exact = exact_score(tight, network)
+        assert found.score[i] <= exact + 1e-9
+        assert exact <= exact_score(roomy, network) + 1e-9
+
+
+def test_the_table_names_command_and_machine(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathlib import Path
+
+    folder = Path(str(tmp_path))
+    (folder / "README.md").write_text(f"before\n{harness.BEGIN}\nold\n{harness.END}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(harness, "RESULTS", folder / "results")
+    monkeypatch.setattr(harness, "README", folder / "README.md")
+    rows = [harness.Row(what="a thing", measured="7", at_least="8", reached=False)]
+    harness.write("study", "python -m benchmarks.study", rows)
+    harness.write("study", "python -m benchmarks.study", rows)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert text.count("| a thing | 7 | 8 | **no** |") == 1
+    assert "python -m benchmarks.study" in text
+    assert harness.machine() in text

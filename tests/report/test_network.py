@@ -1,0 +1,71 @@
+"""The report of one network: what ``nas-search score`` prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from device_profiles import load_device
+from nas_engine.architecture import read_architecture
+from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.layers import KINDS
+from nas_engine.report.network import report_network
+from nas_engine.scoring.qe_score import ScoreSettings
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "flash", "bitops_over_64"),
+    [
+        ("mixed7d0G.txt", 1224.5367750152895, 887208, 106853001.5),
+        ("mixed19d2G.txt", 1290.3356071584665, 1960690, 293479179),
+    ],
+)
+def test_published_networks_count_as_their_authors_count(name: str, score: float, flash: float, bitops_over_64: float) -> None:
+    report = report_network(read_architecture(GOLDEN / name), memory_model="paper")
+    assert report.qe_score == pytest.approx(score, rel=1e-9)
+    assert report.total_flash_bytes == pytest.approx(flash, rel=1e-9)
+    assert report.bitops / 64 == pytest.approx(bitops_over_64, rel=1e-9)
+    assert len(report.layer_names) == len(report.sram_bytes) == len(report.flash_bytes) == 47
+    assert sum(report.stage_terms) == pytest.approx(score, rel=1e-12)
+
+
+def test_json_has_the_promised_keys_and_agrees_with_the_record() -> None:
+    report = report_network(read_architecture(GOLDEN / "mixed7d0G.txt"))
+    data = json.loads(json.dumps(report.as_json()))
+    assert list(data) == [
+        "qe_score",
+        "stage_terms",
+        "peak_sram_bytes",
+        "sram_bytes_per_layer",
+        "flash_bytes",
+        "macs",
+        "bitops",
+        "layers",
+    ]
+    assert data["peak_sram_bytes"] == max(data["sram_bytes_per_layer"]) == report.peak_sram_bytes
+    assert data["layers"] == len(data["sram_bytes_per_layer"]) == 47
+    assert data["flash_bytes"] == sum(report.flash_bytes)
+    assert report.sram_bytes[report.layer_names.index(report.peak_layer)] == report.peak_sram_bytes
+
+
+def test_cycles_need_a_device_and_scale_with_its_table() -> None:
+    network = read_architecture(GOLDEN / "mixed7d0G.txt")
+    assert report_network(network).cycles is None
+    tables = {kind: load_device("cortex-m7").cycles_table(kind) for kind in KINDS}
+    once = report_network(network, cycles_per_mac=tables).cycles
+    twice = report_network(network, cycles_per_mac={kind: 2 * table for kind, table in tables.items()}).cycles
+    assert once is not None
+    assert once > report_network(network).total_macs
+    assert twice == pytest.approx(2 * once)
+
+
+def test_errors() -> None:
+    network = read_architecture(GOLDEN / "mixed7d0G.txt")
+    with pytest.raises(UnknownNameError, match="did you mean 'paper'"):
+        report_network(network, memory_model="papr")
+    with pytest.raises(InputError, match="has 5 stages, give 5"):
+        report_network(network, score=ScoreSettings(stage_weights=(1.0, 2.0)))

@@ -1,0 +1,184 @@
+"""YAML read strictly: what is refused, and how the message reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_engine.errors import FileFormatError
+from nas_engine.strict_yaml import MAX_FILE_BYTES, Fields, parse_mapping, read_mapping, read_text
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(FileFormatError) as caught:
+        act()
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1, message
+    assert message.startswith("x.yaml: ")
+    return message
+
+
+def fields(**data: Any) -> Fields:
+    return Fields(data, "x.yaml")
+
+
+class TestFiles:
+    def test_mapping(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.yaml"
+        path.write_text("a: 1\nb: [2, é]\n", encoding="utf-8")
+        assert read_mapping(path) == read_mapping(str(path)) == {"a": 1, "b": [2, "é"]}
+
+    def test_missing_directory_binary_empty_huge_and_impossible(self, tmp_path: Path) -> None:
+        binary, empty, huge = (tmp_path / name for name in ("binary", "empty", "huge"))
+        binary.write_bytes(b"\xff\xfe\x00a")
+        empty.touch()
+        with huge.open("wb") as file:
+            file.truncate(MAX_FILE_BYTES + 1)
+        for path, says in (
+            (tmp_path / "none.yaml", "cannot be read (No such file or directory)"),
+            (tmp_path, "cannot be read (Is a directory)"),
+            (binary, "is not a text file"),
+            (empty, "holds nothing; expected 'key: value' lines"),
+            (huge, "larger than 4,194,304 B"),
+            (tmp_path / ("n" * 5000), "cannot be read (File name too long)"),
+            (Path("a\0b"), "cannot be read ("),
+        ):
+            with pytest.raises(FileFormatError) as caught:
+                read_mapping(path)
+            assert str(caught.value).startswith(f"{path}: {says}")
+            assert len(str(caught.value).splitlines()) == 1
+            assert caught.value.exit_code == 2
+
+    def test_file_of_the_largest_size_is_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "large"
+        path.write_bytes(b"a" * MAX_FILE_BYTES)
+        assert len(read_text(path)) == MAX_FILE_BYTES
+
+
+class TestParseMapping:
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("", "holds nothing"),
+            ("# only a comment", "holds nothing"),
+            ("abc", "holds a text"),
+            ("12", "holds a whole number"),
+            ("1.5", "holds a number"),
+            ("true", "holds a truth value"),
+            ("- a\n- b", "holds a list"),
+            ("2020-01-01", "holds a date"),
+            ("a: 1\nb: 2\na: 3", "line 3, column 1: key 'a' stands twice"),
+            ("a: {b: 1, b: 2}", "key 'b' stands twice"),
+            ("a: 1\n a: 2", "is not valid YAML: line 2"),
+            ("a: [1, 2", "is not valid YAML: line 1"),
+            ("a: 'x", "is not valid YAML: line 1"),
+            ("? [1]\n: 2", "a key must be a plain word"),
+            ("? {a: 1}\n: 2", "a key must be a plain word"),
+            ("a: *b", "undefined alias"),
+            ("a: 1\n---\nb: 2", "is not valid YAML: line 2"),
+            ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+            ("a: \x01", "is not valid YAML"),
+            ("a: 2020-13-45", "is not valid YAML"),
+            ("a: " + "9" * 5000, "is not valid YAML"),
+            ("a: " + "[" * 3000, "is not valid YAML"),
+            ('"a\\nb": 1\n"a\\nb": 2', "stands twice"),
+        ],
+    )
+    def test_refuses(self, text: str, says: str) -> None:
+        assert says in refusal(lambda: parse_mapping(text, "x.yaml"))
+
+    @pytest.mark.parametrize(
+        "value", ["!!int ''", "!!bool maybe", "!!timestamp x", "!!float x", "!!binary é", "!!set x", "!!omap x", "1:" * 200 + "1.0"]
+    )
+    def test_a_value_that_its_own_tag_does_not_fit_is_not_valid_yaml(self, value: str) -> None:
+        assert "is not valid YAML" in refusal(lambda: parse_mapping(f"a: {value}", "x.yaml"))
+
+    @given(st.one_of(st.text(max_size=40), st.text("ab:-?![]{}&*#|>'\"\n 1.", max_size=30)))
+    def test_any_text_is_a_mapping_or_a_one_line_error(self, text: str) -> None:
+        try:
+            found: object = parse_mapping(text, "x.yaml")
+        except FileFormatError as error:
+            found = str(error)
+        assert isinstance(found, dict) or len(str(found).splitlines()) == 1
+
+
+class TestFields:
+    def test_values(self) -> None:
+        data = fields(i=3, n=1.5, s="text", b=True, l=[1, 2], m={"x": 1}, e=[{"y": 2}], none=None)
+        assert (data.take_int("i"), data.take_number("n"), data.take_number("i"), data.take_str("s"), data.take_bool("b")) == (
+            3,
+            1.5,
+            3,
+            "text",
+            True,
+        )
+        assert data.take_list("l", length=2, of=int) == [1, 2]
+        assert data.take_fields("m").take_int("x") == 1
+        assert [part.take_int("y") for part in data.take_each("e")] == [2]
+        assert data.has("i")
+        assert not data.has("none")
+        assert not data.has("absent")
+        data.finish()
+
+    def test_defaults(self) -> None:
+        data = fields()
+        assert (data.take_int("i", 7), data.take_str("s", None), data.take_list("l", ()), data.take_bool("b", False)) == (
+            7,
+            None,
+            (),
+            False,
+        )
+
+    @pytest.mark.parametrize("kind", ["int", "number", "str", "bool", "list", "fields", "each"])
+    def test_missing(self, kind: str) -> None:
+        assert refusal(lambda: getattr(fields(), f"take_{kind}")("a")) == "x.yaml: a: is missing; add it"
+
+    @pytest.mark.parametrize(
+        ("kind", "value"),
+        [
+            *(("int", value) for value in (True, 1.0, "1", None, -1, [1], 2**53 + 1)),
+            *(("number", value) for value in (True, "1", None, -0.5, float("nan"), float("inf"), 1e19)),
+            *(("str", value) for value in ("", "  ", 1, None, True, ["a"])),
+            *(("bool", value) for value in (0, 1, "true", None)),
+            *(("list", value) for value in ([], "ab", None, 1, {"a": 1})),
+            *(("fields", value) for value in ([], "ab", None, 1)),
+            *(("each", value) for value in ([], [1], [None], {}, "ab")),
+        ],
+    )
+    def test_wrong_type_or_value(self, kind: str, value: object) -> None:
+        message = refusal(lambda: getattr(fields(a=value), f"take_{kind}")("a"))
+        assert message.startswith("x.yaml: a")
+        assert "expected" in message
+
+    def test_ranges_lengths_and_items(self) -> None:
+        assert refusal(lambda: fields(a=5).take_int("a", low=6, high=9)).endswith("a: is 5; expected a whole number from 6 to 9")
+        assert refusal(lambda: fields(a=10).take_int("a", low=6, high=9)).endswith("a: is 10; expected a whole number from 6 to 9")
+        assert fields(a=6).take_int("a", low=6, high=6) == 6
+        assert refusal(lambda: fields(a=[1]).take_list("a", length=2)).endswith("expected a list of 2")
+        assert refusal(lambda: fields(a=[1, "b"]).take_list("a", of=int)).endswith("expected a list of int")
+        assert refusal(lambda: fields(a=[True]).take_list("a", of=int)).endswith("expected a list of int")
+        assert "did you mean 'red'" in refusal(lambda: fields(a="rde").take_str("a", choices=("red", "blue")))
+
+    def test_place_is_named_with_its_parents(self) -> None:
+        data = fields(stages=[{"depth": {"min": 1}}, {"depth": {"min": "x"}}])
+        assert refusal(lambda: data.take_each("stages")[1].take_fields("depth").take_int("min")).startswith(
+            "x.yaml: stages[1].depth.min: is 'x'"
+        )
+
+    def test_key_that_nobody_asked_for(self) -> None:
+        data = fields(part={"depth": 1, "dept": 2})
+        part = data.take_fields("part")
+        part.take_int("depth")
+        assert refusal(part.finish) == "x.yaml: unknown key in part: 'dept'; did you mean 'depth'? expected one of: depth"
+        data.finish()
+
+    @pytest.mark.parametrize("key", [1, None, True, "a\nb", 2.5, "\x85"])
+    def test_odd_unknown_keys(self, key: object) -> None:
+        data = Fields({key: 1}, "x.yaml")
+        data.take_int("depth", 1)
+        assert "unknown key" in refusal(data.finish)
