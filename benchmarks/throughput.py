@@ -45,7 +45,7 @@ def run(candidates: int = 500_000, generations: int = 20) -> list[Row]:
         peak_sram(problem.model, table, view.a_bits)
         flash(problem.memory_model, table, view.w_bits)
 
-    counted = BATCH / best_seconds(count)
+    counted = BATCH / best_seconds(count, repeats=20)
 
     settings = SearchSettings()
     state = init(problem, settings, itertools.starmap)

@@ -47,7 +47,7 @@ class LayerTable:
     active: Bools
     """Which inverted residuals exist, ``(residuals, n)``."""
     stage: npt.NDArray[np.intp]
-    """Stage index of each inverted residual, ``(residuals, n)``; unused rows hold the last stage."""
+    """Stage index of each inverted residual, ``(residuals, n)``; unused rows hold the number of stages."""
     kernel: Floats
     """Depth-wise kernel size, ``(residuals, n)``."""
     c_in: Floats
@@ -71,6 +71,11 @@ class LayerTable:
     def n(self) -> int:
         """Number of networks."""
         return int(self.active.shape[1])
+
+    @property
+    def last_row(self) -> npt.NDArray[np.intp]:
+        """Number of inverted residuals of each network: the row behind its last one, ``(n,)``."""
+        return np.asarray(self.depth.sum(axis=0), np.intp)
 
     def take(self, columns: npt.NDArray[np.intp]) -> LayerTable:
         """Return the table of some of the networks, in the order of ``columns``."""
@@ -121,27 +126,25 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
     stem, head, kernels, bottlenecks, channels, depth = (
         part.astype(np.float64) for part in (view.stem, view.head, view.kernel, view.bottleneck, view.channels, view.depth)
     )
+    # the stage of each inverted residual; rows a network does not have get the stage behind the last, whose sizes are zero
     row = np.arange(frame.max_residuals, dtype=np.int16)[:, None]
-    ends = np.cumsum(view.depth, axis=0, dtype=np.int16)
-    stage = np.zeros((frame.max_residuals, n), np.intp)
-    for end in ends[:-1]:
-        stage += row >= end
-    active = row < ends[-1]
+    passed = np.zeros((frame.max_residuals, n), np.int8)
+    for end in np.cumsum(view.depth, axis=0, dtype=np.int16):
+        passed += (row >= end).view(np.int8)
+    stage = passed.astype(np.intp)
+    active = passed < frame.n_stages
     first = np.ones((frame.max_residuals, n), bool)
-    np.not_equal(stage[1:], stage[:-1], out=first[1:])
+    np.not_equal(passed[1:], passed[:-1], out=first[1:])
 
     # mode="clip" skips the bounds check of take, which costs more than the gather itself
-    areas = np.square(np.asarray(frame.resolutions(), np.float64)[1:].T)
+    areas = np.square(np.array([*frame.resolutions()[1:], (0, 0)], np.float64).T)
     area_out = areas[1].take(stage, mode="clip")
-    area_out *= active
     area_in = areas[0].take(stage, mode="clip")
-    area_in *= active
     np.copyto(area_in, area_out, where=~first)
     column = stage * n
     column += np.arange(n)
-    kernel, c_mid, c_out = (part.take(column, mode="clip") for part in (kernels, bottlenecks, channels))
-    for values in (kernel, c_mid, c_out):
-        values *= active
+    nothing = np.zeros((1, n))
+    kernel, c_mid, c_out = (np.concatenate([part, nothing]).take(column, mode="clip") for part in (kernels, bottlenecks, channels))
     c_in = np.empty_like(c_out)
     c_in[0], c_in[1:] = stem, c_out[:-1]
     c_in *= active

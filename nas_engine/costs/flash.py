@@ -27,12 +27,24 @@ PAPER_CHANNEL_BYTES = 2
 """The authors' two bytes per output channel."""
 
 
+def _granules(model_name: str, weights: Any, w_bits: Any) -> tuple[Any, float]:
+    """Return stored weights in bits (paper) or whole words (packed), and the bytes of one."""
+    if model_name == "paper":
+        return weights * w_bits, 1 / 8
+    words = np.asarray(w_bits * (1 / (8 * WORD_BYTES)) * weights)
+    return np.ceil(words, out=words), WORD_BYTES
+
+
 def weight_bytes(model_name: str, weights: Any, w_bits: Any) -> Any:
     """Return the bytes of stored weights; arguments broadcast."""
-    if model_name == "paper":
-        return weights * (w_bits / 8.0)
-    words = np.asarray(w_bits / 32.0 * weights)
-    return np.ceil(words, out=words) * WORD_BYTES
+    granules, size = _granules(model_name, weights, w_bits)
+    return granules * size
+
+
+def stored_bytes(model_name: str, weights: Floats, w_bits: npt.NDArray[Any]) -> Floats:
+    """Return the bytes of stored weights of all layers, ``(n,)``; arguments ``(layers, n)``."""
+    granules, size = _granules(model_name, weights, w_bits)
+    return np.asarray(granules.sum(axis=0) * size)
 
 
 def constant_bytes(model_name: str, outputs: Any) -> Any:
@@ -68,4 +80,4 @@ def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]
 
 def flash(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
     """Return the Flash bytes of each network, ``(n,)``; arguments as ``flash_per_layer``."""
-    return np.asarray(weight_bytes(model_name, table.weights, w_bits).sum(axis=0) + fixed_flash(model_name, table))
+    return np.asarray(stored_bytes(model_name, table.weights, w_bits) + fixed_flash(model_name, table))

@@ -112,14 +112,16 @@ def _stream(table: LayerTable) -> Floats:
     stream = np.empty((table.frame.max_residuals + 1, table.n))
     np.multiply(table.area_in, table.c_in, out=stream[:-1])
     stream[-1] = 0.0
-    last = table.active.sum(axis=0)
-    stream[last, np.arange(table.n)] = table.frame.resolutions()[-1][1] ** 2 * table.stage_channels[-1]
+    stream[table.last_row, np.arange(table.n)] = table.frame.resolutions()[-1][1] ** 2 * table.stage_channels[-1]
     return stream
 
 
-def _held(table: LayerTable) -> Floats:
-    area = table.area_in if table.pooled is None else np.where(table.pooled, table.area_out, table.area_in)
-    return area * (table.c_in * table.shortcut)
+def _held(table: LayerTable, stream: Floats, unit: float) -> Floats:
+    """What waits for a shortcut, ``(residuals, n)``: the input as in ``stream``, or what its pool leaves, ``unit`` per element."""
+    held = stream[:-1] * table.shortcut
+    if table.pooled is not None:
+        np.copyto(held, table.area_out * table.c_in * unit, where=table.pooled)
+    return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +133,12 @@ class Arena:
 
     def units(self, table: LayerTable) -> MemoryUnits:
         """Words per bit; the depth-wise extra is the ring of input rows."""
-        mid = table.c_mid / 32.0
+        mid, stream = table.c_mid / 32.0, _stream(table) / 32.0
         return MemoryUnits(
-            stream=_stream(table) / 32.0,
+            stream=stream,
             expanded=table.area_in * mid,
             filtered=table.area_out * mid,
-            held=_held(table) / 32.0,
+            held=_held(table, stream, self.elements(1.0)),
             depthwise_extra=table.kernel * np.sqrt(table.area_in) * mid,
             expand_scratch=self.dense_scratch(table.c_in, table.c_mid),
             depthwise_scratch=np.ceil(table.weights[2:-2:3] / WORD_BYTES),
@@ -182,12 +184,12 @@ class Paper:
 
     def units(self, table: LayerTable) -> MemoryUnits:
         """Bytes per bit; the depth-wise extra is one output plane."""
-        mid, none = table.c_mid / 8.0, np.zeros_like(table.c_mid)
+        mid, stream, none = table.c_mid / 8.0, _stream(table) / 8.0, np.zeros_like(table.c_mid)
         return MemoryUnits(
-            stream=_stream(table) / 8.0,
+            stream=stream,
             expanded=table.area_in * mid,
             filtered=table.area_out * mid,
-            held=_held(table) / 8.0,
+            held=_held(table, stream, self.elements(1.0)),
             depthwise_extra=table.area_out / 8.0,
             expand_scratch=none,
             depthwise_scratch=none,

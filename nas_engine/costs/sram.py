@@ -48,8 +48,29 @@ def stream_bits(table: LayerTable, a_bits: npt.NDArray[Any]) -> npt.NDArray[Any]
     """Return the widths of the residual stream, rows as ``MemoryUnits.stream``, ``(residuals + 1, n)``."""
     stream = np.zeros((table.frame.max_residuals + 1, table.n), a_bits.dtype)
     stream[:-1] = a_bits[1:-2:3]
-    stream[table.active.sum(axis=0), np.arange(table.n)] = a_bits[-2]
+    stream[table.last_row, np.arange(table.n)] = a_bits[-2]
     return stream
+
+
+def _live(
+    model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], units: MemoryUnits | None
+) -> tuple[Any, Floats, Floats, Floats, Any, Any]:
+    """Return the granules live at stem, expand, depth-wise, project, head and classifier, as ``interleave`` takes them."""
+    units = units or model.units(table)
+    bits = a_bits.astype(np.float64)
+    b, c = bits[2:-2:3], bits[3:-2:3]
+    stream = model.size(units.stream, stream_bits(table, bits))
+    held = model.size(units.held, bits[1:-2:3])
+    expand = stream[:-1] + model.size(units.expanded, b)
+    expand += units.expand_scratch
+    depthwise = np.maximum(model.depthwise_input(units, b), model.depthwise_beside(units, b) + model.depthwise_output(units, c))
+    depthwise += held
+    depthwise += units.depthwise_scratch
+    project = model.size(units.filtered, c)
+    project += model.merge(held, stream[1:])
+    project += units.project_scratch
+    head = head_live(model, table, bits[-2], head_out_bits(table, bits))
+    return stem_live(model, table, bits[1]), expand, depthwise, project, head, classifier_live(model, table, bits[-1])
 
 
 def sram_per_layer(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], units: MemoryUnits | None = None) -> Floats:
@@ -64,34 +85,15 @@ def sram_per_layer(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[An
     Returns:
         Bytes, ``(layers, n)``; zero in rows that a network does not have.
     """
-    units = units or model.units(table)
-    bits = a_bits.astype(np.float64)
-    b, c = bits[2:-2:3], bits[3:-2:3]
-    stream = model.size(units.stream, stream_bits(table, bits))
-    held = model.size(units.held, bits[1:-2:3])
-    expand = stream[:-1] + model.size(units.expanded, b)
-    expand += units.expand_scratch
-    expand *= table.active
-    depthwise = np.maximum(model.depthwise_input(units, b), model.depthwise_beside(units, b) + model.depthwise_output(units, c))
-    depthwise += held
-    depthwise += units.depthwise_scratch
-    project = model.size(units.filtered, c)
-    project += model.merge(held, stream[1:])
-    project += units.project_scratch
-    project *= table.active
-    rows = interleave(
-        table,
-        stem_live(model, table, bits[1]),
-        expand,
-        depthwise,
-        project,
-        head_live(model, table, bits[-2], head_out_bits(table, bits)),
-        classifier_live(model, table, bits[-1]),
-    )
-    rows *= model.granule
-    return rows
+    stem, expand, *others = _live(model, table, a_bits, units)
+    expand *= table.active  # the row behind a network's last residual holds the head's input, which the head counts
+    return interleave(table, stem, expand, *others) * model.granule
 
 
 def peak_sram(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], units: MemoryUnits | None = None) -> Floats:
     """Return the largest number of bytes live at any layer, ``(n,)``; arguments as ``sram_per_layer``."""
-    return np.asarray(sram_per_layer(model, table, a_bits, units).max(axis=0))
+    stem, expand, depthwise, project, head, classifier = _live(model, table, a_bits, units)
+    peak = np.maximum(np.maximum(stem, head), classifier)
+    for part in (expand, depthwise, project):
+        peak = np.maximum(peak, part.max(axis=0))
+    return np.asarray(peak * model.granule)

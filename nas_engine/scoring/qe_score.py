@@ -69,7 +69,7 @@ def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
 def layer_coefficients(table: LayerTable, settings: ScoreSettings) -> Floats:
     """Return what one unit of ``t`` is worth at each layer, ``(layers, n)``; 0 for the classifier and rows that a network lacks."""
     per_stage = stage_coefficients(table.frame, settings)
-    residual = per_stage[np.asarray(table.frame.score_stages)].take(table.stage, mode="clip") * table.active
+    residual = np.append(per_stage[np.asarray(table.frame.score_stages)], 0.0).take(table.stage, mode="clip")
     rows = np.empty((table.frame.n_layers, table.n))
     rows[0], rows[-2], rows[-1] = per_stage[0], per_stage[-1], 0.0
     rows[1:-2:3], rows[2:-2:3], rows[3:-2:3] = residual, residual, residual
