@@ -16,7 +16,7 @@ MEMORY_MODEL_NAMES = ("arena", "paper")
 """What ``--memory-model`` takes; a test keeps it equal to ``MEMORY_MODELS`` (costs), which is too heavy to import for ``--help``."""
 
 
-class Parsed(click.ParamType[Any]):
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
     """An option value read by one of the functions in ``nas_engine.units``."""
 
     def __init__(self, name: str, parse: Callable[[str, str], Any]) -> None:

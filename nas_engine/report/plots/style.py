@@ -72,8 +72,8 @@ def add_panel(figure: Figure, left: float, bottom: float, width: float, height: 
 
 def panel_inches(axes: Axes) -> tuple[float, float]:
     """Return width and height of axes in inches."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure = axes.figure
+    assert isinstance(figure, Figure)
     box, (width, height) = axes.get_position(), figure.get_size_inches()
     return float(box.width * width), float(box.height * height)
 
