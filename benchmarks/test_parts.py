@@ -16,12 +16,13 @@ from nas_engine.evolution.evaluation import evaluate
 from nas_engine.evolution.operators import mutate, sample
 from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.evolution.qbr import refine
+from nas_engine.evolution.search import SearchSettings
 from nas_engine.heap import keep_freed_blocks
 from nas_engine.layers import unroll
 from nas_engine.scoring.qe_score import qe_score
 from search_spaces import load_space
 
-BATCH = 512
+BATCH = SearchSettings().chunk
 
 
 @pytest.fixture(scope="module")
