@@ -54,12 +54,12 @@ class UnknownNameError(InputError):
         return one_line(f"unknown {self.kind}: '{name}'; {hint}expected one of: {', '.join(self.choices)}")
 
 
-class FileFormatError(InputError):
-    """A file that cannot be read as what it should be.
+class PathError(InputError):
+    """A path that cannot be used for what it was given for.
 
     Attributes:
-        path: The file.
-        problem: What is wrong with it, and what was expected.
+        path: The file or directory.
+        problem: What is wrong with it, and what was expected or what to type instead.
     """
 
     def __init__(self, path: object, problem: str) -> None:
@@ -69,6 +69,14 @@ class FileFormatError(InputError):
 
     def __str__(self) -> str:
         return one_line(f"{self.path}: {self.problem}")
+
+
+class FileFormatError(PathError):
+    """A file that cannot be read as what it should be."""
+
+
+class RunDirectoryError(PathError):
+    """A run directory that exists already, is of another version, or is not one at all."""
 
 
 class InfeasibleBudgetError(InputError):
@@ -100,20 +108,3 @@ class InfeasibleBudgetError(InputError):
             f"no network of the space fits: the smallest possible {self.resource} is {self.smallest:,.0f}{unit} "
             f"({'most of it ' if self.is_sum else ''}at layer {self.layer}), the budget leaves {self.budget:,.0f}{unit}; {self.remedy}"
         )
-
-
-class RunDirectoryError(InputError):
-    """A run directory that exists already, is of another version, or is not one at all.
-
-    Attributes:
-        path: The directory.
-        problem: What is wrong, and what to type instead.
-    """
-
-    def __init__(self, path: object, problem: str) -> None:
-        self.path = str(path)
-        self.problem = problem
-        super().__init__(self.path, problem)
-
-    def __str__(self) -> str:
-        return one_line(f"{self.path}: {self.problem}")

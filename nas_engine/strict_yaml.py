@@ -159,6 +159,15 @@ class Fields:
         """Return a number in ``[low, high]`` (or the default)."""
         return self._typed(key, default, lambda v: type(v) in (int, float) and low <= v <= high, f"a number from {low:g} to {high:g}")
 
+    def take_numbers(self, key: str, *, low: float = 0.0, high: float = 1e18) -> tuple[float, ...]:
+        """Return a non-empty list of numbers in ``[low, high]``."""
+        expected = f"a list of numbers from {low:g} to {high:g}"
+
+        def accepts(values: Any) -> bool:
+            return isinstance(values, list) and bool(values) and all(type(v) in (int, float) and low <= v <= high for v in values)
+
+        return tuple(float(value) for value in self._typed(key, ..., accepts, expected))
+
     def take_str(self, key: str, default: Any = ..., *, choices: Iterable[str] = ()) -> Any:
         """Return a non-empty text, one of ``choices`` if given (or the default)."""
         value = self._typed(key, default, lambda v: isinstance(v, str) and bool(v.strip()), "a text")

@@ -51,7 +51,7 @@ def _read(path: Path) -> SearchSpace:
             min_resolution=sizes.take_int("min", low=8, high=1024),
             max_resolution=sizes.take_int("max", low=8, high=1024),
             classes=fields.take_int("classes", low=0, high=65536),
-            stage_weights=tuple(float(weight) for weight in fields.take_list("stage_weights") if _is_weight(fields, weight)),
+            stage_weights=fields.take_numbers("stage_weights", high=1e6),
             stem_kernel=stem.take_int("kernel", low=1, high=7),
             stem_stride=stem.take_int("stride", low=1, high=2),
             stem_channels=_channels(stem),
@@ -66,12 +66,6 @@ def _read(path: Path) -> SearchSpace:
             max_layers=fields.take_int("max_layers", low=5, high=302),
             max_stage_share=fields.take_number("max_stage_share", 1.0),
         )
-
-
-def _is_weight(fields: Fields, weight: object) -> bool:
-    if type(weight) not in (int, float) or not 0 <= weight <= 1e6:  # type: ignore[operator]  # the type check stands left of it
-        raise fields.error("stage_weights", f"holds {weight!r}; expected numbers from 0 to 1e6")
-    return True
 
 
 def _channels(fields: Fields) -> ChannelRange:
@@ -90,14 +84,7 @@ def _stage(fields: Fields) -> StageSpace:
             stride=fields.take_int("stride"),
             kernels=tuple(fields.take_list("kernels", of=int)),
             channels=_channels(fields),
-            expansions=tuple(float(ratio) for ratio in _numbers(fields, "expansions")),
+            expansions=fields.take_numbers("expansions", high=16),
             min_depth=depth.take_int("min", high=100),
             max_depth=depth.take_int("max", high=100),
         )
-
-
-def _numbers(fields: Fields, key: str) -> list[float]:
-    values: list[float] = fields.take_list(key)
-    if any(type(value) not in (int, float) or not 0 < value < 1e3 for value in values):
-        raise fields.error(key, f"is {str(values)[:80]}; expected a list of numbers above 0")
-    return values

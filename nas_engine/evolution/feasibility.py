@@ -17,7 +17,9 @@ from nas_engine.layers import macs_per_layer, unroll
 def smallest_network(problem: SearchProblem) -> Genes:
     """Return the genes of the smallest network, ``(genes, 1)``: fewest channels, smallest kernels, least depth, narrowest widths.
 
-    Its weights and its inputs are as narrow as the device allows beside *any* other width, so that neither SRAM nor Flash can be lower.
+    Its weights and its inputs are as narrow as the device allows beside *any* other width. Flash, MACs and BitOps cannot be
+    lower. Nor can SRAM in the spaces that ship (a test tries their small networks): only where the peak lies on maps a few
+    pixels wide could a shortcut, which equal channels bring, cost more than it saves.
     """
     genes = sample(problem.space, problem.frame, 1, np.random.default_rng(0))
     _set_inner(problem, genes, (problem.weight_options[0], problem.activation_options[0]))

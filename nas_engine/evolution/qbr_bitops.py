@@ -67,31 +67,7 @@ def refine_bitops(
         np.copyto(low, price, where=~fits)
     w, a = widths(high)
 
-    steps = (
-        (w, w_cap, _next_width(problem.weight_options), w_gain, a),
-        (a, a_cap, _next_width(problem.activation_options), a_gain, w),
-    )
-    columns = np.flatnonzero((cost * (w * a)).sum(axis=0) <= room)
-    while columns.size:
-        left = room[columns] - (cost[:, columns] * (w[:, columns] * a[:, columns])).sum(axis=0)
-        rates = []
-        for width, cap, following, gain, other in steps:
-            now = width[:, columns]
-            raised = following[now]
-            added = cost[:, columns] * ((raised - now) * other[:, columns])
-            ok = (raised > now) & (raised <= cap[:, columns]) & (added <= left) & (added > 0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                rates.append(
-                    np.where(ok, key[:, columns] + np.log((gain[raised] - gain[now]) / ((raised - now) * other[:, columns])), -np.inf)
-                )
-        rate = np.concatenate(rates)
-        best, position = rate.argmax(axis=0), np.arange(columns.size)
-        some = rate[best, position] > -np.inf
-        columns, best = columns[some], best[some]
-        for part, (width, _, following, _, _) in enumerate(steps):
-            mine = best // key.shape[0] == part
-            row, column = best[mine] - part * key.shape[0], columns[mine]
-            width[row, column] = following[width[row, column]]
+    _spend(problem, key, cost, room, (w, a), (w_cap, a_cap), (w_gain, a_gain))
 
     bites = ((w < w_cap) | (a < a_cap)).any(axis=0)
     capped = ((w_cap < problem.weight_options[-1]) | (a_cap < problem.activation_options[-1])).any(axis=0)
@@ -101,6 +77,52 @@ def refine_bitops(
     if some.size:  # what was lowered has made room in SRAM and Flash that other layers may use
         w_bits[:, some], a_bits[:, some] = _raise_within_all(problem, table.take(some), w_bits[:, some], a_bits[:, some])
     return w_bits, a_bits
+
+
+def _spend(
+    problem: SearchProblem,
+    key: Floats,
+    cost: Floats,
+    room: Floats,
+    bits: tuple[_Widths, _Widths],
+    caps: tuple[_Widths, _Widths],
+    gains: tuple[Floats, Floats],
+) -> None:
+    """Raise weight and activation widths in place by single steps up to their caps, best gain per BitOp first, while they fit.
+
+    Args:
+        problem: Options.
+        key: ln(worth / MACs) of each unit, ``(units, n)``.
+        cost: MACs of each unit, ``(units, n)``.
+        room: BitOps of all units together, ``(n,)``.
+        bits: Weight and activation widths, each ``(units, n)``.
+        caps: Their upper limits.
+        gains: Gain of each width 0..8, of weights and of activations.
+    """
+    w, a = bits
+    followings = (_next_width(problem.weight_options), _next_width(problem.activation_options))
+    columns = np.flatnonzero((cost * (w * a)).sum(axis=0) <= room)
+    while columns.size:
+        left = room[columns] - (cost[:, columns] * (w[:, columns] * a[:, columns])).sum(axis=0)
+        rates = []
+        for width, other, cap, gain, following in zip(bits, (a, w), caps, gains, followings, strict=True):
+            now = width[:, columns]
+            raised = following[now]
+            product = (raised - now) * other[:, columns]
+            added = cost[:, columns] * product
+            ok = (raised > now) & (raised <= cap[:, columns]) & (added <= left) & (added > 0)
+            per_bitop = np.log((gain[raised] - gain[now])[ok] / product[ok])
+            rate = np.full(now.shape, -np.inf)
+            rate[ok] = key[:, columns][ok] + per_bitop
+            rates.append(rate)
+        rate = np.concatenate(rates)
+        best, position = rate.argmax(axis=0), np.arange(columns.size)
+        some = rate[best, position] > -np.inf
+        columns, best = columns[some], best[some]
+        for part, (width, following) in enumerate(zip(bits, followings, strict=True)):
+            mine = best // key.shape[0] == part
+            row, column = best[mine] - part * key.shape[0], columns[mine]
+            width[row, column] = following[width[row, column]]
 
 
 def _raise_within_all(problem: SearchProblem, table: LayerTable, w_bits: _Widths, a_bits: _Widths) -> tuple[_Widths, _Widths]:

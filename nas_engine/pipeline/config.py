@@ -89,7 +89,7 @@ class RunConfig:
             memory_model=part.take_str("memory_model"),
             sigma_a=part.take_number("sigma_a"),
             sigma_w=part.take_number("sigma_w"),
-            stage_weights=_weights(part),
+            stage_weights=part.take_numbers("stage_weights"),
             max_macs=part.take_number("max_macs") if part.has("max_macs") else None,
             max_bitops=part.take_number("max_bitops") if part.has("max_bitops") else None,
             max_cycles=part.take_number("max_cycles") if part.has("max_cycles") else None,
@@ -101,13 +101,6 @@ class RunConfig:
         )
         part.finish()
         return config
-
-
-def _weights(part: Fields) -> tuple[float, ...]:
-    weights = part.take_list("stage_weights")
-    if not all(type(weight) in (int, float) for weight in weights):
-        raise part.error("stage_weights", f"is {weights}; expected numbers")
-    return tuple(float(weight) for weight in weights)
 
 
 def resolve_config(options: Mapping[str, Any]) -> RunConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -101,8 +102,8 @@ def draw_layer_axis(axes: Axes, axis: LayerAxis, label: str = "layers from input
     axes.set_xticks([])
 
     def write(x: float, inches: float, text: str, **style: object) -> None:
-        settings: dict[str, object] = {"ha": "center", "va": "top", "fontsize": 7.5, "color": INK, **style}
-        axes.text(x, -inches * inch, text, transform=place, clip_on=False, **settings)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 7.5, "color": INK, **style}
+        axes.text(x, -inches * inch, text, transform=place, clip_on=False, **settings)
 
     for i, (name, letter) in enumerate(zip(axis.names, axis.letters, strict=True)):
         write(i, 0.06, letter or name, rotation=0 if letter else 90)
