@@ -1,0 +1,121 @@
+"""The formats, and the one way in: whatever lies at a path becomes a ``Dataset``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_engine.datasets.cifar import is_cifar10, is_cifar100, read_cifar10, read_cifar100
+from nas_engine.datasets.digits import is_digits, read_digits
+from nas_engine.datasets.errors import DatasetError
+from nas_engine.datasets.folders import is_image_folder, read_image_folder
+from nas_engine.datasets.idx import is_idx, read_idx_folder
+from nas_engine.datasets.npz import is_npz, read_npz
+from nas_engine.datasets.records import Dataset, listed
+from nas_engine.datasets.request import ImageRequest
+from nas_engine.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One kind of data and the functions that know it."""
+
+    name: str
+    """What to call it."""
+    layout: str
+    """What to give, in a few words, for messages."""
+    detect: Callable[[str | Path], bool]
+    """Whether this is what lies at a place. Looks at names only, and says yes to an incomplete one, which ``read`` then explains."""
+    read: Callable[[str | Path, ImageRequest], Dataset]
+    """The data there."""
+
+
+FORMATS = (
+    Format(name="digits", layout="the word digits", detect=is_digits, read=read_digits),
+    Format(name="CIFAR-10", layout="cifar-10-batches-py or its .tar.gz", detect=is_cifar10, read=read_cifar10),
+    Format(name="CIFAR-100", layout="cifar-100-python or its .tar.gz", detect=is_cifar100, read=read_cifar100),
+    Format(name="IDX", layout="a folder of IDX files (MNIST)", detect=is_idx, read=read_idx_folder),
+    Format(name=".npz", layout="an .npz file with x_train, y_train, x_test, y_test", detect=is_npz, read=read_npz),
+    Format(
+        name="image folder", layout="a folder with train/CLASS/*.jpg and test/CLASS/*.jpg", detect=is_image_folder, read=read_image_folder
+    ),
+)
+"""One row per format; the first that knows a place reads it."""
+
+
+def open_dataset(
+    location: str | Path, *, resolution: int, channels: int, resize_margin: float = 1.0, limit: int | None = None, seed: int = 0
+) -> Dataset:
+    """Return the data set at a place, at the size that a network takes.
+
+    Args:
+        location: The word ``digits``, or the path of data in one of the ``FORMATS``, or of a folder that holds one such.
+        resolution: Side of the square images, in pixels.
+        channels: 1 (grey) or 3 (colour), whatever the data have.
+        resize_margin: Side of the training images as a factor of ``resolution``, rounded up: room for random crops. Only image folders
+            have more to show than they are asked for; all other formats ignore it.
+        limit: Most images per split, as many of each class as there are to be had; ``None`` for all.
+        seed: Which images those are.
+
+    Returns:
+        Splits of uint8 ``[N, resolution, resolution, channels]``.
+
+    Raises:
+        InputError: An argument out of its range, a package that is not installed.
+        DatasetError: Nothing there, nothing known, or data that cannot be learnt from.
+        FileFormatError: A file that is cut off or of another kind.
+    """
+    request = ImageRequest(resolution=resolution, channels=channels, resize_margin=resize_margin, limit=limit, seed=seed)
+    try:
+        place, kind = _find(location)
+        return kind.read(place, request)
+    except OSError as error:
+        raise DatasetError(error.filename or location, f"cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise DatasetError(
+            location, f"does not fit into memory at {resolution} x {resolution} pixels; give a lower resolution or a limit"
+        ) from error
+
+
+def format_name(location: str | Path) -> str:
+    """Return the name of the format of what lies at a place, one of ``FORMATS``; errors as in ``open_dataset``."""
+    return _find(location)[1].name
+
+
+def _find(location: str | Path) -> tuple[str | Path, Format]:
+    """Return the place where the data are (the location itself or one level below), and their format."""
+    if location == "":
+        raise InputError(f"no data given; expected {_layouts()}")
+    kind = _format_of(location)
+    if kind is not None:
+        return location, kind
+    path = Path(location)
+    if not path.exists():
+        raise DatasetError(location, f"does not exist; expected {_layouts()}")
+    if not path.is_dir():
+        raise DatasetError(location, f"is a file of another kind; expected {_layouts()}")
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    if not names:
+        raise DatasetError(location, f"is an empty folder; expected {_layouts()}")
+    found = [(path / name, kind) for name, kind in _known(path, names)]
+    if len(found) > 1:
+        raise DatasetError(location, f"holds more than one data set; give one of them: {listed([str(place) for place, _ in found])}")
+    if not found:
+        raise DatasetError(location, f"no known layout: found {listed(names)}; expected {_layouts()}")
+    return found[0]
+
+
+def _known(path: Path, names: list[str]) -> Iterator[tuple[str, Format]]:
+    for name in names:
+        kind = _format_of(path / name)
+        if kind is not None:
+            yield name, kind
+
+
+def _format_of(location: str | Path) -> Format | None:
+    return next((kind for kind in FORMATS if kind.detect(location)), None)
+
+
+def _layouts() -> str:
+    return "; ".join(kind.layout for kind in FORMATS)

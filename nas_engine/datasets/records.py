@@ -1,0 +1,147 @@
+"""Data sets as records: read once, the same for every format, never changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.datasets.errors import DatasetError
+from nas_engine.errors import InputError, shortened
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedFile:
+    """A file of an image folder that is not among the images."""
+
+    path: str
+    """The file."""
+    reason: str
+    """Why it could not be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """Images of one purpose with their labels. The arrays cannot be written to."""
+
+    images: Pixels
+    """uint8 ``[N, H, W, C]``, 0 to 255, square, with 1 (grey) or 3 (red, green, blue) channels."""
+    labels: Labels
+    """int64 ``[N]``, class numbers from 0."""
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
+            raise InputError(f"images are {self.images.dtype} {list(shape)}; expected uint8 [N, H, H, 1 or 3]")
+        if self.labels.dtype != np.int64 or self.labels.shape != shape[:1]:
+            raise InputError(f"labels are {self.labels.dtype} {list(self.labels.shape)}; expected int64 [{shape[0]}], one for each image")
+        for name in ("images", "labels"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def class_counts(self, classes: int) -> Labels:
+        """Return how many images each class has, int64 ``[classes]``.
+
+        Raises:
+            InputError: A label is not below ``classes``, or negative.
+        """
+        if len(self) and not 0 <= self.labels.min() <= self.labels.max() < classes:
+            raise InputError(f"labels run from {self.labels.min()} to {self.labels.max()}; expected 0 to {classes - 1}")
+        return np.bincount(self.labels, minlength=classes).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """A data set at the size that a network takes.
+
+    Raises:
+        DatasetError: Fewer than two classes, a class name twice or not printable, a label without a class, or a class that has no image
+            in one of the splits.
+    """
+
+    name: str
+    """What to call it, such as ``"CIFAR-10"``."""
+    source: str
+    """The path it was read from, or ``"digits"``."""
+    classes: tuple[str, ...]
+    """Names of the classes; label 0 is the first."""
+    train: Split
+    """Images to learn from."""
+    test: Split
+    """Images to judge by."""
+    validation: Split | None = None
+    """Images to choose by, where the data have a split of their own for that."""
+    skipped: tuple[SkippedFile, ...] = ()
+    """Files that could not be used."""
+    notes: tuple[str, ...] = ()
+    """What was decided when the data were read, such as how test images were set aside; one sentence each."""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DatasetError(self.source, f"has only one class ({listed(self.classes)}); expected at least two to tell apart")
+        for name, times in Counter(self.classes).items():
+            if times > 1 or not name.strip() or not name.isprintable():
+                what = "stands twice" if times > 1 else "is no printable text"
+                raise DatasetError(self.source, f"the class name {shortened(repr(name))} {what}; expected a name of its own for each class")
+        for purpose, split in self.splits():
+            self._check_labels(purpose, split)
+
+    def splits(self) -> Iterator[tuple[str, Split]]:
+        """Return what there is of ``("train", ...)``, ``("validation", ...)`` and ``("test", ...)``, in that order."""
+        yield "train", self.train
+        if self.validation is not None:
+            yield "validation", self.validation
+        yield "test", self.test
+
+    def _check_labels(self, purpose: str, split: Split) -> None:
+        count = len(self.classes)
+        if not len(split):
+            raise DatasetError(self.source, f"has no images for {purpose}; expected some of every class")
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= count:
+            raise DatasetError(
+                self.source,
+                f"the labels of {purpose} run from {low} to {high}, but there are {count} classes; expected labels from 0 to {count - 1}",
+            )
+        absent = np.flatnonzero(split.class_counts(count) == 0)
+        if len(absent):
+            names = listed([self.classes[index] for index in absent])
+            raise DatasetError(
+                self.source,
+                f"{purpose} has images of {count - len(absent)} of the {count} classes, none of {names}; add some, or remove the class",
+            )
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return names quoted and with commas between; after ``most`` only how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c"], most=2)
+        "'a', 'b' and 1 more"
+    """
+    text = ", ".join(f"'{shortened(name)}'" for name in names[:most])
+    return f"{text} and {len(names) - most} more" if len(names) > most else text
+
+
+def check_classes(dataset: Dataset, classes: int) -> None:
+    """Refuse data whose classes are not as many as the network's outputs.
+
+    Raises:
+        DatasetError: Both numbers, and what to type instead.
+    """
+    count = len(dataset.classes)
+    if count != classes:
+        raise DatasetError(
+            dataset.source,
+            f"the data has {count} classes, the network {classes}; search again with --classes {count} or give other data",
+        )
