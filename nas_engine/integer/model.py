@@ -1,0 +1,258 @@
+"""IntegerModel: a network of integers only, the single source of truth for the reference and for every export.
+
+Everything that follows from something else (requantisation from scales, bounds from weights) is stored too, for readers without
+arithmetic of their own, and compared with what it follows from whenever a model is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.integer.arithmetic import (
+    ADD_LEFT_SHIFT,
+    INT32_MAX,
+    addition_multipliers,
+    levels,
+    quantize_multiplier,
+    weight_shift,
+)
+from nas_engine.integer.bounds import AccumulatorBounds, accumulator_bounds, sum_range
+from nas_engine.quantization.record import (
+    QuantisationError,
+    check_graph,
+    check_tensor,
+    check_window,
+    checked_column,
+    checked_weights,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One activation tensor, ``[height, width, channels]``: an int8 tensor in TFLite's sense within ``2^bits`` levels."""
+
+    name: str
+    """Unique name."""
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    channels: int
+    """Channels."""
+    bits: int
+    """Width, 2 to 8."""
+    signed: bool
+    """Zero point 0 and levels on both sides of it; otherwise zero point -128 and levels from there upwards."""
+    scale: float
+    """Real value of one level: a float32 value. ``real = scale * (value - zero_point)``."""
+
+    def __post_init__(self) -> None:
+        check_tensor(self.name, self.height, self.width, self.channels, self.bits, self.signed)
+        is_number = isinstance(self.scale, float) and math.isfinite(self.scale) and self.scale > 0
+        if not is_number or float(np.float32(self.scale)) != self.scale:
+            raise QuantisationError(self.name, f"the scale is {self.scale!r}; expected a finite float32 value above 0")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.height, self.width, self.channels
+
+    @property
+    def zero_point(self) -> int:
+        """Value that stands for 0."""
+        return levels(self.bits, self.signed)[0]
+
+    @property
+    def low(self) -> int:
+        """Lowest value."""
+        return levels(self.bits, self.signed)[1]
+
+    @property
+    def high(self) -> int:
+        """Highest value."""
+        return levels(self.bits, self.signed)[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Requantizer:
+    """From accumulators to levels: per channel ``accumulator * multiplier / 2^31 * 2^shift``, rounded as TFLite does."""
+
+    multiplier: npt.NDArray[np.int32]
+    """Multipliers (Q31), 0 or in ``[2^30, 2^31 - 1]``, ``[O]``."""
+    shift: npt.NDArray[np.int32]
+    """Shifts, positive to the left, ``[O]``."""
+
+    def __post_init__(self) -> None:
+        for what in ("multiplier", "shift"):
+            array = np.asarray(getattr(self, what))
+            object.__setattr__(self, what, checked_column("requantizer", what, array, array.size, np.int32))
+
+    @staticmethod
+    def between(input_scale: float, weight_scale: npt.NDArray[np.float32], output_scale: float) -> Requantizer:
+        """Return the requantisation from accumulators of scale ``input_scale * weight_scale`` to an output scale.
+
+        TFLite ``PopulateConvolutionQuantizationParams`` (kernel_util.cc): float32 scales, multiplied and divided as doubles.
+        """
+        multiplier, shift = quantize_multiplier(input_scale * weight_scale.astype(np.float64) / output_scale)
+        return Requantizer(multiplier=multiplier.astype(np.int32), shift=shift.astype(np.int32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """A shortcut and the constants of its addition: multiplier and shift of the shortcut, of the layer's own result, of the sum."""
+
+    shortcut: str
+    """Tensor that is added."""
+    first: tuple[int, int]
+    """Of the shortcut."""
+    second: tuple[int, int]
+    """Of the layer's own result, which has the output's scale and zero point 0."""
+    out: tuple[int, int]
+    """Of the sum."""
+
+    @staticmethod
+    def between(shortcut: TensorSpec, output: TensorSpec) -> Addition:
+        """Return the addition of a shortcut to a result in the output's scale.
+
+        Raises:
+            QuantisationError: The shortcut's scale is out of proportion, which TFLite refuses too.
+        """
+        if shortcut.scale >= 2.0 ** (ADD_LEFT_SHIFT - 1) * output.scale:
+            found = f"the scale of {shortcut.name!r} ({shortcut.scale:g}) is 2^19 times that of {output.name!r} ({output.scale:g}) or more"
+            raise QuantisationError(output.name, f"{found}; an addition needs scales of the same order")
+        first, second, out = addition_multipliers(shortcut.scale, output.scale, output.scale)
+        return Addition(shortcut=shortcut.name, first=first, second=second, out=out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerConvolution:
+    """One convolution: weights, bias, requantisation, and the addition of a shortcut."""
+
+    name: str
+    """Unique name."""
+    kind: str
+    """``"conv"`` or ``"depthwise"``."""
+    input: str
+    """Tensor that enters."""
+    output: str
+    """Tensor that leaves."""
+    kernel: int
+    """Height and width of the kernel."""
+    stride: int
+    """Stride in both directions."""
+    padding: tuple[int, int, int, int]
+    """Rows and columns of the input's zero point: top, bottom, left, right."""
+    weights: npt.NDArray[np.int8]
+    """Weights ``[O, k, k, I]``, depth-wise ``[C, k, k, 1]``, in ``±(2^(weight_bits-1) - 1)``, without the carried shift."""
+    weight_bits: int
+    """Width of the weights, 2 to 8."""
+    weight_scale: npt.NDArray[np.float32]
+    """Real value of 1 in the shifted weights: ``real = weight_scale * (weights << weight_shift)``, ``[O]``."""
+    bias: npt.NDArray[np.int32]
+    """Biases in the scale of the accumulator, input scale times weight scale, ``[O]``."""
+    requantizer: Requantizer
+    """From accumulators to the output's scale."""
+    addition: Addition | None
+    """Addition of a shortcut, or ``None``."""
+    bounds: AccumulatorBounds
+    """What the accumulators can reach."""
+
+    def __post_init__(self) -> None:
+        check_window(self.name, self.kernel, self.stride, self.padding)
+        weights = checked_weights(self.name, self.kind, self.kernel, self.weights, self.weight_bits)
+        object.__setattr__(self, "weights", weights)
+        scale = checked_column(self.name, "weight_scale", self.weight_scale, len(weights), np.float32)
+        if not ((scale > 0) & np.isfinite(scale)).all():
+            raise QuantisationError(self.name, f"weight_scale holds {scale.min()}; expected finite float32 numbers above 0")
+        object.__setattr__(self, "weight_scale", scale)
+        bias = checked_column(self.name, "bias", self.bias, len(weights), np.int64)
+        if (np.abs(bias) > INT32_MAX).any():
+            raise QuantisationError(self.name, f"a bias is {bias[np.abs(bias).argmax()]}; expected at most ±{INT32_MAX}")
+        object.__setattr__(self, "bias", checked_column(self.name, "bias", bias, len(weights), np.int32))
+
+    @property
+    def weight_shift(self) -> int:
+        """Zeros carried behind each weight: the accumulator is ``(sum << weight_shift) + bias``."""
+        return weight_shift(self.weight_bits)
+
+    @property
+    def shortcut(self) -> str | None:
+        """Tensor that is added, if any."""
+        return self.addition.shortcut if self.addition else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerPool:
+    """Average pool of int8 values as they stand; padded elements do not count. Its output has the scale and levels of its input."""
+
+    name: str
+    """Unique name."""
+    input: str
+    """Tensor that enters."""
+    output: str
+    """Tensor that leaves."""
+    kernel: int
+    """Height and width of the window."""
+    stride: int
+    """Stride in both directions."""
+    padding: tuple[int, int, int, int]
+    """Rows and columns that do not count: top, bottom, left, right."""
+
+    def __post_init__(self) -> None:
+        check_window(self.name, self.kernel, self.stride, self.padding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerModel:
+    """A whole network. Its input is a uint8 image of which every pixel is taken as ``pixel - 128``.
+
+    Raises:
+        QuantisationError: Steps that do not fit together, or stored numbers that do not follow from what they stand for.
+    """
+
+    image: str
+    """Name of the input tensor."""
+    tensors: tuple[TensorSpec, ...]
+    """All tensors."""
+    steps: tuple[IntegerConvolution | IntegerPool, ...]
+    """Steps in the order of execution."""
+    logits: str
+    """Name of the output tensor, 1x1, one channel per class; the prediction is its first largest channel."""
+    classes: tuple[str, ...]
+    """Class names."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Where the model comes from: free texts by name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        if not all(isinstance(text, str) and text.strip() for item in self.provenance.items() for text in item):
+            raise QuantisationError("provenance", f"is {dict(self.provenance)!r}; expected texts by name")
+        check_graph(self.image, self.tensors, self.steps, self.logits, self.classes)
+        for step in self.steps:
+            if isinstance(step, IntegerConvolution):
+                self._check_convolution(step)
+            elif self.tensor(step.input).scale != self.tensor(step.output).scale:
+                raise QuantisationError(step.name, f"{step.input!r} and {step.output!r} differ in scale; a pool keeps it")
+
+    def _check_convolution(self, step: IntegerConvolution) -> None:
+        source, target = self.tensor(step.input), self.tensor(step.output)
+        expected = Requantizer.between(source.scale, step.weight_scale, target.scale)
+        for what in ("multiplier", "shift"):
+            if not np.array_equal(getattr(step.requantizer, what), getattr(expected, what)):
+                raise QuantisationError(step.name, f"{what} of the requantizer does not follow from the scales; lower the network again")
+        if step.addition and step.addition != Addition.between(self.tensor(step.addition.shortcut), target):
+            raise QuantisationError(step.name, "the addition does not follow from the scales; lower the network again")
+        sums = sum_range(step.weights, source.low - source.zero_point, source.high - source.zero_point)
+        bounds = accumulator_bounds(step.name, sums, step.weight_shift, step.bias, step.requantizer.shift)
+        if step.bounds != bounds:
+            raise QuantisationError(step.name, f"the bounds are {step.bounds}, its weights give {bounds}; lower the network again")
+
+    def tensor(self, name: str) -> TensorSpec:
+        """Return a tensor by its name."""
+        return next(tensor for tensor in self.tensors if tensor.name == name)

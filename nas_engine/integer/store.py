@@ -1,0 +1,251 @@
+"""Integer models on disk: a directory with ``model.json`` (all that is small), ``model.npz`` (all that is large), and golden vectors.
+
+The same model and images give the same bytes. Reading checks everything: the arrays against their digest, each number against its range
+and against what it follows from, and the golden vectors by computing them again. The format is written down in docs/integer_model.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.errors import FileFormatError, InputError, shortened
+from nas_engine.files import write_atomically
+from nas_engine.integer.bounds import AccumulatorBounds
+from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, IntegerPool, Requantizer, TensorSpec
+from nas_engine.integer.reference import Images, Levels, run, trace
+from nas_engine.quantization.record import QuantisationError, read_only
+from nas_engine.strict_yaml import Fields
+
+FORMAT = "nas-search/integer-model/1"
+"""First key of ``model.json``; another version is refused."""
+
+JSON_NAME = "model.json"
+"""Name of the file that describes the model."""
+
+NPZ_NAME = "model.npz"
+"""Name of the file with its arrays."""
+
+_LARGEST_FILE = 2**30
+_REMEDY = "export the model again, or put a whole copy back"
+_GOLDEN = ("golden images", "golden logits")
+_ARRAYS = {"weights": np.int8, "weight_scale": np.float32, "bias": np.int32, "multiplier": np.int32, "shift": np.int32}
+_WINDOW = ("name", "input", "output", "kernel", "stride", "padding")
+_CONVOLUTION = ("op", *_WINDOW, "weight_bits", "addition", "bounds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GoldenVectors:
+    """A few images with what the model makes of them, so that a reader in any language can check itself."""
+
+    images: Images
+    """Images as uint8, ``[N, height, width, channels]``."""
+    logits: Levels
+    """Their logits, ``[N, classes]``."""
+    checksums: Mapping[str, int]
+    """CRC-32 of each tensor of the first image, as int8 in ``[height, width, channels]`` order, by tensor name."""
+
+    @staticmethod
+    def of(model: IntegerModel, images: Images) -> GoldenVectors:
+        """Return the golden vectors of some images.
+
+        Raises:
+            InputError: No image, or images of another type or shape.
+        """
+        logits = run(model, images)
+        if not len(images):
+            raise InputError("there are no images for the golden vectors; give at least one")
+        first = trace(model, images[:1])
+        checksums = {name: zlib.crc32(values.tobytes()) for name, values in first.items()}
+        return GoldenVectors(images=read_only(images.copy()), logits=read_only(logits), checksums=checksums)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SavedModel:
+    """What a directory holds."""
+
+    model: IntegerModel
+    """The network."""
+    golden: GoldenVectors
+    """Its golden vectors."""
+
+
+def save(directory: Path, model: IntegerModel, images: Images) -> None:
+    """Write a model and its golden vectors; each file whole or not at all.
+
+    Args:
+        directory: Made if it does not exist.
+        model: The network.
+        images: A few images as uint8, ``[N, height, width, channels]``, for the golden vectors.
+
+    Raises:
+        InputError: No image, or images of another type or shape.
+        StorageError: The directory cannot be written.
+    """
+    golden = GoldenVectors.of(model, images)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for step in model.steps:
+        if isinstance(step, IntegerConvolution):
+            requantizer = step.requantizer
+            held: tuple[Any, ...] = (step.weights, step.weight_scale, step.bias, requantizer.multiplier, requantizer.shift)
+            arrays |= {f"{step.name}.{what}": array for what, array in zip(_ARRAYS, held, strict=True)}
+    arrays |= dict(zip(_GOLDEN, (golden.images, golden.logits), strict=True))
+    npz = _npz(arrays)
+    description = {
+        "format": FORMAT,
+        "image": model.image,
+        "logits": model.logits,
+        "classes": list(model.classes),
+        "tensors": [{name: getattr(tensor, name) for name in TensorSpec.__slots__} for tensor in model.tensors],
+        "steps": [_describe(step) for step in model.steps],
+        "golden_crc32": dict(golden.checksums),
+        "npz_sha256": hashlib.sha256(npz).hexdigest(),
+        "provenance": dict(model.provenance),
+    }
+    write_atomically(directory / NPZ_NAME, npz)
+    write_atomically(directory / JSON_NAME, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+
+
+def _describe(step: IntegerConvolution | IntegerPool) -> dict[str, Any]:
+    window = {name: getattr(step, name) for name in _WINDOW}
+    if isinstance(step, IntegerPool):
+        return {"op": "average_pool", **window}
+    addition = step.addition and {name: getattr(step.addition, name) for name in Addition.__slots__}
+    bounds = {name: getattr(step.bounds, name) for name in AccumulatorBounds.__slots__}
+    return {"op": step.kind, **window, "weight_bits": step.weight_bits, "addition": addition, "bounds": bounds}
+
+
+def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Return the bytes of an ``.npz`` that depend on nothing but the arrays: no date, no compression, little-endian."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            part = io.BytesIO()
+            np.lib.format.write_array(part, array.astype(array.dtype.newbyteorder("<")), version=(1, 0), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3  # otherwise the operating system's
+            archive.writestr(entry, part.getvalue())
+    return buffer.getvalue()
+
+
+def load(directory: Path) -> SavedModel:
+    """Return the model that a directory holds, after checking all of it.
+
+    Raises:
+        FileFormatError: A file is missing, cut off, changed or of another version; numbers out of range or that do not follow from each
+            other; golden vectors that the model does not compute. Names the file and what to do.
+    """
+    path = directory / JSON_NAME
+    fields = Fields(_read_json(path), path)
+    if (found := fields.take("format", None)) != FORMAT:
+        raise fields.error("format", f"is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the model again)")
+    fields.only("format", "image", "logits", "classes", "tensors", "steps", "golden_crc32", "npz_sha256", "provenance")
+    arrays = _read_npz(directory / NPZ_NAME, fields.take_str("npz_sha256"))
+    try:
+        model = IntegerModel(
+            image=fields.take_str("image"),
+            tensors=tuple(_tensor(part) for part in fields.take_each("tensors")),
+            steps=tuple(_step(part, arrays, directory / NPZ_NAME) for part in fields.take_each("steps")),
+            logits=fields.take_str("logits"),
+            classes=tuple(fields.take_list("classes", of=str)),
+            provenance=_provenance(fields),
+        )
+    except QuantisationError as error:
+        raise FileFormatError(path, f"does not describe a network: {error}; {_REMEDY}") from error
+    images, logits = (_take(arrays, name, dtype, directory / NPZ_NAME) for name, dtype in zip(_GOLDEN, (np.uint8, np.int8), strict=True))
+    try:
+        golden = GoldenVectors.of(model, images)
+    except InputError as error:
+        raise FileFormatError(directory / NPZ_NAME, f"golden images: {error}; {_REMEDY}") from error
+    if not np.array_equal(golden.logits, logits) or golden.checksums != fields.take("golden_crc32"):
+        raise FileFormatError(directory, f"the model does not compute its golden vectors (was it changed by hand?); {_REMEDY}")
+    return SavedModel(model=model, golden=golden)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileFormatError(path, f"cannot be read ({reason}); give the directory that an export wrote") from error
+    if len(data) > _LARGEST_FILE:
+        raise FileFormatError(path, f"is larger than {_LARGEST_FILE:,} B; expected a file of an exported model")
+    return data
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(_read(path))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise FileFormatError(path, f"is not whole JSON (cut off or damaged?); {_REMEDY}") from error
+
+
+def _read_npz(path: Path, digest: str) -> dict[str, npt.NDArray[Any]]:
+    data = _read(path)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise FileFormatError(path, f"is not the file that {JSON_NAME} names (cut off, changed, or of another export); {_REMEDY}")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise FileFormatError(path, f"is not an archive of arrays; {_REMEDY}") from error
+
+
+def _take(arrays: Mapping[str, npt.NDArray[Any]], name: str, dtype: Any, path: Path) -> npt.NDArray[Any]:
+    if name not in arrays or arrays[name].dtype != dtype:
+        found = f"of type {arrays[name].dtype}" if name in arrays else "missing"
+        raise FileFormatError(path, f"the array {name!r} is {found}; expected {np.dtype(dtype)}; {_REMEDY}")
+    return arrays[name]
+
+
+def _provenance(fields: Fields) -> dict[str, str]:
+    part = fields.take_fields("provenance")
+    texts: dict[str, str] = fields.take("provenance")
+    return {name: part.take_str(name) for name in texts}
+
+
+def _tensor(part: Fields) -> TensorSpec:
+    part.only(*TensorSpec.__slots__)
+    return TensorSpec(**{name: part.take(name) for name in TensorSpec.__slots__})
+
+
+def _step(part: Fields, arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> IntegerConvolution | IntegerPool:
+    op = part.take_str("op", choices=("conv", "depthwise", "average_pool"))
+    part.only(*(("op", *_WINDOW) if op == "average_pool" else _CONVOLUTION))
+    window: dict[str, Any] = {name: part.take_str(name) for name in ("name", "input", "output")}
+    window |= {"kernel": part.take_int("kernel"), "stride": part.take_int("stride")}
+    window["padding"] = tuple(part.take_list("padding", length=4, of=int))
+    if op == "average_pool":
+        return IntegerPool(**window)
+    held = {what: _take(arrays, f"{window['name']}.{what}", dtype, path) for what, dtype in _ARRAYS.items()}
+    bounds = part.take_fields("bounds").only(*AccumulatorBounds.__slots__)
+    return IntegerConvolution(
+        **window,
+        kind=op,
+        weights=held["weights"],
+        weight_bits=part.take_int("weight_bits"),
+        weight_scale=held["weight_scale"],
+        bias=held["bias"],
+        requantizer=Requantizer(multiplier=held["multiplier"], shift=held["shift"]),
+        addition=_addition(part.take_fields("addition")) if part.has("addition") else None,
+        bounds=AccumulatorBounds(accumulator=bounds.take_int("accumulator"), shifted=bounds.take_int("shifted")),
+    )
+
+
+def _addition(part: Fields) -> Addition:
+    part.only(*Addition.__slots__)
+    pairs: dict[str, Any] = {
+        name: tuple(part.take_list(name, length=2, of=int)) for name in Addition.__slots__ if name != "shortcut"
+    }
+    return Addition(shortcut=part.take_str("shortcut"), **pairs)

@@ -1,0 +1,40 @@
+"""A larger network with the shape of a searched one, to be its float teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas_engine.architecture import MAX_CHANNELS, Architecture, Bits, Block, Convolution
+
+_MULTIPLE = 8
+"""Channels are multiples of this, as in MobileNetV2."""
+
+_W8A8 = Bits(8, 8)
+
+
+def widen(architecture: Architecture, factor: float = 2.0) -> Architecture:
+    """Return the same network with more channels and all widths at 8 bits.
+
+    Args:
+        architecture: Any network; kernels, strides, depth, resolution, shortcuts and classes stay.
+        factor: On the output channels of stem, blocks and head and on every bottleneck; the product is rounded to the nearest
+            multiple of 8, within 8 and 8192.
+    """
+
+    def channels(count: int) -> int:
+        return min(max(int(count * factor / _MULTIPLE + 0.5), 1) * _MULTIPLE, MAX_CHANNELS)
+
+    def convolution(conv: Convolution) -> Convolution:
+        return replace(conv, channels=channels(conv.channels), bits=_W8A8)
+
+    def block(row: Block) -> Block:
+        bits = ((_W8A8, _W8A8, _W8A8),) * row.depth
+        return replace(row, bottleneck=channels(row.bottleneck), channels=channels(row.channels), bits=bits)
+
+    return replace(
+        architecture,
+        stem=convolution(architecture.stem),
+        blocks=tuple(map(block, architecture.blocks)),
+        head=convolution(architecture.head),
+        classifier=architecture.classifier and replace(architecture.classifier, bits=_W8A8),
+    )

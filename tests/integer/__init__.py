@@ -1,0 +1,1 @@
+"""Integer networks: against a scalar implementation and against TFLite's reference kernels."""

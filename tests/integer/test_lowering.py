@@ -1,0 +1,223 @@
+"""Lowering against float arithmetic, bounds against all inputs, and every refusal."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.integer_reference import Untrained
+from nas_engine.integer.bounds import accumulator_bounds, sum_range
+from nas_engine.integer.lowering import lower
+from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, Requantizer, TensorSpec
+from nas_engine.integer.reference import trace
+from nas_engine.quantization.record import QuantisationError, QuantisedLayer, QuantisedNetwork, QuantisedPool, QuantisedTensor
+from tests.integer.networks import random_images, random_model, random_record
+
+
+def small(**changes: Any) -> QuantisedNetwork:
+    """Return a network of one 3 x 3 layer, a pool and a classifier; ``changes`` are those of the layer."""
+    built = Untrained((4, 4, 2), np.random.default_rng(0))
+    built.layer("layer", 5, 3, 1, 4, 8)
+    built.steps[-1] = replace(built.steps[-1], **changes)
+    built.pool("pool", 4, 1)
+    built.layer("classifier", 3, 1, 1, 8, 8, signed=True)
+    return built.network()
+
+
+def float_output(network: QuantisedNetwork, step: QuantisedLayer, values: dict[str, Any]) -> Any:
+    """Return a layer's real output in steps of its output tensor, unrounded and unclamped, from integer values of its inputs."""
+    tensors = {tensor.name: tensor for tensor in network.tensors}
+
+    def real(name: str) -> Any:
+        return tensors[name].step * (values[name].astype(np.float64) + (0 if tensors[name].signed else 128))
+
+    top, bottom, left, right = step.padding
+    padded = np.pad(real(step.input), ((0, 0), (top, bottom), (left, right), (0, 0)))
+    weights, out = step.weights * step.weight_step[:, None, None, None], tensors[step.output]
+    total = np.zeros((len(padded), out.height, out.width, out.channels))
+    for i, j in itertools.product(range(step.kernel), repeat=2):
+        taps = padded[:, i:, j:][:, :: step.stride, :: step.stride][:, : out.height, : out.width]
+        total += taps * weights[:, i, j, 0] if step.kind == "depthwise" else taps @ weights[:, i, j].T
+    total = step.gain * total + step.offset
+    return (total + (real(step.shortcut) if step.shortcut else 0)) / out.step
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_integers_follow_the_float_computation(seed: int) -> None:
+    network = random_record(seed)
+    model = lower(network)
+    values = trace(model, random_images(model, 2, seed))
+    lowered = {step.name: step for step in model.steps if isinstance(step, IntegerConvolution)}
+    for step in network.steps:
+        if isinstance(step, QuantisedPool):
+            continue
+        if step.shortcut is not None:
+            continue  # its own result is kept in 8 bits before the addition, in float it is not
+        spec = model.tensor(step.output)
+        real = np.clip(float_output(network, step, values) + spec.zero_point, spec.low, spec.high)
+        # Half a level for the last rounding; of an accumulator's unit, half for the bias and at most one for the first rounding.
+        requantizer = lowered[step.name].requantizer
+        unit = np.ldexp(requantizer.multiplier.astype(np.float64), requantizer.shift - 31)
+        assert (np.abs(values[step.output] - real) <= 0.5 + 1.5 * unit + 1e-4).all()
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_sign_of_the_gain(sign: float) -> None:
+    plain = small(gain=np.full(5, 2.0))
+    layer = plain.steps[0]
+    assert isinstance(layer, QuantisedLayer)
+    turned = lower(small(gain=np.full(5, 2.0 * sign), weights=layer.weights * np.int8(sign)))
+    original = lower(plain)
+    for name in ("weights", "bias", "weight_scale"):
+        np.testing.assert_array_equal(getattr(turned.steps[0], name), getattr(original.steps[0], name))
+
+
+def convolution(model: IntegerModel, index: int = 0) -> IntegerConvolution:
+    step = model.steps[index]
+    assert isinstance(step, IntegerConvolution)
+    return step
+
+
+@pytest.mark.parametrize("gain", [0.0, 1e-12, -1e-30, 5e-324])
+@pytest.mark.parametrize("offset", [0.0, 0.31, -0.2, 1e3, -1e30])
+def test_silent_channels_give_their_offset(gain: float, offset: float) -> None:
+    network = small(gain=np.full(5, gain), offset=np.full(5, offset))
+    model = lower(network)
+    layer, target = convolution(model), model.tensor("layer output")
+    assert not layer.weights.any()
+    values = trace(model, random_images(model, 2))["layer output"]
+    expected = np.clip(np.rint(offset / target.scale) + target.zero_point, target.low, target.high)
+    assert (values == expected).all()
+
+
+def test_carried_shift() -> None:
+    record = small(weight_bits=2, weights=np.random.default_rng(0).integers(-1, 2, (5, 3, 3, 2)))
+    layer, source = convolution(lower(record)), record.steps[0]
+    assert isinstance(source, QuantisedLayer)
+    assert layer.weight_shift == 6
+    np.testing.assert_array_equal(layer.weight_scale, (source.weight_step * np.abs(source.gain) / 64).astype(np.float32))
+
+
+def test_lowering_is_exact_in_its_weights() -> None:
+    record = small()
+    layer, source = convolution(lower(record)), record.steps[0]
+    assert isinstance(source, QuantisedLayer)
+    np.testing.assert_array_equal(np.abs(layer.weights), np.abs(source.weights))
+    scale = record.tensors[0].step * layer.weight_scale.astype(np.float64)
+    assert np.abs(layer.bias - source.offset / scale).max() <= 0.5
+
+
+@settings(max_examples=40)
+@given(weights=st.lists(st.integers(-3, 3), min_size=1, max_size=3), bias=st.integers(-50, 50), shift=st.integers(0, 2), data=st.data())
+def test_bounds_against_all_inputs(weights: list[int], bias: int, shift: int, data: st.DataObject) -> None:
+    low, high = data.draw(st.sampled_from([(0, 3), (-2, 1), (0, 7), (-4, 3)]))
+    array = np.array(weights, np.int8).reshape(1, 1, 1, -1)
+    sums = [sum(x * w for x, w in zip(xs, weights, strict=True)) for xs in itertools.product(range(low, high + 1), repeat=len(weights))]
+    least, most = sum_range(array, low, high)
+    assert (least[0], most[0]) == (min(sums), max(sums))
+    bounds = accumulator_bounds("layer", (least, most), shift, [bias], [1])
+    assert bounds.accumulator == max(abs((total << shift) + bias) for total in sums)
+    assert bounds.shifted == 2 * bounds.accumulator
+
+
+def test_bounds_hold_and_are_stored() -> None:
+    for seed in range(5):
+        for step in random_model(seed).steps:
+            if isinstance(step, IntegerConvolution):
+                assert 0 <= step.bounds.accumulator <= step.bounds.shifted < 2**31
+
+
+def test_arrays_cannot_be_written() -> None:
+    record = small()
+    for step in (record.steps[0], lower(record).steps[0]):
+        with pytest.raises(ValueError, match="read-only"):
+            step.weights[0] = 0  # type: ignore[union-attr]
+
+
+def test_addition_of_scales_out_of_proportion() -> None:
+    first = TensorSpec(name="big", height=1, width=1, channels=1, bits=8, signed=True, scale=2.0**19)
+    with pytest.raises(QuantisationError, match=r"out: the scale of 'big' .* an addition needs scales of the same order"):
+        Addition.between(first, replace(first, name="out", scale=1.0))
+
+
+IMAGE = QuantisedTensor(name="image", height=4, width=4, channels=2, bits=8, signed=True, step=1 / 128)
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "kind": (lambda: small(kind="dense"), "layer: the kind is 'dense'; expected one of: conv, depthwise"),
+    "weights beyond": (lambda: small(weight_bits=2), "layer: the weights .int8. are not whole numbers from -1 to 1 .2 bits."),
+    "weights real": (lambda: small(weights=np.zeros((5, 3, 3, 2))), "layer: the weights .float64. are not whole numbers"),
+    "weights shape": (lambda: small(weights=np.zeros((5, 3, 2, 2), int)), r"shape \[5, 3, 2, 2\]; expected \[O, 3, 3, I\]"),
+    "weights channels": (lambda: small(weights=np.zeros((5, 3, 3, 4), int)), "layer: the weights take 4 channels; 'image' has 2"),
+    "weight bits": (lambda: small(weight_bits=9), "layer: weight bits is 9; expected a whole number from 2 to 8"),
+    "step": (lambda: small(weight_step=np.zeros(5)), "layer: weight_step holds 0.0; expected numbers above 0"),
+    "gain": (lambda: small(gain=np.full(5, np.nan)), r"layer: gain has shape \[5\] of float64; expected 5 finite numbers"),
+    "offset": (lambda: small(offset=np.zeros(4)), r"layer: offset has shape \[4\] of float64; expected 5 finite numbers"),
+    "stride": (lambda: small(stride=0), "layer: stride is 0; expected a whole number from 1 to 65,536"),
+    "padding": (lambda: small(padding=(1, 1, 1)), r"layer: padding is \(1, 1, 1\); expected \(top, bottom, left, right\)"),
+    "padding size": (lambda: small(padding=(3, 1, 1, 1)), "layer: padding is 3; expected a whole number from 0 to 2"),
+    "shape": (lambda: small(stride=2), "layer: 'layer output' is 4x4x5; expected 2x2x5"),
+    "name": (lambda: small(name="a\nb"), "step: the name is .*; expected a text of 1 to 100 printable characters"),
+    "same name": (lambda: small(name="pool"), "pool: two steps have this name; give each its own"),
+    "input": (lambda: small(input="layer output"), "layer: reads 'layer output' before a step has made it; put the steps in order"),
+    "output": (lambda: small(output="image"), "layer: writes 'image'; expected a tensor of the network that no other step writes"),
+    "shortcut": (lambda: small(shortcut="image"), "layer: the shortcut 'image' has another shape than 'layer output'; expected the same"),
+    "tensor bits": (lambda: replace(IMAGE, bits=1), "image: bits is 1; expected a whole number from 2 to 8"),
+    "tensor sign": (lambda: replace(IMAGE, signed=1), "image: signed is 1; expected true or false"),
+    "tensor step": (lambda: replace(IMAGE, step=-1.0), "image: the step is -1.0; expected a finite number above 0"),
+    "tensor twice": (lambda: replace(small(), tensors=(IMAGE, *small().tensors)), "image: two tensors have this name"),
+    "tensor idle": (lambda: replace(small(), tensors=(replace(IMAGE, name="x"), *small().tensors)), "x: no step makes this tensor"),
+    "image": (lambda: replace(small(), image="x"), "x: the image must be a tensor of the network, signed, 8 bits wide"),
+    "logits": (lambda: replace(small(), logits="image"), "image: the logits must be what the last step makes"),
+    "classes": (lambda: replace(small(), classes=("a",)), "classifier output: is 1x1x3, signed 8 bits; expected 1x1x1 .one channel per"),
+    "class": (lambda: replace(small(), classes=("a", "", "b")), "class: the name is ''; expected a text"),
+    "pool step": (
+        lambda: replace(small(), tensors=tuple(replace(t, step=1.0) if t.name == "pool output" else t for t in small().tensors)),
+        "pool: the steps are .* in and 1.0 out; a pool keeps its input's step",
+    ),
+    "pool bits": (
+        lambda: replace(small(), tensors=tuple(replace(t, bits=4) if t.name == "pool output" else t for t in small().tensors)),
+        "pool: 'layer output' and 'pool output' differ in bits or sign; a pool keeps both",
+    ),
+    "bias": (lambda: lower(small(offset=np.full(5, 1e9))), "layer: the offset of channel 0 .1e.09. is .* beyond int32; train with"),
+    "overflow": (
+        lambda: lower(small(weight_step=np.full(5, 1e8))),
+        "layer: an accumulator can reach [0-9,]*, int32 ends at 2,147,483,647; use fewer weight bits or a larger output step",
+    ),
+    "float32": (lambda: lower(small(weight_step=np.full(5, 1e300))), "layer: weight_step times gain .*; expected numbers above 0 that"),
+    "tiny step": (lambda: lower(replace(small(), tensors=(replace(IMAGE, step=1e-60), *small().tensors[1:]))), "image: the scale is 0.0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line(case: str) -> None:
+    make, message = REFUSED[case]
+    with pytest.raises(QuantisationError, match=f"^{message}" if ":" in message[:20] else message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def changed(**changes: Any) -> IntegerModel:
+    model = lower(small())
+    return replace(model, steps=(replace(convolution(model), **changes), *model.steps[1:]))
+
+
+def test_numbers_that_do_not_follow_are_refused() -> None:
+    layer = convolution(lower(small()))
+    other = Requantizer(multiplier=layer.requantizer.multiplier, shift=layer.requantizer.shift + 1)
+    with pytest.raises(QuantisationError, match="layer: shift of the requantizer does not follow from the scales"):
+        changed(requantizer=other)
+    with pytest.raises(QuantisationError, match=r"layer: the bounds are .* its weights give .*; lower the network again"):
+        changed(bias=layer.bias + 1)
+    with pytest.raises(QuantisationError, match=r"layer: a bias is -2147483648; expected at most ±2147483647"):
+        changed(bias=np.full(5, -(2**31)))
+    with pytest.raises(QuantisationError, match=r"layer: bias has shape .* expected 5 whole numbers, one per channel"):
+        changed(bias=layer.bias + 0.5)
+    with pytest.raises(QuantisationError, match=r"provenance: is .*; expected texts by name"):
+        replace(lower(small()), provenance={"seed": 1})  # type: ignore[dict-item]

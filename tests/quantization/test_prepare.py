@@ -1,0 +1,199 @@
+"""Quantisers stand where the widths say, share what a shortcut joins, and start near what they see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nas_engine.architecture import Architecture, Bits
+from nas_engine.integer.lowering import lower
+from nas_engine.integer.reference import run, trace
+from nas_engine.models.mobilenet import MobileNet, average_pool, scale_images
+from nas_engine.quantization.extract import extract
+from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
+from nas_engine.quantization.prepare import STEP_RULES, calibrate, insert_quantisers, is_quantised, quantisers
+from nas_engine.quantization.record import QuantisedLayer
+from tests.training.networks import small_architecture
+
+W8A8 = Bits(8, 8)
+
+
+def images(count: int = 32, size: int = 16, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Smooth random images, uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 4, 4, channels), dtype=np.uint8)
+    return np.ascontiguousarray(coarse.repeat(size // 4, 1).repeat(size // 4, 2))
+
+
+def trained(architecture: Architecture, seed: int = 0) -> MobileNet:
+    """A network with quantisers, batch norms that have seen data, gains of either sign."""
+    torch.manual_seed(seed)
+    network = MobileNet(architecture)
+    x = scale_images(torch.from_numpy(images(64, architecture.resolution)))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.2)
+            with torch.no_grad():
+                module.weight[::5] *= -1
+            module.momentum = None
+    network.train()
+    with torch.no_grad():
+        for _ in range(2):
+            network(x)
+    insert_quantisers(network)
+    calibrate(network, x)
+    return network.eval()
+
+
+def pooled(architecture: Architecture) -> Architecture:
+    """The same with a stride-2 block that keeps its channels, and its pooled shortcut."""
+    last = architecture.blocks[-1]
+    return replace(architecture, blocks=(*architecture.blocks[:-1], replace(last, channels=8)), pooled_shortcut=True)
+
+
+def test_every_layer_has_its_width() -> None:
+    network = MobileNet(small_architecture())
+    assert not is_quantised(network)
+    insert_quantisers(network)
+    assert is_quantised(network)
+    bits = dict(zip(network.architecture.layer_names(), network.architecture.layer_bits(), strict=True))
+    inputs: dict[str, int] = {}
+    with torch.no_grad():
+        for name, unit in network.units():
+            assert isinstance(unit.weight_quantiser, WeightQuantiser)
+            assert unit.weight_quantiser.bits == bits[name].w
+    stream = network.stem.output
+    for index, block in enumerate(network.blocks()):
+        prefix = ["s1.b1", "s1.b2", "s2.b1"][index]
+        inputs |= {f"{prefix}.expand": stream.bits, f"{prefix}.depthwise": block.expand.output.bits}
+        inputs[f"{prefix}.project"] = block.depthwise.output.bits
+        stream = block.output
+    inputs |= {"head": stream.bits, "classifier": network.head.output.bits}
+    assert inputs == {name: bits[name].a for name in inputs}
+    assert network.classifier.output.bits == 8
+    assert network.classifier.output.signed
+    assert not network.stem.output.signed
+
+
+def test_a_stream_of_one_width_shares_one_quantiser() -> None:
+    architecture = small_architecture()
+    first = architecture.blocks[0]
+
+    def network(*rows: Bits) -> MobileNet:
+        bits = tuple((row, W8A8, W8A8) for row in rows)
+        made = MobileNet(replace(architecture, blocks=(replace(first, bits=bits), *architecture.blocks[1:])))
+        insert_quantisers(made)
+        return made
+
+    same = network(W8A8, W8A8, W8A8).blocks()
+    assert same[0].output is not same[0].source  # the stem's output is unsigned
+    assert same[0].output is same[1].output is same[1].source
+    other = network(W8A8, W8A8, Bits(8, 4)).blocks()
+    assert other[0].output is not other[1].output
+    assert other[1].source is other[0].output
+
+
+def test_a_pooled_shortcut_keeps_the_stream() -> None:
+    network = MobileNet(pooled(small_architecture()))
+    insert_quantisers(network)
+    last = network.blocks()[-1]
+    assert last.pooled
+    assert last.source is network.blocks()[-2].output
+
+
+@pytest.mark.parametrize("rule", STEP_RULES)
+def test_calibration_sets_every_step(rule: str) -> None:
+    torch.manual_seed(0)
+    network = MobileNet(small_architecture())
+    insert_quantisers(network)
+    x = scale_images(torch.from_numpy(images()))
+    before = network(x)
+    calibrate(network, x, rule)
+    assert all((quantiser.step > 0).all() and (quantiser.step != 1).all() for quantiser in quantisers(network))
+    assert all(q.observer is None for q in quantisers(network) if isinstance(q, ActivationQuantiser))
+    assert network.training
+    assert not torch.equal(before, network(x))
+
+
+def test_calibration_at_eight_bits_hardly_changes_the_network() -> None:
+    torch.manual_seed(0)
+    architecture = small_architecture()
+    blocks = tuple(replace(block, bits=((W8A8,) * 3,) * block.depth) for block in architecture.blocks)
+    network = MobileNet(replace(architecture, blocks=blocks)).eval()
+    x = scale_images(torch.from_numpy(images()))
+    with torch.no_grad():
+        expected = network(x)
+        insert_quantisers(network)
+        calibrate(network, x)
+        error = network(x) - expected
+    assert error.square().mean().sqrt() < 0.06 * expected.std()
+
+
+def test_batch_norm_is_handed_over_as_it_is() -> None:
+    """Folded equals unfolded: gain * conv + offset is what convolution and norm give."""
+    network = trained(small_architecture())
+    record = extract(network, ("a", "b", "c", "d"))
+    layer = next(step for step in record.steps if step.name == "s1.b1.expand")
+    assert isinstance(layer, QuantisedLayer)
+    unit = network.blocks()[0].expand
+    x = torch.randn(4, 8, 6, 6, dtype=torch.float64)
+    with torch.no_grad():
+        quantised = unit.weight_quantiser(unit.weight).double()
+        unfolded = unit.norm.double()(torch.nn.functional.conv2d(x, quantised))
+    weights = torch.from_numpy(layer.weights.transpose(0, 3, 1, 2) * layer.weight_step[:, None, None, None])
+    gain, offset = (torch.from_numpy(values.copy())[None, :, None, None] for values in (layer.gain, layer.offset))
+    assert torch.allclose(gain * torch.nn.functional.conv2d(x, weights) + offset, unfolded, rtol=1e-5, atol=1e-6)
+    assert (layer.gain < 0).any()
+
+
+@pytest.mark.parametrize("shape", ["plain", "pooled"])
+def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
+    """Given the same input levels, each layer gives the same output levels, but for a few beside each other; pools give the same."""
+    network = trained(small_architecture() if shape == "plain" else pooled(small_architecture()), seed=3)
+    model = lower(extract(network, ("a", "b", "c", "d")))
+    seen = trace(model, images(24, seed=9))
+
+    def real(name: str) -> torch.Tensor:
+        spec = model.tensor(name)
+        return torch.from_numpy(spec.scale * (seen[name].transpose(0, 3, 1, 2).astype(np.float32) - spec.zero_point))
+
+    def compare(step: str, result: torch.Tensor, quantiser: object) -> None:
+        assert isinstance(quantiser, ActivationQuantiser)
+        output = next(s.output for s in model.steps if s.name == step)
+        levels = np.round(result.numpy() / quantiser.step.item()).transpose(0, 2, 3, 1)
+        integers = seen[output].astype(int) - model.tensor(output).zero_point
+        difference = np.abs(levels - integers)
+        assert difference.max() <= (0 if "pool" in output else 1), step
+        assert np.mean(difference > 0) < 0.06, step
+
+    with torch.no_grad():
+        compare("stem", network.stem(real("image")), network.stem.output)
+        source = "stem output"
+        for name, block in zip(("s1.b1", "s1.b2", "s2.b1"), network.blocks(), strict=True):
+            compare(f"{name}.expand", block.expand(real(source)), block.expand.output)
+            compare(f"{name}.depthwise", block.depthwise(real(f"{name} expanded")), block.depthwise.output)
+            y = block.project(real(f"{name} filtered"))
+            if block.shortcut:
+                shortcut = average_pool(real(source), 2, block.source) if block.pooled else real(source)
+                if block.pooled:
+                    compare(f"{name}.shortcut", shortcut, block.source)
+                assert isinstance(block.output, ActivationQuantiser)
+                y = block.output.narrow(y) + shortcut
+            compare(f"{name}.project", block.output(y), block.output)
+            source = f"{name} output"
+        compare("head", network.head(real(source)), network.head.output)
+        compare("pool", average_pool(real("head output"), 8, network.pool_source), network.head.output)
+        compare("classifier", network.classifier(real("pooled vector")), network.classifier.output)
+
+
+def test_the_fake_quantised_network_predicts_as_the_integers_do() -> None:
+    network = trained(small_architecture(), seed=3)
+    x = images(200, seed=9)
+    with torch.no_grad():
+        logits = network(scale_images(torch.from_numpy(x))).numpy()
+    integer = run(lower(extract(network, ("a", "b", "c", "d"))), x)
+    assert np.mean(integer.argmax(1) == logits.argmax(1)) > 0.95
