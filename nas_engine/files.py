@@ -25,7 +25,7 @@ class StorageError(NasEngineError):
 
     def __str__(self) -> str:
         return one_line(
-            f"{self.path}: cannot be written ({self.reason}); what stood there before is kept; make room, or give another place with --out"
+            f"{self.path}: cannot be written ({self.reason}); what stood there before is kept; make room, or give another place"
         )
 
 

@@ -130,7 +130,8 @@ class TestData:
             if package not in PACKAGES or path.suffix == ".py":
                 continue
             inside = "/".join(rest)
-            if not any(fnmatch.fnmatch(inside, pattern) for pattern in lines(patterns.get(package, ""))) and not any(fnmatch.fnmatch(path.name, pattern) for pattern in lines(patterns["*"])):
+            own, common = lines(patterns.get(package, "")), lines(patterns["*"])
+            if not any(fnmatch.fnmatch(inside, pattern) for pattern in own) and not any(fnmatch.fnmatch(path.name, p) for p in common):
                 missed.append(f"{package}/{inside}")
         assert missed == [], "add them to [options.package_data] in setup.cfg"
 

@@ -197,7 +197,7 @@ class TestRunSearch:
             pytest.skip("no locks")
 
         def second(_: object) -> None:
-            with pytest.raises(RunDirectoryError, match="is in use by another search"):
+            with pytest.raises(RunDirectoryError, match="is in use by another nas-search"):
                 run_search(config(), tmp_path / "run", resume=True)
 
         run_search(config(GENERATION), tmp_path / "run", watch=second)

@@ -14,6 +14,7 @@ from nas_engine.cli.options import search_options
 from nas_engine.cli.plot import plot
 from nas_engine.cli.score import score
 from nas_engine.cli.shipped import devices, spaces
+from nas_engine.cli.train import evaluate, train
 from nas_engine.errors import NasEngineError, one_line, shortened
 
 INTERRUPTED = 130
@@ -71,7 +72,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
         ctx.exit(INTERRUPTED)
 
 
-for _command in (score, plot, devices, spaces):
+for _command in (train, evaluate, score, plot, devices, spaces):
     cli.add_command(_command)
 
 
@@ -87,7 +88,7 @@ def main() -> None:
         code = cli.main(prog_name="nas-search", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort:
-        _fail("stopped at once; --resume continues a search from its last checkpoint", INTERRUPTED)
+        _fail("stopped at once; --resume continues from the last checkpoint", INTERRUPTED)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except NasEngineError as error:

@@ -80,7 +80,10 @@ def open_dataset(
 
 def format_name(location: str | Path) -> str:
     """Return the name of the format of what lies at a place, one of ``FORMATS``; errors as in ``open_dataset``."""
-    return _find(location)[1].name
+    try:
+        return _find(location)[1].name
+    except OSError as error:
+        raise DatasetError(error.filename or location, f"cannot be read ({error.strerror or error})") from error
 
 
 def _find(location: str | Path) -> tuple[str | Path, Format]:

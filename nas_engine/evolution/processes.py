@@ -1,4 +1,4 @@
-"""Processes of a search: a starmap over workers that end with their parent, and Ctrl-C as an event."""
+"""Processes of a search: a starmap over workers that end with their parent."""
 
 from __future__ import annotations
 
@@ -16,25 +16,6 @@ from nas_engine.errors import NasEngineError
 from nas_engine.evolution.evaluation import Candidates
 from nas_engine.evolution.search import Job, Mapper
 from nas_engine.heap import keep_freed_blocks
-
-
-@contextlib.contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event; a second one interrupts as usual."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def handle(number: int, frame: object) -> None:
-        stopped.set()
-        signal.signal(signal.SIGINT, previous)
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 @contextlib.contextmanager

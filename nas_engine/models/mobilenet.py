@@ -161,6 +161,11 @@ class MobileNet(nn.Module):
         """Return the inverted residuals in order."""
         return [module for module in self.residuals if isinstance(module, InvertedResidual)]
 
+    def named_blocks(self) -> Iterator[tuple[str, InvertedResidual]]:
+        """Yield name (``s1.b1``) and module of every inverted residual in order."""
+        names = [name.removesuffix(".expand") for name in self.architecture.layer_names() if name.endswith(".expand")]
+        yield from zip(names, self.blocks(), strict=True)
+
     def units(self) -> Iterator[tuple[str, ConvolutionUnit]]:
         """Yield name and unit of every layer, as ``Architecture.layer_names`` orders them."""
         units = [self.stem]

@@ -12,6 +12,7 @@ from nas_engine.pipeline.config import RunConfig, build_problem
 from nas_engine.report.network import NetworkReport, report_network
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.strict_yaml import Fields
+from nas_engine.training.result import TrainingResult, read_result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class RunRecord:
     """Networks evaluated."""
     interrupted: bool = False
     """Whether Ctrl-C ended the search."""
+    training: TrainingResult | None = None
+    """What training the winner came to, if it was trained to the end."""
 
     @property
     def complete(self) -> bool:
@@ -58,7 +61,9 @@ def _load_run(path: Path) -> RunRecord:
     history = directory.read_history()
     evaluated = history[-1]["evaluated"] if history else 0
     best = report_member(directory.read_best(), problem)
-    return RunRecord(config=config, directory=directory, device=device, best=best, evaluated=evaluated)
+    result = directory.training.result
+    training = read_result(result) if result.exists() else None
+    return RunRecord(config=config, directory=directory, device=device, best=best, evaluated=evaluated, training=training)
 
 
 def load_configs(path: Path) -> list[RunConfig]:

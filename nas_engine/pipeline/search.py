@@ -13,9 +13,10 @@ from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.checkpoint import load_state, save_state
 from nas_engine.evolution.problem import SearchProblem
-from nas_engine.evolution.processes import mapper, stop_on_interrupt
+from nas_engine.evolution.processes import mapper
 from nas_engine.evolution.search import SearchSettings, SearchState, done, finish, init, step
 from nas_engine.files import write_atomically
+from nas_engine.interrupts import stop_on_interrupt
 from nas_engine.pipeline.config import RunConfig, build_problem, check_config, require_same
 from nas_engine.pipeline.record import RunRecord, load_configs, report_member
 from nas_engine.report.run_directory import RunDirectory

@@ -28,8 +28,7 @@ def extract(network: MobileNet, classes: Sequence[str]) -> QuantisedNetwork:
     """
     walk = _Walk(network)
     tensor = walk.layer("stem", network.stem, "image", "stem output", network.stem.output)
-    names = [name.rsplit(".", 1)[0] for name in network.architecture.layer_names() if name.endswith(".expand")]
-    for name, block in zip(names, network.blocks(), strict=True):
+    for name, block in network.named_blocks():
         shortcut = None
         if block.shortcut:
             shortcut = walk.pool(f"{name}.shortcut", tensor, f"{name} pooled shortcut", 2) if block.pooled else tensor

@@ -12,11 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_engine.architecture import Architecture
+from nas_engine.costs.sram import LOGIT_BITS
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser, least_error_step, paper_step
-
-LOGIT_BITS = 8
-"""Width of the classifier's outputs, as the memory plan has it."""
 
 SAMPLE = 2**16
 """Values of one tensor that calibration looks at, about; ours."""
@@ -38,19 +36,15 @@ def insert_quantisers(network: MobileNet) -> None:
     stream_bits = _stream_bits(network.architecture)
     stream = quantiser(stream_bits[0], signed=False)
     network.stem.output = stream
-    for index, (block, prefix) in enumerate(zip(network.blocks(), _block_names(network.architecture), strict=True)):
-        block.expand.output = quantiser(widths[f"{prefix}.depthwise"].a, signed=False)
-        block.depthwise.output = quantiser(widths[f"{prefix}.project"].a, signed=False)
+    for index, (name, block) in enumerate(network.named_blocks()):
+        block.expand.output = quantiser(widths[f"{name}.depthwise"].a, signed=False)
+        block.depthwise.output = quantiser(widths[f"{name}.project"].a, signed=False)
         source, bits = stream, stream_bits[index + 1]
         if not (block.shortcut and source.signed and source.bits == bits):
             stream = quantiser(bits, signed=True)
         block.output, block.source = stream, source
     network.head.output = network.pool_source = quantiser(widths["classifier"].a, signed=False)
     network.classifier.output = quantiser(LOGIT_BITS, signed=True)
-
-
-def _block_names(architecture: Architecture) -> list[str]:
-    return [name.rsplit(".", 1)[0] for name in architecture.layer_names() if name.endswith(".expand")]
 
 
 def _stream_bits(architecture: Architecture) -> list[int]:

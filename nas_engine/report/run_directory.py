@@ -1,7 +1,8 @@
 """Run directory: the files of one search, written whole, read back strictly.
 
 ``config.yaml`` what was asked for, ``search.jsonl`` one line per generation, ``checkpoint.npz`` the state, ``best.yaml``
-the winner, ``pareto.csv`` and ``pareto/`` the front, ``memory_plan.json`` the winner's arena, ``plots/`` the pictures.
+the winner, ``pareto.csv`` and ``pareto/`` the front, ``memory_plan.json`` the winner's arena, ``plots/`` the pictures;
+``training/`` what training the winner left (``TrainingDirectory``), ``integer/`` its integer model.
 A search at several resolutions has a directory with its own ``config.yaml``, one run directory ``rN`` per resolution and
 ``resolutions.csv``, the winners side by side.
 """
@@ -41,8 +42,60 @@ GROUP_FORMAT = "nas-search/resolutions/1"
 FRONT_COLUMNS = ("file", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "cycles_estimate")
 """Columns of ``pareto.csv``."""
 
-_RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv")
+_RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv", "training", "integer")
 _KNOWN = {"config.yaml", "checkpoint.npz", *_RESULTS}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingDirectory:
+    """Paths of one training: of a winner, or of the teacher that is trained for it."""
+
+    path: Path
+    """The folder."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """State that ``--resume`` continues."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe, with every option applied."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One line per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def float_network(self) -> Path:
+        """The network at the end of the float stage."""
+        return self.path / "float.pt"
+
+    @property
+    def network(self) -> Path:
+        """The network at the end."""
+        return self.path / "network.pt"
+
+    @property
+    def result(self) -> Path:
+        """What the training came to."""
+        return self.path / "result.json"
+
+    @property
+    def teacher(self) -> TrainingDirectory:
+        """Where a teacher of its own is trained."""
+        return TrainingDirectory(self.path / "teacher")
+
+    def remove(self) -> None:
+        """Remove an earlier training.
+
+        Raises:
+            StorageError: Something cannot be removed.
+        """
+        with _storage(self.path):
+            _remove(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +114,16 @@ class RunDirectory:
     def plots(self) -> Path:
         """The folder of pictures."""
         return self.path / "plots"
+
+    @property
+    def training(self) -> TrainingDirectory:
+        """Where the winner is trained."""
+        return TrainingDirectory(self.path / "training")
+
+    @property
+    def integer(self) -> Path:
+        """The folder of the integer model."""
+        return self.path / "integer"
 
     def member(self, resolution: int) -> RunDirectory:
         """Return the run directory of one of several resolutions."""
@@ -100,10 +163,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second search out of the directory; the lock ends with the process, however that ends.
+        """Keep a second search or training out of the directory; the lock ends with the process, however that ends.
 
         Raises:
-            RunDirectoryError: Another search is at work here.
+            RunDirectoryError: Another one is at work here.
         """
         if sys.platform == "win32":
             yield
@@ -115,7 +178,7 @@ class RunDirectory:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
-                    raise RunDirectoryError(self.path, "is in use by another search; wait for it, or give another --out") from error
+                    raise RunDirectoryError(self.path, "is in use by another nas-search; wait for it, or give another directory") from error
             yield
         finally:
             os.close(descriptor)

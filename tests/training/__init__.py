@@ -1,5 +1,0 @@
-"""Skipped as a whole where torch is not installed."""
-
-import pytest
-
-pytest.importorskip("torch")

@@ -1,0 +1,389 @@
+"""Training of a run's winner: data, teacher, both stages, lowering to integers, evaluation of all three forms. Needs torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine import __version__
+from nas_engine.architecture import Architecture, dump_architecture
+from nas_engine.datasets import Dataset, Split, check_classes, format_name, open_dataset
+from nas_engine.datasets.digits import WORD as DIGITS
+from nas_engine.errors import FileFormatError, InputError, NasEngineError, PathError, RunDirectoryError
+from nas_engine.files import StorageError, remove_temporary_files, write_atomically
+from nas_engine.integer.lowering import lower
+from nas_engine.integer.model import IntegerModel
+from nas_engine.integer.reference import predict as predict_integer
+from nas_engine.integer.store import load as load_integer
+from nas_engine.integer.store import save as save_integer
+from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.widen import widen
+from nas_engine.quantization.extract import extract
+from nas_engine.quantization.record import QuantisationError
+from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
+from nas_engine.training.loop import TrainingTask, first_state, is_done, predict, prepared, resumed_state, train
+from nas_engine.training.networks import load_network, save_network
+from nas_engine.training.recipe import TrainingRecipe, dump_recipe
+from nas_engine.training.result import Accuracy, TrainingResult, read_result, write_result
+from nas_engine.training.state import STAGES, TrainingState, read_checkpoint
+from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
+
+GOLDEN_IMAGES = 8
+"""Test images stored with the integer model; ours."""
+
+RESIZE_MARGIN = 1.15
+"""Training images from folders are kept this much larger than the network's input, so that crops have room; ours."""
+
+PHOTO_PIXELS = 64
+"""From this resolution on images count as photographs; ours."""
+
+AUTO, NONE = "auto", "none"
+"""A teacher of its own, and none."""
+
+Observer = Callable[[str, TrainingTask, TrainingState], None]
+"""Called after every step with what is trained (``"teacher"`` or ``"network"``), the task and the state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRequest:
+    """What was asked for."""
+
+    data: str
+    """A path, or ``digits``."""
+    recipe: TrainingRecipe
+    """How to train."""
+    teacher: str = NONE
+    """``none``, ``auto`` (a float network of twice the channels, trained first) or the path of a teacher's file."""
+    seed: int = 0
+    """Seed of everything."""
+    device: str = "cpu"
+    """A torch device."""
+    limit: int | None = None
+    """Most images per split."""
+
+
+def run_training(
+    path: Path,
+    request: TrainingRequest,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    observe: Observer = lambda what, task, state: None,
+    describe: Callable[[Dataset], None] = lambda dataset: None,
+    announce: Callable[[str], None] = lambda text: None,
+) -> TrainingResult | None:
+    """Train the winner of a run (or continue), lower it to integers, and return what it came to.
+
+    Args:
+        path: The run directory.
+        request: What to do.
+        resume: Continue the training that is there, or start one.
+        force: Replace the training that is there.
+        stop: Asked after every step; on True the state is saved and ``None`` returned.
+        observe: Called after every step.
+        describe: Called with the data when all has been checked, before anything is written.
+        announce: Called with what is about to be done where it takes a while.
+
+    Raises:
+        InputError: Data, teacher, checkpoint or directory that do not fit; nothing has been changed then.
+        TrainingError: Loss or weights are not finite, or out of memory; the last checkpoint stays.
+        StorageError: The disk is full; the last checkpoint stays.
+        NasEngineError: The trained network cannot be lowered to integers.
+    """
+    directory = RunDirectory(path)
+    architecture = trained_architecture(directory)
+    folder = directory.training
+    with directory.locked():
+        if folder.path.exists() and not (resume or force):
+            raise RunDirectoryError(folder.path, "holds a training already; add --resume to continue it or --force to replace it")
+        teacher = _load_given_teacher(request, architecture)
+        announce(f"reading {request.data} ...")
+        dataset = read_data(request.data, architecture, limit=request.limit, seed=request.seed, for_training=True)
+        if teacher is not None:
+            _check_teacher(teacher, dataset, request.device)
+        task = TrainingTask(
+            architecture=architecture,
+            recipe=request.recipe,
+            dataset=dataset,
+            teacher=teacher,
+            seed=request.seed,
+            device=request.device,
+            fingerprint=_fingerprint(request, dataset),
+        )
+        wide = replace(task, architecture=widen(architecture), recipe=replace(task.recipe, float_share=1.0), teacher=None)
+        if resume:  # both looked at now, because a teacher may be trained for hours first
+            _check_checkpoint(folder, task)
+            _check_checkpoint(folder.teacher, wide)
+        describe(dataset)
+        _tidy(directory, resume=resume)
+        if request.teacher == AUTO:
+            teacher = _train_teacher(wide, folder.teacher, stop, observe)
+            if teacher is None:
+                return None
+            task = replace(task, teacher=teacher)
+        state = _train(task, folder, stop, lambda state: observe("network", task, state))
+        if not is_done(task, state):
+            return None
+        save_network(folder.network, state.average)
+        announce(f"evaluating on {len(dataset.test):,} test images ...")
+        return _conclude(directory, task, request, state)
+
+
+def _load_given_teacher(request: TrainingRequest, architecture: Architecture) -> Teacher | None:
+    if request.teacher in (AUTO, NONE):
+        return None
+    if not os.path.exists(request.teacher):
+        raise PathError(request.teacher, f"does not exist; give the file of a teacher, '{AUTO}' or '{NONE}'")
+    assert architecture.classifier is not None
+    return load_teacher(Path(request.teacher), classes=architecture.classifier.classes).to(request.device)
+
+
+def _check_teacher(teacher: Teacher, dataset: Dataset, device: str) -> None:
+    check_teacher(teacher, prepared(dataset.test.images[:2], dataset.test.images.shape[1], device))
+
+
+def _check_checkpoint(folder: TrainingDirectory, task: TrainingTask) -> None:
+    if folder.checkpoint.exists():
+        read_checkpoint(folder.checkpoint, task.architecture, task.recipe, task.fingerprint)
+
+
+def _tidy(directory: RunDirectory, *, resume: bool) -> None:
+    """Remove an earlier training with its integer model, or what a killed one left half-written."""
+    folder = directory.training
+    if resume:
+        for place in (folder.path, folder.teacher.path, directory.integer):
+            remove_temporary_files(place)
+        return
+    try:
+        if directory.integer.exists():
+            shutil.rmtree(directory.integer)
+    except OSError as error:
+        raise StorageError(directory.integer, error.strerror or str(error)) from error
+    folder.remove()
+
+
+def trained_architecture(directory: RunDirectory) -> Architecture:
+    """Return the winner of a run.
+
+    Raises:
+        RunDirectoryError: Not a run, several runs, or no winner yet.
+        InputError: The winner has no classifier.
+    """
+    _check_single(directory)
+    architecture = directory.read_best()
+    if architecture.classifier is None:
+        raise InputError(f"{directory.path}: the network has no classifier, so it cannot be trained; search again with --classes N")
+    return architecture
+
+
+def _check_single(directory: RunDirectory) -> None:
+    config = directory.read_config()
+    if "resolutions" in config:
+        names = ", ".join(str(directory.member(size).path) for size in config["resolutions"])
+        raise RunDirectoryError(directory.path, f"holds one run per resolution; give one of them: {names}")
+
+
+def read_data(data: str, architecture: Architecture, *, limit: int | None = None, seed: int = 0, for_training: bool = False) -> Dataset:
+    """Return the data at the size that a network takes.
+
+    Raises:
+        InputError: Data that cannot be used, or with other classes than the network.
+    """
+    dataset = open_dataset(
+        data,
+        resolution=architecture.resolution,
+        channels=architecture.input_channels,
+        resize_margin=RESIZE_MARGIN if for_training else 1.0,
+        limit=limit,
+        seed=seed,
+    )
+    assert architecture.classifier is not None
+    check_classes(dataset, architecture.classifier.classes)
+    return dataset
+
+
+def _fingerprint(request: TrainingRequest, dataset: Dataset) -> str:
+    """Return a text that differs when the seed, the teacher or the data do; ``; `` stands between its parts."""
+    teacher = request.teacher
+    if teacher not in (AUTO, NONE):
+        teacher = hashlib.sha256(Path(teacher).read_bytes()).hexdigest()
+    parts = [f"{name}: {len(split):,} images, crc {_crc(split):08x}" for name, split in dataset.splits()]
+    return "; ".join([f"seed {request.seed}", f"teacher {teacher}", *parts])
+
+
+def _crc(split: Split) -> int:
+    return zlib.crc32(split.labels.tobytes(), zlib.crc32(np.ascontiguousarray(split.images).data))
+
+
+def _train_teacher(task: TrainingTask, folder: TrainingDirectory, stop: Callable[[], bool], observe: Observer) -> Teacher | None:
+    """Return the trained network of a task as a teacher; ``None`` if ``stop`` came first."""
+    state = _train(task, folder, stop, lambda state: observe("teacher", task, state))
+    if not is_done(task, state):
+        return None
+    save_network(folder.network, state.average)
+    teacher = teacher_from(load_network(folder.network), "a float network of twice the channels").to(task.device)
+    _check_teacher(teacher, task.dataset, task.device)
+    return teacher
+
+
+def _train(
+    task: TrainingTask, folder: TrainingDirectory, stop: Callable[[], bool], watch: Callable[[TrainingState], None]
+) -> TrainingState:
+    """Train from the checkpoint of a folder, or from the start, keeping its files."""
+    if folder.checkpoint.exists():
+        state = resumed_state(task, folder.checkpoint)
+    else:
+        state = first_state(task)
+        write_atomically(folder.recipe, dump_recipe(task.recipe))
+    rows = _kept_metrics(folder.metrics, state)
+
+    def record(row: dict[str, Any]) -> None:
+        rows.append(row)
+        write_atomically(folder.metrics, "".join(json.dumps(line) + "\n" for line in rows))
+
+    return train(task, state, checkpoint=folder.checkpoint, finished_float=folder.float_network, stop=stop, watch=watch, record=record)
+
+
+def _kept_metrics(path: Path, state: TrainingState) -> list[dict[str, Any]]:
+    """Return the lines of ``metrics.jsonl`` up to a state: a kill may have come between a line and its checkpoint."""
+    if not path.exists():
+        return []
+    reached = (STAGES.index(state.stage), state.epoch)
+    return [row for row in read_metrics(path) if (STAGES.index(row["stage"]), row["epoch"]) <= reached]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of ``metrics.jsonl``, one per epoch.
+
+    Raises:
+        FileFormatError: A damaged file.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not all({"loss", "accuracy"} <= row.keys() and row["stage"] in STAGES and type(row["epoch"]) is int for row in rows):
+            raise ValueError("no line of an epoch")
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise FileFormatError(path, "is damaged; remove it to go on without these figures") from error
+    return rows
+
+
+def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequest, state: TrainingState) -> TrainingResult:
+    """Lower the trained network, evaluate its forms and write the result."""
+    folder = directory.training
+    quantised = model = None
+    if task.recipe.quantised_epochs:
+        quantised = load_network(folder.network)
+        provenance = {"architecture": dump_architecture(task.architecture), "data": task.dataset.name}
+        try:
+            model = lower(extract(quantised, task.dataset.classes), provenance)
+        except QuantisationError as error:
+            raise NasEngineError(
+                f"{folder.network}: trained, but no integer model can be made of it ({error}); "
+                "if the loss grew, train again with --force and a lower --learning-rate"
+            ) from error
+        save_integer(directory.integer, model, task.dataset.test.images[:GOLDEN_IMAGES])
+    floating = load_network(folder.float_network) if task.recipe.float_epochs else None
+    result = TrainingResult(
+        data=DIGITS if request.data == DIGITS else str(Path(request.data).resolve()),
+        dataset=task.dataset.name,
+        recipe=task.recipe.name,
+        teacher=task.teacher.description if task.teacher else NONE,
+        seed=task.seed,
+        float_epochs=task.recipe.float_epochs,
+        quantised_epochs=task.recipe.quantised_epochs,
+        elapsed_s=state.elapsed_s,
+        versions={"nas-search": __version__, "torch": version("torch"), "numpy": version("numpy")},
+        accuracy=measure(task.dataset, "test", floating, quantised, model),
+    )
+    write_result(folder.result, result)
+    return result
+
+
+def measure(dataset: Dataset, split: str, floating: MobileNet | None, quantised: MobileNet | None, model: IntegerModel | None) -> Accuracy:
+    """Return the accuracy of the forms that a network has on one split of data at the network's size.
+
+    Raises:
+        InputError: There is no such split.
+    """
+    chosen = dict(dataset.splits()).get(split)
+    if chosen is None:
+        names = ", ".join(name for name, _ in dataset.splits())
+        raise InputError(f"{dataset.source}: there is no split '{split}'; give one of: {names}")
+
+    def right(predicted: npt.NDArray[np.int64] | None) -> float | None:
+        return None if predicted is None else _percent(predicted == chosen.labels)
+
+    real, fake = (None if network is None else predict(network, chosen.images).argmax(1) for network in (floating, quantised))
+    integer = None if model is None else predict_integer(model, chosen.images)
+    return Accuracy(
+        split=split,
+        images=len(chosen),
+        floating=right(real),
+        quantised=right(fake),
+        integer=right(integer),
+        agreement=None if fake is None or integer is None else _percent(integer == fake),
+    )
+
+
+def _percent(hits: Any) -> float:
+    return float(100.0 * np.mean(hits))
+
+
+def evaluate_run(
+    path: Path,
+    data: str | None,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    announce: Callable[[str], None] = lambda text: None,
+) -> tuple[Dataset, Accuracy]:
+    """Return the accuracy of a trained run's three forms on data: those that it was trained on if none are given.
+
+    Args:
+        path: The run directory.
+        data: A path, ``digits``, or ``None``.
+        split: ``test``, ``validation`` or ``train``.
+        limit: Most images, chosen as for the training.
+        announce: Called with what is about to be done where it takes a while.
+
+    Raises:
+        RunDirectoryError: The run has not been trained to the end.
+        InputError: Data that do not fit.
+        FileFormatError: A damaged file.
+    """
+    directory = RunDirectory(path)
+    _check_single(directory)
+    folder = directory.training
+    if not folder.result.exists():
+        raise RunDirectoryError(path, f"is not trained to the end yet; type: nas-search train {path} (with --resume if it has begun)")
+    result = read_result(folder.result)
+    if data is None:
+        data = result.data
+        if data != DIGITS and not os.path.exists(data):
+            raise PathError(data, "the data that this run was trained on are not there any more; give their place with --data")
+    trained = load_network(folder.network)
+    announce(f"reading {data} ...")
+    dataset = read_data(data, trained.architecture, limit=limit, seed=result.seed)
+    floating = load_network(folder.float_network) if result.float_epochs else None
+    quantised, model = (trained, load_integer(directory.integer).model) if result.quantised_epochs else (None, None)
+    announce("evaluating ...")
+    return dataset, measure(dataset, split, floating, quantised, model)
+
+
+def default_recipe(data: str, path: Path) -> str:
+    """Return the name of the shipped recipe for data and a run: ``digits`` for the digits and IDX files, ``photos`` from 64 pixels."""
+    if format_name(data) in (DIGITS, "IDX"):
+        return "digits"
+    return "photos" if trained_architecture(RunDirectory(path)).resolution >= PHOTO_PIXELS else "cifar"

@@ -1,0 +1,1 @@
+"""Training: recipes, augmentation, distillation, teachers and network files. Needs torch."""

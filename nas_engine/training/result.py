@@ -1,0 +1,117 @@
+"""TrainingResult: what a training came to, as ``training/result.json`` keeps it. No torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nas_engine.errors import FileFormatError, InputError
+from nas_engine.files import write_atomically
+from nas_engine.strict_yaml import Fields
+
+FORMAT = "nas-search/training-result/1"
+"""First key of the file."""
+
+FORMS = ("floating", "quantised", "integer", "agreement")
+"""The percentages of an ``Accuracy``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Top-1 accuracy of the three forms of one network on one split, in percent."""
+
+    split: str
+    """``"test"``, ``"validation"`` or ``"train"``."""
+    images: int
+    """Images in it."""
+    floating: float | None
+    """Of the network as the float stage left it; ``None`` if there was none."""
+    quantised: float | None
+    """Of the fake-quantised network: float arithmetic on rounded values; ``None`` if training ended in float."""
+    integer: float | None
+    """Of the integer model, which is what runs on the device."""
+    agreement: float | None
+    """Share of images, in percent, for which the integer model predicts what the fake-quantised network does."""
+
+    def __post_init__(self) -> None:
+        for name in FORMS:
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
+                raise InputError(f"{name} is {value!r}; expected a percentage")
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """A finished training."""
+
+    data: str
+    """Where the data came from: a path, or ``digits``."""
+    dataset: str
+    """What they are called."""
+    recipe: str
+    """Name of the recipe."""
+    teacher: str
+    """What the network listened to; ``none`` without."""
+    seed: int
+    """Seed of weights, order and augmentation."""
+    float_epochs: int
+    """Epochs in float."""
+    quantised_epochs: int
+    """Epochs quantised."""
+    elapsed_s: float
+    """Seconds of training."""
+    versions: Mapping[str, str]
+    """Versions of nas-search, torch and NumPy."""
+    accuracy: Accuracy
+    """How well it does."""
+
+
+def write_result(path: Path, result: TrainingResult) -> None:
+    """Write a result as JSON.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    values = {f.name: getattr(result, f.name) for f in fields(result)}
+    values |= {"versions": dict(result.versions), "accuracy": result.accuracy.as_mapping()}
+    write_atomically(path, json.dumps({"format": FORMAT, **values}, indent=1) + "\n")
+
+
+def read_result(path: Path) -> TrainingResult:
+    """Return a result.
+
+    Raises:
+        FileFormatError: Missing, damaged, or of another version.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileFormatError(path, "is missing or damaged; train again with nas-search train RUN --force") from error
+    top = Fields(data, path).only("format", *(f.name for f in fields(TrainingResult)))
+    if (found := top.take("format", None)) != FORMAT:
+        raise top.error("format", f"is {found!r}; expected '{FORMAT}'; train again with --force")
+    part = top.take_fields("accuracy").only(*(f.name for f in fields(Accuracy)))
+    with part.located():
+        accuracy = Accuracy(
+            split=part.take_str("split"),
+            images=part.take_int("images", low=1),
+            **{name: part.take_number(name, high=100.0) if part.has(name) else None for name in FORMS},
+        )
+    versions = top.take("versions")
+    if not isinstance(versions, dict):
+        raise top.error("versions", "is no mapping of names to versions")
+    return TrainingResult(
+        **{name: top.take_str(name) for name in ("data", "dataset", "recipe", "teacher")},
+        **{name: top.take_int(name) for name in ("seed", "float_epochs", "quantised_epochs")},
+        elapsed_s=top.take_number("elapsed_s"),
+        versions={name: str(version) for name, version in versions.items()},
+        accuracy=accuracy,
+    )

@@ -1,0 +1,188 @@
+"""TrainingState: all that changes while a network trains, and its checkpoint.
+
+There is no random state in it: every batch draws from a generator made of (seed, stage, epoch, step), so that a resumed
+training sees what an uninterrupted one would have seen. A checkpoint is what ``torch.save`` writes with its SHA-256 digest behind
+it (32 bytes): whatever is cut off or changed is found out before anything is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from nas_engine.architecture import Architecture, dump_architecture
+from nas_engine.errors import FileFormatError
+from nas_engine.files import write_atomically
+from nas_engine.models.mobilenet import MobileNet
+from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
+from nas_engine.quantization.prepare import insert_quantisers, is_quantised
+from nas_engine.training.recipe import TrainingRecipe, dump_recipe
+
+FORMAT = "nas-search/training/1"
+"""Version of a checkpoint."""
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_REMEDY = "train again with --force"
+
+STAGES = ("float", "quantised")
+"""What is trained one after the other."""
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """A network in training."""
+
+    network: MobileNet
+    """What is trained."""
+    average: MobileNet
+    """Its moving average, which is evaluated and kept; the network itself without one."""
+    optimiser: torch.optim.Optimizer
+    """Of the present stage."""
+    hint: nn.Module | None = None
+    """Projection of the features, where these are distilled."""
+    stage: str = STAGES[0]
+    """One of ``STAGES``."""
+    epoch: int = 0
+    """Epochs done in this stage."""
+    step: int = 0
+    """Steps done in this epoch."""
+    updates: int = 0
+    """Steps done in this stage."""
+    running: dict[str, float] = field(default_factory=dict)
+    """Sums over this epoch: ``loss``, ``correct``, ``images``."""
+    elapsed_s: float = 0.0
+    """Seconds trained so far."""
+
+
+def make_optimiser(network: MobileNet, hint: nn.Module | None, recipe: TrainingRecipe) -> torch.optim.Optimizer:
+    """Return the optimiser of a stage, three groups: weights (decayed), norms and biases (not), quantisation steps (own rate)."""
+    steps = [module.step for module in network.modules() if isinstance(module, ActivationQuantiser | WeightQuantiser)]
+    chosen = {id(parameter) for parameter in steps}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
+    decayed = [parameter for parameter in others if parameter.dim() > 1] + ([] if hint is None else list(hint.parameters()))
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": recipe.weight_decay, "factor": 1.0},
+        {"params": [parameter for parameter in others if parameter.dim() == 1], "weight_decay": 0.0, "factor": 1.0},
+    ]
+    if steps:
+        groups.append({"params": steps, "weight_decay": 0.0, "factor": recipe.step_learning_rate})
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0)
+    return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
+
+
+@torch.no_grad()
+def update_average(average: MobileNet, network: MobileNet, decay: float, updates: int) -> None:
+    """Move the average towards the network; early on faster, ``min(decay, (1 + n) / (10 + n))``, so that the start is forgotten."""
+    if average is network:
+        return
+    share = 1.0 - min(decay, (1 + updates) / (10 + updates))
+    for mine, theirs in zip(_values(average), _values(network), strict=True):
+        if mine.dtype.is_floating_point:
+            mine.lerp_(theirs, share)
+        else:
+            mine.copy_(theirs)
+
+
+def _values(network: nn.Module) -> Iterable[Tensor]:
+    yield from network.parameters()
+    yield from network.buffers()
+
+
+def copy_network(network: MobileNet) -> MobileNet:
+    """Return a copy of a network, with quantisers if it has them, on the same device and in the same memory layout."""
+    copy = MobileNet(network.architecture)
+    if is_quantised(network):
+        insert_quantisers(copy)
+    copy.load_state_dict(network.state_dict())
+    return copy.to(network.stem.weight.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def save_checkpoint(path: Path, state: TrainingState, recipe: TrainingRecipe, fingerprint: str) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: The file.
+        state: What to keep.
+        recipe: What it is trained by.
+        fingerprint: What else must be the same on resuming: data, seed, teacher.
+
+    Raises:
+        StorageError: The disk is full; the older checkpoint stays.
+    """
+    content = {
+        "format": FORMAT,
+        "architecture": dump_architecture(state.network.architecture),
+        "recipe": dump_recipe(recipe),
+        "fingerprint": fingerprint,
+        "stage": state.stage,
+        "network": state.network.state_dict(),
+        "average": None if state.average is state.network else state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "hint": None if state.hint is None else state.hint.state_dict(),
+        "epoch": state.epoch,
+        "step": state.step,
+        "updates": state.updates,
+        "running": state.running,
+        "elapsed_s": state.elapsed_s,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    data = buffer.getvalue()
+    write_atomically(path, data + hashlib.sha256(data).digest())
+
+
+def read_checkpoint(path: Path, architecture: Architecture, recipe: TrainingRecipe, fingerprint: str) -> dict[str, Any]:
+    """Return what a checkpoint holds, if it belongs to this training.
+
+    Raises:
+        FileFormatError: Damaged, of another version, architecture, recipe, or other data.
+    """
+    content = _read_whole(path)
+    if content["format"] != FORMAT:
+        raise FileFormatError(path, f"is a checkpoint of another version ({content['format']!r}, this is '{FORMAT}'); {_REMEDY}")
+    if content["architecture"] != dump_architecture(architecture):
+        raise FileFormatError(path, f"is of another architecture than best.yaml; put the older one back, or {_REMEDY}")
+    if differences := _recipe_differences(content["recipe"], recipe):
+        raise FileFormatError(path, f"was begun with {differences}; the schedule depends on it, so give the same again, or {_REMEDY}")
+    if content["fingerprint"] != fingerprint:
+        began, given = (text.split("; ") for text in (content["fingerprint"], fingerprint))
+        before, now = ("; ".join(part for part in mine if part not in theirs) for mine, theirs in ((began, given), (given, began)))
+        raise FileFormatError(path, f"was begun with other data, seed or teacher ({before}; now {now}); give the same again, or {_REMEDY}")
+    return content
+
+
+def _read_whole(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint after comparing it with its digest; torch itself does not notice changed bytes."""
+    try:
+        stored = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(path, f"cannot be read ({error.strerror or error}); put it back, or {_REMEDY}") from error
+    data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+    if not data or hashlib.sha256(data).digest() != digest:
+        raise FileFormatError(path, f"is not a whole checkpoint (cut off or damaged); put a copy back, or {_REMEDY}")
+    content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return content
+
+
+def _recipe_differences(stored: str, recipe: TrainingRecipe) -> str:
+    """Return where the stored recipe differs, as ``"epochs 20 (now 30)"``; empty if they are equal but for the name."""
+    before, now = (_flat(mapping) for mapping in (yaml.safe_load(stored), recipe.as_mapping()))
+    different = [key for key in now if key != "name" and before.get(key) != now[key]]
+    return ", ".join(f"{key} {before.get(key)} (now {now[key]})" for key in different)
+
+
+def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping with the keys of inner ones behind theirs, as ``augmentation.padding``."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        flat |= {f"{key}.{inner}": each for inner, each in _flat(value).items()} if isinstance(value, Mapping) else {key: value}
+    return flat

@@ -1,0 +1,166 @@
+"""Teachers: a network of any origin behind one interface, and the files it may come from."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas_engine.errors import FileFormatError, InputError, PathError, shortened
+from nas_engine.models.cifar_resnet import DEPTHS, CifarResNet, load_cifar_resnet, to_unit_range
+from nas_engine.models.mobilenet import MobileNet
+from nas_engine.training.networks import load_tensors, network_from
+
+EXPECTED = f"a TorchScript file, the state dict of a CIFAR ResNet ({', '.join(map(str, DEPTHS))}), or a network saved by nas-search"
+"""What the file of a teacher may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """A network that only answers: in evaluation mode, without gradients.
+
+    All methods take images as ``scale_images`` gives them, ``(n, c, h, w)`` of float32 in ``[-1, 1)``. A TorchScript module
+    gets them in ``[0, 1]`` (``u / 255``), so any other normalisation must be part of it.
+    """
+
+    module: nn.Module = field(repr=False)
+    """A ``CifarResNet``, a ``MobileNet``, or a TorchScript module that returns logits."""
+    classes: int
+    """Number of logits."""
+    description: str
+    """What it is and where it comes from, for records and messages."""
+
+    def __post_init__(self) -> None:
+        self.module.eval()
+        for parameter in self.module.parameters():  # a TorchScript module has no requires_grad_ of its own
+            parameter.requires_grad_(False)
+
+    @property
+    def feature_channels(self) -> int | None:
+        """Length of the pooled vector; ``None`` if the module does not tell it."""
+        if isinstance(self.module, CifarResNet):
+            return self.module.linear.in_features
+        return self.module.architecture.head.channels if isinstance(self.module, MobileNet) else None
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return logits ``(n, classes)`` and, where the module has them, pooled features ``(n, feature_channels, 1, 1)``."""
+        if isinstance(self.module, CifarResNet | MobileNet):
+            features = self.module.features(x)
+            return self.module.classify(features), features
+        return self.module(to_unit_range(x)), None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits ``(n, classes)``."""
+        return self.outputs(x)[0]
+
+    def features(self, x: Tensor) -> Tensor | None:
+        """Return the pooled vectors ``(n, feature_channels, 1, 1)``, or ``None`` for a TorchScript module."""
+        return self.outputs(x)[1]
+
+    def to(self, device: torch.device | str) -> Teacher:
+        """Move the network, in place, and return it."""
+        self.module.to(device)
+        return self
+
+
+def teacher_from(network: CifarResNet | MobileNet, description: str) -> Teacher:
+    """Return a network as a teacher; it is put into evaluation mode, in place."""
+    classes = network.classes if isinstance(network, CifarResNet) else network.classifier.weight.shape[0]
+    return Teacher(module=network, classes=classes, description=description)
+
+
+def load_teacher(path: Path, *, classes: int) -> Teacher:
+    """Return the teacher of a file, on the CPU.
+
+    Args:
+        path: A TorchScript file (takes ``(n, c, h, w)`` of float32 in ``[0, 1]``, returns logits); the state dict of a CIFAR
+            ResNet, alone or under the key ``state_dict``; or what ``save_network`` wrote.
+        classes: Classes of the data. For TorchScript only ``check_teacher`` can compare them.
+
+    Raises:
+        FileFormatError: Missing, damaged, or none of the three; a pickle with code is refused and not run.
+        PathError: Another number of classes.
+    """
+    if _is_torchscript(path):
+        return Teacher(module=_load_torchscript(path), classes=classes, description=f"TorchScript ({path.name})")
+    data = load_tensors(path, EXPECTED)
+    if isinstance(data, Mapping) and "format" in data:
+        network: CifarResNet | MobileNet = network_from(data, path)
+        name = "network"
+    else:
+        network = _resnet_from(data, path)
+        name = f"ResNet-{network.depth}"
+    teacher = teacher_from(network, f"{name} ({path.name})")
+    if teacher.classes != classes:
+        raise PathError(path, _other_classes(teacher.classes, classes))
+    return teacher
+
+
+def _other_classes(found: int, expected: int) -> str:
+    return f"the teacher has {found} classes, the data {expected}; give a teacher trained for the same classes"
+
+
+def _resnet_from(data: object, path: Path) -> CifarResNet:
+    if isinstance(data, Mapping):
+        data = data.get("state_dict", data)
+    if not isinstance(data, Mapping):
+        raise FileFormatError(path, f"holds a {type(data).__name__}; expected {EXPECTED}")
+    try:
+        return load_cifar_resnet(data)
+    except InputError as error:
+        raise FileFormatError(path, f"holds {error}; any other network can be given as TorchScript") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Return whether a file is an archive with the parts that only ``torch.jit.save`` writes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _load_torchscript(path: Path) -> nn.Module:
+    load: Any = torch.jit.load  # has no types
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch 2.13 deprecates TorchScript as a whole
+            module: nn.Module = load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError) as error:
+        raise FileFormatError(path, f"is a damaged TorchScript file; expected {EXPECTED}") from error
+    return module
+
+
+def check_teacher(teacher: Teacher, sample: Tensor) -> None:
+    """Try a teacher on a few images, so that one that does not fit is refused before the training starts.
+
+    Args:
+        teacher: Any.
+        sample: Images as in training, ``(n, c, h, w)``, scaled, on the teacher's device.
+
+    Raises:
+        InputError: It fails on images of this size, or does not return finite logits for its classes.
+    """
+    size = "x".join(map(str, sample.shape[1:]))
+    try:
+        logits: object = teacher.logits(sample)
+    except Exception as error:  # a TorchScript module may raise anything
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{teacher.description}: fails on images of {size} (channels x height x width): {shortened(lines[-1], 200)}; "
+            "give a teacher that takes them"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(sample):
+        came = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise InputError(f"{teacher.description}: returns {came}; expected logits of shape ({len(sample)}, {teacher.classes})")
+    if logits.shape[1] != teacher.classes:
+        raise InputError(f"{teacher.description}: {_other_classes(logits.shape[1], teacher.classes)}")
+    if not logits.isfinite().all():
+        raise InputError(f"{teacher.description}: returns logits that are not finite; expected finite ones; give another teacher")

@@ -1,0 +1,408 @@
+"""``nas-search train`` and ``evaluate``: what they print, Ctrl-C and kills, and bad input in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas_engine.architecture import Architecture, Classifier
+from nas_engine.cli.main import cli
+from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.widen import widen
+from nas_engine.report.run_directory import RunDirectory
+from nas_engine.training.networks import save_network
+from nas_engine.training.recipe import MAX_EPOCHS, dump_recipe, recipe_names
+from tests.cli.command import Run
+from tests.cli.test_bad_input import snapshot
+from tests.generations import ENVIRONMENT
+from tests.training.runs import results, small_run
+from tests.training.tasks import digits_architecture, small_recipe
+
+BRIEF = ("--epochs", "2", "--limit", "40", "--batch-size", "16", "--threads", "1")
+COMMAND = [sys.executable, "-c", "from nas_engine.cli.main import main\nmain()"]
+
+
+def with_classes(classes: int, **changes: Any) -> Architecture:
+    architecture = digits_architecture()
+    assert architecture.classifier is not None
+    return replace(architecture, classifier=Classifier(classes=classes, bits=architecture.classifier.bits), **changes)
+
+
+def npz(path: Path, **changes: Any) -> Path:
+    """Write four classes of noise."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {"x_train": rng.integers(0, 256, (24, 8, 8), np.uint8), "x_test": rng.integers(0, 256, (8, 8, 8), np.uint8)}
+    arrays |= {"y_train": np.arange(24) % 4, "y_test": np.arange(8) % 4}
+    np.savez(path, **(arrays | changes))
+    return path
+
+
+def folders(path: Path, *, broken: int = 0) -> Path:
+    """Write images of several sizes and modes, two classes, as JPEG and PNG."""
+    rng = np.random.default_rng(1)
+    for split, count in (("train", 12), ("test", 4)):
+        for name, level in (("dark", 0), ("light", 150)):
+            (path / split / name).mkdir(parents=True)
+            for number in range(count):
+                mode, size = ("L", "RGB", "RGBA", "P")[number % 4], (9 + number, 8 + number % 3)
+                shade = rng.integers(level, level + 100, (*size, 3), np.uint8)
+                file = path / split / name / f"{number}.{'png' if mode in ('RGBA', 'P') else 'jpg'}"
+                Image.fromarray(shade).convert(mode).save(file)
+    for number in range(broken):
+        (path / "train" / "dark" / f"broken{number}.jpg").write_bytes(b"no image")
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A run for digits in the working directory."""
+    return small_run(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run, only to be copied."""
+    path = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["nas-search", "train", str(small_run(path / "run")), *BRIEF])
+        with pytest.raises(SystemExit) as caught:
+            cli.main(standalone_mode=True)
+    assert caught.value.code == 0
+    return path / "run"
+
+
+class TestTrain:
+    def test_shows_data_epochs_and_accuracy(self, run: Run, place: Path) -> None:
+        outcome = run("train", place.name, *BRIEF)
+        assert outcome.code == 0
+        lines = outcome.err.splitlines()
+        assert lines[0] == "digits: 10 classes, from digits"
+        assert re.fullmatch(r"network, float epoch 1/1: loss \d\.\d{3}, train accuracy \d+\.\d %, \d+ s left", lines[-2])
+        assert re.fullmatch(r"network, quantised epoch 1/1: loss \d\.\d{3}, train accuracy \d+\.\d %", lines[-1])
+        accuracy = json.loads((place / "training" / "result.json").read_text())["accuracy"]
+        assert outcome.out.splitlines() == [
+            "top-1 accuracy on 40 images (test)",
+            f"  float, before quantisation           {accuracy['floating']:6.2f} %",
+            f"  fake-quantised                       {accuracy['quantised']:6.2f} %",
+            f"  integer                              {accuracy['integer']:6.2f} %",
+            f"  integer predicts as fake-quantised   {accuracy['agreement']:6.2f} %",
+            "written to run/training and run/integer",
+        ]
+        table = "\n".join(outcome.out.splitlines()[:-1])
+        assert run("evaluate", "run", "--limit", "40").out == f"digits, from digits\n{table}\n"
+        shown = run("evaluate", "run", "--limit", "40", "--json", "--threads", "1").out
+        assert json.loads(shown) == {"data": "digits", **accuracy}
+
+    def test_float_alone(self, run: Run, place: Path) -> None:
+        outcome = run("train", place, *BRIEF, "--float-share", "1")
+        assert outcome.out.splitlines()[1:] == [
+            outcome.out.splitlines()[1],
+            f"written to {place}/training; never quantised, so there is no integer model",
+        ]
+        assert not (place / "integer").exists()
+
+    def test_images_of_any_size_and_mode(self, run: Run, tmp_path: Path) -> None:
+        place, data = small_run(tmp_path / "run", with_classes(2, input_channels=3)), folders(tmp_path / "my data", broken=2)
+        outcome = run("train", place, "--data", data, "--epochs", "8", "--batch-size", "8", "--threads", "1")
+        assert outcome.code == 0
+        assert "note: 2 files skipped:" in outcome.err
+        assert f"{data}/train/dark/broken0.jpg: not a JPEG" in outcome.err
+        assert "recipe: cifar" not in outcome.err
+        assert json.loads((place / "training" / "result.json").read_text())["recipe"] == "cifar"
+        shutil.move(data, tmp_path / "moved")
+        message = run("evaluate", place).refusal()
+        assert message.startswith(f"{data}: the data that this run was trained on are not there any more; give their place with --data")
+        assert run("evaluate", place, "--data", tmp_path / "moved").code == 0
+
+    def test_batch_larger_than_the_data(self, run: Run, tmp_path: Path) -> None:
+        place = small_run(tmp_path / "run", with_classes(4))
+        assert run("train", place, "--data", npz(tmp_path / "few.npz"), "--batch-size", "65536", "--epochs", "2").code == 0
+
+
+class TestContinue:
+    def test_command_that_is_printed(self, run: Run, tmp_path: Path) -> None:
+        """Every option that is given comes back, quoted; a file of the same name as a shipped recipe stays a file."""
+        place = small_run(tmp_path / "my run")
+        (tmp_path / "digits.yaml").write_text(dump_recipe(small_recipe(epochs=9, batch_size=8)))
+        torch.manual_seed(0)
+        save_network(tmp_path / "my teacher.pt", MobileNet(widen(digits_architecture())))
+        given = ["--recipe", "digits.yaml", "--teacher", "my teacher.pt", "--limit", "40", "--accelerator", "cpu", "--threads", "1"]
+        given += ["--data", "digits", "--epochs", "2", "--float-share", "0.5", "--batch-size", "16"]
+        given += ["--learning-rate", "0.03", "--seed", "7"]
+        outcome = run("train", "my run", *given, "--time-limit", "0.000001s", "--force")
+        assert outcome.code == 0
+        text, command = outcome.out.strip().split("; continue with: ")
+        assert text == "stopped; the state is saved"
+        words = shlex.split(command)
+        assert words[:4] == ["nas-search", "train", "my run", "--resume"]
+        pairs = dict(zip(words[4::2], words[5::2], strict=True))
+        assert pairs == dict(zip(given[::2], given[1::2], strict=True))
+        assert run(*words[1:]).code == 0
+        straight = small_run(tmp_path / "straight")
+        assert run("train", straight, *given).code == 0
+        assert results(place) == results(straight)
+
+    def test_teacher_of_its_own(self, run: Run, place: Path) -> None:
+        outcome = run("train", "run", *BRIEF, "--teacher", "auto", "--time-limit", "0.000001s")
+        assert not (place / "training" / "checkpoint.pt").exists()
+        outcome = run(*shlex.split(outcome.out.split("continue with: ")[1])[1:])
+        assert outcome.code == 0
+        assert "teacher, float epoch 2/2: " in outcome.err
+
+    def test_second_ctrl_c_stops_at_once(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def observe(*_: object) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr("nas_engine.cli.training_progress.TrainingProgress.observe", observe)
+        outcome = run("train", place, *BRIEF)
+        assert outcome.code == 130
+        assert outcome.err.splitlines()[-1] == "error: stopped at once; --resume continues from the last checkpoint"
+
+    def test_ctrl_c_while_data_are_read(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def read(*_: object, **__: object) -> None:
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("read on")
+
+        monkeypatch.setattr("nas_engine.pipeline.training.open_dataset", read)
+        before = snapshot(place)
+        run("train", place, *BRIEF).refusal(code=130)
+        assert snapshot(place) == before
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+    def test_killed_by_the_system_and_interrupted(self, run: Run, tmp_path: Path, place: Path) -> None:
+        given = ["--epochs", "24", "--limit", "40", "--batch-size", "16", "--threads", "1"]
+        metrics = place / "training" / "metrics.jsonl"
+        for lines, number in ((1, signal.SIGKILL), (5, signal.SIGKILL), (9, signal.SIGINT)):
+            process = subprocess.Popen(
+                [*COMMAND, "train", "run", *given, "--resume"],
+                env=ENVIRONMENT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=tmp_path,
+            )
+            try:
+                while not (metrics.exists() and len(metrics.read_text().splitlines()) >= lines):
+                    assert process.poll() is None
+                    time.sleep(0.003)
+                process.send_signal(number)
+                out, err = process.communicate(timeout=60)
+            finally:
+                process.kill()
+                process.wait()
+        assert process.returncode == 130, err
+        assert "Traceback" not in err
+        command = shlex.split(out.strip().removeprefix("stopped; the state is saved; continue with: "))
+        assert command[:4] == ["nas-search", "train", "run", "--resume"]
+        assert run(*command[1:]).code == 0
+        straight = small_run(tmp_path / "straight")
+        assert run("train", straight, *given).code == 0
+        assert results(place) == results(straight)
+
+
+class TestProgress:
+    @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminal")
+    def test_bar_on_a_terminal(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import pty
+
+        leader, follower = pty.openpty()  # of unknown size, as some terminals are
+        pieces: list[bytes] = []
+
+        def read() -> None:
+            with contextlib.suppress(OSError):  # Linux: the other end was closed
+                while piece := os.read(leader, 65536):
+                    pieces.append(piece)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        with os.fdopen(follower, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
+            patch.setattr("sys.stderr", terminal)
+            assert run("train", place, *BRIEF, "--teacher", "auto").code == 0
+        reader.join()
+        os.close(leader)
+        shown = b"".join(pieces).decode()
+        lines = re.split(r"[\r\n]+", shown)
+        assert "reading digits ..." in lines
+        assert "evaluating on 40 test images ..." in lines
+        bars = [line for line in lines if "|" in line]
+        assert bars[0].startswith("teacher, float epoch 1/2 ")
+        text = r" 100 % \|.*\| 00:00 left, loss \d\.\d{3}, train accuracy \d+\.\d %"
+        assert re.search(f"teacher, float epoch 2/2{text}", shown)
+        assert re.search(f"network, quantised epoch 1/1{text}", shown)
+        assert max(map(len, bars)) <= 100
+
+
+class TestHelp:
+    @pytest.mark.parametrize("name", ["train", "evaluate"])
+    def test_every_default_is_told(self, name: str) -> None:
+        flags = {"resume", "force", "as_json"}
+        for option in cli.commands[name].params:
+            if isinstance(option, click.Option) and option.name not in flags:
+                assert "[default: " in (option.help or ""), option.name
+
+    def test_defaults_are_the_real_ones(self, trained: Path) -> None:
+        options: dict[str, Any] = {option.name or "": option for option in cli.commands["train"].params}
+        assert options["seed"].default == 0
+        assert "[default: 0]" in options["seed"].help
+        assert options["accelerator"].default == "auto"
+        assert options["epochs"].type.max == MAX_EPOCHS
+        assert f"How to train: {', '.join(recipe_names())}, or" in options["recipe"].help
+        result = json.loads((trained / "training" / "result.json").read_text())
+        assert (result["data"], result["recipe"], result["teacher"], result["seed"]) == ("digits", "digits", "none", 0)
+        assert {option.name: option.default for option in cli.commands["evaluate"].params}["split"] == "test"
+
+    @pytest.mark.parametrize("name", ["train", "evaluate"])
+    def test_loads_nothing_heavy(self, name: str) -> None:
+        code = (
+            f"import sys; sys.argv = ['nas-search', '{name}', '--help']\n"
+            "from nas_engine.cli.main import main\n"
+            "try: main()\nexcept SystemExit: pass\n"
+            "heavy = {'numpy', 'torch', 'yaml', 'tqdm', 'PIL', 'sklearn'} & set(sys.modules)\n"
+            "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "Usage: " in done.stdout
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ("--epochs 0", "--epochs"),
+            ("--epochs many", "--epochs"),
+            ("--float-share 2", "--float-share"),
+            ("--batch-size 1", "--batch-size"),
+            ("--learning-rate 0", "--learning-rate"),
+            ("--learning-rate 1e-12", "learning_rate is 1e-12; expected a number from 1e-09 to 100"),
+            ("--seed -1", "--seed"),
+            ("--threads 0", "--threads"),
+            ("--limit 1", "--limit: '1' is not a whole number from 2"),
+            ("--limit 2.5", "--limit: '2.5'"),
+            ("--limit 5", "limit is 5, but there are 10 classes"),
+            ("--time-limit 0", "--time-limit: '0'"),
+            ("--accelerator tpu", "--accelerator"),
+            ("--resume --force", "--resume continues a training, --force replaces it; give one of the two"),
+            ("--recipe cfar", "unknown recipe: 'cfar'; did you mean 'cifar'? expected one of: cifar, digits, photos"),
+            ("--recipe none.yaml", "none.yaml: cannot be read (No such file"),
+            ("--recipe ''", "cannot be read"),
+            ("--data none", "none: does not exist; expected "),
+            ("--data ''", "no data given; expected "),
+            ("--data empty", "empty: is an empty folder; expected "),
+            ("--data cifar-10-batches-py", "lacks 'data_batch_1', "),
+            ("--data cut.npz", "cut.npz: is no .npz of plain arrays ("),
+            ("--data four.npz", "the data has 4 classes, the network 10; search again with --classes 4 or give other data"),
+            ("--data splits.npz", "test has images of 2 of the 4 classes, none of '2', '3'"),
+            ("--data gap.npz", "the labels in x_train, y_train are 4 different numbers from 0 to 30; expected 0 to 3 without a gap"),
+            ("--data range.npz", "range.npz: the labels of test run from 0 to 7, but there are 4 classes; expected labels from 0 to 3"),
+            ("--data one.npz", "one.npz: has only one class"),
+            ("--teacher none.pt", "none.pt: does not exist; give the file of a teacher, 'auto' or 'none'"),
+            ("--teacher ''", "does not exist; give the file of a teacher"),
+            ("--teacher .", "cannot be read (Is a directory)"),
+            ("--teacher text.pt", "text.pt: is damaged, cut off or of another kind; expected a TorchScript file"),
+            ("--teacher eleven.pt", "eleven.pt: the teacher has 11 classes, the data 10; give a teacher trained for the same classes"),
+            ("--teacher colour.pt", "network (colour.pt): fails on images of 1x8x8 (channels x height x width)"),
+        ],
+    )
+    def test_one_line_and_nothing_lost(self, run: Run, tmp_path: Path, trained: Path, arguments: str, says: str) -> None:
+        shutil.copytree(trained, tmp_path / "run")
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "cifar-10-batches-py").mkdir()
+        (tmp_path / "text.pt").write_text("no network")
+        save_network(tmp_path / "eleven.pt", MobileNet(with_classes(11)))
+        save_network(tmp_path / "colour.pt", MobileNet(with_classes(10, input_channels=3)))
+        (tmp_path / "cut.npz").write_bytes(npz(tmp_path / "four.npz").read_bytes()[:900])
+        npz(tmp_path / "splits.npz", y_test=np.arange(8) % 2)
+        npz(tmp_path / "gap.npz", y_train=np.arange(24) % 4 * 10)
+        npz(tmp_path / "range.npz", y_test=np.arange(8))
+        npz(tmp_path / "one.npz", x_train=np.zeros((1, 8, 8), np.uint8), y_train=[0])
+        before = snapshot(tmp_path)
+        words = ["" if word == "''" else word for word in arguments.split(" ")]
+        for flags in ([] if "--resume" in arguments else ["--force"], ["--resume"]):
+            assert says in run("train", "run", *words, *flags).refusal()
+        assert snapshot(tmp_path) == before
+
+    def test_training_that_is_there(self, run: Run, tmp_path: Path, trained: Path) -> None:
+        shutil.copytree(trained, tmp_path / "run")
+        before = snapshot(tmp_path)
+        says = "run/training: holds a training already; add --resume to continue it or --force to replace it"
+        assert run("train", "run", *BRIEF).refusal() == says
+        message = run("train", "run", *BRIEF, "--epochs", "30", "--resume").refusal()
+        assert "was begun with epochs 2 (now 30); the schedule depends on it, so give the same again, or train again" in message
+        assert "data, seed or teacher (seed 0; train: 40 images, crc " in run("train", "run", *BRIEF, "--seed", "1", "--resume").refusal()
+        assert "train: 40 images, crc" in run("train", "run", *BRIEF, "--limit", "50", "--resume").refusal()
+        assert snapshot(tmp_path) == before
+        RunDirectory(tmp_path / "run").write_best(digits_architecture(9), {})
+        assert "is of another architecture than best.yaml" in run("train", "run", *BRIEF, "--resume").refusal()
+
+    @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-1], lambda data: data[:700] + b"x" + data[701:]])
+    def test_damaged_checkpoint(self, run: Run, tmp_path: Path, trained: Path, damage: Callable[[bytes], bytes]) -> None:
+        shutil.copytree(trained, tmp_path / "run")
+        checkpoint = tmp_path / "run" / "training" / "checkpoint.pt"
+        checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+        before = snapshot(tmp_path)
+        assert "checkpoint.pt: is not a whole checkpoint (cut off or damaged)" in run("train", "run", *BRIEF, "--resume").refusal()
+        assert snapshot(tmp_path) == before
+
+    def test_no_run(self, run: Run, tmp_path: Path) -> None:
+        for name in ("none", "é", "n" * 5000):
+            for command in ("train", "evaluate"):
+                assert "is not a run directory (no config.yaml)" in run(command, name).refusal()
+        assert list(tmp_path.iterdir()) == []
+        place = small_run(tmp_path / "run")
+        assert "is not trained to the end yet; type: nas-search train run" in run("evaluate", "run").refusal()
+        (place / "best.yaml").unlink()
+        assert "has no best.yaml yet" in run("train", "run").refusal()
+        assert "Missing argument 'RUN'" in run("train").refusal()
+
+    def test_torch_is_missing(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        says = "needs torch, which is not installed; type: pip install 'nas-search[train]'"
+        assert run("train", place).refusal() == f"training {says}"
+        assert run("evaluate", place).refusal() == f"evaluation {says}"
+
+    def test_no_cuda(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        says = "--accelerator: torch finds no CUDA device here; expected one; type --accelerator cpu"
+        assert run("train", place, "--accelerator", "cuda").refusal() == says
+
+    @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), PermissionError(13, "Permission denied")])
+    def test_disk_that_takes_nothing(self, run: Run, tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", fail)
+            outcome = run("train", place, *BRIEF)
+        assert outcome.code == 1
+        assert outcome.err.splitlines()[-1].startswith(f"error: {place}/training/recipe.yaml: cannot be written ({error.strerror})")
+        assert run("train", place, *BRIEF, "--resume").code == 0
+
+    def test_evaluation(self, run: Run, tmp_path: Path, trained: Path) -> None:
+        shutil.copytree(trained, tmp_path / "run")
+        before = snapshot(tmp_path / "run")
+        assert "there is no split 'validation'; give one of: train, test" in run("evaluate", "run", "--split", "validation").refusal()
+        assert "no data given" in run("evaluate", "run", "--data", "").refusal()
+        four = npz(tmp_path / "four.npz")
+        assert "the data has 4 classes, the network 10" in run("evaluate", "run", "--data", four).refusal()
+        assert snapshot(tmp_path / "run") == before

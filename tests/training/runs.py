@@ -1,0 +1,35 @@
+"""Run directories with a small winner, as a search leaves them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nas_engine.architecture import Architecture
+from nas_engine.report.run_directory import RunDirectory
+from tests.training.tasks import digits_architecture
+
+
+def small_run(path: Path, architecture: Architecture | None = None) -> Path:
+    """Write a run directory and return its path."""
+    path.mkdir()
+    directory = RunDirectory(path)
+    directory.write_config({"seed": 0})
+    directory.write_best(architecture or digits_architecture(), {})
+    return path
+
+
+def results(run: Path) -> dict[str, Any]:
+    """Return what a training came to, without times."""
+    training = run / "training"
+    rows = [json.loads(line) for line in (training / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((training / "result.json").read_text())
+    found: dict[str, Any] = {
+        "metrics": [{key: value for key, value in row.items() if key != "elapsed_s"} for row in rows],
+        "result": {key: value for key, value in result.items() if key != "elapsed_s"},
+        "files": sorted(str(file.relative_to(run)) for file in run.rglob("*")),
+    }
+    for name in ("training/recipe.yaml", "training/float.pt", "training/network.pt", "training/teacher/network.pt", "integer/model.npz"):
+        found[name] = (run / name).read_bytes() if (run / name).exists() else None
+    return found

@@ -1,0 +1,51 @@
+"""The studies of training at a tiny size; nothing is timed, nothing is written outside of the test's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks import cifar, person, teachers, training_speed
+from nas_engine.datasets import open_dataset
+from nas_engine.models.cifar_resnet import cifar_resnet
+
+
+def test_training_speed() -> None:
+    rows = training_speed.run(rounds=1, batch=4, threads=1)
+    assert len(rows) == 2
+    assert all(float(row.measured) > 0 for row in rows)
+
+
+def test_cifar_on_digits_and_again_from_its_files(tmp_path: Path) -> None:
+    def run() -> list[str]:
+        rows = cifar.run(epochs=2, folder=str(tmp_path / "study"), macs=1e6, candidates=4096, resolution=8, threads=1, limit=40)
+        return [row.measured for row in rows]
+
+    first = run()
+    assert len(first) == 5
+    (tmp_path / "study" / "distilled" / "training" / "checkpoint.pt").unlink()  # results are kept: nothing is trained again
+    assert run() == first
+
+
+def test_person_on_two_digits(tmp_path: Path) -> None:
+    data = open_dataset("digits", resolution=32, channels=3)
+    for part, split in (("train", data.train), ("test", data.test)):
+        for label, name in enumerate(("zero", "one")):
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for number, index in enumerate(np.flatnonzero(split.labels == label)[:12]):
+                Image.fromarray(split.images[index]).save(folder / f"{number}.png")
+    sizes = {"epochs": 2, "macs": 1e6, "resolution": 32, "candidates": 4096}
+    (row,) = person.run(str(tmp_path / "data"), folder=str(tmp_path / "study"), threads=1, **sizes)
+    assert "24 test images" in row.what
+
+
+def test_teachers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(cifar_resnet(20).state_dict(), tmp_path / "resnet20.pt")
+    (line,) = teachers.run("digits", [tmp_path / "resnet20.pt"])
+    assert line.startswith("ResNet-20 (resnet20.pt): ")
+    assert line.endswith("% of 359 test images")
