@@ -19,7 +19,8 @@ from nas_engine.files import StorageError
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.models.widen import widen
-from nas_engine.pipeline.training import TrainingRequest, default_recipe, evaluate_run, read_metrics, run_training, trained_architecture
+from nas_engine.pipeline.evaluation import evaluate_run
+from nas_engine.pipeline.training import TrainingRequest, default_recipe, read_metrics, run_training, trained_architecture
 from nas_engine.quantization.prepare import is_quantised
 from nas_engine.quantization.record import QuantisationError
 from nas_engine.report.run_directory import RunDirectory

@@ -142,7 +142,7 @@ def evaluate(run: str, data: str | None, split: str, limit: int | None, threads:
     """
     _require_torch("evaluation")
     from nas_engine.cli.training_progress import TrainingProgress
-    from nas_engine.pipeline.training import evaluate_run
+    from nas_engine.pipeline.evaluation import evaluate_run
     from nas_engine.training.compute import prepare_compute
 
     prepare_compute("cpu", threads)

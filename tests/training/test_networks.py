@@ -117,7 +117,7 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
         (lambda data: [data], "is not a network file; expected 'nas-search/network/1'"),
         (lambda data: data["state"], "is not a network file; expected"),
         (lambda data: data | {"format": "nas-search/network/2"}, "format is 'nas-search/network/2'; expected 'nas-search/network/1'"),
-        (lambda data: without(data, "quantised"), "keys are format, architecture, state, digest; expected format, architecture, quantised, state"),
+        (lambda data: without(data, "quantised"), "keys are format, architecture, state, digest; expected format, architecture, quantised"),
         (lambda data: data | {"epoch": 3}, "keys are format, architecture, quantised, state, digest, epoch; expected"),
         (lambda data: data | {"quantised": 1}, "is damaged: expected a text in architecture, true or false in quantised"),
         (lambda data: data | {"architecture": "format: 1"}, "format: is 1; expected 'nas-search/architecture/1'"),

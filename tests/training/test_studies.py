@@ -11,6 +11,8 @@ from PIL import Image
 from benchmarks import cifar, person, teachers, training_speed
 from nas_engine.datasets import open_dataset
 from nas_engine.models.cifar_resnet import cifar_resnet
+from nas_engine.pipeline import load_runs
+from nas_engine.training.result import read_result
 
 
 def test_training_speed() -> None:
@@ -26,6 +28,9 @@ def test_cifar_on_digits_and_again_from_its_files(tmp_path: Path) -> None:
 
     first = run()
     assert len(first) == 5
+    search, plain = (load_runs(tmp_path / "study" / name)[0].training for name in ("search", "float"))
+    assert search is None  # the record of a run tells of its training
+    assert plain == read_result(tmp_path / "study" / "float" / "training" / "result.json")
     (tmp_path / "study" / "distilled" / "training" / "checkpoint.pt").unlink()  # results are kept: nothing is trained again
     assert run() == first
 
