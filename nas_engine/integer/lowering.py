@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.integer.arithmetic import INT32_MAX, round_half_away, weight_shift
+from nas_engine.integer.arithmetic import INT32_MAX, round_half_away
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, IntegerPool, Requantizer, TensorSpec
-from nas_engine.quantization.record import QuantisationError, QuantisedLayer, QuantisedNetwork, QuantisedTensor
+from nas_engine.quantization.record import QuantisationError, QuantisedLayer, QuantisedNetwork, QuantisedTensor, weight_shift
 
 SILENT_LEVELS = 2.0**-10
 """A channel whose convolution can never move the output by this many levels is lowered to its offset alone."""

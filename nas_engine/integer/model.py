@@ -20,7 +20,6 @@ from nas_engine.integer.arithmetic import (
     addition_multipliers,
     levels,
     quantize_multiplier,
-    weight_shift,
 )
 from nas_engine.integer.bounds import AccumulatorBounds, accumulator_bounds, sum_range
 from nas_engine.quantization.record import (
@@ -30,6 +29,7 @@ from nas_engine.quantization.record import (
     check_window,
     checked_column,
     checked_weights,
+    weight_shift,
 )
 
 

@@ -9,7 +9,7 @@ the memory plan have that; average pools round as TFLite's int8 pools do.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -48,7 +48,8 @@ class Quantiser(Protocol):
 class ConvolutionUnit(nn.Module):
     """Convolution, then batch norm or a bias, then an activation or its quantiser.
 
-    ``weight`` is ``(o, i / groups, k, k)``. Of ``norm`` and ``bias`` exactly one is there.
+    ``weight`` is ``(o, i / groups, k, k)``. Of ``norm`` and ``bias`` exactly one is there. A ``requantiser`` takes their place at
+    evaluation: it turns sums into what the integer model makes of them.
     """
 
     weight: nn.Parameter
@@ -63,10 +64,12 @@ class ConvolutionUnit(nn.Module):
         self.register_parameter("bias", None)
         self.weight_quantiser: nn.Module = nn.Identity()
         self.output: nn.Module = nn.ReLU6() if relu else nn.Identity()
+        self.requantiser: Callable[[ConvolutionUnit, Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(n, o, ceil(h / stride), ceil(w / stride))`` for ``(n, i, h, w)``."""
         weight: Tensor = self.weight_quantiser(self.weight)
+        requantised = self.requantiser is not None and not self.training
         (top, bottom), (left, right) = (same_padding(size, self.kernel, self.stride) for size in x.shape[2:])
         padding = top
         if not top == bottom == left == right:
@@ -74,8 +77,9 @@ class ConvolutionUnit(nn.Module):
         if self.depthwise:
             x = depthwise_conv2d(x, weight, self.stride, padding)
         else:
-            x = functional.conv2d(x, weight, self.bias, self.stride, padding)
-        result: Tensor = self.output(self.norm(x))
+            x = functional.conv2d(x, weight, None if requantised else self.bias, self.stride, padding)
+        x = self.requantiser(self, x) if requantised else self.norm(x)  # type: ignore[misc]
+        result: Tensor = self.output(x)
         return result
 
 

@@ -7,7 +7,6 @@ is exact, because weights have one step per output channel (``nas_engine.integer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from nas_engine.models.mobilenet import IMAGE_SCALE, ConvolutionUnit, MobileNet, same_padding
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedPool, QuantisedTensor
+from nas_engine.quantization.requantise import affine
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ class _Walk:
         assert isinstance(output, ActivationQuantiser)
         taken = self.tensors[source]
         self._put(target, taken, unit.stride, unit.weight.shape[0], output.bits, output.signed, float(output.step))
-        gain, offset = _affine(unit)
+        gain, offset = map(_array, affine(unit))
         self.steps.append(
             QuantisedLayer(
                 name=name,
@@ -95,15 +95,3 @@ class _Walk:
 def _array(values: Tensor) -> npt.NDArray[np.float64]:
     result: npt.NDArray[np.float64] = values.detach().to("cpu", torch.float64).numpy()
     return result
-
-
-def _affine(unit: ConvolutionUnit) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return gain and offset of what follows the convolution, ``(o,)`` each."""
-    norm: Any = unit.norm
-    if isinstance(norm, nn.BatchNorm2d):
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        gain = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
-        return gain, _array(norm.bias) - _array(norm.running_mean) * gain
-    assert unit.bias is not None
-    return np.ones(unit.weight.shape[0]), _array(unit.bias)

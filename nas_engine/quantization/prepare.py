@@ -15,6 +15,7 @@ from nas_engine.architecture import Architecture
 from nas_engine.costs.sram import LOGIT_BITS
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser, least_error_step, paper_step
+from nas_engine.quantization.requantise import Requantiser
 
 SAMPLE = 2**16
 """Values of one tensor that calibration looks at, about; ours."""
@@ -35,16 +36,20 @@ def insert_quantisers(network: MobileNet) -> None:
 
     stream_bits = _stream_bits(network.architecture)
     stream = quantiser(stream_bits[0], signed=False)
-    network.stem.output = stream
+    network.stem.output, network.stem.requantiser = stream, Requantiser(None, stream)
     for index, (name, block) in enumerate(network.named_blocks()):
-        block.expand.output = quantiser(widths[f"{name}.depthwise"].a, signed=False)
-        block.depthwise.output = quantiser(widths[f"{name}.project"].a, signed=False)
+        expanded = quantiser(widths[f"{name}.depthwise"].a, signed=False)
+        filtered = quantiser(widths[f"{name}.project"].a, signed=False)
+        block.expand.output, block.depthwise.output = expanded, filtered
         source, bits = stream, stream_bits[index + 1]
         if not (block.shortcut and source.signed and source.bits == bits):
             stream = quantiser(bits, signed=True)
         block.output, block.source = stream, source
-    network.head.output = network.pool_source = quantiser(widths["classifier"].a, signed=False)
-    network.classifier.output = quantiser(LOGIT_BITS, signed=True)
+        block.expand.requantiser, block.depthwise.requantiser = Requantiser(source, expanded), Requantiser(expanded, filtered)
+        block.project.requantiser = Requantiser(filtered, stream)
+    pooled, logits = quantiser(widths["classifier"].a, signed=False), quantiser(LOGIT_BITS, signed=True)
+    network.head.output, network.head.requantiser, network.pool_source = pooled, Requantiser(stream, pooled), pooled
+    network.classifier.output, network.classifier.requantiser = logits, Requantiser(pooled, logits)
 
 
 def _stream_bits(architecture: Architecture) -> list[int]:

@@ -102,7 +102,3 @@ def test_levels(bits: int) -> None:
         assert (zero, low, high) == scalar.level_range(bits, signed)
         assert high - low + 1 == 2**bits
         assert -128 <= low <= zero <= high <= 127
-
-
-def test_weight_shift() -> None:
-    assert [arithmetic.weight_shift(bits) for bits in range(2, 9)] == [6, 5, 4, 3, 2, 1, 0]

@@ -17,7 +17,7 @@ from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, Requantizer, TensorSpec
 from nas_engine.integer.reference import trace
-from nas_engine.quantization.record import QuantisationError, QuantisedLayer, QuantisedNetwork, QuantisedPool, QuantisedTensor
+from nas_engine.quantization.record import QuantisationError, QuantisedLayer, QuantisedNetwork, QuantisedPool, QuantisedTensor, weight_shift
 from tests.integer.networks import random_images, random_model, random_record
 
 
@@ -96,6 +96,10 @@ def test_silent_channels_give_their_offset(gain: float, offset: float) -> None:
     values = trace(model, random_images(model, 2))["layer output"]
     expected = np.clip(np.rint(offset / target.scale) + target.zero_point, target.low, target.high)
     assert (values == expected).all()
+
+
+def test_weight_shift() -> None:
+    assert [weight_shift(bits) for bits in range(2, 9)] == [6, 5, 4, 3, 2, 1, 0]
 
 
 def test_carried_shift() -> None:

@@ -152,7 +152,7 @@ def test_batch_norm_is_handed_over_as_it_is() -> None:
 
 @pytest.mark.parametrize("shape", ["plain", "pooled"])
 def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
-    """Given the same input levels, each layer gives the same output levels, but for a few beside each other; pools give the same."""
+    """Given the same input levels, each layer gives the same output levels at evaluation; sums of different steps but for a few."""
     network = trained(small_architecture() if shape == "plain" else pooled(small_architecture()), seed=3)
     model = lower(extract(network, ("a", "b", "c", "d")))
     seen = trace(model, images(24, seed=9))
@@ -168,7 +168,7 @@ def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
         integers = seen[output].astype(int) - model.tensor(output).zero_point
         difference = np.abs(levels - integers)
         assert difference.max() <= (0 if "pool" in output else 1), step
-        assert np.mean(difference > 0) < 0.06, step
+        assert np.mean(difference > 0) <= (0.06 if step == "s1.b1.project" else 0.001), step
 
     with torch.no_grad():
         compare("stem", network.stem(real("image")), network.stem.output)
@@ -196,4 +196,26 @@ def test_the_fake_quantised_network_predicts_as_the_integers_do() -> None:
     with torch.no_grad():
         logits = network(scale_images(torch.from_numpy(x))).numpy()
     integer = run(lower(extract(network, ("a", "b", "c", "d"))), x)
-    assert np.mean(integer.argmax(1) == logits.argmax(1)) > 0.95
+    assert np.mean(integer.argmax(1) == logits.argmax(1)) > 0.98
+
+
+def test_training_rounds_once_and_evaluation_as_the_integers_do() -> None:
+    network = trained(small_architecture(), seed=3)
+    unit, x = network.blocks()[1].expand, torch.randn(8, 8, 8, 8)
+    with torch.no_grad():
+        sums = torch.nn.functional.conv2d(x, unit.weight_quantiser(unit.weight))
+        plain = unit.output(unit.norm(sums))
+        assert not torch.equal(unit(x), plain)
+        unit.train()
+        unit.norm.eval()
+        assert torch.equal(unit(x), plain)
+
+
+def test_a_channel_without_gain_is_its_offset() -> None:
+    network = trained(small_architecture(), seed=3)
+    unit = network.blocks()[0].expand
+    with torch.no_grad():
+        unit.norm.weight[2], unit.norm.bias[2] = 0.0, 0.7
+        result = unit(torch.randn(2, 8, 8, 8))[:, 2]
+        step = unit.output.step
+        assert torch.equal(result, (torch.tensor(0.7) / step).round().expand_as(result) * step)
