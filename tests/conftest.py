@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 # Before anything imports pyplot: tests draw into files, never onto a screen.
 os.environ["MPLBACKEND"] = "Agg"
+
+# A shell that starts the tests in the background ignores Ctrl-C for them and their children; some of them are about Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Contract suites are not named test_*; let their asserts explain themselves too.
 pytest.register_assert_rewrite("tests.contracts")

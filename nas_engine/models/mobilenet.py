@@ -69,7 +69,7 @@ class ConvolutionUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(n, o, ceil(h / stride), ceil(w / stride))`` for ``(n, i, h, w)``."""
         weight: Tensor = self.weight_quantiser(self.weight)
-        requantised = self.requantiser is not None and not self.training
+        requantiser = None if self.training else self.requantiser
         (top, bottom), (left, right) = (same_padding(size, self.kernel, self.stride) for size in x.shape[2:])
         padding = top
         if not top == bottom == left == right:
@@ -77,8 +77,8 @@ class ConvolutionUnit(nn.Module):
         if self.depthwise:
             x = depthwise_conv2d(x, weight, self.stride, padding)
         else:
-            x = functional.conv2d(x, weight, None if requantised else self.bias, self.stride, padding)
-        x = self.requantiser(self, x) if requantised else self.norm(x)  # type: ignore[misc]
+            x = functional.conv2d(x, weight, self.bias if requantiser is None else None, self.stride, padding)
+        x = self.norm(x) if requantiser is None else requantiser(self, x)
         result: Tensor = self.output(x)
         return result
 
@@ -93,7 +93,8 @@ def _classifier(inputs: int, classes: int) -> ConvolutionUnit:
 class InvertedResidual(nn.Module):
     """1x1 expand, k x k depth-wise, 1x1 project, and the sum with its input where the shapes allow.
 
-    ``output`` is nothing in float; afterwards it is the quantiser of what leaves the block, and ``source`` that of its input.
+    ``output`` is nothing in float; afterwards it is the quantiser of what leaves the block, ``source`` that of its input, and
+    ``narrow`` brings the result of the last layer to the steps of the sum.
     """
 
     def __init__(self, inputs: int, bottleneck: int, outputs: int, kernel: int, stride: int, *, pooled_shortcut: bool) -> None:
@@ -105,13 +106,14 @@ class InvertedResidual(nn.Module):
         self.pooled = self.shortcut and stride == 2
         self.output: nn.Module = nn.Identity()
         self.source: Quantiser | None = None
+        self.narrow: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(n, outputs, ceil(h / stride), ceil(w / stride))``."""
         y: Tensor = self.project(self.depthwise(self.expand(x)))
         if self.shortcut:
-            if self.source is not None:
-                y = self.output.narrow(y)  # type: ignore[operator]
+            if self.narrow is not None:
+                y = self.narrow(y)
             y = y + (average_pool(x, 2, self.source) if self.pooled else x)
         result: Tensor = self.output(y)
         return result
@@ -155,7 +157,8 @@ class MobileNet(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits ``(n, classes)`` of pooled vectors."""
-        return self.classifier(features).flatten(1)  # type: ignore[no-any-return]
+        logits: Tensor = self.classifier(features)
+        return logits.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, ``(n, classes)``, of scaled images ``(n, c, h, w)``."""

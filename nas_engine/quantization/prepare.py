@@ -44,7 +44,7 @@ def insert_quantisers(network: MobileNet) -> None:
         source, bits = stream, stream_bits[index + 1]
         if not (block.shortcut and source.signed and source.bits == bits):
             stream = quantiser(bits, signed=True)
-        block.output, block.source = stream, source
+        block.output, block.source, block.narrow = stream, source, stream.narrow
         block.expand.requantiser, block.depthwise.requantiser = Requantiser(source, expanded), Requantiser(expanded, filtered)
         block.project.requantiser = Requantiser(filtered, stream)
     pooled, logits = quantiser(widths["classifier"].a, signed=False), quantiser(LOGIT_BITS, signed=True)

@@ -45,9 +45,9 @@ class QuantisationError(NasEngineError):
 def weight_shift(bits: int) -> int:
     """Return the number of zeros behind weights of a width in the accumulator: every width is carried as 8 bits.
 
-    Sums of narrow weights are small; counted in their units, bias and requantisation would be rounded coarsely, and gemmlowp's
-    double rounding would be felt in one output of eight. Sums of shifted weights in a finer scale are as good as those of 8-bit
-    weights, and a TFLite INT8 tensor holds exactly these values. Ours; ``docs/integer_model.md`` has the measurement.
+    Sums of narrow weights are small; counted in their units, the bias would be rounded coarsely, and gemmlowp's double rounding
+    would be felt. Sums of shifted weights in a finer scale are as good as those of 8-bit weights, and a TFLite INT8 tensor holds
+    exactly these values. Ours; ``docs/integer_model.md`` has the reason in numbers.
     """
     return 8 - bits
 

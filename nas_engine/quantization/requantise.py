@@ -1,9 +1,9 @@
 """Rounding between layers as the integer model does it, for the evaluation of a fake-quantised network.
 
 In training a layer's output is rounded once, to the nearest level. The integer model rounds the bias to its accumulator's
-unit and rounds twice on the way to the output (docs/integer_model.md). Each difference is one level in some hundred values,
-but they grow from layer to layer: after thirty layers a quarter of the logits differ by one, and with them the prediction of
-one image in two hundred. So what is evaluated rounds as the integers will. Training itself is left alone: its gradients pass
+unit and rounds twice on the way to the output (docs/integer_model.md). Few values of a layer differ for that, and by one
+level, but differences grow from layer to layer until some predictions differ (``python -m benchmarks.cifar`` counts them).
+So what is evaluated rounds as the integers will. Training itself is left alone: its gradients pass
 straight through any rounding.
 """
 

@@ -35,6 +35,7 @@ from nas_engine.training.state import (
     TrainingState,
     copy_network,
     make_optimiser,
+    placed,
     read_checkpoint,
     save_checkpoint,
     update_average,
@@ -108,7 +109,7 @@ def random_of(*key: int) -> np.random.Generator:
 def first_state(task: TrainingTask) -> TrainingState:
     """Return the state before the first step."""
     torch.manual_seed(task.seed)
-    network = MobileNet(task.architecture).to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = placed(MobileNet(task.architecture), task.device)
     return begin_stage(task, network, STAGES[0] if task.recipe.float_epochs else STAGES[1], elapsed_s=0.0)
 
 
@@ -144,8 +145,7 @@ def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
     network = MobileNet(task.architecture)
     if content["stage"] == STAGES[1]:
         insert_quantisers(network)
-    network = network.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = _assembled(task, network, content["stage"], content["elapsed_s"])
+    state = _assembled(task, placed(network, task.device), content["stage"], content["elapsed_s"])
     state.network.load_state_dict(content["network"])
     if state.average is not state.network:
         state.average.load_state_dict(content["average"])

@@ -103,7 +103,16 @@ def copy_network(network: MobileNet) -> MobileNet:
     if is_quantised(network):
         insert_quantisers(copy)
     copy.load_state_dict(network.state_dict())
-    return copy.to(network.stem.weight.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return placed(copy, network.stem.weight.device)
+
+
+def placed(network: MobileNet, device: torch.device | str) -> MobileNet:
+    """Move a network to a device, in the memory layout that convolutions are fastest in, and return it."""
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def save_checkpoint(path: Path, state: TrainingState, recipe: TrainingRecipe, fingerprint: str) -> None:

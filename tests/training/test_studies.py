@@ -27,7 +27,7 @@ def test_cifar_on_digits_and_again_from_its_files(tmp_path: Path) -> None:
         return [row.measured for row in rows]
 
     first = run()
-    assert len(first) == 5
+    assert len(first) == 6
     search, plain = (load_runs(tmp_path / "study" / name)[0].training for name in ("search", "float"))
     assert search is None  # the record of a run tells of its training
     assert plain == read_result(tmp_path / "study" / "float" / "training" / "result.json")
