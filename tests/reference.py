@@ -207,8 +207,13 @@ def paper_bitops_over_64(net: Architecture) -> float:
 
 
 def packed_flash(net: Architecture) -> list[int]:
-    """Bytes per layer: weights in whole words; 9 bytes per output channel in whole words; a 64-byte record."""
-    return [4 * (-(-layer.weights * layer.w // 32)) + 4 * (-(-layer.c_out * 9 // 4)) + 64 for layer in layers(net)]
+    """Bytes per layer: weights in whole words; 9 bytes per output channel in whole words; a 56-byte record; what its pool and sum need."""
+    sizes = [4 * (-(-layer.weights * layer.w // 32)) + 4 * (-(-layer.c_out * 9 // 4)) + 56 for layer in layers(net)]
+    for i, r in enumerate(residuals(net)):
+        sizes[3 * i + 3] += 24 * (r.waiting > 0) + 56 * r.pooled
+    if net.classifier:
+        sizes[-1] += 56
+    return sizes
 
 
 def paper_flash(net: Architecture) -> list[float]:
@@ -225,15 +230,16 @@ def _tensor(model: str, elements: int, bits: int) -> float:
     return 4 * (-(-elements * bits // 32)) if model == "arena" else elements * bits / 8
 
 
-def _dense_scratch(model: str, taps: int, outputs: int) -> int:
-    """Two pixels at two bytes, and up to 16 channels' weights at one byte, per tap."""
-    return taps * (2 * 2 + min(outputs, 16)) if model == "arena" else 0
+def _dense_scratch(model: str, taps: int, outputs: int, window: int = 1) -> int:
+    """Per tap (in fours): two pixels at two bytes, up to 16 channels' weights (in pairs) at one byte, two gathered pixels at one byte."""
+    gathered = 2 if window > 1 else 0
+    return 4 * (-(-taps // 4)) * (2 * 2 + min(outputs + outputs % 2, 16) + gathered) if model == "arena" else 0
 
 
 def at_stem(model: str, net: Architecture, out_bits: int) -> float:
     size = -(-net.resolution // net.stem.stride)
     image, output = net.input_channels * net.resolution**2, net.stem.channels * size**2
-    scratch = _dense_scratch(model, net.stem.kernel**2 * net.input_channels, net.stem.channels)
+    scratch = _dense_scratch(model, net.stem.kernel**2 * net.input_channels, net.stem.channels, net.stem.kernel)
     return _tensor(model, image, 8) + _tensor(model, output, out_bits) + scratch
 
 
@@ -248,7 +254,8 @@ def at_depthwise(model: str, r: Residual, a: int, b: int, c: int) -> float:
         return held + entry + r.size_out**2 * c / 8
     ring = _tensor(model, r.kernel * r.size_in * r.c_mid, b)
     unpacked = 4 * (-(-(r.kernel**2) * r.c_mid // 4))
-    return held + max(entry, _tensor(model, r.c_mid * r.size_out**2, c)) + ring + unpacked
+    expanded = 2 * 4 * r.kernel * (r.size_in + r.size_in % 2 + 2 * (r.kernel // 2))
+    return held + max(entry, _tensor(model, r.c_mid * r.size_out**2, c)) + ring + unpacked + expanded
 
 
 def at_project(model: str, r: Residual, a: int, c: int, out_bits: int) -> float:

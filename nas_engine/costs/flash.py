@@ -2,8 +2,9 @@
 
 **packed** (goes with the ``arena`` memory model; ours): weights as one dense bit stream per layer, padded to words;
 per output channel a 32-bit bias,
-    a 32-bit Q31 multiplier and an 8-bit shift, padded to words; and one 64-byte record per layer (our choice, to be
-    replaced by the exported table's).
+    a 32-bit Q31 multiplier and an 8-bit shift, padded to words; one row of the exported layer table per layer and per
+    average pool; the constants of an addition per shortcut. Pooled shortcuts and additions count with the project layer, the
+    last pool with the classifier.
 **paper** (Sun et al. 2022, their public code): weights * bits/8 + 2 bytes per output channel, nothing else.
 """
 
@@ -15,13 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.costs.memory import WORD_BYTES
-from nas_engine.layers import Floats, LayerTable, output_channels
+from nas_engine.layers import Floats, LayerTable, interleave, output_channels
 
 CHANNEL_BYTES = 9
 """int32 bias + Q31 multiplier + int8 shift per output channel."""
 
-LAYER_RECORD_BYTES = 64
-"""One row of the exported layer table (our choice until the export fixes it)."""
+LAYER_RECORD_BYTES = 56
+"""One row of the exported layer table: ``nas_layer`` of the C runtime (nas_engine/exporters/runtime/nas_runtime.h)."""
+
+ADDITION_BYTES = 24
+"""Three multipliers and shifts of a shortcut's addition: ``nas_addition`` of the C runtime."""
 
 PAPER_CHANNEL_BYTES = 2
 """The authors' two bytes per output channel."""
@@ -54,13 +58,26 @@ def constant_bytes(model_name: str, outputs: Any) -> Any:
     return np.ceil(outputs * (CHANNEL_BYTES / WORD_BYTES)) * WORD_BYTES + LAYER_RECORD_BYTES
 
 
+def _step_bytes(model_name: str, table: LayerTable) -> tuple[Any, float]:
+    """Return the bytes of steps that are no layers: at each project layer, ``(residuals, n)``, and at the classifier."""
+    if model_name == "paper":
+        return 0.0, 0.0
+    project = table.shortcut * float(ADDITION_BYTES)
+    if table.pooled is not None:
+        project += table.pooled * float(LAYER_RECORD_BYTES)
+    return project, float(LAYER_RECORD_BYTES) if table.frame.classes else 0.0
+
+
 def fixed_flash(model_name: str, table: LayerTable) -> Floats:
     """Return the bytes of a network that do not depend on any width, ``(n,)``: all constants."""
+    project, classifier = _step_bytes(model_name, table)
     residual = constant_bytes(model_name, table.stage_bottleneck) * 2
     residual += constant_bytes(model_name, table.stage_channels)
     residual *= table.depth
     ends = constant_bytes(model_name, table.stem_channels) + constant_bytes(model_name, table.head_channels)
-    return np.asarray(residual.sum(axis=0) + ends + (constant_bytes(model_name, table.frame.classes) if table.frame.classes else 0.0))
+    if table.frame.classes:
+        ends += constant_bytes(model_name, table.frame.classes) + classifier
+    return np.asarray(residual.sum(axis=0) + ends + np.sum(project, axis=0))
 
 
 def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
@@ -75,7 +92,9 @@ def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]
         Bytes, ``(layers, n)``.
     """
     outputs = output_channels(table)
-    return np.asarray(weight_bytes(model_name, table.weights, w_bits) + constant_bytes(model_name, outputs) * (outputs > 0))
+    project, classifier = _step_bytes(model_name, table)
+    steps = interleave(table, 0.0, 0.0, 0.0, project, 0.0, classifier)
+    return np.asarray(weight_bytes(model_name, table.weights, w_bits) + constant_bytes(model_name, outputs) * (outputs > 0) + steps)
 
 
 def flash(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:

@@ -13,9 +13,10 @@ cost then finds. At every inverted residual
     - Depth-wise runs in place, row by row: max(input, output) plus a ring of k packed input rows.
     - A shortcut waits from the block's input to its project step; the sum is written over it (max of both); pooled
       shortcuts are pooled in place.
-    - Scratch: stem, 1x1 and dense layers expand two output pixels to 16 bit (2 * 2 B per filter tap) and unpack 16
-      output channels' weights to 8 bit (16 B per tap); depth-wise unpacks its weights (1 B each). It is the same for
-      every width, so that weight bits never cost SRAM.
+    - Scratch: stem, 1x1 and dense layers expand two output pixels to 16 bit (2 * 2 B per filter tap) and unpack up to 16
+      output channels' weights to 8 bit (1 B per tap and channel); the stem gathers its window first (2 * 1 B per tap). Taps
+      count in fours, channels in pairs. Depth-wise unpacks its weights (1 B each) and expands four channels of k rows to
+      16 bit. It is the same for every width, so that weight bits never cost SRAM.
     - Two-ended placement (residual stream from the bottom, bottleneck from the top) reaches the largest live set exactly: ``costs.plan``.
 **paper** (Sun et al. 2022, their public code): input * bits/8 + output * next input bits/8 per convolution.
     - Depth-wise in place: input plus *one* output plane. The shortcut counts beside the depth-wise only.
@@ -42,6 +43,9 @@ PIXELS_EXPANDED = 2
 
 CHANNELS_UNPACKED = 16
 """Output channels whose weights are unpacked to 8 bit at once (our runtime's choice; the measured prototype does the same)."""
+
+CHANNELS_EXPANDED = 4
+"""Channels of a depth-wise layer whose rows are expanded to 16 bit at once: one word of 8-bit inputs (our runtime's choice)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,8 +95,8 @@ class MemoryModel(Protocol):
     def size(self, unit: Any, bits: Any) -> Any:
         """Return the granules of a tensor stored at ``bits``."""
 
-    def dense_scratch(self, taps: Any, outputs: Any) -> Any:
-        """Return the scratch of a stem, 1x1 or dense layer with ``taps`` inputs per output channel, in granules."""
+    def dense_scratch(self, taps: Any, outputs: Any, *, windows: bool = False) -> Any:
+        """Return the scratch of a 1x1 or dense layer, or with ``windows`` of a stem, ``taps`` inputs per output channel, in granules."""
 
     def depthwise_input(self, units: MemoryUnits, b_bits: Any) -> Any:
         """Return what the depth-wise step holds while only its input is there, at ``b_bits``; shortcut and scratch come on top."""
@@ -141,7 +145,7 @@ class Arena:
             held=_held(table, stream, self.elements(1.0)),
             depthwise_extra=table.kernel * np.sqrt(table.area_in) * mid,
             expand_scratch=self.dense_scratch(table.c_in, table.c_mid),
-            depthwise_scratch=np.ceil(table.weights[2:-2:3] / WORD_BYTES),
+            depthwise_scratch=self.depthwise_scratch(table.kernel, np.sqrt(table.area_in), table.c_mid),
             project_scratch=self.dense_scratch(table.c_mid, table.c_out),
         )
 
@@ -154,9 +158,21 @@ class Arena:
         words = np.asarray(unit * bits)
         return np.ceil(words, out=words)
 
-    def dense_scratch(self, taps: Any, outputs: Any) -> Any:
-        """Two pixels at 16 bit and up to 16 channels of weights at 8 bit."""
-        return taps * ((np.minimum(outputs, CHANNELS_UNPACKED) + 2 * PIXELS_EXPANDED) / WORD_BYTES)
+    def dense_scratch(self, taps: Any, outputs: Any, *, windows: bool = False) -> Any:
+        """Two pixels at 16 bit, up to 16 channels of weights at 8 bit, and the windows of two pixels at 8 bit."""
+        channels = np.minimum(outputs + outputs % 2, CHANNELS_UNPACKED)
+        return np.ceil(taps / WORD_BYTES) * (channels + (3 if windows else 2) * PIXELS_EXPANDED)
+
+    def depthwise_scratch(self, kernel: Any, width: Any, channels: Any) -> Any:
+        """Return the weights at 8 bit and k rows of four channels at 16 bit, padded on both sides, in words.
+
+        Args:
+            kernel: Height and width of the kernel.
+            width: Input columns.
+            channels: Channels.
+        """
+        row = width + width % 2 + kernel // 2 * 2
+        return np.ceil(kernel * kernel * channels / WORD_BYTES) + kernel * row * (CHANNELS_EXPANDED * 2 / WORD_BYTES)
 
     def depthwise_input(self, units: MemoryUnits, b_bits: Any) -> Any:
         """Input and ring of k packed input rows."""
@@ -204,7 +220,7 @@ class Paper:
         """Bits divided by 8, not rounded."""
         return np.asarray(unit * bits)
 
-    def dense_scratch(self, taps: Any, outputs: Any) -> Any:
+    def dense_scratch(self, taps: Any, outputs: Any, *, windows: bool = False) -> Any:
         """None."""
         return taps * 0.0
 

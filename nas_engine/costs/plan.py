@@ -79,6 +79,23 @@ class MemoryPlan:
         }
 
 
+def place(
+    steps: tuple[str, ...], bottom: list[PlannedTensor], top: list[PlannedTensor], scratch: list[PlannedTensor]
+) -> MemoryPlan:
+    """Return the plan of tensors whose sizes and lives are known: ``bottom`` at offset 0, ``top`` up to the end, scratch in between."""
+
+    def largest(end: list[PlannedTensor], step: int) -> int:
+        return max((t.size for t in end if t.first_step <= step <= t.last_step), default=0)
+
+    arena = max(sum(largest(end, step) for end in (bottom, scratch, top)) for step in range(len(steps)))
+    placed = [
+        *(replace(t, kind="stream") for t in bottom),
+        *(replace(t, kind="bottleneck", offset=arena - t.size) for t in top),
+        *(replace(t, kind="scratch", offset=largest(bottom, t.first_step)) for t in scratch),
+    ]
+    return MemoryPlan(arena_bytes=arena, steps=steps, tensors=tuple(sorted(placed, key=lambda t: (t.first_step, t.offset))))
+
+
 def plan_memory(architecture: Architecture) -> MemoryPlan:
     """Return the plan of a network for the layer-by-layer schedule of the ``arena`` memory model."""
     draft = _Draft(architecture)
@@ -128,7 +145,8 @@ class _Draft:
     def stem(self) -> None:
         pixels = self.frame.input_channels * self.frame.resolution**2
         self.put(self.top, "image", self.size(self.model.elements(float(pixels)), IMAGE_BITS), IMAGE_BITS, (0, 0))
-        self.work(0, self.model.dense_scratch(float(self.frame.stem_kernel**2 * self.frame.input_channels), self.net.stem.channels))
+        taps, windows = float(self.frame.stem_kernel**2 * self.frame.input_channels), self.frame.stem_kernel > 1
+        self.work(0, self.model.dense_scratch(taps, self.net.stem.channels, windows=windows))
         self.stream(0, "stem output", 0, None)
 
     def residual(self, row: int) -> None:
@@ -168,14 +186,4 @@ class _Draft:
             self.work(head + 2, self.model.dense_scratch(channels, classifier.classes))
 
     def plan(self) -> MemoryPlan:
-        def largest(end: list[PlannedTensor], step: int) -> int:
-            return max((t.size for t in end if t.first_step <= step <= t.last_step), default=0)
-
-        ends = (self.bottom, self.scratch, self.top)
-        arena = max(sum(largest(end, step) for end in ends) for step in range(len(self.steps)))
-        placed = [
-            *(replace(t, kind="stream") for t in self.bottom),
-            *(replace(t, kind="bottleneck", offset=arena - t.size) for t in self.top),
-            *(replace(t, kind="scratch", offset=largest(self.bottom, t.first_step)) for t in self.scratch),
-        ]
-        return MemoryPlan(arena_bytes=arena, steps=self.steps, tensors=tuple(sorted(placed, key=lambda t: (t.first_step, t.offset))))
+        return place(self.steps, self.bottom, self.top, self.scratch)

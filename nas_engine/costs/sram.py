@@ -19,7 +19,8 @@ def stem_live(model: MemoryModel, table: LayerTable, out_bits: Any) -> Any:
     frame = table.frame
     image = model.size(model.elements(float(frame.input_channels * frame.resolution**2)), IMAGE_BITS)
     output = model.size(model.elements(frame.resolutions()[0][1] ** 2 * table.stem_channels), out_bits)
-    return image + output + model.dense_scratch(float(frame.stem_kernel**2 * frame.input_channels), table.stem_channels)
+    taps = float(frame.stem_kernel**2 * frame.input_channels)
+    return image + output + model.dense_scratch(taps, table.stem_channels, windows=frame.stem_kernel > 1)
 
 
 def head_live(model: MemoryModel, table: LayerTable, in_bits: Any, out_bits: Any) -> Any:

@@ -29,10 +29,10 @@ def extract(network: MobileNet, classes: Sequence[str]) -> QuantisedNetwork:
     walk = _Walk(network)
     tensor = walk.layer("stem", network.stem, "image", "stem output", network.stem.output)
     for name, block in network.named_blocks():
-        shortcut = None
-        if block.shortcut:
-            shortcut = walk.pool(f"{name}.shortcut", tensor, f"{name} pooled shortcut", 2) if block.pooled else tensor
         expanded = walk.layer(f"{name}.expand", block.expand, tensor, f"{name} expanded", block.expand.output)
+        shortcut = None
+        if block.shortcut:  # pooled behind the expansion, so that it can be pooled in place
+            shortcut = walk.pool(f"{name}.shortcut", tensor, f"{name} pooled shortcut", 2) if block.pooled else tensor
         filtered = walk.layer(f"{name}.depthwise", block.depthwise, expanded, f"{name} filtered", block.depthwise.output)
         tensor = walk.layer(f"{name}.project", block.project, filtered, f"{name} output", block.output, shortcut)
     tensor = walk.layer("head", network.head, tensor, "head output", network.head.output)

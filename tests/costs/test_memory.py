@@ -51,9 +51,9 @@ class TestByHand:
         image, stream, expanded, filtered, out = 244, 152, 228, 376, 100  # 243 B, 150 B, 225 B, 375 B, 100 B in words
         ring, head, pooled, logits = 136, 1000, 40, 12  # 3 rows x 5 x 24 at 3 bits = 135 B; 25 x 40 at 8 bits
         assert by_layer("arena", network(1, 8, classifier=True)) == [
-            image + stream + 27 * (4 + 8),
+            image + stream + 28 * (4 + 8 + 2),  # 27 taps count as 28
             stream + expanded + 8 * 20,
-            stream + max(expanded, filtered) + ring + 216,
+            stream + max(expanded, filtered) + ring + 216 + 8 * 3 * (5 + 1 + 2),  # four channels of three padded rows at 16 bit
             filtered + max(stream, out) + 24 * (4 + 8) + 0 * out,
             out + head + 8 * 20,
             max(head + pooled, pooled + logits + 40 * (4 + 10)),
@@ -62,7 +62,7 @@ class TestByHand:
     def test_arena_with_a_stride(self) -> None:
         # 3x3 after the stride: 24 x 9 at 5 bits = 135 B, 16 x 9 at 4 bits = 72 B, 40 x 9 at 8 bits = 360 B
         assert by_layer("arena", network(2, 16, classifier=False))[2:] == [
-            228 + 136 + 216,
+            228 + 136 + 216 + 8 * 3 * 8,
             136 + 72 + 24 * (4 + 16),
             72 + 360 + 16 * 20,
             0,

@@ -1,0 +1,102 @@
+"""The plan of an integer model is the plan of its architecture, to the byte, and nothing collides in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.integer_reference import Untrained, untrained
+from nas_engine.architecture import Architecture
+from nas_engine.costs import plan as costs
+from nas_engine.costs.memory import Arena
+from nas_engine.costs.sram import peak_sram
+from nas_engine.encoding import GeneView, architecture_frame, decode, encode, space_frame
+from nas_engine.evolution.operators import sample
+from nas_engine.integer.lowering import lower
+from nas_engine.integer.memory_plan import plan_memory
+from nas_engine.layers import unroll
+from nas_engine.quantization.record import QuantisationError
+from search_spaces import load_space
+from tests.integer.networks import random_model
+
+
+def places(plan: costs.MemoryPlan) -> list[tuple[int, int, int, str]]:
+    return sorted((tensor.offset, tensor.size, tensor.bits, tensor.kind) for tensor in plan.tensors)
+
+
+@pytest.mark.parametrize(("name", "resolution"), [("mobilenet", 49), ("mobilenet-32", 16), ("mobilenet-32", 27)])
+def test_it_is_the_plan_of_the_architecture_and_the_cost_of_the_search(name: str, resolution: int) -> None:
+    space = load_space(name)
+    frame = space_frame(space, resolution, 7)
+    genes = sample(space, frame, 6, np.random.default_rng(resolution))
+    peaks = peak_sram(Arena(), unroll(frame, genes), GeneView(frame, genes).a_bits)
+    for i in range(genes.shape[1]):
+        network = decode(frame, genes[:, i])
+        plan, drafted = plan_memory(untrained(network, seed=i)), costs.plan_memory(network)
+        assert plan.arena_bytes == drafted.arena_bytes == peaks[i]
+        assert places(plan) == places(drafted)
+
+
+def test_pooled_shortcuts_of_a_network_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    from nas_engine.models.mobilenet import MobileNet
+    from nas_engine.quantization.extract import extract
+    from nas_engine.quantization.prepare import calibrate, insert_quantisers
+    from tests.training.networks import small_architecture
+
+    small = small_architecture()
+    strided = replace(small.blocks[1], channels=small.blocks[0].channels)
+    network = replace(small, blocks=(small.blocks[0], strided), pooled_shortcut=True)
+    torch.manual_seed(0)
+    module = MobileNet(network)
+    insert_quantisers(module)
+    calibrate(module, torch.rand(4, 3, 16, 16))
+    plan, drafted = plan_memory(lower(extract(module, ("a", "b", "c", "d")))), costs.plan_memory(network)
+    assert "s2.b1 pooled shortcut" in {tensor.name for tensor in plan.tensors}
+    assert by_name(plan) == by_name(drafted)
+
+
+def by_name(plan: costs.MemoryPlan) -> dict[str, tuple[int, int, int, str, str | None]]:
+    return {tensor.name: (tensor.offset, tensor.size, tensor.bits, tensor.kind, tensor.in_place_of) for tensor in plan.tensors}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks(seed: int) -> None:
+    model = random_model(seed)
+    plan = plan_memory(model)
+    assert plan.steps == tuple(step.name for step in model.steps)
+    planned = {tensor.name: tensor for tensor in plan.tensors}
+    for tensor in model.tensors:
+        elements = tensor.height * tensor.width * tensor.channels
+        assert planned[tensor.name].size == 4 * -(-elements * tensor.bits // 32)
+    for number, step in enumerate(model.steps):
+        live = {tensor.name for tensor in plan.live(number)}
+        assert {step.input, step.output} <= live
+        shortcut = getattr(step, "shortcut", None)
+        if shortcut is not None:
+            assert shortcut in live
+            assert planned[shortcut].offset == planned[step.output].offset
+    assert plan.arena_bytes == max(costs.bytes_in_use(plan.live(number)) for number in range(len(plan.steps)))
+
+
+def test_steps_that_do_not_form_a_chain_are_refused() -> None:
+    built = Untrained((4, 4, 2), np.random.default_rng(0))
+    first = built.layer("first", 4, 1, 1, 8, 8)
+    built.layer("second", 4, 1, 1, 8, 8)
+    third = built.layer("third", 4, 1, 1, 8, 8)
+    built.layer("fourth", 4, 1, 1, 8, 8, source=third, shortcut=first)
+    built.pool("pool", 4, 1)
+    built.layer("classifier", 3, 1, 1, 8, 8, signed=True)
+    with pytest.raises(QuantisationError, match="would share bytes at step 'third'"):
+        plan_memory(lower(built.network()))
+
+
+def test_a_whole_architecture_survives_encoding() -> None:
+    """The drafts above start from genes; this one from a record as a run directory holds it."""
+    from tests.training.networks import small_architecture
+
+    network: Architecture = small_architecture()
+    frame = architecture_frame(network)
+    assert plan_memory(untrained(network)).arena_bytes == costs.plan_memory(decode(frame, encode(frame, [network])[:, 0])).arena_bytes
