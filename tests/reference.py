@@ -207,12 +207,12 @@ def paper_bitops_over_64(net: Architecture) -> float:
 
 
 def packed_flash(net: Architecture) -> list[int]:
-    """Bytes per layer: weights in whole words; 9 bytes per output channel in whole words; a 56-byte record; what its pool and sum need."""
-    sizes = [4 * (-(-layer.weights * layer.w // 32)) + 4 * (-(-layer.c_out * 9 // 4)) + 56 for layer in layers(net)]
+    """Bytes per layer: weights in whole words; 9 bytes per output channel in whole words; a 52-byte record; what its pool and sum need."""
+    sizes = [4 * (-(-layer.weights * layer.w // 32)) + 4 * (-(-layer.c_out * 9 // 4)) + 52 for layer in layers(net)]
     for i, r in enumerate(residuals(net)):
-        sizes[3 * i + 3] += 24 * (r.waiting > 0) + 56 * r.pooled
+        sizes[3 * i + 3] += 24 * (r.waiting > 0) + 52 * r.pooled
     if net.classifier:
-        sizes[-1] += 56
+        sizes[-1] += 52
     return sizes
 
 

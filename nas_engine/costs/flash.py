@@ -21,7 +21,7 @@ from nas_engine.layers import Floats, LayerTable, interleave, output_channels
 CHANNEL_BYTES = 9
 """int32 bias + Q31 multiplier + int8 shift per output channel."""
 
-LAYER_RECORD_BYTES = 56
+LAYER_RECORD_BYTES = 52
 """One row of the exported layer table: ``nas_layer`` of the C runtime (nas_engine/exporters/runtime/nas_runtime.h)."""
 
 ADDITION_BYTES = 24
