@@ -1,0 +1,63 @@
+"""What an exporter gets and what it returns. An exporter is one file and one row of ``nas_engine.exporters.table``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nas_engine.costs.plan import MemoryPlan
+from nas_engine.errors import NasEngineError
+from nas_engine.integer.model import IntegerModel
+from nas_engine.integer.store import GoldenVectors
+
+
+class ExportError(NasEngineError):
+    """A network that a format cannot carry.
+
+    Attributes:
+        target: Format or device.
+        problem: What came, what was expected, what to do instead.
+    """
+
+    exit_code = 1
+
+    def __init__(self, target: str, problem: str) -> None:
+        self.target = target
+        self.problem = problem
+        super().__init__(target, problem)
+
+    def __str__(self) -> str:
+        return f"{self.target}: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExportSubject:
+    """One network, ready to be written in any format."""
+
+    model: IntegerModel
+    """The network."""
+    golden: GoldenVectors
+    """A few images, their logits, and the checksums of every tensor of the first."""
+    plan: MemoryPlan
+    """Where its tensors lie in the arena, ``nas_engine.integer.memory_plan``."""
+    manifest: Mapping[str, Any]
+    """Per-layer bits and constants, ``nas_engine.exporters.manifest``: every format carries it."""
+
+
+class Exporter(Protocol):
+    """One format."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+
+    def missing(self) -> str | None:
+        """Return a line that says which package is missing and how to install it, or ``None`` if the exporter can run."""
+
+    def files(self, subject: ExportSubject) -> Mapping[str, bytes]:
+        """Return the files by their path in the export directory (``/`` between folders); the same subject gives the same bytes.
+
+        Raises:
+            ExportError: The format cannot carry this network.
+        """

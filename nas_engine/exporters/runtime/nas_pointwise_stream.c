@@ -1,0 +1,9 @@
+/* 1x1 convolution or dense layer with weights of any width, unpacked 16 output channels at a time: layout "stream-pairs". */
+#include "nas_dense.h"
+
+void nas_pointwise_stream(const nas_layer *layer, uint8_t *arena)
+{
+    nas_dense dense;
+    nas_dense_begin(&dense, layer, arena);
+    nas_dense_stream(&dense, nas_dense_expand);
+}

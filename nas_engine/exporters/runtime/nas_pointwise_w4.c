@@ -1,0 +1,21 @@
+/* 1x1 convolution with 4-bit weights, multiplied as they stand in Flash: layout "words-w4". */
+#include "nas_dense.h"
+
+#if defined(NAS_ASSEMBLY)
+NAS_PAIRS(nas_dense_pairs_w4,
+    NAS_BEGIN NAS_START("0x000F000F")
+    NAS_MASKED("") NAS_MASKED(", lsr #4") NAS_MASKED(", lsr #8") NAS_MASKED(", lsr #12") NAS_AGAIN
+    NAS_STOP NAS_TOTALS("5") NAS_RESULTS)
+#else
+void nas_dense_pairs_w4(nas_row *row)
+{
+    nas_dense_pairs(row, 4);
+}
+#endif
+
+void nas_pointwise_w4(const nas_layer *layer, uint8_t *arena)
+{
+    nas_dense dense;
+    nas_dense_begin(&dense, layer, arena);
+    nas_dense_native(&dense, nas_dense_pairs_w4, 4);
+}

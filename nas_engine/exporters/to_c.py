@@ -1,0 +1,431 @@
+"""The network in C: weights, constants and a layer table for the runtime in ``runtime/``, with a self-test and build files.
+
+All that a compiler sees is decided here: which kernel runs each step, where tensors lie (the memory plan), what each field of a
+``nas_layer`` record holds (nas_runtime.h), and which of the runtime's files are needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as resources
+from importlib.resources.abc import Traversable
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.costs.flash import LAYER_RECORD_BYTES
+from nas_engine.costs.plan import MemoryPlan
+from nas_engine.exporters.exporter import ExportError, ExportSubject
+from nas_engine.exporters.inplace import Placed, row_order
+from nas_engine.exporters.packing import PackedLayer, pack_layer
+from nas_engine.exporters.sizes import packed_bytes, step_bytes, step_macs
+from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+
+POOL_KERNEL = "nas_average_pool"
+"""C function of average pools."""
+
+KERNELS = (
+    "nas_pointwise_w8",
+    "nas_pointwise_w4",
+    "nas_pointwise_w2",
+    "nas_pointwise_stream",
+    "nas_convolution_stream",
+    "nas_depthwise",
+    POOL_KERNEL,
+)
+"""C functions of nas_runtime.h. Each stands in the file of its name; what that includes comes along."""
+
+_TARGET = "C"
+_LARGEST = {"uint8": 2**8 - 1, "uint16": 2**16 - 1, "uint32": 2**32 - 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """One step with all that the C code says about it."""
+
+    number: int
+    """Position in the order of execution."""
+    step: IntegerConvolution | IntegerPool
+    """The step."""
+    source: Placed
+    """Its input."""
+    target: Placed
+    """Its output."""
+    shortcut: TensorSpec | None
+    """What is added to its output, where that goes."""
+    scratch: int
+    """First byte of its scratch; 0 without."""
+    packed: PackedLayer | None
+    """Weights and constants; ``None`` for a pool."""
+    flags: tuple[str, ...]
+    """Names of the record's flags."""
+
+    @property
+    def label(self) -> str:
+        """Number and name as a part of C identifiers and section names."""
+        return f"{self.number:02d}_{re.sub('[^0-9A-Za-z_]', '_', self.step.name)}"
+
+    @property
+    def kind(self) -> str:
+        """What the step is, as the integer model calls it."""
+        return self.step.kind if isinstance(self.step, IntegerConvolution) else "average_pool"
+
+    @property
+    def kernel(self) -> str:
+        """C function that runs it."""
+        return self.packed.kernel if self.packed else POOL_KERNEL
+
+    @property
+    def weight_bits(self) -> int:
+        """Width of the weights; 0 for a pool."""
+        return self.step.weight_bits if isinstance(self.step, IntegerConvolution) else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CExporter:
+    """Writes the folder ``c`` of an export."""
+
+    name: str = "c"
+    """Name on the command line."""
+    prefix: str = "model"
+    """Start of every public name and file name, so that one program can hold several networks."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", self.prefix) or self.prefix.startswith("nas_") or self.prefix == "main":
+            expected = "expected up to 31 lower-case letters, digits and underscores, a letter first, not 'main' and not 'nas_...'"
+            raise ExportError(_TARGET, f"the prefix is {self.prefix!r}; {expected}")
+
+    def missing(self) -> str | None:
+        """Return ``None``: writing C needs no package; a compiler is needed only to build it."""
+        return None
+
+    def files(self, subject: ExportSubject) -> Mapping[str, bytes]:
+        """Return the files of the C export by their path; the same subject gives the same bytes.
+
+        Raises:
+            ExportError: A number that does not fit its field of a layer record, or a memory plan that the kernels cannot work with.
+        """
+        model = subject.model
+        steps = _steps(model, subject.plan)
+        runtime = runtime_files(step.kernel for step in steps)
+        values = {"PREFIX": self.prefix, "UPPER": self.prefix.upper(), "TITLE": _title(subject)}
+        sources = [f"{self.prefix}.c", *(name for name in runtime if name.endswith(".c"))]
+        headers = [f"{self.prefix}.h", *(name for name in runtime if name.endswith(".h"))]
+        values |= _header_values(subject)
+        values |= _source_values(model, steps)
+        values |= _test_values(subject)
+        values |= {
+            "OBJECTS": " ".join(f"{name[:-2]}.o" for name in sources),
+            "HEADERS": " ".join(headers),
+            "SOURCES": "".join(f"    {name}\n" for name in sources),
+            "ZEPHYR": " ".join(f"c/{name}" for name in sources),
+            "FILES": "\n".join(f"| `{name}` | {_about(name)} |" for name in runtime),
+            "FIGURES": "\n".join(f"| {what} | {value} |" for what, value in _facts(subject)),
+            "LAYERS_TABLE": "\n".join(_table_row(model, step) for step in steps),
+            "PROVENANCE": "\n\n".join(_provenance_as_markdown(model)) or "Nothing is recorded.",
+        }
+        templates = {
+            f"{self.prefix}.h": "model.h",
+            f"{self.prefix}.c": "model.c",
+            "main.c": "main.c",
+            "Makefile": "Makefile",
+            "CMakeLists.txt": "CMakeLists.txt",
+            "README.md": "README.md",
+        }
+        written = {name: render(_folder("c_templates").joinpath(f"{template}.in"), values) for name, template in templates.items()}
+        return {f"c/{name}": content for name, content in (written | runtime).items()}
+
+
+def render(template: Traversable, values: Mapping[str, str]) -> bytes:
+    """Return a template with every ``@NAME@`` replaced.
+
+    Raises:
+        KeyError: The template has a name that no value is given for.
+    """
+    return re.sub("@([A-Z_0-9]+)@", lambda match: values[match[1]], template.read_text(encoding="utf-8")).encode()
+
+
+def runtime_files(kernels: Iterable[str]) -> dict[str, bytes]:
+    """Return the files of the runtime that some kernels need, by name: their own, and all that these include.
+
+    A header that comes along brings the ``.c`` file of the same name with it, if there is one.
+
+    Raises:
+        ExportError: A kernel without a file.
+    """
+    folder = _folder("runtime")
+    waiting = ["nas_runtime.h"]
+    for kernel in sorted(set(kernels)):
+        if kernel not in KERNELS or not folder.joinpath(f"{kernel}.c").is_file():
+            raise ExportError(_TARGET, f"there is no kernel {kernel!r}; expected one of {', '.join(KERNELS)}")
+        waiting.append(f"{kernel}.c")
+    found: dict[str, bytes] = {}
+    while waiting:
+        name = waiting.pop()
+        if name in found or not folder.joinpath(name).is_file():
+            continue
+        found[name] = folder.joinpath(name).read_bytes()
+        waiting += re.findall(r'^\s*#\s*include\s+"([^"]+)"', found[name].decode(), re.MULTILINE)
+        if name.endswith(".h"):
+            waiting.append(f"{name[:-2]}.c")
+    return dict(sorted(found.items()))
+
+
+def _folder(name: str) -> Traversable:
+    return resources("nas_engine.exporters").joinpath(name)
+
+
+def _steps(model: IntegerModel, plan: MemoryPlan) -> list[_Step]:
+    offsets = {tensor.name: tensor.offset for tensor in plan.tensors}
+    if missing := [tensor.name for tensor in model.tensors if tensor.name not in offsets]:
+        raise ExportError(_TARGET, f"the memory plan has no place for {missing[0]!r}; plan the memory of this network")
+    if plan.arena_bytes > _LARGEST["uint32"] or plan.arena_bytes % 4 or any(offset % 4 for offset in offsets.values()):
+        raise ExportError(_TARGET, "the memory plan is not in words of 4 bytes within 4 GiB; plan the memory again")
+    return [_step(model, number, step, offsets) for number, step in enumerate(model.steps)]
+
+
+def _step(model: IntegerModel, number: int, step: IntegerConvolution | IntegerPool, offsets: Mapping[str, int]) -> _Step:
+    source = Placed(tensor=model.tensor(step.input), offset=offsets[step.input])
+    target = Placed(tensor=model.tensor(step.output), offset=offsets[step.output])
+    _check_ranges(step, source.tensor, target.tensor)
+    packed, shortcut, flags = None, None, []
+    if isinstance(step, IntegerConvolution):
+        packed = pack_layer(step, source.tensor, target.tensor)
+        if packed.fast_rounding:
+            flags.append("NAS_FAST_ROUNDING")
+        if step.addition is not None:
+            shortcut = model.tensor(step.addition.shortcut)
+            _check_shortcut(step, shortcut, offsets)
+            flags += ["NAS_ADD_SHORTCUT"] + ["NAS_SAME_SCALE"] * (shortcut.scale == target.tensor.scale)
+    if source.overlaps(target):
+        order = _order(step, source, target)
+        flags += ["NAS_BACKWARD"] * (order == "backward")
+    return _Step(
+        number=number,
+        step=step,
+        source=source,
+        target=target,
+        shortcut=shortcut,
+        scratch=offsets.get(f"{step.name} scratch", 0),
+        packed=packed,
+        flags=tuple(flags),
+    )
+
+
+def _order(step: IntegerConvolution | IntegerPool, source: Placed, target: Placed) -> str:
+    """Return the order of rows in which a step can write over its input."""
+    order: str | None = None
+    if isinstance(step, IntegerPool):
+        one_pixel = target.tensor.height * target.tensor.width == 1
+        if source.offset == target.offset and (step.kernel <= step.stride or one_pixel):  # nas_average_pool.c
+            order = "forward"
+    elif step.kind == "depthwise":
+        order = row_order(step, source, target)
+    else:
+        raise ExportError(_TARGET, f"layer {step.name!r} would overwrite its input, which only depth-wise layers and pools can; plan again")
+    if order is None:
+        places = f"bytes {source.offset}..{source.end} to {target.offset}..{target.end}"
+        raise ExportError(_TARGET, f"layer {step.name!r} cannot work in place from {places}: it would overwrite unread values; plan again")
+    return order
+
+
+def _check_ranges(step: IntegerConvolution | IntegerPool, source: TensorSpec, target: TensorSpec) -> None:
+    """Refuse what does not fit into the fields of a layer record."""
+    for kind, numbers in (
+        ("uint8", {"kernel": step.kernel, "stride": step.stride, "padding": max(step.padding)}),
+        ("uint16", {"size of the input": max(source.shape), "size of the output": max(target.shape)}),
+    ):
+        for what, number in numbers.items():
+            if number > _LARGEST[kind]:
+                limit = f"the layer record holds up to {_LARGEST[kind]:,}; give the network another shape"
+                raise ExportError(_TARGET, f"layer {step.name!r}: the {what} is {number:,}; {limit}")
+
+
+def _check_shortcut(step: IntegerConvolution, shortcut: TensorSpec, offsets: Mapping[str, int]) -> None:
+    if step.kind != "conv" or step.kernel != 1:
+        raise ExportError(_TARGET, f"layer {step.name!r} adds a shortcut; only 1x1 convolutions can")
+    if offsets[step.output] != offsets[shortcut.name]:
+        places = f"{step.output!r} at byte {offsets[step.output]}, {shortcut.name!r} at byte {offsets[shortcut.name]}"
+        raise ExportError(_TARGET, f"layer {step.name!r} adds a shortcut in place, but the memory plan has {places}; plan again")
+
+
+def _header_values(subject: ExportSubject) -> dict[str, str]:
+    model = subject.model
+    image = model.tensor(model.image)
+    facts = [f" * {what}: {value}" for what, value in _facts(subject)]
+    for name, text in model.provenance.items():
+        first, *rest = text.strip().splitlines()
+        facts += [f" * {name}: {first}", *(f" *   {line}".rstrip() for line in rest)]
+    return {
+        "FACTS": "\n".join(" * " + _comment(line[3:]) for line in facts),
+        "HEIGHT": str(image.height),
+        "WIDTH": str(image.width),
+        "CHANNELS": str(image.channels),
+        "CLASSES": str(len(model.classes)),
+        "LAYERS": str(len(model.steps)),
+        "ARENA": str(subject.plan.arena_bytes),
+    }
+
+
+def _facts(subject: ExportSubject) -> list[tuple[str, str]]:
+    model = subject.model
+    image = model.tensor(model.image)
+    return [
+        ("Input", f"uint8 {image.height} x {image.width} x {image.channels} (height, width, channels)"),
+        ("Classes", f"{len(model.classes)}"),
+        ("Layers", f"{len(model.steps)}"),
+        ("Multiply-accumulates", f"{sum(step_macs(model, step) for step in model.steps):,}"),
+        ("Arena (RAM)", f"{subject.plan.arena_bytes:,} B"),
+        ("Packed bytes (Flash)", f"{packed_bytes(model):,} B"),
+    ]
+
+
+def _title(subject: ExportSubject) -> str:
+    image = subject.model.tensor(subject.model.image)
+    return f"Network for {image.height} x {image.width} x {image.channels} images, {len(subject.model.classes)} classes"
+
+
+def _source_values(model: IntegerModel, steps: Sequence[_Step]) -> dict[str, str]:
+    names = (c_string(name) for name in model.classes)
+    return {
+        "ARRAYS": "\n".join(part for step in steps for part in _arrays(step)),
+        "RECORDS": "\n".join(_record(step) for step in steps),
+        "INFOS": "\n".join(_info(model, step) for step in steps),
+        "NAMES": ",\n".join(f"    {name}" for name in names),
+        "RECORD_BYTES": str(LAYER_RECORD_BYTES),
+        "INPUT_OFFSET": str(steps[0].source.offset),
+        "LOGITS_OFFSET": str(steps[-1].target.offset),
+    }
+
+
+def _arrays(step: _Step) -> Iterator[str]:
+    """Yield the definitions of a convolution's arrays."""
+    if step.packed is None or not isinstance(step.step, IntegerConvolution):
+        return
+    section = f'NAS_SECTION(".rodata.nas_packed.{step.label}")'
+    shape = "x".join(map(str, step.step.weights.shape))
+    yield f"/* {_comment(step.step.name)}: weights {shape}, {step.weight_bits} bits, layout {step.packed.layout} */"
+    for what, words in (("weights", step.packed.weights), ("constants", step.packed.constants)):
+        yield f"static const uint32_t {what}_{step.label}[{len(words)}] {section} = {{\n{_words(words)}\n}};"
+    if (addition := step.step.addition) is not None:
+        numbers = ", ".join(str(number) for pair in (addition.first, addition.second, addition.out) for number in pair)
+        yield f"static const nas_addition addition_{step.label} {section} = {{{numbers}}};"
+    yield ""
+
+
+def _record(step: _Step) -> str:
+    """Return the ``nas_layer`` of a step, fields in the order of nas_runtime.h, below one line about it."""
+    source, target, shortcut, window = step.source.tensor, step.target.tensor, step.shortcut, step.step
+    label = step.label
+    pointers = f"weights_{label}, (const int32_t *)constants_{label}" if step.packed else "NULL, NULL"
+    pointers += f", &addition_{label}" if shortcut else ", NULL"
+    top, _, left, _ = window.padding
+    return "\n".join(
+        [
+            f"    /* {_comment(_summary(step))} */",
+            f"    {{{step.kernel}, {pointers},",
+            f"     {step.source.offset}, {step.target.offset}, {step.scratch},",
+            f"     {', '.join(map(str, (*source.shape, *target.shape)))},",
+            f"     {window.kernel}, {window.stride}, {top}, {left},",
+            f"     {step.weight_bits}, {source.bits}, {target.bits}, {shortcut.bits if shortcut else 0},",
+            f"     {_stored_zero(source)}, {_stored_zero(target)}, {_stored_zero(shortcut) if shortcut else 0},",
+            f"     {' | '.join(step.flags) or '0'}}},",
+        ]
+    )
+
+
+def _summary(step: _Step) -> str:
+    """Return one line about a step: name, kind, bits and shapes."""
+    source, target, window = step.source.tensor, step.target.tensor, step.step
+    weights = f"{step.weight_bits}-bit weights, " if step.packed else ""
+    shapes = " to ".join(f"{'x'.join(map(str, tensor.shape))} of {tensor.bits} bits" for tensor in (source, target))
+    added = f", adds {step.shortcut.name!r} of {step.shortcut.bits} bits" if step.shortcut else ""
+    return f"{window.name}: {step.kind} {window.kernel}x{window.kernel} stride {window.stride}, {weights}{shapes}{added}"
+
+
+def _stored_zero(tensor: TensorSpec) -> int:
+    """Return the stored value of the real 0."""
+    return tensor.zero_point - tensor.low
+
+
+def _info(model: IntegerModel, step: _Step) -> str:
+    target = step.target.tensor
+    macs = step_macs(model, step.step)
+    if macs > _LARGEST["uint32"]:
+        raise ExportError(_TARGET, f"layer {step.step.name!r} has {macs:,} MACs; the layer record holds up to {_LARGEST['uint32']:,}")
+    numbers = (
+        *(step.target.offset, macs, *target.shape, step.weight_bits, step.source.tensor.bits, target.bits),
+        *(int(step.packed is not None and step.packed.native), target.low),
+    )
+    return f"    {{{c_string(step.step.name)}, {c_string(step.kind)}, {', '.join(map(str, numbers))}}},"
+
+
+def _test_values(subject: ExportSubject) -> dict[str, str]:
+    image = subject.golden.images[0].ravel()
+    sums = np.array([subject.golden.checksums[step.output] for step in subject.model.steps], np.uint32)
+    return {
+        "IMAGE_BYTES": str(image.size),
+        "IMAGE": _rows(image, 24),
+        "LOGITS": _rows(subject.golden.logits[0], 24),
+        "CHECKSUMS": _words(sums),
+    }
+
+
+def _rows(numbers: npt.NDArray[np.uint8] | npt.NDArray[np.int8], at_once: int) -> str:
+    texts = [str(number) for number in numbers.tolist()]
+    return ",\n".join("    " + ", ".join(texts[i : i + at_once]) for i in range(0, len(texts), at_once))
+
+
+def _words(words: npt.NDArray[np.uint32]) -> str:
+    texts = [f"0x{word:08X}U" for word in words.tolist()]
+    return ",\n".join("    " + ", ".join(texts[i : i + 10]) for i in range(0, len(texts), 10))
+
+
+def c_string(text: str) -> str:
+    """Return a text as a C string literal in UTF-8: what is not plain ASCII, and what C gives a meaning, as octal escapes."""
+    plain = b'"\\?'
+    return '"' + "".join(chr(byte) if 32 <= byte < 127 and byte not in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
+
+
+def _comment(text: str) -> str:
+    """Return a text that can stand in a C comment of one line."""
+    return text.encode("ascii", "replace").decode().replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+
+
+def _about(name: str) -> str:
+    """Return what a file of the runtime is."""
+    if name[:-2] in KERNELS:
+        return "kernel"
+    return "the record and the kernels" if name == "nas_runtime.h" else "shared by the kernels"
+
+
+def _table_row(model: IntegerModel, step: _Step) -> str:
+    window, target = step.step, step.target.tensor
+    weights = "-" if step.packed is None else "native" if step.packed.native else "unpacked"
+    place = "over the shortcut" if step.shortcut else "over the input" if step.source.overlaps(step.target) else "-"
+    cells = (
+        step.number + 1,
+        _cell(window.name),
+        f"{step.kind} {window.kernel}x{window.kernel}, stride {window.stride}",
+        step.weight_bits or "-",
+        step.source.tensor.bits,
+        target.bits,
+        "x".join(map(str, target.shape)),
+        f"{step_macs(model, window):,}",
+        f"{step_bytes(window):,}",
+        weights,
+        place,
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _provenance_as_markdown(model: IntegerModel) -> Iterator[str]:
+    for name, text in model.provenance.items():
+        lines = text.strip().splitlines()
+        yield f"**{name}**: {text.strip()}" if len(lines) == 1 else "\n".join([f"**{name}**:", "", *(f"    {line}" for line in lines)])

@@ -1,0 +1,261 @@
+"""Cortex-M: the exported C, linked into a firmware for exactly the memory of a device and run on an emulated core."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.errors import InputError
+from nas_engine.integer.model import IntegerModel, TensorSpec
+from nas_engine.integer.reference import Images
+from nas_engine.verification.backend import BackendError, BackendRun, Footprint
+from nas_engine.verification.board import Board, Firmware, Machine, step_records
+from nas_engine.verification.elf import Elf
+from nas_engine.verification.qemu_machine import TICKS_PER_INSTRUCTION, Qemu
+from nas_engine.verification.toolchain import COMPILERS, CORES, Toolchain, compile_files, find_toolchain, link, missing_compiler
+from nas_engine.verification.unicorn_machine import Unicorn
+
+MACHINES: tuple[Machine, ...] = (Qemu(), Unicorn())
+"""Emulators, the preferred one first."""
+
+FIRMWARE_FILES = ("startup.c", "harness.c", "string.c", "string.h", "semihosting.h")
+OBJECTS = "objects"
+"""Folder of the objects within the work folder; the linker script knows its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CortexM:
+    """The back-end: compiler, core, and memory of the device.
+
+    Flash is filled with the whole image, start-up and file access of the harness included. SRAM holds stack, data and arena; the
+    image does not link if they do not fit, and an access to anything else is a fault.
+    """
+
+    core: str = "cortex-m7"
+    """``"cortex-m7"`` or ``"cortex-m4"``."""
+    sram_bytes: int = 256 << 10
+    """SRAM of the device."""
+    flash_bytes: int = 1 << 20
+    """Flash of the device."""
+    images_limit: int = 20
+    """Images that are run: the first ones, at most so many."""
+    stack_bytes: int = 2048
+    """Of the SRAM, what is kept for the stack; a multiple of 8. How much of it is used is measured."""
+    compiler: str | None = None
+    """``"gcc"``, ``"zig"``, or the first that is installed."""
+    emulator: str | None = None
+    """``"qemu"``, ``"unicorn"``, or the first that is installed."""
+    timeout_s: float = 600.0
+    """Longest wall time of the emulation, in seconds."""
+
+    def __post_init__(self) -> None:
+        if self.core not in CORES:
+            raise InputError(f"the core is {self.core!r}; expected one of: {', '.join(CORES)}")
+        if self.emulator is not None and self.emulator not in (machine.name for machine in MACHINES):
+            raise InputError(f"the emulator is {self.emulator!r}; expected one of: {', '.join(machine.name for machine in MACHINES)}")
+        if self.compiler is not None and self.compiler not in COMPILERS:
+            raise InputError(f"the compiler is {self.compiler!r}; expected one of: {', '.join(COMPILERS)}")
+        if self.stack_bytes % 8 or self.stack_bytes < 256 or min(self.images_limit, self.sram_bytes, self.flash_bytes) < 1:
+            numbers = f"stack {self.stack_bytes}, images {self.images_limit}, SRAM {self.sram_bytes}, Flash {self.flash_bytes}"
+            raise InputError(f"{numbers}: expected a stack that is a multiple of 8 and at least 256, and numbers above 0")
+
+    @property
+    def name(self) -> str:
+        """Name in the table and on the command line."""
+        return f"Cortex-{self.core.removeprefix('cortex-').upper()}"
+
+    @property
+    def exact(self) -> bool:
+        """Every value must equal the integer reference."""
+        return True
+
+    @property
+    def board(self) -> Board:
+        """The memory of the device."""
+        return Board(core=self.core, sram_bytes=self.sram_bytes, flash_bytes=self.flash_bytes, stack_bytes=self.stack_bytes)
+
+    def machine(self) -> Machine:
+        """Return the emulator: the chosen one, else the first that is installed.
+
+        Raises:
+            BackendError: It is not installed.
+        """
+        chosen = [machine for machine in MACHINES if self.emulator in (None, machine.name)]
+        found = next((machine for machine in chosen if machine.missing() is None), None)
+        if found is None:
+            none = "neither qemu-system-arm nor unicorn is installed; pip install 'nas-search[mcu]' or apt install qemu-system-arm"
+            raise BackendError(self.name, (chosen[0].missing() if len(chosen) == 1 else None) or none)
+        return found
+
+    def missing(self) -> str | None:
+        """Return a line that says what is missing and how to install it, or ``None`` if the back-end can run."""
+        problem = missing_compiler(self.compiler)
+        if problem:
+            return problem
+        try:
+            self.machine()
+        except BackendError as error:
+            return error.problem
+        return None
+
+    def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
+        """Run the first ``images_limit`` images through ``c/`` of an export.
+
+        Args:
+            export: The export directory: ``c/`` and ``memory_plan.json``.
+            model: The network that it holds, for shapes and names.
+            images: Images as uint8, ``[N, height, width, channels]``.
+            work: A folder for what is built.
+
+        Returns:
+            Logits of these images; checksums, footprint, and instructions of the first image. Unicorn counts the instructions of a
+            step alone; with QEMU some 20 of the harness are among them.
+
+        Raises:
+            BackendError: It does not compile, link or fit, or it faults.
+        """
+        tools, machine = find_toolchain(self.compiler), self.machine()
+        firmware = build(tools, self.board, export / "c", work, self.name)
+        chosen = np.ascontiguousarray(images[: self.images_limit])
+        run = machine.run(firmware, chosen.tobytes(), self.timeout_s)
+        logits = np.frombuffer(run.files.get("logits", b""), np.int8)
+        classes = len(model.classes)
+        if logits.size != len(chosen) * classes:
+            problem = f"the firmware wrote {logits.size} logits for {len(chosen)} images; expected {len(chosen) * classes}"
+            raise BackendError(self.name, problem)
+        checksums, ticks = self._steps(export, model, firmware, run.files.get("steps", b""))
+        counted = run.instructions if run.instructions is not None else tuple(round(t / TICKS_PER_INSTRUCTION) for t in ticks)
+        return BackendRun(
+            logits=logits.reshape(-1, classes),
+            seconds=run.seconds,
+            version=f"{machine.version()}, {tools.version}",
+            checksums=checksums,
+            footprint=footprint(firmware, int.from_bytes(run.files.get("stack", b""), "little")),
+            instructions={step.name: number for step, number in zip(model.steps, counted, strict=True)},
+        )
+
+    def _steps(self, export: Path, model: IntegerModel, firmware: Firmware, content: bytes) -> tuple[dict[str, int], list[int]]:
+        """Return the CRC-32 of every step's output where ``memory_plan.json`` says that it lies, and the ticks of every step."""
+        offsets = _offsets(export / "memory_plan.json")
+        records = list(step_records(content, firmware.elf.size(".arena")))
+        if [number for number, _, _ in records] != list(range(len(model.steps))):
+            problem = f"the firmware reported {len(records)} steps; expected {len(model.steps)} in the order of the model"
+            raise BackendError(self.name, problem)
+        checksums = {}
+        for step, (_, _, arena) in zip(model.steps, records, strict=True):
+            tensor = model.tensor(step.output)
+            if tensor.name not in offsets:
+                raise BackendError(self.name, f"memory_plan.json has no tensor {tensor.name!r}; export the network again")
+            checksums[tensor.name] = zlib.crc32(unpacked(arena[offsets[tensor.name] :], tensor).tobytes())
+        return checksums, [ticks for _, ticks, _ in records]
+
+
+def _offsets(path: Path) -> dict[str, int]:
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        return {str(tensor["name"]): int(tensor["offset"]) for tensor in plan["tensors"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackendError("memory plan", f"{path} cannot be read ({error}); export the network again") from error
+
+
+def unpacked(content: bytes, tensor: TensorSpec) -> npt.NDArray[np.int8]:
+    """Return a tensor from its bit stream: values as int8, ``[height, width, channels]``.
+
+    Args:
+        content: Bytes from the tensor's first one on.
+        tensor: Its shape and bits.
+
+    Raises:
+        BackendError: There are too few bytes.
+    """
+    elements = tensor.height * tensor.width * tensor.channels
+    size = -(-elements * tensor.bits // 8)
+    if len(content) < size:
+        raise BackendError("firmware", f"tensor {tensor.name!r} has {len(content)} B in the arena; expected {size}")
+    bits = np.unpackbits(np.frombuffer(content, np.uint8, size), bitorder="little")[: elements * tensor.bits]
+    stored = np.packbits(bits.reshape(elements, tensor.bits), axis=1, bitorder="little")[:, 0]
+    return (stored.astype(np.int16) + tensor.low).astype(np.int8).reshape(tensor.shape)
+
+
+def build(tools: Toolchain, board: Board, sources: Path, work: Path, who: str = "firmware") -> Firmware:
+    """Compile and link an exported network with start-up and harness.
+
+    Args:
+        tools: The compiler.
+        board: Core and memory.
+        sources: The folder ``c`` of an export; ``main.c`` is left out.
+        work: Folder for sources, objects and image.
+        who: Whom messages name.
+
+    Raises:
+        BackendError: It does not compile or link, or it does not fit: then the message holds the byte counts.
+    """
+    objects = compile_firmware(tools, board, sources, work)
+    script, image = work / "board.ld", work / "firmware.elf"
+    script.write_text(board.script(OBJECTS), encoding="utf-8")
+    try:
+        link(tools, board.core, objects, script, image)
+    except BackendError as error:
+        raise _over_budget(tools, board, objects, work, who) or error from None
+    content = image.read_bytes()
+    return Firmware(board=board, content=content, elf=Elf(content, image.name))
+
+
+def compile_firmware(tools: Toolchain, board: Board, sources: Path, work: Path) -> list[Path]:
+    """Compile an exported network, start-up and harness; arguments and errors as in ``build``."""
+    network = sorted(path for path in sources.glob("*.c") if path.name != "main.c")
+    if not (sources / "model.h").is_file() or not network:
+        raise BackendError("firmware", f"{sources} holds no model.h and model.c; export the network again")
+    own = work / "firmware"
+    own.mkdir(parents=True, exist_ok=True)
+    for name in FIRMWARE_FILES:
+        (own / name).write_bytes((files("nas_engine.verification") / "firmware" / name).read_bytes())
+    (own / "board.h").write_text(board.header(), encoding="utf-8")
+    parts = [*network, *(own / name for name in FIRMWARE_FILES if name.endswith(".c"))]
+    return compile_files(tools, board.core, parts, (own, sources), work / OBJECTS)
+
+
+def _over_budget(tools: Toolchain, board: Board, objects: list[Path], work: Path, who: str) -> BackendError | None:
+    """Return an error with the byte counts if an image that did not link would link in a larger memory."""
+    script, image = work / "roomy.ld", work / "roomy.elf"
+    script.write_text(board.script(OBJECTS, roomy=True), encoding="utf-8")
+    try:
+        link(tools, board.core, objects, script, image)
+    except BackendError:
+        return None
+    elf = Elf(image.read_bytes(), image.name)
+    used = footprint(Firmware(board=board, content=elf.content, elf=elf), board.stack_bytes)
+    problems = []
+    if used.ram > board.sram_bytes:
+        parts = f"arena {used.arena:,} + stack {used.stack:,} + data {used.static_ram:,} > {board.sram_bytes:,} B"
+        problems.append(f"SRAM over budget by {used.ram - board.sram_bytes:,} B: {parts}")
+    if used.flash > board.flash_bytes:
+        parts = f"packed {used.packed:,} + code {used.code:,} > {board.flash_bytes:,} B"
+        problems.append(f"Flash over budget by {used.flash - board.flash_bytes:,} B: {parts}")
+    return BackendError(who, "; ".join(problems)) if problems else None
+
+
+def footprint(firmware: Firmware, stack: int) -> Footprint:
+    """Return the memory of an image.
+
+    Args:
+        firmware: The image.
+        stack: Bytes of stack.
+    """
+    elf = firmware.elf
+    packed, arena = elf.size(".packed"), elf.size(".arena")
+    flash = elf.address("flash_used")
+    static = elf.address("sram_used") - elf.size(".stack") - arena
+    return Footprint(packed=packed, code=flash - packed, arena=arena, static_ram=static, stack=stack)
+
+
+def runtime_bytes(firmware: Firmware) -> int:
+    """Return the code of the kernels and of the model's functions, without weights and tables, in bytes."""
+    return firmware.elf.size(".runtime")
+

@@ -1,0 +1,64 @@
+/* Runs the network on every image of the file "images" and writes the logits into "logits".
+ *
+ * For the first image, "steps" gets after each step: its number, the counter before and after writing, the whole arena.
+ * "stack" gets the deepest use of the stack. The code is small on purpose: it stands in the Flash that is measured.
+ */
+#include "board.h"
+#include "model.h"
+#include "semihosting.h"
+
+#include <stdint.h>
+
+extern uint32_t stack_limit[], stack_top[];
+
+/* Counts time of which every instruction takes the same share, where the emulator can do that; else reads anything. */
+#define COUNTER (*(volatile const uint32_t *)(uintptr_t)BOARD_COUNTER)
+
+#define IMAGE_BYTES ((uint32_t)MODEL_INPUT_HEIGHT * MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS)
+
+static __attribute__((section(".bss.arena"), aligned(8))) uint8_t arena[MODEL_ARENA_BYTES];
+
+void harness_after(unsigned step, const void *memory, void *context);
+
+void harness_after(unsigned step, const void *memory, void *context)
+{
+    uint32_t record[3];
+    const uint32_t steps = *(const uint32_t *)context;
+    record[1] = COUNTER;
+    record[0] = step;
+    record[2] = 0U;
+    transfer(SYS_WRITE, steps, record, sizeof record);
+    transfer(SYS_WRITE, steps, memory, MODEL_ARENA_BYTES);
+    record[0] = COUNTER;
+    transfer(SYS_WRITE, steps, record, sizeof record[0]);
+}
+
+int main(void)
+{
+    const uint32_t images = open_file("images", 6U, OPEN_READ), logits = open_file("logits", 6U, OPEN_WRITE);
+    uint32_t steps = open_file("steps", 5U, OPEN_WRITE), began;
+    const int8_t *result;
+    const uint32_t *deepest = stack_limit;
+    if ((images | logits | steps) >> 31) {
+        return EXIT_NO_FILE;
+    }
+    if (model_init(arena, sizeof arena) != 0) {
+        return EXIT_REFUSED;
+    }
+    for (uint32_t image = 0; transfer(SYS_READ, images, model_input(arena), IMAGE_BYTES) == 0U; image++) {
+        if (image == 0U) {
+            began = COUNTER;
+            transfer(SYS_WRITE, steps, &began, sizeof began);
+            result = model_invoke_observed(arena, harness_after, &steps);
+        } else {
+            result = model_invoke(arena);
+        }
+        transfer(SYS_WRITE, logits, result, MODEL_CLASSES);
+    }
+    while (*deepest == 0xC0FFEE5AU) {
+        deepest++;
+    }
+    began = (uint32_t)((uintptr_t)stack_top - (uintptr_t)deepest);
+    transfer(SYS_WRITE, open_file("stack", 5U, OPEN_WRITE), &began, sizeof began);
+    return EXIT_DONE;
+}

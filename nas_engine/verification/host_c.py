@@ -1,0 +1,281 @@
+"""The C export compiled for this machine and run twice: under sanitizers over a share of the images, and optimised over all of them.
+
+The two builds start with an arena of different bytes and must give the same logits, so that a value read before it is written shows too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas_engine.errors import shortened
+from nas_engine.integer.model import IntegerModel
+from nas_engine.integer.reference import Images, Levels
+from nas_engine.verification.backend import BackendError, BackendRun
+
+STANDARD = "-std=c99"
+"""The language."""
+
+OPTIMISED = ("-O3",)
+"""Flags of the build that runs all images."""
+
+CHECKED = ("-O2",)
+"""Flags of the build under sanitizers, beside those that say which."""
+
+SANITIZERS = (("address", "undefined"), ("undefined",))
+"""Sanitizers, the most wanted first: not every compiler comes with the libraries of all, and some take the flag without effect."""
+
+_NAME = "host C"
+
+_PROBE = """\
+#include <stdlib.h>
+
+/* Without an argument it ends well. Each of two arguments stands for a fault that the sanitizer of this name must catch. */
+int main(int count, char **arguments)
+{
+    if (count > 1 && arguments[1][0] == 'a') {
+        volatile char *bytes = malloc(5);
+        bytes[5] = 1;
+    } else if (count > 1) {
+        volatile int most = 0x7FFFFFFF;
+        most = most + 1;
+    }
+    return 0;
+}
+"""
+
+_DRIVER = """\
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#endif
+
+static uint32_t crc32_of(uint32_t crc, uint32_t byte)
+{
+    unsigned i;
+    crc ^= byte;
+    for (i = 0; i < 8U; i++) {
+        crc = (crc >> 1) ^ (0xEDB88320U & (0U - (crc & 1U)));
+    }
+    return crc;
+}
+
+/* CRC-32 of a tensor as int8 values, each bit of its stream looked at by itself. */
+static void note(unsigned step, const void *arena, void *sums)
+{
+    const model_layer_info *layer = model_layer(step);
+    const uint8_t *stream = (const uint8_t *)arena + layer->output_offset;
+    const uint32_t count = (uint32_t)layer->output_height * layer->output_width * layer->output_channels;
+    const uint32_t low = (uint32_t)(int32_t)layer->output_low;
+    uint32_t crc = 0xFFFFFFFFU, i, bit, at = 0;
+    for (i = 0; i < count; i++) {
+        uint32_t value = 0;
+        for (bit = 0; bit < layer->output_bits; bit++, at++) {
+            value |= (((uint32_t)stream[at >> 3] >> (at & 7U)) & 1U) << bit;
+        }
+        crc = crc32_of(crc, (value + low) & 0xFFU);
+    }
+    ((uint32_t *)sums)[step] = crc ^ 0xFFFFFFFFU;
+}
+
+/* Images come in on stdin; a CRC-32 for each step of the first image goes out, then the logits of every image. */
+int main(void)
+{
+    static uint32_t sums[MODEL_LAYERS];
+    static uint8_t image[MODEL_INPUT_HEIGHT * MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS];
+    void *arena = malloc(MODEL_ARENA_BYTES);
+    int first = 1;
+#ifdef _WIN32
+    (void)_setmode(_fileno(stdin), _O_BINARY);
+    (void)_setmode(_fileno(stdout), _O_BINARY);
+#endif
+    if (arena == NULL) {
+        return 2;
+    }
+    memset(arena, ARENA_FILL, MODEL_ARENA_BYTES);
+    if (model_init(arena, MODEL_ARENA_BYTES) != 0) {
+        return 3;
+    }
+    while (fread(image, 1, sizeof image, stdin) == sizeof image) {
+        const int8_t *logits;
+        memcpy(model_input(arena), image, sizeof image);
+        if (first) {
+            logits = model_invoke_observed(arena, note, sums);
+            if (fwrite(sums, 1, sizeof sums, stdout) != sizeof sums) {
+                return 4;
+            }
+            first = 0;
+        } else {
+            logits = model_invoke(arena);
+        }
+        if (fwrite(logits, 1, MODEL_CLASSES, stdout) != MODEL_CLASSES) {
+            return 4;
+        }
+    }
+    free(arena);
+    return fflush(stdout) == 0 ? 0 : 4;
+}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostC:
+    """Compiles ``c/`` of an export with this machine's C compiler and runs it."""
+
+    name: str = _NAME
+    """Name in the table and on the command line."""
+    exact: bool = True
+    """Every value must equal the integer reference."""
+    sanitized_images: int = 32
+    """Images that run under sanitizers, at most."""
+    timeout_seconds: float = 900
+    """Longest time for one compilation, and for one run of a program."""
+
+    def missing(self) -> str | None:
+        """Return a line that says how to get a compiler, or ``None`` if there is one."""
+        if find_compiler():
+            return None
+        return "there is no C compiler: set CC, install gcc or clang, or pip install 'nas-search[mcu]' for the one in ziglang"
+
+    def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
+        """Compile an export twice and run images through it.
+
+        Args:
+            export: The export directory.
+            model: The network that it holds, for shapes and names.
+            images: Images as uint8, ``[N, height, width, channels]``, at least one.
+            work: An empty folder for what is built.
+
+        Returns:
+            Logits and checksums of the optimised build.
+
+        Raises:
+            BackendError: No compiler, an export that does not compile, a program that fails, runs too long, or finds a fault of its
+                own memory use; two builds that do not agree.
+        """
+        compiler = find_compiler()
+        if not compiler:
+            raise BackendError(_NAME, str(self.missing()))
+        shape = model.tensor(model.image).shape
+        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+            found = f"the images are {images.dtype} {list(images.shape)}"
+            raise BackendError(_NAME, f"{found}; expected uint8 [N, {', '.join(map(str, shape))}], at least one")
+        sanitizers = self._sanitizers(compiler, work)
+        builds = (("checked", (*compiler, *CHECKED, *sanitizers), 0xFF), ("optimised", (*compiler, *OPTIMISED), 0))
+        with ThreadPoolExecutor(2) as pool:
+            checked, optimised = pool.map(lambda build: self._compile(export / "c", work, *build), builds)
+        few = images[: max(self.sanitized_images, 1)]
+        logits, sums = self._execute(checked, model, few)
+        start = time.perf_counter()
+        parts = np.array_split(images, min(2, os.cpu_count() or 1, len(images)))
+        with ThreadPoolExecutor(len(parts)) as pool:
+            results = list(pool.map(lambda part: self._execute(optimised, model, part), parts))
+        seconds = time.perf_counter() - start
+        everything = np.concatenate([part for part, _ in results])
+        if not np.array_equal(everything[: len(few)], logits) or results[0][1] != sums:
+            raise BackendError(_NAME, _disagreement(model, logits, everything[: len(few)], sums, results[0][1]))
+        return BackendRun(logits=everything, seconds=seconds, version=self._version(compiler, sanitizers, len(few)), checksums=sums)
+
+    def _sanitizers(self, compiler: Sequence[str], work: Path) -> tuple[str, ...]:
+        """Return the best sanitizer flags with which a program can be built and run, and that do find faults."""
+        source, program = work / "probe.c", work / _program("probe")
+        source.write_text(_PROBE, encoding="utf-8")
+        for names in SANITIZERS:
+            flags = (f"-fsanitize={','.join(names)}", "-fno-sanitize-recover=all")
+            if self._call([*compiler, STANDARD, *CHECKED, *flags, str(source), "-o", str(program)]).returncode != 0:
+                continue
+            ends_well = self._call([str(program)]).returncode == 0
+            if ends_well and all(self._call([str(program), name]).returncode != 0 for name in names):
+                return flags
+        return ()
+
+    def _compile(self, folder: Path, work: Path, name: str, compiler: Sequence[str], fill: int) -> Path:
+        sources = [folder / "model.c", *sorted(folder.glob("nas_*.c"))]
+        if not sources[0].is_file():
+            raise BackendError(_NAME, f"there is no {sources[0]}; export the network to C first")
+        driver, program = work / f"{name}.c", work / _program(name)
+        driver.write_text(_DRIVER, encoding="utf-8")
+        inputs = [str(driver), *map(str, sources)]
+        done = self._call([*compiler, STANDARD, f"-DARENA_FILL={fill}", f"-I{folder}", *inputs, "-o", str(program)])
+        if done.returncode != 0:
+            raise BackendError(_NAME, f"the export does not compile: {_first_error(done.stderr)}")
+        return program
+
+    def _execute(self, program: Path, model: IntegerModel, images: Images) -> tuple[Levels, dict[str, int]]:
+        """Run a program over images and return their logits and the checksum of each step's output for the first."""
+        done = self._call([str(program)], images.tobytes())
+        if done.returncode != 0:
+            raise BackendError(_NAME, f"the {program.stem} program ended with status {done.returncode}: {_first_error(done.stderr)}")
+        steps, classes = len(model.steps), len(model.classes)
+        if len(done.stdout) != 4 * steps + len(images) * classes:
+            expected = f"expected {4 * steps + len(images) * classes}: is this the export of another network?"
+            raise BackendError(_NAME, f"the {program.stem} program wrote {len(done.stdout)} bytes; {expected}")
+        sums = struct.unpack_from(f"={steps}I", done.stdout)
+        logits = np.frombuffer(done.stdout, np.int8, offset=4 * steps).reshape(len(images), classes)
+        return logits, {step.output: value for step, value in zip(model.steps, sums, strict=True)}
+
+    def _call(self, command: Sequence[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        # Leaks are of no interest in a program that ends at once, and looking for them fails under a debugger or in some containers.
+        environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=0", "LC_ALL": "C"}
+        try:
+            return subprocess.run(command, input=data, capture_output=True, timeout=self.timeout_seconds, env=environment, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise BackendError(_NAME, f"{Path(command[0]).name} took longer than {self.timeout_seconds:g} s; give fewer images") from error
+        except OSError as error:
+            raise BackendError(_NAME, f"{command[0]} cannot be started ({error.strerror or error}); set CC to a C compiler") from error
+
+    def _version(self, compiler: Sequence[str], sanitizers: Sequence[str], count: int) -> str:
+        text = self._call([*compiler, "--version"]).stdout.decode(errors="replace").strip()
+        first = text.splitlines()[0].strip() if text else shlex.join(compiler)
+        flags = f"{CHECKED[0]} {sanitizers[0]}" if sanitizers else f"{CHECKED[0]}, as this compiler has no sanitizers,"
+        return f"{first} ({flags} over {count} image{'s' * (count > 1)}; {OPTIMISED[0]} over all)"
+
+
+def find_compiler() -> tuple[str, ...]:
+    """Return the command of a C compiler: ``$CC``, cc, gcc or clang of the system, the one in ziglang; empty if there is none."""
+    if chosen := shlex.split(os.environ.get("CC", ""), posix=os.name != "nt"):
+        return tuple(chosen)
+    for name in ("cc", "gcc", "clang"):
+        if path := shutil.which(name):
+            return (path,)
+    return (sys.executable, "-m", "ziglang", "cc") if importlib.util.find_spec("ziglang") else ()
+
+
+def _program(name: str) -> str:
+    return f"{name}.exe" if os.name == "nt" else name
+
+
+def _first_error(text: bytes) -> str:
+    """Return the line of a compiler's or sanitizer's output that says what is wrong."""
+    lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if re.search("error|undefined reference", line, re.IGNORECASE)]
+    return shortened((telling or lines or ["no message"])[0], 300)
+
+
+def _disagreement(
+    model: IntegerModel, checked: Levels, optimised: Levels, checked_sums: Mapping[str, int], optimised_sums: Mapping[str, int]
+) -> str:
+    """Return the message about two builds that compute different values."""
+    wrong = int((checked != optimised).any(axis=1).sum())
+    found = f"the {CHECKED[0]} and {OPTIMISED[0]} builds differ in the logits of {wrong} of {len(checked)} images"
+    step = next((step.name for step in model.steps if checked_sums[step.output] != optimised_sums[step.output]), None)
+    first = f", first in step {step!r}" if step else ""
+    return f"{found}{first}: the C depends on undefined behaviour or on what the arena held before; report it"

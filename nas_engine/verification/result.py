@@ -1,0 +1,125 @@
+"""What a verification found: every back-end beside the integer reference, every byte predicted beside the one measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+FORMAT = "nas-search/verification/1"
+"""First key of ``verification.json``."""
+
+
+class Verdict(StrEnum):
+    """How a line of the report ended."""
+
+    EQUAL = "equal"
+    """Every value is the reference's, every byte within its tolerance."""
+    DIFFERS = "differs"
+    """A back-end that must be exact is not, or a prediction is off: the verification fails."""
+    CLOSE = "close"
+    """A form that cannot be exact by its nature; its differences are reported."""
+    SKIPPED = "not run"
+    """Something that it needs is not installed."""
+    FAILED = "failed"
+    """It could not be built or run: the verification fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One back-end beside the integer reference."""
+
+    backend: str
+    """Its name."""
+    verdict: Verdict
+    """How it ended."""
+    version: str = ""
+    """What ran."""
+    images: int = 0
+    """Images that went through."""
+    values: int = 0
+    """Output values compared: images times classes."""
+    differing: int = 0
+    """Output values that differ."""
+    largest: int = 0
+    """Largest difference, in levels."""
+    predictions: int = 0
+    """Images whose predicted class differs."""
+    tensors: int = 0
+    """Intermediate tensors of the first image that were compared by checksum."""
+    differing_tensors: tuple[str, ...] = ()
+    """Those that differ, in the order of execution: the first one is where it goes wrong."""
+    seconds: float = 0.0
+    """Wall time, without building."""
+    note: str = ""
+    """Why it was not run, what went wrong, or what the format cannot carry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLine:
+    """One amount of memory, predicted and measured."""
+
+    backend: str
+    """Where it was measured."""
+    what: str
+    """Which memory."""
+    predicted: int | None
+    """Bytes predicted; ``None`` where there is no table for the compiler."""
+    measured: int
+    """Bytes of the linked image, or of the painted stack."""
+    tolerance: int
+    """Bytes by which they may differ."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """How it ended."""
+        if self.predicted is None:
+            return Verdict.SKIPPED
+        return Verdict.EQUAL if abs(self.predicted - self.measured) <= self.tolerance else Verdict.DIFFERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationReport:
+    """The whole."""
+
+    data: str
+    """Where the images came from."""
+    comparisons: tuple[Comparison, ...]
+    """One per back-end, in the order of the table."""
+    memory: tuple[MemoryLine, ...]
+    """Amounts of memory, none where no firmware was built."""
+    instructions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Instructions per step for one image, by back-end."""
+    macs: Mapping[str, int] = field(default_factory=dict)
+    """Multiply-accumulates per step."""
+    exceptions: tuple[str, ...] = ()
+    """What a format cannot carry exactly, one line each."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs that must not, nothing failed, and at least one exact back-end ran."""
+        verdicts = {*(comparison.verdict for comparison in self.comparisons), *(line.verdict for line in self.memory)}
+        ran = any(comparison.verdict is Verdict.EQUAL for comparison in self.comparisons)
+        return ran and not {Verdict.DIFFERS, Verdict.FAILED} & verdicts
+
+    @property
+    def skipped(self) -> tuple[Comparison, ...]:
+        """Back-ends that were not run."""
+        return tuple(comparison for comparison in self.comparisons if comparison.verdict is Verdict.SKIPPED)
+
+    def as_json(self) -> str:
+        """Return the text of ``verification.json``."""
+        memory = [{**asdict(line), "verdict": line.verdict} for line in self.memory]
+        values: dict[str, Any] = {
+            "format": FORMAT,
+            "passed": self.passed,
+            "data": self.data,
+            "backends": [asdict(comparison) for comparison in self.comparisons],
+            "memory": memory,
+            "instructions": {name: dict(steps) for name, steps in self.instructions.items()},
+            "macs": dict(self.macs),
+            "exceptions": list(self.exceptions),
+        }
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,68 @@
+"""The back-ends. A new one is a file and a row here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_profiles import DeviceProfile
+from nas_engine.verification.backend import Backend
+from nas_engine.verification.cortex_m import CortexM
+from nas_engine.verification.host_c import HostC
+from nas_engine.verification.onnx import OnnxReference, OnnxRuntimeInteger, OnnxRuntimeQcdq
+from nas_engine.verification.tflite import LiteRT, LiteRTDefault, TfliteInt4, TfliteMicro
+
+CORES = ("cortex-m7", "cortex-m4")
+"""Emulated cores: the two that the runtime has fast paths for and that both emulators know."""
+
+SLOW_IMAGES = 1
+"""Images for the reference evaluator of the onnx package, which takes half a minute for each (ours)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One back-end with what it takes."""
+
+    name: str
+    """Name on the command line."""
+    backend: Backend
+    """The back-end."""
+    file: str
+    """File of the export without which it has nothing to run."""
+    images: int
+    """Images at most."""
+    core: str | None = None
+    """Emulated core, whose memory is measured."""
+    by_default: bool = True
+    """Whether it runs without being named."""
+
+
+def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple[Row, ...]:
+    """Return every back-end in the order in which they run.
+
+    Args:
+        device: Its SRAM and Flash bound the emulated memory.
+        images: Images for back-ends of this machine.
+        emulated_images: Images for emulated cores.
+    """
+    slow = min(images, SLOW_IMAGES)
+    emulated = tuple(
+        Row(
+            name=core,
+            backend=CortexM(core=core, sram_bytes=device.sram_bytes, flash_bytes=device.flash_bytes, images_limit=emulated_images),
+            file="c/model.c",
+            images=emulated_images,
+            core=core,
+        )
+        for core in CORES
+    )
+    return (
+        Row(name="host-c", backend=HostC(), file="c/model.c", images=images),
+        *emulated,
+        Row(name="tflite", backend=LiteRT(), file="model.tflite", images=images),
+        Row(name="tflite-micro", backend=TfliteMicro(), file="model.tflite", images=images),
+        Row(name="tflite-xnnpack", backend=LiteRTDefault(), file="model.tflite", images=images),
+        Row(name="tflite-int4", backend=TfliteInt4(), file="model_int4.tflite", images=images),
+        Row(name="onnx", backend=OnnxRuntimeInteger(), file="model_int.onnx", images=images),
+        Row(name="onnx-reference", backend=OnnxReference(), file="model_int.onnx", images=slow, by_default=False),
+        Row(name="onnx-qcdq", backend=OnnxRuntimeQcdq(), file="model_qcdq.onnx", images=images),
+    )

@@ -1,0 +1,84 @@
+"""What every back-end must satisfy; inherit ``BackendContract`` and provide the ``backend`` fixture."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device_profiles import load_device
+from nas_engine.exporters.bundle import export_files, subject_of
+from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.table import EXPORTERS
+from nas_engine.integer.reference import run
+from nas_engine.integer.store import GoldenVectors, SavedModel
+from nas_engine.verification.backend import Backend, BackendError
+from nas_engine.verification.compare import checksums
+from nas_engine.verification.table import Row, back_ends
+from tests.integer.networks import random_images, random_model
+
+SEEDS = (1, 4)
+
+
+def exported(folder: Path, seed: int) -> ExportSubject:
+    """Export a random network in every format and return it."""
+    model = random_model(seed)
+    subject = subject_of(SavedModel(model=model, golden=GoldenVectors.of(model, random_images(model, 2))), "cortex-m7")
+    for name, content in export_files(subject, [exporter for exporter in EXPORTERS.values() if exporter.missing() is None]).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return subject
+
+
+class BackendContract:
+    """Inherit this and override ``row``."""
+
+    @pytest.fixture
+    def row(self) -> Row:
+        raise NotImplementedError("a contract class needs a `row` fixture of its own")
+
+    @pytest.fixture
+    def backend(self, row: Row) -> Backend:
+        if (line := row.backend.missing()) is not None:
+            pytest.skip(line)
+        return row.backend
+
+    def test_has_a_name_of_its_own(self, row: Row) -> None:
+        rows = back_ends(load_device("cortex-m7"), 10, 2)
+        assert [other.name for other in rows].count(row.name) == 1
+        assert [other.backend.name for other in rows].count(row.backend.name) == 1
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_it_computes_the_network(self, row: Row, backend: Backend, seed: int, tmp_path: Path) -> None:
+        subject = exported(tmp_path / "export", seed)
+        if not (tmp_path / "export" / row.file).exists():
+            pytest.skip(f"this network has no {row.file}")
+        images = random_images(subject.model, row.images, seed=9)
+        (tmp_path / "work").mkdir()
+        before = {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
+        result = backend.run(tmp_path / "export", subject.model, images, tmp_path / "work")
+        expected = run(subject.model, images)
+        assert result.logits.dtype == np.int8
+        assert result.logits.shape[1:] == expected.shape[1:]
+        assert 0 < len(result.logits) <= len(images)
+        assert result.seconds >= 0
+        assert result.version.splitlines() == [result.version]
+        tensors = checksums(subject.model, images[:1])
+        assert result.checksums.keys() <= tensors.keys()
+        if backend.exact:
+            assert np.array_equal(result.logits, expected[: len(result.logits)])
+            assert {name: tensors[name] for name in result.checksums} == result.checksums
+        assert before == {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
+
+    def test_a_file_that_is_not_there_is_one_clear_line(self, row: Row, backend: Backend, tmp_path: Path) -> None:
+        subject = exported(tmp_path / "export", SEEDS[0])
+        shutil.rmtree(tmp_path / "export" / "c")
+        for path in (tmp_path / "export").glob("model*"):
+            path.unlink()
+        (tmp_path / "work").mkdir()
+        with pytest.raises(BackendError) as caught:
+            backend.run(tmp_path / "export", subject.model, random_images(subject.model, 1), tmp_path / "work")
+        assert len(str(caught.value).splitlines()) == 1
