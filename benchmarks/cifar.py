@@ -17,7 +17,7 @@ from benchmarks.harness import Row, main
 from benchmarks.trained import searched, trained
 from nas_engine.integer.reference import predict
 from nas_engine.integer.store import load
-from nas_engine.pipeline.evaluation import read_data
+from nas_engine.pipeline.data import read_data
 from nas_engine.training.compute import prepare_compute
 from nas_engine.training.loop import prepared
 from nas_engine.training.networks import load_network

@@ -59,7 +59,10 @@ LEAVES = ("device_profiles", "search_spaces")
 
 SHARED_WITH_LEAVES = ("nas_engine.errors", "nas_engine.units", "nas_engine.strict_yaml")
 
-HEAVY = ("torch", "torchvision", "optuna", "onnx", "onnxruntime", "flatbuffers", "ai_edge_litert", "tflite_runtime", "tensorflow")
+HEAVY = (
+    "torch", "torchvision", "optuna", "onnx", "onnxruntime", "flatbuffers", "ai_edge_litert", "tflite_runtime", "tflite_micro",
+    "tensorflow", "unicorn", "ziglang",
+)  # fmt: skip
 """Optional packages that the search must run without."""
 
 MAY_USE_HEAVY = ("nas_engine.models", "nas_engine.quantization", "nas_engine.training", "nas_engine.exporters", "nas_engine.verification")

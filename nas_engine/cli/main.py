@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from nas_engine import __version__
+from nas_engine.cli.export import export, verify
 from nas_engine.cli.options import search_options
 from nas_engine.cli.plot import plot
 from nas_engine.cli.score import score
@@ -72,7 +73,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
         ctx.exit(INTERRUPTED)
 
 
-for _command in (train, evaluate, score, plot, devices, spaces):
+for _command in (train, evaluate, export, verify, score, plot, devices, spaces):
     cli.add_command(_command)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,52 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.architecture import Architecture
-from nas_engine.datasets import Dataset, check_classes, open_dataset
-from nas_engine.datasets.digits import WORD as DIGITS
-from nas_engine.errors import InputError, PathError, RunDirectoryError
+from nas_engine.datasets import Dataset
+from nas_engine.errors import InputError
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import predict as predict_integer
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
+from nas_engine.pipeline.data import finished_training, read_data, source_of_data
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.loop import predict
 from nas_engine.training.networks import load_network
-from nas_engine.training.result import Accuracy, read_result
-
-RESIZE_MARGIN = 1.15
-"""Training images from folders are kept this much larger than the network's input, so that crops have room; ours."""
-
-
-def check_single(directory: RunDirectory) -> None:
-    """Refuse a directory that is no run, or a search at several resolutions.
-
-    Raises:
-        RunDirectoryError: Says which directory to give instead.
-    """
-    config = directory.read_config()
-    if "resolutions" in config:
-        names = ", ".join(str(directory.member(size).path) for size in config["resolutions"])
-        raise RunDirectoryError(directory.path, f"holds one run per resolution; give one of them: {names}")
-
-
-def read_data(data: str, architecture: Architecture, *, limit: int | None = None, seed: int = 0, for_training: bool = False) -> Dataset:
-    """Return the data at the size that a network takes.
-
-    Raises:
-        InputError: Data that cannot be used, or with other classes than the network.
-    """
-    dataset = open_dataset(
-        data,
-        resolution=architecture.resolution,
-        channels=architecture.input_channels,
-        resize_margin=RESIZE_MARGIN if for_training else 1.0,
-        limit=limit,
-        seed=seed,
-    )
-    assert architecture.classifier is not None
-    check_classes(dataset, architecture.classifier.classes)
-    return dataset
+from nas_engine.training.result import Accuracy
 
 
 def evaluate_run(
@@ -81,15 +45,8 @@ def evaluate_run(
         FileFormatError: A damaged file.
     """
     directory = RunDirectory(path)
-    check_single(directory)
-    folder = directory.training
-    if not folder.result.exists():
-        raise RunDirectoryError(path, f"is not trained to the end yet; type: nas-search train {path} (with --resume if it has begun)")
-    result = read_result(folder.result)
-    if data is None:
-        data = result.data
-        if data != DIGITS and not os.path.exists(data):
-            raise PathError(data, "the data that this run was trained on are not there any more; give their place with --data")
+    folder, result = directory.training, finished_training(directory)
+    data = source_of_data(data, result)
     trained = load_network(folder.network)
     announce(f"reading {data} ...")
     dataset = read_data(data, trained.architecture, limit=limit, seed=result.seed)

@@ -24,7 +24,8 @@ from nas_engine.files import StorageError, remove_temporary_files, write_atomica
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.widen import widen
-from nas_engine.pipeline.evaluation import check_single, measure, read_data
+from nas_engine.pipeline.data import check_single, read_data
+from nas_engine.pipeline.evaluation import measure
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.record import QuantisationError
 from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
@@ -159,6 +160,7 @@ def _tidy(directory: RunDirectory, *, resume: bool) -> None:
         for place in (folder.path, folder.teacher.path, directory.integer):
             remove_temporary_files(place)
         return
+    directory.remove_exports()
     try:
         if directory.integer.exists():
             shutil.rmtree(directory.integer)

@@ -2,7 +2,8 @@
 
 ``config.yaml`` what was asked for, ``search.jsonl`` one line per generation, ``checkpoint.npz`` the state, ``best.yaml``
 the winner, ``pareto.csv`` and ``pareto/`` the front, ``memory_plan.json`` the winner's arena, ``plots/`` the pictures;
-``training/`` what training the winner left (``TrainingDirectory``), ``integer/`` its integer model.
+``training/`` what training the winner left (``TrainingDirectory``), ``integer/`` its integer model, ``export/`` the firmware and model
+files made of it, ``verification.json`` the proof.
 A search at several resolutions has a directory with its own ``config.yaml``, one run directory ``rN`` per resolution and
 ``resolutions.csv``, the winners side by side.
 """
@@ -42,8 +43,9 @@ GROUP_FORMAT = "nas-search/resolutions/1"
 FRONT_COLUMNS = ("file", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "cycles_estimate")
 """Columns of ``pareto.csv``."""
 
-_RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv", "training", "integer")
-_KNOWN = {"config.yaml", "checkpoint.npz", *_RESULTS}
+_RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv")
+_TRAINED = ("training", "integer", "export", "verification.json")
+_KNOWN = {"config.yaml", "checkpoint.npz", *_RESULTS, *_TRAINED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,52 @@ class RunDirectory:
         """The folder of the integer model."""
         return self.path / "integer"
 
+    @property
+    def export(self) -> Path:
+        """The folder of the exports."""
+        return self.path / "export"
+
+    @property
+    def verification(self) -> Path:
+        """The record of the last verification."""
+        return self.path / "verification.json"
+
+    def remove_exports(self) -> None:
+        """Remove what was made of an earlier training.
+
+        Raises:
+            StorageError: Something cannot be removed.
+        """
+        with _storage(self.export):
+            for path in (self.export, self.verification):
+                _remove(path)
+
+    def write_export(self, files: Mapping[str, bytes]) -> None:
+        """Write an export: all files or none. One that is there is replaced once the new one is whole, and its verification removed.
+
+        Args:
+            files: Contents by their path below ``export/``, ``/`` between folders.
+
+        Raises:
+            StorageError: The disk is full or the directory cannot be written; the old export stays.
+        """
+        draft, old = self.path / f".export.{os.getpid()}.tmp", self.path / f".export.old.{os.getpid()}.tmp"
+        with _storage(self.export):
+            for left in self.path.glob(".export.*.tmp"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            try:
+                for name, content in files.items():
+                    path = draft / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                self.verification.unlink(missing_ok=True)
+                if self.export.exists():
+                    self.export.rename(old)
+                draft.rename(self.export)
+            finally:
+                for path in (draft, old):
+                    shutil.rmtree(path, ignore_errors=True)
+
     def member(self, resolution: int) -> RunDirectory:
         """Return the run directory of one of several resolutions."""
         return RunDirectory(self.path / f"r{resolution}")
@@ -197,7 +245,7 @@ class RunDirectory:
                 member.remove()
         self.write_config(config)
         with _storage(self.path):
-            for name in _RESULTS:
+            for name in (*_RESULTS, *_TRAINED):
                 _remove(self.path / name)
 
     def remove(self) -> None:

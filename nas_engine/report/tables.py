@@ -64,7 +64,7 @@ def network_table(report: NetworkReport, sram_budget: float | None = None, flash
     for i, (name, shape, bits, sram, flash, macs) in enumerate(columns):
         mark = "<- peak SRAM" if i == peak else ""
         rows.append([str(i), name, *shape, str(bits), _number(sram), _number(flash), _number(macs), mark])
-    return "\n".join([*_aligned(rows, right=(0, 6, 7, 8)), "", *_summary(report, sram_budget, flash_budget)])
+    return "\n".join([*aligned(rows, right=(0, 6, 7, 8)), "", *_summary(report, sram_budget, flash_budget)])
 
 
 def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -89,7 +89,7 @@ def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
             ) from error
         score, sizes, counts = f"{score:,.2f}", (format_size(sram), format_size(flash)), (format_count(macs), format_count(bitops))
         lines.append([f"{size}x{size}", score, *sizes, *counts])
-    table = _aligned(lines, right=range(6)) if rows else ["no feasible network at any resolution"]
+    table = aligned(lines, right=range(6)) if rows else ["no feasible network at any resolution"]
     return "\n".join([*table, "", *textwrap.wrap(RESOLUTION_NOTE, WIDTH)])
 
 
@@ -98,7 +98,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]], right: Sequence[int] | range) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] | range) -> list[str]:
     """Return one line per row, columns two blanks apart, a rule below the first row."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks import golden, harness, qbr_gap, quality, throughput
+from benchmarks import code_size, golden, harness, kernels, qbr_gap, quality, throughput, verification
 from benchmarks.exact_bits import exact_score
 from device_profiles import load_device
 from nas_engine.encoding import decode
 from nas_engine.evolution.evaluation import evaluate
 from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import make_problem
+from nas_engine.verification.cortex_m import CortexM
+from nas_engine.verification.toolchain import COMPILERS, missing_compiler
 from search_spaces import load_space
+
+needs_firmware = pytest.mark.skipif(CortexM().missing() is not None, reason=f"{CortexM().missing()}")
 
 
 def test_golden_reproduces_the_published_networks() -> None:
@@ -53,9 +59,28 @@ def test_exact_optimum_is_never_below_qbr_and_beats_halved_budgets() -> None:
         assert exact <= exact_score(roomy, network) + 1e-9
 
 
-def test_the_table_names_command_and_machine(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
+@needs_firmware
+def test_kernels_of_one_layer() -> None:
+    rows = kernels.run(layers=kernels.LAYERS[:1])
+    assert rows[0].measured.endswith(" 0 differing")
 
+
+@needs_firmware
+def test_code_sizes_of_one_core_and_compiler(tmp_path: Path) -> None:
+    compiler = next(name for name in COMPILERS if missing_compiler(name) is None)
+    rows = code_size.run(table=tmp_path / "table.yaml", cores="cortex-m7", compilers=compiler)
+    assert all(row.reached for row in rows)
+
+
+@needs_firmware
+def test_verification_of_one_sampled_network() -> None:
+    rows = verification.run(networks=1, images=4, emulated_images=1)
+    exact = [row for row in rows if row.at_least == "0"]
+    assert len(exact) >= 6
+    assert all(row.measured.startswith("0 of ") for row in exact)
+
+
+def test_the_table_names_command_and_machine(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(str(tmp_path))
     (folder / "README.md").write_text(f"before\n{harness.BEGIN}\nold\n{harness.END}\nafter\n", encoding="utf-8")
     monkeypatch.setattr(harness, "RESULTS", folder / "results")

@@ -183,7 +183,7 @@ class TestContinue:
             signal.raise_signal(signal.SIGINT)
             raise AssertionError("read on")
 
-        monkeypatch.setattr("nas_engine.pipeline.evaluation.open_dataset", read)
+        monkeypatch.setattr("nas_engine.pipeline.data.open_dataset", read)
         before = snapshot(place)
         run("train", place, *BRIEF).refusal(code=130)
         assert snapshot(place) == before

@@ -1,0 +1,170 @@
+"""Measures the table from which code size and stack are predicted, and compares a prediction with a linked, painted image.
+
+python -m benchmarks.code_size
+
+Writes nas_engine/verification/code_size.yaml for the compilers that are installed; rows of others are kept.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import nas_engine.verification.code_size as code_size
+from benchmarks.harness import Row, main
+from benchmarks.integer_reference import Untrained
+from benchmarks.kernels import read_objects, write_export
+from nas_engine.exporters.packing import pack_layer
+from nas_engine.exporters.to_c import KERNELS, POOL_KERNEL
+from nas_engine.integer.lowering import lower
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.verification.backend import Footprint
+from nas_engine.verification.code_size import CodePrediction, CodeSizes, read_table, write_table
+from nas_engine.verification.cortex_m import CortexM
+from nas_engine.verification.elf import Elf, needed_sections
+from nas_engine.verification.toolchain import COMPILERS, find_toolchain, missing_compiler
+
+TABLE = Path(code_size.__file__).parent / code_size.TABLE
+
+RUNTIME_LIMIT = 16 << 10
+"""Most bytes of kernels and model functions of one network."""
+
+
+def inverted_residuals(stem: tuple[int, int], widths: Sequence[int], seed: int = 0) -> IntegerModel:
+    """Return a small network: a stem (kernel, weight bits), residuals of pointwise weights of some widths, a pool, a classifier.
+
+    Activations of 8, 5, 4 and 3 bits and shortcuts are among it, so that every path is taken.
+    """
+    kernel, bits = stem
+    built = Untrained((8, 8, 16), np.random.default_rng(seed))
+    stream = built.layer("stem", 16, kernel, 1, bits, 8, signed=True)
+    for number, w in enumerate(widths):
+        for half, (a, b, out) in enumerate(((8, 8, 8), (5, 3, 4))):
+            name = f"b{number}{half}"
+            built.layer(f"{name}.expand", 32, 1, 1, w, a, source=stream)
+            filtered = built.layer(f"{name}.depthwise", 32, 3, 1, 8 - half, b, kind="depthwise")
+            stream = built.layer(f"{name}.project", 16, 1, 1, w, out, source=filtered, shortcut=stream, signed=True)
+    built.pool("pool", 8, 1)
+    built.layer("classifier", 4, 1, 1, widths[-1], 8, signed=True)
+    return lower(built.network(), {"weights": f"random, seed {seed}"})
+
+
+CASES: dict[str, tuple[tuple[int, int], tuple[int, ...]]] = {
+    "nas_pointwise_w8": ((1, 8), (8,)),
+    "nas_pointwise_w4": ((1, 4), (4,)),
+    "nas_pointwise_w2": ((1, 2), (2,)),
+    "nas_pointwise_stream": ((1, 3), (3,)),
+    "nas_convolution_stream": ((3, 8), (8,)),
+}
+"""Networks that are measured, by the kernel that only they have."""
+
+EVERYTHING = ((3, 4), (8, 4, 2, 5))
+"""A network of every kernel, on which predictions are tried."""
+
+
+def kernels_of(model: IntegerModel) -> set[str]:
+    """Return the C functions that a network runs."""
+    layers = [step for step in model.steps if isinstance(step, IntegerConvolution)]
+    found = {pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel for step in layers}
+    return found | {POOL_KERNEL} if len(layers) < len(model.steps) else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """One network, linked and run."""
+
+    kernels: set[str]
+    """Its kernels."""
+    used: Footprint
+    """Memory of the image."""
+    runtime: int
+    """Bytes of kernels and model functions."""
+    objects: dict[str, Elf]
+    """Its objects by name."""
+
+
+def build(stem: tuple[int, int], widths: Sequence[int], backend: CortexM) -> Built:
+    """Link a network, run one image, and compare it with the reference."""
+    model = inverted_residuals(stem, widths)
+    image = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 16), np.uint8)
+    with tempfile.TemporaryDirectory(prefix="nas-search-") as name:
+        folder = Path(name)
+        golden = write_export(model, image, folder)
+        result = backend.run(folder, model, image, folder / "work")
+        assert result.footprint is not None
+        if (result.logits != golden.logits).any():
+            raise RuntimeError(f"{sorted(kernels_of(model))} differ from the reference; nothing is measured with wrong kernels")
+        runtime = Elf((folder / "work" / "firmware.elf").read_bytes()).size(".runtime")
+        return Built(kernels=kernels_of(model), used=result.footprint, runtime=runtime, objects=read_objects(folder / "work"))
+
+
+def measure(core: str, compiler: str, cases: dict[str, tuple[tuple[int, int], tuple[int, ...]]] | None = None) -> CodeSizes:
+    """Return the row of the table for a core and a compiler."""
+    backend, sections, stacks, bases, static = CortexM(core=core, compiler=compiler), {}, {}, [], 0
+    for case, (stem, widths) in (CASES if cases is None else cases).items():
+        found = build(stem, widths, backend)
+        if case not in found.kernels:
+            raise RuntimeError(f"the network for {case} runs {sorted(found.kernels)}; change CASES")
+        for kernel in found.kernels:
+            needed = needed_sections(found.objects, [kernel])
+            sections[kernel] = {f"{name}{section}": size for (name, section), size in needed.items()}
+            stacks[kernel] = min(stacks.get(kernel, found.used.stack), found.used.stack)
+        stacks[case] = max(stacks[case], found.used.stack)
+        bases.append(found.used.code - sum(needed_sections(found.objects, found.kernels).values()))
+        static = max(static, found.used.static_ram)
+    return CodeSizes(
+        core=core, compiler=find_toolchain(compiler).key, base=max(bases), static_ram=static, stacks=stacks, kernels=sections
+    )  # fmt: skip
+
+
+def run(table: Path = TABLE, cores: str = "cortex-m7,cortex-m4", compilers: str = ",".join(COMPILERS)) -> list[Row]:
+    rows = {(row.core, row.compiler): row for row in (read_table(table.read_text(encoding="utf-8")) if table.exists() else ())}
+    lines = []
+    for core in cores.split(","):
+        for compiler in compilers.split(","):
+            if missing_compiler(compiler):
+                continue
+            sizes = measure(core, compiler)
+            rows[sizes.core, sizes.compiler] = sizes
+            lines += compare(sizes, CortexM(core=core, compiler=compiler))
+    table.write_text(write_table(rows.values()), encoding="utf-8")
+    return lines
+
+
+def compare(sizes: CodeSizes, backend: CortexM) -> list[Row]:
+    """Return a prediction for a network of every kernel beside what is linked and painted."""
+    found = build(*EVERYTHING, backend)
+    predicted: CodePrediction | None = sizes.predict(found.kernels)
+    assert found.kernels == set(KERNELS), sorted(found.kernels)
+    assert predicted is not None
+    flash, ram = found.used.packed + predicted.code, found.used.arena + predicted.static_ram + predicted.stack
+    where = f"a network of every kernel, {sizes.core}, {sizes.compiler}"
+    off, apart = flash / found.used.flash - 1, ram - found.used.ram
+    return [
+        Row(
+            what=f"Flash of {where}",
+            measured=f"{found.used.flash:,} B, predicted {flash:,} B ({off:+.2%}; code alone {predicted.code / found.used.code - 1:+.2%})",
+            at_least="within 1 %",
+            reached=abs(off) <= 0.01,
+        ),
+        Row(
+            what=f"SRAM of {where}",
+            measured=f"{found.used.ram:,} B, predicted {ram:,} B ({apart:+} B)",
+            at_least="within 256 B",
+            reached=abs(apart) <= 256,
+        ),
+        Row(
+            what=f"kernels and model functions of {where}",
+            measured=f"{found.runtime:,} B",
+            at_least=f"at most {RUNTIME_LIMIT:,} B",
+            reached=found.runtime <= RUNTIME_LIMIT,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main("code_size", run, table=TABLE, cores="cortex-m7,cortex-m4", compilers=",".join(COMPILERS))

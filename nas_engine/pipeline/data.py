@@ -1,0 +1,73 @@
+"""The data of a run at the size that its network takes. No torch."""
+
+from __future__ import annotations
+
+import os
+
+from nas_engine.architecture import Architecture
+from nas_engine.datasets import Dataset, check_classes, open_dataset
+from nas_engine.datasets.digits import WORD as DIGITS
+from nas_engine.errors import PathError, RunDirectoryError
+from nas_engine.report.run_directory import RunDirectory
+from nas_engine.training.result import TrainingResult, read_result
+
+RESIZE_MARGIN = 1.15
+"""Training images from folders are kept this much larger than the network's input, so that crops have room; ours."""
+
+
+def check_single(directory: RunDirectory) -> None:
+    """Refuse a directory that is no run, or a search at several resolutions.
+
+    Raises:
+        RunDirectoryError: Says which directory to give instead.
+    """
+    config = directory.read_config()
+    if "resolutions" in config:
+        names = ", ".join(str(directory.member(size).path) for size in config["resolutions"])
+        raise RunDirectoryError(directory.path, f"holds one run per resolution; give one of them: {names}")
+
+
+def finished_training(directory: RunDirectory) -> TrainingResult:
+    """Return what the training of a run came to.
+
+    Raises:
+        RunDirectoryError: The run has not been trained to the end.
+        FileFormatError: A damaged file.
+    """
+    check_single(directory)
+    if not directory.training.result.exists():
+        path = directory.path
+        raise RunDirectoryError(path, f"is not trained to the end yet; type: nas-search train {path} (with --resume if it has begun)")
+    return read_result(directory.training.result)
+
+
+def source_of_data(given: str | None, result: TrainingResult) -> str:
+    """Return the data given, or those that a run was trained on.
+
+    Raises:
+        PathError: They are not there any more.
+    """
+    if given is not None:
+        return given
+    if result.data != DIGITS and not os.path.exists(result.data):
+        raise PathError(result.data, "the data that this run was trained on are not there any more; give their place with --data")
+    return result.data
+
+
+def read_data(data: str, architecture: Architecture, *, limit: int | None = None, seed: int = 0, for_training: bool = False) -> Dataset:
+    """Return the data at the size that a network takes.
+
+    Raises:
+        InputError: Data that cannot be used, or with other classes than the network.
+    """
+    dataset = open_dataset(
+        data,
+        resolution=architecture.resolution,
+        channels=architecture.input_channels,
+        resize_margin=RESIZE_MARGIN if for_training else 1.0,
+        limit=limit,
+        seed=seed,
+    )
+    assert architecture.classifier is not None
+    check_classes(dataset, architecture.classifier.classes)
+    return dataset

@@ -1,0 +1,102 @@
+"""Export of a trained run: its integer model in every format, into ``export/``. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiles import DeviceProfile
+from nas_engine.costs.plan import MemoryPlan
+from nas_engine.errors import InputError, RunDirectoryError
+from nas_engine.exporters.bundle import export_files, subject_of
+from nas_engine.exporters.exporter import ExportError
+from nas_engine.exporters.sizes import packed_bytes
+from nas_engine.exporters.table import EXPORTERS
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.integer.store import SavedModel
+from nas_engine.integer.store import load as load_integer
+from nas_engine.pipeline.config import RunConfig, build_problem
+from nas_engine.pipeline.data import finished_training
+from nas_engine.report.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportResult:
+    """What an export wrote."""
+
+    folder: Path
+    """The directory."""
+    files: tuple[tuple[str, int], ...]
+    """Path below it and size in bytes of every file, in order."""
+    arena_bytes: int
+    """The static arena."""
+    packed_bytes: int
+    """Weights, constants and layer table in Flash."""
+
+
+def device_of(directory: RunDirectory) -> DeviceProfile:
+    """Return the device that a run was searched for, with the run's own SRAM and Flash.
+
+    Raises:
+        RunDirectoryError: Not a run directory.
+        InputError: A device profile that is not there any more.
+    """
+    config = RunConfig.from_mapping(directory.read_config(), directory.path / "config.yaml")
+    return build_problem(config)[1]
+
+
+def load_trained(directory: RunDirectory) -> SavedModel:
+    """Return the integer model of a run that has been trained to the end.
+
+    Raises:
+        RunDirectoryError: Not trained yet, or in float only.
+        FileFormatError: A damaged or changed model.
+    """
+    if not finished_training(directory).quantised_epochs:
+        path = directory.path
+        raise RunDirectoryError(path, f"was trained in float only, so there are no integers; type: nas-search train {path} --force")
+    return load_integer(directory.integer)
+
+
+def export_run(path: Path, formats: Sequence[str] | None = None) -> ExportResult:
+    """Write the exports of a trained run.
+
+    Args:
+        path: The run directory.
+        formats: Names in ``EXPORTERS``; all if ``None``. The manifest is always among them.
+
+    Raises:
+        RunDirectoryError: A run without training.
+        FileFormatError: A damaged or changed integer model.
+        InputError: A package that a format needs is missing.
+        ExportError: A network that a format or the device cannot take.
+        StorageError: The disk is full; an older export stays.
+    """
+    directory = RunDirectory(path)
+    saved = load_trained(directory)
+    device = device_of(directory)
+    chosen = [exporter for name, exporter in EXPORTERS.items() if formats is None or name in (*formats, "manifest")]
+    if missing := [line for exporter in chosen if (line := exporter.missing())]:
+        others = ",".join(exporter.name for exporter in chosen if not exporter.missing())
+        raise InputError(f"{missing[0]}; or leave that format out: --format {others}")
+    subject = subject_of(saved, device.name)
+    _check_pairs(subject.model, device)
+    files = export_files(subject, chosen)
+    with directory.locked():
+        directory.write_export(files)
+    sizes = tuple((name, len(content)) for name, content in files.items())
+    plan: MemoryPlan = subject.plan
+    return ExportResult(folder=directory.export, files=sizes, arena_bytes=plan.arena_bytes, packed_bytes=packed_bytes(subject.model))
+
+
+def _check_pairs(model: IntegerModel, device: DeviceProfile) -> None:
+    """Refuse a layer whose pair of widths the device cannot run.
+
+    Raises:
+        ExportError: Names the layer, the pair and the device.
+    """
+    for step in model.steps:
+        if isinstance(step, IntegerConvolution) and not device.allowed(step.weight_bits, bits := model.tensor(step.input).bits):
+            pair = f"w{step.weight_bits}a{bits}"
+            raise ExportError(device.name, f"layer {step.name} has {pair}, which the device forbids; search again for this device")

@@ -1,0 +1,149 @@
+"""Verification of a run's export: every back-end beside the integer reference, measured memory beside predicted. No torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
+from nas_engine.exporters.bundle import check_export, subject_of
+from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.manifest import read_manifest
+from nas_engine.exporters.sizes import packed_bytes, step_macs
+from nas_engine.files import write_atomically
+from nas_engine.integer.reference import Images, run
+from nas_engine.pipeline.data import finished_training, read_data, source_of_data
+from nas_engine.pipeline.export import device_of, load_trained
+from nas_engine.report.run_directory import RunDirectory
+from nas_engine.verification.backend import BackendRun
+from nas_engine.verification.code_size import predict
+from nas_engine.verification.compare import checksums, memory_lines, run_backend
+from nas_engine.verification.result import Comparison, MemoryLine, VerificationReport
+from nas_engine.verification.table import Row, back_ends
+from nas_engine.verification.toolchain import find_toolchain
+
+
+def verify_run(
+    path: Path,
+    data: str | None = None,
+    *,
+    images: int = 200,
+    emulated_images: int = 20,
+    backends: Sequence[str] | None = None,
+    announce: Callable[[str], None] = lambda text: None,
+    observe: Callable[[Comparison], None] = lambda comparison: None,
+) -> VerificationReport:
+    """Verify the export of a run, and write ``verification.json``.
+
+    Args:
+        path: The run directory.
+        data: A path or ``digits``; those it was trained on if ``None``.
+        images: Test images for back-ends of this machine, all at most.
+        emulated_images: Test images for emulated cores.
+        backends: Names in the table; all if ``None``.
+        announce: Called with what is about to be done.
+        observe: Called with each comparison.
+
+    Raises:
+        RunDirectoryError: A run without training or export.
+        FileFormatError: A model or an export that is damaged, changed, or of another training.
+        InputError: Data that do not fit, or a back-end that does not exist.
+        StorageError: The report cannot be written.
+    """
+    directory = RunDirectory(path)
+    result = finished_training(directory)
+    saved, device = load_trained(directory), device_of(directory)
+    if not directory.export.exists():
+        raise RunDirectoryError(path, f"has no export yet; type: nas-search export {path}")
+    names = check_export(directory.export)
+    subject = subject_of(saved, device.name)
+    if read_manifest(directory.export / "quant.json") != subject.manifest:
+        raise FileFormatError(directory.export, f"is the export of another training or device; type: nas-search export {path}")
+    rows = _chosen(back_ends(device, images, emulated_images), backends, names)
+    source = source_of_data(data, result)
+    announce(f"reading {source} ...")
+    dataset = read_data(source, directory.read_best(), seed=result.seed)
+    chosen = dataset.test.images[: max(row.images for row in rows)]
+    report = verify(subject, directory.export, rows, chosen, f"{dataset.name}, test images of {source}", announce, observe)
+    write_atomically(directory.verification, report.as_json())
+    return report
+
+
+def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Sequence[str]) -> list[Row]:
+    """Return the rows asked for; without being asked, those that are quick and whose file was exported."""
+    if names is None:
+        return [row for row in rows if row.by_default and row.file in files]
+    known = {row.name: row for row in rows}
+    for name in names:
+        if name not in known:
+            raise InputError(f"--backend '{name}' is unknown; expected one of: {', '.join(known)}")
+        if known[name].file not in files:
+            raise InputError(f"--backend {name} needs {known[name].file}, which was not exported; export again without --format")
+    return [row for row in rows if row.name in names]
+
+
+def verify(
+    subject: ExportSubject,
+    export: Path,
+    rows: Sequence[Row],
+    images: Images,
+    data: str,
+    announce: Callable[[str], None] = lambda text: None,
+    observe: Callable[[Comparison], None] = lambda comparison: None,
+) -> VerificationReport:
+    """Run images through back-ends and return how they compare.
+
+    Args:
+        subject: The network that was exported.
+        export: The export directory.
+        rows: Back-ends with their number of images.
+        images: Images as uint8, ``[N, height, width, channels]``.
+        data: Where they came from, for the report.
+        announce: Called with what is about to be done.
+        observe: Called with each comparison.
+    """
+    model = subject.model
+    announce(f"integer reference on {len(images):,} images ...")
+    expected: npt.NDArray[np.int8] = run(model, images)
+    tensors = checksums(model, images[:1])
+    comparisons: list[Comparison] = []
+    memory: list[MemoryLine] = []
+    instructions = {}
+    for row in rows:
+        count = min(row.images, len(images))
+        announce(f"{row.backend.name} on {count:,} images ...")
+        with tempfile.TemporaryDirectory(prefix="nas-search-") as work:
+            comparison, ran = run_backend(row.backend, export, model, images[:count], Path(work), expected, tensors)
+        comparisons.append(comparison)
+        observe(comparison)
+        if ran is not None and ran.instructions:
+            instructions[row.backend.name] = ran.instructions
+        if ran is not None and ran.footprint is not None:
+            memory += _memory(subject, row, ran)
+    return VerificationReport(
+        data=data,
+        comparisons=tuple(comparisons),
+        memory=tuple(memory),
+        instructions=instructions,
+        macs={step.name: step_macs(model, step) for step in model.steps},
+        exceptions=tuple(f"{name}: {form['why']}" for name, form in subject.manifest["formats"].items() if not form["exact"]),
+    )
+
+
+def _memory(subject: ExportSubject, row: Row, ran: BackendRun) -> tuple[MemoryLine, ...]:
+    assert ran.footprint is not None
+    kernels = {layer["storage"]["function"] for layer in subject.manifest["layers"]}
+    predicted = predict(row.core or "", find_toolchain().key, kernels)
+    return memory_lines(
+        row.backend.name,
+        ran.footprint,
+        arena=subject.plan.arena_bytes,
+        packed=packed_bytes(subject.model),
+        code=None if predicted is None else predicted.code,
+        static_ram=None if predicted is None else predicted.static_ram,
+        stack=None if predicted is None else predicted.stack,
+    )
