@@ -34,8 +34,10 @@ RUNTIME_LIMIT = 16 << 10
 """Most bytes of kernels and model functions of one network."""
 
 
-def inverted_residuals(stem: tuple[int, int], widths: Sequence[int], seed: int = 0) -> IntegerModel:
+def inverted_residuals(stem: tuple[int, int], widths: Sequence[int], windows: Sequence[int] = (3,), seed: int = 0) -> IntegerModel:
     """Return a small network: a stem (kernel, weight bits), residuals of pointwise weights of some widths, a pool, a classifier.
+
+    ``windows`` are the kernel sizes of the residuals' depth-wise layers, taken in turn.
 
     Activations of 8, 5, 4 and 3 bits and shortcuts are among it, so that every path is taken.
     """
@@ -46,23 +48,28 @@ def inverted_residuals(stem: tuple[int, int], widths: Sequence[int], seed: int =
         for half, (a, b, out) in enumerate(((8, 8, 8), (5, 3, 4))):
             name = f"b{number}{half}"
             built.layer(f"{name}.expand", 32, 1, 1, w, a, source=stream)
-            filtered = built.layer(f"{name}.depthwise", 32, 3, 1, 8 - half, b, kind="depthwise")
+            filtered = built.layer(f"{name}.depthwise", 32, windows[number % len(windows)], 1, 8 - half, b, kind="depthwise")
             stream = built.layer(f"{name}.project", 16, 1, 1, w, out, source=filtered, shortcut=stream, signed=True)
     built.pool("pool", 8, 1)
     built.layer("classifier", 4, 1, 1, widths[-1], 8, signed=True)
     return lower(built.network(), {"weights": f"random, seed {seed}"})
 
 
-CASES: dict[str, tuple[tuple[int, int], tuple[int, ...]]] = {
-    "nas_pointwise_w8": ((1, 8), (8,)),
-    "nas_pointwise_w4": ((1, 4), (4,)),
-    "nas_pointwise_w2": ((1, 2), (2,)),
-    "nas_pointwise_stream": ((1, 3), (3,)),
-    "nas_convolution_stream": ((3, 8), (8,)),
+Shape = tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]]
+"""Stem, widths and windows of a network."""
+
+CASES: dict[str, Shape] = {
+    "nas_pointwise_w8": ((1, 8), (8,), (3,)),
+    "nas_pointwise_w4": ((1, 4), (4,), (3,)),
+    "nas_pointwise_w2": ((1, 2), (2,), (3,)),
+    "nas_pointwise_stream": ((1, 3), (3,), (3,)),
+    "nas_convolution_stream": ((3, 8), (8,), (3,)),
+    "nas_depthwise_5x5": ((1, 8), (8,), (5,)),
+    "nas_depthwise": ((1, 8), (8,), (7,)),
 }
 """Networks that are measured, by the kernel that only they have."""
 
-EVERYTHING = ((3, 4), (8, 4, 2, 5))
+EVERYTHING: Shape = ((3, 4), (8, 4, 2, 5), (3, 5, 7))
 """A network of every kernel, on which predictions are tried."""
 
 
@@ -87,9 +94,9 @@ class Built:
     """Its objects by name."""
 
 
-def build(stem: tuple[int, int], widths: Sequence[int], backend: CortexM) -> Built:
+def build(shape: Shape, backend: CortexM) -> Built:
     """Link a network, run one image, and compare it with the reference."""
-    model = inverted_residuals(stem, widths)
+    model = inverted_residuals(*shape)
     image = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 16), np.uint8)
     with tempfile.TemporaryDirectory(prefix="nas-search-") as name:
         folder = Path(name)
@@ -102,11 +109,11 @@ def build(stem: tuple[int, int], widths: Sequence[int], backend: CortexM) -> Bui
         return Built(kernels=kernels_of(model), used=result.footprint, runtime=runtime, objects=read_objects(folder / "work"))
 
 
-def measure(core: str, compiler: str, cases: dict[str, tuple[tuple[int, int], tuple[int, ...]]] | None = None) -> CodeSizes:
+def measure(core: str, compiler: str, cases: dict[str, Shape] | None = None) -> CodeSizes:
     """Return the row of the table for a core and a compiler."""
     backend, sections, stacks, bases, static = CortexM(core=core, compiler=compiler), {}, {}, [], 0
-    for case, (stem, widths) in (CASES if cases is None else cases).items():
-        found = build(stem, widths, backend)
+    for case, shape in (CASES if cases is None else cases).items():
+        found = build(shape, backend)
         if case not in found.kernels:
             raise RuntimeError(f"the network for {case} runs {sorted(found.kernels)}; change CASES")
         for kernel in found.kernels:
@@ -137,7 +144,7 @@ def run(table: Path = TABLE, cores: str = "cortex-m7,cortex-m4", compilers: str 
 
 def compare(sizes: CodeSizes, backend: CortexM) -> list[Row]:
     """Return a prediction for a network of every kernel beside what is linked and painted."""
-    found = build(*EVERYTHING, backend)
+    found = build(EVERYTHING, backend)
     predicted: CodePrediction | None = sizes.predict(found.kernels)
     assert found.kernels == set(KERNELS), sorted(found.kernels)
     assert predicted is not None

@@ -89,7 +89,7 @@ def pack_layer(step: IntegerConvolution, source: TensorSpec, target: TensorSpec)
 def _kernel(step: IntegerConvolution) -> tuple[str, str]:
     """Return the C function and the layout of the weights."""
     if step.kind == "depthwise":
-        return "nas_depthwise", "stream"
+        return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(step.kernel, "nas_depthwise"), "stream"
     if step.kernel > 1:
         return "nas_convolution_stream", "stream-pairs"
     channels, taps, bits = len(step.weights), step.weights[0].size, step.weight_bits

@@ -32,6 +32,8 @@ KERNELS = (
     "nas_pointwise_w2",
     "nas_pointwise_stream",
     "nas_convolution_stream",
+    "nas_depthwise_3x3",
+    "nas_depthwise_5x5",
     "nas_depthwise",
     POOL_KERNEL,
 )

@@ -32,7 +32,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _comparisons(comparisons: Iterable[Comparison]) -> list[str]:
-    rows = [["back-end", "images", "values", "differing", "largest", "classes", "tensors", "time", "result"]]
+    rows = [["back-end", "images", "values", "differing", "largest", "predictions", "tensors", "time", "result"]]
     notes: list[str] = []
     for one in comparisons:
         if one.verdict in (Verdict.SKIPPED, Verdict.FAILED):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import nas_engine.exporters
+from nas_engine.exporters.to_c import runtime_files
 from nas_engine.integer import reference
 from nas_engine.integer.arithmetic import levels, multiply_by_quantized_multiplier
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
@@ -21,8 +22,11 @@ from nas_engine.integer.model import IntegerConvolution, IntegerPool, Requantize
 RUNTIME = Path(nas_engine.exporters.__file__).parent / "runtime"
 """Directory of the C sources."""
 
-SOURCES = ("nas_depthwise.c", "nas_average_pool.c")
+KERNELS = ("nas_depthwise", "nas_depthwise_3x3", "nas_depthwise_5x5", "nas_average_pool")
 """The kernels under test."""
+
+SOURCES = tuple(name for name in runtime_files(KERNELS) if name.endswith(".c"))
+"""Their files."""
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-pedantic")
 """Options under which the sources have no warnings."""
@@ -62,7 +66,7 @@ def load_kernels(library: Path) -> dict[str, Callable[[Any, Any], None]]:
     """Return the kernels of a shared library by name."""
     loaded = ctypes.CDLL(str(library))
     kernels = {}
-    for name in ("nas_depthwise", "nas_average_pool"):
+    for name in KERNELS:
         kernels[name] = getattr(loaded, name)
         kernels[name].argtypes, kernels[name].restype = (ctypes.POINTER(Layer), ctypes.c_void_p), None
     return kernels
@@ -117,6 +121,13 @@ class Case:
     """Packed weights."""
     constants: Bytes
     """Bias, multiplier and shift."""
+
+    @property
+    def kernel(self) -> str:
+        """C function that an export takes for the layer."""
+        if not self.scratch_bytes:
+            return "nas_average_pool"
+        return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(self.layer.kernel, "nas_depthwise")
 
     def run(self, kernel: Callable[[Any, Any], None]) -> None:
         """Run the kernel, and compare every bit of the arena but the scratch with what it must be afterwards."""
@@ -291,9 +302,8 @@ def sanitized_main(cases: list[Case]) -> str:
     for i, case in enumerate(cases):
         for name, array in (("arena", case.arena[GUARD:-GUARD]), ("weights", case.weights), ("constants", case.constants)):
             parts.append(f"static const uint8_t {name}_{i}[] = {{{', '.join(map(str, array.tolist()))}}};")
-        kernel = "nas_depthwise" if case.scratch_bytes else "nas_average_pool"
         fields = ", ".join(f".{name} = {getattr(case.layer, name)}" for name in kept)
-        parts.append(f"static const nas_layer layer_{i} = {{.run = {kernel}, {fields}}};")
+        parts.append(f"static const nas_layer layer_{i} = {{.run = {case.kernel}, {fields}}};")
         body.append(
             f"    run(&layer_{i}, arena_{i}, sizeof arena_{i}, weights_{i}, sizeof weights_{i}, constants_{i}, sizeof constants_{i});"
         )

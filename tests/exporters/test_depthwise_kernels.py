@@ -53,7 +53,7 @@ def test_depthwise_at_every_pair_of_activation_widths(kernels: Kernels, w_bits: 
         signed = (bool(rng.integers(2)), bool(rng.integers(2)))
         padding = same(shape, kernel, stride)
         case = depthwise_case(rng, shape, kernel, stride, padding, (w_bits, in_bits, out_bits), signed, str(rng.choice(["start", "end"])))
-        case.run(kernels["nas_depthwise"])
+        case.run(kernels[case.kernel])
 
 
 @st.composite
@@ -78,6 +78,7 @@ def depthwise_cases(draw: st.DrawFn) -> Case:
 @settings(max_examples=400, deadline=None)
 @given(depthwise_cases())
 def test_depthwise_of_any_shape(kernels: Kernels, case: Case) -> None:
+    case.run(kernels[case.kernel])
     case.run(kernels["nas_depthwise"])
 
 
@@ -91,7 +92,7 @@ def test_depthwise_works_in_place_in_both_row_orders(kernels: Kernels) -> None:
         for backward, allowed in safe.items():
             case.layer.flags = case.layer.flags & ~BACKWARD | (BACKWARD if backward else 0)
             if allowed:
-                case.run(kernels["nas_depthwise"])
+                case.run(kernels[case.kernel])
                 needed[backward] += not safe[not backward]
     assert min(needed.values()) > 0
 
@@ -101,7 +102,7 @@ def test_the_wrong_row_order_is_noticed(kernels: Kernels) -> None:
     assert case.layer.flags & BACKWARD
     case.layer.flags ^= BACKWARD
     with pytest.raises(AssertionError):
-        case.run(kernels["nas_depthwise"])
+        case.run(kernels[case.kernel])
 
 
 @st.composite

@@ -91,7 +91,7 @@ def test_depthwise_is_a_plain_stream() -> None:
     conv = layer_under_test(model)
     step = dataclasses.replace(conv, kind="depthwise", weights=conv.weights[..., :1])
     packed = pack_layer(step, model.tensor(step.input), model.tensor(step.output))
-    assert (packed.kernel, packed.layout, packed.native) == ("nas_depthwise", "stream", False)
+    assert (packed.kernel, packed.layout, packed.native) == ("nas_depthwise_3x3", "stream", False)
     numbers = elements(packed.weights.tobytes(), 45, 3)
     np.testing.assert_array_equal((numbers ^ 4) - 4, step.weights.reshape(-1))
 

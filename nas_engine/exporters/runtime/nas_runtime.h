@@ -63,7 +63,9 @@ void nas_pointwise_w4(const nas_layer *layer, uint8_t *arena);     /* the same *
 void nas_pointwise_w2(const nas_layer *layer, uint8_t *arena);     /* taps % 16 == 0, O % 2 == 0 */
 void nas_pointwise_stream(const nas_layer *layer, uint8_t *arena); /* 1x1, any width and shape; dense layers too */
 void nas_convolution_stream(const nas_layer *layer, uint8_t *arena); /* k x k, any width, shape, stride and padding */
-void nas_depthwise(const nas_layer *layer, uint8_t *arena);        /* k x k, in place: output over input, any stride and padding */
+void nas_depthwise_3x3(const nas_layer *layer, uint8_t *arena);    /* in place: output over input, any stride and padding */
+void nas_depthwise_5x5(const nas_layer *layer, uint8_t *arena);    /* the same; both are fastest with a stride of 1 or 2 */
+void nas_depthwise(const nas_layer *layer, uint8_t *arena);        /* the same for any kernel */
 void nas_average_pool(const nas_layer *layer, uint8_t *arena);     /* may work in place, see the file */
 
 #endif

@@ -1,0 +1,114 @@
+/* Depth-wise convolution with a kernel of 5. With DSP instructions, a stride of 1 or 2 and NAS_FAST_ROUNDING a loop of its own,
+ * see nas_depthwise_dsp.h; else the plain one. */
+#include <stdbool.h>
+
+#include "nas_depthwise.h"
+#include "nas_depthwise_dsp.h"
+
+#if defined(__ARM_FEATURE_DSP)
+
+typedef struct {
+    uint32_t bias;        /* doubled */
+    uint32_t pairs[4][5]; /* weights 0 and 1 of each kernel row, then 1 and 2, 2 and 3, 3 and 4 */
+    nas_depthwise_tail tail;
+} table;
+
+typedef char table_has_no_gaps[sizeof(table) == 4U * (1U + 4U * 5U + 5U) ? 1 : -1];
+
+/* Data of a pair of columns; a pair of weights for each row, first of three rows, then of two. */
+#define DATA "ldm %[p]!, {r3, r4, r5, r6, r8}\n"
+#define BIAS "ldr r12, [%[k]], #4\n"
+#define WEIGHTS3 "ldm %[k]!, {r9, r10, r11}\n"
+#define WEIGHTS2 "ldm %[k]!, {r9, r10}\n"
+#define MACS3(op, sum) MAC(op, sum, "r3", "r9") MAC(op, sum, "r4", "r10") MAC(op, sum, "r5", "r11")
+#define MACS2(op, sum) MAC(op, sum, "r6", "r9") MAC(op, sum, "r8", "r10")
+#define NEXT_WEIGHTS "add %[k], %[k], #20\n" /* pass over those of five rows */
+#define TWO_PAIRS_BACK "sub %[p], %[p], #40\n" /* the next round begins one pair of columns, five words, further on */
+
+/* Columns 0 1, 2 3, 4 5: u is of columns 0 to 4, v of 1 to 5. */
+static NAS_SMALL void stride_1(const table *k, const uint8_t *p, uint8_t *y)
+{
+    LOOP(DATA BIAS
+         WEIGHTS3 "smlatb %[v], r3, r9, r12\n" MAC("smlatb", V, "r4", "r10") MAC("smlatb", V, "r5", "r11") MACS3("smlad", U)
+         WEIGHTS2 MACS2("smlad", U) MACS2("smlatb", V)
+         DATA
+         WEIGHTS3 MACS3("smlad", V)
+         WEIGHTS2 MACS2("smlad", V)
+         WEIGHTS3 MACS3("smlad", U)
+         WEIGHTS2 MACS2("smlad", U)
+         DATA
+         WEIGHTS3 MACS3("smlad", V) MACS3("smlabt", U)
+         WEIGHTS2 MACS2("smlad", V) MACS2("smlabt", U)
+         TWO_PAIRS_BACK TWO_RESULTS);
+}
+
+/* Columns 0 1, 2 3, 4 5: one result, u, of columns 0 to 4. Weights 1 and 2 are passed over. */
+static NAS_SMALL void stride_2(const table *k, const uint8_t *p, uint8_t *y)
+{
+    LOOP(DATA BIAS
+         WEIGHTS3 MACS3("smlad", U)
+         WEIGHTS2 MACS2("smlad", U)
+         NEXT_WEIGHTS
+         DATA
+         WEIGHTS3 MACS3("smlad", U)
+         WEIGHTS2 MACS2("smlad", U)
+         DATA
+         WEIGHTS3 MACS3("smlabt", U)
+         WEIGHTS2 MACS2("smlabt", U)
+         TWO_PAIRS_BACK ONE_RESULT);
+}
+
+NAS_INLINE void set_row(table *k, uint32_t row, const int8_t *weight)
+{
+    const uint32_t second = (uint32_t)weight[1], third = (uint32_t)weight[2], fourth = (uint32_t)weight[3];
+    k->pairs[0][row] = nas_lower_halves((uint32_t)weight[0], second);
+    k->pairs[1][row] = nas_lower_halves(second, third);
+    k->pairs[2][row] = nas_lower_halves(third, fourth);
+    k->pairs[3][row] = nas_lower_halves(fourth, (uint32_t)weight[4]);
+}
+
+/* A nas_depthwise_multiply. */
+static NAS_SMALL void multiply(const nas_depthwise_job *job, uint32_t channel, uint32_t held, uint8_t *output)
+{
+    const nas_layer *const layer = job->layer;
+    const uint32_t channels = layer->in_channels, zero = layer->out_zero;
+    const bool twos = layer->stride == 1U, single = twos && job->count == 1U; /* one result where the loop makes two */
+    const uint32_t odd = twos && !single ? job->count & 1U : 0U;              /* a last result, after pairs of them */
+    const uint32_t step = single ? 0U : job->step, most = (job->count - odd) * step;
+    const int8_t *weight = job->weights + 25U * channel, *shift = (const int8_t *)(layer->constants + 2U * channels) + channel;
+    const int32_t *constants = layer->constants + channel, *const past = constants + held;
+    const uint8_t *plane = job->planes;
+    void (*const loop)(const table *, const uint8_t *, uint8_t *) = twos ? stride_1 : stride_2;
+    table k;
+    k.tail.step = step;
+    do {
+        for (uint32_t row = 0U; row < 5U; row++, weight += 5) {
+            NAS_OPAQUE(weight);
+            set_row(&k, row, weight);
+        }
+        nas_depthwise_constants(constants, channels, *shift, zero, &k.bias, &k.tail);
+        k.tail.end = output + most;
+        loop(&k, plane, output);
+        if (odd != 0U) {
+            k.tail.step = 0U;
+            loop(&k, plane + 10U * (job->count - odd), k.tail.end);
+            k.tail.step = step;
+        }
+        shift++;
+        plane += job->plane;
+        output += job->apart;
+    } while (++constants != past);
+}
+
+#endif
+
+void nas_depthwise_5x5(const nas_layer *layer, uint8_t *arena)
+{
+#if defined(__ARM_FEATURE_DSP)
+    if ((layer->flags & NAS_FAST_ROUNDING) != 0 && layer->stride <= 2U) {
+        nas_depthwise_rows(layer, arena, multiply);
+        return;
+    }
+#endif
+    nas_depthwise_rows(layer, arena, nas_depthwise_plain);
+}

@@ -1,0 +1,59 @@
+/* Depth-wise convolution: what the multiplying loops in assembly share. Nothing here is for callers of the runtime.
+ *
+ * A round makes two neighbouring results u and v of one channel. One LDM brings a pair of columns, a word for each row;
+ * another LDM the pairs of weights that they meet. SMLAD adds both products of two words; SMLABT and SMLATB those of a lower
+ * and an upper half. `k` walks through a table of the channel, in the order in which the round reads it, and goes back at its
+ * end. All sums are counted twice, see nas_multiply_fast, which the round ends with; results are clamped to 8 bits.
+ */
+#ifndef NAS_DEPTHWISE_DSP_H
+#define NAS_DEPTHWISE_DSP_H
+
+#include <stddef.h>
+
+#include "nas_depthwise_planes.h"
+#include "nas_requantise.h"
+
+/* End of every table. */
+typedef struct {
+    int32_t multiplier, addend; /* nas_multiply_fast's */
+    uint32_t right;
+    uint32_t step;              /* bytes from result to result; 0 for the last one of an odd row: both lie in one place, u remains */
+    uint8_t *end;               /* where the results end */
+} nas_depthwise_tail;
+
+/* What a table needs of a channel's constants. `constants` points to its bias; `zero` is the layer's out_zero. */
+NAS_INLINE void nas_depthwise_constants(
+    const int32_t *constants, uint32_t channels, int32_t shift, uint32_t zero, uint32_t *bias, nas_depthwise_tail *tail)
+{
+    const uint32_t right = (uint32_t)-shift;
+    *bias = (uint32_t)constants[0] << 1;
+    tail->multiplier = constants[channels];
+    tail->addend = nas_fast_addend(right, zero);
+    tail->right = right;
+}
+
+#define U "r12"
+#define V "%[v]"
+#define MAC(op, sum, data, weights) op " " sum ", " data ", " weights ", " sum "\n"
+
+/* Requantise u and v, store, go on. v is stored first, so that with a step of 0 only u remains. */
+#define LOAD_TAIL "ldm %[k], {r3, r4, r5, r8, r9}\n sub %[k], %[k], %[back]\n"
+#define REQUANTISE(sum)                                                                                            \
+    "add r10, r4, " sum ", asr #31\n smmlar " sum ", " sum ", r3, r10\n"                                           \
+    "asr " sum ", " sum ", r5\n usat " sum ", #8, " sum "\n"
+#define TWO_RESULTS                                                                                                \
+    LOAD_TAIL REQUANTISE(U) REQUANTISE(V)                                                                          \
+    "strb %[v], [%[y], r8]\n strb r12, [%[y]]\n add %[y], %[y], r8, lsl #1\n cmp %[y], r9\n bne 1b\n"
+#define ONE_RESULT LOAD_TAIL REQUANTISE(U) "strb r12, [%[y]]\n add %[y], %[y], r8\n cmp %[y], r9\n bne 1b\n"
+
+/* Rounds until y is the end; k points to a table that ends with a `tail`, p to a plane. */
+#define LOOP(round)                                                                                                \
+    do {                                                                                                           \
+        uint32_t v;                                                                                                \
+        __asm__ volatile("1:\n" round                                                                              \
+                         : [p] "+r"(p), [k] "+r"(k), [y] "+r"(y), [v] "=&r"(v)                                     \
+                         : [back] "i"(offsetof(table, tail))                                                       \
+                         : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "cc", "memory");               \
+    } while (0)
+
+#endif
