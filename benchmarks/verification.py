@@ -26,7 +26,7 @@ from nas_engine.exporters.table import EXPORTERS
 from nas_engine.integer.store import GoldenVectors, SavedModel
 from nas_engine.layers import unroll
 from nas_engine.pipeline.export import export_run
-from nas_engine.pipeline.verify import verify, verify_run
+from nas_engine.pipeline.verify import promised, verify, verify_run
 from nas_engine.verification.result import Verdict, VerificationReport
 from nas_engine.verification.table import back_ends
 from search_spaces import load_space
@@ -62,7 +62,7 @@ def verify_sampled(network: Architecture, seed: int, device: DeviceProfile, imag
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         rows = [row for row in back_ends(device, images, emulated_images) if row.by_default and (Path(folder) / row.file).exists()]
-        return verify(subject, Path(folder), rows, batch, "digits")
+        return verify(subject, promised(network), Path(folder), rows, batch, "digits")
 
 
 def describe(what: str, report: VerificationReport) -> list[Row]:

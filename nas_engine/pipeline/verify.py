@@ -9,13 +9,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.architecture import Architecture
+from nas_engine.costs.flash import flash
+from nas_engine.costs.memory import Arena
+from nas_engine.costs.sram import peak_sram
+from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
 from nas_engine.exporters.bundle import check_export, subject_of
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.manifest import read_manifest
-from nas_engine.exporters.sizes import packed_bytes, step_macs
+from nas_engine.exporters.sizes import step_macs
 from nas_engine.files import write_atomically
 from nas_engine.integer.reference import Images, run
+from nas_engine.layers import unroll
 from nas_engine.pipeline.data import finished_training, read_data, source_of_data
 from nas_engine.pipeline.export import device_of, load_trained
 from nas_engine.report.run_directory import RunDirectory
@@ -66,9 +72,11 @@ def verify_run(
     rows = _chosen(back_ends(device, images, emulated_images), backends, names)
     source = source_of_data(data, result)
     announce(f"reading {source} ...")
-    dataset = read_data(source, directory.read_best(), seed=result.seed)
+    best = directory.read_best()
+    dataset = read_data(source, best, seed=result.seed)
     chosen = dataset.test.images[: max(row.images for row in rows)]
-    report = verify(subject, directory.export, rows, chosen, f"{dataset.name}, test images of {source}", announce, observe)
+    where = dataset.source if dataset.name == dataset.source else f"{dataset.name}, {dataset.source}"
+    report = verify(subject, promised(best), directory.export, rows, chosen, f"test images of {where}", announce, observe)
     write_atomically(directory.verification, report.as_json())
     return report
 
@@ -86,8 +94,17 @@ def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Sequence[st
     return [row for row in rows if row.name in names]
 
 
+def promised(network: Architecture) -> tuple[int, int]:
+    """Return what the search counted for a network: bytes of the arena and of weights, constants and layer table."""
+    frame = architecture_frame(network)
+    genes = encode(frame, [network])
+    table, view = unroll(frame, genes), GeneView(frame, genes)
+    return int(peak_sram(Arena(), table, view.a_bits)[0]), int(flash(Arena().name, table, view.w_bits)[0])
+
+
 def verify(
     subject: ExportSubject,
+    predicted: tuple[int, int],
     export: Path,
     rows: Sequence[Row],
     images: Images,
@@ -99,6 +116,7 @@ def verify(
 
     Args:
         subject: The network that was exported.
+        predicted: Bytes of the arena and of packed data that were promised.
         export: The export directory.
         rows: Back-ends with their number of images.
         images: Images as uint8, ``[N, height, width, channels]``.
@@ -123,7 +141,7 @@ def verify(
         if ran is not None and ran.instructions:
             instructions[row.backend.name] = ran.instructions
         if ran is not None and ran.footprint is not None:
-            memory += _memory(subject, row, ran)
+            memory += _memory(subject, predicted, row, ran)
     return VerificationReport(
         data=data,
         comparisons=tuple(comparisons),
@@ -134,15 +152,15 @@ def verify(
     )
 
 
-def _memory(subject: ExportSubject, row: Row, ran: BackendRun) -> tuple[MemoryLine, ...]:
+def _memory(subject: ExportSubject, promise: tuple[int, int], row: Row, ran: BackendRun) -> tuple[MemoryLine, ...]:
     assert ran.footprint is not None
     kernels = {layer["storage"]["function"] for layer in subject.manifest["layers"]}
     predicted = predict(row.core or "", find_toolchain().key, kernels)
     return memory_lines(
         row.backend.name,
         ran.footprint,
-        arena=subject.plan.arena_bytes,
-        packed=packed_bytes(subject.model),
+        arena=promise[0],
+        packed=promise[1],
         code=None if predicted is None else predicted.code,
         static_ram=None if predicted is None else predicted.static_ram,
         stack=None if predicted is None else predicted.stack,

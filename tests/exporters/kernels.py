@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.exporters.packing import PackedLayer
+from nas_engine.exporters.to_c import runtime_files
 from nas_engine.integer.model import IntegerConvolution, IntegerModel, TensorSpec
 
 RUNTIME = Path(__file__).parents[2] / "nas_engine" / "exporters" / "runtime"
 KERNELS = ("nas_pointwise_w8", "nas_pointwise_w4", "nas_pointwise_w2", "nas_pointwise_stream", "nas_convolution_stream")
+SOURCES = tuple(RUNTIME / name for name in runtime_files(KERNELS) if name.endswith(".c"))
 COMPILERS = [path for name in ("gcc", "clang", "cc") if (path := shutil.which(name))]
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -125,7 +127,7 @@ def compiled(folder: Path, compiler: str, text: str = "", flags: Sequence[str] =
     """Compile a program, or the one that runs the dense kernels; return its path."""
     program, source = folder / "kernels", folder / "kernels.c"
     source.write_text(text or PROGRAM.replace("@KERNELS@", ", ".join(KERNELS)))
-    files = [source] if text else [source, RUNTIME / "nas_dense.c", *(RUNTIME / f"{name}.c" for name in KERNELS)]
+    files = [source] if text else [source, *SOURCES]
     command = [compiler, *WARNINGS, *flags, f"-I{RUNTIME}", *map(str, files), "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,8 +3,11 @@
  * The taps of a pixel are gathered as bytes, in the order of the weights: kernel row, kernel column, channel.
  */
 #include "nas_dense.h"
+#include "nas_dense_expand.h"
+#include "nas_dense_streams.h"
+#include "nas_requantise.h"
 
-static NAS_APART uint8_t *fill(uint8_t *to, uint32_t count, uint8_t value)
+static NAS_SMALL uint8_t *fill(uint8_t *to, uint32_t count, uint8_t value)
 {
     while (count--) {
         *to++ = value;
@@ -15,7 +18,7 @@ static NAS_APART uint8_t *fill(uint8_t *to, uint32_t count, uint8_t value)
 static uint8_t *copy(uint8_t *to, const uint8_t *from, uint32_t count)
 {
     for (; count >= 4U; count -= 4U, from += 4, to += 4) {
-        nas_store_word(to, nas_load_word(from));
+        nas_store_word(to, nas_word_at(from));
     }
     while (count--) {
         *to++ = *from++;
@@ -23,7 +26,7 @@ static uint8_t *copy(uint8_t *to, const uint8_t *from, uint32_t count)
     return to;
 }
 
-static NAS_APART void gather(const nas_dense *dense, uint32_t pixel, uint8_t *to)
+static NAS_SMALL void gather(const nas_dense *dense, uint32_t pixel, uint8_t *to)
 {
     const nas_layer *layer = dense->layer;
     const uint32_t channels = layer->in_channels, bits = layer->in_bits;

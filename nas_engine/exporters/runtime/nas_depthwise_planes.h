@@ -8,7 +8,7 @@
 #ifndef NAS_DEPTHWISE_PLANES_H
 #define NAS_DEPTHWISE_PLANES_H
 
-#include "nas_depthwise_words.h"
+#include "nas_words.h"
 #include "nas_runtime.h"
 
 #define NAS_PLANES 4U          /* channels that are worked on at once */

@@ -1,5 +1,6 @@
 /* 1x1 convolution or dense layer with weights of any width, unpacked 16 output channels at a time: layout "stream-pairs". */
 #include "nas_dense.h"
+#include "nas_dense_expand.h"
 
 void nas_pointwise_stream(const nas_layer *layer, uint8_t *arena)
 {

@@ -1,5 +1,6 @@
 /* 1x1 convolution with 4-bit weights, multiplied as they stand in Flash: layout "words-w4". */
 #include "nas_dense.h"
+#include "nas_dense_pairs.h"
 
 #if defined(NAS_ASSEMBLY)
 NAS_PAIRS(nas_dense_pairs_w4,

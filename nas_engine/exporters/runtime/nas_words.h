@@ -1,6 +1,6 @@
-/* Depth-wise convolution: words, and what is asked of compilers. Nothing here is for callers of the runtime. */
-#ifndef NAS_DEPTHWISE_WORDS_H
-#define NAS_DEPTHWISE_WORDS_H
+/* Words, and what is asked of compilers. Nothing here is for callers of the runtime. */
+#ifndef NAS_WORDS_H
+#define NAS_WORDS_H
 
 #include <stdint.h>
 #include <string.h>

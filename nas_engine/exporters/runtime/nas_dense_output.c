@@ -1,0 +1,95 @@
+/* Add the shortcut, clamp, pack. */
+#include "nas_dense_output.h"
+
+#include "nas_bits.h"
+#include "nas_dense_streams.h"
+#include "nas_requantise.h"
+
+/* Four bytes of results, clamped to at most 255 - above in each, to 4 * bits bits. */
+NAS_INLINE uint32_t squeeze(uint32_t word, uint32_t above, uint32_t bits)
+{
+#if defined(__ARM_FEATURE_DSP)
+    __asm__("uqadd8 %0, %0, %1\n uqsub8 %0, %0, %1" : "+r"(word) : "r"(above * 0x01010101U));
+#else
+    uint32_t clamped = 0;
+    for (uint32_t i = 0; i < 32U; i += 8U) {
+        const uint32_t value = (word >> i) & 0xFFU;
+        clamped |= (value < 255U - above ? value : 255U - above) << i;
+    }
+    word = clamped;
+#endif
+    word = nas_even_bytes(word) | nas_odd_bytes(word) << bits;
+    return (word & 0xFFFFU) | (word >> 16) << (2U * bits);
+}
+
+/* Groups of eight results to whole bytes of nibbles, and of any width: `bits` bytes a group. */
+static NAS_SMALL void store_nibbles(uint8_t *to, const uint8_t *from, uint32_t groups, uint32_t above)
+{
+    for (; groups; groups--, from += 8, to += 4) {
+        nas_store_word(to, squeeze(nas_word_at(from), above, 4) | squeeze(nas_word_at(from + 4), above, 4) << 16);
+    }
+}
+
+static NAS_SMALL void store_bits(uint8_t *to, const uint8_t *from, uint32_t groups, uint32_t above, uint32_t bits)
+{
+    for (; groups; groups--, from += 8) {
+        const uint32_t a = squeeze(nas_word_at(from), above, bits), b = squeeze(nas_word_at(from + 4), above, bits);
+        uint32_t window = bits == 8U ? a : a | b << (4U * bits), rest = bits;
+        if (bits >= 4U) {
+            nas_store_word(to, window);
+            to += 4;
+            rest = bits - 4U;
+            window = b >> (32U - 4U * bits) % 32U;
+        }
+        for (; rest; rest--, window >>= 8) {
+            *to++ = (uint8_t)window;
+        }
+    }
+}
+
+/* results[i] is the layer's own result + 128; it becomes the stored value of its sum with the shortcut. */
+static NAS_SMALL void add_shortcut(const nas_dense *dense, uint32_t element, uint32_t count, uint8_t *results)
+{
+    const nas_layer *layer = dense->layer;
+    const nas_addition *addition = layer->addition;
+    const uint32_t bits = dense->slot_bits;
+    uint8_t shortcut[NAS_CHANNELS_AT_ONCE];
+    nas_fetch(dense->output, nas_stream_bytes(dense->pixels * dense->channels, bits), element, count, bits, shortcut);
+    const int32_t zero = layer->shortcut_zero, out_zero = layer->out_zero, most = (1 << layer->out_bits) - 1;
+    for (uint32_t i = 0; i < count; i++) {
+        const int32_t first = shortcut[i] - zero, second = results[i] - 128;
+        int32_t sum = first + second;
+        if (!(layer->flags & NAS_SAME_SCALE)) {
+            const int32_t scaled = nas_multiply(first * (1 << 20), addition->first_multiplier, addition->first_shift) +
+                                   nas_multiply(second * (1 << 20), addition->second_multiplier, addition->second_shift);
+            sum = nas_multiply(scaled, addition->out_multiplier, addition->out_shift);
+        }
+        results[i] = (uint8_t)nas_clamp(sum + out_zero, 0, most);
+    }
+}
+
+void nas_dense_finish(nas_dense *dense, uint32_t pixel, uint32_t channel, uint32_t count)
+{
+    const nas_layer *layer = dense->layer;
+    const uint32_t bits = dense->slot_bits, most = (1U << layer->out_bits) - 1U;
+    const uint32_t after = pixel + 1U < dense->pixels ? pixel + 2U : pixel + 1U;
+    uint8_t *from = dense->bytes[0];
+    for (; pixel < after; pixel++, from += NAS_CHANNELS_AT_ONCE) {
+        const uint32_t element = pixel * dense->channels + channel, bit = element * bits;
+        uint32_t done = 0;
+        if (layer->flags & NAS_ADD_SHORTCUT) {
+            add_shortcut(dense, element, count, from);
+        }
+        if ((bit & 7U) == 0U) {
+            done = count & ~7U;
+            if (bits == 4U) {
+                store_nibbles(dense->output + bit / 8U, from, count / 8U, 255U - most);
+            } else {
+                store_bits(dense->output + bit / 8U, from, count / 8U, 255U - most, bits);
+            }
+        }
+        for (; done < count; done++) {
+            nas_put(dense->output, element + done, bits, from[done] < most ? from[done] : most);
+        }
+    }
+}
