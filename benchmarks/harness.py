@@ -84,5 +84,10 @@ def main(study: str, run: Callable[..., list[Row]], **sizes: Any) -> None:
     rows = run(**arguments)
     for row in rows:
         print(f"{'ok  ' if row.reached else 'MISS'} {row.what}: {row.measured} (at least: {row.at_least})")
-    given = "".join(f" --{name} {Path(str(value)).name}" for name, value in arguments.items() if value != sizes[name])
+    given = "".join(f" --{name} {_short(value)}" for name, value in arguments.items() if value != sizes[name])
     write(study, f"python -m benchmarks.{study}{given}", rows)
+
+
+def _short(value: object) -> str:
+    """Return an option without the folders of its paths: they are of no use elsewhere."""
+    return ",".join(Path(part).name for part in str(value).split(","))
