@@ -78,8 +78,8 @@ def export_run(path: Path, formats: Sequence[str] | None = None) -> ExportResult
     device = device_of(directory)
     chosen = [exporter for name, exporter in EXPORTERS.items() if formats is None or name in (*formats, "manifest")]
     if missing := [line for exporter in chosen if (line := exporter.missing())]:
-        others = ",".join(exporter.name for exporter in chosen if not exporter.missing())
-        raise InputError(f"{missing[0]}; or leave that format out: --format {others}")
+        others = [exporter.name for exporter in chosen if not exporter.missing() and exporter.name != "manifest"]
+        raise InputError(f"{missing[0]}; or leave that format out" + (f": --format {','.join(others)}" if others else ""))
     subject = subject_of(saved, device.name)
     _check_pairs(subject.model, device)
     files = export_files(subject, chosen)
