@@ -18,6 +18,7 @@ from nas_engine.integer import reference
 from nas_engine.integer.arithmetic import levels, multiply_by_quantized_multiplier
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.model import IntegerConvolution, IntegerPool, Requantizer, TensorSpec
+from nas_engine.verification.host_c import find_compiler
 
 RUNTIME = Path(nas_engine.exporters.__file__).parent / "runtime"
 """Directory of the C sources."""
@@ -56,9 +57,9 @@ class Layer(ctypes.Structure):
 
 
 def compile_runtime(target: Path, *options: str, sources: tuple[str | Path, ...] = SOURCES) -> Path:
-    """Compile the kernels with the host's gcc and return the file made."""
+    """Compile the kernels with the host's compiler and return the file made."""
     files = [str(RUNTIME / source) for source in sources]
-    subprocess.run(["gcc", *STRICT, "-I", str(RUNTIME), *options, *files, "-o", str(target)], check=True)
+    subprocess.run([*find_compiler(), *STRICT, "-I", str(RUNTIME), *options, *files, "-o", str(target)], check=True)
     return target
 
 

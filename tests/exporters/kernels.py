@@ -6,7 +6,6 @@ Tensors lie in the arena with poisoned gaps between them, so that AddressSanitiz
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 import subprocess
 from collections.abc import Sequence
@@ -19,13 +18,15 @@ import numpy.typing as npt
 from nas_engine.exporters.packing import PackedLayer
 from nas_engine.exporters.to_c import runtime_files
 from nas_engine.integer.model import IntegerConvolution, IntegerModel, TensorSpec
+from nas_engine.verification.host_c import find_compiler
 
 RUNTIME = Path(__file__).parents[2] / "nas_engine" / "exporters" / "runtime"
 KERNELS = ("nas_pointwise_w8", "nas_pointwise_w4", "nas_pointwise_w2", "nas_pointwise_stream", "nas_convolution_stream")
 SOURCES = tuple(RUNTIME / name for name in runtime_files(KERNELS) if name.endswith(".c"))
-COMPILERS = [path for name in ("gcc", "clang", "cc") if (path := shutil.which(name))]
+COMPILER = find_compiler()
+IS_ZIG = "ziglang" in COMPILER
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
-SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = ("-O1", "-g", f"-fsanitize={'undefined' if IS_ZIG else 'address,undefined'}", "-fno-sanitize-recover=all")
 
 BACKWARD, FAST_ROUNDING, ADD_SHORTCUT, SAME_SCALE = 1, 2, 4, 8
 GAP = 32
@@ -123,12 +124,12 @@ int main(void)
 Levels = npt.NDArray[np.int8]
 
 
-def compiled(folder: Path, compiler: str, text: str = "", flags: Sequence[str] = SANITIZERS) -> Path:
+def compiled(folder: Path, text: str = "", flags: Sequence[str] = SANITIZERS) -> Path:
     """Compile a program, or the one that runs the dense kernels; return its path."""
     program, source = folder / "kernels", folder / "kernels.c"
     source.write_text(text or PROGRAM.replace("@KERNELS@", ", ".join(KERNELS)))
     files = [source] if text else [source, *SOURCES]
-    command = [compiler, *WARNINGS, *flags, f"-I{RUNTIME}", *map(str, files), "-o", str(program)]
+    command = [*COMPILER, *WARNINGS, *flags, f"-I{RUNTIME}", *map(str, files), "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return program

@@ -18,16 +18,16 @@ from nas_engine.integer.arithmetic import multiply_by_quantized_multiplier
 from nas_engine.integer.reference import trace
 from nas_engine.quantization.record import QuantisationError
 from tests.exporters.dense_layers import Layer, layer_under_test
-from tests.exporters.kernels import COMPILERS, ROUNDING, Program, compiled
+from tests.exporters.kernels import COMPILER, ROUNDING, Program, compiled
 
-pytestmark = pytest.mark.skipif(not COMPILERS, reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(not COMPILER, reason="needs a C compiler")
 
 WIDTHS = list(itertools.product(range(2, 9), repeat=2))
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    with Program(compiled(tmp_path_factory.mktemp("kernels"), COMPILERS[0])) as running:
+    with Program(compiled(tmp_path_factory.mktemp("kernels"))) as running:
         yield running
 
 
@@ -140,7 +140,7 @@ def test_both_forms_of_rounding_at_their_extremes(tmp_path: Path) -> None:
     cases += [(2 * half + near, 2**30, right, 128) for half, right in halves for near in (-2, -1, 0, 1, 2) if abs(2 * half) < largest - 2]
     array = np.array(cases, "<i4")
     content = np.array([len(array)], "<u4").tobytes() + array.tobytes()
-    program = compiled(tmp_path, COMPILERS[0], ROUNDING)
+    program = compiled(tmp_path, ROUNDING)
     done = subprocess.run([str(program)], input=content, capture_output=True, check=True)
     general, quick = np.frombuffer(done.stdout, "<i4").reshape(-1, 2).T
     total, multiplier, right, zero = array.T.astype(np.int64)

@@ -27,6 +27,7 @@ from tests.exporters.depthwise_harness import (
     row_order_is_safe,
     sanitized_main,
 )
+from tests.exporters.kernels import IS_ZIG, SANITIZERS
 
 Kernels = dict[str, Callable[[Any, Any], None]]
 WIDTHS = st.integers(2, 8)
@@ -35,7 +36,7 @@ WIDTHS = st.integers(2, 8)
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     target = tmp_path_factory.mktemp("runtime") / "kernels.so"
-    options = ("-O2", "-shared", "-fPIC", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+    options = ("-O2", "-shared", "-fPIC", *(() if IS_ZIG else ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")))
     return load_kernels(compile_runtime(target, *options))
 
 
@@ -164,8 +165,7 @@ def test_kernels_read_and_write_nothing_beyond_the_arena(tmp_path: Path) -> None
         pool_case(rng, (4, 4, 5), 4, 1, (0, 0, 0, 0), 8, False),
     ]
     (tmp_path / "main.c").write_text(sanitized_main(cases))
-    options = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover")
-    program = compile_runtime(tmp_path / "sanitized", *options, sources=(*SOURCES, tmp_path / "main.c"))
+    program = compile_runtime(tmp_path / "sanitized", *SANITIZERS, sources=(*SOURCES, tmp_path / "main.c"))
     output = subprocess.run([str(program)], check=True, capture_output=True).stdout
     for case in cases:
         size = len(case.arena) - 2 * GUARD

@@ -192,6 +192,8 @@ class TestCompiling:
 
     @pytest.mark.skipif(not shutil.which("cmake") or sys.platform == "win32", reason="needs cmake")
     def test_cmake(self, folder: Path, tmp_path: Path) -> None:
+        if len(host_compiler()) > 1:
+            pytest.skip("cmake takes a compiler that is one program")
         for command in (["cmake", "-S", str(folder), "-B", str(tmp_path)], ["cmake", "--build", str(tmp_path)]):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
@@ -368,8 +370,8 @@ class TestSizes:
         assert sum(packed_bytes_per_step(model).values()) == expected
 
     def test_sections_of_a_host_object(self, subject: ExportSubject, folder: Path, tmp_path: Path) -> None:
-        if not is_elf_host():
-            pytest.skip("needs a compiler that writes ELF files")
+        if not is_elf_host() or len(host_compiler()) > 1:
+            pytest.skip("needs a compiler of the system that writes ELF files")
         compile_c(host_compiler(), "-std=c99", "-O2", "-fno-pic", "-fno-pie", "-c", folder / "model.c", "-o", tmp_path / "model.o")
         records = LAYER_RECORD_BYTES * len(subject.model.steps)  # pointers have 8 bytes here, so these are larger
         assert packed_in(sections(tmp_path / "model.o"), subject.model) + records == packed_bytes(subject.model)
