@@ -19,6 +19,7 @@ from nas_engine.exporters.bundle import check_export, subject_of
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.manifest import read_manifest
 from nas_engine.exporters.sizes import step_macs
+from nas_engine.exporters.to_tflite import exceptions as tflite_exceptions
 from nas_engine.files import write_atomically
 from nas_engine.integer.reference import Images, run
 from nas_engine.layers import unroll
@@ -148,7 +149,7 @@ def verify(
         memory=tuple(memory),
         instructions=instructions,
         macs={step.name: step_macs(model, step) for step in model.steps},
-        exceptions=tuple(f"{name}: {form['why']}" for name, form in subject.manifest["formats"].items() if not form["exact"]),
+        exceptions=(*tflite_exceptions(model), f"ONNX QCDQ: {subject.manifest['formats']['onnx-qcdq']['why']}"),
     )
 
 

@@ -22,7 +22,7 @@ def verification_table(report: VerificationReport, *, layers: bool = False) -> s
     if report.instructions:
         parts.append(_instructions(report, layers))
     if report.exceptions:
-        parts.append(["not carried exactly:", *(line for text in report.exceptions for line in _wrapped(text))])
+        parts.append(["not carried exactly, or in a wider container:", *(line for text in report.exceptions for line in _wrapped(text))])
     parts.append([_verdict(report)])
     return "\n\n".join("\n".join(lines) for lines in parts)
 

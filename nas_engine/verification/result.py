@@ -95,7 +95,7 @@ class VerificationReport:
     macs: Mapping[str, int] = field(default_factory=dict)
     """Multiply-accumulates per step."""
     exceptions: tuple[str, ...] = ()
-    """What a format cannot carry exactly, one line each."""
+    """What a format cannot carry exactly, or not in its own width, one line each."""
 
     @property
     def passed(self) -> bool:
