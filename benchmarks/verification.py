@@ -3,7 +3,7 @@
 python -m benchmarks.verification --runs runs/CIFAR,runs/PERSON
 
 Runs are directories that ``nas-search train`` has finished. Sampled networks come from the space ``mobilenet-32`` with random bits and
-random weights, see ``benchmarks.integer_reference``; their images are handwritten digits.
+random weights, see ``benchmarks.integer_reference``; their images are handwritten digits, enlarged and tinted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def sampled(count: int, seed: int = 0) -> list[Architecture]:
 
 
 def verify_sampled(network: Architecture, seed: int, device: DeviceProfile, images: int, emulated_images: int) -> VerificationReport:
-    """Export a network with random weights and verify it."""
+    """Export a network with random weights and verify it on handwritten digits, enlarged and tinted."""
+    import sklearn.datasets  # noqa: F401  (without it the pictures would be noise)
+
     model = untrained(network, seed)
     batch = pictures(images, network.resolution, network.input_channels)
     subject = subject_of(SavedModel(model=model, golden=GoldenVectors.of(model, batch[:4])), device.name)
@@ -62,7 +64,7 @@ def verify_sampled(network: Architecture, seed: int, device: DeviceProfile, imag
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         rows = [row for row in back_ends(device, images, emulated_images) if row.by_default and (Path(folder) / row.file).exists()]
-        return verify(subject, promised(network), Path(folder), rows, batch, "digits")
+        return verify(subject, promised(network), Path(folder), rows, batch, "scikit-learn's digits, enlarged and tinted")
 
 
 def describe(what: str, report: VerificationReport) -> list[Row]:

@@ -163,7 +163,7 @@ class TestExport:
 class TestVerify:
     def test_everything_agrees(self, copied: Path) -> None:
         seen: list[str] = []
-        report = verify_run(copied, images=24, emulated_images=3, observe=lambda comparison: seen.append(comparison.backend))
+        report = verify_run(copied, images=24, emulated_images=3, observe=lambda comparison, *_: seen.append(comparison.backend))
         assert report.passed
         assert [comparison.backend for comparison in report.comparisons] == seen
         exact = [comparison for comparison in report.comparisons if comparison.verdict is Verdict.EQUAL]
@@ -193,6 +193,7 @@ class TestVerify:
         assert outcome.code == 1
         assert "the first tensor that differs is 'stem output'" in outcome.out
         assert outcome.out.splitlines()[-1] == "FAILED: host C"
+        assert outcome.err == "1/1 host C: differs\n"
         assert json.loads((copied / "verification.json").read_text())["passed"] is False
 
     def test_only_what_was_exported(self, copied: Path, command: Run) -> None:

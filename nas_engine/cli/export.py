@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from nas_engine.verification.result import Comparison
 
 FORMATS = ("c", "tflite", "onnx")
 """What ``--format`` takes beside the manifest; a test keeps it equal to ``EXPORTERS``, which is too heavy to import for ``--help``."""
@@ -80,20 +75,20 @@ def verify(
 
         nas-search verify runs/NAME
     """
+    from nas_engine.cli.verification_progress import VerificationProgress
     from nas_engine.pipeline.verify import verify_run
     from nas_engine.report.verification_table import verification_table
 
-    def announce(text: str) -> None:
-        if sys.stderr.isatty():
-            click.echo(text, err=True)
-
-    def observe(comparison: Comparison) -> None:
-        if not as_json:
-            announce(f"  {comparison.verdict}")
-
-    report = verify_run(
-        Path(run), data, images=images, emulated_images=emulated_images, backends=backends or None, announce=announce, observe=observe
-    )
+    with VerificationProgress() as progress:
+        report = verify_run(
+            Path(run),
+            data,
+            images=images,
+            emulated_images=emulated_images,
+            backends=backends or None,
+            announce=progress.announce,
+            observe=progress.observe,
+        )
     click.echo(report.as_json().rstrip("\n") if as_json else verification_table(report, layers=layers))
     if not report.passed:
         ctx.exit(1)

@@ -33,6 +33,12 @@ from nas_engine.verification.result import Comparison, MemoryLine, VerificationR
 from nas_engine.verification.table import Row, back_ends
 from nas_engine.verification.toolchain import find_toolchain
 
+Announce = Callable[[str, int, int], None]
+"""Called with what is about to be done, back-ends done, back-ends in all."""
+
+Observe = Callable[[Comparison, int, int], None]
+"""Called with a comparison, back-ends done, back-ends in all."""
+
 
 def verify_run(
     path: Path,
@@ -41,8 +47,8 @@ def verify_run(
     images: int = 200,
     emulated_images: int = 20,
     backends: Sequence[str] | None = None,
-    announce: Callable[[str], None] = lambda text: None,
-    observe: Callable[[Comparison], None] = lambda comparison: None,
+    announce: Announce = lambda text, done, total: None,
+    observe: Observe = lambda comparison, done, total: None,
 ) -> VerificationReport:
     """Verify the export of a run, and write ``verification.json``.
 
@@ -52,8 +58,8 @@ def verify_run(
         images: Test images for back-ends of this machine, all at most.
         emulated_images: Test images for emulated cores.
         backends: Names in the table; all if ``None``.
-        announce: Called with what is about to be done.
-        observe: Called with each comparison.
+        announce: Called with what is about to be done, back-ends done, and back-ends in all.
+        observe: Called with each comparison and the same numbers.
 
     Raises:
         RunDirectoryError: A run without training or export.
@@ -72,7 +78,7 @@ def verify_run(
         raise FileFormatError(directory.export, f"is the export of another training or device; type: nas-search export {path}")
     rows = _chosen(back_ends(device, images, emulated_images), backends, names)
     source = source_of_data(data, result)
-    announce(f"reading {source} ...")
+    announce(f"reading {source} ...", 0, len(rows))
     best = directory.read_best()
     dataset = read_data(source, best, seed=result.seed)
     chosen = dataset.test.images[: max(row.images for row in rows)]
@@ -110,8 +116,8 @@ def verify(
     rows: Sequence[Row],
     images: Images,
     data: str,
-    announce: Callable[[str], None] = lambda text: None,
-    observe: Callable[[Comparison], None] = lambda comparison: None,
+    announce: Announce = lambda text, done, total: None,
+    observe: Observe = lambda comparison, done, total: None,
 ) -> VerificationReport:
     """Run images through back-ends and return how they compare.
 
@@ -122,23 +128,23 @@ def verify(
         rows: Back-ends with their number of images.
         images: Images as uint8, ``[N, height, width, channels]``.
         data: Where they came from, for the report.
-        announce: Called with what is about to be done.
-        observe: Called with each comparison.
+        announce: Called with what is about to be done, back-ends done, and back-ends in all.
+        observe: Called with each comparison and the same numbers.
     """
     model = subject.model
-    announce(f"integer reference on {len(images):,} images ...")
+    announce(f"integer reference on {len(images):,} images ...", 0, len(rows))
     expected: npt.NDArray[np.int8] = run(model, images)
     tensors = checksums(model, images[:1])
     comparisons: list[Comparison] = []
     memory: list[MemoryLine] = []
     instructions = {}
-    for row in rows:
+    for done, row in enumerate(rows):
         count = min(row.images, len(images))
-        announce(f"{row.backend.name} on {count:,} images ...")
+        announce(f"{row.backend.name} on {count:,} images ...", done, len(rows))
         with tempfile.TemporaryDirectory(prefix="nas-search-") as work:
             comparison, ran = run_backend(row.backend, export, model, images[:count], Path(work), expected, tensors)
         comparisons.append(comparison)
-        observe(comparison)
+        observe(comparison, done + 1, len(rows))
         if ran is not None and ran.instructions:
             instructions[row.backend.name] = ran.instructions
         if ran is not None and ran.footprint is not None:

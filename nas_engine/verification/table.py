@@ -56,7 +56,7 @@ def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple
         for core in CORES
     )
     return (
-        Row(name="host-c", backend=HostC(), file="c/model.c", images=images),
+        Row(name="host-c", backend=HostC(sanitized_images=images), file="c/model.c", images=images),
         *emulated,
         Row(name="tflite", backend=LiteRT(), file="model.tflite", images=images),
         Row(name="tflite-micro", backend=TfliteMicro(), file="model.tflite", images=images),

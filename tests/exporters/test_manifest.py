@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 import nas_engine
 from benchmarks.integer_reference import Untrained
@@ -75,7 +76,7 @@ def content(subject: ExportSubject) -> bytes:
 
 
 def validator() -> Any:
-    return pytest.importorskip("jsonschema").Draft202012Validator(SCHEMA)
+    return Draft202012Validator(SCHEMA)
 
 
 class TestContent:
@@ -207,8 +208,7 @@ class TestScales:
 
 class TestSchema:
     def test_is_a_schema(self) -> None:
-        jsonschema = pytest.importorskip("jsonschema")
-        jsonschema.Draft202012Validator.check_schema(SCHEMA)
+        Draft202012Validator.check_schema(SCHEMA)
 
     def test_the_network_has_every_kind_of_layer(self, document: Json) -> None:
         kinds = [layer["kind"] for layer in document["layers"]]

@@ -192,7 +192,6 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_qonnx_recovers_the_widths() -> None:
-    pytest.importorskip("qonnx")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its imports
         from qonnx.core.modelwrapper import ModelWrapper
