@@ -136,6 +136,20 @@ class TestExport:
         monkeypatch.undo()
         assert snapshot(copied) == before
 
+    def test_a_refused_rename_keeps_the_old_export(self, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        before, rename = snapshot(copied), Path.rename
+
+        def refuse(self: Path, target: Path) -> Path:
+            if self.name.startswith(".export.") and "old" not in self.name:
+                raise OSError(13, "Permission denied")
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", refuse)
+        with pytest.raises(StorageError, match="Permission denied"):
+            export_run(copied)
+        monkeypatch.undo()
+        assert snapshot(copied) == before
+
     def test_not_trained(self, tmp_path: Path, copied: Path) -> None:
         with pytest.raises(RunDirectoryError, match="is not trained to the end yet; type: nas-search train"):
             export_run(small_run(tmp_path / "new"))

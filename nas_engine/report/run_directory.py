@@ -168,7 +168,12 @@ class RunDirectory:
                 self.verification.unlink(missing_ok=True)
                 if self.export.exists():
                     self.export.rename(old)
-                draft.rename(self.export)
+                try:
+                    draft.rename(self.export)
+                except OSError:
+                    if old.exists():
+                        old.rename(self.export)
+                    raise
             finally:
                 for path in (draft, old):
                     shutil.rmtree(path, ignore_errors=True)
