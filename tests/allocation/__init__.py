@@ -1,0 +1,1 @@
+"""Costs against their scalar references."""

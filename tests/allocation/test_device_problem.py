@@ -1,0 +1,140 @@
+"""The constraints of a device are its costs: for any widths, memory model and space, and for every limit of a search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas_engine.allocation.device_problem import FLASH, SRAM, device_problem, levels_of, with_levels
+from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, InfeasibleAllocationError, Levels
+from nas_engine.architecture import Architecture
+from nas_engine.costs.compute import bitops, cycles
+from nas_engine.costs.flash import flash
+from nas_engine.costs.plan import plan_memory
+from nas_engine.costs.sram import peak_sram
+from nas_engine.encoding import GeneView, architecture_frame, decode, encode
+from nas_engine.errors import InputError
+from nas_engine.evolution.operators import sample
+from nas_engine.evolution.problem import Limits, SearchProblem
+from nas_engine.evolution.qbr import refine
+from nas_engine.layers import unroll
+from search_spaces import SearchSpace
+from tests.populations import MODELS, SPACES, pairs_table, population
+from tests.populations import problem_for as problem_in_frame
+
+N = 12
+SPACE = next(iter(SPACES.values()))
+
+
+def problem_for(space: SearchSpace, model: str = "arena", sram: float = 2.0**18, **options: Any) -> SearchProblem:
+    frame, _ = population(space, 1)
+    return problem_in_frame(space, frame, sram, 2.0**20, model=model, **options)
+
+
+def networks(problem: SearchProblem, count: int, seed: int = 0) -> list[Architecture]:
+    genes = sample(problem.space, problem.frame, count, np.random.default_rng(seed))
+    return [decode(problem.frame, genes[:, i]) for i in range(count)]
+
+
+def random_levels(problem: AllocationProblem, rng: np.random.Generator) -> Levels:
+    return np.asarray(rng.integers(0, problem.counts), np.intp)
+
+
+def costs(search: SearchProblem, architecture: Architecture) -> dict[str, float]:
+    """Return what the cost functions say, by the names of the constraints' resources."""
+    frame = architecture_frame(architecture)
+    genes = encode(frame, [architecture])
+    view, table = GeneView(frame, genes), unroll(frame, genes)
+    return {
+        SRAM: peak_sram(search.model, table, view.a_bits)[0],
+        FLASH: flash(search.memory_model, table, view.w_bits)[0],
+        "BitOps": bitops(search.memory_model, table, view.w_bits, view.a_bits)[0],
+        "cycles": cycles(table, view.w_bits, view.a_bits, search.cycles_per_mac)[0],
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", SPACES)
+def test_every_constraint_is_the_cost_to_the_byte(name: str, model: str) -> None:
+    limits = Limits(bitops=1e12, cycles=1e12)
+    search = problem_for(SPACES[name], model, limits=limits)
+    rng = np.random.default_rng(5)
+    for architecture in networks(search, N):
+        problem = device_problem(search, architecture)
+        levels = random_levels(problem, rng)
+        changed = with_levels(problem, architecture, levels)
+        peak: dict[str, float] = {}
+        for constraint, cost in zip(problem.constraints, problem.costs(levels), strict=True):
+            peak[constraint.resource] = max(peak.get(constraint.resource, 0.0), cost)
+        assert peak == pytest.approx(costs(search, changed), rel=1e-12)
+        assert (levels_of(problem, changed) == levels).all()
+
+
+def test_memory_plan_is_the_peak() -> None:
+    search = problem_for(SPACE, "arena")
+    rng = np.random.default_rng(1)
+    for architecture in networks(search, N, seed=3):
+        problem = device_problem(search, architecture)
+        levels = random_levels(problem, rng)
+        assert max(problem.costs(levels)[1:]) == plan_memory(with_levels(problem, architecture, levels)).arena_bytes
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_elements_count_all_that_is_stored(name: str) -> None:
+    search = problem_for(SPACES[name], "arena")
+    for architecture in networks(search, 3):
+        problem = device_problem(search, architecture)
+        frame = architecture_frame(architecture)
+        table = unroll(frame, encode(frame, [architecture]))
+        for kind in (WEIGHTS, ACTIVATIONS):
+            layers = [layer for v in problem.variables if v.kind == kind for layer in v.layers]
+            assert layers == [name for name in architecture.layer_names() if name not in ("stem", "classifier")]
+        count = sum(v.elements for v in problem.variables if v.kind == WEIGHTS)
+        ends = table.weights[0, 0] + (table.weights[-1, 0] if architecture.classifier else 0.0)
+        assert count == table.weights[:, 0].sum() - ends
+
+
+def test_pairs_that_the_device_forbids_cost_more_than_the_limit() -> None:
+    allowed = pairs_table((4, 8), (8, 8), (8, 4))
+    search = problem_for(SPACE, "arena", allowed=allowed, qbr=False)
+    architecture = networks(problem_for(SPACE, "arena"), 1)[0]
+    problem = device_problem(search, architecture)
+    ok = problem.levels([8] * len(problem.variables))
+    assert problem.usage(ok)["pairs of widths that the device forbids"][0] == 0.0
+    four = problem.levels([4] * len(problem.variables))
+    assert problem.usage(four)["pairs of widths that the device forbids"][0] >= len(architecture.layer_names()) - 2
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_bits_of_the_refinement_fit(name: str) -> None:
+    search = problem_for(SPACES[name], "arena")
+    genes = sample(search.space, search.frame, N, np.random.default_rng(2))
+    table = unroll(search.frame, genes)
+    view = GeneView(search.frame, genes)
+    view.w_bits[:], view.a_bits[:] = refine(search, table)
+    for column in range(N):
+        architecture = decode(search.frame, genes[:, column])
+        problem = device_problem(search, architecture)
+        fits = peak_sram(search.model, table, view.a_bits)[column] <= search.sram_bytes
+        fits &= flash(search.memory_model, table, view.w_bits)[column] <= search.flash_bytes
+        assert problem.is_feasible(levels_of(problem, architecture)) == fits
+
+
+def test_what_cannot_fit_says_the_smallest_possible() -> None:
+    search = problem_for(SPACE, "arena", sram=1000.0)
+    architecture = networks(search, 1)[0]
+    problem = device_problem(search, architecture)
+    smallest = max(problem.costs(problem.narrowest)[1:])
+    with pytest.raises(InfeasibleAllocationError, match=f"{smallest:,.0f} B, the limit is 1,000 B") as caught:
+        problem.require_feasible()
+    assert caught.value.constraint.resource == SRAM
+
+
+def test_a_width_that_is_not_free_is_refused() -> None:
+    search = problem_for(SPACE, "arena", allowed=pairs_table((4, 8), (8, 8)))
+    architecture = networks(problem_for(SPACE, "arena"), 1, seed=4)[0]
+    problem = device_problem(search, architecture)
+    with pytest.raises(InputError, match="bits are not allowed here; expected one of"):
+        levels_of(problem, architecture)
