@@ -12,7 +12,7 @@ from nas_engine.allocation import clado
 from nas_engine.allocation.clado import MOST_PAIR_NOISE, Clado, Diagonal, GaussNewton, Hawq
 from nas_engine.allocation.iqp import Solution
 from nas_engine.allocation.problem import AllocationProblem, Floats, Levels
-from nas_engine.allocation.records import FEASIBLE, HEURISTIC, OPTIMAL, Evidence
+from nas_engine.allocation.records import FEASIBLE, OPTIMAL, Evidence
 from nas_engine.allocation.table import allocate
 from tests.allocation import exhaustive
 from tests.allocation.evidence import PROBLEMS, evidence_for, knapsack, peak
@@ -122,7 +122,7 @@ def test_with_sure_pairs_clado_is_nearer_to_the_best_than_without() -> None:
 @pytest.mark.parametrize("method", ["clado", "gauss-newton"])
 def test_pairs_that_are_noise_are_left_out_and_it_says_so(method: str) -> None:
     problem = knapsack(4)
-    evidence = evidence_for(problem, 4, noise=0.6)
+    evidence = evidence_for(problem, 4, noise=1.0)
     if method == "gauss-newton":
         evidence = replace(evidence, singles=evidence.pairs)
     found = allocate(method, problem, evidence)
@@ -165,7 +165,7 @@ def test_without_halves_the_noise_is_not_known_and_the_pairs_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("objective", "bound", "status"), [(1.0, 1.0, OPTIMAL), (1.0, 0.9, FEASIBLE), (1.0, float("-inf"), HEURISTIC), (0.0, 0.0, OPTIMAL)]
+    ("objective", "bound", "status"), [(1.0, 1.0, OPTIMAL), (1.0, 0.9, FEASIBLE), (1.0, float("-inf"), FEASIBLE), (0.0, 0.0, OPTIMAL)]
 )
 @pytest.mark.parametrize("allocator", [Diagonal(), Hawq(), GaussNewton()])
 def test_the_status_says_what_was_proven(
@@ -180,5 +180,5 @@ def test_the_status_says_what_was_proven(
 
     monkeypatch.setattr(clado, "solve", solve)
     found = allocator.allocate(problem, evidence_for(problem), seed=7, time_limit_s=3.0)
-    assert (found.status, found.objective, found.bound) == (status, objective, bound)
+    assert (found.status, found.objective, found.bound) == (status, objective, max(bound, 0.0))  # no loss is below 0
     assert found.details["nodes"] == 5
