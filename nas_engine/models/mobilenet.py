@@ -153,7 +153,7 @@ class MobileNet(nn.Module):
         for residual in self.residuals:
             x = residual(x)
         x = self.head(x)
-        return average_pool(x, max(x.shape[2:]), self.pool_source)
+        return average_pool(x, None, self.pool_source)
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits ``(n, classes)`` of pooled vectors."""
@@ -186,16 +186,17 @@ def _convolution(inputs: int, convolution: Convolution) -> ConvolutionUnit:
     return ConvolutionUnit(inputs, convolution.channels, convolution.kernel, convolution.stride)
 
 
-def average_pool(x: Tensor, kernel: int, quantiser: Quantiser | None = None) -> Tensor:
+def average_pool(x: Tensor, kernel: int | None, quantiser: Quantiser | None = None) -> Tensor:
     """Return averages over ``kernel`` x ``kernel`` windows next to each other; windows over the edge count only what is inside.
 
     Args:
         x: ``(n, c, h, w)``; on the grid of ``quantiser`` if that is given.
-        kernel: Height, width and stride of a window.
+        kernel: Height, width and stride of a window; ``None`` for the whole map.
         quantiser: What quantised ``x``. Then the result is on the same grid, rounded as TFLite's AVERAGE_POOL_2D rounds int8
             values (half away from zero; an unsigned level counts from -128), with the gradient of the plain average.
     """
-    kernel = min(kernel, max(x.shape[2:]))
+    side = max(x.shape[2:])
+    kernel = side if kernel is None else min(kernel, side)
     mean = functional.avg_pool2d(x, kernel, kernel, ceil_mode=True, count_include_pad=False)
     if quantiser is None:
         return mean

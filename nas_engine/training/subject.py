@@ -1,0 +1,137 @@
+"""Subject: a trained network cut at its layers, so that any rest of it can be run again with other weights or activations.
+
+Each layer (convolution, linear, ``ConvolutionUnit``) is one step, with the batch norm behind it folded in; each tensor that a layer
+takes is a step of its own, which passes it on or quantises it. A run may begin at any step, from the values that are alive there:
+what stands before a change is computed once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas_engine.allocation.network_problem import LayerSize
+from nas_engine.errors import InputError
+from nas_engine.models.mobilenet import MobileNet
+from nas_engine.training.steps import Change, Values, steps_of
+
+Watch = Callable[[int, Tensor], None]
+"""Is shown what a step gave, by position; later steps may overwrite it."""
+
+
+class Subject:
+    """A float network in evaluation mode as steps; the network that is given stays as it is.
+
+    Args:
+        network: ``torch.fx`` must be able to trace it; layers are its ``nn.Conv2d``, ``nn.Linear`` and ``ConvolutionUnit`` modules.
+        shape: Channels, height and width of the images it takes; a ``MobileNet`` knows them itself.
+
+    Attributes:
+        layers: Every layer by name, in the order they run.
+
+    Raises:
+        InputError: A network that cannot be traced, has quantisers, writes into its tensors, or runs a layer twice.
+    """
+
+    def __init__(self, network: nn.Module, shape: tuple[int, int, int] | None = None) -> None:
+        if isinstance(network, MobileNet):
+            architecture = network.architecture
+            shape = (architecture.input_channels, architecture.resolution, architecture.resolution)
+        if shape is None:
+            raise InputError("the shape of the images is not known; give channels, height and width")
+        self.shape = shape
+        network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.device = next(network.parameters()).device
+        self.layers, self._steps = steps_of(network)
+        self._macs: dict[int, int] | None = None
+        self._dies: list[tuple[int, ...]] = [()] * len(self._steps)
+        last = {read: position for position, step in enumerate(self._steps) for read in step.reads}
+        for position, end in last.items():
+            self._dies[end] = (*self._dies[end], position)
+
+    @property
+    def end(self) -> int:
+        """Position behind the last step."""
+        return len(self._steps)
+
+    def run(
+        self,
+        values: Values,
+        start: int,
+        changes: Mapping[int, Change],
+        *,
+        cuts: Collection[int] = (),
+        kept: dict[int, Values] | None = None,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        """Run the steps from ``start`` to the end and return the logits, ``(n, classes)``.
+
+        Args:
+            values: What is alive at ``start``: from ``first_values`` or from ``kept``; stays as it is.
+            start: Position of the first step to run.
+            changes: What to put in, by position; layers that are not named have their trained weight.
+            cuts: Positions at which to keep what is alive.
+            kept: Where that is put, by position.
+            watch: Is shown what every step gave.
+        """
+        values = dict(values)
+        result: Any = None
+        for position in range(start, len(self._steps)):
+            if kept is not None and position in cuts:
+                kept[position] = dict(values)
+            result = self._steps[position].run(values, changes.get(position))
+            if watch is not None and isinstance(result, Tensor):
+                watch(position, result)
+            values[position] = result
+            for dead in self._dies[position]:
+                del values[dead]
+        assert isinstance(result, Tensor)
+        return result
+
+    def first_values(self, images: Tensor) -> Values:
+        """Return the values before the first step, for images as the network takes them, ``(n, c, h, w)``."""
+        return {-1: images.contiguous(memory_format=torch.channels_last)}
+
+    def forward(self, images: Tensor, changes: Mapping[int, Change] | None = None, *, watch: Watch | None = None) -> Tensor:
+        """Return the logits of images as the network takes them."""
+        return self.run(self.first_values(images), 0, changes or {}, watch=watch)
+
+    @torch.no_grad()
+    def sizes(self) -> tuple[LayerSize, ...]:
+        """Return what each layer stores and computes.
+
+        Layers that read the same tensor each count it as their input; ``shared_inputs`` tells which.
+        """
+        found: dict[int, Tensor] = {}
+        self.forward(torch.zeros(1, *self.shape, device=self.device), watch=lambda position, value: found.__setitem__(position, value))
+        return tuple(
+            LayerSize(
+                name=layer.name,
+                weights=layer.weight.numel(),
+                inputs=found[layer.tensor].numel(),
+                macs=found[layer.step].numel() * layer.weight[0].numel(),
+            )
+            for layer in self.layers.values()
+        )
+
+    def rest(self, position: int) -> float:
+        """Return the share of the multiply-accumulates that is left at a position."""
+        if self._macs is None:
+            self._macs = {layer.step: size.macs for layer, size in zip(self.layers.values(), self.sizes(), strict=True)}
+        return sum(macs for step, macs in self._macs.items() if step >= position) / sum(self._macs.values())
+
+    def shared_inputs(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of the layers that read each tensor which several layers read."""
+        readers: dict[int, list[str]] = {}
+        for layer in self.layers.values():
+            readers.setdefault(layer.tensor, []).append(layer.name)
+        return tuple(tuple(names) for names in readers.values() if len(names) > 1)
+
+
+def chunks_of(count: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most ``size`` that cover ``count``."""
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
