@@ -13,6 +13,7 @@ from nas_engine import __version__
 from nas_engine.cli.export import export, verify
 from nas_engine.cli.options import search_options
 from nas_engine.cli.plot import plot
+from nas_engine.cli.refine import refine
 from nas_engine.cli.score import score
 from nas_engine.cli.shipped import devices, spaces
 from nas_engine.cli.train import evaluate, train
@@ -73,7 +74,7 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
         ctx.exit(INTERRUPTED)
 
 
-for _command in (train, evaluate, export, verify, score, plot, devices, spaces):
+for _command in (train, evaluate, export, verify, score, plot, refine, devices, spaces):
     cli.add_command(_command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import threading
 from pathlib import Path
@@ -75,11 +76,13 @@ def train(
 
         nas-search train runs/NAME --data cifar-10-batches-py --teacher resnet20.th
 
+    A refined run (RUN/refine/METHOD) starts from the float weights of its origin: it trains quantised alone, --epochs long.
+
     Ctrl-C and --time-limit save the state; --resume continues to the very result of an uninterrupted training.
     """
     if resume and force:
         raise InputError("--resume continues a training, --force replaces it; give one of the two")
-    _require_torch("training")
+    require_torch("training")
     from nas_engine.cli.training_progress import TrainingProgress
     from nas_engine.datasets import summary_lines
     from nas_engine.interrupts import stop_on_interrupt
@@ -140,7 +143,7 @@ def evaluate(run: str, data: str | None, split: str, limit: int | None, threads:
 
         nas-search evaluate runs/NAME --data cifar-10-batches-py
     """
-    _require_torch("evaluation")
+    require_torch("evaluation")
     from nas_engine.cli.training_progress import TrainingProgress
     from nas_engine.pipeline.evaluation import evaluate_run
     from nas_engine.training.compute import prepare_compute
@@ -154,7 +157,12 @@ def evaluate(run: str, data: str | None, split: str, limit: int | None, threads:
         click.echo(f"{dataset.name}, from {dataset.source}\n{_table(accuracy)}")
 
 
-def _require_torch(purpose: str) -> None:
+def require_torch(purpose: str) -> None:
+    """Check that torch is installed, without importing it.
+
+    Raises:
+        MissingPackageError: It is not; says what to type.
+    """
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
@@ -168,10 +176,17 @@ def _recipe(name: str | None, data: str, run: Path, changes: dict[str, Any]) -> 
     from dataclasses import replace
 
     from nas_engine.pipeline.training import default_recipe
+    from nas_engine.report.run_directory import RunDirectory
     from nas_engine.training.recipe import load_recipe
 
     recipe = load_recipe(default_recipe(data, run) if name is None else name)
     given = {key: value for key, value in changes.items() if value is not None}
+    start = RunDirectory(run).start
+    if os.path.exists(start):  # unlike Path.exists, False for a name that cannot be
+        if "float_share" in given:
+            raise InputError(f"--float-share: {start} holds float weights already, so there is no float stage; leave it out")
+        if "epochs" in given:
+            given["float_share"] = 0.0
     if "learning_rate" in given:
         given["quantised_learning_rate"] = recipe.quantised_learning_rate * given["learning_rate"] / recipe.learning_rate
     return replace(recipe, **given)

@@ -20,6 +20,7 @@ from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.loop import predict
 from nas_engine.training.networks import load_network
 from nas_engine.training.result import Accuracy
+from nas_engine.training.start import load_start
 
 
 def evaluate_run(
@@ -51,6 +52,8 @@ def evaluate_run(
     announce(f"reading {data} ...")
     dataset = read_data(data, trained.architecture, limit=limit, seed=result.seed)
     floating = load_network(folder.float_network) if result.float_epochs else None
+    if floating is None and directory.start.exists():
+        floating = load_start(directory.start, trained.architecture)
     quantised, model = (trained, load_integer(directory.integer).model) if result.quantised_epochs else (None, None)
     announce("evaluating ...")
     return dataset, measure(dataset, split, floating, quantised, model)

@@ -1,4 +1,7 @@
-"""Training of a run's winner: data, teacher, both stages, lowering to integers, result. Needs torch."""
+"""Training of a run's winner: data, teacher, both stages, lowering to integers, result. Needs torch.
+
+A run with ``start.pt`` (float weights of its network, as ``nas-search refine`` leaves them) has the quantised stage alone.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ from nas_engine.training.loop import TrainingTask, first_state, is_done, prepare
 from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
 from nas_engine.training.result import TrainingResult, write_result
+from nas_engine.training.start import load_start
 from nas_engine.training.state import STAGES, TrainingState, read_checkpoint
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
 
@@ -80,6 +84,8 @@ def run_training(
 ) -> TrainingResult | None:
     """Train the winner of a run (or continue), lower it to integers, and return what it came to.
 
+    Where the run has float weights to start from, the float stage is left out: only the recipe's quantised epochs are trained.
+
     Args:
         path: The run directory.
         request: What to do.
@@ -102,6 +108,8 @@ def run_training(
     with directory.locked():
         if folder.path.exists() and not (resume or force):
             raise RunDirectoryError(folder.path, "holds a training already; add --resume to continue it or --force to replace it")
+        start = load_start(directory.start, architecture) if directory.start.exists() else None
+        recipe = request.recipe if start is None else _quantised_alone(request.recipe, directory.start)
         teacher = _load_given_teacher(request, architecture)
         announce(f"reading {request.data} ...")
         dataset = read_data(request.data, architecture, limit=request.limit, seed=request.seed, for_training=True)
@@ -109,14 +117,15 @@ def run_training(
             _check_teacher(teacher, dataset, request.device)
         task = TrainingTask(
             architecture=architecture,
-            recipe=request.recipe,
+            recipe=recipe,
             dataset=dataset,
             teacher=teacher,
             seed=request.seed,
             device=request.device,
-            fingerprint=_fingerprint(request, dataset),
+            fingerprint=_fingerprint(request, dataset, None if start is None else directory.start),
+            start=start,
         )
-        wide = replace(task, architecture=widen(architecture), recipe=replace(task.recipe, float_share=1.0), teacher=None)
+        wide = replace(task, architecture=widen(architecture), recipe=replace(request.recipe, float_share=1.0), teacher=None, start=None)
         if resume:  # both looked at now, because a teacher may be trained for hours first
             _check_checkpoint(folder, task)
             _check_checkpoint(folder.teacher, wide)
@@ -142,6 +151,18 @@ def _load_given_teacher(request: TrainingRequest, architecture: Architecture) ->
         raise PathError(request.teacher, f"does not exist; give the file of a teacher, '{AUTO}' or '{NONE}'")
     assert architecture.classifier is not None
     return load_teacher(Path(request.teacher), classes=architecture.classifier.classes).to(request.device)
+
+
+def _quantised_alone(recipe: TrainingRecipe, start: Path) -> TrainingRecipe:
+    """Return a recipe without its float stage.
+
+    Raises:
+        InputError: Nothing is left.
+    """
+    if not recipe.quantised_epochs:
+        problem = f"recipe '{recipe.name}' trains in float only, but {start} holds float weights already"
+        raise InputError(f"{problem}; give a float_share below 1")
+    return replace(recipe, epochs=recipe.quantised_epochs, float_share=0.0)
 
 
 def _check_teacher(teacher: Teacher, dataset: Dataset, device: str) -> None:
@@ -183,13 +204,14 @@ def trained_architecture(directory: RunDirectory) -> Architecture:
     return architecture
 
 
-def _fingerprint(request: TrainingRequest, dataset: Dataset) -> str:
-    """Return a text that differs when the seed, the teacher or the data do; ``; `` stands between its parts."""
+def _fingerprint(request: TrainingRequest, dataset: Dataset, start: Path | None) -> str:
+    """Return a text that differs when the seed, the teacher, the data or the start do; ``; `` stands between its parts."""
     teacher = request.teacher
     if teacher not in (AUTO, NONE):
         teacher = hashlib.sha256(Path(teacher).read_bytes()).hexdigest()
     parts = [f"{name}: {len(split):,} images, crc {_crc(split):08x}" for name, split in dataset.splits()]
-    return "; ".join([f"seed {request.seed}", f"teacher {teacher}", *parts])
+    starts = [] if start is None else [f"start {hashlib.sha256(start.read_bytes()).hexdigest()}"]
+    return "; ".join([f"seed {request.seed}", f"teacher {teacher}", *parts, *starts])
 
 
 def _crc(split: Split) -> int:
@@ -263,7 +285,7 @@ def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequ
                 "if the loss grew, train again with --force and a lower --learning-rate"
             ) from error
         save_integer(directory.integer, model, task.dataset.test.images[:GOLDEN_IMAGES])
-    floating = load_network(folder.float_network) if task.recipe.float_epochs else None
+    floating = load_network(folder.float_network) if task.recipe.float_epochs else task.start
     result = TrainingResult(
         data=DIGITS if request.data == DIGITS else str(Path(request.data).resolve()),
         dataset=task.dataset.name,

@@ -3,7 +3,8 @@
 ``config.yaml`` what was asked for, ``search.jsonl`` one line per generation, ``checkpoint.npz`` the state, ``best.yaml``
 the winner, ``pareto.csv`` and ``pareto/`` the front, ``memory_plan.json`` the winner's arena, ``plots/`` the pictures;
 ``training/`` what training the winner left (``TrainingDirectory``), ``integer/`` its integer model, ``export/`` the firmware and model
-files made of it, ``verification.json`` the proof.
+files made of it, ``verification.json`` the proof. ``refine/`` holds measurements (``RefineDirectory``) and one run directory per method
+of allocation, each with ``start.pt``, the float weights that its training begins with, and ``allocation.json``, how its bits were chosen.
 A search at several resolutions has a directory with its own ``config.yaml``, one run directory ``rN`` per resolution and
 ``resolutions.csv``, the winners side by side.
 """
@@ -44,7 +45,7 @@ FRONT_COLUMNS = ("file", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "
 """Columns of ``pareto.csv``."""
 
 _RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv")
-_TRAINED = ("training", "integer", "export", "verification.json")
+_TRAINED = ("training", "integer", "export", "verification.json", "refine", "start.pt", "allocation.json")
 _KNOWN = {"config.yaml", "checkpoint.npz", *_RESULTS, *_TRAINED}
 
 
@@ -101,6 +102,32 @@ class TrainingDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class RefineDirectory:
+    """Paths of what refining the bits of a run leaves: measurements, a study, a run directory per method, and their comparison."""
+
+    path: Path
+    """The folder."""
+
+    @property
+    def study(self) -> Path:
+        """Trials of the entropy window."""
+        return self.path / "entropy_study.log"
+
+    @property
+    def comparison(self) -> Path:
+        """All methods side by side."""
+        return self.path / "comparison.json"
+
+    def measurement(self, name: str) -> Path:
+        """Return the file of a measurement, such as ``"singles"``."""
+        return self.path / f"{name}.npz"
+
+    def run(self, method: str) -> RunDirectory:
+        """Return the run directory of a method."""
+        return RunDirectory(self.path / method)
+
+
+@dataclass(frozen=True, slots=True)
 class RunDirectory:
     """Paths and files of one run, or of one search at several resolutions."""
 
@@ -121,6 +148,21 @@ class RunDirectory:
     def training(self) -> TrainingDirectory:
         """Where the winner is trained."""
         return TrainingDirectory(self.path / "training")
+
+    @property
+    def start(self) -> Path:
+        """Float weights that training begins with, in place of random ones; only a refined run has them."""
+        return self.path / "start.pt"
+
+    @property
+    def allocation(self) -> Path:
+        """How the bits of a refined run were chosen."""
+        return self.path / "allocation.json"
+
+    @property
+    def refine(self) -> RefineDirectory:
+        """What refining the bits left."""
+        return RefineDirectory(self.path / "refine")
 
     @property
     def integer(self) -> Path:

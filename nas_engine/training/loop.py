@@ -83,7 +83,9 @@ class TrainingTask:
     device: str = "cpu"
     """A torch device."""
     fingerprint: str = ""
-    """Text that names data, seed and teacher in the checkpoint."""
+    """Text that names data, seed, teacher and start in the checkpoint."""
+    start: MobileNet | None = None
+    """Float network of this architecture whose weights the quantised stage begins with; the recipe has no float stage then."""
 
     def epochs(self, stage: str) -> int:
         """Return the epochs of a stage."""
@@ -107,10 +109,10 @@ def random_of(*key: int) -> np.random.Generator:
 
 
 def first_state(task: TrainingTask) -> TrainingState:
-    """Return the state before the first step."""
+    """Return the state before the first step: random weights, or those of ``task.start``."""
     torch.manual_seed(task.seed)
-    network = placed(MobileNet(task.architecture), task.device)
-    return begin_stage(task, network, STAGES[0] if task.recipe.float_epochs else STAGES[1], elapsed_s=0.0)
+    network = MobileNet(task.architecture) if task.start is None else copy_network(task.start)
+    return begin_stage(task, placed(network, task.device), STAGES[0] if task.recipe.float_epochs else STAGES[1], elapsed_s=0.0)
 
 
 def begin_stage(task: TrainingTask, network: MobileNet, stage: str, elapsed_s: float) -> TrainingState:

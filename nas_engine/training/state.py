@@ -155,7 +155,7 @@ def read_checkpoint(path: Path, architecture: Architecture, recipe: TrainingReci
     Raises:
         FileFormatError: Damaged, of another version, architecture, recipe, or other data.
     """
-    content = _read_whole(path)
+    content = read_content(path)
     if content["format"] != FORMAT:
         raise FileFormatError(path, f"is a checkpoint of another version ({content['format']!r}, this is '{FORMAT}'); {_REMEDY}")
     if content["architecture"] != dump_architecture(architecture):
@@ -169,7 +169,7 @@ def read_checkpoint(path: Path, architecture: Architecture, recipe: TrainingReci
     return content
 
 
-def _read_whole(path: Path) -> dict[str, Any]:
+def read_content(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint after comparing it with its digest; torch itself does not notice changed bytes."""
     try:
         stored = path.read_bytes()

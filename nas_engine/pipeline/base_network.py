@@ -1,0 +1,58 @@
+"""The float network of a run whose widths are to be chosen. Needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_engine.architecture import Architecture
+from nas_engine.errors import FileFormatError, RunDirectoryError
+from nas_engine.models.mobilenet import MobileNet
+from nas_engine.report.run_directory import RunDirectory
+from nas_engine.training.networks import load_network
+from nas_engine.training.start import network_of_checkpoint, random_network, same_structure, with_widths_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BaseNetwork:
+    """Float weights, and what has to be said of them."""
+
+    network: MobileNet
+    """In evaluation mode, with the widths of ``best.yaml``."""
+    source: Path | None
+    """The file they are from; ``None`` for random weights."""
+    warning: str
+    """What is not as it should be; empty for nothing."""
+
+
+def base_network(directory: RunDirectory, architecture: Architecture, *, force: bool, seed: int) -> BaseNetwork:
+    """Return the weights at the end of the float stage; where there was none, the trained ones without their quantisers.
+
+    Args:
+        directory: A run.
+        architecture: What ``best.yaml`` holds.
+        force: Take what there is if the run is not trained to the end: weights of the checkpoint, a start, random ones.
+        seed: Of random weights.
+
+    Raises:
+        RunDirectoryError: Not trained to the end, and no ``force``.
+        FileFormatError: A damaged file, or weights of another network.
+    """
+    folder, path = directory.training, directory.path
+    finished = folder.result.exists()
+    if not finished and not force:
+        raise RunDirectoryError(
+            path,
+            f"is not trained to the end yet; type: nas-search train {path} (with --resume if it has begun), "
+            "or add --force to choose bits by the weights that there are",
+        )
+    files = (folder.float_network, folder.network, folder.checkpoint, directory.start)
+    source = next((file for file in files if file.exists()), None)
+    if source is None:
+        warning = f"{path} was never trained: bits are chosen for random weights"
+        return BaseNetwork(network=random_network(architecture, seed), source=None, warning=warning)
+    network = network_of_checkpoint(source) if source == folder.checkpoint else load_network(source)
+    if not same_structure(network.architecture, architecture):
+        raise FileFormatError(source, f"holds another network than best.yaml; train it again: nas-search train {path} --force")
+    warning = "" if finished else f"{path} is not trained to the end: bits are chosen for the weights in {source}"
+    return BaseNetwork(network=with_widths_of(network, architecture), source=source, warning=warning)

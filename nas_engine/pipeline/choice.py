@@ -1,0 +1,157 @@
+"""One method's choice of bits: the allocator, then swaps on the real loss, or a study of the entropy window. Needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from nas_engine.allocation.allocator import allocation_of
+from nas_engine.allocation.problem import AllocationProblem, Floats, Levels
+from nas_engine.allocation.quadratic import monotone_losses, objective_of
+from nas_engine.allocation.records import BitAllocation, Evidence
+from nas_engine.allocation.swaps import real_loss_swaps
+from nas_engine.allocation.table import allocate
+from nas_engine.datasets import Split
+from nas_engine.errors import FileFormatError, InputError, NasEngineError
+from nas_engine.files import StorageError
+from nas_engine.pipeline.evidence import Watch
+from nas_engine.training.entropy_study import ACCURACY, BITS, TunedWindow, tune_entropy_window
+from nas_engine.training.perturbation import Perturbations
+from nas_engine.training.sensitivities import MeasurementStoppedError
+from nas_engine.training.study_file import MissingOptunaError
+
+ENTROPY_WINDOW = "entropy-window"
+"""The method that is tuned by trials."""
+
+TRIED = 20
+"""Most evaluations in a round of swaps; ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chooser:
+    """All that methods choose with."""
+
+    problem: AllocationProblem
+    """Widths and limits."""
+    evidence: Evidence
+    """What was measured."""
+    perturbations: Perturbations
+    """The network at any widths."""
+    measured: Split
+    """Images that swaps are tried on."""
+    judged: Split
+    """Images that give the accuracy of the trials."""
+    swaps: int
+    """Rounds of swaps."""
+    trials: int
+    """Trials of the entropy window; 0 leaves it untuned."""
+    floor: float | None
+    """Accuracy that the entropy window must keep with as few bits as it can, 0 to 1; ``None`` for the best accuracy in the budgets."""
+    study: Path
+    """File of the trials."""
+    own_study: bool
+    """Whether that file is this run's own, so that one of another problem may be replaced."""
+    solver_time_s: float
+    """Time for proofs, per method."""
+    seed: int
+    """Of methods that draw."""
+    watch: Watch
+    """Progress and stop."""
+
+    def choose(self, method: str) -> BitAllocation:
+        """Return the bits that a method chooses; they keep every limit.
+
+        Raises:
+            MeasurementStoppedError: ``watch.stop`` said so before there was anything to choose.
+            InputError: Evidence or a study that cannot be used for this problem.
+            StorageError: The disk is full.
+        """
+        found = allocate(method, self.problem, self.evidence, seed=self.seed, time_limit_s=self.solver_time_s)
+        if method == ENTROPY_WINDOW and self.trials:
+            return self._tuned(found)
+        model = loss_model(found, self.problem, self.evidence)
+        if model is None or not self.swaps or (found.levels == self.problem.widest).all():
+            return found
+        total = self.swaps * TRIED
+        return real_loss_swaps(
+            self.problem,
+            found,
+            *model,
+            lambda levels: self.perturbations.evaluate(levels, self.measured.images, self.measured.labels)[0],
+            rounds=self.swaps,
+            tried=TRIED,
+            stop=self.watch.stop,
+            watch=lambda evaluations, loss: self.watch.progress(f"{method}: swaps, loss {loss:.4f}", min(evaluations, total), total),
+        )
+
+    def accuracy(self, levels: Levels) -> float:
+        """Return the accuracy of an allocation on the judging images, 0 to 1."""
+        return self.perturbations.evaluate(levels, self.judged.images, self.judged.labels)[1] / 100.0
+
+    def _tuned(self, untuned: BitAllocation) -> BitAllocation:
+        """Return the best of the trials, or the widths without any tuning if those are better."""
+        if self.floor is None and (untuned.levels == self.problem.widest).all():
+            return untuned
+        try:
+            tuned = self._study()
+        except NasEngineError as error:
+            if self.watch.stop():
+                raise MeasurementStoppedError(0, self.trials, self.study) from error
+            if isinstance(error, InputError | StorageError):
+                raise
+            return allocation_of(self.problem, ENTROPY_WINDOW, untuned.levels, notes=(f"not tuned: {error}",), details=untuned.details)
+        if self.floor is None and self.accuracy(untuned.levels) > tuned.accuracy:
+            note = f"{tuned.summary}; the lowest thresholds that fit, without tuning, do better and are taken"
+            return allocation_of(self.problem, ENTROPY_WINDOW, untuned.levels, notes=(note,), details=untuned.details)
+        counts = {"trials": tuned.trials, "evaluations": tuned.evaluations, "feasible trials": tuned.feasible, "floor": tuned.floor}
+        details = {**asdict(tuned.settings), "aim": tuned.aim, **counts}
+        return allocation_of(self.problem, ENTROPY_WINDOW, tuned.levels, notes=(tuned.summary,), details=details)
+
+    def _study(self) -> TunedWindow:
+        def attempt() -> TunedWindow:
+            return tune_entropy_window(
+                self.problem,
+                self.evidence,
+                self.accuracy,
+                floor=self.floor,
+                aim=ACCURACY if self.floor is None else BITS,
+                trials=self.trials,
+                storage=self.study,
+                seed=self.seed,
+                stop=self.watch.stop,
+                watch=lambda now: self.watch.progress(f"{ENTROPY_WINDOW}: trials", now.done, now.total),
+            )
+
+        try:
+            return attempt()
+        except FileFormatError as error:
+            if not self.own_study or not self.study.exists():
+                raise
+            self.watch.note(f"{self.study}: {error.problem.split(';')[0]}; begun anew")
+            self.study.unlink()
+            return attempt()
+
+
+def loss_model(found: BitAllocation, problem: AllocationProblem, evidence: Evidence) -> tuple[Floats, Floats | None] | None:
+    """Return ``linear`` and ``quadratic`` of what a method minimised; ``None`` for one that minimises no sum over choices."""
+    if found.method == "diagonal" and evidence.singles is not None:
+        return monotone_losses(problem, evidence.singles.losses), None
+    if found.method == "hawq" and evidence.hessian is not None:
+        return monotone_losses(problem, evidence.hessian), None
+    measured = {"clado": evidence.pairs, "gauss-newton": evidence.singles}.get(found.method)
+    if measured is None:
+        return None
+    if found.details.get("projection") == "diagonal":  # the cross terms were noise
+        return monotone_losses(problem, measured.losses), None
+    return objective_of(measured, problem, found.details.get("projection", "none"))
+
+
+def require_optuna() -> None:
+    """Check that Optuna is there, without importing it.
+
+    Raises:
+        InputError: It is not.
+    """
+    if find_spec("optuna") is None:
+        raise InputError(f"{MissingOptunaError()}, or give --trials 0 to leave it untuned")

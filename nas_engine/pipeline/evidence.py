@@ -1,0 +1,177 @@
+"""Evidence for allocators, measured as far as methods need it and kept in ``RUN/refine/``. Needs torch.
+
+Every file names the network, the widths and the images it was measured with. One that was measured with others, or that is
+damaged, is measured anew after saying so; one that was stopped half-way goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas_engine.allocation.problem import AllocationProblem, Floats, Levels
+from nas_engine.allocation.quadratic import pair_noise
+from nas_engine.allocation.records import Evidence, LayerEntropies, Sensitivity
+from nas_engine.datasets import Split
+from nas_engine.errors import FileFormatError
+from nas_engine.files import write_atomically
+from nas_engine.report.allocations import Measurement
+from nas_engine.report.run_directory import RefineDirectory
+from nas_engine.training.entropies import GAUSSIAN, HISTOGRAM, measure_entropies
+from nas_engine.training.hessian import measure_hessian
+from nas_engine.training.perturbation import Perturbations
+from nas_engine.training.sensitivities import MeasurementStoppedError, measure_pairs, measure_singles
+
+FORMAT = "nas-search/evidence/1"
+"""Version of a file of entropies or of Hessian costs."""
+
+ENTROPY_BATCHES = 16
+"""Batches whose entropies are taken; ours."""
+
+HESSIAN_IMAGES = 128
+"""Most images whose Hessian is probed; ours."""
+
+SINGLES, PAIRS, HESSIAN, ENTROPIES = "singles", "pairs", "hessian", "entropies"
+"""Names of the measurements: fields of ``Evidence``, and stems of files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Watch:
+    """Whom to tell, and whom to ask."""
+
+    stop: Callable[[], bool] = lambda: False
+    """Asked often; on True what was measured is kept, and measuring ends with ``MeasurementStoppedError``."""
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    """Called with what is measured or done, parts done, and all."""
+    announce: Callable[[str], None] = lambda text: None
+    """Called with what is about to be done where it takes a while."""
+    note: Callable[[str], None] = lambda text: None
+    """Called with what a user should know even if nobody watches."""
+
+
+def measure(
+    needs: Collection[str],
+    perturbations: Perturbations,
+    images: Split,
+    folder: RefineDirectory,
+    watch: Watch,
+    *,
+    given: Levels | None = None,
+    seed: int = 0,
+) -> tuple[Evidence, tuple[Measurement, ...]]:
+    """Return what methods need of the network, and how sure it is.
+
+    Args:
+        needs: Fields of ``Evidence``.
+        perturbations: The network and what choices do to it.
+        images: Images to measure on.
+        folder: Where measurements are kept.
+        watch: Progress and stop.
+        given: Widths that came with the network.
+        seed: Of the probes of the Hessian.
+
+    Raises:
+        MeasurementStoppedError: ``watch.stop`` said so; what is measured is kept.
+        MeasurementError: A loss is not finite.
+        StorageError: The disk is full.
+    """
+    found: list[Measurement] = []
+    sensitivities: dict[str, Sensitivity] = {}
+    for name, measure_one in ((SINGLES, measure_singles), (PAIRS, measure_pairs)):
+        if name not in needs:
+            continue
+        watch.announce(f"measuring {name} ...")
+        path = folder.measurement(name)
+
+        def attempt(name: str = name, measure_one: Callable[..., Sensitivity] = measure_one, path: Path = path) -> Sensitivity:
+            return measure_one(
+                perturbations,
+                images.images,
+                images.labels,
+                state=path,
+                stop=watch.stop,
+                watch=lambda done, total: watch.progress(f"measuring {name}", done, total),
+            )
+
+        sensitivities[name] = _anew_if_other(attempt, path, watch)
+        found.append(_summary(name, perturbations.problem, sensitivities[name]))
+    arrays: dict[str, Floats] = {}
+    for name in (HESSIAN, ENTROPIES):
+        if name in needs:
+            took, arrays[name] = _kept(name, perturbations, images, folder.measurement(name), watch, seed)
+            found.append(took)
+    entropies = tuple(
+        LayerEntropies(estimator=estimator, values=values)
+        for estimator, values in zip((HISTOGRAM, GAUSSIAN), arrays.get(ENTROPIES, ()), strict=False)
+    )
+    evidence = Evidence(
+        given=given,
+        singles=sensitivities.get(SINGLES),
+        pairs=sensitivities.get(PAIRS),
+        hessian=arrays.get(HESSIAN),
+        entropies=entropies,
+    )
+    return evidence, tuple(found)
+
+
+def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Watch) -> Sensitivity:
+    """Return a measurement; where its file is of something else the file goes, and it is measured from the start."""
+    try:
+        return attempt()
+    except FileFormatError as error:
+        if not path.exists():
+            raise
+        watch.note(f"{path}: {error.problem.split(';')[0]}; measured anew")
+        path.unlink()
+        return attempt()
+
+
+def _kept(name: str, perturbations: Perturbations, images: Split, path: Path, watch: Watch, seed: int) -> tuple[Measurement, Floats]:
+    """Return what a measurement that takes one go took, and its values: from its file, or measured now."""
+    if watch.stop():
+        raise MeasurementStoppedError(0, 1, path)
+    count = min(len(images), HESSIAN_IMAGES) if name == HESSIAN else len(images)
+    used, labels = images.images[:count], images.labels[:count]
+    head = {"format": FORMAT, "measurement": name, "seed": seed if name == HESSIAN else 0} | perturbations.fingerprint(used, labels)
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                if json.loads(str(content["head"])) == head:
+                    took = Measurement(name=name, images=count, seconds=float(content["seconds"]))
+                    return took, np.asarray(content["values"], np.float64)
+            problem = "was measured with another network, other images or another version"
+        except Exception:  # a damaged file can fail anywhere in the reader
+            problem = "is damaged"
+        watch.note(f"{path}: {problem}; measured anew")
+    watch.announce(f"measuring {name} ...")
+    began = time.monotonic()
+    if name == HESSIAN:
+        values = measure_hessian(perturbations, used, labels, seed=seed)
+    else:
+        values = np.stack([record.values for record in measure_entropies(perturbations, used, batches=ENTROPY_BATCHES)])
+    took = Measurement(name=name, images=count, seconds=time.monotonic() - began)
+    buffer = io.BytesIO()
+    np.savez(buffer, head=np.array(json.dumps(head)), values=values, seconds=np.array(took.seconds))
+    write_atomically(path, buffer.getvalue())
+    return took, values
+
+
+def _summary(name: str, problem: AllocationProblem, measured: Sensitivity) -> Measurement:
+    """Return how large and how sure the losses and the cross terms are."""
+    at = int(measured.losses.argmax())
+    return Measurement(
+        name=name,
+        images=measured.images,
+        seconds=measured.seconds,
+        passes=measured.passes,
+        largest=f"{problem.variables[problem.owner[at]].name} at {problem.choice_bits[at]} bits",
+        loss=float(measured.losses[at]),
+        standard_error=float(measured.standard_errors[at]),
+        pair_noise=float("nan") if measured.halves is None else pair_noise(measured.halves, measured.matrix),
+    )

@@ -1,0 +1,253 @@
+"""Refinement of a run: from its float weights and some training images to bits per layer, one run directory per method. Needs torch.
+
+Images that measure and images that judge are training images that do not overlap; no test image is ever looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from nas_engine import __version__
+from nas_engine.allocation.device_problem import device_problem, levels_of, with_levels
+from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Levels
+from nas_engine.allocation.records import BitAllocation
+from nas_engine.allocation.table import ALLOCATORS
+from nas_engine.architecture import Architecture
+from nas_engine.datasets import Split
+from nas_engine.datasets.digits import WORD as DIGITS
+from nas_engine.errors import InputError, NasEngineError, RunDirectoryError
+from nas_engine.evolution.problem import SearchProblem
+from nas_engine.files import write_atomically
+from nas_engine.pipeline.base_network import BaseNetwork, base_network
+from nas_engine.pipeline.choice import ENTROPY_WINDOW, Chooser
+from nas_engine.pipeline.config import RunConfig, build_problem
+from nas_engine.pipeline.data import finished_training, read_data, source_of_data
+from nas_engine.pipeline.evidence import Watch, measure
+from nas_engine.pipeline.judging import draw_images, judge, judge_float
+from nas_engine.pipeline.refine_request import ALL, RefineRequest, check_request, methods_of
+from nas_engine.pipeline.refined_run import write_refined_run
+from nas_engine.pipeline.training import trained_architecture
+from nas_engine.report.allocations import AllocationReport, AllocationSetting, Judged, Measurement, comparison
+from nas_engine.report.run_directory import RunDirectory
+from nas_engine.training.perturbation import Perturbations
+from nas_engine.training.sensitivities import MeasurementStoppedError
+from nas_engine.training.subject import Subject
+
+GIVEN = "qbr"
+"""The method that keeps the widths of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Refinement:
+    """What a refinement came to."""
+
+    reports: tuple[AllocationReport, ...]
+    """One per method."""
+    setting: AllocationSetting
+    """What they have in common."""
+    directory: RunDirectory
+    """The run that was refined."""
+    data: str
+    """What it measured on."""
+
+    @property
+    def chosen(self) -> RunDirectory:
+        """The refined run with the smallest judged loss."""
+        best = min(self.reports, key=lambda report: report.judged.loss)
+        return self.directory.refine.run(best.method)
+
+
+def run_refinement(path: Path, request: RefineRequest, *, force: bool = False, watch: Watch | None = None) -> Refinement | None:
+    """Measure what methods need, let each choose bits, judge them and write a run directory for each.
+
+    Args:
+        path: A run directory.
+        request: What to do.
+        force: Go on with a run that is not trained to the end, and replace refined runs that were trained.
+        watch: Progress and stop.
+
+    Returns:
+        What it came to; ``None`` if ``watch.stop`` said so first: what was measured is kept.
+
+    Raises:
+        InputError: A run, data or options that cannot be used, or budgets that no bits fit.
+        NasEngineError: A loss that is not finite; what was measured before is kept.
+        StorageError: The disk is full.
+    """
+    watch = watch or Watch()
+    methods = methods_of(request)
+    check_request(request, methods)
+    directory = RunDirectory(path)
+    architecture = trained_architecture(directory)
+    config = RunConfig.from_mapping(directory.read_config(), directory.path / "config.yaml")
+    search, _ = build_problem(config)
+    with directory.locked():
+        base = base_network(directory, architecture, force=force, seed=request.seed)
+        _check_replaceable(directory, methods, force)
+        data = _data_of(directory, request)
+        problem = device_problem(search, architecture)
+        problem.require_feasible()
+        watch.announce(f"reading {data} ...")
+        dataset = read_data(data, architecture, limit=request.limit, seed=request.seed)
+        measured, judged = draw_images(dataset, request.images, request.seed)
+        work = _Work(directory=directory, request=request, search=search, architecture=architecture, problem=problem, base=base, data=data)
+        try:
+            return work.run(methods, measured, judged, watch)
+        except MeasurementStoppedError:
+            return None
+
+
+def _check_replaceable(directory: RunDirectory, methods: Sequence[str], force: bool) -> None:
+    for method in methods:
+        run = directory.refine.run(method)
+        if run.training.path.exists() and not force:
+            raise RunDirectoryError(run.path, "was trained already; add --force to replace it, or move it elsewhere")
+
+
+def _data_of(directory: RunDirectory, request: RefineRequest) -> str:
+    """Return the data given, or those of the training."""
+    if request.data is None and not directory.training.result.exists():
+        raise InputError(f"{directory.path}: it is not known what this run is trained on; give --data PATH, or --data {DIGITS}")
+    return request.data if request.data is not None else source_of_data(None, finished_training(directory))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Work:
+    """One refinement, all of whose inputs have been checked."""
+
+    directory: RunDirectory
+    request: RefineRequest
+    search: SearchProblem
+    architecture: Architecture
+    problem: AllocationProblem
+    base: BaseNetwork
+    data: str
+
+    def run(self, methods: Sequence[str], measured: Split, judged: Split, watch: Watch) -> Refinement:
+        request, folder = self.request, self.directory.refine
+        methods, given, warnings = self._given(methods)
+        perturbations = Perturbations(Subject(self.base.network), self.problem, measured.images, fixed=self._fixed())
+        floating = judge_float(self.base.network, judged)
+        needs = {field for method in methods for field in ALLOCATORS[method].needs}
+        evidence, measurements = measure(needs, perturbations, measured, folder, watch, given=given, seed=request.seed)
+        reference = judge(perturbations, self.problem.widest, judged)
+        setting = self._setting(measured, judged, floating, reference, measurements, warnings, methods)
+        chooser = Chooser(
+            problem=self.problem,
+            evidence=evidence,
+            perturbations=perturbations,
+            measured=measured,
+            judged=judged,
+            swaps=request.swaps,
+            trials=request.trials,
+            floor=None if request.floor is None else max(0.0, floating.accuracy - request.floor) / 100.0,
+            study=request.storage or folder.study,
+            own_study=request.storage is None,
+            solver_time_s=request.solver_time_s,
+            seed=request.seed,
+            watch=watch,
+        )
+        reports: list[AllocationReport] = []
+        for method in methods:
+            watch.announce(f"{method} ...")
+            began = time.monotonic()
+            found = chooser.choose(method)
+            if watch.stop():
+                raise MeasurementStoppedError(len(reports), len(methods), folder.path)
+            reports.append(self._report(found, time.monotonic() - began, perturbations, judged, reference))
+            refined = with_levels(self.problem, self.architecture, found.levels)
+            write_refined_run(self.directory, self.search, self.base, refined, reports[-1], setting)
+        if request.method == ALL:
+            write_atomically(folder.comparison, json.dumps(comparison(reports, setting), indent=1) + "\n")
+            _draw(self.directory, reports, setting)
+        return Refinement(reports=tuple(reports), setting=setting, directory=self.directory, data=self.data)
+
+    def _given(self, methods: Sequence[str]) -> tuple[Sequence[str], Levels | None, tuple[str, ...]]:
+        """Return the methods, the widths that the run has, and warnings; ``all`` does without the widths if they cannot be used."""
+        warnings = (self.base.warning,) if self.base.warning else ()
+        if GIVEN not in methods:
+            return methods, None, warnings
+        try:
+            levels = levels_of(self.problem, self.architecture)
+            if self.request.method != ALL or self.problem.is_feasible(levels):
+                return methods, levels, warnings
+            problem = "the widths of best.yaml do not fit the budgets"
+        except InputError as error:
+            if self.request.method != ALL:
+                raise
+            problem = str(error)
+        return [method for method in methods if method != GIVEN], None, (*warnings, f"{GIVEN} is left out: {problem}")
+
+    def _fixed(self) -> dict[str, tuple[int, int]]:
+        """Return the widths of the layers that are not free."""
+        free = {layer for variable in self.problem.variables for layer in variable.layers}
+        widths = zip(self.architecture.layer_names(), self.architecture.layer_bits(), strict=True)
+        return {name: (bits.w, bits.a) for name, bits in widths if name not in free}
+
+    def _setting(
+        self,
+        measured: Split,
+        judged: Split,
+        floating: Judged,
+        reference: Judged,
+        measurements: tuple[Measurement, ...],
+        warnings: tuple[str, ...],
+        methods: Sequence[str],
+    ) -> AllocationSetting:
+        packages = ["torch", "numpy", *(["optuna"] if ENTROPY_WINDOW in methods and self.request.trials else [])]
+        return AllocationSetting(
+            network=str(self.base.source) if self.base.source else "random weights",
+            data=self.data,
+            seed=self.request.seed,
+            images=len(measured),
+            judged_images=len(judged),
+            floating=floating,
+            reference=reference,
+            measurements=measurements,
+            versions={"nas-search": __version__, **{name: version(name) for name in packages}},
+            warnings=warnings,
+        )
+
+    def _report(
+        self, found: BitAllocation, seconds: float, perturbations: Perturbations, judged: Split, reference: Judged
+    ) -> AllocationReport:
+        problem = self.problem
+        refined = with_levels(problem, self.architecture, found.levels)
+        result = judge(perturbations, found.levels, judged)
+        if not np.isfinite(result.loss):
+            broken = f"the loss is {result.loss} at the widths of '{found.method}'"
+            raise NasEngineError(f"{broken}; measurements are kept; try another --method")
+        return AllocationReport(
+            method=found.method,
+            layers=refined.layer_names(),
+            w_bits=tuple(bits.w for bits in refined.layer_bits()),
+            a_bits=tuple(bits.a for bits in refined.layer_bits()),
+            mean_w_bits=problem.mean_bits(found.levels, WEIGHTS),
+            mean_a_bits=problem.mean_bits(found.levels, ACTIVATIONS),
+            usage=problem.usage(found.levels),
+            objective=found.objective,
+            bound=found.bound,
+            gap=found.gap,
+            status=found.status,
+            predicted=float("nan") if found.method == "hawq" else found.objective,  # HAWQ's costs are no losses
+            judged=result,
+            loss_change=result.loss - reference.loss,
+            seconds=seconds,
+            notes=found.notes,
+            details=found.details,
+        )
+
+
+def _draw(directory: RunDirectory, reports: Sequence[AllocationReport], setting: AllocationSetting) -> None:
+    from nas_engine.report import plots  # matplotlib takes half a second to import
+    from nas_engine.report.plots.allocations import allocation_maps, draw_allocations
+
+    record = allocation_maps(reports, setting.floating.accuracy, setting.judged_images, "; ".join(setting.warnings))
+    plots.save_figure(draw_allocations(record), directory.refine.path, "allocations")

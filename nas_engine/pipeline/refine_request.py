@@ -1,0 +1,71 @@
+"""What a refinement is asked for, and which methods that means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_engine.allocation.table import ALLOCATORS
+from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.pipeline.choice import ENTROPY_WINDOW, require_optuna
+from nas_engine.pipeline.evidence import PAIRS
+from nas_engine.pipeline.judging import FEWEST_IMAGES
+
+ALL = "all"
+"""Stands for every method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineRequest:
+    """What was asked for."""
+
+    method: str = "gauss-newton"
+    """A key of ``ALLOCATORS``, or ``all``."""
+    data: str | None = None
+    """A path, or ``digits``; ``None`` for what the run was trained on."""
+    images: int = 512
+    """Training images that measure, an even number."""
+    exact_pairs: bool = False
+    """Whether ``all`` measures pairs, which takes long."""
+    swaps: int = 20
+    """Rounds of swaps on the real loss; 0 for none."""
+    trials: int = 50
+    """Trials of the entropy window; 0 for none."""
+    storage: Path | None = None
+    """File of these trials; ``None`` for one in the run."""
+    floor: float | None = None
+    """Points of accuracy that the entropy window may lose for fewer bits; ``None``: the best accuracy in the budgets."""
+    solver_time_s: float = 20.0
+    """Seconds for proofs, per method."""
+    limit: int | None = None
+    """Most images per split."""
+    seed: int = 0
+    """Seed of images and methods."""
+
+
+def methods_of(request: RefineRequest) -> tuple[str, ...]:
+    """Return the names of the methods that are asked for.
+
+    Raises:
+        UnknownNameError: There is no such method.
+    """
+    if request.method not in (*ALLOCATORS, ALL):
+        raise UnknownNameError("method", request.method, (*ALLOCATORS, ALL))
+    if request.method != ALL:
+        return (request.method,)
+    return tuple(name for name, allocator in ALLOCATORS.items() if request.exact_pairs or PAIRS not in allocator.needs)
+
+
+def check_request(request: RefineRequest, methods: Sequence[str]) -> None:
+    """Check what can be checked before a run is looked at.
+
+    Raises:
+        InputError: Options that do not go together, or Optuna is missing.
+    """
+    if request.exact_pairs and not any(PAIRS in ALLOCATORS[method].needs for method in methods):
+        raise InputError(f"--exact-pairs: method '{request.method}' needs no pairs; give --method clado or all, or leave it out")
+    if request.images < FEWEST_IMAGES or request.images % 2:
+        raise InputError(f"--images: {request.images:,}; expected an even number from {FEWEST_IMAGES}, such as 512")
+    if ENTROPY_WINDOW in methods and request.trials:
+        require_optuna()

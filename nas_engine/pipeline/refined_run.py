@@ -1,0 +1,54 @@
+"""The run directory of a refined network: all that train, export, verify and plot need. Needs torch."""
+
+from __future__ import annotations
+
+from nas_engine.architecture import Architecture
+from nas_engine.costs.plan import plan_memory
+from nas_engine.errors import NasEngineError
+from nas_engine.evolution.problem import SearchProblem
+from nas_engine.pipeline.base_network import BaseNetwork
+from nas_engine.pipeline.record import report_member
+from nas_engine.report.allocations import AllocationReport, AllocationSetting, write_allocation
+from nas_engine.report.run_directory import RunDirectory
+from nas_engine.training.networks import save_network
+from nas_engine.training.start import with_widths_of
+
+
+def write_refined_run(
+    origin: RunDirectory,
+    search: SearchProblem,
+    base: BaseNetwork,
+    refined: Architecture,
+    report: AllocationReport,
+    setting: AllocationSetting,
+) -> RunDirectory:
+    """Write the run directory of a method in place of an earlier one, and return it; random weights are not kept.
+
+    Args:
+        origin: The run that was refined.
+        search: Its budgets.
+        base: The float weights.
+        refined: The network with the bits that were chosen.
+        report: How they were chosen.
+        setting: What the methods have in common.
+
+    Raises:
+        NasEngineError: The bits do not fit the budgets, which is an error of the method.
+        StorageError: The disk is full.
+    """
+    member, plan = report_member(refined, search), plan_memory(refined)
+    peak = max(member.peak_sram_bytes, float(plan.arena_bytes) if search.memory_model == "arena" else 0.0)
+    for what, used, budget in (("peak SRAM", peak, search.sram_bytes), ("Flash", member.total_flash_bytes, search.flash_bytes)):
+        if used > budget:
+            need = f"{what} of {used:,.0f} B; the budget is {budget:,.0f} B"
+            raise NasEngineError(f"internal error: method '{report.method}' chose bits with a {need}")
+    run = origin.refine.run(report.method)
+    run.open(resume=False, force=True)
+    with run.locked():
+        run.begin(origin.read_config())
+        if base.source is not None:
+            save_network(run.start, with_widths_of(base.network, refined))
+        write_allocation(run.allocation, report, setting)
+        run.write_front([member])
+        run.write_best(refined, plan.as_json())
+    return run

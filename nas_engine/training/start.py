@@ -1,0 +1,77 @@
+"""Float weights that a quantised training starts from: of the same network, whatever widths it had."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from nas_engine.architecture import Architecture, Bits, parse_architecture
+from nas_engine.errors import FileFormatError
+from nas_engine.models.mobilenet import MobileNet
+from nas_engine.quantization.prepare import insert_quantisers, is_quantised
+from nas_engine.training.networks import load_network
+from nas_engine.training.state import STAGES, read_content
+
+_ANY = Bits(8, 8)
+
+
+def same_structure(first: Architecture, second: Architecture) -> bool:
+    """Return whether two networks differ in their widths alone, so that either can take the other's float weights."""
+    return _without_widths(first) == _without_widths(second)
+
+
+def _without_widths(architecture: Architecture) -> Architecture:
+    blocks = tuple(replace(block, bits=tuple((_ANY, _ANY, _ANY) for _ in block.bits)) for block in architecture.blocks)
+    classifier = None if architecture.classifier is None else replace(architecture.classifier, bits=_ANY)
+    stem, head = replace(architecture.stem, bits=_ANY), replace(architecture.head, bits=_ANY)
+    return replace(architecture, stem=stem, blocks=blocks, head=head, classifier=classifier)
+
+
+def with_widths_of(network: MobileNet, architecture: Architecture) -> MobileNet:
+    """Return a float copy of a network's weights in a network with other widths; quantisers are left behind.
+
+    Args:
+        network: Float or quantised.
+        architecture: Of the same structure.
+    """
+    assert same_structure(network.architecture, architecture)
+    copy, state = MobileNet(architecture), network.state_dict()
+    copy.load_state_dict({name: state[name] for name in copy.state_dict()})
+    return copy.eval()
+
+
+def load_start(path: Path, architecture: Architecture) -> MobileNet:
+    """Return the float network of a file with the widths of an architecture, on the CPU.
+
+    Raises:
+        FileFormatError: A damaged file, quantised weights, or weights of another network.
+    """
+    network = load_network(path)
+    remedy = "expected the float weights of the network in best.yaml; put them back, or remove the file to train from scratch"
+    if is_quantised(network):
+        raise FileFormatError(path, f"holds a quantised network; {remedy}")
+    if not same_structure(network.architecture, architecture):
+        raise FileFormatError(path, f"holds another network than best.yaml; {remedy}")
+    return with_widths_of(network, architecture)
+
+
+def network_of_checkpoint(path: Path) -> MobileNet:
+    """Return the (averaged) network of a training that has not ended, with quantisers if they are in.
+
+    Raises:
+        FileFormatError: A damaged file.
+    """
+    content = read_content(path)
+    network = MobileNet(parse_architecture(content["architecture"], path))
+    if content["stage"] == STAGES[1]:
+        insert_quantisers(network)
+    network.load_state_dict(content["network"] if content["average"] is None else content["average"])
+    return network.eval()
+
+
+def random_network(architecture: Architecture, seed: int) -> MobileNet:
+    """Return a float network that was never trained."""
+    torch.manual_seed(seed)
+    return MobileNet(architecture).eval()

@@ -1,0 +1,167 @@
+"""``nas-search refine``: what it prints, Ctrl-C, and bad input in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_engine.allocation.table import ALLOCATORS
+from nas_engine.cli.refine import METHODS
+from nas_engine.cli.refine_progress import RefineProgress
+from nas_engine.report.run_directory import RunDirectory
+from tests.cli.command import Run
+from tests.cli.test_bad_input import snapshot
+from tests.refine_runs import usable_run
+from tests.training.runs import small_run
+
+BRIEF = ("--images", "64", "--swaps", "0", "--trials", "1", "--solver-time", "0.3s", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run whose budgets bind, only to be read or copied."""
+    return usable_run(tmp_path_factory.mktemp("usable"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, trained: Path) -> Path:
+    """A copy of it in the working directory."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_methods_are_those_of_the_table() -> None:
+    assert set(METHODS) == set(ALLOCATORS)
+
+
+class TestOutput:
+    def test_table_and_the_command_that_trains(self, run: Run, place: Path) -> None:
+        outcome = run("refine", "run", *BRIEF)
+        assert outcome.code == 0
+        assert outcome.err.splitlines() == ["measuring singles: 1/1"]
+        lines = outcome.out.splitlines()
+        (row,) = (line for line in lines if line.startswith("gauss-newton "))
+        assert re.search(r" \d\.\d\d .* [+-]\d\.\d{4} .* \d+\.\d\d %", row)
+        assert any(line.startswith("singles: 64 images, ") for line in lines)
+        assert lines[-2:] == ["written to run/refine", "train it: nas-search train run/refine/gauss-newton --data digits"]
+        command = shlex.split(lines[-1].removeprefix("train it: "))
+        assert run(*command[1:], "--epochs", "1", "--limit", "40", "--threads", "1").code == 0
+        assert run("refine", "run", *BRIEF).refusal().startswith("run/refine/gauss-newton: was trained already; add --force")
+
+    def test_json(self, run: Run, place: Path) -> None:
+        outcome = run("refine", "run", "--method", "uniform", *BRIEF, "--json")
+        found = json.loads(outcome.out)
+        assert [method["method"] for method in found["methods"]] == ["uniform"]
+        record = json.loads((place / "refine" / "uniform" / "allocation.json").read_text())
+        assert {key: record[key] for key in found["methods"][0]} == found["methods"][0]
+        assert found["train"] == "nas-search train run/refine/uniform --data digits"
+
+    def test_all(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        few = {name: ALLOCATORS[name] for name in ("uniform", "clado", "greedy")}
+        monkeypatch.setattr("nas_engine.pipeline.refine_request.ALLOCATORS", few)
+        outcome = run("refine", "run", "--method", "all", *BRIEF)
+        assert outcome.code == 0
+        assert json.loads((place / "refine" / "comparison.json").read_text())["methods"][1]["method"] == "greedy"  # clado needs pairs
+        assert (place / "refine" / "allocations.png").exists()
+        assert re.search(r"train the best one: nas-search train run/refine/(uniform|greedy) ", outcome.out)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminal")
+def test_bar_on_a_terminal(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pty
+
+    leader, follower = pty.openpty()  # of unknown size, as some terminals are
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # Linux: the other end was closed
+            while piece := os.read(leader, 65536):
+                pieces.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(follower, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", terminal)
+        assert run("refine", "run", "--method", "entropy-window", *BRIEF).code == 0
+    reader.join()
+    os.close(leader)
+    lines = re.split(r"[\r\n]+", b"".join(pieces).decode())
+    assert [line for line in lines if line.endswith("...")] == ["reading digits ...", "measuring entropies ...", "entropy-window ..."]
+    bars = [line for line in lines if "|" in line]
+    assert re.fullmatch(r"entropy-window: trials 100 % \|.*\| 1/1 .*left", bars[-1])
+    assert max(map(len, lines)) <= 100
+
+
+class TestInterrupted:
+    def test_ctrl_c_keeps_what_is_measured(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = RefineProgress.progress
+
+        def progress(self: RefineProgress, *what: Any) -> None:
+            real(self, *what)
+            signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("nas_engine.cli.refine_progress.RefineProgress.progress", progress)
+            outcome = run("refine", "run", "--method", "greedy", *BRIEF[:-2], "--images", "128", "--threads", "1")
+        assert outcome.code == 130
+        assert outcome.err.splitlines() == ["measuring singles: 1/2"]
+        text, command = outcome.out.strip().split("; go on with: ")
+        assert text == "stopped; what was measured is kept in run/refine"
+        outcome = run(*shlex.split(command)[1:])
+        assert outcome.code == 0
+        assert outcome.err.splitlines() == ["measuring singles: 2/2"]
+
+    def test_a_second_ctrl_c_stops_at_once(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def progress(*_: object) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr("nas_engine.cli.refine_progress.RefineProgress.progress", progress)
+        outcome = run("refine", "run", "--method", "greedy", *BRIEF)
+        assert (outcome.code, outcome.err) == (130, "")
+        assert "go on with: nas-search refine run --method greedy --images 64 --swaps 0 --trials 1 --solver-time 0.3s" in outcome.out
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (("--method", "clado-x"), "unknown method: 'clado-x'; did you mean 'clado'? expected one of: uniform,"),
+            (("--images", "65"), "--images: 65; expected an even number from 64"),
+            (("--images", "some"), "--images"),
+            (("--solver-time", "soon"), "--solver-time"),
+            (("--data", "nowhere"), "nowhere"),
+            (("--limit", "40", "--images", "64"), "too few images for the precision asked"),
+        ],
+    )
+    def test_options(self, run: Run, place: Path, arguments: tuple[str, ...], says: str) -> None:
+        before = snapshot(place)
+        assert says in run("refine", "run", *arguments).refusal()
+        assert snapshot(place) == before
+
+    def test_runs(self, run: Run, tmp_path: Path, trained: Path) -> None:
+        assert "is not a run directory" in run("refine", "nowhere").refusal()
+        place = small_run(tmp_path / "fresh")
+        RunDirectory(place).write_config(RunDirectory(trained).read_config())
+        assert "is not trained to the end yet; type: nas-search train fresh" in run("refine", "fresh").refusal()
+        outcome = run("refine", "fresh", "--force", "--data", "digits", "--method", "uniform", *BRIEF)
+        assert outcome.out.startswith("warning: fresh was never trained: bits are chosen for random weights\n")
+
+    def test_without_torch(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert "torch" in run("refine", "run").refusal()
+
+    def test_training_from_weights_has_no_float_stage(self, run: Run, place: Path) -> None:
+        shutil.copyfile(place / "training" / "float.pt", place / "start.pt")
+        message = run("train", "run", "--force", "--float-share", "0.5").refusal()
+        assert message == "--float-share: run/start.pt holds float weights already, so there is no float stage; leave it out"

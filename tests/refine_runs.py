@@ -1,0 +1,55 @@
+"""A trained run whose budgets bind, for tests of refinement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nas_engine.pipeline.config import resolve_config
+from nas_engine.pipeline.refine_request import RefineRequest
+from nas_engine.pipeline.training import TrainingRequest, run_training
+from nas_engine.report.run_directory import RunDirectory
+from tests.training.runs import small_run
+from tests.training.tasks import small_recipe
+
+SPACE = """
+name: two-stages
+title: Networks such as digits_architecture
+source: Ours, for tests.
+input_channels: 1
+resolution: {default: 8, min: 8, max: 16}
+classes: 10
+stage_weights: [0, 1]
+stem: {kernel: 3, stride: 2, channels: {min: 8, max: 8}}
+stages:
+  - {stride: 1, kernels: [3, 5], channels: {min: 8, max: 16}, expansions: [2, 3], depth: {min: 1, max: 2}}
+  - {stride: 2, kernels: [3, 5], channels: {min: 8, max: 16}, expansions: [2, 3], depth: {min: 1, max: 2}}
+head: {channels: {min: 32, max: 32}}
+bits: {weights: [2, 4, 8], activations: [2, 4, 8], stem_and_classifier: 8, tie_blocks: false}
+max_layers: 20
+max_stage_share: 1
+"""
+
+RESERVED = {"sram_bytes": 4096, "flash_bytes": 32768}
+"""What the profile of cortex-m7 keeps for firmware."""
+
+NEEDED = {"sram_bytes": 1352, "flash_bytes": 4724}
+"""What ``digits_architecture`` needs at the widths it comes with."""
+
+
+def usable_run(folder: Path) -> Path:
+    """Write a run that tells digits apart, with budgets that its own widths just fit, and return its path."""
+    space = folder / "space.yaml"
+    space.write_text(SPACE)
+    budgets = {name: RESERVED[name] + NEEDED[name] for name in NEEDED}
+    config = resolve_config({"device": "cortex-m7", "space": str(space), "resolution": 8, "classes": 10, **budgets})
+    run = small_run(folder / "run")
+    RunDirectory(run).write_config(config.as_mapping())
+    recipe = small_recipe(epochs=5, float_share=0.8, batch_size=32)
+    assert run_training(run, TrainingRequest(data="digits", recipe=recipe, limit=640)) is not None
+    return run
+
+
+def asked(method: str, **changes: Any) -> RefineRequest:
+    """Return a request that takes a second or two."""
+    return RefineRequest(**({"method": method, "images": 64, "swaps": 1, "trials": 3, "solver_time_s": 0.3} | changes))
