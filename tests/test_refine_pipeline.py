@@ -277,7 +277,7 @@ class TestMeasurementsAreKept:
         assert seen == [("measuring singles", 1, 2)]
         assert not (run / "refine" / "greedy").exists()
         result = run_refinement(run, request, watch=watch(99))
-        assert seen == [("measuring singles", 1, 2), ("measuring singles", 2, 2)]
+        assert [part for part in seen if "swaps" not in part[0]] == [("measuring singles", 1, 2), ("measuring singles", 2, 2)]
         assert result is not None
         assert result.reports[0].w_bits == whole.reports[0].w_bits
         assert result.setting.measurements[0].loss == whole.setting.measurements[0].loss

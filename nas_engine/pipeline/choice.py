@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from nas_engine.allocation.allocator import allocation_of
-from nas_engine.allocation.problem import AllocationProblem, Floats, Levels
-from nas_engine.allocation.quadratic import monotone_losses, objective_of
+from nas_engine.allocation.problem import AllocationProblem, Levels
 from nas_engine.allocation.records import BitAllocation, Evidence
 from nas_engine.allocation.swaps import real_loss_swaps
-from nas_engine.allocation.table import allocate
+from nas_engine.allocation.table import ALLOCATORS, allocate
 from nas_engine.datasets import Split
 from nas_engine.errors import FileFormatError, InputError, NasEngineError
 from nas_engine.files import StorageError
@@ -70,7 +70,7 @@ class Chooser:
         found = allocate(method, self.problem, self.evidence, seed=self.seed, time_limit_s=self.solver_time_s)
         if method == ENTROPY_WINDOW and self.trials:
             return self._tuned(found)
-        model = loss_model(found, self.problem, self.evidence)
+        model = ALLOCATORS[method].model(self.problem, self.evidence)
         if model is None or not self.swaps or (found.levels == self.problem.widest).all():
             return found
         total = self.swaps * TRIED
@@ -90,7 +90,7 @@ class Chooser:
         return self.perturbations.evaluate(levels, self.judged.images, self.judged.labels)[1] / 100.0
 
     def _tuned(self, untuned: BitAllocation) -> BitAllocation:
-        """Return the best of the trials, or the widths without any tuning if those are better."""
+        """Return the best of the trials; the widths without any tuning are one of them."""
         if self.floor is None and (untuned.levels == self.problem.widest).all():
             return untuned
         try:
@@ -101,14 +101,14 @@ class Chooser:
             if isinstance(error, InputError | StorageError):
                 raise
             return allocation_of(self.problem, ENTROPY_WINDOW, untuned.levels, notes=(f"not tuned: {error}",), details=untuned.details)
-        if self.floor is None and self.accuracy(untuned.levels) > tuned.accuracy:
-            note = f"{tuned.summary}; the lowest thresholds that fit, without tuning, do better and are taken"
-            return allocation_of(self.problem, ENTROPY_WINDOW, untuned.levels, notes=(note,), details=untuned.details)
         counts = {"trials": tuned.trials, "evaluations": tuned.evaluations, "feasible trials": tuned.feasible, "floor": tuned.floor}
         details = {**asdict(tuned.settings), "aim": tuned.aim, **counts}
         return allocation_of(self.problem, ENTROPY_WINDOW, tuned.levels, notes=(tuned.summary,), details=details)
 
     def _study(self) -> TunedWindow:
+        images, labels = self.judged.images, self.judged.labels
+        subject = json.dumps(self.perturbations.fingerprint(images, labels))
+
         def attempt() -> TunedWindow:
             return tune_entropy_window(
                 self.problem,
@@ -118,6 +118,7 @@ class Chooser:
                 aim=ACCURACY if self.floor is None else BITS,
                 trials=self.trials,
                 storage=self.study,
+                subject=subject,
                 seed=self.seed,
                 stop=self.watch.stop,
                 watch=lambda now: self.watch.progress(f"{ENTROPY_WINDOW}: trials", now.done, now.total),
@@ -131,20 +132,6 @@ class Chooser:
             self.watch.note(f"{self.study}: {error.problem.split(';')[0]}; begun anew")
             self.study.unlink()
             return attempt()
-
-
-def loss_model(found: BitAllocation, problem: AllocationProblem, evidence: Evidence) -> tuple[Floats, Floats | None] | None:
-    """Return ``linear`` and ``quadratic`` of what a method minimised; ``None`` for one that minimises no sum over choices."""
-    if found.method == "diagonal" and evidence.singles is not None:
-        return monotone_losses(problem, evidence.singles.losses), None
-    if found.method == "hawq" and evidence.hessian is not None:
-        return monotone_losses(problem, evidence.hessian), None
-    measured = {"clado": evidence.pairs, "gauss-newton": evidence.singles}.get(found.method)
-    if measured is None:
-        return None
-    if found.details.get("projection") == "diagonal":  # the cross terms were noise
-        return monotone_losses(problem, measured.losses), None
-    return objective_of(measured, problem, found.details.get("projection", "none"))
 
 
 def require_optuna() -> None:
