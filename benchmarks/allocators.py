@@ -27,6 +27,9 @@ SWAPPED = "gauss-newton + swaps"
 FAMILY = ("clado", "gauss-newton", SWAPPED)
 """What the issue of cross terms is about: quadratic objectives."""
 
+ROUNDS, TRIED = 4, 10
+"""Rounds of swaps, and evaluations of each."""
+
 WIDTHS = (2, 3, 4, 8)
 """Widths to choose from; four, so that all pairs can be measured on a CPU."""
 
@@ -37,7 +40,9 @@ def chosen(judged: Judged, method: str, problem: AllocationProblem) -> Levels:
     if method == SWAPPED:
         assert judged.evidence.singles is not None
         linear, quadratic = objective_of(judged.evidence.singles, problem)
-        found = real_loss_swaps(problem, found, linear, quadratic, lambda levels: judged.loss(levels, judged.calibration)[0])
+        found = real_loss_swaps(
+            problem, found, linear, quadratic, lambda levels: judged.loss(levels, judged.calibration)[0], rounds=ROUNDS, tried=TRIED
+        )
     return found.levels
 
 

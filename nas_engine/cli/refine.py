@@ -26,7 +26,7 @@ METHODS = ("uniform", "random", "qbr", "greedy", "diagonal", "hawq", "clado", "g
 @click.option("--data", metavar="PATH|digits", help="Data whose training images are used.  [default: those it was trained on]")
 @click.option("--images", type=IMAGES, default=512, show_default=True, help="Training images that measure; others judge.")
 @click.option("--exact-pairs", is_flag=True, help="With 'all': measure pairs for 'clado' too, which takes long.")
-@click.option("--swaps", type=click.IntRange(0, 1000), default=20, show_default=True, help="Rounds of swaps on the real loss; 0: none.")
+@click.option("--swaps", type=click.IntRange(0, 1000), default=5, show_default=True, help="Rounds of swaps on the real loss; 0: none.")
 @click.option("--trials", type=click.IntRange(0, 100_000), default=50, show_default=True, help="Trials of 'entropy-window'; 0: untuned.")
 @click.option("--storage", type=click.Path(), help="File of these trials; several processes may share it.  [default: in RUN/refine]")
 @click.option(

@@ -28,7 +28,7 @@ class RefineRequest:
     """Training images that measure, an even number."""
     exact_pairs: bool = False
     """Whether ``all`` measures pairs, which takes long."""
-    swaps: int = 20
+    swaps: int = 5
     """Rounds of swaps on the real loss; 0 for none."""
     trials: int = 50
     """Trials of the entropy window; 0 for none."""

@@ -45,7 +45,8 @@ class Requantiser:
         step_out = self.target.step.double()
         unit_of_sums = step_in.double() * quantiser.step.flatten().double()
         finest = unit_of_sums * gain.abs() / 2 ** weight_shift(quantiser.bits)
-        silent = finest < 1e-12 * step_out  # a channel without gain is its offset
+        empty = (quantiser.levels(unit.weight) == 0).flatten(1).all(1)
+        silent = empty | (finest < 1e-12 * step_out)  # a channel without weights or gain is its offset
         finest = torch.where(silent, step_out, finest)
         bias = _round_half_away(offset / finest)
         ratio = finest / step_out

@@ -199,6 +199,20 @@ def test_the_fake_quantised_network_predicts_as_the_integers_do() -> None:
     assert np.mean(integer.argmax(1) == logits.argmax(1)) > 0.98
 
 
+def test_a_channel_whose_weights_all_round_to_zero_is_its_offset_in_both() -> None:
+    """A learnt step can run away until no weight is left; here it is so large that a single level would be worth thousands."""
+    network = trained(small_architecture(), seed=3)
+    unit = network.blocks()[1].expand
+    with torch.no_grad():
+        unit.weight_quantiser.step[2] = 2000.0
+        unit.norm.bias[2] += 3.0
+    x = images(50, seed=9)
+    with torch.no_grad():
+        logits = network(scale_images(torch.from_numpy(x))).numpy() / network.classifier.output.step.item()
+    integer = run(lower(extract(network, ("a", "b", "c", "d"))), x)
+    assert np.abs(logits - integer).max() <= 2.5
+
+
 def test_training_rounds_once_and_evaluation_as_the_integers_do() -> None:
     network = trained(small_architecture(), seed=3)
     unit, x = network.blocks()[1].expand, torch.randn(8, 8, 8, 8)
