@@ -5,8 +5,8 @@ python -m benchmarks.allocators --data cifar-10-batches-py --networks resnet20-1
 Slow (an hour or two on one core, most of it CLADO's measured pairs and the test images); stop it whenever you like, the same
 command goes on. Columns: mean width of the weights with 8-bit activations, and 3.6 bits for both.
 
-Options for several networks take one value per network, between commas: data, seeds, images on which pairs are measured
-(``--paired`` for weights alone, ``--joint`` for weights and activations; 0 leaves the method ``clado`` out).
+Options for several networks take one value per network, between commas: data, seeds, calibration images, images on which pairs are
+measured (``--paired`` for weights alone, ``--joint`` for weights and activations; 0 leaves the method ``clado`` out), and test images.
 """
 
 from __future__ import annotations
@@ -118,19 +118,20 @@ def run(
     networks: str = "resnet20-12fca82f.th,resnet32-d509ac18.th",
     folder: str = "runs/benchmark-allocators",
     seeds: str = "3",
-    images: int = 512,
-    paired: str = "256,128",
-    joint: str = "128,0",
-    tested: int = 0,
+    images: str = "512,256",
+    paired: str = "256,0",
+    joint: str = "0",
+    tested: str = "5000,2000",
     threads: int = 1,
 ) -> list[Row]:
     prepare_compute("cpu", threads)
     names = networks.split(",")
     rows = []
-    for network, source, draws, pairs, both in zip(names, *(each(part, len(names)) for part in (data, seeds, paired, joint)), strict=True):
-        found = accuracies(
-            network, source, Path(folder), seeds=int(draws), images=images, paired=int(pairs), joint_paired=int(both), tested=tested
-        )
+    for network, source, *sizes in zip(
+        names, *(each(part, len(names)) for part in (data, seeds, images, paired, joint, tested)), strict=True
+    ):
+        draws, count, pairs, both, judging = map(int, sizes)
+        found = accuracies(network, source, Path(folder), seeds=draws, images=count, paired=pairs, joint_paired=both, tested=judging)
         rows += rows_of(Path(network).stem.partition("-")[0], found)
     return rows
 
@@ -143,9 +144,9 @@ if __name__ == "__main__":
         networks="resnet20-12fca82f.th,resnet32-d509ac18.th",
         folder="runs/benchmark-allocators",
         seeds="3",
-        images=512,
-        paired="256,128",
-        joint="128,0",
-        tested=0,
+        images="512,256",
+        paired="256,0",
+        joint="0",
+        tested="5000,2000",
         threads=1,
     )

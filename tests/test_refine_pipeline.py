@@ -163,6 +163,13 @@ class TestRefinement:
             assert tuple(bits.w for bits in best.layer_bits()) == report.w_bits
         assert refined.reports[list(ALLOCATORS).index("qbr")].w_bits == tuple(bits.w for bits in digits_architecture().layer_bits())
 
+    def test_says_where_the_bits_of_the_search_are_better(self, refined: Refinement) -> None:
+        own = refined.reports[list(ALLOCATORS).index("qbr")].judged.accuracy
+        for report in refined.reports:
+            said = any(f"the bits of the search reach {own:.2f} %" in note for note in report.notes)
+            assert said == (report.judged.accuracy < own), report.method
+        assert any(report.judged.accuracy < own for report in refined.reports)
+
     def test_files(self, refined: Refinement, usable: Path) -> None:
         folder = refined.directory.refine
         for report in refined.reports:

@@ -154,6 +154,7 @@ class _Work:
             seed=request.seed,
             watch=watch,
         )
+        own = self._own(perturbations, judged)
         reports: list[AllocationReport] = []
         for method in methods:
             watch.announce(f"{method} ...")
@@ -161,7 +162,7 @@ class _Work:
             found = chooser.choose(method)
             if watch.stop():
                 raise MeasurementStoppedError(len(reports), len(methods), folder.path)
-            reports.append(self._report(found, time.monotonic() - began, perturbations, judged, reference))
+            reports.append(self._report(found, time.monotonic() - began, perturbations, judged, reference, own))
             refined = with_levels(self.problem, self.architecture, found.levels)
             write_refined_run(self.directory, self.search, self.base, refined, reports[-1], setting)
         if request.method == ALL:
@@ -184,6 +185,14 @@ class _Work:
                 raise
             problem = str(error)
         return [method for method in methods if method != GIVEN], None, (*warnings, f"{GIVEN} is left out: {problem}")
+
+    def _own(self, perturbations: Perturbations, judged: Split) -> Judged | None:
+        """Return what the widths of the run come to, ``None`` where they cannot be used: no refinement should be worse."""
+        try:
+            levels = levels_of(self.problem, self.architecture)
+        except InputError:
+            return None
+        return judge(perturbations, levels, judged) if self.problem.is_feasible(levels) else None
 
     def _fixed(self) -> dict[str, tuple[int, int]]:
         """Return the widths of the layers that are not free."""
@@ -216,7 +225,7 @@ class _Work:
         )
 
     def _report(
-        self, found: BitAllocation, seconds: float, perturbations: Perturbations, judged: Split, reference: Judged
+        self, found: BitAllocation, seconds: float, perturbations: Perturbations, judged: Split, reference: Judged, own: Judged | None
     ) -> AllocationReport:
         problem = self.problem
         refined = with_levels(problem, self.architecture, found.levels)
@@ -224,6 +233,10 @@ class _Work:
         if not np.isfinite(result.loss):
             broken = f"the loss is {result.loss} at the widths of '{found.method}'"
             raise NasEngineError(f"{broken}; measurements are kept; try another --method")
+        notes = found.notes
+        if own is not None and own.accuracy > result.accuracy:
+            better = f"the bits of the search reach {own.accuracy:.2f} % on the same images, more than these"
+            notes = (*notes, f"{better}: keep those (--method {GIVEN})")
         return AllocationReport(
             method=found.method,
             layers=refined.layer_names(),
@@ -240,7 +253,7 @@ class _Work:
             judged=result,
             loss_change=result.loss - reference.loss,
             seconds=seconds,
-            notes=found.notes,
+            notes=notes,
             details=found.details,
         )
 

@@ -34,8 +34,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_accuracies_of_every_method_stopped_and_again(network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judged, "HESSIAN_IMAGES", 8)
-    sizes = {"data": "digits", "networks": network, "folder": str(tmp_path), "seeds": "1", "images": 16, "paired": "4", "joint": "0"}
-    rows = allocators.run(**sizes, tested=20)
+    sizes = {"data": "digits", "networks": network, "folder": str(tmp_path), "seeds": "1", "images": "16", "paired": "4", "joint": "0"}
+    rows = allocators.run(**sizes, tested="20")
     what = [row.what for row in rows]
     for method in (*allocators.METHODS, allocators.SWAPPED):
         cells = next(row.measured for row in rows if f", {method}, " in row.what)
@@ -48,7 +48,7 @@ def test_accuracies_of_every_method_stopped_and_again(network: str, tmp_path: Pa
         raise AssertionError("evaluated again")
 
     monkeypatch.setattr(judged.Judged, "loss", evaluated)
-    assert allocators.run(**sizes, tested=20) == rows
+    assert allocators.run(**sizes, tested="20") == rows
 
 
 def test_a_value_for_each_network() -> None:
