@@ -305,7 +305,9 @@ class TestMeasurementsAreKept:
         first, second = notes
         assert first.startswith(f"{run}/refine/{file}: is damaged")
         assert second.startswith(f"{run}/refine/{file}: was measured with another network")
-        assert all(note.endswith("; measured anew") for note in notes)
+        assert all("; measured anew" in note for note in notes)
+        kept = run / "refine" / "singles.earlier.npz"
+        assert kept.exists() == (file == "singles.npz")
         assert result.setting.floating != refined.setting.floating
 
     def test_a_study_of_another_problem(self, tmp_path: Path, refined: Refinement) -> None:

@@ -121,14 +121,15 @@ def measure(
 
 
 def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Watch) -> Sensitivity:
-    """Return a measurement; where its file is of something else the file goes, and it is measured from the start."""
+    """Return a measurement; where its file is of something else that is put aside, and it is measured from the start."""
     try:
         return attempt()
     except FileFormatError as error:
         if not path.exists():
             raise
-        watch.note(f"{path}: {error.problem.split(';')[0]}; measured anew")
-        path.unlink()
+        aside = path.with_name(f"{path.stem}.earlier{path.suffix}")
+        watch.note(f"{path}: {error.problem.split(';')[0]}; measured anew, the earlier file is kept as {aside.name}")
+        path.replace(aside)
         return attempt()
 
 
@@ -141,7 +142,7 @@ def _kept(name: str, perturbations: Perturbations, images: Split, path: Path, wa
     head = {"format": FORMAT, "measurement": name, "seed": seed if name == HESSIAN else 0} | perturbations.fingerprint(used, labels)
     if path.exists():
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
                 if json.loads(str(content["head"])) == head:
                     took = Measurement(name=name, images=count, seconds=float(content["seconds"]))
                     return took, np.asarray(content["values"], np.float64)
