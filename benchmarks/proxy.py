@@ -2,8 +2,8 @@
 
 python -m benchmarks.proxy --data cifar-10-batches-py --folder runs/benchmark-proxy --part free|budget|calibration|baselines
 
-Networks are chosen without a look at the score (``proxy_networks``) and trained alike (``proxy_training``): by default 8 epochs of
-40,000 CIFAR-10 images, half in float and half quantised. The command trains what is missing of its part, the first COUNT
+Networks are chosen without a look at the score (``proxy_networks``) and trained alike (``proxy_training``): by default 6 epochs of
+20,000 CIFAR-10 images, four in float and two quantised. The command trains what is missing of its part, the first COUNT
 networks, then prints and records all that is in the folder under the same epochs and images. It goes on where it was stopped.
 
 --part none         trains nothing: records what is there
@@ -13,7 +13,7 @@ networks, then prints and records all that is in the folder under the same epoch
 --again K           the first K networks again with another seed: how much of the ranking is chance?
 --device cuda       on a GPU
 
-Slow: eight to ten minutes of one core per network. Intervals are 95 % bootstraps over the networks.
+Slow: about three minutes of one core per network. Intervals are 95 % bootstraps over the networks.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def run(
     folder: str = "runs/benchmark-proxy",
     part: str = NONE,
     count: int = 40,
-    epochs: int = 8,
-    images: int = 40_000,
+    epochs: int = 6,
+    images: int = 20_000,
     shard: str = "1/1",
     double: int = 0,
     again: int = 0,
@@ -225,8 +225,8 @@ if __name__ == "__main__":
         folder="runs/benchmark-proxy",
         part=NONE,
         count=40,
-        epochs=8,
-        images=40_000,
+        epochs=6,
+        images=20_000,
         shard="1/1",
         double=0,
         again=0,

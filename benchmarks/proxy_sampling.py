@@ -43,7 +43,7 @@ class Setting:
     space: str = "mobilenet-32"
     resolution: int = 32
     classes: int = 10
-    macs: tuple[float, float] = (1e6, 5e6)
+    macs: tuple[float, float] = (5e5, 3e6)
     """Fewest and most multiply-accumulates."""
     flash_bytes: int = 48 * 1024
     """Flash of the part budget, and the limit of the part baselines."""

@@ -1,7 +1,8 @@
 """Training of the proxy study: every network under one recipe, one file of one JSON line per network, resumable at any moment.
 
-The recipe: SGD with momentum 0.9, batches of 64, crops and flips; half of the epochs in float (peak rate 0.05), half quantised
-(0.02), each with one epoch of warm-up and cosine decay; weight decay 1e-4, gradients clipped to norm 5, no teacher, no averaging.
+The recipe: SGD with momentum 0.9, batches of 64, crops and flips; two thirds of the epochs in float (peak rate 0.05), the others
+quantised (0.02), each with half an epoch of warm-up and cosine decay; weight decay 1e-4, gradients clipped to norm 5, no teacher, no
+averaging.
 Numbers are ours. What is judged is the fake-quantised network after the last epoch, on all test images; nothing is selected by them.
 
 Several processes may train into one folder: a network that another one has locked is left to it. On machines without a common
@@ -48,12 +49,12 @@ def recipe(epochs: int) -> TrainingRecipe:
     return TrainingRecipe(
         name="proxy",
         epochs=epochs,
-        float_share=0.5,
+        float_share=2 / 3,
         batch_size=64,
         learning_rate=0.05,
         quantised_learning_rate=0.02,
         weight_decay=1e-4,
-        warmup_epochs=1.0,
+        warmup_epochs=0.5,
         gradient_clip=5.0,
     )
 

@@ -79,7 +79,7 @@ def test_a_network_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path,
     train_missing(chosen, plans[1], lambda: dataset, say=lambda line: None)
     whole, again = (read_records(plan, "free")[0] for plan in plans)
     assert whole["accuracy"] == again["accuracy"]
-    assert [(row["stage"], row["epoch"]) for row in again["history"]] == [("float", 1), ("float", 2), ("quantised", 1), ("quantised", 2)]
+    assert [(row["stage"], row["epoch"]) for row in again["history"]] == [("float", 1), ("float", 2), ("float", 3), ("quantised", 1)]
     assert whole["history"] == again["history"]
     assert again["processor_seconds"] > 0
     assert [path.suffix for path in (tmp_path / "killed" / "networks").iterdir()] == [".json"]
