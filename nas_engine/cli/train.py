@@ -150,6 +150,7 @@ def train(
         "nas-search evaluate runs/NAME",
         "nas-search evaluate runs/NAME --data cifar-10-batches-py --split validation",
         "nas-search evaluate runs/NAME --limit 1000 --json",
+        "nas-search evaluate runs/NAME --layers",
     ),
 )
 @run_argument
@@ -157,23 +158,31 @@ def train(
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Which part of them.  [default: test]")
 @click.option("--limit", type=IMAGES, help="Images at most.  [default: all]")
 @click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]")
+@click.option("--layers", is_flag=True, help="Also measure the quantisation error of every layer; the report draws it.")
 @json_option
 @quiet_option
-def evaluate(run: str, data: str | None, split: str, limit: int | None, threads: int | None) -> None:
+def evaluate(run: str, data: str | None, split: str, limit: int | None, threads: int | None, layers: bool) -> None:
     """Evaluate a trained run: top-1 accuracy in float, fake-quantised and in integers, side by side.
 
-    RUN is a directory that nas-search train has finished.
+    RUN is a directory that nas-search train has finished. --layers compares integers and float layer by layer on at most 64 of the images
+    and writes RUN/layer_errors.json.
     """
     require_torch("evaluation")
     from nas_engine.cli.training_progress import TrainingProgress
     from nas_engine.pipeline.evaluation import evaluate_run
+    from nas_engine.pipeline.layer_errors import LAYER_IMAGES, measure_layer_errors
+    from nas_engine.report.layer_errors import as_rows, errors_table
     from nas_engine.training.compute import prepare_compute
 
     prepare_compute("cpu", threads)
     with TrainingProgress() as progress:
         dataset, accuracy = evaluate_run(Path(run), data, split=split, limit=limit, announce=progress.announce)
-    emit({"data": dataset.source, **accuracy.as_mapping()})
+        images = min(limit or LAYER_IMAGES, LAYER_IMAGES)
+        errors = measure_layer_errors(Path(run), data, images=images, split=split, announce=progress.announce) if layers else None
+    emit({"data": dataset.source, **accuracy.as_mapping(), **({"layers": as_rows(errors)} if errors else {})})
     show(f"{dataset.name}, from {dataset.source}\n{_table(accuracy)}")
+    if errors:
+        show(f"\n{errors_table(errors)}")
 
 
 def require_torch(purpose: str) -> None:

@@ -20,6 +20,9 @@ from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
 from nas_engine.training.unrounded import error_squares, layer_outputs, unrounded
 
+LAYER_IMAGES = 64
+"""Images that errors are measured on unless told otherwise; ours."""
+
 AT_ONCE = 8
 """Images whose tensors are all held at once, in integers and in float; ours."""
 
@@ -28,7 +31,7 @@ def measure_layer_errors(
     path: Path,
     data: str | None = None,
     *,
-    images: int = 64,
+    images: int = LAYER_IMAGES,
     split: str = "test",
     announce: Callable[[str], None] = lambda text: None,
 ) -> LayerErrors:

@@ -1,4 +1,4 @@
-"""LayerErrors: how far the integers of each layer are from float, as ``layer_errors.json`` keeps it. No torch."""
+"""LayerErrors: how far the integers of each layer are from float, as ``layer_errors.json`` keeps it and a table shows it. No torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.files import write_atomically
+from nas_engine.report.tables import aligned
 from nas_engine.strict_yaml import Fields
 
 FORMAT = "nas-search/layer-errors/1"
@@ -103,18 +105,51 @@ class LayerErrors:
         return tuple(i for i in order[:count] if self.layers[i].own_sqnr_db < math.inf)
 
 
+def as_cells(errors: LayerErrors) -> list[list[str]]:
+    """Return name, bits (weights, input, output) and both ratios (alone, up to here; dB) of every layer, as a table shows them."""
+    return [
+        [layer.name, *(str(bits) for bits in (layer.w_bits, layer.a_bits, layer.out_bits)), _text(layer.own_sqnr_db), _text(layer.sqnr_db)]
+        for layer in errors.layers
+    ]
+
+
+def _text(value: float) -> str:
+    if math.isfinite(value):
+        return f"{value:.1f}"
+    return "exact" if value > 0 else "no signal"
+
+
+def in_words(errors: LayerErrors, count: int = 3) -> str:
+    """Return which layers add most error, and on what that was measured."""
+    worst = [errors.layers[i] for i in errors.worst(count)]
+    names = ", ".join(f"{layer.name} ({layer.own_sqnr_db:.1f} dB)" for layer in worst)
+    text = f"Most error is added at {names}." if worst else "Every layer is exact."
+    return f"{text} Measured on {errors.images:,} {errors.split} images of {errors.data}; 6 dB are about one bit."
+
+
+def errors_table(errors: LayerErrors) -> str:
+    """Return the ratios of every layer as plain text, and the worst in words below."""
+    rows = [["layer", "w", "a", "out", "alone [dB]", "up to here [dB]"], *as_cells(errors)]
+    title = "signal to quantisation noise, integers against float: of the layer alone, and of the network up to it"
+    return "\n".join([title, *(f"  {line}" for line in aligned(rows, right=range(1, 6))), in_words(errors)])
+
+
+def as_rows(errors: LayerErrors) -> list[dict[str, Any]]:
+    """Return the layers as the file has them; ratios that are not finite are ``None``, the mean squares say which they are."""
+    return [
+        {f.name: getattr(layer, f.name) for f in fields(layer)} | {name: _finite(getattr(layer, name)) for name in _DECIBELS}
+        for layer in errors.layers
+    ]
+
+
 def write_layer_errors(path: Path, errors: LayerErrors) -> None:
-    """Write a record as JSON; ratios that are not finite become ``null``, the mean squares say which they are.
+    """Write a record as JSON, its layers as ``as_rows`` gives them.
 
     Raises:
         StorageError: The disk is full.
     """
-    layers = [
-        {f.name: getattr(layer, f.name) for f in fields(layer)} | {name: _finite(getattr(layer, name)) for name in _DECIBELS}
-        for layer in errors.layers
-    ]
     head = {name: getattr(errors, name) for name in ("data", "split", "images")}
-    write_atomically(path, json.dumps({"format": FORMAT, **head, "layers": layers}, indent=1) + "\n")
+    write_atomically(path, json.dumps({"format": FORMAT, **head, "layers": as_rows(errors)}, indent=1) + "\n")
 
 
 def _finite(value: float) -> float | None:

@@ -25,6 +25,7 @@ from nas_engine.architecture import Architecture, Classifier
 from nas_engine.cli.main import cli
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.models.widen import widen
+from nas_engine.report.layer_errors import read_layer_errors
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.networks import save_network
 from nas_engine.training.recipe import MAX_EPOCHS, dump_recipe, recipe_names
@@ -109,6 +110,22 @@ class TestTrain:
         assert run("evaluate", "run", "--limit", "40").out == f"digits, from digits\n{table}\n"
         shown = run("evaluate", "run", "--limit", "40", "--json", "--threads", "1").out
         assert json.loads(shown) == {"data": "digits", **accuracy}
+        assert not (place / "layer_errors.json").exists()
+
+    def test_error_of_every_layer(self, run: Run, place: Path) -> None:
+        run("train", place, *BRIEF)
+        lines = run("evaluate", "run", "--limit", "40", "--layers").out.splitlines()
+        errors = read_layer_errors(place / "layer_errors.json")
+        assert (errors.images, errors.split) == (40, "test")
+        assert [line.split()[:4] for line in lines[-1 - len(errors.layers) : -1]] == [
+            [layer.name, str(layer.w_bits), str(layer.a_bits), str(layer.out_bits)] for layer in errors.layers
+        ]
+        assert lines[-1].endswith("Measured on 40 test images of digits; 6 dB are about one bit.")
+        shown = json.loads(run("evaluate", "run", "--limit", "100", "--layers", "--json", "--split", "train").out)
+        errors = read_layer_errors(place / "layer_errors.json")
+        assert (errors.images, errors.split) == (64, "train")
+        assert [layer["sqnr_db"] for layer in shown["layers"]] == pytest.approx([layer.sqnr_db for layer in errors.layers])
+        assert shown["images"] == 100
 
     def test_float_alone(self, run: Run, place: Path) -> None:
         outcome = run("train", place, *BRIEF, "--float-share", "1")

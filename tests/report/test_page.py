@@ -118,6 +118,7 @@ class TestParts:
         missing = tables(section(build_page(SEARCHED), "missing"))[0]
         found = dict(zip(column(missing, "part"), column(missing, "command"), strict=True))
         assert found["Accuracy"] == "nas-search train runs/digits"
+        assert found["Quantisation error by layer"] == "nas-search evaluate runs/digits --layers"
         assert found["Verification"] == ("nas-search train runs/digits && nas-search export runs/digits && nas-search verify runs/digits")
         assert found["How the bits were chosen"] == "nas-search refine runs/digits"
         assert "Network" not in found

@@ -65,7 +65,7 @@ def _maker(maker: str, facts: RunFacts) -> str:
         "train": ["nas-search", "train", facts.folder],
         "verify": ["nas-search", "verify", facts.folder],
         "refine": ["nas-search", "refine", facts.folder],
-        "errors": ["nas-search", "run"],
+        "errors": ["nas-search", "evaluate", facts.folder, "--layers"],
     }
     words = [commands[maker]]
     if maker == "verify":

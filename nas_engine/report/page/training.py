@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from nas_engine.report.html.document import Block, Cell, Items, Picture, Section, Sentence, Table, Tone
+from nas_engine.report.layer_errors import as_cells, in_words
 from nas_engine.report.page.facts import Allocation, Allocations, RunFacts, Training
 from nas_engine.report.page.words import NONE, listed, number, percent, plural, seconds
 
@@ -114,17 +113,8 @@ def errors(facts: RunFacts) -> Section | None:
     found = facts.layer_errors
     if found is None:
         return None
-    worst = [found.layers[i] for i in found.worst(3)]
-    text = (
-        f"Most error is added at {', '.join(f'{layer.name} ({layer.own_sqnr_db:.1f} dB)' for layer in worst)}."
-        if worst
-        else "Every layer is exact."
-    )
-    text += f" Measured on {found.images:,} {found.split} images of {found.data}; 6 dB are about one bit."
-    rows = tuple(
-        (layer.name, str(layer.w_bits), str(layer.a_bits), str(layer.out_bits), _decibels(layer.own_sqnr_db), _decibels(layer.sqnr_db))
-        for layer in found.layers
-    )
+    text = in_words(found)
+    rows = tuple(tuple(row) for row in as_cells(found))
     table = Table(
         caption="Signal to quantisation noise: of the layer alone, and of the network up to it, decibels",
         columns=("layer", "w", "a", "out", "alone, dB", "up to here, dB"),
@@ -134,9 +124,3 @@ def errors(facts: RunFacts) -> Section | None:
     )
     picture = Picture(name=ERRORS, text=f"Quantisation error of each layer. {text}", caption="Where the integers are furthest from float.")
     return Section(key="layer-errors", title="Quantisation error by layer", blocks=(Sentence(text), picture, table))
-
-
-def _decibels(value: float) -> str:
-    if math.isfinite(value):
-        return f"{value:.1f}"
-    return "exact" if value > 0 else "no signal"
