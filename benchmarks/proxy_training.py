@@ -2,8 +2,10 @@
 
 The recipe: SGD with momentum 0.9, batches of 64, flips; two thirds of the epochs in float (peak rate 0.3), the others quantised (0.1),
 each with half an epoch of warm-up and cosine decay; weight decay 1e-4, gradients clipped to norm 5, no teacher, no averaging. Numbers
-are ours: of thirteen settings (SGD and AdamW, four rates each, batches of 32 and 64, with and without crops) the rate and the flips are
-those of least loss after two float epochs of one network, where a rate of 0.05 with crops reached 45 %, and these 56 %. What is judged is the fake-quantised network after the last epoch, on all test images; nothing is selected by them.
+are ours: of thirteen settings (SGD at six rates, AdamW at three, batches of 32 and 64, with and without crops) they are those of least
+loss at batches of 64 after two float epochs of one network; they reached 56 %, a rate of 0.05 with crops 45 %.
+
+What is judged is the fake-quantised network after the last epoch, on all test images; nothing is selected by them.
 
 Several processes may train into one folder: a network that another one has locked is left to it. On machines without a common
 folder, give each its share of the networks (``--shard``) and copy the JSON files together.

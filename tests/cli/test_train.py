@@ -255,7 +255,7 @@ class TestProgress:
 class TestHelp:
     @pytest.mark.parametrize("name", ["train", "evaluate"])
     def test_every_default_is_told(self, name: str) -> None:
-        flags = {"resume", "force", "json", "quiet"}
+        flags = {"resume", "force", "json", "quiet", "layers"}
         for option in cli.commands[name].params:
             if isinstance(option, click.Option) and option.name not in flags:
                 assert "[default: " in (option.help or ""), option.name
