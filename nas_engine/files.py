@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from nas_engine.errors import NasEngineError, one_line
@@ -29,6 +30,15 @@ class StorageError(NasEngineError):
         )
 
 
+@contextlib.contextmanager
+def storage_errors(path: object) -> Iterator[None]:
+    """Turn what the operating system refuses while a file is written into a ``StorageError`` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path, error.strerror or str(error)) from error
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Remove what ``write_atomically`` leaves in a folder when it is killed half-way."""
     for path in folder.glob(".*.tmp"):
@@ -49,14 +59,13 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(path, error.strerror or str(error)) from error
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -78,7 +78,7 @@ class TestOnce:
 
     def test_the_shortlist_takes_other_depths_before_other_channels(self, whole: tuple[Path, RunRecord, int]) -> None:
         search = PipelineDirectory(whole[0] / "run").search
-        scores = [row["qe_score"] for row in search.read_front()]
+        scores = [row["qe_score"] for row in search.front.read()]
         front = [read_architecture(search.path / "pareto" / f"{number:03d}.yaml") for number in range(1, len(scores) + 1)]
         by_score = [network for _, network in sorted(zip(scores, front, strict=True), key=lambda item: -item[0])]
         firsts: dict[tuple[int, ...], Architecture] = {}

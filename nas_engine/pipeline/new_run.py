@@ -37,7 +37,7 @@ def write_new_run(
     run.open(resume=False, force=True)
     with run.locked():
         run.begin(origin.read_config())
-        run.write_front([report_member(network, search)])
+        run.front.write([report_member(network, search)])
         beside(run)
         run.write_best(network, plan_memory(network).as_json())
 

@@ -21,7 +21,7 @@ def draw_plots(record: SearchRecord) -> list[Path]:
     from nas_engine.report import plots  # matplotlib takes half a second to import
 
     best, device, directory = record.best, record.device, record.directory
-    history, front = directory.read_history(), directory.read_front()
+    history, front = directory.history.read(), directory.front.read()
     plan = plan_memory(best.architecture)
     figures = {
         "bit_map": plots.draw_bit_map(plots.bit_map_data(best)),

@@ -155,12 +155,12 @@ def _asked_of_run(whole: PipelineDirectory) -> SearchConfig:
 
 
 def _history(run: RunDirectory, reader: _Reader) -> tuple[dict[str, Any], ...]:
-    found = reader.read(run.path / "search.jsonl", lambda _: tuple(run.read_history()))
+    found = reader.read(run.path / "search.jsonl", lambda _: tuple(run.history.read()))
     return found or ()
 
 
 def _front(run: RunDirectory, reader: _Reader) -> tuple[dict[str, float], ...]:
-    found = reader.read(run.path / "pareto.csv", lambda _: tuple(run.read_front()))
+    found = reader.read(run.path / "pareto.csv", lambda _: tuple(run.front.read()))
     return found or ()
 
 

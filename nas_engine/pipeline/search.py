@@ -102,7 +102,7 @@ def run_search(
         if state is None:
             directory.begin(config.as_mapping())
         else:
-            history = directory.keep_history(state.generation)
+            history = directory.history.keep(state.generation)
             elapsed = history[-1]["elapsed_s"] if history else 0.0
             directory.write_config(config.as_mapping())
 
@@ -128,7 +128,7 @@ def run_search(
             )
         best = report_member(result.best, problem)
         directory.write_best(result.best, plan_memory(result.best).as_json())
-        directory.write_front(report_member(member, problem) for member in result.front)
+        directory.front.write(report_member(member, problem) for member in result.front)
     return SearchRecord(
         config=config, directory=directory, device=device, best=best, evaluated=state.evaluated, interrupted=stopped.is_set()
     )
@@ -146,7 +146,7 @@ def _history_row(state: SearchState, elapsed: float) -> dict[str, Any]:
 
 def _save(directory: RunDirectory, state: SearchState, fingerprint: str, pending: Iterable[Mapping[str, Any]]) -> None:
     """Append the history first, then replace the checkpoint: a kill in between leaves lines that resuming cuts off again."""
-    directory.append_history(pending)
+    directory.history.append(pending)
     save_state(directory.checkpoint, state, fingerprint)
 
 

@@ -58,7 +58,7 @@ def _load_run(path: Path) -> SearchRecord:
     directory = RunDirectory(path)
     config = SearchConfig.from_mapping(directory.read_config(), path / "config.yaml")
     problem, device = build_problem(config)
-    history = directory.read_history()
+    history = directory.history.read()
     evaluated = history[-1]["evaluated"] if history else 0
     best = report_member(directory.read_best(), problem)
     result = directory.training.result

@@ -47,7 +47,7 @@ def members(run: RunDirectory, count: int) -> list[Architecture]:
         RunDirectoryError: There is no winner yet.
         FileFormatError: A damaged file.
     """
-    scores = [row["qe_score"] for row in run.read_front()]
+    scores = [row["qe_score"] for row in run.front.read()]
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
     chosen, others = [run.read_best()], list[Architecture]()
     for index in order:

@@ -24,7 +24,7 @@ from nas_engine.datasets import Dataset, Split
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.datasets.holdout import held_out
 from nas_engine.errors import InputError, NasEngineError, PathError, RunDirectoryError
-from nas_engine.files import StorageError, remove_temporary_files, write_atomically
+from nas_engine.files import remove_temporary_files, storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.widen import widen
@@ -186,11 +186,9 @@ def _tidy(directory: RunDirectory, *, resume: bool) -> None:
             remove_temporary_files(place)
         return
     directory.remove_exports()
-    try:
+    with storage_errors(directory.integer):
         if directory.integer.exists():
             shutil.rmtree(directory.integer)
-    except OSError as error:
-        raise StorageError(directory.integer, error.strerror or str(error)) from error
     folder.remove()
 
 

@@ -13,14 +13,11 @@ A search at several resolutions has a directory with its own ``config.yaml``, on
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
-import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +26,9 @@ import yaml
 
 from nas_engine.architecture import Architecture, dump_architecture, read_architecture
 from nas_engine.errors import FileFormatError, RunDirectoryError
-from nas_engine.files import StorageError, remove_temporary_files, write_atomically
-from nas_engine.report.network import NetworkReport
+from nas_engine.files import remove_temporary_files, storage_errors, write_atomically
+from nas_engine.report.search_front import SearchFront
+from nas_engine.report.search_history import SearchHistory
 from nas_engine.strict_yaml import read_mapping
 
 if sys.platform != "win32":
@@ -41,9 +39,6 @@ FORMAT = "nas-search/run/1"
 
 GROUP_FORMAT = "nas-search/resolutions/1"
 """The same for a search at several resolutions."""
-
-FRONT_COLUMNS = ("file", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "cycles_estimate")
-"""Columns of ``pareto.csv``."""
 
 _RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv", "report.html")
 _TRAINED = ("training", "integer", "export", "verification.json", "layer_errors.json", "refine", "start.pt", "allocation.json")
@@ -98,7 +93,7 @@ class TrainingDirectory:
         Raises:
             StorageError: Something cannot be removed.
         """
-        with _storage(self.path):
+        with storage_errors(self.path):
             _remove(self.path)
 
 
@@ -166,6 +161,16 @@ class RunDirectory:
         return RefineDirectory(self.path / "refine")
 
     @property
+    def history(self) -> SearchHistory:
+        """What every generation of the search came to."""
+        return SearchHistory(self.path / "search.jsonl")
+
+    @property
+    def front(self) -> SearchFront:
+        """The networks that the search leaves to choose from."""
+        return SearchFront(self.path)
+
+    @property
     def integer(self) -> Path:
         """The folder of the integer model."""
         return self.path / "integer"
@@ -191,7 +196,7 @@ class RunDirectory:
         Raises:
             StorageError: Something cannot be removed.
         """
-        with _storage(self.export):
+        with storage_errors(self.export):
             for path in (self.export, self.verification, self.layer_errors):
                 _remove(path)
 
@@ -205,7 +210,7 @@ class RunDirectory:
             StorageError: The disk is full or the directory cannot be written; the old export stays.
         """
         draft, old = self.path / f".export.{os.getpid()}.tmp", self.path / f".export.old.{os.getpid()}.tmp"
-        with _storage(self.export):
+        with storage_errors(self.export):
             for left in self.path.glob(".export.*.tmp"):  # of a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             try:
@@ -241,7 +246,7 @@ class RunDirectory:
             RunDirectoryError: It holds a run and neither ``resume`` nor ``force`` is given, or it holds something else.
             StorageError: It cannot be made.
         """
-        with _storage(self.path):
+        with storage_errors(self.path):
             if self.path.exists() and not self.path.is_dir():
                 raise RunDirectoryError(self.path, "is a file; give --out another name")
             names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
@@ -272,7 +277,7 @@ class RunDirectory:
         if sys.platform == "win32":
             yield
             return
-        with _storage(self.path):
+        with storage_errors(self.path):
             descriptor = os.open(self.path, os.O_RDONLY)
         try:
             with contextlib.suppress(OSError):  # a file system without locks
@@ -292,12 +297,12 @@ class RunDirectory:
         Raises:
             StorageError: Something cannot be removed or written.
         """
-        with _storage(self.path):
+        with storage_errors(self.path):
             self.checkpoint.unlink(missing_ok=True)
             for member in self._members():
                 member.remove()
         self.write_config(config)
-        with _storage(self.path):
+        with storage_errors(self.path):
             for name in (*_RESULTS, *_TRAINED):
                 _remove(self.path / name)
 
@@ -320,7 +325,7 @@ class RunDirectory:
 
     def remove_temporary_files(self) -> None:
         """Remove half-written files of a process that was killed."""
-        with _storage(self.path):
+        with storage_errors(self.path):
             for folder in (self.path, self.path / "pareto", self.plots):
                 remove_temporary_files(folder)
 
@@ -346,53 +351,6 @@ class RunDirectory:
             raise RunDirectoryError(self.path, f"is a run of another version ({found!r}, this is '{FORMAT}'); search again with --force")
         return config
 
-    def keep_history(self, generation: int) -> list[dict[str, Any]]:
-        """Cut ``search.jsonl`` back to a generation, drop a line cut in half, and return the lines that stay.
-
-        Raises:
-            FileFormatError: A damaged file, or one that ends before the generation.
-        """
-        path = self.path / "search.jsonl"
-        if not path.exists():
-            return []
-        kept = [row for row in self.read_history() if row["generation"] <= generation]
-        if not kept or kept[-1]["generation"] != generation:
-            raise FileFormatError(path, f"ends before generation {generation} of the checkpoint; {_HISTORY_REMEDY}")
-        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
-        return kept
-
-    def append_history(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Append lines to ``search.jsonl``.
-
-        Raises:
-            StorageError: The disk is full.
-        """
-        with _storage(self.path / "search.jsonl"), (self.path / "search.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def read_history(self) -> list[dict[str, Any]]:
-        """Return the lines of ``search.jsonl``; a line cut in half at the end is left out.
-
-        Raises:
-            FileFormatError: A damaged line.
-        """
-        path = self.path / "search.jsonl"
-        if not path.exists():
-            return []
-        try:
-            *lines, _ = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise FileFormatError(path, f"cannot be read as text; {_HISTORY_REMEDY}") from error
-        rows: list[dict[str, Any]] = []
-        for number, line in enumerate(lines, 1):
-            try:
-                rows.append(_history_row(line, rows[-1] if rows else None))
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise FileFormatError(path, f"line {number} is damaged; {_HISTORY_REMEDY}") from error
-        return rows
-
     def write_best(self, best: Architecture, plan: Mapping[str, Any]) -> None:
         """Write ``best.yaml`` and ``memory_plan.json``."""
         write_atomically(self.path / "best.yaml", dump_architecture(best))
@@ -409,70 +367,9 @@ class RunDirectory:
             raise RunDirectoryError(self.path, "has no best.yaml yet; continue the search with --resume")
         return read_architecture(self.path / "best.yaml")
 
-    def write_front(self, front: Iterable[NetworkReport]) -> None:
-        """Write ``pareto.csv`` and one architecture file per member in ``pareto/``."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(FRONT_COLUMNS)
-        names = set()
-        for number, member in enumerate(front, 1):
-            name = f"{number:03d}.yaml"
-            names.add(name)
-            write_atomically(self.path / "pareto" / name, dump_architecture(member.architecture))
-            sizes = (member.peak_sram_bytes, member.total_flash_bytes, member.total_macs, member.bitops, member.cycles or 0.0)
-            writer.writerow([f"pareto/{name}", repr(member.qe_score), *(f"{size:.0f}" for size in sizes)])
-        write_atomically(self.path / "pareto.csv", buffer.getvalue())
-        with _storage(self.path / "pareto"):
-            for path in (self.path / "pareto").glob("*.yaml"):
-                if path.name not in names and path.stem.isdecimal():
-                    path.unlink()
-
-    def read_front(self) -> list[dict[str, float]]:
-        """Return the numbers of ``pareto.csv``, one mapping per member.
-
-        Raises:
-            FileFormatError: A damaged file.
-        """
-        path = self.path / "pareto.csv"
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows = [{key: float(row[key]) for key in FRONT_COLUMNS[1:]} for row in reader]
-            if tuple(reader.fieldnames or ()) != FRONT_COLUMNS or not all(math.isfinite(value) for row in rows for value in row.values()):
-                raise ValueError("another table, or not finite")
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-            raise FileFormatError(path, f"cannot be read as the table of the front (columns {', '.join(FRONT_COLUMNS)})") from error
-        return rows
-
-
-_HISTORY_REMEDY = "remove the file to go on without this history, or start again with --force"
-
-
-def _history_row(line: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return one line of ``search.jsonl``; raises what ``json`` raises, ``KeyError`` or ``ValueError``."""
-    row: dict[str, Any] = json.loads(line)
-    counts = [row["generation"], row["evaluated"]]
-    numbers = [row["feasible"], row["elapsed_s"], *([] if row["best_score"] is None else [row["best_score"]])]
-    if any(type(count) is not int or count < 0 for count in counts):
-        raise ValueError("not a count")
-    if any(type(number) not in (int, float) or not math.isfinite(number) for number in numbers) or not 0 <= row["feasible"] <= 1:
-        raise ValueError("not a number")
-    if before and (counts[0] <= before["generation"] or counts[1] < before["evaluated"]):
-        raise ValueError("not in order")
-    return row
-
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _storage(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into one clear error."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(path, error.strerror or str(error)) from error

@@ -10,7 +10,8 @@ import pytest
 
 from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.files import StorageError
-from nas_engine.report.run_directory import FORMAT, FRONT_COLUMNS, GROUP_FORMAT, RunDirectory
+from nas_engine.report.run_directory import FORMAT, GROUP_FORMAT, RunDirectory
+from nas_engine.report.search_front import FRONT_COLUMNS
 from tests.report.networks import make_network, make_report
 
 
@@ -122,17 +123,17 @@ class TestConfig:
 
 class TestHistory:
     def test_append_cut_and_read(self, directory: RunDirectory) -> None:
-        assert directory.read_history() == directory.keep_history(3) == []
-        directory.append_history([row(1, best_score=None), row(2)])
-        directory.append_history([row(3)])
-        assert directory.read_history() == [row(1, best_score=None), row(2), row(3)]
-        assert directory.keep_history(2) == directory.read_history() == [row(1, best_score=None), row(2)]
+        assert directory.history.read() == directory.history.keep(3) == []
+        directory.history.append([row(1, best_score=None), row(2)])
+        directory.history.append([row(3)])
+        assert directory.history.read() == [row(1, best_score=None), row(2), row(3)]
+        assert directory.history.keep(2) == directory.history.read() == [row(1, best_score=None), row(2)]
 
     def test_line_cut_in_half_at_the_end(self, directory: RunDirectory) -> None:
-        directory.append_history([row(1), row(2)])
+        directory.history.append([row(1), row(2)])
         file = directory.path / "search.jsonl"
         file.write_bytes(file.read_bytes()[:-5])
-        assert directory.read_history() == directory.keep_history(1) == [row(1)]
+        assert directory.history.read() == directory.history.keep(1) == [row(1)]
         assert file.read_text() == json.dumps(row(1)) + "\n"
 
     @pytest.mark.parametrize(
@@ -152,14 +153,14 @@ class TestHistory:
         ],
     )
     def test_damaged_line(self, directory: RunDirectory, values: dict[str, Any]) -> None:
-        directory.append_history([row(1), row(2, **values)])
+        directory.history.append([row(1), row(2, **values)])
         with pytest.raises(FileFormatError, match="line 2 is damaged; remove the file"):
-            directory.read_history()
+            directory.history.read()
 
     def test_missing_generations(self, directory: RunDirectory) -> None:
-        directory.append_history([row(1)])
+        directory.history.append([row(1)])
         with pytest.raises(FileFormatError, match="ends before generation 2"):
-            directory.keep_history(2)
+            directory.history.keep(2)
 
 
 class TestResults:
@@ -171,13 +172,13 @@ class TestResults:
         assert json.loads((directory.path / "memory_plan.json").read_text()) == {"arena_bytes": 1}
 
     def test_front(self, directory: RunDirectory) -> None:
-        directory.write_front([make_report(), make_report(make_network((2,)), cycles=7.0), make_report()])
+        directory.front.write([make_report(), make_report(make_network((2,)), cycles=7.0), make_report()])
         assert len(list((directory.path / "pareto").iterdir())) == 3
         foreign = directory.path / "pareto" / "mine.yaml"
         foreign.touch()
-        directory.write_front([make_report(make_network((2,)), cycles=7.0), make_report()])
+        directory.front.write([make_report(make_network((2,)), cycles=7.0), make_report()])
         assert sorted(path.name for path in (directory.path / "pareto").iterdir()) == ["001.yaml", "002.yaml", "mine.yaml"]
-        first, second = directory.read_front()
+        first, second = directory.front.read()
         assert tuple(first) == FRONT_COLUMNS[1:]
         assert (first["cycles_estimate"], second["cycles_estimate"]) == (7.0, 0.0)
         assert second["flash_bytes"] == make_report().total_flash_bytes
@@ -188,4 +189,4 @@ class TestResults:
     def test_damaged_front(self, directory: RunDirectory, text: str) -> None:
         (directory.path / "pareto.csv").write_text(text)
         with pytest.raises(FileFormatError, match="cannot be read as the table of the front"):
-            directory.read_front()
+            directory.front.read()

@@ -1,0 +1,83 @@
+"""SearchHistory: what every generation of a search came to, one line each of ``search.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_engine.errors import FileFormatError
+from nas_engine.files import storage_errors, write_atomically
+
+_REMEDY = "remove the file to go on without this history, or start again with --force"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHistory:
+    """A file of one JSON object per generation; one cut in half by a kill is still good up to there."""
+
+    path: Path
+    """The file."""
+
+    def keep(self, generation: int) -> list[dict[str, Any]]:
+        """Cut the file back to a generation, drop a line cut in half, and return the lines that stay.
+
+        Raises:
+            FileFormatError: A damaged file, or one that ends before the generation.
+        """
+        if not self.path.exists():
+            return []
+        kept = [row for row in self.read() if row["generation"] <= generation]
+        if not kept or kept[-1]["generation"] != generation:
+            raise FileFormatError(self.path, f"ends before generation {generation} of the checkpoint; {_REMEDY}")
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        return kept
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append lines.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        with storage_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the lines; a line cut in half at the end is left out.
+
+        Raises:
+            FileFormatError: A damaged line.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            *lines, _ = self.path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileFormatError(self.path, f"cannot be read as text; {_REMEDY}") from error
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(_row(line, rows[-1] if rows else None))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise FileFormatError(self.path, f"line {number} is damaged; {_REMEDY}") from error
+        return rows
+
+
+def _row(line: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what one line says; raises what ``json`` raises, ``KeyError`` or ``ValueError``."""
+    row: dict[str, Any] = json.loads(line)
+    counts = [row["generation"], row["evaluated"]]
+    numbers = [row["feasible"], row["elapsed_s"], *([] if row["best_score"] is None else [row["best_score"]])]
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError("not a count")
+    if any(type(number) not in (int, float) or not math.isfinite(number) for number in numbers) or not 0 <= row["feasible"] <= 1:
+        raise ValueError("not a number")
+    if before and (counts[0] <= before["generation"] or counts[1] < before["evaluated"]):
+        raise ValueError("not in order")
+    return row
