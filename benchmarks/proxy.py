@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Row, main
-from benchmarks.proxy_candidates import candidates, effectiveness, sigma_grid, stage_scores, trivial
+from benchmarks.proxy_candidates import candidates, sigma_grid, stage_scores, trivial
 from benchmarks.proxy_networks import PARTS, networks
 from benchmarks.proxy_sampling import MODEL, Setting, costs
 from benchmarks.proxy_training import Plan, read_records, recipe, study_data, train_missing
 from benchmarks.statistics import Floats, best_of_top, kendall_estimate, leave_one_out, reranked, spearman, spearman_estimate
 from nas_engine.architecture import parse_architecture
+from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.encoding import GeneView, encode
 from nas_engine.errors import InputError
 from nas_engine.layers import unroll
@@ -145,7 +146,7 @@ def predictions(records: list[dict[str, Any]], setting: Setting) -> dict[str, Fl
     accuracy = np.array([record["accuracy"] for record in records])
     values = trivial(table, w_bits, a_bits, MODEL) | candidates(table, w_bits, a_bits, setting.shape.stage_weights)
     entropies = stage_scores(table, w_bits, a_bits).T
-    more = np.column_stack([entropies, np.log(values["BitOps"]), np.log(values["MACs"]), effectiveness(table, w_bits)])
+    more = np.column_stack([entropies, np.log(values["BitOps"]), np.log(values["MACs"]), effectiveness(table)])
     values["QE-Score, stage weights fitted to the other networks"] = leave_one_out(entropies, accuracy)
     values["QE-Score's stages, BitOps, MACs and rho fitted to the other networks"] = leave_one_out(more, accuracy)
     return values | _short_trainings(records)

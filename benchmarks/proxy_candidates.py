@@ -3,10 +3,9 @@
 All take a layer table and bits and return one number per network; larger should be better. The QE-Score as published is one of
 them and is what the product maximises; the others are candidates that the study judges.
 
-Effectiveness is DeepMAD's rho (Shen et al., CVPR 2023): the number of convolutions over their mean width, which is the geometric
-mean of their fan-ins (input channels of a group times kernel area). Small rho means shallow and wide; they limit it from above.
-Their entropy of a stage is ln(r^2 C) times the sum of the log fan-ins up to it, r and C its resolution and channels; they weigh
-five stages 1, 1, 1, 1, 8.
+Effectiveness is DeepMAD's rho, depth over width (``nas_engine.costs.effectiveness``); they limit it from above. Their entropy of a
+stage is ln(r^2 C) times the sum of the log fan-ins up to it, r and C its resolution and channels; they weigh five stages 1, 1, 1,
+1, 8.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from benchmarks.statistics import mean_rank
 from nas_engine.costs import compute
+from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.costs.flash import flash
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.costs.sram import peak_sram
@@ -46,12 +46,6 @@ def log_fan_in(table: LayerTable, w_bits: Widths) -> Floats:
     """Return the natural logarithm of each convolution's fan-in, ``(layers, n)``, 0 elsewhere."""
     active = convolutions(w_bits)
     return np.asarray(np.log(np.where(active, table.weights / np.maximum(output_channels(table), 1.0), 1.0)))
-
-
-def effectiveness(table: LayerTable, w_bits: Widths) -> Floats:
-    """Return DeepMAD's rho, ``(n,)``: depth over geometric mean width."""
-    depth = convolutions(w_bits).sum(axis=0)
-    return np.asarray(depth / np.exp(log_fan_in(table, w_bits).sum(axis=0) / depth))
 
 
 def limited(score: Floats, measure: Floats, limit: float) -> Floats:
@@ -128,7 +122,7 @@ def candidates(table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple
     """
     score = with_weights(table, w_bits, a_bits, weights)
     eight = np.where(w_bits > 0, 8, 0).astype(w_bits.dtype)
-    depth, rho = convolutions(w_bits).sum(axis=0).astype(np.float64), effectiveness(table, w_bits)
+    depth, rho = convolutions(w_bits).sum(axis=0).astype(np.float64), effectiveness(table)
     stages, (log_channels, log_size) = stage_scores(table, w_bits, a_bits), _stage_sizes(table)
     many = len(weights) - 1
     alpha = np.array([*[1.0] * many, 8.0])

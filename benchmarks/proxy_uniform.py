@@ -12,10 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.proxy_candidates import RHO_LIMITS
 from benchmarks.proxy_sampling import Setting, costs
 from device_profiles import load_device
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
-from nas_engine.evolution.problem import Limits, make_problem
+from nas_engine.evolution.problem import UNLIMITED, Limits, make_problem
 from nas_engine.evolution.search import SearchSettings, done, finish, init, step
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import ChannelRange, SearchSpace
@@ -74,12 +75,13 @@ def baseline_networks(setting: Setting, count: int) -> list[tuple[str, Architect
     """Return what searches find for the budget, then the uniform MobileNetV2s of largest Flash within it, fullest first; with titles."""
     space = setting.shape
     weights = space.stage_weights
-    searches = [
-        ("searched, QE-Score as published", space, weights),
-        ("searched, equal stage weights", space, (1.0,) * len(weights)),
-        ("searched, at most 20 convolutions", replace(space, max_layers=20), weights),
+    searches: list[tuple[str, SearchSpace, tuple[float, ...], float]] = [
+        ("searched, QE-Score as published", space, weights, UNLIMITED),
+        *((f"searched, effectiveness at most {rho:g}", space, weights, rho) for rho in RHO_LIMITS),
+        ("searched, at most 20 convolutions", replace(space, max_layers=20), weights, UNLIMITED),
+        ("searched, equal stage weights", space, (1.0,) * len(weights), UNLIMITED),
     ]
-    found = [(title, searched(setting, within, alpha)) for title, within, alpha in searches[:count]]
+    found = [(title, searched(setting, within, alpha, rho)) for title, within, alpha, rho in searches[:count]]
     uniform: list[tuple[float, str, Architecture]] = []
     for depth, b in itertools.product(DEPTHS, BASELINE_BITS):
         grid = [
@@ -94,14 +96,14 @@ def baseline_networks(setting: Setting, count: int) -> list[tuple[str, Architect
     return found + [(title, network) for _, title, network in sorted(uniform, key=lambda entry: -entry[0])]
 
 
-def searched(setting: Setting, space: SearchSpace, stage_weights: tuple[float, ...]) -> Architecture:
-    """Return the network of highest QE-Score that a search finds within Flash, SRAM and the most MACs."""
+def searched(setting: Setting, space: SearchSpace, stage_weights: tuple[float, ...], effectiveness: float = UNLIMITED) -> Architecture:
+    """Return the network of highest QE-Score that a search finds within Flash, SRAM, the most MACs and a limit on effectiveness."""
     problem = make_problem(
         space,
         load_device("cortex-m7").with_memory(512 * 1024, 1024 * 1024),  # its budgets are replaced below by bytes without reserves
         resolution=setting.resolution,
         classes=setting.classes,
-        limits=Limits(macs=setting.macs[1]),
+        limits=Limits(macs=setting.macs[1], effectiveness=effectiveness),
         score=ScoreSettings(stage_weights=stage_weights),
     )
     problem = replace(problem, sram_bytes=float(setting.sram_bytes), flash_bytes=float(setting.flash_bytes))

@@ -197,6 +197,12 @@ def bitops(net: Architecture) -> int:
     return sum(layer.macs * layer.w * layer.a for layer in layers(net))
 
 
+def effectiveness(net: Architecture) -> float:
+    """Depth over the geometric mean of the fan-ins, the classifier left out."""
+    fan_ins = [layer.weights // layer.c_out for layer in layers(net) if layer.kind != "dense"]
+    return len(fan_ins) / math.prod(fan_ins) ** (1 / len(fan_ins))
+
+
 def paper_bitops_over_64(net: Architecture) -> float:
     convolutions = [layer for layer in layers(net) if layer.kind != "dense"]
     total = bitops(net) / 64 + sum(3 * layer.c_out * layer.size_out**2 for layer in convolutions)

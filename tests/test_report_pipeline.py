@@ -271,7 +271,8 @@ class TestWholeRun:
 
 
 def test_the_command_of_a_search_has_every_value_of_its_config_and_is_understood() -> None:
-    given = {"sram_bytes": 24576, "flash_bytes": 65536, "max_macs": 2e6, "max_bitops": 1e9, "max_cycles": 1e7, "qbr": False}
+    limits = {"max_macs": 2e6, "max_bitops": 1e9, "max_cycles": 1e7, "max_effectiveness": 0.7}
+    given = {"sram_bytes": 24576, "flash_bytes": 65536, **limits, "qbr": False}
     config = resolve_config(given)
     words = shlex.split(search_command(config.as_options(), "runs/my run"))
     assert words[0] == "nas-search"

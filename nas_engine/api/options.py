@@ -40,6 +40,7 @@ class SearchOptions(TypedDict, total=False):
     max_macs: Count
     max_bitops: Count
     max_cycles: Count
+    max_effectiveness: float
     max_layers: int
     max_stage_share: float
     qbr: bool

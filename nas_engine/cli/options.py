@@ -104,6 +104,7 @@ _SEARCH = [
     limit("--max-macs", type=COUNT, help="Limit on MACs, such as 50m.  [default: none]"),
     limit("--max-bitops", type=COUNT, help="Limit on BitOps, such as 2g.  [default: none]"),
     limit("--max-cycles", type=COUNT, help="Limit on the device's estimated cycles, such as 100m.  [default: none]"),
+    limit("--max-effectiveness", type=float, help="Limit on depth over width (DeepMAD's rho), such as 0.7.  [default: none]"),
     limit("--max-layers", type=click.IntRange(5, 302), help="Limit on convolutions.  [default: the space's]"),
     limit("--max-stage-share", type=float, help="Largest share of the depth in one stage; 1 for no guard.  [default: the space's]"),
     course("--candidates", type=CANDIDATES, help="Networks to evaluate at least.  [default: 500k]"),

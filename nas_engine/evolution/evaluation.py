@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.costs import compute
+from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.costs.flash import flash
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import Genes, GeneView
@@ -92,6 +93,8 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
         spent.append((compute.bitops(name, table, w_bits, a_bits), problem.limits.bitops))
     if problem.limits.cycles < UNLIMITED:
         spent.append((compute.cycles(table, w_bits, a_bits, problem.cycles_per_mac), problem.limits.cycles))
+    if problem.limits.effectiveness < UNLIMITED:
+        spent.append((effectiveness(table), problem.limits.effectiveness))
     violation = np.zeros(table.n)
     for cost, budget in spent:
         if budget < UNLIMITED:

@@ -28,6 +28,8 @@ class Limits:
     """Most BitOps, counted as the memory model's authors do (``nas_engine.costs.compute``)."""
     cycles: float = UNLIMITED
     """Most estimated cycles on the device."""
+    effectiveness: float = UNLIMITED
+    """Most depth over width, DeepMAD's rho (``nas_engine.costs.effectiveness``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -76,6 +76,7 @@ READERS: Mapping[str, Mapping[str, Read]] = {
         "max_macs": _count,
         "max_bitops": _count,
         "max_cycles": _count,
+        "max_effectiveness": _number(1e-6, 1e6),
         "max_layers": _int(5, 302),
         "max_stage_share": _number(0, 1),
         "qbr": lambda part, key: part.take_bool(key),

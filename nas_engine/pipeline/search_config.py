@@ -51,6 +51,8 @@ class SearchConfig:
     """Limit on BitOps."""
     max_cycles: float | None = None
     """Limit on estimated cycles."""
+    max_effectiveness: float | None = None
+    """Limit on depth over width, DeepMAD's rho."""
     max_layers: int
     """Limit on convolutions."""
     max_stage_share: float
@@ -93,6 +95,7 @@ class SearchConfig:
             max_macs=part.take_number("max_macs") if part.has("max_macs") else None,
             max_bitops=part.take_number("max_bitops") if part.has("max_bitops") else None,
             max_cycles=part.take_number("max_cycles") if part.has("max_cycles") else None,
+            max_effectiveness=part.take_number("max_effectiveness") if part.has("max_effectiveness") else None,
             max_layers=part.take_int("max_layers", low=5),
             max_stage_share=part.take_number("max_stage_share"),
             qbr=part.take_bool("qbr"),
@@ -150,7 +153,7 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
     """
     device = load_device(config.device).with_memory(config.sram_bytes, config.flash_bytes)
     space: SearchSpace = replace(load_space(config.space), max_layers=config.max_layers, max_stage_share=config.max_stage_share)
-    limits = Limits(**{name: getattr(config, f"max_{name}") or UNLIMITED for name in ("macs", "bitops", "cycles")})
+    limits = Limits(**{name: getattr(config, f"max_{name}") or UNLIMITED for name in ("macs", "bitops", "cycles", "effectiveness")})
     score = ScoreSettings(sigma_a=config.sigma_a, sigma_w=config.sigma_w, stage_weights=config.stage_weights)
     problem = make_problem(
         space,
@@ -171,6 +174,8 @@ def check_config(config: SearchConfig) -> None:
     Raises:
         InputError: Values that do not go together, or a budget that no network of the space fits.
     """
+    if config.max_effectiveness is not None and not 0 < config.max_effectiveness < UNLIMITED:
+        raise InputError(f"max_effectiveness is {config.max_effectiveness:g}; expected depth over width above 0, such as 0.7")
     problem, device = build_problem(config)
     require_feasible(problem, reserved_sram=device.reserved_sram_bytes, reserved_flash=device.reserved_flash_bytes)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from nas_engine.architecture import Architecture, Bits
 from nas_engine.costs import compute
+from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.costs.flash import flash_per_layer
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.costs.sram import sram_per_layer
@@ -42,6 +43,8 @@ class NetworkReport:
     """BitOps of the network."""
     cycles: float | None
     """Estimated cycles on a device, ``None`` without one."""
+    effectiveness: float
+    """Depth over width, DeepMAD's rho (``nas_engine.costs.effectiveness``)."""
 
     @property
     def peak_sram_bytes(self) -> float:
@@ -77,6 +80,7 @@ class NetworkReport:
             "flash_bytes": number(self.total_flash_bytes),
             "macs": number(self.total_macs),
             "bitops": number(self.bitops),
+            "effectiveness": self.effectiveness,
             "layers": len(self.layer_names),
         }
 
@@ -122,4 +126,5 @@ def report_network(
         macs=column(macs_per_layer(table)),
         bitops=float(compute.bitops(memory_model, table, view.w_bits, view.a_bits)[0]),
         cycles=float(compute.cycles(table, view.w_bits, view.a_bits, cycles_per_mac)[0]) if cycles_per_mac else None,
+        effectiveness=float(effectiveness(table)[0]),
     )

@@ -149,6 +149,7 @@ def _summary(report: NetworkReport, sram_budget: float | None, flash_budget: flo
         ("Flash", against(report.total_flash_bytes, flash_budget, f"weights and parameters, {model}")),
         ("MACs", f"{format_count(report.total_macs)}  ({_number(report.total_macs)})"),
         ("BitOps", f"{format_count(report.bitops)}  ({_number(report.bitops)})"),
+        ("depth/width", f"{report.effectiveness:.2f}  (DeepMAD's effectiveness; --max-effectiveness limits it)"),
     ]
     if report.cycles is not None:
         facts.append(("cycles", f"about {format_count(report.cycles)}  (an estimate from the device's cost table, not a measured latency)"))

@@ -109,7 +109,8 @@ class TestDevicesAndSpaces:
 
 
 class TestScore:
-    KEYS: ClassVar = ["qe_score", "stage_terms", "peak_sram_bytes", "sram_bytes_per_layer", "flash_bytes", "macs", "bitops", "layers"]
+    MEMORY: ClassVar = ["peak_sram_bytes", "sram_bytes_per_layer", "flash_bytes"]
+    KEYS: ClassVar = ["qe_score", "stage_terms", *MEMORY, "macs", "bitops", "effectiveness", "layers"]
 
     def test_json_of_a_published_structure(self, run: Run) -> None:
         for name, score in (("mixed7d0G", 1224.54), ("mixed19d2G", None)):

@@ -99,7 +99,7 @@ class TestReproducible:
 @pytest.mark.parametrize("qbr", [True, False])
 class TestSurvivors:
     def test_fit_by_the_scalar_reference_and_never_worse(self, name: str, model: str, qbr: bool) -> None:
-        p = problem(name, 60_000, 250_000, model=model, qbr=qbr, limits=Limits(macs=40e6, bitops=1.2e9, cycles=58e6))
+        p = problem(name, 60_000, 250_000, model=model, qbr=qbr, limits=Limits(macs=40e6, bitops=1.2e9, cycles=58e6, effectiveness=0.8))
         state = init(p, SETTINGS, itertools.starmap)
         best, feasible = -np.inf, 0.0
         for _ in range(8):
@@ -122,6 +122,7 @@ class TestSurvivors:
                     and reference.macs(net) <= 40e6
                     and 1.5 * reference.macs(net) <= 58e6
                     and bitops <= 1.2e9
+                    and reference.effectiveness(net) <= 0.8
                 )
                 assert fits == (found.violation[i] == 0)
                 assert found.score[i] == pytest.approx(reference.qe_score(net, p.space.stage_weights), rel=1e-12)

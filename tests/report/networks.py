@@ -49,5 +49,6 @@ def make_report(
         flash_bytes=flash or tuple(100.0 * (i + 1) for i in range(len(names))),
         macs=tuple(1e6 for _ in names),
         bitops=2.5e9,
+        effectiveness=0.55,
         cycles=cycles,
     )

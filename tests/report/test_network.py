@@ -44,6 +44,7 @@ def test_json_has_the_promised_keys_and_agrees_with_the_record() -> None:
         "flash_bytes",
         "macs",
         "bitops",
+        "effectiveness",
         "layers",
     ]
     assert data["peak_sram_bytes"] == max(data["sram_bytes_per_layer"]) == report.peak_sram_bytes

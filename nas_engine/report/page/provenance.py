@@ -22,6 +22,7 @@ _OPTIONS = (
     ("max_macs", "--max-macs"),
     ("max_bitops", "--max-bitops"),
     ("max_cycles", "--max-cycles"),
+    ("max_effectiveness", "--max-effectiveness"),
     ("memory_model", "--memory-model"),
     ("sigma_a", "--sigma-a"),
     ("sigma_w", "--sigma-w"),
