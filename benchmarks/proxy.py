@@ -111,11 +111,11 @@ def rows_of(plan: Plan, part: str, setting: Setting) -> list[Row]:
     if len(records) < FEWEST:
         return found
     values = predictions(records, setting)
-    early = np.array([record["history"][0]["accuracy"] for record in records])
+    early = -np.array([record["history"][0]["loss"] for record in records])
     for name, each in sorted(values.items(), key=lambda item: -_order(item[1], accuracy)):
         measured = f"Kendall {kendall_estimate(each, accuracy)}, Spearman {spearman_estimate(each, accuracy)}"
         best, picked = (*(best_of_top(each, accuracy, k) for k in (1, TOP)),), reranked(each, early, accuracy, TOP)
-        shortlist = f"its first: {best[0]:.2f} %, of its first {TOP} the best: {best[1]:.2f} %, by one epoch of training: {picked:.2f} %"
+        shortlist = f"its first: {best[0]:.2f} %, of its first {TOP} the best: {best[1]:.2f} %, by the loss of one epoch: {picked:.2f} %"
         found.append(_row(f"{part}, {len(records)} networks: {name}", f"{measured}; {shortlist}"))
     if part == "calibration":
         found += _grid_rows(records, setting)
@@ -153,13 +153,14 @@ def predictions(records: list[dict[str, Any]], setting: Setting) -> dict[str, Fl
 
 
 def _short_trainings(records: list[dict[str, Any]]) -> dict[str, Floats]:
-    """Return the accuracy on held-out training images after the first epochs: what a shortlist's short training sees."""
+    """Return what the first epochs say: accuracy on held-out training images after one, and the mean loss of its steps (less is better)."""
     total = len(records[0]["history"])
-    after = [epochs for epochs in (1, 2, total // 2) if 0 < epochs < total]
-    return {
-        f"accuracy after {epochs} of {total} epochs": np.array([record["history"][epochs - 1]["accuracy"] for record in records])
-        for epochs in dict.fromkeys(after)
-    }
+    found = {}
+    for epochs in dict.fromkeys(epochs for epochs in (1, 2, total // 2) if 0 < epochs < total):
+        rows = [record["history"][epochs - 1] for record in records]
+        found[f"accuracy on held-out images after {epochs} of {total} epochs"] = np.array([row["accuracy"] for row in rows])
+        found[f"small training loss in epoch {epochs} of {total}"] = -np.array([row["loss"] for row in rows])
+    return found
 
 
 def _recipe_row(part: str, plan: Plan, records: list[dict[str, Any]]) -> Row:
