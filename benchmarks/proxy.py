@@ -107,7 +107,9 @@ def rows_of(plan: Plan, part: str, setting: Setting) -> list[Row]:
     accuracy = np.array([record["accuracy"] for record in records])
     found = [_recipe_row(part, plan, records)]
     if part == "baselines":
-        return found + _baseline_rows(records, setting)
+        again = ((_doubled(plan), "baselines with twice the epochs"), (_reseeded(plan), "baselines with another seed"))
+        repeated = [row for variant, name in again for row in _baseline_rows(name, read_records(variant, part), setting)]
+        return found + _baseline_rows(part, records, setting) + repeated
     if len(records) < FEWEST:
         return found
     values = predictions(records, setting)
@@ -201,8 +203,10 @@ def _repeated_rows(part: str, once: list[dict[str, Any]], twice: list[dict[str, 
     return [_row(f"{part}: {len(pairs)} networks trained again with {what}, ranking against the first", measured)]
 
 
-def _baseline_rows(records: list[dict[str, Any]], setting: Setting) -> list[Row]:
-    """Return each network with its figures, the most accurate first."""
+def _baseline_rows(name: str, records: list[dict[str, Any]], setting: Setting) -> list[Row]:
+    """Return each network with its figures, the most accurate first; none if there are none."""
+    if not records:
+        return []
     architectures = [parse_architecture(record["architecture"]) for record in records]
     sram, size, macs = costs(setting, architectures)
     table, w_bits, a_bits = _arrays(records, setting)
@@ -211,7 +215,7 @@ def _baseline_rows(records: list[dict[str, Any]], setting: Setting) -> list[Row]
     order = np.argsort(-accuracy, kind="stable")
     return [
         _row(
-            f"baselines, at most {setting.flash_bytes:,} B Flash, {setting.sram_bytes:,} B SRAM, {setting.macs[1]:,.0f} MACs: "
+            f"{name}, at most {setting.flash_bytes:,} B Flash, {setting.sram_bytes:,} B SRAM, {setting.macs[1]:,.0f} MACs: "
             f"{records[i]['title']}",
             f"{accuracy[i]:.2f} %, {size[i]:,.0f} B Flash, {sram[i]:,.0f} B SRAM, {macs[i] / 1e6:.2f} M MACs, QE-Score {score[i]:.1f}",
         )

@@ -88,10 +88,11 @@ def test_a_network_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path,
 def test_calibration_and_baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy, "FEWEST", 2)
     proxy.run(**request(tmp_path, part="calibration", count=2))
-    rows = proxy.run(**request(tmp_path, part="baselines", count=6))
+    rows = proxy.run(**request(tmp_path, part="baselines", count=6, double=1))
     what = [row.what for row in rows]
     assert sum("sigma_A" in text for text in what) == 1 + proxy.GRID_SHOWN
     baselines = [row for row in rows if row.what.startswith("baselines, at most")]
+    assert sum(text.startswith("baselines with twice the epochs, at most") for text in what) == 1
     assert sum("searched" in row.what for row in baselines) == 5
     assert sum("uniform" in row.what for row in baselines) == 1
     accuracies = [float(row.measured.partition(" %")[0]) for row in baselines]
