@@ -6,7 +6,7 @@ Networks are chosen without a look at the score (``proxy_networks``) and trained
 20,000 CIFAR-10 images, four in float and two quantised. The command trains what is missing of its part, the first COUNT
 networks, then prints and records all that is in the folder under the same epochs and images. It goes on where it was stopped.
 
---part none         trains nothing: records what is there
+--part none         trains nothing: records what is there; benchmarks/proxy_records is the folder behind the published table
 --shard i/n         the i-th of n shares, for machines without a common folder; on one machine the same command can simply run twice
 --record 0          trains and leaves it at that
 --double K          the first K networks again with twice the epochs: does the ranking stay?

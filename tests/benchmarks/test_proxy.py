@@ -156,3 +156,12 @@ def test_images_of_the_study_are_apart_and_repeatable() -> None:
     np.testing.assert_array_equal(first.train.images, second.train.images)
     mine = {image.tobytes() for image in first.train.images}
     assert not mine & {image.tobytes() for image in first.validation.images}
+
+
+def test_the_published_table_follows_from_the_published_records() -> None:
+    folder = Path(proxy.__file__).parent / "proxy_records"
+    published = {row["what"]: row["measured"] for row in json.loads((folder.parent / "results" / "proxy.json").read_text())["rows"]}
+    rows = proxy.run(folder=str(folder), setting=Setting())
+    assert {row.what for row in rows} == published.keys()
+    for row in rows:  # intervals are of fewer resamples here
+        assert re.sub(r" \[.*?\]", "", row.measured) == re.sub(r" \[.*?\]", "", published[row.what])
