@@ -16,6 +16,7 @@ from benchmarks.proxy_candidates import RHO_LIMITS
 from benchmarks.proxy_sampling import Setting, costs
 from device_profiles import load_device
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
+from nas_engine.errors import InputError
 from nas_engine.evolution.problem import UNLIMITED, Limits, make_problem
 from nas_engine.evolution.search import SearchSettings, done, finish, init, step
 from nas_engine.scoring.qe_score import ScoreSettings
@@ -112,5 +113,6 @@ def searched(setting: Setting, space: SearchSpace, stage_weights: tuple[float, .
     while not done(state, settings):
         state = step(state, problem, settings, itertools.starmap)
     result = finish(state, problem)
-    assert result is not None
+    if result is None:
+        raise InputError(f"no network within the limits was found in {setting.candidates:,} candidates; expected more of them")
     return result.best

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from benchmarks import proxy_sampling
+from benchmarks.proxy_candidates import RHO_LIMITS
 from benchmarks.proxy_networks import networks
 from benchmarks.proxy_sampling import Setting, costs
 from benchmarks.proxy_uniform import DEPTHS, searched, uniform_network
 from nas_engine.encoding import GeneView, encode, legal
 from nas_engine.layers import unroll
 from nas_engine.scoring import qe_score
+from tests import reference
 
 SETTING = Setting(candidates=256)
 
@@ -63,14 +65,16 @@ def test_activations_lose_no_more_bits_than_sram_asks_for() -> None:
 
 
 def test_baselines_fit_the_budget_fullest_first() -> None:
-    found = [network.architecture for network in networks("baselines", 9, SETTING)]
+    found = [network.architecture for network in networks("baselines", 11, Setting(candidates=4096))]
     sram, size, macs = costs(SETTING, found)
     assert (size <= SETTING.flash_bytes).all()
     assert (sram <= SETTING.sram_bytes).all()
     assert (macs <= SETTING.macs[1]).all()
-    assert (np.diff(size[3:]) <= 0).all()
-    assert size[3] > 0.9 * SETTING.flash_bytes
-    assert sum(block.depth for block in found[2].blocks) <= 6
+    assert (np.diff(size[5:]) <= 0).all()
+    assert size[5] > 0.9 * SETTING.flash_bytes
+    assert [reference.effectiveness(net) <= limit for net, limit in zip(found[1:3], RHO_LIMITS, strict=True)] == [True, True]
+    assert reference.effectiveness(found[0]) > max(RHO_LIMITS)
+    assert sum(block.depth for block in found[3].blocks) <= 6
 
 
 def test_a_search_with_more_candidates_scores_no_less() -> None:
