@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from benchmarks.statistics import mean_rank
 from nas_engine.costs import compute
-from nas_engine.costs.effectiveness import effectiveness
+from nas_engine.costs.effectiveness import convolutions, effectiveness, log_fan_in
 from nas_engine.costs.flash import flash
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.costs.sram import peak_sram
-from nas_engine.layers import Floats, LayerTable, output_channels
+from nas_engine.layers import Floats, LayerTable
 from nas_engine.scoring.qe_score import ScoreSettings, qe_score, stage_terms
 
 Widths = npt.NDArray[Any]
@@ -33,19 +33,6 @@ LAYER_LIMITS = (20, 26)
 """Limits on convolutions that are tried."""
 SIGMAS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0)
 """Both sides of the calibration grid, quantisation steps."""
-
-
-def convolutions(w_bits: Widths) -> npt.NDArray[np.bool_]:
-    """Return which rows are convolutions of a network, ``(layers, n)``; the classifier is none."""
-    active = np.asarray(w_bits > 0)
-    active[-1] = False
-    return active
-
-
-def log_fan_in(table: LayerTable, w_bits: Widths) -> Floats:
-    """Return the natural logarithm of each convolution's fan-in, ``(layers, n)``, 0 elsewhere."""
-    active = convolutions(w_bits)
-    return np.asarray(np.log(np.where(active, table.weights / np.maximum(output_channels(table), 1.0), 1.0)))
 
 
 def limited(score: Floats, measure: Floats, limit: float) -> Floats:
@@ -71,14 +58,14 @@ def _stage_sizes(table: LayerTable) -> tuple[Floats, Floats]:
     return np.log(channels), np.log(areas * channels)
 
 
-def stage_log_widths(table: LayerTable, w_bits: Widths) -> Floats:
+def stage_log_widths(table: LayerTable) -> Floats:
     """Return the sum of the log fan-ins from the input to the end of each of the score's stages, ``(stages, n)``."""
     last = table.frame.score_stages[-1]
     of_residual = np.append(table.frame.score_stages, last).take(table.stage, mode="clip")
-    rows = np.full(w_bits.shape, last)
+    rows = np.full(table.weights.shape, last)
     rows[0] = 0
     rows[1:-2:3], rows[2:-2:3], rows[3:-2:3] = of_residual, of_residual, of_residual
-    fan_in = log_fan_in(table, w_bits)
+    fan_in = log_fan_in(table)
     return np.stack([np.where(rows <= stage, fan_in, 0.0).sum(axis=0) for stage in range(last + 1)])
 
 
@@ -96,7 +83,7 @@ def sigma_grid(table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple
 
 def trivial(table: LayerTable, w_bits: Widths, a_bits: Widths, model: str) -> dict[str, Floats]:
     """Return the figures that a score must beat, ``(n,)`` each."""
-    active = convolutions(w_bits)
+    active = convolutions(table)
     depth = active.sum(axis=0).astype(np.float64)
     return {
         "parameters": table.weights.sum(axis=0),
@@ -122,7 +109,7 @@ def candidates(table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple
     """
     score = with_weights(table, w_bits, a_bits, weights)
     eight = np.where(w_bits > 0, 8, 0).astype(w_bits.dtype)
-    depth, rho = convolutions(w_bits).sum(axis=0).astype(np.float64), effectiveness(table)
+    depth, rho = convolutions(table).sum(axis=0).astype(np.float64), effectiveness(table)
     stages, (log_channels, log_size) = stage_scores(table, w_bits, a_bits), _stage_sizes(table)
     many = len(weights) - 1
     alpha = np.array([*[1.0] * many, 8.0])
@@ -135,7 +122,7 @@ def candidates(table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple
         "QE-Score with 8 bits everywhere (structure alone)": with_weights(table, eight, eight, weights),
         "QE-Score per convolution": score / depth,
         "QE-Score, resolution term (sums times ln r^2 C)": np.array(weights) @ (log_size * (stages - log_channels)),
-        "DeepMAD entropy (float)": alpha @ (log_size * stage_log_widths(table, w_bits)),
+        "DeepMAD entropy (float)": alpha @ (log_size * stage_log_widths(table)),
         "small rho (depth over width)": -rho,
         "mean rank of QE-Score and MACs": mean_rank(score, macs),
         "mean rank of QE-Score and BitOps": mean_rank(score, bitops),

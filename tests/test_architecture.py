@@ -1,9 +1,7 @@
-"""Architecture files: exact round trips, the published notation, and everything that can be wrong with either."""
+"""Architecture files: exact round trips, and everything that can be wrong with them."""
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,6 @@ from hypothesis import strategies as st
 from nas_engine.architecture import (
     FORMAT,
     MAX_CHANNELS,
-    Architecture,
     Bits,
     Block,
     Classifier,
@@ -28,81 +25,8 @@ from nas_engine.architecture import (
 )
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.strict_yaml import MAX_FILE_BYTES
+from tests.architectures import GOLDEN, PUBLISHED, W8A8, change, parses_or_one_line, refusal, small, small_literal, small_yaml
 from tests.populations import SPACES, networks, population
-
-GOLDEN = Path(__file__).parent / "golden"
-PUBLISHED = ("mixed7d0G", "mixed19d2G")
-W8A8 = Bits(8, 8)
-
-
-def published(name: str) -> list[dict[str, Any]]:
-    literal: list[dict[str, Any]] = ast.literal_eval((GOLDEN / f"{name}.txt").read_text(encoding="utf-8"))
-    return literal
-
-
-def small(**changes: Any) -> Architecture:
-    values: dict[str, Any] = {
-        "resolution": 96,
-        "stem": Convolution(kernel=3, stride=2, channels=16, bits=W8A8),
-        "blocks": (Block(kernel=5, stride=2, bottleneck=48, channels=24, bits=((Bits(4, 6), Bits(2, 3), Bits(5, 7)),)),),
-        "head": Convolution(kernel=1, stride=1, channels=64, bits=Bits(3, 4)),
-        "classifier": Classifier(classes=2, bits=W8A8),
-    }
-    return Architecture(**(values | changes))
-
-
-def small_yaml() -> dict[str, Any]:
-    data: dict[str, Any] = yaml.safe_load(dump_architecture(small()))
-    return data
-
-
-def small_literal() -> list[dict[str, Any]]:
-    return [
-        {"class": "ConvKXBNRELU", "in": 3, "out": 8, "s": 2, "k": 3, "nbitsA": 8, "nbitsW": 8},
-        {
-            "class": "SuperQuantResK1DWK1",
-            "in": 8,
-            "out": 16,
-            "s": 2,
-            "k": 5,
-            "L": 2,
-            "btn": 24,
-            "nbitsA": [3, 4, 5, 6, 3, 4],
-            "nbitsW": [6] * 6,
-        },
-        {"class": "ConvKXBNRELU", "in": 16, "out": 32, "s": 1, "k": 1, "nbitsA": 5, "nbitsW": 4},
-    ]
-
-
-def refusal(text: str) -> str:
-    with pytest.raises(FileFormatError) as caught:
-        parse_architecture(text, "net.yaml")
-    message = str(caught.value)
-    assert message.startswith("net.yaml: ")
-    assert len(message.splitlines()) == 1, message
-    return message
-
-
-def parses_or_one_line(text: str) -> Architecture | None:
-    """Anything but an architecture or a one-line ``FileFormatError`` fails the test."""
-    try:
-        return parse_architecture(text, "net.yaml")
-    except FileFormatError as error:
-        message = str(error)
-    assert len(message.splitlines()) == 1, message
-    return None
-
-
-def change(data: Any, where: tuple[Any, ...], value: object) -> Any:
-    """Set (or, with ``...``, delete) the value at a place of nested data."""
-    part = data
-    for key in where[:-1]:
-        part = part[key]
-    if value is ...:
-        del part[where[-1]]
-    else:
-        part[where[-1]] = value
-    return data
 
 
 class TestValues:
@@ -205,145 +129,6 @@ class TestRoundTrip:
 
     def test_flow_style_yaml(self) -> None:
         assert parse_architecture(yaml.safe_dump(small_yaml(), default_flow_style=True, width=10**6)) == small()
-
-
-class TestPublishedNotation:
-    @pytest.mark.parametrize("name", PUBLISHED)
-    def test_every_form_is_the_same_network(self, name: str) -> None:
-        literal = published(name)
-        net = read_architecture(GOLDEN / f"{name}.txt")
-        for form in (literal, {"structure": literal}, {"best_structures": [literal]}, {"best_structures": [literal, []], "score": None}):
-            for text in (
-                repr(form),
-                json.dumps(form),
-                json.dumps(form, indent=2),
-                f"\n  {form!r}\n",
-                repr(tuple(form) if isinstance(form, list) else form),
-            ):
-                assert parse_architecture(text) == net
-
-    @pytest.mark.parametrize("name", PUBLISHED)
-    def test_every_number_arrives(self, name: str) -> None:
-        literal, net = published(name), read_architecture(GOLDEN / f"{name}.txt")
-        assert (net.resolution, net.input_channels, net.classifier, net.pooled_shortcut) == (224, 3, None, True)
-        for part, conv in ((literal[0], net.stem), (literal[-1], net.head)):
-            assert (part["k"], part["s"], part["out"], part["nbitsW"], part["nbitsA"]) == (
-                conv.kernel,
-                conv.stride,
-                conv.channels,
-                conv.bits.w,
-                conv.bits.a,
-            )
-        for part, block in zip(literal[1:-1], net.blocks, strict=True):
-            assert (part["k"], part["s"], part["out"], part["btn"], part["L"]) == (
-                block.kernel,
-                block.stride,
-                block.channels,
-                block.bottleneck,
-                block.depth,
-            )
-            assert part["nbitsW"] == [bits.w for row in block.bits for bits in row]
-            assert part["nbitsA"] == [bits.a for row in block.bits for bits in row]
-
-    def test_resolution_and_input_channels_of_a_literal(self) -> None:
-        literal = small_literal()
-        literal[0]["in"] = 1
-        net = parse_architecture(json.dumps({"structure": literal, "resolution": 97}))
-        assert (net.resolution, net.input_channels) == (97, 1)
-
-    @pytest.mark.parametrize(
-        ("where", "value", "says"),
-        [
-            ((0, "class"), "ConvKX", "block 0 is of class 'ConvKX'; expected ConvKXBNRELU"),
-            ((1, "class"), ..., "block 1 is of class None; expected SuperQuantResK1DWK1"),
-            ((1, "in"), 16, "block 1 takes 16 channels, block 0 gives 8"),
-            ((2, "in"), ..., "block 2 takes None channels"),
-            *(((1, key), ..., f"block 1 has no key '{key}'") for key in ("k", "s", "btn", "L", "nbitsA", "nbitsW")),
-            *(((0, key), ..., f"block 0 has no key '{key}'") for key in ("k", "s", "in", "nbitsA", "nbitsW")),
-            ((1, "L"), 3, "3 x L widths each in nbitsW and nbitsA"),
-            ((1, "L"), "3", "3 x L widths each in nbitsW and nbitsA"),
-            ((1, "L"), [2], "3 x L widths each in nbitsW and nbitsA"),
-            ((1, "L"), 0, "3 x L widths each in nbitsW and nbitsA"),
-            ((1, "L"), None, "block 1"),
-            ((1, "L"), {}, "block 1"),
-            ((1, "L"), {"a": 1}, "block 1"),
-            ((1, "L"), -2, "3 x L widths each in nbitsW and nbitsA"),
-            ((1, "nbitsA"), 5, "3 x L widths each in nbitsW and nbitsA"),
-            ((1, "nbitsA"), [5] * 5, "3 x L widths each in nbitsW and nbitsA"),
-            ((1, "nbitsA"), "555555", "activation bits is '5'"),
-            ((1, "nbitsA"), [5] * 5 + [9], "activation bits is 9"),
-            ((1, "nbitsW"), [5] * 5 + [[5]], "weight bits is [5]"),
-            ((1, "nbitsW"), [5] * 5 + [5.0], "weight bits is 5.0"),
-            ((0, "nbitsW"), None, "weight bits is None"),
-            ((1, "btn"), 24.0, "bottleneck is 24.0"),
-            ((1, "k"), 9, "kernel is 9"),
-            ((1, "s"), 3, "stride is 3"),
-            ((2, "s"), 2, "the head is 1x1 with stride 2"),
-            ((2, "k"), 3, "the head is 3x3 with stride 1"),
-            ((0, "in"), "3", "input_channels is '3'"),
-            ((2, "out"), 10**30, "channels is 1000000000000000000000000000000"),
-            ((1,), [], "expected a list of blocks"),
-            ((1,), None, "expected a list of blocks"),
-            ((1,), ..., "expected a list of blocks"),
-        ],
-    )
-    def test_wrong_literal(self, where: tuple[Any, ...], value: object, says: str) -> None:
-        literal = change(small_literal(), where, value)
-        for form in (literal, {"structure": literal}, {"best_structures": [literal]}):
-            assert says in refusal(repr(form))
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "[]",
-            "{}",
-            "()",
-            "[1, 2, 3]",
-            "[[], [], []]",
-            "[{}, {}, {}]",
-            "[[[[]]]]",
-            "{'structure': None}",
-            "{'structure': 'abc'}",
-            "{'structure': {}}",
-            "{'best_structures': []}",
-            "{'best_structures': 3}",
-            "{'best_structures': 'abcd'}",
-            "{'best_structures': {'a': 1}}",
-            "{1: 2}",
-            "{1, 2}",
-            "{[1]: 2}",
-            "[{{}: 1}]",
-            "[{[]}]",
-            "(None)",
-            "[None]",
-            "[1 + 2j]",
-            "[b'a', 1, 2]",
-            "[open('x')]",
-            "[" + "9" * 5000 + "]",
-            "[" + "-" * 20000 + "1]",
-            "[" * 20000,
-            "[" * 90 + "]" * 90,
-            "{'a':" * 20000,
-            "[\x00]",
-            "['\\d', 1, 2]",
-            "[...]",
-            "{'structure': [" + "{}," * 3 + "], 'resolution': []}",
-            "{" + "a: {" * 2000,
-            "[\n1,\n2",
-            "{",
-            "(",
-        ],
-    )
-    def test_nested_nonsense(self, text: str) -> None:
-        refusal(text)
-
-    @pytest.mark.parametrize("resolution", [0, -1, "224", None, 224.0, True, [224], {}, 10**20])
-    def test_wrong_resolution(self, resolution: object) -> None:
-        assert "resolution is" in refusal(repr({"structure": small_literal(), "resolution": resolution}))
-
-    def test_nothing_in_a_literal_is_run(self, tmp_path: Path) -> None:
-        refusal(f"[__import__('pathlib').Path({str(tmp_path / 'made')!r}).touch(), 1, 2]")
-        assert not (tmp_path / "made").exists()
 
 
 class TestErrors:

@@ -24,8 +24,8 @@ from nas_engine.encoding import (
 from nas_engine.errors import InputError
 from nas_engine.evolution.operators import mutate
 from search_spaces import SearchSpace
+from tests.architectures import GOLDEN, PUBLISHED
 from tests.populations import SHIPPED, SPACES, networks, population, resolutions
-from tests.test_architecture import GOLDEN, PUBLISHED
 
 
 class TestRoundTrip:

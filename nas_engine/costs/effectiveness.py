@@ -11,7 +11,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas_engine.layers import Floats, LayerTable, output_channels
+from nas_engine.layers import Bools, Floats, LayerTable, output_channels
+
+
+def convolutions(table: LayerTable) -> Bools:
+    """Return which rows are convolutions of a network, ``(layers, n)``; the classifier is none."""
+    exists = np.asarray(table.weights > 0)
+    exists[-1] = False
+    return exists
+
+
+def log_fan_in(table: LayerTable) -> Floats:
+    """Return the natural logarithm of each convolution's fan-in, ``(layers, n)``, 0 elsewhere."""
+    return np.asarray(np.log(np.where(convolutions(table), table.weights / np.maximum(output_channels(table), 1.0), 1.0)))
 
 
 def effectiveness(table: LayerTable) -> Floats:
@@ -20,8 +32,5 @@ def effectiveness(table: LayerTable) -> Floats:
     Args:
         table: ``n`` networks.
     """
-    weights = table.weights[:-1]
-    exists = weights > 0
-    depth = exists.sum(axis=0)
-    fan_in = np.where(exists, weights / np.maximum(output_channels(table)[:-1], 1.0), 1.0)
-    return np.asarray(depth / np.exp(np.log(fan_in).sum(axis=0) / depth))
+    depth = convolutions(table).sum(axis=0)
+    return np.asarray(depth / np.exp(log_fan_in(table).sum(axis=0) / depth))

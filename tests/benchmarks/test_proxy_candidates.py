@@ -44,8 +44,7 @@ def fan_ins(index: int) -> list[list[float]]:
 
 
 def test_log_widths_are_summed_up_to_the_end_of_each_stage(arrays: Arrays) -> None:
-    table, w_bits, _ = arrays
-    sums = stage_log_widths(table, w_bits)
+    sums = stage_log_widths(arrays[0])
     for i in range(len(NETWORKS)):
         assert sums[:, i] == pytest.approx(np.cumsum([sum(map(math.log, stage)) for stage in fan_ins(i)]))
 

@@ -10,8 +10,8 @@ from nas_engine.costs.compute import bitops, cycles, extra_bitops, macs
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.layers import KINDS, unroll
 from tests import reference
+from tests.architectures import GOLDEN
 from tests.populations import EVERY_PAIR, SPACES, networks, population, resolutions
-from tests.test_architecture import GOLDEN
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -9,8 +9,8 @@ from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.encoding import architecture_frame, encode
 from nas_engine.layers import unroll
 from tests import reference
+from tests.architectures import GOLDEN
 from tests.populations import SPACES, networks, population
-from tests.test_architecture import GOLDEN
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -11,8 +11,8 @@ from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.layers import unroll
 from tests import reference
+from tests.architectures import GOLDEN
 from tests.contracts.memory_model_contract import MemoryModelContract
-from tests.test_architecture import GOLDEN
 
 SIZES = {"mixed7d0G": 887_208, "mixed19d2G": 1_960_690}
 

@@ -16,7 +16,7 @@ from nas_engine.evolution.evaluation import evaluate
 from nas_engine.evolution.problem import Limits
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import SearchSpace
-from tests import reference
+from tests import reference, reference_bits
 from tests.populations import EVERY_PAIR, MODELS, SHIPPED, SPACES, pairs_table, population, problem_for
 
 WORST, MEDIAN = 0.02, 0.005
@@ -77,7 +77,7 @@ def refined(
 def budgets_between(net: Architecture, model: str, options: tuple[int, ...], shares: tuple[float, float]) -> tuple[float, float]:
     """Budgets between what the narrowest and what the widest bits need."""
     free = 1 + 3 * sum(block.depth for block in net.blocks)
-    low, high = (reference.with_bits(net, [Bits(b, b)] * free) for b in (options[0], options[-1]))
+    low, high = (reference_bits.with_bits(net, [Bits(b, b)] * free) for b in (options[0], options[-1]))
     sizes = [(max(reference.sram(model, other)), sum(reference.FLASH[model](other))) for other in (low, high)]
     sram, flash = (int(a + share * (b - a)) for a, b, share in zip(*sizes, shares, strict=True))
     return float(sram), float(flash)
@@ -99,12 +99,13 @@ def optimum(
     """Highest QE-Score for a structure where every pair of widths is allowed, or a bound of it."""
     alphas = reference.alphas_for(net)
     free = 1 + 3 * sum(block.depth for block in net.blocks)
-    best_a = reference.best_activations(net, model, budgets[0], options, alphas, tied=tied)
-    best_w = (reference.best_weights_bound if bound else reference.best_weights)(net, model, budgets[1], options, alphas, tied=tied)
+    best_a = reference_bits.best_activations(net, model, budgets[0], options, alphas, tied=tied)
+    weigh = reference_bits.best_weights_bound if bound else reference_bits.best_weights
+    best_w = weigh(net, model, budgets[1], options, alphas, tied=tied)
     assert best_a is not None
     assert best_w is not None
     widest = sum(reference.worth(net, alphas)[1:]) * math.log(reference.quantised_std(4, 8) * reference.quantised_std(5, 8))
-    return reference.qe_score(reference.with_bits(net, [Bits(8, 8)] * free), alphas) - widest + best_a + best_w
+    return reference.qe_score(reference_bits.with_bits(net, [Bits(8, 8)] * free), alphas) - widest + best_a + best_w
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -119,7 +120,7 @@ class TestReferencesAgree:
             a_values, w_values = [], []
             gains = reference.worth(net, reference.alphas_for(net))[1:]
             for chosen in itertools.product(options, repeat=4):
-                other = reference.with_bits(net, [Bits(b, b) for b in chosen])
+                other = reference_bits.with_bits(net, [Bits(b, b) for b in chosen])
                 w_part, a_part = (
                     sum(gain * math.log(reference.quantised_std(sigma, b)) for gain, b in zip(gains, chosen, strict=True))
                     for sigma in (4.0, 5.0)
@@ -129,9 +130,9 @@ class TestReferencesAgree:
                 if sum(reference.FLASH[model](other)) <= budgets[1]:
                     w_values.append(w_part)
             alphas = reference.alphas_for(net)
-            best_a = reference.best_activations(net, model, budgets[0], options, alphas)
-            best_w = reference.best_weights(net, model, budgets[1], options, alphas)
-            bound = reference.best_weights_bound(net, model, budgets[1], options, alphas)
+            best_a = reference_bits.best_activations(net, model, budgets[0], options, alphas)
+            best_w = reference_bits.best_weights(net, model, budgets[1], options, alphas)
+            bound = reference_bits.best_weights_bound(net, model, budgets[1], options, alphas)
             assert best_a == pytest.approx(max(a_values), rel=1e-12)
             assert best_w == pytest.approx(max(w_values), rel=1e-12)
             assert bound is not None
@@ -143,7 +144,7 @@ class TestReferencesAgree:
         net, options = tiny(2, seed), (2, 4, 8)
         for shares in SHARES[::2]:
             budgets = budgets_between(net, model, options, shares)
-            brute = reference.best_tied(net, model, budgets, itertools.product(options, options))
+            brute = reference_bits.best_tied(net, model, budgets, itertools.product(options, options))
             assert optimum(net, model, budgets, options, tied=True) == pytest.approx(brute, rel=1e-12)
 
 
@@ -195,7 +196,7 @@ class TestSmallNetworks:
         for seed, shares in itertools.product(range(4 if tied else 2), MIXTURE_SHARES):
             net = tiny(2 if tied else 1, seed)
             budgets = budgets_between(net, model, options, shares)
-            best = (reference.best_tied if tied else reference.best_of_all)(net, model, budgets, pairs)
+            best = (reference_bits.best_tied if tied else reference_bits.best_of_all)(net, model, budgets, pairs)
             score, fits, after = refined(net, model, budgets, options, tied=tied, allowed=allowed)
             assert all(allowed[bits.w, bits.a] for bits in after.layer_bits())
             if best is not None and not fits:
@@ -210,9 +211,9 @@ class TestSmallNetworks:
         for seed, share in itertools.product(range(2), (0.0, 0.1, 0.4)):
             net = tiny(1, seed)
             budgets = budgets_between(net, model, options, (0.5, 0.6))
-            least, most = (reference.bitops(reference.with_bits(net, [Bits(b, b)] * 4)) for b in (2, 8))
+            least, most = (reference.bitops(reference_bits.with_bits(net, [Bits(b, b)] * 4)) for b in (2, 8))
             limit = least + share * (most - least)
-            best = reference.best_of_all(net, model, budgets, itertools.product(options, options), limit)
+            best = reference_bits.best_of_all(net, model, budgets, itertools.product(options, options), limit)
             score, fits, after = refined(
                 net,
                 model,

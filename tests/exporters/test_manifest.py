@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import math
-import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,45 +18,17 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import nas_engine
-from benchmarks.integer_reference import Untrained
-from nas_engine.costs.plan import MemoryPlan, PlannedTensor
+from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import FileFormatError
 from nas_engine.exporters.exporter import ExportError, ExportSubject
-from nas_engine.exporters.manifest import ManifestExporter, checksum, manifest, read_manifest, schema, shortest_float32
+from nas_engine.exporters.manifest import ManifestExporter, checksum, manifest, read_manifest, shortest_float32
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.arithmetic import levels
-from nas_engine.integer.lowering import lower
 from nas_engine.integer.memory_plan import plan_memory
-from nas_engine.integer.model import IntegerConvolution, IntegerModel
-from nas_engine.integer.store import GoldenVectors, save
-from tests.integer.networks import random_images, random_model
-
-SEED = 1
-"""A network with a pooled shortcut, an addition and every kind of step."""
-
-ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = schema()
-
-Json = dict[str, Any]
-
-
-def side_by_side(model: IntegerModel) -> MemoryPlan:
-    """Return a plan in which every tensor has a place of its own."""
-    placed: list[PlannedTensor] = []
-    offset, last = 0, len(model.steps) - 1
-    for tensor in model.tensors:
-        size = -(-math.prod(tensor.shape) * tensor.bits // 32) * 4
-        placed.append(PlannedTensor(name=tensor.name, offset=offset, size=size, bits=tensor.bits, first_step=0, last_step=last))
-        offset += size
-    return MemoryPlan(arena_bytes=offset, steps=tuple(step.name for step in model.steps), tensors=tuple(placed))
-
-
-def subject_of(seed: int) -> ExportSubject:
-    model = random_model(seed)
-    plan = side_by_side(model)
-    golden = GoldenVectors.of(model, random_images(model, 1))
-    return ExportSubject(model=model, golden=golden, plan=plan, manifest=manifest(model, plan, device="stm32f746"))
+from nas_engine.integer.model import IntegerConvolution
+from tests.exporters.manifests import SCHEMA, SEED, Json, side_by_side, subject_of, validator
+from tests.integer.networks import random_model
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +44,6 @@ def document(subject: ExportSubject) -> Json:
 @pytest.fixture(scope="module")
 def content(subject: ExportSubject) -> bytes:
     return ManifestExporter().files(subject)["quant.json"]
-
-
-def validator() -> Any:
-    return Draft202012Validator(SCHEMA)
 
 
 class TestContent:
@@ -366,67 +333,6 @@ class TestReading:
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         refused(tmp_path / "quant.json", r"cannot be read \(No such file or directory\); give the quant.json that an export wrote")
         refused(tmp_path, r"cannot be read \(Is a directory\)")
-
-
-class TestDocs:
-    PAGE = ROOT / "docs" / "manifest.md"
-
-    def test_the_reader_rebuilds_the_real_weights(self, tmp_path: Path, subject: ExportSubject, content: bytes) -> None:
-        (tmp_path / "export").mkdir()
-        (tmp_path / "export" / "quant.json").write_bytes(content)
-        save(tmp_path / "integer", subject.model, random_images(subject.model, 1))
-        names: Json = {}
-        exec(snippets(self.PAGE)[0].replace('Path("run")', f"Path({str(tmp_path)!r})"), names)
-        convolutions = [step for step in subject.model.steps if isinstance(step, IntegerConvolution)]
-        assert list(names["real"]) == [step.name for step in convolutions]
-        for step in convolutions:
-            expected = step.weight_scale.astype(float)[:, None, None, None] * (step.weights.astype(int) << step.weight_shift)
-            np.testing.assert_array_equal(names["real"][step.name], expected)
-
-    @pytest.mark.parametrize(
-        ("kind", "kernel", "taps", "bits", "layout"),
-        [
-            ("conv", 1, 16, 8, "words-w8"),
-            ("conv", 1, 24, 4, "words-w4"),
-            ("conv", 1, 32, 2, "words-w2"),
-            ("conv", 1, 10, 5, "stream-pairs"),
-            ("conv", 3, 3, 3, "stream-pairs"),
-            ("depthwise", 3, 7, 6, "stream"),
-        ],
-    )
-    @pytest.mark.parametrize("channels", [4, 6])
-    def test_the_unpacker_undoes_every_layout(self, kind: str, kernel: int, taps: int, bits: int, layout: str, channels: int) -> None:
-        built = Untrained((4, 4, taps), np.random.default_rng(bits))
-        built.layer("layer", taps if kind == "depthwise" else channels, kernel, 1, bits, 8, kind=kind)
-        built.pool("pool", 4, 1)
-        built.layer("classifier", 3, 1, 1, 7, 8, signed=True)  # an odd channel stands alone
-        model = lower(built.network())
-        names: Json = {}
-        exec(snippets(self.PAGE)[1], names)
-        made = manifest(model, side_by_side(model), device=None)
-        assert made["layers"][0]["storage"]["layout"] == layout
-        for step, layer in zip(model.steps, made["layers"], strict=True):
-            if isinstance(step, IntegerConvolution):
-                words = pack_layer(step, model.tensor(step.input), model.tensor(step.output)).weights.tolist()
-                found = names["unpack"](words, layer["storage"]["layout"], layer["weight_bits"], layer["weight_shape"])
-                np.testing.assert_array_equal(found, step.weights)
-
-    def test_the_example_has_the_keys_of_the_schema(self) -> None:
-        text = re.findall(r"```jsonc\n(.*?)```", self.PAGE.read_text(encoding="utf-8"), re.S)[0]
-        example = json.loads(re.sub(r"//.*", "", text))
-        others = dict.fromkeys(("tflite", "tflite-int4", "onnx-integer", "onnx-qcdq"), example["formats"]["c"])
-        example["formats"] |= others
-        example["sha256"] = "0" * 64
-        example["tensors"] *= 2
-        validator().validate(example)
-
-    def test_every_layout_is_explained(self) -> None:
-        layouts = SCHEMA["$defs"]["convolution"]["properties"]["storage"]["properties"]["layout"]["enum"]
-        assert re.findall(r"^\| `([\w-]+)` \|", self.PAGE.read_text(encoding="utf-8"), re.M)[1:] == layouts
-
-
-def snippets(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
 def rules(rule: Json) -> Iterator[Json]:

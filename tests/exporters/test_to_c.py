@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import shutil
 import subprocess
 import sys
@@ -12,17 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmarks.integer_reference import Untrained
 from nas_engine.costs.flash import LAYER_RECORD_BYTES
 from nas_engine.exporters.exporter import ExportError, ExportSubject
-from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.sizes import packed_bytes, packed_bytes_per_step, step_macs
 from nas_engine.exporters.to_c import CExporter, c_string, render, runtime_files
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.model import IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerModel, IntegerPool
 from nas_engine.integer.reference import run, trace
 from tests.exporters.c_exports import (
     STRICT,
@@ -393,74 +389,3 @@ def packed_in(found: dict[str, int], model: IntegerModel) -> int:
     each = [size - LAYER_RECORD_BYTES for size in packed_bytes_per_step(model).values() if size > LAYER_RECORD_BYTES]
     assert list(packed.values()) == each
     return sum(packed.values())
-
-
-def tensor(name: str, shape: tuple[int, int, int], bits: int) -> TensorSpec:
-    return TensorSpec(name=name, height=shape[0], width=shape[1], channels=shape[2], bits=bits, signed=False, scale=1.0)
-
-
-def survives(step: IntegerPool, source: Placed, target: Placed, backward: bool) -> bool:
-    """Walk through a layer bit by bit as a kernel with a ring of input rows does, and look whether each bit read is still the input's."""
-    bits = [""] * (8 * max(source.end, target.end))
-    for i in range(source.tensor.height * source.row_bits):
-        bits[8 * source.offset + i] = "input"
-    loaded: set[int] = set()
-    rows = range(target.tensor.height)
-    for y in reversed(rows) if backward else rows:
-        for row in range(y * step.stride - step.padding[0], y * step.stride - step.padding[0] + step.kernel):
-            if 0 <= row < source.tensor.height and row not in loaded:
-                start = 8 * source.offset + row * source.row_bits
-                if set(bits[start : start + source.row_bits]) != {"input"}:
-                    return False
-                loaded.add(row)
-        for i in range(target.row_bits):
-            bits[8 * target.offset + y * target.row_bits + i] = "output"
-    return True
-
-
-class TestRowOrder:
-    @given(st.data())
-    def test_agrees_with_a_walk_bit_by_bit(self, data: st.DataObject) -> None:
-        def draw(low: int, high: int) -> int:
-            return data.draw(st.integers(low, high))
-
-        kernel, stride = draw(1, 5), draw(1, 3)
-        padding = (draw(0, kernel - 1), draw(0, kernel - 1), 0, 0)
-        height, width, channels = draw(1, 7), draw(1, 3), draw(1, 3)
-        out = (height + sum(padding) - kernel) // stride + 1
-        if out < 1:
-            return
-        step = IntegerPool(name="p", input="i", output="o", kernel=kernel, stride=stride, padding=padding)
-        source = Placed(tensor=tensor("i", (height, width, channels), draw(2, 8)), offset=draw(0, 8))
-        target = Placed(tensor=tensor("o", (out, width, channels), draw(2, 8)), offset=draw(0, 8))
-        forward, backward = (survives(step, source, target, order) for order in (False, True))
-        assert row_order(step, source, target) == ("forward" if forward else "backward" if backward else None)
-
-    @pytest.mark.parametrize(("bits", "expected"), [((8, 8), "forward"), ((4, 8), "forward"), ((8, 4), "backward")])
-    def test_both_at_the_top_of_the_arena(self, bits: tuple[int, int], expected: str) -> None:
-        step = IntegerPool(name="p", input="i", output="o", kernel=3, stride=1, padding=(1, 1, 1, 1))
-        shape = (16, 16, 4)
-        sizes = [16 * 16 * 4 * b // 8 for b in bits]
-        source, target = (
-            Placed(tensor=tensor(name, shape, b), offset=2048 - size) for name, b, size in zip("io", bits, sizes, strict=True)
-        )
-        assert row_order(step, source, target) == expected
-
-    @pytest.mark.parametrize("stride", [1, 2])
-    @pytest.mark.parametrize("kernel", [3, 5, 7])
-    def test_every_depthwise_of_a_search_space_has_an_order(self, kernel: int, stride: int) -> None:
-        for size, b_in, b_out in itertools.product(range(1, 14), range(2, 9), range(2, 9)):
-            out = -(-size // stride)
-            total = max((out - 1) * stride + kernel - size, 0)
-            padding = (total // 2, total - total // 2, total // 2, total - total // 2)
-            step = IntegerPool(name="d", input="i", output="o", kernel=kernel, stride=stride, padding=padding)
-            source = Placed(tensor=tensor("i", (size, size, 8), b_in), offset=0)
-            target = Placed(tensor=tensor("o", (out, out, 8), b_out), offset=0)
-            top = max(source.end, target.end)
-            assert row_order(step, replace(source, offset=top - source.end), replace(target, offset=top - target.end))
-
-    def test_overlap_includes_the_padding_to_words(self) -> None:
-        first = Placed(tensor=tensor("i", (1, 1, 5), 8), offset=0)
-        assert first.end == 8
-        assert first.overlaps(Placed(tensor=tensor("o", (1, 1, 1), 8), offset=4))
-        assert not first.overlaps(Placed(tensor=tensor("o", (1, 1, 1), 8), offset=8))

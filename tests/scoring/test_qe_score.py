@@ -21,8 +21,8 @@ from nas_engine.scoring.qe_score import (
     structure_score,
 )
 from tests import reference
+from tests.architectures import GOLDEN
 from tests.populations import SPACES, networks, population, resolutions
-from tests.test_architecture import GOLDEN
 
 
 def score(net: Architecture, settings: ScoreSettings) -> tuple[float, list[float]]:
