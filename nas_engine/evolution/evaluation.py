@@ -15,7 +15,7 @@ from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import Genes, GeneView
 from nas_engine.evolution.problem import UNLIMITED, SearchProblem
 from nas_engine.evolution.qbr import refine
-from nas_engine.layers import Floats, macs_per_layer, unroll
+from nas_engine.layers import Floats, LayerTable, macs_per_layer, unroll
 from nas_engine.scoring.qe_score import bits_score, layer_coefficients, structure_score
 
 
@@ -88,15 +88,37 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     score = structure_score(table, problem.score) + bits_score(coefficients, w_bits, a_bits, problem.score)
     sram, flash_bytes = peak_sram(problem.model, table, a_bits, units), flash(name, table, w_bits)
     macs = np.asarray(macs_per_layer(table).sum(axis=0))
-    spent = [(sram, problem.sram_bytes), (flash_bytes, problem.flash_bytes), (macs, problem.limits.macs)]
-    if problem.limits.bitops < UNLIMITED:
-        spent.append((compute.bitops(name, table, w_bits, a_bits), problem.limits.bitops))
-    if problem.limits.cycles < UNLIMITED:
-        spent.append((compute.cycles(table, w_bits, a_bits, problem.cycles_per_mac), problem.limits.cycles))
-    if problem.limits.effectiveness < UNLIMITED:
-        spent.append((effectiveness(table), problem.limits.effectiveness))
     violation = np.zeros(table.n)
-    for cost, budget in spent:
-        if budget < UNLIMITED:
-            violation += np.maximum(cost / budget - 1.0, 0.0)
+    for cost, budget in _spending(problem, table, view, sram=sram, flash_bytes=flash_bytes, macs=macs).values():
+        violation += np.maximum(cost / budget - 1.0, 0.0)
     return Candidates(genes=genes, score=score, violation=violation, sram=sram, flash=flash_bytes, macs=macs)
+
+
+def exceeded(problem: SearchProblem, candidates: Candidates) -> dict[str, tuple[float, float]]:
+    """Return what the first candidate has of each budget and limit that it exceeds, and that budget or limit; the option is the key.
+
+    Args:
+        problem: The budgets and limits.
+        candidates: At least one evaluated network.
+    """
+    first = candidates.take(slice(0, 1))
+    view, table = GeneView(problem.frame, first.genes), unroll(problem.frame, first.genes)
+    spent = _spending(problem, table, view, sram=first.sram, flash_bytes=first.flash, macs=first.macs)
+    return {option: (float(cost[0]), budget) for option, (cost, budget) in spent.items() if cost[0] > budget}
+
+
+def _spending(
+    problem: SearchProblem, table: LayerTable, view: GeneView, *, sram: Floats, flash_bytes: Floats, macs: Floats
+) -> dict[str, tuple[Floats, float]]:
+    """Return the cost, ``(n,)``, of all that is limited, and its limit, by the option that sets it."""
+    limits, name, w_bits, a_bits = problem.limits, problem.memory_model, view.w_bits, view.a_bits
+    spent = {"--sram": (sram, problem.sram_bytes), "--flash": (flash_bytes, problem.flash_bytes)}
+    if limits.macs < UNLIMITED:
+        spent["--max-macs"] = macs, limits.macs
+    if limits.bitops < UNLIMITED:
+        spent["--max-bitops"] = compute.bitops(name, table, w_bits, a_bits), limits.bitops
+    if limits.cycles < UNLIMITED:
+        spent["--max-cycles"] = compute.cycles(table, w_bits, a_bits, problem.cycles_per_mac), limits.cycles
+    if limits.effectiveness < UNLIMITED:
+        spent["--max-effectiveness"] = effectiveness(table), limits.effectiveness
+    return spent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.checkpoint import load_state, save_state
+from nas_engine.evolution.evaluation import exceeded
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.processes import mapper
 from nas_engine.evolution.search import SearchSettings, SearchState, done, finish, init, step
@@ -123,15 +125,28 @@ def run_search(
             _save(directory, state, fingerprint, pending)
         result = finish(state, problem)
         if result is None:
-            raise NasEngineError(
-                f"no network that fits was found in {state.evaluated:,} candidates; add --resume and more --candidates, or loosen a limit"
-            )
+            raise NasEngineError(_nothing_fits(state, problem))
         best = report_member(result.best, problem)
         directory.write_best(result.best, plan_memory(result.best).as_json())
         directory.front.write(report_member(member, problem) for member in result.front)
     return SearchRecord(
         config=config, directory=directory, device=device, best=best, evaluated=state.evaluated, interrupted=stopped.is_set()
     )
+
+
+def _nothing_fits(state: SearchState, problem: SearchProblem) -> str:
+    """Return the line that ends a search without a result: how near it came, and what to type."""
+    over = exceeded(problem, state.population)
+    misses = [f"{_enough(cost)} where {option} leaves {limit:,.12g}" for option, (cost, limit) in over.items()]
+    return (
+        f"no network that fits was found in {state.evaluated:,} candidates; the closest needs {' and '.join(misses)}: "
+        "loosen that, or add --resume and more --candidates"
+    )
+
+
+def _enough(cost: float) -> str:
+    """Return a limit that a cost keeps: rounded up, to thousandths where it is small."""
+    return f"{math.ceil(cost):,}" if cost >= 100 else f"{math.ceil(1000 * cost) / 1000:g}"
 
 
 def _history_row(state: SearchState, elapsed: float) -> dict[str, Any]:

@@ -377,5 +377,12 @@ class TestRunTime:
         least = run(*SMALL, "--max-cycles", "1k", "--out", "run").refusal().split("--max-cycles ")[1].split()[0]
         outcome = run(*SMALL, "--max-cycles", least, "--out", "run")  # refinement spends more on bits than the fastest ones
         assert outcome.code == 1
-        assert f"error: no network that fits was found in {TWO:,} candidates; add --resume and more" in outcome.err
+        assert f"error: no network that fits was found in {TWO:,} candidates; the closest needs " in outcome.err
+        assert f" where --max-cycles leaves {int(least):,}: loosen that, or add --resume and more --candidates" in outcome.err
         assert (tmp_path / "run" / "checkpoint.npz").exists()
+
+    def test_the_closest_miss_is_a_limit_that_can_be_kept(self, run: Run) -> None:
+        outcome = run(*SMALL, "--max-effectiveness", "0.01", "--out", "run")
+        assert outcome.code == 1
+        needed = outcome.err.split("the closest needs ")[1].split(" where --max-effectiveness leaves 0.01:")[0]
+        assert run(*SMALL, "--max-effectiveness", needed, "--out", "again").code == 0

@@ -243,6 +243,14 @@ class TestSearch:
         device.write_text(re.sub(r"(reserved_flash_bytes:\n  value: )\S+", r"\g<1>64k", device.read_text()))
         assert "was the device or the space file changed?" in run("--resume", "--out", "../run").refusal()
 
+    def test_a_network_that_is_deep_for_its_width_is_remarked(self, run: Run, tmp_path: Path) -> None:
+        remark = "deep for its width (depth/width "
+        for flags, remarked in (((), True), (("--max-effectiveness", "1"), False)):
+            out = run(*SMALL, "--flash", "64k", *flags, "--out", "run", "--force").out
+            rho = json.loads(run("score", "run/best.yaml", "--json").out)["effectiveness"]
+            assert (remark in out) == (rho > 1) == remarked
+            assert (f"{remark}{rho:.2f})" in out) == remarked
+
 
 class TestSeveralResolutions:
     SEARCH = (*SMALL, "--resolution", "32,40", "--out", "run")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.encoding import decode, legal
-from nas_engine.evolution.evaluation import Candidates, evaluate
+from nas_engine.evolution.evaluation import Candidates, evaluate, exceeded
 from nas_engine.evolution.problem import Limits, SearchProblem
 from nas_engine.evolution.search import SearchSettings, SearchState, breed, done, finish, init, step, unique_networks
 from tests import reference
@@ -116,15 +116,17 @@ class TestSurvivors:
             for i in range(found.n):
                 net = decode(p.frame, found.genes[:, i])
                 bitops = reference.bitops(net) if model == "arena" else 64 * reference.paper_bitops_over_64(net)
-                fits = (
-                    max(reference.sram(model, net)) <= 60_000
-                    and sum(reference.FLASH[model](net)) <= 250_000
-                    and reference.macs(net) <= 40e6
-                    and 1.5 * reference.macs(net) <= 58e6
-                    and bitops <= 1.2e9
-                    and reference.effectiveness(net) <= 0.8
-                )
-                assert fits == (found.violation[i] == 0)
+                spent = {
+                    "--sram": (max(reference.sram(model, net)), 60_000),
+                    "--flash": (sum(reference.FLASH[model](net)), 250_000),
+                    "--max-macs": (reference.macs(net), 40e6),
+                    "--max-bitops": (bitops, 1.2e9),
+                    "--max-cycles": (1.5 * reference.macs(net), 58e6),
+                    "--max-effectiveness": (reference.effectiveness(net), 0.8),
+                }
+                over = {option: pytest.approx(each) for option, each in spent.items() if each[0] > each[1]}
+                assert exceeded(p, found.take([i])) == over
+                assert (not over) == (found.violation[i] == 0)
                 assert found.score[i] == pytest.approx(reference.qe_score(net, p.space.stage_weights), rel=1e-12)
                 assert found.macs[i] == reference.macs(net)
         result = finish(state, p)
