@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from nas_engine.pipeline.refine import Refinement, is_ahead
+from nas_engine.pipeline.judging import is_ahead
+from nas_engine.pipeline.refine import Refinement
 from nas_engine.report.run_directory import RunDirectory
 
 

@@ -107,7 +107,8 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
     shutil.copytree(searched, whole.network.path)
     write_training(whole.network.path, "float", quantised=None, integer=None, agreement=None)
     members = [
-        {"rank": i, "qe_score": 9.0 - i, "peak_sram_bytes": 1.0, "flash_bytes": 1.0, "macs": 1.0, "layers": 9, "accuracy": 60.0 + i}
+        {"rank": i, "qe_score": 9.0 - i, "layers": 9, "accuracy": 60.0 + i}
+        | dict.fromkeys(("peak_sram_bytes", "flash_bytes", "macs", "loss"), 1.0)
         for i in (1, 2, 3)
     ]
     done = {"state": DONE, "key": "k", "settings": {}, "inputs": {}, "command": None, "seconds": 1.0}

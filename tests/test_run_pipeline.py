@@ -12,12 +12,12 @@ from benchmarks.whole_run import lasting
 from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
 from nas_engine.pipeline import run as run_module
+from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.ledger import file_digest
 from nas_engine.pipeline.new_run import write_new_run
-from nas_engine.pipeline.refine import is_ahead
 from nas_engine.pipeline.run import load_run
 from nas_engine.pipeline.search_config import build_problem
-from nas_engine.pipeline.shortlist import choose, depths, members
+from nas_engine.pipeline.shortlist import best_of, choose, depths, members
 from nas_engine.pipeline.stages import STAGE_TABLE
 from nas_engine.pipeline.work import Work, recipe_of
 from nas_engine.report.pipeline_directory import PipelineDirectory
@@ -70,7 +70,8 @@ class TestOnce:
         members = stage.figures["members"]
         assert [member["rank"] for member in members] == [1, 2]
         assert members[0]["qe_score"] >= members[1]["qe_score"]
-        best = max(members, key=lambda member: member["accuracy"])
+        chosen = best_of(*([member[name] for member in members] for name in ("accuracy", "loss")), stage.figures["images"])
+        best = members[chosen]
         assert best["chosen"]
         assert sum(member["chosen"] for member in members) == 1
         directory = PipelineDirectory(whole[0] / "run")
@@ -106,6 +107,20 @@ class TestOnce:
         lines = run_table(whole[1]).splitlines()
         assert [line.split()[0] for line in lines[2:]] == list(STAGES)
         assert "verified: of " in lines[8]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "losses", "images", "best"),
+    [
+        ([60.0, 61.0, 62.0], [1.0, 0.9, 1.1], 1000, 1),  # noise: the loss decides
+        ([60.0, 61.0, 62.0], [1.0, 0.9, 1.1], 1_000_000, 2),  # no noise
+        ([40.0, 61.0, 62.0], [0.1, 0.9, 0.8], 1000, 2),  # a small loss does not save one that is behind
+        ([0.0, 0.0], [2.3, 2.2], 50, 1),
+        ([100.0], [0.0], 50, 0),
+    ],
+)
+def test_the_loss_decides_where_accuracies_are_alike(accuracies: list[float], losses: list[float], images: int, best: int) -> None:
+    assert best_of(accuracies, losses, images) == best
 
 
 class TestAgain:

@@ -99,4 +99,3 @@ def feasible_start(problem: AllocationProblem) -> Levels:
     except InfeasibleAllocationError:
         names = ", ".join(dict.fromkeys(constraint.resource for constraint in problem.constraints))
         raise InputError(f"found no choice of bits that meets {names} together; {problem.remedy}") from None
-

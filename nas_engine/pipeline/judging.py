@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from nas_engine.allocation.problem import Levels
@@ -18,6 +20,18 @@ FEWEST_IMAGES = 64
 
 JUDGED_IMAGES = 2000
 """Most images that judge; ours."""
+
+
+def is_ahead(accuracy: float, other: float, images: int) -> bool:
+    """Return whether an accuracy exceeds another by more than the standard error of the difference of two shares.
+
+    Args:
+        accuracy: In percent.
+        other: In percent.
+        images: Images that both were judged on; that they are the same makes the true error smaller.
+    """
+    variance = sum(share * (100.0 - share) for share in (accuracy, other)) / images
+    return accuracy - other > math.sqrt(variance)
 
 
 def draw_images(dataset: Dataset, count: int, seed: int) -> tuple[Split, Split]:

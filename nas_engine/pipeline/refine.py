@@ -6,7 +6,6 @@ Images that measure and images that judge are training images that do not overla
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from nas_engine.pipeline.base_network import BaseNetwork, base_network
 from nas_engine.pipeline.choice import ENTROPY_WINDOW, Chooser
 from nas_engine.pipeline.data import finished_training, read_data, source_of_data
 from nas_engine.pipeline.evidence import Watch, measure
-from nas_engine.pipeline.judging import draw_images, judge, judge_float
+from nas_engine.pipeline.judging import draw_images, is_ahead, judge, judge_float
 from nas_engine.pipeline.refine_request import ALL, RefineRequest, check_request, methods_of
 from nas_engine.pipeline.refined_run import write_refined_run
 from nas_engine.pipeline.search_config import SearchConfig, build_problem
@@ -70,18 +69,6 @@ class Refinement:
         if given is not None and not is_ahead(best.judged.accuracy, given.judged.accuracy, self.setting.judged_images):
             best = given
         return self.directory.refine.run(best.method)
-
-
-def is_ahead(accuracy: float, other: float, images: int) -> bool:
-    """Return whether an accuracy exceeds another by more than the standard error of the difference of two shares.
-
-    Args:
-        accuracy: In percent.
-        other: In percent.
-        images: Images that both were judged on; that they are the same makes the true error smaller.
-    """
-    variance = sum(share * (100.0 - share) for share in (accuracy, other)) / images
-    return accuracy - other > math.sqrt(variance)
 
 
 def run_refinement(path: Path, request: RefineRequest, *, force: bool = False, watch: Watch | None = None) -> Refinement | None:

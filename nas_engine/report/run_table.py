@@ -29,8 +29,9 @@ def _shortlist(figures: Mapping[str, Any]) -> str:
     chosen = next(member for member in members if member["chosen"])
     if len(members) == 1:
         return "the best score, untried"
-    tried = ", ".join(f"{member['accuracy']:.2f}" for member in members)
-    return f"number {chosen['rank']} by score does best of {len(members)}: {tried} % of {figures['images']:,} held-out images"
+    accuracies, losses = (", ".join(f"{member[name]:.{places}f}" for member in members) for name, places in (("accuracy", 2), ("loss", 3)))
+    judged = f"{accuracies} % of {figures['images']:,} held-out images, training loss {losses}"
+    return f"number {chosen['rank']} by score does best of {len(members)}: {judged}"
 
 
 def _train(figures: Mapping[str, Any]) -> str:

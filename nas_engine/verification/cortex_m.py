@@ -258,4 +258,3 @@ def footprint(firmware: Firmware, stack: int) -> Footprint:
 def runtime_bytes(firmware: Firmware) -> int:
     """Return the code of the kernels and of the model's functions, without weights and tables, in bytes."""
     return firmware.elf.size(".runtime")
-

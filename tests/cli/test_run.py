@@ -18,7 +18,10 @@ FIGURES: dict[str, dict[str, Any]] = {
     "shortlist": {
         "images": 60,
         "epochs": 2,
-        "members": [{"rank": 1, "accuracy": 50.0, "chosen": True}, {"rank": 2, "accuracy": 40.0, "chosen": False}],
+        "members": [
+            {"rank": 1, "accuracy": 50.0, "loss": 1.5, "chosen": True},
+            {"rank": 2, "accuracy": 40.0, "loss": 1.75, "chosen": False},
+        ],
     },
     "train": {"accuracy": {"floating": 90.0, "images": 300}},
     "refine": {"chosen": "qbr", "methods": {"qbr": {"accuracy": 80.0}}},

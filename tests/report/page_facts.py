@@ -86,7 +86,8 @@ def shortlist(*pairs: tuple[float, float], chosen: int = 1, images: int = 400) -
     """Return a shortlist of scores and accuracies."""
     members = tuple(
         Candidate(
-            rank=i, qe_score=score, peak_sram_bytes=1e3, flash_bytes=2e3, macs=1e5, layers=9, accuracy=percent, chosen=i == chosen
+            rank=i, qe_score=score, peak_sram_bytes=1e3, flash_bytes=2e3, macs=1e5, layers=9,
+            accuracy=percent, loss=2.0 - percent / 100, chosen=i == chosen,
         )
         for i, (score, percent) in enumerate(pairs, 1)
     )  # fmt: skip

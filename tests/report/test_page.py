@@ -244,6 +244,8 @@ class TestSearch:
             (((2.0, 90.0), (1.0, 89.5)), 1, "none of the pairs is further apart than noise on 400 images"),
             (((2.0, 90.0), (1.0, 70.0)), 1, "1 differ by more than their standard errors explain, and of these it held in 1"),
             (((2.0, 90.0), (1.0, 90.0)), 1, "held in 0 of 1 pair of networks after the short training (1 equal)"),
+            (((3.0, 90.0), (2.0, 70.0)), 1, "The network with the best score was chosen for the best accuracy."),
+            (((2.0, 90.0), (1.0, 89.5)), 2, "for the smallest training loss of those that noise sets beside the best accuracy, -0.50"),
             (((2.0, 90.0),), 1, "nothing shows"),
         ],
     )

@@ -129,7 +129,7 @@ class TestAllocations:
 
 
 MEMBER = {
-    **{"rank": 1, "qe_score": 2.0, "peak_sram_bytes": 1.0, "flash_bytes": 1.0, "macs": 1.0, "layers": 9, "accuracy": 50.0},
+    **{"rank": 1, "qe_score": 2.0, "peak_sram_bytes": 1.0, "flash_bytes": 1.0, "macs": 1.0, "layers": 9, "accuracy": 50.0, "loss": 1.5},
     "chosen": True,
 }
 

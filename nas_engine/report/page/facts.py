@@ -76,6 +76,8 @@ class Candidate:
     """Layers."""
     accuracy: float
     """After a short training, on held-out training images, percent."""
+    loss: float
+    """Mean training loss of the last epoch."""
     chosen: bool
     """Whether the run went on with it."""
 

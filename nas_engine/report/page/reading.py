@@ -174,7 +174,7 @@ def shortlist_of(figures: Mapping[str, Any], path: Path) -> Shortlist:
                 rank=int(row["rank"]),
                 layers=int(row["layers"]),
                 chosen=bool(row["chosen"]),
-                **{name: float(row[name]) for name in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "accuracy")},
+                **{name: float(row[name]) for name in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "accuracy", "loss")},
             )
             for row in figures["members"]
         )

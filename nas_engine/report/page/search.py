@@ -76,12 +76,12 @@ def shortlist(facts: RunFacts) -> Section | None:
         sizes = (number(one.peak_sram_bytes), number(one.flash_bytes), number(one.macs), str(one.layers))
         error = f"{standard_error(one.accuracy, found.images):.2f}"
         chosen = Cell("chosen", Tone.GOOD) if one.chosen else ""
-        rows.append((str(one.rank), f"{one.qe_score:,.2f}", percent(one.accuracy), error, *sizes, chosen))
+        rows.append((str(one.rank), f"{one.qe_score:,.2f}", percent(one.accuracy), error, f"{one.loss:.4g}", *sizes, chosen))
     table = Table(
         caption=f"Networks of the front after {plural(found.epochs, 'epoch')} each; accuracy on {found.images:,} held-out training images",
-        columns=("rank by score", "QE-Score", "accuracy", "standard error", "peak SRAM", "Flash", "MACs", "layers", ""),
+        columns=("rank by score", "QE-Score", "accuracy", "standard error", "training loss", "peak SRAM", "Flash", "MACs", "layers", ""),
         rows=tuple(rows),
-        numbers=(1, 2, 3, 4, 5, 6, 7),
+        numbers=(1, 2, 3, 4, 5, 6, 7, 8),
         marked=tuple(i for i, one in enumerate(found.members) if one.chosen),
     )
     text = order_sentence(found)
@@ -113,10 +113,10 @@ def order_sentence(found: Shortlist) -> str:
     if chosen is None:
         return f"{text}."
     best = max(one.accuracy for one in found.members)
+    why = "the best accuracy" if chosen.accuracy == best else "the smallest training loss of those that noise sets beside the best accuracy"
     if chosen.rank == min(one.rank for one in found.members):
-        return f"{text}. The network with the best score was chosen."
+        return f"{text}. The network with the best score was chosen for {why}."
     gain = chosen.accuracy - min(found.members, key=lambda one: one.rank).accuracy
-    why = "the best accuracy" if chosen.accuracy == best else "an accuracy as good as the best"
     return f"{text}. The network of rank {chosen.rank} was chosen for {why}, {gain:+.2f} points over the one with the best score."
 
 
