@@ -17,6 +17,7 @@ from nas_engine.pipeline.ledger import file_digest
 from nas_engine.pipeline.new_run import write_new_run
 from nas_engine.pipeline.run import load_run
 from nas_engine.pipeline.search_config import build_problem
+from nas_engine.pipeline.search_record import report_member
 from nas_engine.pipeline.shortlist import best_of, choose, depths, members
 from nas_engine.pipeline.stages import STAGE_TABLE
 from nas_engine.pipeline.work import Work, recipe_of
@@ -24,6 +25,7 @@ from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.report.run_record import STAGES, RunRecord
 from nas_engine.report.run_table import run_table
+from nas_engine.report.tables import depth_remark
 from nas_engine.training.start import same_structure
 from tests.whole_runs import Killed, Recorder, run_tiny, tiny_config
 
@@ -218,9 +220,13 @@ class TestKilled:
 
     def test_stopped_it_says_what_is_not_done(self, whole: tuple[Path, RunRecord, int], tmp_path: Path) -> None:
         folder, _, told = whole
-        record = run_tiny(folder, tmp_path / "run", Recorder(stop_at=told // 4))
+        recorder = Recorder(stop_at=told // 4)
+        record = run_tiny(folder, tmp_path / "run", recorder)
         assert not record.stages[-1].done
         assert load_run(tmp_path / "run")[1] == record
+        network, problem = PipelineDirectory(tmp_path / "run").search.read_best(), build_problem(tiny_config(folder).search)[0]
+        remark = depth_remark(report_member(network, problem))
+        assert [note for note in recorder.notes if "deep for its width" in note] == ([remark] if remark else [])
 
 
 class TestBadInput:

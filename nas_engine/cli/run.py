@@ -30,7 +30,8 @@ _search, _train = options_of("Search"), options_of("Data, training and bits")
 _machine, _folder = options_of("Machine"), options_of("Folder of the run")
 
 _KEYS = {
-    **{name: ("search", name) for name in ("device", "sram", "flash", "space", "resolution", "classes", "max_macs", "candidates")},
+    **{name: ("search", name) for name in ("device", "sram", "flash", "space", "resolution", "classes", "candidates")},
+    **{name: ("search", name) for name in ("max_macs", "max_effectiveness")},
     "data": ("data", "source"),
     "limit": ("data", "limit"),
     "shortlist": ("shortlist", "count"),
@@ -57,6 +58,7 @@ _KEYS = {
 @_search("--resolution", type=click.IntRange(1, 1024), help="Input height and width.  [default: the space's]")
 @_search("--classes", type=click.IntRange(2, 65536), help="Classes to tell apart.  [default: those of the data]")
 @_search("--max-macs", type=COUNT, help="Limit on MACs, such as 12m.  [default: none]")
+@_search("--max-effectiveness", type=float, help="Limit on depth over width (DeepMAD's rho), such as 0.7.  [default: none]")
 @_search("--candidates", type=CANDIDATES, help="Networks to evaluate.  [default: 500k]")
 @data_option("What to train on.  [default: digits, with small budgets]", _train)
 @_train("--limit", type=IMAGES, help="Images per split at most.  [default: all]")

@@ -23,14 +23,10 @@ from nas_engine.pipeline import (
     run_search,
     write_winners,
 )
-from nas_engine.report.tables import network_table, winners_table
+from nas_engine.report.tables import depth_remark, network_table, winners_table
 
 MAX_DEFAULT_WORKERS = 4
 """More processes than batches per generation would only wait."""
-
-DEEP = 1.0
-"""Depth over width from which a remark is made. Our choice: the limits 1 and 0.7 were tried (``benchmarks.proxy``), both helped."""
-
 
 def search(
     *,
@@ -132,11 +128,8 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
         f"beside the budgets above, {device.name} reserves {device.reserved_sram_bytes:,} B of SRAM and "
         f"{device.reserved_flash_bytes:,} B of Flash for firmware"
     )
-    if best.effectiveness > DEEP:
-        show(
-            f"deep for its width (depth/width {best.effectiveness:.2f}): in our study such networks trained worse than ones found with "
-            "--max-effectiveness 0.7;\nsearch again with that and train both (docs/qe_score.md, 'What it predicts inside a budget')"
-        )
+    if remark := depth_remark(best):
+        show(remark)
     drawn = plots and not record.interrupted
     if drawn and not plots_are_current(record):
         announce(f"drawing the pictures of {record.directory.path} ...")

@@ -20,6 +20,7 @@ from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.pipeline.verify import verify_run
 from nas_engine.pipeline.work import Figures, Work
 from nas_engine.report.run_directory import RunDirectory
+from nas_engine.report.tables import depth_remark
 from nas_engine.training.result import TrainingResult
 
 HOLDOUT = 0.2
@@ -40,6 +41,8 @@ def search(work: Work, resume: bool) -> Figures | None:
     if record.interrupted:
         return None
     best = record.best
+    if remark := depth_remark(best):
+        watch.note(remark)
     costs = {"peak_sram_bytes": best.peak_sram_bytes, "flash_bytes": best.total_flash_bytes, "macs": best.total_macs}
     return {"qe_score": best.qe_score, **costs, "candidates": record.evaluated}
 

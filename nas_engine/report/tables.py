@@ -20,6 +20,9 @@ RESOLUTION_NOTE = (
 )
 """What has to be known to read a table of several resolutions."""
 
+DEEP = 1.0
+"""Depth over width from which a remark is made. Our choice: limits of 1 and 0.7 were tried (``benchmarks.proxy``), and both helped."""
+
 _LABEL = 12
 
 
@@ -133,6 +136,13 @@ def layer_shapes(architecture: Architecture) -> list[tuple[str, str, str]]:
     if architecture.classifier:
         shapes.append(("pool, dense", f"{head.channels}->{architecture.classifier.classes}", "1x1"))
     return shapes
+
+
+def depth_remark(report: NetworkReport) -> str | None:
+    """Return what a user should know of a network that is deep for its width, one line; ``None`` for others."""
+    if report.effectiveness <= DEEP:
+        return None
+    return f"deep for its width (depth/width {report.effectiveness:.2f}); on CIFAR-10, --max-effectiveness 0.7 gave better ones"
 
 
 def _summary(report: NetworkReport, sram_budget: float | None, flash_budget: float | None) -> list[str]:

@@ -68,10 +68,11 @@ class TestConfig:
 
     def test_options_override_a_file(self, run: Run, asked: Asked) -> None:
         Path("mine.yaml").write_text("search: {sram: 64k, flash: 256k}\ntrain: {epochs: 4, batch_size: 16}\n")
-        outcome = run("run", "mine.yaml", "--sram", "128k", "--epochs", "6", "--set", "verify.images=9", "--set", "train.batch_size=32")
+        settings = ("--set", "verify.images=9", "--set", "train.batch_size=32")
+        outcome = run("run", "mine.yaml", "--sram", "128k", "--epochs", "6", "--max-effectiveness", "0.7", *settings)
         assert outcome.code == 0
         config, path, _ = asked[0]
-        assert (config.search.sram_bytes, config.search.flash_bytes) == (128 * 1024, 256 * 1024)
+        assert (config.search.sram_bytes, config.search.flash_bytes, config.search.max_effectiveness) == (128 * 1024, 256 * 1024, 0.7)
         assert (config.train.epochs, config.train.batch_size, config.verify.images) == (6, 32, 9)
         assert path == Path("runs/mine")
 
