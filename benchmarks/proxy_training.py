@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,14 @@ class Plan:
     def place(self, name: str, ending: str) -> Path:
         """Return a file of a network."""
         return self.folder / "networks" / f"{name}-e{self.epochs}-i{self.images}-s{self.seed}.{ending}"
+
+    def doubled(self) -> Plan:
+        """Return the plan with twice the epochs."""
+        return replace(self, epochs=2 * self.epochs)
+
+    def reseeded(self) -> Plan:
+        """Return the plan with another seed."""
+        return replace(self, seed=self.seed + 1)
 
 
 def study_data(data: str, resolution: int, images: int) -> Dataset:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import proxy, proxy_training, statistics
+from benchmarks import proxy, proxy_rows, proxy_training, statistics
 from benchmarks.proxy_networks import networks
 from benchmarks.proxy_sampling import Setting
 from benchmarks.proxy_training import Plan, read_records, study_data, train_missing
@@ -37,7 +37,7 @@ def request(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def test_rows_of_a_part_that_was_stopped_and_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "FEWEST", 2)
+    monkeypatch.setattr(proxy_rows, "FEWEST", 2)
     with pytest.raises(SystemExit):
         proxy.run(**request(tmp_path, part="free", shard="2/2", record=0))
     assert [path.name for path in sorted((tmp_path / "networks").iterdir())] == [f"free-{i:03d}-e2-i64-s0.json" for i in (1,)]
@@ -86,11 +86,11 @@ def test_a_network_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path,
 
 
 def test_calibration_and_baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy, "FEWEST", 2)
+    monkeypatch.setattr(proxy_rows, "FEWEST", 2)
     proxy.run(**request(tmp_path, part="calibration", count=2))
     rows = proxy.run(**request(tmp_path, part="baselines", count=6, double=1))
     what = [row.what for row in rows]
-    assert sum("sigma_A" in text for text in what) == 1 + proxy.GRID_SHOWN
+    assert sum("sigma_A" in text for text in what) == 1 + proxy_rows.GRID_SHOWN
     baselines = [row for row in rows if row.what.startswith("baselines, at most")]
     assert sum(text.startswith("baselines with twice the epochs, at most") for text in what) == 1
     assert sum("searched" in row.what for row in baselines) == 5
