@@ -81,15 +81,3 @@ def parses_or_one_line(text: str) -> Architecture | None:
         message = str(error)
     assert len(message.splitlines()) == 1, message
     return None
-
-
-def change(data: Any, where: tuple[Any, ...], value: object) -> Any:
-    """Set (or, with ``...``, delete) the value at a place of nested data."""
-    part = data
-    for key in where[:-1]:
-        part = part[key]
-    if value is ...:
-        del part[where[-1]]
-    else:
-        part[where[-1]] = value
-    return data

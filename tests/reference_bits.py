@@ -33,7 +33,7 @@ from tests.reference import (
 def with_bits(net: Architecture, bits: Sequence[Bits]) -> Architecture:
     """The same structure with other bits, given for all convolutions but the stem."""
     rest = iter(bits)
-    blocks = tuple(replace(block, bits=tuple(tuple(next(rest) for _ in range(3)) for _ in block.bits)) for block in net.blocks)  # type: ignore[misc]
+    blocks = tuple(replace(block, bits=tuple((next(rest), next(rest), next(rest)) for _ in block.bits)) for block in net.blocks)
     return replace(net, blocks=blocks, head=replace(net.head, bits=next(rest)))
 
 

@@ -25,7 +25,8 @@ from nas_engine.architecture import (
 )
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.strict_yaml import MAX_FILE_BYTES
-from tests.architectures import GOLDEN, PUBLISHED, W8A8, change, parses_or_one_line, refusal, small, small_literal, small_yaml
+from tests.architectures import GOLDEN, PUBLISHED, W8A8, parses_or_one_line, refusal, small, small_literal, small_yaml
+from tests.nested import change
 from tests.populations import SPACES, networks, population
 
 

@@ -12,7 +12,8 @@ from nas_engine.architecture import (
     parse_architecture,
     read_architecture,
 )
-from tests.architectures import GOLDEN, PUBLISHED, change, published, refusal, small_literal
+from tests.architectures import GOLDEN, PUBLISHED, published, refusal, small_literal
+from tests.nested import change
 
 
 class TestPublishedNotation:

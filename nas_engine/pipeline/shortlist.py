@@ -1,7 +1,7 @@
 """The best networks of the front, each with a short training: the score is a proxy, so it does not have the last word. Needs torch.
 
 They are judged in integers on training images set aside (or the validation images); no test image is looked at. Few images leave
-several alike: of these the one with the smallest loss in its last epoch is taken, a mean over all training images. Of 40 networks
+several alike: of these the one with the smallest loss in its last epoch is taken, a mean over all training images. Of 80 networks
 trained alike (``benchmarks.proxy``) that loss ranks the accuracy on test images better than 1,000 images set aside do: ours.
 """
 
@@ -86,6 +86,7 @@ def choose(
 
     Raises:
         InputError: Data that do not fit.
+        FileFormatError: The epochs of a training are damaged.
         NasEngineError: A training failed.
         StorageError: The disk is full.
     """

@@ -15,6 +15,7 @@ import search_spaces
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError
 from search_spaces import ChannelRange, SearchSpace, StageSpace, load_space, space_names
 from tests.contracts.space_contract import SpaceContract
+from tests.nested import change
 
 DATA = Path(search_spaces.__file__).parent / "data"
 Write = Callable[[object], Path]
@@ -43,17 +44,6 @@ def refusal(path: Path) -> str:
     assert message.startswith(f"{path}: ")
     assert len(message.splitlines()) == 1, message
     return message.removeprefix(f"{path}: ")
-
-
-def put(content: dict[str, Any], where: tuple[Any, ...], value: object) -> dict[str, Any]:
-    part: Any = content
-    for key in where[:-1]:
-        part = part[key]
-    if value is ...:
-        del part[where[-1]]
-    else:
-        part[where[-1]] = value
-    return content
 
 
 class TestShippedSpaces(SpaceContract):
@@ -193,7 +183,7 @@ class TestByPath:
         ],
     )
     def test_missing_key(self, where: tuple[Any, ...], write: Write) -> None:
-        message = refusal(write(put(data(), where, ...)))
+        message = refusal(write(change(data(), where, ...)))
         assert message.endswith(": is missing; add it")
         assert message.split(":")[0].endswith(str(where[-1]))
         assert len(where) == 1 or message.startswith(where[0])
@@ -212,7 +202,7 @@ class TestByPath:
         ],
     )
     def test_unknown_key_suggests_the_nearest(self, where: tuple[Any, ...], near: str, write: Write) -> None:
-        assert f"'{where[-1]}'; did you mean '{near}'?" in refusal(write(put(data(), where, 1)))
+        assert f"'{where[-1]}'; did you mean '{near}'?" in refusal(write(change(data(), where, 1)))
 
     @pytest.mark.parametrize(
         ("where", "values", "says"),
@@ -250,7 +240,7 @@ class TestByPath:
     )
     def test_wrong_value(self, where: tuple[Any, ...], values: list[object], says: str, write: Write) -> None:
         for value in values:
-            message = refusal(write(put(data(), where, value)))
+            message = refusal(write(change(data(), where, value)))
             assert says in message or (where[-1] == "stem_and_classifier" and "stem_and_classifier" in message), message
 
     def test_stage_weights_that_are_all_zero_are_refused_with_the_file(self, write: Write) -> None:
