@@ -28,6 +28,7 @@ from nas_engine.report.tables import depth_remark, network_table, winners_table
 MAX_DEFAULT_WORKERS = 4
 """More processes than batches per generation would only wait."""
 
+
 def search(
     *,
     out: str | None,
