@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "nas_engine.errors",
     "nas_engine.units",
+    "nas_engine.reading",
+    "nas_engine.sealed",
     "nas_engine.strict_yaml",
     "nas_engine.files",
     "nas_engine.heap",
@@ -58,7 +60,7 @@ OUTSIDE = ("tests", "benchmarks")
 LEAVES = ("device_profiles", "search_spaces")
 """Packages that know nothing of the engine but ``SHARED_WITH_LEAVES``, and nothing of each other."""
 
-SHARED_WITH_LEAVES = ("nas_engine.errors", "nas_engine.units", "nas_engine.strict_yaml")
+SHARED_WITH_LEAVES = ("nas_engine.errors", "nas_engine.units", "nas_engine.reading", "nas_engine.sealed", "nas_engine.strict_yaml")
 
 HEAVY = (
     "torch", "torchvision", "optuna", "onnx", "onnxruntime", "flatbuffers", "ai_edge_litert", "tflite_runtime", "tflite_micro",
