@@ -60,6 +60,25 @@ def test_data_are_other_data_when_a_file_changes(tmp_path: Path) -> None:
     assert stamp("digits") == "digits"
 
 
+def test_entries_that_cannot_be_looked_at_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data" / "cat"
+    folder.mkdir(parents=True)
+    (folder / "1.png").write_bytes(b"1234")
+    (folder / "dangling.png").symlink_to("/nowhere/2.png")
+    (folder / ".hidden.png").symlink_to("/nowhere/3.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "again").symlink_to(folder)
+    os.mkfifo(folder / "pipe.png")
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png")).write_bytes(b"1234")
+    before = stamp(str(tmp_path / "data"))
+    assert stamp(str(tmp_path / "data")) == before
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [*listed(path), "vanished.png"])
+    assert stamp(str(tmp_path / "data")) not in (before, str(tmp_path / "data"))
+    for name in ("\0", "x" * 5000):
+        assert stamp(name) == name
+
+
 class TestStanding:
     def now(self, before: StageRecord | None, root: Path, key: str = "k", **changes: object) -> tuple[State, str]:
         values = {"settings": {"recipe": {"epochs": 4}, "seed": 0}, "inputs": {"data": "d", "network": "n"}} | changes

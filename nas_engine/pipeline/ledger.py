@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -66,12 +67,31 @@ def stamp(source: str) -> str:
 
     Images are not read: the fingerprint of a training, which reads them, is the last word.
     """
-    path = Path(source)
-    if not path.exists():
+    if not os.path.exists(source):
         return source
-    places = [path, *(sorted([*path.glob("*"), *path.glob("*/*")]) if path.is_dir() else [])]
-    parts = [(place.relative_to(path).as_posix(), info.st_size, info.st_mtime_ns) for place in places if (info := place.stat())]
-    return digest_of([source, parts])
+    places = [(os.path.relpath(place, source), *_size_and_time(place)) for place in _places(source, levels=2)]
+    return digest_of([source, places])
+
+
+def _places(path: str, levels: int) -> Iterator[str]:
+    """Return a path and what lies below it, by name; folders that cannot be listed hold nothing."""
+    yield path
+    if levels:
+        try:
+            names = sorted(os.listdir(path))
+        except OSError:
+            return
+        for name in names:
+            yield from _places(os.path.join(path, name), levels - 1)
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    """Return both as numbers; zeros for what cannot be looked at (a dangling link, a file that vanished), which the loaders leave out."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return 0, 0
+    return info.st_size, info.st_mtime_ns
 
 
 def standing(before: StageRecord | None, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str], root: Path) -> Standing:
