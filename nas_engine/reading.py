@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from nas_engine.errors import FileFormatError, PathError
+from nas_engine.errors import FileFormatError, NasEngineError, PathError
 
 SMALL_FILE = 64 * 2**20
 """Largest JSON, CSV or log file read, in bytes; those of a run are a few kilobytes to a few megabytes."""
@@ -95,6 +98,52 @@ def read_regular_text(path: str | os.PathLike[str], most: int, remedy: str = "gi
         return read_regular(path, most, remedy).decode()
     except UnicodeDecodeError as error:
         raise FileFormatError(path, f"is not a text file in UTF-8; {remedy}") from error
+
+
+def regular_digest(path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file") -> str:
+    """Return the SHA-256 of a file in hexadecimal, read in parts; arguments and errors as in ``open_regular``."""
+    digest, size = hashlib.sha256(), 0
+    with open_regular(path, most, remedy) as file:
+        try:
+            while part := file.read(2**20):
+                size += len(part)
+                if size > most:  # some files of the system have no end, and a size of 0
+                    raise _too_large(path, most)
+                digest.update(part)
+        except OSError as error:
+            raise UnreadableError(path, error, remedy) from error
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def parsing(path: object, problem: str | Callable[[Exception], str], remedy: str = "try again") -> Iterator[None]:
+    """Turn whatever a parser raises on a damaged file into one line that says so; what is no damage passes.
+
+    Args:
+        path: The file, for messages.
+        problem: What is wrong with it and what to do, or a function that returns this for an error.
+        remedy: What to do where the operating system refuses.
+
+    Raises:
+        FileFormatError: The parser found something wrong.
+        MemoryError: Memory ran out; also what torch raises then.
+        UnreadableError: The operating system refuses.
+    """
+    try:
+        yield
+    except (MemoryError, NasEngineError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
+        if isinstance(error, OSError) and error.errno is not None:  # without a number it is a parser's own, such as gzip's
+            raise UnreadableError(path, error, remedy) from error
+        raise FileFormatError(path, problem if isinstance(problem, str) else problem(error)) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out: Python's, or one of torch's, which are RuntimeErrors."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
 
 
 def _check(found: os.stat_result, path: str | os.PathLike[str], most: int) -> None:

@@ -26,6 +26,7 @@ ORDER = (
     "nas_engine.sealed",
     "nas_engine.strict_yaml",
     "nas_engine.files",
+    "nas_engine.arrays",
     "nas_engine.heap",
     "nas_engine.interrupts",
     "device_profiles",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import hashlib
 import os
 import socket
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nas_engine.errors import FileFormatError
-from nas_engine.reading import UnreadableError, is_regular, open_regular, read_regular, read_regular_text
+from nas_engine.reading import UnreadableError, is_regular, open_regular, parsing, read_regular, read_regular_text, regular_digest
 
 
 def test_a_file_and_a_link_to_it_are_read_up_to_the_size_stated(tmp_path: Path) -> None:
@@ -86,3 +88,39 @@ def test_text_must_be_utf_8(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"n\xe9\n")
     with pytest.raises(FileFormatError, match="is not a text file in UTF-8"):
         read_regular_text(tmp_path / "bytes", 100)
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OutOfMemoryError("CUDA"), RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")]
+)
+def test_out_of_memory_is_never_damage(error: Exception) -> None:
+    with pytest.raises(MemoryError), parsing("file", "is damaged"):
+        raise error
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOMEM])
+def test_what_the_system_refuses_while_a_file_is_parsed_is_no_damage(number: int) -> None:
+    with pytest.raises(UnreadableError, match=r"^file: cannot be read \(.+\); put it back$") as caught, parsing("file", "", "put it back"):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.errno == number
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("y"), gzip.BadGzipFile("z"), AssertionError(), RecursionError()])
+def test_whatever_else_a_parser_raises_is_damage(error: Exception) -> None:
+    with pytest.raises(FileFormatError, match=r"^file: is damaged$"), parsing("file", "is damaged"):
+        raise error
+    with pytest.raises(FileFormatError, match=f"^file: {type(error).__name__}$"), parsing("file", lambda error: type(error).__name__):
+        raise error
+    with pytest.raises(FileFormatError, match=r"^other: its own$"), parsing("file", "is damaged"):
+        raise FileFormatError("other", "its own")
+
+
+def test_the_digest_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1" * 10**6)
+    assert regular_digest(tmp_path / "file", 10**6) == hashlib.sha256(b"1" * 10**6).hexdigest()
+    with pytest.raises(FileFormatError, match="larger than 10 B"):
+        regular_digest(tmp_path / "file", 10)
