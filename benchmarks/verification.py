@@ -21,8 +21,8 @@ from nas_engine.architecture import Architecture
 from nas_engine.costs.compute import macs
 from nas_engine.encoding import decode, space_frame
 from nas_engine.evolution.operators import sample
-from nas_engine.exporters.bundle import export_files, subject_of
-from nas_engine.exporters.table import EXPORTERS
+from nas_engine.exporters.bundle import export_files, formats_of, subject_of
+from nas_engine.exporters.settings import ExportSettings
 from nas_engine.integer.store import GoldenVectors, SavedModel
 from nas_engine.layers import unroll
 from nas_engine.pipeline.export import export_run
@@ -59,7 +59,7 @@ def verify_sampled(network: Architecture, seed: int, device: DeviceProfile, imag
     batch = pictures(images, network.resolution, network.input_channels)
     subject = subject_of(SavedModel(model=model, golden=GoldenVectors.of(model, batch[:4])), device.name)
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in export_files(subject, EXPORTERS.values()).items():
+        for name, content in export_files(subject, ExportSettings(formats=formats_of())).items():
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -99,7 +99,7 @@ class TestExport:
 
     def test_one_format(self, copied: Path) -> None:
         names = {name.split("/")[0] for name, _ in export_run(copied, ["c"]).files}
-        assert names == {"quant.json", "quant.schema.json", "memory_plan.json", "c", DIGESTS}
+        assert names == {"quant.json", "quant.schema.json", "memory_plan.json", "settings.json", "c", DIGESTS}
 
     def test_a_missing_package(self, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         line = "ONNX needs onnx; type: pip install 'nas-search[export]'"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from nas_engine.errors import FileFormatError
-from nas_engine.exporters.exporter import Exporter, ExportSubject
-from nas_engine.exporters.manifest import manifest
+from nas_engine.errors import FileFormatError, UnknownNameError
+from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.manifest import ManifestExporter, manifest
+from nas_engine.exporters.settings import FILE as SETTINGS
+from nas_engine.exporters.settings import ExportSettings, settings_file, versions_for
+from nas_engine.exporters.table import EXPORTERS
 from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.store import SavedModel
 
@@ -32,15 +36,44 @@ def subject_of(saved: SavedModel, device: str | None = None) -> ExportSubject:
     return ExportSubject(model=saved.model, golden=saved.golden, plan=plan, manifest=manifest(saved.model, plan, device=device))
 
 
-def export_files(subject: ExportSubject, exporters: Iterable[Exporter]) -> dict[str, bytes]:
-    """Return all files by their path in the export directory, with the list of their digests.
+def formats_of(names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return formats in the order of the table, the manifest, which is always written, left out: those named, or all.
 
     Raises:
-        ExportError: A format cannot carry this network.
+        UnknownNameError: There is no such format.
     """
+    known = [name for name in EXPORTERS if name != ManifestExporter.name]
+    for name in names or ():
+        if name not in known:
+            raise UnknownNameError("format", name, known)
+    return tuple(name for name in known if names is None or name in names)
+
+
+def missing_for(formats: Sequence[str]) -> dict[str, str]:
+    """Return, by format, the line about the package that is not installed; nothing for those that can be written."""
+    return {name: line for name in formats if (line := EXPORTERS[name].missing()) is not None}
+
+
+def export_files(subject: ExportSubject, settings: ExportSettings, versions: Mapping[str, str] | None = None) -> dict[str, bytes]:
+    """Return every file of an export by its path in the export directory: the settings and the list of digests are among them.
+
+    The same subject and settings give the same bytes, with the same versions of what writes them: ``nas-search export`` and
+    ``nas-search verify`` both call this.
+
+    Args:
+        subject: The network.
+        settings: What to write.
+        versions: What ``settings.json`` says of versions; the installed ones if ``None``.
+
+    Raises:
+        UnknownNameError: There is no such format.
+        ExportError: A format cannot carry this network, or its package is missing.
+    """
+    subject = replace(subject, settings=settings)
     files: dict[str, bytes] = {}
-    for exporter in exporters:
-        files |= exporter.files(subject)
+    for name in (ManifestExporter.name, *formats_of(settings.formats)):
+        files |= EXPORTERS[name].files(subject)
+    files[SETTINGS] = settings_file(settings, versions_for(settings) if versions is None else versions)
     return {**files, DIGESTS: digest_list(files)}
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import NasEngineError
+from nas_engine.exporters.settings import PLAIN, ExportSettings
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import GoldenVectors
 
@@ -43,6 +44,8 @@ class ExportSubject:
     """Where its tensors lie in the arena, ``nas_engine.integer.memory_plan``."""
     manifest: Mapping[str, Any]
     """Per-layer bits and constants, ``nas_engine.exporters.manifest``: every format carries it."""
+    settings: ExportSettings = PLAIN
+    """How to write it; ``export_files`` sets them."""
 
 
 class Exporter(Protocol):

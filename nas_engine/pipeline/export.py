@@ -9,10 +9,10 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import InputError, RunDirectoryError
-from nas_engine.exporters.bundle import export_files, subject_of
+from nas_engine.exporters.bundle import export_files, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportError
+from nas_engine.exporters.settings import ExportSettings
 from nas_engine.exporters.sizes import packed_bytes
-from nas_engine.exporters.table import EXPORTERS
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.store import SavedModel
 from nas_engine.integer.store import load as load_integer
@@ -59,30 +59,33 @@ def load_trained(directory: RunDirectory) -> SavedModel:
     return load_integer(directory.integer)
 
 
-def export_run(path: Path, formats: Sequence[str] | None = None) -> ExportResult:
+def export_run(path: Path, formats: Sequence[str] | None = None, *, prefix: str = "model", metadata: bool = True) -> ExportResult:
     """Write the exports of a trained run.
 
     Args:
         path: The run directory.
-        formats: Names in ``EXPORTERS``; all if ``None``. The manifest is always among them.
+        formats: Names in ``EXPORTERS``; all if ``None``. The manifest is always written too.
+        prefix: Start of every public name and file name of the C export.
+        metadata: Whether the TFLite files carry the manifest.
 
     Raises:
         RunDirectoryError: A run without training.
         FileFormatError: A damaged or changed integer model.
-        InputError: A package that a format needs is missing.
+        InputError: An unknown format, a prefix that C does not take, or a package that a format needs is missing.
         ExportError: A network that a format or the device cannot take.
         StorageError: The disk is full; an older export stays.
     """
+    settings = ExportSettings(formats=formats_of(formats), prefix=prefix, metadata=metadata)
     directory = RunDirectory(path)
     saved = load_trained(directory)
     device = device_of(directory)
-    chosen = [exporter for name, exporter in EXPORTERS.items() if formats is None or name in (*formats, "manifest")]
-    if missing := [line for exporter in chosen if (line := exporter.missing())]:
-        others = [exporter.name for exporter in chosen if not exporter.missing() and exporter.name != "manifest"]
-        raise InputError(f"{missing[0]}; or leave that format out" + (f": --format {','.join(others)}" if others else ""))
+    if missing := missing_for(settings.formats):
+        others = [name for name in settings.formats if name not in missing]
+        line = next(iter(missing.values()))
+        raise InputError(f"{line}; or leave that format out" + (f": --format {','.join(others)}" if others else ""))
     subject = subject_of(saved, device.name)
     _check_pairs(subject.model, device)
-    files = export_files(subject, chosen)
+    files = export_files(subject, settings)
     with directory.locked():
         directory.write_export(files)
     sizes = tuple((name, len(content)) for name, content in files.items())

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from device_profiles import load_device
-from nas_engine.exporters.bundle import export_files, subject_of
+from nas_engine.exporters.bundle import export_files, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportSubject
-from nas_engine.exporters.table import EXPORTERS
+from nas_engine.exporters.settings import ExportSettings
 from nas_engine.integer.reference import run
 from nas_engine.integer.store import GoldenVectors, SavedModel
 from nas_engine.verification.backend import Backend, BackendError
@@ -26,7 +26,8 @@ def exported(folder: Path, seed: int) -> ExportSubject:
     """Export a random network in every format and return it."""
     model = random_model(seed)
     subject = subject_of(SavedModel(model=model, golden=GoldenVectors.of(model, random_images(model, 2))), "cortex-m7")
-    for name, content in export_files(subject, [exporter for exporter in EXPORTERS.values() if exporter.missing() is None]).items():
+    formats = tuple(name for name in formats_of() if not missing_for([name]))
+    for name, content in export_files(subject, ExportSettings(formats=formats)).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

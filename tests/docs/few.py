@@ -39,4 +39,4 @@ def few_back_ends(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         return {name: next(iter(drawn.values())) for name in names if drawn}
 
     monkeypatch.setattr(report, "draw_pictures", pictures)
-    monkeypatch.setattr("nas_engine.pipeline.export.EXPORTERS", {name: EXPORTERS[name] for name in ("manifest", "c")})
+    monkeypatch.setattr("nas_engine.exporters.bundle.EXPORTERS", {name: EXPORTERS[name] for name in ("manifest", "c")})

@@ -1,0 +1,111 @@
+"""ExportSettings: what decides the bytes of an export beside network and device, as ``export/settings.json`` keeps it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from nas_engine import __version__
+from nas_engine.errors import FileFormatError, InputError, shortened
+from nas_engine.sealed import Seal, read_sealed_json, seal_json
+from nas_engine.strict_yaml import Fields
+
+FILE = "settings.json"
+"""Name of the file in an export directory."""
+
+FORMAT = "nas-search/export-settings/1"
+"""First key of the file."""
+
+PACKAGES: Mapping[str, str] = {"tflite": "flatbuffers", "onnx": "onnx"}
+"""The package that writes a format's bytes; formats without one are written by nas-search alone."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,40}")
+_KEYS = ("format", "formats", "prefix", "metadata", "versions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSettings:
+    """What an export is made with; with the integer model and the device it decides every byte."""
+
+    formats: tuple[str, ...]
+    """Names of formats in the order of the table, without the manifest, which is always written."""
+    prefix: str = "model"
+    """Start of every public name and file name of the C export."""
+    metadata: bool = True
+    """Whether the TFLite files carry the manifest."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.formats)) != len(self.formats) or not all(_NAME.fullmatch(name) for name in self.formats):
+            raise InputError(f"formats are {shortened(repr(list(self.formats)))}; expected names of formats, each once")
+        if not _PREFIX.fullmatch(self.prefix) or self.prefix.startswith("nas_") or self.prefix == "main":
+            expected = "expected up to 31 lower-case letters, digits and underscores, a letter first, not 'main' and not 'nas_...'"
+            raise InputError(f"the prefix is {shortened(repr(self.prefix))}; {expected}")
+
+
+PLAIN = ExportSettings(formats=())
+"""The defaults, without a format."""
+
+
+def versions_for(settings: ExportSettings) -> dict[str, str]:
+    """Return the installed versions of what writes an export's bytes: nas-search, and the packages of its formats."""
+    found = {"nas-search": __version__}
+    for package in _packages(settings):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def _packages(settings: ExportSettings) -> list[str]:
+    return sorted({PACKAGES[name] for name in settings.formats if name in PACKAGES})
+
+
+def settings_file(settings: ExportSettings, versions: Mapping[str, str]) -> bytes:
+    """Return the content of ``settings.json``.
+
+    Args:
+        settings: What the export is made with.
+        versions: Versions of what writes it, as ``versions_for`` returns them.
+    """
+    values = {"formats": list(settings.formats), "prefix": settings.prefix, "metadata": settings.metadata, "versions": dict(versions)}
+    return seal_json({"format": FORMAT, **values}).encode()
+
+
+def read_settings(path: Path, remedy: str) -> tuple[ExportSettings, dict[str, str]]:
+    """Return what an export was made with, and the versions of what wrote it.
+
+    Args:
+        path: The file.
+        remedy: The command that mends it, for messages.
+
+    Raises:
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Damaged, changed, of another format, an unknown key, or values that no export has.
+    """
+    values, seal = read_sealed_json(path, remedy)
+    try:
+        top = Fields(values, path)
+        if (found := top.take("format", None)) != FORMAT:
+            raise top.error("format", f"is {shortened(repr(found))}; expected '{FORMAT}'")
+        top.only(*_KEYS)
+        formats = top.take("formats")
+        if not isinstance(formats, list) or not all(isinstance(name, str) for name in formats):
+            raise top.error("formats", f"is {shortened(repr(formats))}; expected a list of names")
+        with top.located():
+            settings = ExportSettings(formats=tuple(formats), prefix=top.take_str("prefix"), metadata=top.take_bool("metadata"))
+        versions = top.take_fields("versions").only("nas-search", *_packages(settings))
+        names = {name: versions.take_str(name) for name in ("nas-search", *_packages(settings))}
+        for name, text in names.items():
+            if not _VERSION.fullmatch(text):
+                raise versions.error(name, f"is {shortened(repr(text))}; expected a version")
+    except FileFormatError as error:
+        raise FileFormatError(path, f"{error.problem}; {remedy}") from error
+    if seal is Seal.MISSING:
+        raise FileFormatError(path, f"carries no digest of its content, so that nas-search did not write it; {remedy}")
+    return settings, names
