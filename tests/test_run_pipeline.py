@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.whole_run import lasting
 from nas_engine.architecture import Architecture, read_architecture
-from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
+from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
 from nas_engine.pipeline import run as run_module
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.ledger import file_digest
@@ -20,12 +22,16 @@ from nas_engine.pipeline.search_config import build_problem
 from nas_engine.pipeline.search_record import report_member
 from nas_engine.pipeline.shortlist import best_of, choose, depths, members
 from nas_engine.pipeline.stages import STAGE_TABLE
+from nas_engine.pipeline.training import LoweringError
 from nas_engine.pipeline.work import Work, recipe_of
+from nas_engine.report.page.reading import shortlist_of
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.report.run_record import STAGES, RunRecord
 from nas_engine.report.run_table import run_table
 from nas_engine.report.tables import depth_remark
+from nas_engine.training.loop import DivergedError, TrainingError
+from nas_engine.training.result import TrainingResult, read_result
 from nas_engine.training.start import same_structure
 from tests.whole_runs import Killed, Recorder, run_tiny, tiny_config
 
@@ -78,6 +84,8 @@ class TestOnce:
         assert sum(member["chosen"] for member in members) == 1
         directory = PipelineDirectory(whole[0] / "run")
         assert directory.network.read_best() == directory.candidate(best["rank"]).read_best()
+        apart = is_ahead(*sorted((member["accuracy"] for member in members), reverse=True), stage.figures["images"])
+        assert stage.figures["decided_by"] == ("accuracy" if apart else "loss")
 
     def test_the_shortlist_takes_other_depths_before_other_channels(self, whole: tuple[Path, RunRecord, int]) -> None:
         search = PipelineDirectory(whole[0] / "run").search
@@ -123,6 +131,51 @@ class TestOnce:
 )
 def test_the_loss_decides_where_accuracies_are_alike(accuracies: list[float], losses: list[float], images: int, best: int) -> None:
     assert best_of(accuracies, losses, images) == best
+
+
+class TestFailingCandidates:
+    """Of a shortlist of two."""
+
+    def choose(self, copy: Path, space: Path, errors: dict[int, Exception], notes: list[str]) -> dict[str, Any] | None:
+        directory = PipelineDirectory(copy)
+
+        def attempt(path: Path, what: str) -> TrainingResult:
+            if int(path.name) in errors:
+                raise errors[int(path.name)]
+            return read_result(RunDirectory(path).training.result)
+
+        search = build_problem(tiny_config(space).search)[0]
+        return choose(directory, search, members(directory.search, 2), attempt, fresh=False, note=notes.append)
+
+    @pytest.mark.parametrize("error", [DivergedError("float epoch 1, step 1", "the loss is nan"), LoweringError("no integer model")])
+    @pytest.mark.parametrize("failing", [1, 2])
+    def test_one_is_left_out_and_said(
+        self, whole: tuple[Path, RunRecord, int], space: Path, copy: Path, error: Exception, failing: int
+    ) -> None:
+        notes: list[str] = []
+        figures = self.choose(copy, space, {failing: error}, notes)
+        assert figures is not None
+        lost, taken = (figures["members"][place] for place in (failing - 1, 2 - failing))
+        assert (lost["accuracy"], lost["loss"], lost["failure"], lost["chosen"]) == (None, None, str(error), False)
+        assert (taken["failure"], taken["chosen"], figures["decided_by"]) == (None, True, "failures")
+        assert notes == [f"candidate {failing} of 2 is left out: {error}"]
+        directory = PipelineDirectory(copy)
+        assert directory.network.read_best() == directory.candidate(3 - failing).read_best()
+        stage = whole[1].stage("shortlist")
+        assert stage is not None
+        assert "failed" in run_table(whole[1].with_stage(replace(stage, figures=figures)))
+        shown = shortlist_of(figures, copy)
+        assert [one.failure for one in shown.members if one.accuracy is None] == [str(error)]
+
+    def test_all_failing_is_one_line(self, space: Path, copy: Path) -> None:
+        errors = {rank: DivergedError("float epoch 1, step 1", f"the loss is {rank}") for rank in (1, 2)}
+        with pytest.raises(NasEngineError, match=r"^none of the 2 networks .*; the first: .*the loss is 1; every .*another --recipe$"):
+            self.choose(copy, space, dict(errors), [])
+
+    @pytest.mark.parametrize("error", [TrainingError("float epoch 1, step 1", "out of memory"), InputError("no such data")])
+    def test_what_is_no_fault_of_the_network_ends_the_stage(self, space: Path, copy: Path, error: NasEngineError) -> None:
+        with pytest.raises(type(error)):
+            self.choose(copy, space, {1: error}, [])
 
 
 class TestAgain:

@@ -205,7 +205,7 @@ def _chosen(record: RunRecord | None) -> str | None:
 def _shortlist(record: RunRecord | None, whole: PipelineDirectory, reader: _Reader) -> Shortlist | None:
     stage = _stage(record, "shortlist")
     figures = stage.figures if stage else None
-    return reader.read(whole.record, lambda path: shortlist_of(figures, path)) if figures else None
+    return reader.read(whole.record, lambda path: shortlist_of(figures, path)) if figures and "images" in figures else None
 
 
 def _digests(run: RunDirectory, path: Path, exports: dict[str, str]) -> dict[str, str]:

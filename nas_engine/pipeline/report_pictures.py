@@ -87,7 +87,8 @@ def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
     def candidates() -> Drawing:
         found = facts.shortlist
         assert found is not None
-        members = [{name: getattr(one, name) for name in ("rank", "qe_score", "accuracy", "chosen")} for one in found.members]
+        tried = [one for one in found.members if one.accuracy is not None]
+        members = [{name: getattr(one, name) for name in ("rank", "qe_score", "accuracy", "chosen")} for one in tried]
         return shortlist.shortlist_data(members, found.images, found.epochs), shortlist.draw_shortlist
 
     def methods() -> Drawing:

@@ -7,20 +7,23 @@ trained alike (``benchmarks.proxy``) that loss ranks the accuracy on test images
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nas_engine.architecture import Architecture, read_architecture
+from nas_engine.errors import NasEngineError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import keep_or_write
 from nas_engine.pipeline.search_record import report_member
+from nas_engine.pipeline.training import LoweringError
 from nas_engine.report.epochs import read_epochs
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_directory import RunDirectory
+from nas_engine.training.loop import DivergedError
 from nas_engine.training.recipe import TrainingRecipe
 from nas_engine.training.result import TrainingResult
 from nas_engine.training.start import same_structure
@@ -30,6 +33,10 @@ SHARE = 0.25
 
 FEWEST_EPOCHS = 2
 """One in float and one quantised, at least."""
+
+SCORE, ACCURACY, LOSS, FAILURES = "score", "accuracy", "loss", "failures"
+"""What decided: the score, untried; an accuracy ahead of all others by more than chance; the training loss of several alike in
+accuracy; that all others failed."""
 
 Attempt = Callable[[Path, str], TrainingResult | None]
 """Trains (or goes on training) a run directory, named for whoever watches; ``None`` if it was told to stop."""
@@ -71,11 +78,18 @@ def depths(network: Architecture) -> tuple[int, ...]:
 
 
 def choose(
-    directory: PipelineDirectory, search: SearchProblem, networks: list[Architecture], attempt: Attempt, *, fresh: bool
+    directory: PipelineDirectory,
+    search: SearchProblem,
+    networks: list[Architecture],
+    attempt: Attempt,
+    *,
+    fresh: bool,
+    note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any] | None:
     """Train each network shortly, write the best one's run directory and return how they did; ``None`` if an attempt was told to stop.
 
-    A network alone is taken without training. A run directory of the winner that is there stays if it is of the very same network.
+    A network alone is taken without training; one whose training diverges, or that cannot be lowered to integers, is left out. A run
+    directory of the winner that is there stays if it is of the very same network.
 
     Args:
         directory: The whole run.
@@ -83,31 +97,54 @@ def choose(
         networks: The shortlist, the best score first.
         attempt: Trains one.
         fresh: Whether to train those again that are trained.
+        note: Told of a network that is left out.
 
     Raises:
         InputError: Data that do not fit.
         FileFormatError: The epochs of a training are damaged.
-        NasEngineError: A training failed.
+        NasEngineError: A training ran out of memory, or every network failed.
         StorageError: The disk is full.
     """
-    reports = [report_member(network, search) for network in networks]
-    results, losses = list[TrainingResult](), list[float]()
-    for rank, network in enumerate(networks if len(networks) > 1 else [], 1):
-        run = directory.candidate(rank)
+    rows = [_row(rank, report_member(network, search)) for rank, network in enumerate(networks, 1)]
+    trained: dict[int, TrainingResult] = {}
+    for index, network in enumerate(networks if len(networks) > 1 else []):
+        run, what = directory.candidate(index + 1), f"candidate {index + 1} of {len(networks)}"
         keep_or_write(run, directory.search, search, network, keep=not fresh)
-        result = attempt(run.path, f"candidate {rank} of {len(networks)}")
+        try:
+            result = attempt(run.path, what)
+        except (DivergedError, LoweringError) as error:
+            rows[index]["failure"] = str(error)
+            note(f"{what} is left out: {error}")
+            continue
         if result is None:
             return None
-        results.append(result)
-        losses.append(read_epochs(run.training.metrics)[-1]["loss"])
-    accuracies = [result.accuracy.integer or 0.0 for result in results]
-    best = best_of(accuracies, losses, results[0].accuracy.images) if results else 0
+        trained[index] = result
+        rows[index] |= {"accuracy": result.accuracy.integer or 0.0, "loss": read_epochs(run.training.metrics)[-1]["loss"]}
+    if len(networks) > 1 and not trained:
+        every = f"none of the {len(networks)} networks of the shortlist could be trained; the first: {rows[0]['failure']}"
+        raise NasEngineError(f"{every}; every network of a shortlist is trained alike: try another --recipe")
+    best, decided_by = _decision(rows, trained)
+    rows[best]["chosen"] = True
     keep_or_write(directory.network, directory.search, search, networks[best])
-    rows = [_row(rank, report, rank == best) for rank, report in enumerate(reports)]
-    for row, accuracy, loss in zip(rows, accuracies, losses, strict=False):
-        row |= {"accuracy": accuracy, "loss": loss}
-    trained = {"images": results[0].accuracy.images, "epochs": results[0].float_epochs + results[0].quantised_epochs} if results else {}
-    return {**trained, "members": rows}
+    return {**_common(trained), "decided_by": decided_by, "members": rows}
+
+
+def _decision(rows: Sequence[dict[str, Any]], trained: Mapping[int, TrainingResult]) -> tuple[int, str]:
+    """Return which row is taken, and by what."""
+    if not trained:
+        return 0, SCORE
+    places = list(trained)
+    accuracies, losses = ([rows[place][name] for place in places] for name in ("accuracy", "loss"))
+    images = trained[places[0]].accuracy.images
+    if len(places) == 1:
+        return places[0], FAILURES
+    return places[best_of(accuracies, losses, images)], LOSS if len(_alike(accuracies, images)) > 1 else ACCURACY
+
+
+def _common(trained: Mapping[int, TrainingResult]) -> dict[str, Any]:
+    """Return what all that were trained have in common."""
+    first = next(iter(trained.values()), None)
+    return {} if first is None else {"images": first.accuracy.images, "epochs": first.float_epochs + first.quantised_epochs}
 
 
 def best_of(accuracies: Sequence[float], losses: Sequence[float], images: int) -> int:
@@ -118,13 +155,17 @@ def best_of(accuracies: Sequence[float], losses: Sequence[float], images: int) -
         losses: Mean training loss of the last epoch.
         images: Images set aside.
     """
-    alike = [index for index, accuracy in enumerate(accuracies) if not is_ahead(max(accuracies), accuracy, images)]
-    return min(alike, key=lambda index: losses[index])
+    return min(_alike(accuracies, images), key=lambda index: losses[index])
 
 
-def _row(index: int, report: NetworkReport, chosen: bool) -> dict[str, Any]:
+def _alike(accuracies: Sequence[float], images: int) -> list[int]:
+    """Return which networks none is ahead of by more than chance."""
+    return [index for index, accuracy in enumerate(accuracies) if not is_ahead(max(accuracies), accuracy, images)]
+
+
+def _row(rank: int, report: NetworkReport) -> dict[str, Any]:
     return {
-        "rank": index + 1,
+        "rank": rank,
         "qe_score": report.qe_score,
         "peak_sram_bytes": report.peak_sram_bytes,
         "flash_bytes": report.total_flash_bytes,
@@ -132,5 +173,6 @@ def _row(index: int, report: NetworkReport, chosen: bool) -> dict[str, Any]:
         "layers": len(report.layer_names),
         "accuracy": None,
         "loss": None,
-        "chosen": chosen,
+        "failure": None,
+        "chosen": False,
     }

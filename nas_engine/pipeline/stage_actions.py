@@ -60,7 +60,7 @@ def shortlist(work: Work, resume: bool) -> Figures | None:
     networks = members(work.directory.search, settings.count)
     if len(networks) < settings.count:
         watch.note(f"the front holds {len(networks)} networks of different structure, fewer than the {settings.count} asked for")
-    return choose(work.directory, build_problem(work.config.search)[0], networks, attempt, fresh=not resume)
+    return choose(work.directory, build_problem(work.config.search)[0], networks, attempt, fresh=not resume, note=watch.note)
 
 
 def train(work: Work, resume: bool) -> Figures | None:

@@ -48,6 +48,10 @@ GOLDEN_IMAGES = 8
 AUTO, NONE = "auto", "none"
 """A teacher of its own, and none."""
 
+class LoweringError(NasEngineError):
+    """A network that is trained, but of which no integer model can be made."""
+
+
 Observer = Callable[[str, TrainingTask, TrainingState], None]
 """Called after every step with what is trained (``"teacher"`` or ``"network"``), the task and the state."""
 
@@ -99,9 +103,10 @@ def run_training(
 
     Raises:
         InputError: Data, teacher, checkpoint or directory that do not fit; nothing has been changed then.
-        TrainingError: Loss or weights are not finite, or out of memory; the last checkpoint stays.
-        StorageError: The disk is full; the last checkpoint stays.
-        NasEngineError: The trained network cannot be lowered to integers.
+        DivergedError: Loss or weights are not finite; the last checkpoint stays.
+        TrainingError: Out of memory, likewise.
+        StorageError: The disk is full, likewise.
+        LoweringError: The trained network cannot be lowered to integers.
     """
     directory = RunDirectory(path)
     architecture = trained_architecture(directory)
@@ -267,7 +272,7 @@ def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequ
         try:
             model = lower(extract(quantised, task.dataset.classes), provenance)
         except QuantisationError as error:
-            raise NasEngineError(
+            raise LoweringError(
                 f"{folder.network}: trained, but no integer model can be made of it ({error}); "
                 "if the loss grew, train again with --force and a lower --learning-rate"
             ) from error

@@ -29,7 +29,10 @@ def _shortlist(figures: Mapping[str, Any]) -> str:
     chosen = next(member for member in members if member["chosen"])
     if len(members) == 1:
         return "the best score, untried"
-    accuracies, losses = (", ".join(f"{member[name]:.{places}f}" for member in members) for name, places in (("accuracy", 2), ("loss", 3)))
+    accuracies, losses = (
+        ", ".join("failed" if member[name] is None else f"{member[name]:.{places}f}" for member in members)
+        for name, places in (("accuracy", 2), ("loss", 3))
+    )
     judged = f"{accuracies} % of {figures['images']:,} held-out images, training loss {losses}"
     return f"number {chosen['rank']} by score does best of {len(members)}: {judged}"
 

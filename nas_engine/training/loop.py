@@ -66,6 +66,10 @@ class TrainingError(NasEngineError):
         return f"training stopped at {self.place}: {self.problem}"
 
 
+class DivergedError(TrainingError):
+    """A training whose loss or weights are not finite: begun alike, it ends alike."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingTask:
     """All that stays the same while a network trains."""
@@ -203,8 +207,9 @@ def train(
         record: Called after every epoch with its figures, before the checkpoint is written.
 
     Raises:
-        TrainingError: Loss or weights are not finite, or out of memory; the last checkpoint stays.
-        StorageError: The disk is full; the last checkpoint stays.
+        DivergedError: Loss or weights are not finite; the last checkpoint stays.
+        TrainingError: Out of memory, likewise.
+        StorageError: The disk is full, likewise.
     """
     last_saved = last = time.monotonic()
 
@@ -259,9 +264,9 @@ def _place(task: TrainingTask, state: TrainingState) -> str:
     return f"{state.stage} epoch {state.epoch + 1}, step {min(state.step + 1, task.steps)}"
 
 
-def _diverged(task: TrainingTask, state: TrainingState, what: str) -> TrainingError:
+def _diverged(task: TrainingTask, state: TrainingState, what: str) -> DivergedError:
     another = "" if task.teacher is None else " or another teacher"
-    return TrainingError(
+    return DivergedError(
         _place(task, state), f"{what}; the last checkpoint is kept; train again with --force and a lower --learning-rate{another}"
     )
 

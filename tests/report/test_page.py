@@ -13,7 +13,7 @@ from nas_engine.report.page.facts import Allocations, RunFacts
 from nas_engine.report.page.headline import verdict_sentence
 from nas_engine.report.page.provenance import search_command
 from nas_engine.report.page.search import order_sentence
-from nas_engine.report.page.words import interval, listed, seconds, share, standard_error
+from nas_engine.report.page.words import NONE, interval, listed, seconds, share, standard_error
 from nas_engine.verification.result import MemoryLine
 from tests.report.page_facts import (
     ARENA,
@@ -256,6 +256,16 @@ class TestSearch:
         part = section(build_page(replace(SEARCHED, shortlist=shortlist((2.0, 60.0), (1.0, 70.0), chosen=2))), "shortlist")
         assert tables(part)[0].marked == (1,)
         assert column(tables(part)[0], "") == ["", "chosen"]
+
+    def test_a_network_that_failed_is_told_and_counts_for_nothing(self) -> None:
+        found = shortlist((3.0, 60.0), (2.0, 70.0), (1.0, 50.0), chosen=2)
+        failed = replace(found.members[0], accuracy=None, loss=None, failure="the loss is nan")
+        found = replace(found, members=(failed, *found.members[1:]))
+        part = section(build_page(replace(SEARCHED, shortlist=found)), "shortlist")
+        assert column(tables(part)[0], "") == ["left out", "chosen", ""]
+        assert column(tables(part)[0], "accuracy")[0] == NONE
+        assert any("Network 1 was left out: the loss is nan" in str(block) for block in part.blocks)
+        assert order_sentence(found).startswith("The order of the QE-Score held in 1 of 1 pair")
 
 
 class TestTraining:

@@ -74,12 +74,14 @@ class Candidate:
     """Multiply-accumulates."""
     layers: int
     """Layers."""
-    accuracy: float
-    """After a short training, on held-out training images, percent."""
-    loss: float
-    """Mean training loss of the last epoch."""
+    accuracy: float | None
+    """After a short training, on held-out training images, percent; ``None`` if that failed."""
+    loss: float | None
+    """Mean training loss of the last epoch; ``None`` likewise."""
     chosen: bool
     """Whether the run went on with it."""
+    failure: str = ""
+    """Why it was left out; empty if it was not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,9 @@ class Shortlist:
     """Epochs of each."""
     members: tuple[Candidate, ...]
     """The networks, by rank."""
+    decided_by: str = ""
+    """``accuracy``: one was ahead by more than chance; ``loss``: the smallest training loss of several alike; ``failures``: all others
+    failed; empty: not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

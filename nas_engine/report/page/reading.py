@@ -174,12 +174,16 @@ def shortlist_of(figures: Mapping[str, Any], path: Path) -> Shortlist:
                 rank=int(row["rank"]),
                 layers=int(row["layers"]),
                 chosen=bool(row["chosen"]),
-                **{name: float(row[name]) for name in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "accuracy", "loss")},
+                failure=str(row.get("failure") or ""),
+                accuracy=None if row.get("failure") else float(row["accuracy"]),
+                loss=None if row.get("failure") else float(row["loss"]),
+                **{name: float(row[name]) for name in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs")},
             )
             for row in figures["members"]
         )
-        if not all(0 <= one.accuracy <= 100 for one in members) or int(figures["images"]) < 1:
+        if not all(one.accuracy is None or 0 <= one.accuracy <= 100 for one in members) or int(figures["images"]) < 1:
             raise ValueError("no percentage")
-        return Shortlist(images=int(figures["images"]), epochs=int(figures["epochs"]), members=members)
+        images, epochs, decided_by = int(figures["images"]), int(figures["epochs"]), str(figures.get("decided_by", ""))
+        return Shortlist(images=images, epochs=epochs, members=members, decided_by=decided_by)
 
     return _checked(path, read, "remove it to run every stage again")

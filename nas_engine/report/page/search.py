@@ -74,9 +74,9 @@ def shortlist(facts: RunFacts) -> Section | None:
     rows = []
     for one in found.members:
         sizes = (number(one.peak_sram_bytes), number(one.flash_bytes), number(one.macs), str(one.layers))
-        error = f"{standard_error(one.accuracy, found.images):.2f}"
-        chosen = Cell("chosen", Tone.GOOD) if one.chosen else ""
-        rows.append((str(one.rank), f"{one.qe_score:,.2f}", percent(one.accuracy), error, f"{one.loss:.4g}", *sizes, chosen))
+        error = "" if one.accuracy is None else f"{standard_error(one.accuracy, found.images):.2f}"
+        last = Cell("chosen", Tone.GOOD) if one.chosen else Cell("left out", Tone.BAD) if one.failure else ""
+        rows.append((str(one.rank), f"{one.qe_score:,.2f}", percent(one.accuracy), error, number(one.loss, ".4g"), *sizes, last))
     table = Table(
         caption=f"Networks of the front after {plural(found.epochs, 'epoch')} each; accuracy on {found.images:,} held-out training images",
         columns=("rank by score", "QE-Score", "accuracy", "standard error", "training loss", "peak SRAM", "Flash", "MACs", "layers", ""),
@@ -87,7 +87,8 @@ def shortlist(facts: RunFacts) -> Section | None:
     text = order_sentence(found)
     shown = f"QE-Score against accuracy of {len(rows)} networks. {text}"
     picture = Picture(name=SHORTLIST, text=shown, caption="QE-Score against the accuracy after the short training.")
-    blocks: list[Block] = [Sentence(text), table, *([picture] if len(rows) > 1 else [])]
+    failures = [Sentence(f"Network {one.rank} was left out: {one.failure}", Tone.BAD) for one in found.members if one.failure]
+    blocks: list[Block] = [Sentence(text), *failures, table, *([picture] if len(rows) > 1 else [])]
     return Section(key="shortlist", title="Shortlist", blocks=tuple(blocks))
 
 
@@ -97,7 +98,8 @@ def order_sentence(found: Shortlist) -> str:
     Two networks are told apart where their accuracies differ by more than twice the root of the sum of their squared standard
     errors; they saw the same images, so that this asks for more than it must. Ours.
     """
-    pairs = [pair for pair in combinations(found.members, 2) if pair[0].qe_score != pair[1].qe_score]
+    tried = [one for one in found.members if one.accuracy is not None]
+    pairs = [pair for pair in combinations(tried, 2) if pair[0].qe_score != pair[1].qe_score]
     if not pairs:
         return "One network was trained: nothing shows whether the order of the QE-Score holds."
     sure = [pair for pair in pairs if _apart(*pair, found.images)]
@@ -109,21 +111,26 @@ def order_sentence(found: Shortlist) -> str:
         text += f"; {len(sure)} differ by more than their standard errors explain, and of these it held in {sure_held}"
     else:
         text += f"; none of the pairs is further apart than noise on {found.images:,} images explains"
-    chosen = next((one for one in found.members if one.chosen), None)
+    chosen = next((one for one in tried if one.chosen), None)
     if chosen is None:
         return f"{text}."
-    best = max(one.accuracy for one in found.members)
+    best = max(map(_accuracy, tried))
     why = "the best accuracy" if chosen.accuracy == best else "the smallest training loss of those that noise sets beside the best accuracy"
-    if chosen.rank == min(one.rank for one in found.members):
+    if chosen.rank == min(one.rank for one in tried):
         return f"{text}. The network with the best score was chosen for {why}."
-    gain = chosen.accuracy - min(found.members, key=lambda one: one.rank).accuracy
+    gain = _accuracy(chosen) - _accuracy(min(tried, key=lambda one: one.rank))
     return f"{text}. The network of rank {chosen.rank} was chosen for {why}, {gain:+.2f} points over the one with the best score."
 
 
+def _accuracy(one: Candidate) -> float:
+    assert one.accuracy is not None
+    return one.accuracy
+
+
 def _held(first: Candidate, second: Candidate) -> bool:
-    return (first.qe_score - second.qe_score) * (first.accuracy - second.accuracy) > 0
+    return (first.qe_score - second.qe_score) * (_accuracy(first) - _accuracy(second)) > 0
 
 
 def _apart(first: Candidate, second: Candidate, images: int) -> bool:
-    noise = standard_error(first.accuracy, images) ** 2 + standard_error(second.accuracy, images) ** 2
-    return (first.accuracy - second.accuracy) ** 2 > 4 * noise
+    one, other = _accuracy(first), _accuracy(second)
+    return (one - other) ** 2 > 4 * (standard_error(one, images) ** 2 + standard_error(other, images) ** 2)
