@@ -1,16 +1,22 @@
-"""YAML read strictly: duplicate keys, unknown keys, missing keys and wrong types are errors that name file, key and remedy."""
+"""YAML read strictly: duplicate keys, unknown keys, missing keys and wrong types are errors that name file, key and remedy.
+
+Values without quotes mean what the core schema of YAML 1.2 says (https://yaml.org/spec/1.2.2/#103-core-schema): ``yes``, ``on``,
+``1:30:00`` and ``2024-01-01`` are texts, not truth values, numbers and dates as in YAML 1.1. Two deviations: ``133_000_000`` is
+a number, and whole numbers with zeros in front are refused, because YAML 1.1 reads ``010`` as 8.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError, shortened
+from nas_engine.reading import read_regular_text
 
 MAX_FILE_BYTES = 4 * 2**20
 """Largest YAML file read; a profile, space or architecture is a few kilobytes."""
@@ -20,8 +26,30 @@ MAX_VALUES = 20_000
 """Most values in a YAML file, aliases written out; keeps a hostile file from taking minutes and gigabytes."""
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+_TAG = "tag:yaml.org,2002:"
+_INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_SCHEMA: Mapping[str, tuple[re.Pattern[str], str]] = {  # in the order in which they are tried
+    "null": (re.compile("~|null|Null|NULL|"), "~nN"),
+    "bool": (re.compile("true|True|TRUE|false|False|FALSE"), "tTfF"),
+    "int": (_INT, "-+0123456789"),
+    "float": (_FLOAT, "-+.0123456789"),
+}
+
+
+class _AmbiguousError(yaml.constructor.ConstructorError):
+    """A value that is valid YAML, but not the same one to every reader."""
+
+
+class _Loader(yaml.SafeLoader):
     """Safe loader that refuses too many values, and a mapping with the same key twice (plain YAML silently keeps the last)."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # typeshed's type
+    yaml_constructors: ClassVar[dict[str | None, Callable[[Any, Any], Any]]] = {
+        None: yaml.SafeLoader.construct_undefined,
+        f"{_TAG}str": yaml.SafeLoader.construct_yaml_str,
+        f"{_TAG}seq": yaml.SafeLoader.construct_yaml_seq,
+    }
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -42,8 +70,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return node
 
 
-def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _unique_mapping(loader: _Loader, node: yaml.Node) -> dict[Any, Any]:
     seen: set[Hashable] = set()
+    if not isinstance(node, yaml.MappingNode):
+        raise yaml.constructor.ConstructorError(None, None, "the value does not fit its tag !!map", node.start_mark)
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, Hashable):
@@ -54,46 +84,97 @@ def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[An
     return loader.construct_mapping(node, deep=True)
 
 
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+def _scalar(kind: str, convert: Callable[[str], Any]) -> Callable[[_Loader, yaml.Node], Any]:
+    """Return what makes a value of a node that is tagged as one of a kind, or looks like one."""
+
+    def construct(loader: _Loader, node: yaml.Node) -> Any:
+        if not isinstance(node, yaml.ScalarNode) or _SCHEMA[kind][0].fullmatch(node.value) is None:
+            raise yaml.constructor.ConstructorError(None, None, f"the value does not fit its tag !!{kind}", node.start_mark)
+        if kind == "int" and re.match("[-+]?0[0-9_]", node.value):
+            plain, text = str(_whole(node.value)), shortened(node.value)
+            problem = f"{text} begins with a zero, which makes it octal in YAML 1.1; write {shortened(plain)}, or '{text}' for a text"
+            raise _AmbiguousError(None, None, problem, node.start_mark)
+        return convert(node.value)
+
+    return construct
+
+
+def _whole(text: str) -> int:
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    return int(text.replace("_", ""), base)
+
+
+def _real(text: str) -> float:
+    return float(text[:-4] + "inf" if text.lower().endswith(".inf") else "nan" if text.lower() == ".nan" else text)
+
+
+_CONVERT: Mapping[str, Callable[[str], Any]] = {
+    "null": lambda text: None,
+    "bool": lambda text: text.lower() == "true",
+    "int": _whole,
+    "float": _real,
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe dumper that quotes every text that YAML 1.1 or the loader above would take for something else."""
+
+
+for _name, (_pattern, _first) in _SCHEMA.items():
+    for _class in (_Loader, _Dumper):
+        _first_letters = [*_first, *([""] if _name == "null" else [])]
+        _class.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern.pattern})\\Z"), _first_letters)
+    _Loader.add_constructor(f"{_TAG}{_name}", _scalar(_name, _CONVERT[_name]))
+_Loader.add_constructor(f"{_TAG}map", _unique_mapping)
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
     """Return the text of a small UTF-8 file.
 
     Raises:
-        FileFormatError: Missing, unreadable, a directory, not text, or larger than ``MAX_FILE_BYTES``.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: No regular file, not text, or larger than ``MAX_FILE_BYTES``.
+    """
+    return read_regular_text(path, MAX_FILE_BYTES, "give the path of an existing YAML file").replace("\r\n", "\n")
+
+
+def parse_value(text: str, origin: object) -> Any:
+    """Return the value that a YAML text holds, of any kind.
+
+    Args:
+        text: The text.
+        origin: A file or an option, for messages.
+
+    Raises:
+        FileFormatError: Not YAML (with line and column), a key twice, or a value that readers of YAML do not agree on.
     """
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise FileFormatError(path, f"larger than {MAX_FILE_BYTES:,} B; expected a YAML file of a few kilobytes")
-        return data.decode().replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise FileFormatError(path, "is not a text file; expected YAML in UTF-8") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FileFormatError(path, f"cannot be read ({reason}); give the path of an existing YAML file") from error
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader subclass
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        wrong = "" if isinstance(error, _AmbiguousError) else "is not valid YAML: "
+        raise FileFormatError(origin, f"{wrong}{where}{error.problem or error.context}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last: a number of thousands of digits
+        raise FileFormatError(origin, f"is not valid YAML: {shortened(' '.join(str(error).split()), 200)}") from error
 
 
 def parse_mapping(text: str, path: object) -> dict[str, Any]:
     """Return the mapping a YAML text holds.
 
     Raises:
-        FileFormatError: Not YAML (with line and column), a key twice, or not a mapping at the top.
+        FileFormatError: As in ``parse_value``, or not a mapping at the top.
     """
-    try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506  # a SafeLoader subclass
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise FileFormatError(path, f"is not valid YAML: {where}{error.problem or error.context}") from error
-    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        # the last three: PyYAML's own constructors on a value that its explicit tag does not fit, such as !!bool maybe
-        raise FileFormatError(path, f"is not valid YAML: {' '.join(str(error).split())[:200]}") from error
+    data = parse_value(text, path)
     if not isinstance(data, dict):
         raise FileFormatError(path, f"holds {_kind(data)}; expected 'key: value' lines at the top (is the file cut off?)")
     return data
+
+
+def dump_mapping(values: Mapping[str, Any]) -> str:
+    """Return the YAML text of plain values; ``parse_mapping`` gives back equal ones, and so does a reader of YAML 1.1."""
+    text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, width=120)
+    return text
 
 
 def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:

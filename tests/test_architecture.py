@@ -23,7 +23,7 @@ from nas_engine.architecture import (
     parse_architecture,
     read_architecture,
 )
-from nas_engine.errors import FileFormatError, InputError
+from nas_engine.errors import InputError, PathError
 from nas_engine.strict_yaml import MAX_FILE_BYTES
 from tests.architectures import GOLDEN, PUBLISHED, W8A8, parses_or_one_line, refusal, small, small_literal, small_yaml
 from tests.nested import change
@@ -225,7 +225,7 @@ class TestErrors:
         with huge.open("wb") as file:
             file.truncate(MAX_FILE_BYTES + 1)
         for path in (binary, huge, tmp_path, tmp_path / "none"):
-            with pytest.raises(FileFormatError) as caught:
+            with pytest.raises(PathError) as caught:
                 read_architecture(path)
             assert str(caught.value).startswith(f"{path}: ")
             assert len(str(caught.value).splitlines()) == 1

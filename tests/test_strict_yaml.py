@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_engine.errors import FileFormatError
-from nas_engine.strict_yaml import MAX_FILE_BYTES, Fields, parse_mapping, read_mapping, read_text
+from nas_engine.errors import FileFormatError, PathError
+from nas_engine.strict_yaml import MAX_FILE_BYTES, Fields, dump_mapping, parse_mapping, parse_value, read_mapping, read_text
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -21,6 +24,11 @@ def refusal(act: Callable[[], object]) -> str:
     assert len(message.splitlines()) == 1, message
     assert message.startswith("x.yaml: ")
     return message
+
+
+ODD = ("yes", "on", "2024-01-01", "<<", "=", "1e3", "~")
+TEXTS = st.text(max_size=8) | st.text("0123456789_:-+.eEx", max_size=8) | st.sampled_from(ODD)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
 
 
 def fields(**data: Any) -> Fields:
@@ -41,18 +49,26 @@ class TestFiles:
             file.truncate(MAX_FILE_BYTES + 1)
         for path, says in (
             (tmp_path / "none.yaml", "cannot be read (No such file or directory)"),
-            (tmp_path, "cannot be read (Is a directory)"),
+            (tmp_path, "is a folder; expected a regular file"),
             (binary, "is not a text file"),
             (empty, "holds nothing; expected 'key: value' lines"),
-            (huge, "larger than 4,194,304 B"),
+            (huge, "is larger than 4,194,304 B"),
             (tmp_path / ("n" * 5000), "cannot be read (File name too long)"),
             (Path("a\0b"), "cannot be read ("),
         ):
-            with pytest.raises(FileFormatError) as caught:
+            with pytest.raises(PathError) as caught:
                 read_mapping(path)
             assert str(caught.value).startswith(f"{path}: {says}")
             assert len(str(caught.value).splitlines()) == 1
             assert caught.value.exit_code == 2
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+    def test_a_named_pipe_and_a_device_are_refused_without_waiting(self, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe.yaml"
+        os.mkfifo(pipe)
+        for path, kind in ((pipe, "a named pipe"), (Path("/dev/zero"), "a device")):
+            with pytest.raises(FileFormatError, match=f"{path}: is {kind}; expected a regular file"):
+                read_mapping(path)
 
     def test_file_of_the_largest_size_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "large"
@@ -71,7 +87,9 @@ class TestParseMapping:
             ("1.5", "holds a number"),
             ("true", "holds a truth value"),
             ("- a\n- b", "holds a list"),
-            ("2020-01-01", "holds a date"),
+            ("2020-01-01", "holds a text"),
+            ("a: 010", "line 1, column 4: 010 begins with a zero, which makes it octal in YAML 1.1; write 10, or '010' for a text"),
+            ("a: [-0_7]", "line 1, column 5: -0_7 begins with a zero, which makes it octal in YAML 1.1; write -7, or '-0_7' for a text"),
             ("a: 1\nb: 2\na: 3", "line 3, column 1: key 'a' stands twice"),
             ("a: {b: 1, b: 2}", "key 'b' stands twice"),
             ("a: 1\n a: 2", "is not valid YAML: line 2"),
@@ -83,7 +101,6 @@ class TestParseMapping:
             ("a: 1\n---\nb: 2", "is not valid YAML: line 2"),
             ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
             ("a: \x01", "is not valid YAML"),
-            ("a: 2020-13-45", "is not valid YAML"),
             ("a: " + "9" * 5000, "is not valid YAML"),
             ("a: " + "[" * 3000, "is not valid YAML"),
             ('"a\\nb": 1\n"a\\nb": 2', "stands twice"),
@@ -93,10 +110,33 @@ class TestParseMapping:
         assert says in refusal(lambda: parse_mapping(text, "x.yaml"))
 
     @pytest.mark.parametrize(
-        "value", ["!!int ''", "!!bool maybe", "!!timestamp x", "!!float x", "!!binary é", "!!set x", "!!omap x", "1:" * 200 + "1.0"]
+        "value", ["!!int ''", "!!bool maybe", "!!timestamp x", "!!float x", "!!binary é", "!!set x", "!!omap x", "!!map x", "!!int 0x_"]
     )
     def test_a_value_that_its_own_tag_does_not_fit_is_not_valid_yaml(self, value: str) -> None:
         assert "is not valid YAML" in refusal(lambda: parse_mapping(f"a: {value}", "x.yaml"))
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            *((word, word) for word in ("yes", "no", "on", "off", "y", "N", "1:30:00", "1:30.5", "2024-01-01", "2024-13-45")),
+            *((word, word) for word in ("0x_", "0b11", "1__0", "_1", "1_", "1_0.5", "<<", "=", "0o8", "nULL", "tRUE", ".Inf1", "1e", "é")),
+            *((word, None) for word in ("", "~", "null", "Null", "NULL")),
+            *((word, True) for word in ("true", "True", "TRUE")),
+            *((word, False) for word in ("false", "False", "FALSE")),
+            *(("0", 0), ("-0", 0), ("+12", 12), ("-3", -3), ("0x1F", 31), ("0o17", 15), ("133_000_000", 133_000_000)),
+            *(("1e3", 1000.0), ("5e-4", 0.0005), (".5", 0.5), ("1.", 1.0), ("-1.5E+2", -150.0), ("01.5", 1.5)),
+            *((".inf", math.inf), ("-.INF", -math.inf), ("1e999", math.inf)),
+            *(("!!str 5", "5"), ("'010'", "010"), ("!!float 5", 5.0), ("!!null ''", None)),
+        ],
+    )
+    def test_a_value_means_what_yaml_1_2_says(self, text: str, value: object) -> None:
+        found = parse_value(text, "x.yaml")
+        assert (type(found), found) == (type(value), value)
+
+    @given(st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=6))
+    def test_what_is_dumped_comes_back_also_to_readers_of_yaml_1_1(self, value: object) -> None:
+        text = dump_mapping({"a": value})
+        assert parse_mapping(text, "x.yaml") == yaml.safe_load(text) == {"a": value}
 
     @given(st.one_of(st.text(max_size=40), st.text("ab:-?![]{}&*#|>'\"\n 1.", max_size=30)))
     def test_any_text_is_a_mapping_or_a_one_line_error(self, text: str) -> None:

@@ -21,7 +21,7 @@ from nas_engine.cli.completion import (
 )
 from nas_engine.cli.console import INTERRUPTED, emit, json_option, quiet_option, show, show_stopped
 from nas_engine.cli.options import CANDIDATES, COUNT, IMAGES, SEED, SIZE, data_option
-from nas_engine.errors import InputError
+from nas_engine.errors import InputError, shortened
 
 if TYPE_CHECKING:
     from nas_engine.pipeline.run_config import RunConfig
@@ -143,7 +143,7 @@ def run(
 
 def _options(given: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
     """Return what was typed, by section and key."""
-    import yaml
+    from nas_engine.strict_yaml import parse_value
 
     options: dict[str, Any] = {}
     for name, value in given.items():
@@ -155,12 +155,9 @@ def _options(given: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
     for setting in settings:
         place, equals, text = setting.partition("=")
         section, dot, key = place.strip().partition(".")
-        if not (equals and dot and key and text.strip()):
-            raise InputError(f"--set: '{setting}' is no setting; expected SECTION.KEY=VALUE, such as train.batch_size=64")
-        try:
-            options.setdefault(section, {})[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set: '{text}' cannot be read; expected a plain value, such as {place}=64") from error
+        if not (equals and dot and key and text.strip()) or section == "seed":
+            raise InputError(f"--set: '{shortened(setting)}' is no setting; expected SECTION.KEY=VALUE, such as train.batch_size=64")
+        options.setdefault(section, {})[key] = parse_value(text, f"--set {shortened(place.strip())}")
     return options
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nas_engine import __version__
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError
@@ -17,6 +15,7 @@ from nas_engine.files import write_atomically
 from nas_engine.pipeline.data import class_count, recipe_for
 from nas_engine.pipeline.run_options import FORMAT, Options, check_options
 from nas_engine.pipeline.search_config import SearchConfig, resolve_config
+from nas_engine.strict_yaml import dump_mapping
 
 DIGITS_SEARCH = {"space": "mobilenet-32", "resolution": 16, "max_macs": 2e6}
 """What a run on the digits searches unless told otherwise: images of 8 x 8 pixels need no more; ours."""
@@ -172,7 +171,7 @@ def write_run_config(path: Path, config: RunConfig) -> None:
     Raises:
         StorageError: The disk is full.
     """
-    write_atomically(path, yaml.safe_dump(config.as_mapping(), sort_keys=False, width=120))
+    write_atomically(path, dump_mapping(config.as_mapping()))
 
 
 def _place(given: str, words: tuple[str, ...]) -> str:

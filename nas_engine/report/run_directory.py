@@ -22,14 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nas_engine.architecture import Architecture, dump_architecture, read_architecture
-from nas_engine.errors import FileFormatError, RunDirectoryError
+from nas_engine.errors import PathError, RunDirectoryError
 from nas_engine.files import remove_temporary_files, storage_errors, write_atomically
 from nas_engine.report.search_front import SearchFront
 from nas_engine.report.search_history import SearchHistory
-from nas_engine.strict_yaml import read_mapping
+from nas_engine.strict_yaml import dump_mapping, read_mapping
 
 if sys.platform != "win32":
     import fcntl
@@ -318,7 +316,7 @@ class RunDirectory:
         """Return the run directories of the resolutions, none for a run of one resolution or a damaged config."""
         try:
             resolutions = self.read_config().get("resolutions")
-        except (RunDirectoryError, FileFormatError):
+        except PathError:
             return []
         members = [self.member(size) for size in resolutions or () if type(size) is int]
         return [member for member in members if member.started()]
@@ -331,7 +329,7 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.yaml``; a config with ``resolutions`` is that of several."""
-        text = yaml.safe_dump({"format": GROUP_FORMAT if "resolutions" in config else FORMAT, **config}, sort_keys=False, width=120)
+        text = dump_mapping({"format": GROUP_FORMAT if "resolutions" in config else FORMAT, **config})
         write_atomically(self.path / "config.yaml", text)
 
     def read_config(self) -> dict[str, Any]:

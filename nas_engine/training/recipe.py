@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nas_engine.errors import InputError, UnknownNameError, shortened
 from nas_engine.quantization.prepare import STEP_RULES
-from nas_engine.strict_yaml import Fields, parse_mapping, read_text
+from nas_engine.strict_yaml import Fields, dump_mapping, read_mapping
 from nas_engine.training.augmentation import Augmentation
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -134,7 +132,7 @@ def _plain(record: Any) -> dict[str, Any]:
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        hint = " without quotes, and 0.0005 or 5.0e-4 for 5e-4, which YAML reads as text" if isinstance(value, str) else ""
+        hint = " without quotes" if isinstance(value, str) else ""
         raise InputError(f"{name} is {shortened(repr(value))}; expected a number from {low:g} to {high:g}{hint}")
 
 
@@ -155,12 +153,12 @@ def load_recipe(name: str) -> TrainingRecipe:
         path = SHIPPED / f"{name}.yaml"
     elif path.suffix not in (".yaml", ".yml") and not os.path.exists(path):  # unlike Path.exists, False for a name that cannot be
         raise UnknownNameError("recipe", name, recipe_names())
-    return recipe_from_mapping(parse_mapping(read_text(path), path), path, path.stem)
+    return recipe_from_mapping(read_mapping(path), path, path.stem)
 
 
 def dump_recipe(recipe: TrainingRecipe) -> str:
     """Return the YAML text of a recipe."""
-    return yaml.safe_dump(recipe.as_mapping(), sort_keys=False, width=120)
+    return dump_mapping(recipe.as_mapping())
 
 
 def recipe_from_mapping(mapping: Mapping[str, Any], path: object, name: str = "recipe") -> TrainingRecipe:

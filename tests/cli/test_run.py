@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given as any_of
+from hypothesis import strategies as st
 
+from nas_engine.cli.run import _KEYS, _options
+from nas_engine.errors import InputError, one_line
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
+from nas_engine.pipeline.run_options import READERS, check_options
 from nas_engine.report.run_record import DONE, RUNNING, STAGES, RunRecord, StageRecord
 from tests.cli.command import Run
 
@@ -55,6 +60,10 @@ def record(stages: int = len(STAGES), **changed: dict[str, Any]) -> RunRecord:
     return RunRecord(command="nas-search run", versions={}, machine="", stages=(*done, *begun))
 
 
+KEYS = sorted({key for section in READERS.values() for key in section})
+ODD = ("!!int x", "!!map x", "9" * 5000, "1e999", "[" * 3000)
+VALUES = st.text(max_size=20) | st.text("ab:-?![]{}&*#|>'\"\n 01.x_", max_size=20) | st.sampled_from(ODD)
+
 Asked = list[tuple[RunConfig, Path, dict[str, Any]]]
 
 
@@ -91,7 +100,16 @@ class TestConfig:
             (("--set", "epochs=4"), "--set: 'epochs=4' is no setting; expected SECTION.KEY=VALUE"),
             (("--set", "train.epochs"), "is no setting"),
             (("--set", "train.epoch=4"), "did you mean 'epochs'?"),
-            (("--set", "train.epochs=[1"), "cannot be read; expected a plain value"),
+            (("--set", "train.epochs=[1"), "--set train.epochs: is not valid YAML: line 1, column 3: expected ',' or ']'"),
+            (("--set", "search.seed=010"), "010 begins with a zero, which makes it octal in YAML 1.1; write 10"),
+            (("--set", "search.seed=1:30:00"), "search.seed: is '1:30:00'; expected a whole number"),
+            (("--set", "search.qbr=on"), "search.qbr: is 'on'; expected true or false"),
+            (("--set", "search.seed=2020-13-45"), "search.seed: is '2020-13-45'; expected a whole number"),
+            (("--set", "data.source=2024-13-01"), "'2024-13-01' does not exist; expected a path, or 'digits'"),
+            (("--set", "search.seed=!!timestamp x"), "is not valid YAML: line 1, column 1: could not determine a constructor"),
+            (("--set", "search.seed=0x_"), "search.seed: is '0x_'; expected a whole number"),
+            (("--set", "search.seed=" + "[" * 3000), "--set search.seed: is not valid YAML"),
+            (("--seed", "3", "--set", "seed.x=1"), "--set: 'seed.x=1' is no setting"),
             (("--set", "trian.epochs=4"), "did you mean 'train'?"),
             (("no.yaml",), "no.yaml"),
             (("--device", "cortexm7"), "did you mean 'cortex-m7'?"),
@@ -105,6 +123,18 @@ class TestConfig:
     def test_bad_input_is_one_line_and_leaves_nothing(self, run: Run, typed: tuple[str, ...], said: str) -> None:
         assert said in run("run", *typed).refusal()
         assert not Path("runs").exists()
+
+    @any_of(
+        st.text(max_size=30)
+        | st.builds("{}.{}={}".format, st.sampled_from([*READERS, "search", "seed"]), st.sampled_from(KEYS) | st.text(max_size=5), VALUES)
+    )
+    def test_a_setting_of_any_text_is_taken_or_refused_in_one_line(self, text: str) -> None:
+        says = ""
+        try:
+            check_options(_options(dict.fromkeys([*_KEYS, "seed"]), (text,)))
+        except InputError as error:
+            says = one_line(str(error))
+        assert len(says) < 1000
 
     def test_a_damaged_file_is_named(self, run: Run) -> None:
         Path("mine.yaml").write_text("search: {sram: [1k]}\n")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import device_profiles
 from device_profiles import BITS, LAYER_KINDS, DeviceProfile, PairSupport, device_names, load_device
 from device_profiles.profile import SOURCED_KEYS
-from nas_engine.errors import FileFormatError, InputError, UnknownNameError
+from nas_engine.errors import InputError, PathError, UnknownNameError
 from tests.contracts.device_contract import DeviceContract
 
 DATA = Path(device_profiles.__file__).parent / "data"
@@ -63,7 +63,7 @@ def write(tmp_path: Path) -> Callable[[object], Path]:
     return write_yaml
 
 
-def one_line_error(give: object, kind: type[InputError] = FileFormatError) -> str:
+def one_line_error(give: object, kind: type[InputError] = PathError) -> str:
     with pytest.raises(kind) as caught:
         load_device(give)  # type: ignore[arg-type]
     message = str(caught.value)
@@ -227,8 +227,8 @@ class TestOwnFile:
         assert "No such file" in one_line_error(str(tmp_path / "none.yaml"))
 
     def test_directory(self, tmp_path: Path) -> None:
-        assert "cannot be read" in one_line_error(tmp_path)
-        assert "cannot be read" in one_line_error("./")
+        assert "is a folder; expected a regular file" in one_line_error(tmp_path)
+        assert "is a folder; expected a regular file" in one_line_error("./")
 
     def test_binary_file(self, tmp_path: Path) -> None:
         path = tmp_path / "board.yaml"

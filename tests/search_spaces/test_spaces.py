@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import search_spaces
-from nas_engine.errors import FileFormatError, InputError, UnknownNameError
+from nas_engine.errors import InputError, PathError, UnknownNameError
 from search_spaces import ChannelRange, SearchSpace, StageSpace, load_space, space_names
 from tests.contracts.space_contract import SpaceContract
 from tests.nested import change
@@ -38,7 +38,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(FileFormatError) as caught:
+    with pytest.raises(PathError) as caught:
         load_space(str(path))
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
@@ -141,7 +141,7 @@ class TestByPath:
         assert "is not a text file" in refusal(binary)
         assert "holds nothing" in refusal(empty)
         assert "No such file" in refusal(tmp_path / "none.yaml")
-        assert "cannot be read" in refusal(tmp_path)
+        assert "is a folder; expected a regular file" in refusal(tmp_path)
 
     @pytest.mark.parametrize("name", space_names())
     def test_cut_off_anywhere(self, name: str, tmp_path: Path) -> None:
