@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,30 @@ class TestAgain:
         assert recorder.done == ["report"]
         assert lasting(PipelineDirectory(copy)) == before
         assert all(stage.done for stage in record.stages)
+
+    def test_a_release_that_changes_no_stage_redoes_nothing(self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in list(sys.modules.values()):
+            if module.__name__.startswith("nas_engine") and hasattr(module, "__version__"):
+                monkeypatch.setattr(module, "__version__", "99.0.0")
+        before = lasting(PipelineDirectory(copy))
+        recorder = Recorder()
+        record = run_tiny(space, copy, recorder)
+        assert record.versions["nas-search"] == "99.0.0"
+        assert recorder.done == ["report"]
+        assert lasting(PipelineDirectory(copy)) == before
+
+    def test_a_stage_of_another_version_is_done_again(self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        verify = STAGE_TABLE["verify"]
+        monkeypatch.setattr(run_module, "STAGE_TABLE", {**STAGE_TABLE, "verify": replace(verify, version=verify.version + 1)})
+        recorder = Recorder()
+        run_tiny(space, copy, recorder)
+        assert recorder.done == ["verify", "report"]
+        assert recorder.why["verify"] == "again another version of nas-search"
+
+    def test_every_stage_has_a_version_of_its_own(self) -> None:
+        """A number here changes with the code of that stage, and with nothing else: see ``Stage.version``."""
+        versions = {"search": 1, "shortlist": 1, "train": 1, "refine": 1, "quantise": 1, "export": 1, "verify": 1, "report": 1}
+        assert {name: stage.version for name, stage in STAGE_TABLE.items()} == versions
 
     def test_a_change_of_the_proof_does_the_proof_again(self, space: Path, copy: Path) -> None:
         recorder = Recorder()

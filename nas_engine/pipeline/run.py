@@ -83,7 +83,7 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
     """Return the record after a stage was done, gone on with as far as it was allowed to, or left as it is."""
     root = work.directory.path
     settings, inputs = plain(stage.settings(work)), stage.inputs(work)
-    key = digest_of([__version__, settings, inputs])
+    key = digest_of([stage.version, settings, inputs])
     before = record.stage(name)
     now = standing(before, key, settings, inputs, root)
     if now.state is State.DONE and before is not None and stage.again(before.figures or {}):

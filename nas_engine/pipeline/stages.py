@@ -21,6 +21,10 @@ from nas_engine.training.recipe import TrainingRecipe
 class Stage:
     """One stage."""
 
+    version: int
+    """Version of what the stage computes and writes. Raise it in the very change after which the same settings and inputs give other files
+    or figures: runs of before then do the stage again. The version of the package does not count, so that a release that changes nothing
+    here redoes nothing."""
     settings: Callable[[Work], Mapping[str, Any]]
     """The settings its result depends on, plain values."""
     inputs: Callable[[Work], Mapping[str, str]]
@@ -82,24 +86,28 @@ def _alone(verb: str, run: RunDirectory, *more: str) -> list[str]:
 
 STAGE_TABLE: Mapping[str, Stage] = {
     "search": Stage(
+        version=1,
         settings=_search_settings,
         inputs=lambda work: {},
         perform=act.search,
         outputs=lambda at: [*_front(at), at.search.path / "memory_plan.json"],
     ),
     "shortlist": Stage(
+        version=1,
         settings=_shortlist_settings,
         inputs=lambda work: _data(work) | _all("front", *_front(work.directory)),
         perform=act.shortlist,
         outputs=lambda at: [at.network.path / "best.yaml"],
     ),
     "train": Stage(
+        version=1,
         settings=lambda work: _training_settings(work, work.float_recipe),
         inputs=lambda work: _data(work) | _network(work.directory.network) | _teacher(work.config.train.teacher),
         perform=act.train,
         outputs=lambda at: [at.network.training.float_network, at.network.training.result],
     ),
     "refine": Stage(
+        version=1,
         settings=lambda work: asdict(work.config.refine) | _budgets(work) | {"limit": work.config.data.limit, "seed": work.config.seed},
         inputs=lambda work: (
             _data(work) | _network(work.directory.network) | {"weights": file_digest(work.directory.network.training.float_network)}
@@ -108,6 +116,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         outputs=lambda at: [at.final.path / "best.yaml", at.final.start, at.final.allocation],
     ),
     "quantise": Stage(
+        version=1,
         settings=lambda work: _training_settings(work, work.quantised_recipe),
         inputs=lambda work: (
             _data(work) | _network(work.directory.final) | {"start": file_digest(work.directory.final.start)} | _teacher(work.teacher)
@@ -116,6 +125,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         outputs=lambda at: [at.final.training.network, at.final.training.result, at.final.integer, at.final.layer_errors],
     ),
     "export": Stage(
+        version=1,
         settings=_budgets,
         inputs=lambda work: _all("integers", work.directory.final.integer),
         perform=act.export,
@@ -123,6 +133,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         command=lambda work: _alone("export", work.directory.final),
     ),
     "verify": Stage(
+        version=1,
         settings=lambda work: asdict(work.config.verify) | _budgets(work),
         inputs=lambda work: _data(work) | _all("export", work.directory.final.export),
         perform=act.verify,
@@ -131,6 +142,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         again=lambda figures: bool(figures["skipped"]),
     ),
     "report": Stage(
+        version=1,
         settings=lambda work: {},
         inputs=lambda work: {},
         perform=act.report,
