@@ -5,7 +5,9 @@ Per output channel, with ``s_in`` the input's scale and ``2^shift`` the carried 
     weight_scale = float32(weight_step * |gain| / 2^shift)      a negative gain turns the integer weights around
     bias         = round(offset / (s_in * weight_scale))
 
-Only scales (to float32) and biases (to whole numbers) are rounded: the integer weights are those of training.
+Only scales (to float32) and biases (to whole numbers) are rounded: the integer weights are those of training. Channels that training has
+silenced are the exception: a constant is written as a bias alone, and weights whose sum moves the output by next to nothing beside a large
+offset are counted in a coarser unit, so that the bias fits into int32.
 """
 
 from __future__ import annotations
@@ -15,16 +17,29 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.integer.arithmetic import INT32_MAX, round_half_away
+from nas_engine.integer.arithmetic import INT32_MAX, Ints, round_half_away
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, IntegerPool, Requantizer, TensorSpec
-from nas_engine.quantization.record import QuantisationError, QuantisedLayer, QuantisedNetwork, QuantisedTensor, weight_shift
+from nas_engine.quantization.record import (
+    QuantisationError,
+    QuantisedLayer,
+    QuantisedNetwork,
+    QuantisedTensor,
+    is_constant,
+    weight_shift,
+)
 
-SILENT_LEVELS = 2.0**-10
-"""A channel whose convolution can never move the output by this many levels is lowered to its offset alone."""
+_BEYOND = 512.0
+"""Levels from which on every output is clamped, and a result that a shortcut is added to as well."""
 
 _FINEST = 2.0**-10
-"""Levels of the output to one unit of the accumulator in such a channel: fine enough for any offset."""
+"""Levels of the output to one unit of the accumulator in a constant channel: a whole level is a power of two of them, and stays exact."""
+
+_COARSE_BIAS = 2.0**30
+"""Largest bias, sum included, of a channel whose unit had to become coarser."""
+
+_LEAST_UNIT = 2.0**-29
+"""Fewest levels of the output to one unit of the accumulator: requantisation then shifts by at most 28 to the right."""
 
 
 def lower(network: QuantisedNetwork, provenance: Mapping[str, str] | None = None) -> IntegerModel:
@@ -35,7 +50,7 @@ def lower(network: QuantisedNetwork, provenance: Mapping[str, str] | None = None
         provenance: Where it comes from: free texts by name.
 
     Raises:
-        QuantisationError: A step size beyond float32, a bias beyond int32, an accumulator that could overflow; names the layer.
+        QuantisationError: A step size beyond float32, or an accumulator that could overflow; names the layer.
     """
     tensors = {tensor.name: _lower_tensor(tensor) for tensor in network.tensors}
     steps = tuple(
@@ -76,20 +91,22 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
     low, high = source.low - source.zero_point, source.high - source.zero_point
 
     least, most = sum_range(layer.weights, low, high)
-    with np.errstate(over="ignore", under="ignore"):
+    largest = np.maximum(-least, most) << shift
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         real_scale = layer.weight_step * np.abs(layer.gain) / 2**shift
-        reach = (np.maximum(-least, most) << shift) * (real_scale * source.scale / target.scale)
-        silent = reach < SILENT_LEVELS
-        weight_scale = np.where(silent, _FINEST * target.scale / source.scale, real_scale).astype(np.float32)
+        unit = real_scale * source.scale / target.scale
+        reach, level = np.where(largest > 0, largest * unit, 0.0), layer.offset / target.scale
+        constant = is_constant(reach) | (np.abs(level) > reach + _BEYOND)
+        coarser = np.where(constant, 0, _coarser(unit, np.abs(level), largest))
+        weight_scale = np.where(constant, _FINEST * target.scale / source.scale, real_scale * 2.0**coarser).astype(np.float32)
     if not ((weight_scale > 0) & np.isfinite(weight_scale)).all():
         found = f"weight_step times gain reaches from {real_scale.min():g} to {real_scale.max():g}"
         raise QuantisationError(layer.name, f"{found}; expected numbers above 0 that float32 can hold")
-    sign = np.where(silent, 0, np.where(layer.gain < 0, -1, 1)).astype(np.int8)
-    weights = layer.weights * sign[:, None, None, None]
+    sign = np.where(constant, 0, np.where(layer.gain < 0, -1, 1))
+    weights = round_half_away(layer.weights * (sign / 2.0**coarser)[:, None, None, None]).astype(np.int8)
 
-    # A constant a million levels away is beyond the clamp, wherever exactly it is.
-    offset = np.where(silent, np.clip(layer.offset, -(2.0**20) * target.scale, 2.0**20 * target.scale), layer.offset)
-    bias = _lower_bias(layer.name, offset, source.scale * weight_scale.astype(np.float64))
+    offset = np.where(constant, round_half_away(np.clip(level, -_BEYOND, _BEYOND)) * target.scale, layer.offset)
+    bias = round_half_away(offset / (source.scale * weight_scale.astype(np.float64))).astype(np.int32)
     requantizer = Requantizer.between(source.scale, weight_scale, target.scale)
     return IntegerConvolution(
         name=layer.name,
@@ -109,15 +126,16 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
     )
 
 
-def _lower_bias(name: str, offset: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        bias = round_half_away(offset / scale)
-    beyond = ~(np.abs(bias) <= INT32_MAX)
-    if beyond.any():
-        channel = int(np.flatnonzero(beyond)[0])
-        raise QuantisationError(
-            name,
-            f"the offset of channel {channel} ({offset[channel]:g}) is {bias[channel]:.3g} steps of its accumulator, beyond int32; "
-            "train with a smaller offset or a larger gain",
-        )
-    return bias.astype(np.int32)
+def _coarser(unit: npt.NDArray[np.float64], offset: npt.NDArray[np.float64], largest: Ints) -> npt.NDArray[np.int64]:
+    """Return the power of two by which each channel's unit is too fine: for its bias, or for the shift of its requantisation.
+
+    Args:
+        unit: Levels of the output to one unit of the accumulator, ``(O,)``.
+        offset: Levels, ``(O,)``.
+        largest: Largest absolute sum, in units, ``(O,)``.
+    """
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        bias = offset / unit
+        too_large = np.where(bias > INT32_MAX - largest, (bias + largest) / _COARSE_BIAS, 1.0)
+        power = np.ceil(np.log2(np.maximum(np.maximum(too_large, _LEAST_UNIT / unit), 1.0)))
+    return np.where(np.isfinite(power), power, 0).astype(np.int64)

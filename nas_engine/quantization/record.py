@@ -52,6 +52,15 @@ def weight_shift(bits: int) -> int:
     return 8 - bits
 
 
+CONSTANT_LEVELS = 2.0**-10
+"""A channel whose convolution can never move the output by this many levels is a constant: its offset, rounded."""
+
+
+def is_constant(reach: Any) -> Any:
+    """Return which channels are constants, from how many levels their convolution can move the output (an array or a tensor)."""
+    return reach < CONSTANT_LEVELS
+
+
 def check_name(kind: str, name: object) -> None:
     """Refuse a name that is no printable text in one line.
 

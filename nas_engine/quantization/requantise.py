@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nas_engine.models.mobilenet import IMAGE_SCALE, ConvolutionUnit
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
-from nas_engine.quantization.record import weight_shift
+from nas_engine.quantization.record import is_constant, weight_shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,13 @@ class Requantiser:
         if self.target.observer is not None:
             return (sums * gain[:, None, None] + offset[:, None, None]).to(sums.dtype)
         step_in = torch.tensor(IMAGE_SCALE, device=sums.device) if self.source is None else self.source.step
+        low, high = (-128, 127) if self.source is None else (self.source.low, self.source.high)
         step_out = self.target.step.double()
         unit_of_sums = step_in.double() * quantiser.step.flatten().double()
-        finest = unit_of_sums * gain.abs() / 2 ** weight_shift(quantiser.bits)
-        empty = (quantiser.levels(unit.weight) == 0).flatten(1).all(1)
-        silent = empty | (finest < 1e-12 * step_out)  # a channel without weights or gain is its offset
-        finest = torch.where(silent, step_out, finest)
+        shift = weight_shift(quantiser.bits)
+        finest = unit_of_sums * gain.abs() / 2**shift
+        constant = is_constant(_largest_sum(quantiser.levels(unit.weight), low, high) * 2**shift * finest / step_out)
+        finest = torch.where(constant, step_out, finest)
         bias = _round_half_away(offset / finest)
         ratio = finest / step_out
         right = (-torch.frexp(ratio)[1]).clamp(min=0)
@@ -57,7 +58,7 @@ class Requantiser:
             return values[:, None, None]
 
         whole = (sums.double() / column(unit_of_sums)).round_()
-        factor = torch.where(silent, 0.0, gain.sign() * 2 ** weight_shift(quantiser.bits))
+        factor = torch.where(constant, 0.0, gain.sign() * 2**shift)
         first = (whole * column(factor) + column(bias)).mul_(column(ratio * n)).add_(0.5).floor_()
         return (_round_half_away(first / column(n)) * step_out).to(sums.dtype)
 
@@ -72,6 +73,13 @@ def affine(unit: ConvolutionUnit) -> tuple[Tensor, Tensor]:
         return gain, norm.bias.double() - norm.running_mean.double() * gain
     assert unit.bias is not None
     return torch.ones_like(unit.bias, dtype=torch.float64), unit.bias.double()
+
+
+def _largest_sum(levels: Tensor, low: int, high: int) -> Tensor:
+    """Return the largest absolute sum of each channel over all inputs from ``low`` to ``high``, float64 ``(o,)``."""
+    rows = levels.flatten(1).double()
+    positive, negative = rows.clamp(min=0).sum(1), rows.clamp(max=0).sum(1)
+    return torch.maximum(-(positive * low + negative * high), positive * high + negative * low)
 
 
 def _round_half_away(values: Tensor) -> Tensor:

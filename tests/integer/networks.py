@@ -10,11 +10,11 @@ import numpy.typing as npt
 from benchmarks.integer_reference import Untrained
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
-from nas_engine.quantization.record import QuantisedNetwork
+from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedPool
 
 
 def random_record(seed: int) -> QuantisedNetwork:
-    """Return a network of a stem, a few residuals with and without (pooled) shortcuts, a pool and a classifier."""
+    """Return a network of a stem, a few residuals with and without (pooled) shortcuts, a pool and a classifier; some channels are dead."""
     rng = np.random.default_rng(seed)
 
     def bits() -> int:
@@ -43,7 +43,18 @@ def random_record(seed: int) -> QuantisedNetwork:
     down, right = size - stream.height, size - stream.width
     built.pool("pool", size, 1, stream, (down // 2, down - down // 2, right // 2, right - right // 2))
     built.layer("classifier", int(rng.integers(1, 5)), 1, 1, bits(), 8, signed=True)
+    built.steps = [_with_dead_channel(step, np.random.default_rng((seed, at))) for at, step in enumerate(built.steps)]
     return built.network()
+
+
+def _with_dead_channel(step: QuantisedLayer | QuantisedPool, rng: np.random.Generator) -> QuantisedLayer | QuantisedPool:
+    """Return every other layer with one channel that training has silenced: hardly any gain, an offset of any size."""
+    if isinstance(step, QuantisedPool) or rng.integers(2):
+        return step
+    gain, offset, channel = step.gain.copy(), step.offset.copy(), int(rng.integers(len(step.gain)))
+    gain[channel] = rng.choice([0.0, 1e-30, -1e-10])
+    offset[channel] *= rng.choice([1.0, 4.0, 1e9])
+    return replace(step, gain=gain, offset=offset)
 
 
 def random_model(seed: int) -> IntegerModel:
