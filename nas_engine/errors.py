@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from nas_engine.escaping import terminal_line
+
 
 def one_line(text: str) -> str:
-    """Return a text with its line breaks (of any kind) turned into blanks."""
-    return " ".join(text.splitlines())
+    """Return a text as one line: line breaks (of any kind) become blanks, other controls can be read as escapes."""
+    return terminal_line(" ".join(text.splitlines()))
 
 
 def shortened(text: str, most: int = 100) -> str:
@@ -65,7 +67,7 @@ class UnknownNameError(InputError):
         super().__init__(kind, self.name, self.choices)
 
     def __str__(self) -> str:
-        name = shortened(self.name)
+        name = shortened(terminal_line(self.name))
         near = difflib.get_close_matches(name, self.choices, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'? " if near else ""
         return one_line(f"unknown {self.kind}: '{name}'; {hint}expected one of: {', '.join(self.choices)}")
@@ -85,7 +87,7 @@ class PathError(InputError):
         super().__init__(self.path, problem)
 
     def __str__(self) -> str:
-        return one_line(f"{self.path}: {self.problem}")
+        return one_line(f"{terminal_line(self.path)}: {self.problem}")
 
 
 class FileFormatError(PathError):

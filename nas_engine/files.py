@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nas_engine.errors import NasEngineError, one_line
+from nas_engine.escaping import terminal_line, utf8
 
 
 class StorageError(NasEngineError):
@@ -25,9 +26,8 @@ class StorageError(NasEngineError):
         super().__init__(self.path, reason)
 
     def __str__(self) -> str:
-        return one_line(
-            f"{self.path}: cannot be written ({self.reason}); what stood there before is kept; make room, or give another place"
-        )
+        kept = "what stood there before is kept; make room, or give another place"
+        return one_line(f"{terminal_line(self.path)}: cannot be written ({self.reason}); {kept}")
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises:
         StorageError: The disk is full or the folder cannot be written; an older file of that name is untouched.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = utf8(content) if isinstance(content, str) else content
     with contextlib.suppress(OSError):
         if path.stat().st_size == len(data) and path.read_bytes() == data:
             os.utime(path)

@@ -20,6 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ORDER = (
+    "nas_engine.escaping",
     "nas_engine.errors",
     "nas_engine.units",
     "nas_engine.reading",

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError, PathError
+from nas_engine.escaping import terminal_line
 from nas_engine.strict_yaml import MAX_FILE_BYTES, Fields, dump_mapping, parse_mapping, parse_value, read_mapping, read_text
 
 
@@ -58,7 +59,7 @@ class TestFiles:
         ):
             with pytest.raises(PathError) as caught:
                 read_mapping(path)
-            assert str(caught.value).startswith(f"{path}: {says}")
+            assert str(caught.value).startswith(f"{terminal_line(str(path))}: {says}")
             assert len(str(caught.value).splitlines()) == 1
             assert caught.value.exit_code == 2
 

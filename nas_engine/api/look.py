@@ -56,6 +56,7 @@ def search(
         (True, True)
     """
     from nas_engine.errors import InputError
+    from nas_engine.escaping import command_line, terminal_line
     from nas_engine.pipeline import load_configs, resolve_config, run_search
     from nas_engine.pipeline.run_options import check_options
     from nas_engine.units import parse_duration
@@ -68,7 +69,8 @@ def search(
         fields["stage_weights"] = tuple(fields["stage_weights"])
     stored = load_configs(Path(out)) if resume else []
     if len(stored) > 1:
-        raise InputError(f"{out}: holds one run per resolution; continue them with: nas-search --resume --out {out}")
+        again = command_line("nas-search", "--resume", "--out", Path(out))
+        raise InputError(f"{terminal_line(str(out))}: holds one run per resolution; continue them with: {again}")
     config = resolve_config({**(stored[0].as_options() if stored else {}), **fields})
 
     def told(state: SearchState) -> None:

@@ -16,6 +16,8 @@ from typing import IO, Any, TypeVar
 
 import click
 
+from nas_engine.escaping import terminal_line, terminal_lines
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
@@ -78,18 +80,24 @@ def progress() -> Progress:
 def announce(text: str) -> None:
     """Show what is about to be done where it takes a while, on a terminal only: elsewhere lines must stay few."""
     if progress() is Progress.BAR:
-        click.echo(text, err=True)
+        click.echo(terminal_line(text), err=True)
 
 
 def tell(text: str) -> None:
-    """Show something on the way, on standard error."""
+    """Show something on the way, one line on standard error."""
     if progress() is not Progress.NONE:
-        click.echo(text, err=True)
+        click.echo(terminal_line(text), err=True)
 
 
 def show(text: str) -> None:
-    """Show a result for people: on standard output, and nowhere with ``--quiet`` or ``--json``."""
+    """Show a line of a result for people: on standard output, and nowhere with ``--quiet`` or ``--json``."""
+    show_table(terminal_line(text))
+
+
+def show_table(text: str) -> None:
+    """Show a result of several lines; whoever made it made sure that no name in it has a line end."""
     if not (is_quiet() or as_json()):
+        text = terminal_lines(text)
         click.echo(highlighted(text) if has_colours(sys.stdout) else text)
 
 
@@ -138,4 +146,4 @@ def _painted(look: Mapping[str, Any], found: re.Match[str]) -> str:
 def show_error(message: str) -> None:
     """Show the one line that every error is."""
     word = click.style("error:", fg="red", bold=True) if has_colours(sys.stderr) else "error:"
-    click.echo(f"{word} {message}", err=True)
+    click.echo(f"{word} {terminal_line(message)}", err=True)

@@ -9,8 +9,9 @@ import click
 
 from nas_engine.cli.command import Explained
 from nas_engine.cli.completion import BACKENDS, FORMATS, complete_list, complete_words
-from nas_engine.cli.console import announce, emit, json_option, quiet_option, show
+from nas_engine.cli.console import announce, emit, json_option, quiet_option, show, show_table
 from nas_engine.cli.options import data_option, run_argument
+from nas_engine.escaping import command_line
 
 __all__ = ["FORMATS", "export", "verify"]
 
@@ -45,7 +46,7 @@ def export(run: str, formats: str | None) -> None:
     for name, size in result.files:
         show(f"{result.folder / name}  {size:,} B")
     show(f"arena {format_size(result.arena_bytes)}, weights and constants {format_size(result.packed_bytes)}")
-    show(f"prove it: nas-search verify {run}")
+    show(f"prove it: {command_line('nas-search', 'verify', Path(run))}")
 
 
 @click.command(
@@ -96,6 +97,6 @@ def verify(
             observe=progress.observe,
         )
     emit(json.loads(report.as_json()))
-    show(verification_table(report, layers=layers))
+    show_table(verification_table(report, layers=layers))
     if not report.passed:
         ctx.exit(1)

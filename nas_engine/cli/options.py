@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import click
 from nas_engine.cli.command import options_of
 from nas_engine.cli.completion import complete_devices, complete_runs, complete_spaces, complete_words
 from nas_engine.errors import InputError
+from nas_engine.escaping import command_line
 from nas_engine.units import parse_count, parse_duration, parse_size
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -170,4 +170,4 @@ def same_command(ctx: click.Context, *, add: Sequence[str] = (), leave_out: Sequ
         else:
             value = ctx.params[name]
             words += [param.opts[-1], f"{value:g}s" if param.type is DURATION else str(value)]
-    return shlex.join(["nas-search", ctx.info_name or "", *arguments, *add, *words])
+    return command_line("nas-search", ctx.info_name or "", *arguments, *add, *words)

@@ -26,6 +26,7 @@ def plot(run: str) -> None:
     for record in load_runs(Path(run)):
         announce(f"drawing the pictures of {record.directory.path} ...")
         drawn = [str(path) for path in draw_plots(record)]
-        show("\n".join(drawn))
+        for picture in drawn:
+            show(picture)
         pictures += drawn
     emit({"pictures": pictures})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,10 @@ import click
 
 from nas_engine.cli.command import Explained, options_of
 from nas_engine.cli.completion import METHODS, complete_list
-from nas_engine.cli.console import INTERRUPTED, emit, json_option, quiet_option, show, show_stopped
+from nas_engine.cli.console import INTERRUPTED, emit, json_option, quiet_option, show, show_stopped, show_table
 from nas_engine.cli.options import DURATION, IMAGES, SEED, data_option, run_argument, same_command
 from nas_engine.cli.train import require_torch
+from nas_engine.escaping import command_line
 
 if TYPE_CHECKING:
     from nas_engine.pipeline.refine import Refinement
@@ -116,10 +116,12 @@ def refine(
         show_stopped(f"stopped; what was measured is kept in {Path(run) / 'refine'}; go on with: {same_command(ctx)}")
         ctx.exit(INTERRUPTED)
     emit(comparison(result.reports, result.setting) | {"train": _train_command(result)})
-    show(allocation_table(result.reports, result.setting))
+    show_table(allocation_table(result.reports, result.setting))
     which = "the best one" if len(result.reports) > 1 else "it"
-    show(f"\nwritten to {Path(run) / 'refine'}\ntrain {which}: {_train_command(result)}")
+    show("")
+    show(f"written to {Path(run) / 'refine'}")
+    show(f"train {which}: {_train_command(result)}")
 
 
 def _train_command(result: Refinement) -> str:
-    return shlex.join(["nas-search", "train", str(result.chosen.path), "--data", result.data])
+    return command_line("nas-search", "train", result.chosen.path, "--data", Path(result.data))

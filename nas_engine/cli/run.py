@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,10 @@ from nas_engine.cli.completion import (
     complete_spaces,
     complete_words,
 )
-from nas_engine.cli.console import INTERRUPTED, emit, json_option, quiet_option, show, show_stopped
+from nas_engine.cli.console import INTERRUPTED, emit, json_option, quiet_option, show, show_stopped, show_table
 from nas_engine.cli.options import CANDIDATES, COUNT, IMAGES, SEED, SIZE, data_option
 from nas_engine.errors import InputError, shortened
+from nas_engine.escaping import command_line
 
 if TYPE_CHECKING:
     from nas_engine.pipeline.run_config import RunConfig
@@ -118,7 +118,7 @@ def run(
     from nas_engine.report.run_table import run_table
     from nas_engine.training.compute import prepare_compute
 
-    typed = shlex.join(["nas-search", *sys.argv[1:]])
+    typed = command_line("nas-search", *sys.argv[1:])
     with stop_on_interrupt() as stopped, RunProgress(stopped) as progress:
         record = run_pipeline(
             asked,
@@ -131,9 +131,9 @@ def run(
         )
     last = record.stage(STAGES[-1])
     emit({"folder": str(folder), **record_mapping(record)})
-    show(run_table(record))
+    show_table(run_table(record))
     if last is None or not last.done or stopped.is_set():
-        show_stopped(f"stopped; what is done is kept; go on with: {shlex.join(['nas-search', 'run', '--out', str(folder)])}")
+        show_stopped(f"stopped; what is done is kept; go on with: {command_line('nas-search', 'run', '--out', folder)}")
         ctx.exit(INTERRUPTED)
     show(f"firmware in {folder / 'final' / 'export' / 'c'}, report: {folder / 'report.html'}")
     verified = record.stage("verify")

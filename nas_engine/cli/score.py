@@ -8,7 +8,7 @@ import click
 
 from nas_engine.cli.command import Explained
 from nas_engine.cli.completion import complete_devices
-from nas_engine.cli.console import emit, json_option, show
+from nas_engine.cli.console import emit, json_option, show_table
 from nas_engine.cli.options import RESOLUTIONS, score_options
 
 
@@ -47,4 +47,4 @@ def score(file: str, resolution: tuple[int, ...] | None, device: str | None, mem
     emit(report.as_json())
     profile = load_device(device) if device else None
     budgets = (float(profile.arena_bytes), float(profile.storage_bytes)) if profile else (None, None)
-    show(network_table(report, *budgets))
+    show_table(network_table(report, *budgets))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_engine.cli.console import announce, emit, show, show_stopped
+from nas_engine.cli.console import announce, emit, show, show_stopped, show_table
 from nas_engine.cli.progress import SearchProgress
 from nas_engine.errors import InputError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.pipeline import (
     SearchConfig,
     SearchRecord,
@@ -68,13 +68,13 @@ def search(
             break
     if len(configs) > 1:
         write_winners(path, records)
-        show("\n" + winners_table([_winner(record) for record in records]))
+        show_table("\n" + winners_table([_winner(record) for record in records]))
     complete = len(records) == len(configs) and all(record.complete for record in records)
     winners = [_summary(record) for record in records]
     emit({"run": str(path), "complete": complete, "interrupted": records[-1].interrupted, "winners": winners})
     if not complete:
         spent, wanted = sum(record.evaluated for record in records), sum(config.candidates for config in configs)
-        command = f"nas-search --resume --out {shlex.quote(str(path))}"
+        command = command_line("nas-search", "--resume", "--out", path)
         show_stopped(f"stopped after {spent:,} of {wanted:,} candidates; continue with: {command}")
     return records[-1].interrupted
 
@@ -122,10 +122,11 @@ def _short(size: int) -> str:
 def _show(record: SearchRecord, *, plots: bool) -> None:
     """Print the winner and draw the pictures; after Ctrl-C there is no time for pictures."""
     best, device, config = record.best, record.device, record.config
-    show(network_table(best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes))
+    show_table(network_table(best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes))
     seconds = f"; about {best.cycles / device.clock_hz:.2g} s at {device.clock_hz / 1e6:.0f} MHz (estimate)" if best.cycles else ""
+    show("")
+    show(f"best of {record.evaluated:,} candidates at {config.resolution} px{seconds}")
     show(
-        f"\nbest of {record.evaluated:,} candidates at {config.resolution} px{seconds}\n"
         f"beside the budgets above, {device.name} reserves {device.reserved_sram_bytes:,} B of SRAM and "
         f"{device.reserved_flash_bytes:,} B of Flash for firmware"
     )

@@ -9,6 +9,7 @@ import click
 from nas_engine.cli.command import Explained
 from nas_engine.cli.completion import complete_devices, complete_spaces
 from nas_engine.cli.console import as_json, emit, json_option
+from nas_engine.escaping import terminal_line
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -38,7 +39,7 @@ def devices(name: str | None) -> None:
         click.echo("\nnas-search devices NAME shows one with its sources; --device also takes the path of your own YAML file.")
         return
     device = load_device(name)
-    click.echo(f"{device.name}: {device.title}")
+    click.echo(terminal_line(f"{device.name}: {device.title}"))
     dsp = "yes" if device.dsp else "no"
     click.echo(f"  core {device.core}, {device.clock_hz / 1e6:.0f} MHz, DSP instructions: {dsp}, FPU: {device.fpu}")
     for memory, total, reserved, left, use in (
@@ -51,7 +52,7 @@ def devices(name: str | None) -> None:
         click.echo(f"    w{w}  {' '.join(pair.name[0].upper() for pair in row)}")
     click.echo("  sources:")
     for key, source in device.sources.items():
-        click.echo(f"    {key}: {' '.join(source.split())}")
+        click.echo(terminal_line(f"    {key}: {' '.join(source.split())}"))
 
 
 def _device(device: DeviceProfile) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def spaces(name: str | None) -> None:
         click.echo("\nnas-search spaces NAME shows one; --space also takes the path of your own YAML file.")
         return
     space = load_space(name)
-    click.echo(f"{space.name}: {space.title}")
+    click.echo(terminal_line(f"{space.name}: {space.title}"))
     resolutions = f"{space.min_resolution} to {space.max_resolution} px, default {space.resolution}"
     click.echo(f"  input {space.input_channels} channels, {resolutions}; {space.classes} classes")
     click.echo(f"  stem {space.stem_kernel}x{space.stem_kernel} stride {space.stem_stride}, {_range(space.stem_channels)} channels")
@@ -103,7 +104,7 @@ def spaces(name: str | None) -> None:
         f"stem and classifier {space.end_bits}"
     )
     click.echo(f"  QE-Score stage weights {','.join(f'{weight:g}' for weight in space.stage_weights)}")
-    click.echo(f"  source: {' '.join(space.source.split())}")
+    click.echo(terminal_line(f"  source: {' '.join(space.source.split())}"))
 
 
 def _range(channels: ChannelRange) -> str:

@@ -13,7 +13,7 @@ import click
 
 from nas_engine.cli.command import Explained, options_of
 from nas_engine.cli.completion import complete_recipes, complete_words
-from nas_engine.cli.console import INTERRUPTED, announce, emit, json_option, quiet_option, show, show_stopped, tell
+from nas_engine.cli.console import INTERRUPTED, announce, emit, json_option, quiet_option, show, show_stopped, show_table, tell
 from nas_engine.cli.options import DURATION, IMAGES, SEED, data_option, run_argument, same_command
 from nas_engine.errors import InputError
 
@@ -115,7 +115,8 @@ def train(
 
         def describe(dataset: Dataset) -> None:
             nonlocal stopped
-            tell("\n".join(summary_lines(dataset)))
+            for line in summary_lines(dataset):
+                tell(line)
             stopped = stack.enter_context(stop_on_interrupt())  # before this there is nothing to save
 
         result = run_training(
@@ -136,7 +137,7 @@ def train(
             ctx.exit(INTERRUPTED)
         return
     emit({"run": run, "finished": True, **asdict(result)})
-    show(_table(result.accuracy))
+    show_table(_table(result.accuracy))
     if result.quantised_epochs:
         show(f"written to {Path(run) / 'training'} and {Path(run) / 'integer'}")
     else:
@@ -180,9 +181,10 @@ def evaluate(run: str, data: str | None, split: str, limit: int | None, threads:
         images = min(limit or LAYER_IMAGES, LAYER_IMAGES)
         errors = measure_layer_errors(Path(run), data, images=images, split=split, announce=progress.announce) if layers else None
     emit({"data": dataset.source, **accuracy.as_mapping(), **({"layers": as_rows(errors)} if errors else {})})
-    show(f"{dataset.name}, from {dataset.source}\n{_table(accuracy)}")
+    show(f"{dataset.name}, from {dataset.source}")
+    show_table(_table(accuracy))
     if errors:
-        show(f"\n{errors_table(errors)}")
+        show_table(f"\n{errors_table(errors)}")
 
 
 def require_torch(purpose: str) -> None:

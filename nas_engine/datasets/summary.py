@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas_engine.datasets.records import Dataset
+from nas_engine.escaping import terminal_line
 
 MAX_ROWS = 20
 """Most classes listed one by one."""
@@ -41,4 +42,4 @@ def summary_lines(dataset: Dataset) -> list[str]:
         lines += [f"  {file.path}: {file.reason}" for file in dataset.skipped[:_SHOWN]]
         if len(dataset.skipped) > _SHOWN:
             lines.append(f"  and {len(dataset.skipped) - _SHOWN:,} more")
-    return lines
+    return [terminal_line(line) for line in lines]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nas_engine.costs.plan import MemoryPlan
-from nas_engine.errors import NasEngineError
+from nas_engine.errors import NasEngineError, one_line
 from nas_engine.exporters.settings import PLAIN, ExportSettings
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import GoldenVectors
@@ -29,7 +29,7 @@ class ExportError(NasEngineError):
         super().__init__(target, problem)
 
     def __str__(self) -> str:
-        return f"{self.target}: {self.problem}"
+        return one_line(f"{self.target}: {self.problem}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from nas_engine.costs.flash import LAYER_RECORD_BYTES
 from nas_engine.costs.plan import MemoryPlan
+from nas_engine.escaping import c_comment, c_string, markdown_text, terminal_line, utf8
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer, pack_layer
@@ -146,7 +147,7 @@ def render(template: Traversable, values: Mapping[str, str]) -> bytes:
     Raises:
         KeyError: The template has a name that no value is given for.
     """
-    return re.sub("@([A-Z_0-9]+)@", lambda match: values[match[1]], template.read_text(encoding="utf-8")).encode()
+    return utf8(re.sub("@([A-Z_0-9]+)@", lambda match: values[match[1]], template.read_text(encoding="utf-8")))
 
 
 def runtime_files(kernels: Iterable[str]) -> dict[str, bytes]:
@@ -261,7 +262,7 @@ def _header_values(subject: ExportSubject) -> dict[str, str]:
         first, *rest = text.strip().splitlines()
         facts += [f" * {name}: {first}", *(f" *   {line}".rstrip() for line in rest)]
     return {
-        "FACTS": "\n".join(" * " + _comment(line[3:]) for line in facts),
+        "FACTS": "\n".join(" * " + c_comment(line[3:]) for line in facts),
         "HEIGHT": str(image.height),
         "WIDTH": str(image.width),
         "CHANNELS": str(image.channels),
@@ -308,7 +309,7 @@ def _arrays(step: _Step) -> Iterator[str]:
         return
     section = f'NAS_SECTION(".rodata.nas_packed.{step.label}")'
     shape = "x".join(map(str, step.step.weights.shape))
-    yield f"/* {_comment(step.step.name)}: weights {shape}, {step.weight_bits} bits, layout {step.packed.layout} */"
+    yield f"/* {c_comment(step.step.name)}: weights {shape}, {step.weight_bits} bits, layout {step.packed.layout} */"
     for what, words in (("weights", step.packed.weights), ("constants", step.packed.constants)):
         yield f"static const uint32_t {what}_{step.label}[{len(words)}] {section} = {{\n{_words(words)}\n}};"
     if (addition := step.step.addition) is not None:
@@ -326,7 +327,7 @@ def _record(step: _Step) -> str:
     top, _, left, _ = window.padding
     return "\n".join(
         [
-            f"    /* {_comment(_summary(step))} */",
+            f"    /* {c_comment(_summary(step))} */",
             f"    {{{step.kernel}, {pointers},",
             f"     {step.source.offset}, {step.target.offset}, {step.scratch},",
             f"     {', '.join(map(str, (*source.shape, *target.shape)))},",
@@ -385,17 +386,6 @@ def _words(words: npt.NDArray[np.uint32]) -> str:
     return ",\n".join("    " + ", ".join(texts[i : i + 10]) for i in range(0, len(texts), 10))
 
 
-def c_string(text: str) -> str:
-    """Return a text as a C string literal in UTF-8: what is not plain ASCII, and what C gives a meaning, as octal escapes."""
-    plain = b'"\\?'
-    return '"' + "".join(chr(byte) if 32 <= byte < 127 and byte not in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
-
-
-def _comment(text: str) -> str:
-    """Return a text that can stand in a C comment of one line."""
-    return text.encode("ascii", "replace").decode().replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
-
-
 def _about(name: str) -> str:
     """Return what a file of the runtime is."""
     if name[:-2] in KERNELS:
@@ -409,7 +399,7 @@ def _table_row(model: IntegerModel, step: _Step) -> str:
     place = "over the shortcut" if step.shortcut else "over the input" if step.source.overlaps(step.target) else "-"
     cells = (
         step.number + 1,
-        _cell(window.name),
+        markdown_text(window.name),
         f"{step.kind} {window.kernel}x{window.kernel}, stride {window.stride}",
         step.weight_bits or "-",
         step.source.tensor.bits,
@@ -423,11 +413,11 @@ def _table_row(model: IntegerModel, step: _Step) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
 def _provenance_as_markdown(model: IntegerModel) -> Iterator[str]:
     for name, text in model.provenance.items():
         lines = text.strip().splitlines()
-        yield f"**{name}**: {text.strip()}" if len(lines) == 1 else "\n".join([f"**{name}**:", "", *(f"    {line}" for line in lines)])
+        about = f"**{markdown_text(name)}**:"
+        if len(lines) == 1:
+            yield f"{about} {markdown_text(lines[0])}"
+        else:
+            yield "\n".join([about, "", *(f"    {terminal_line(line)}" for line in lines)])

@@ -14,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.escaping import terminal_line, terminal_lines
 from nas_engine.integer.arithmetic import (
     ADD_LEFT_SHIFT,
     INT32_MAX,
@@ -227,12 +228,13 @@ class IntegerModel:
     classes: tuple[str, ...]
     """Class names."""
     provenance: Mapping[str, str] = field(default_factory=dict)
-    """Where the model comes from: free texts by name."""
+    """Where the model comes from: free texts by name; what cannot be read in them (controls, bytes that are no UTF-8) becomes escapes."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
         if not all(isinstance(text, str) and text.strip() for item in self.provenance.items() for text in item):
             raise QuantisationError("provenance", f"is {dict(self.provenance)!r}; expected texts by name")
+        readable = {terminal_line(name): terminal_lines(text) for name, text in self.provenance.items()}
+        object.__setattr__(self, "provenance", MappingProxyType(readable))
         check_graph(self.image, self.tensors, self.steps, self.logits, self.classes)
         for step in self.steps:
             if isinstance(step, IntegerConvolution):

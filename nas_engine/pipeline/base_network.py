@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nas_engine.architecture import Architecture
 from nas_engine.errors import FileFormatError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
@@ -43,7 +44,7 @@ def base_network(directory: RunDirectory, architecture: Architecture, *, force: 
     if not finished and not force:
         raise RunDirectoryError(
             path,
-            f"is not trained to the end yet; type: nas-search train {path} (with --resume if it has begun), "
+            f"is not trained to the end yet; type: {command_line('nas-search', 'train', path)} (with --resume if it has begun), "
             "or add --force to choose bits by the weights that there are",
         )
     files = (folder.float_network, folder.network, folder.checkpoint, directory.start)
@@ -53,6 +54,7 @@ def base_network(directory: RunDirectory, architecture: Architecture, *, force: 
         return BaseNetwork(network=random_network(architecture, seed), source=None, warning=warning)
     network = network_of_checkpoint(source) if source == folder.checkpoint else load_network(source)
     if not same_structure(network.architecture, architecture):
-        raise FileFormatError(source, f"holds another network than best.yaml; train it again: nas-search train {path} --force")
+        again = command_line("nas-search", "train", path, "--force")
+        raise FileFormatError(source, f"holds another network than best.yaml; train it again: {again}")
     warning = "" if finished else f"{path} is not trained to the end: bits are chosen for the weights in {source}"
     return BaseNetwork(network=with_widths_of(network, architecture), source=source, warning=warning)

@@ -8,6 +8,7 @@ from nas_engine.architecture import Architecture
 from nas_engine.datasets import Dataset, check_classes, format_name, open_dataset
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import PathError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.result import TrainingResult, read_result
 
@@ -43,7 +44,8 @@ def finished_training(directory: RunDirectory) -> TrainingResult:
     check_single(directory)
     if not directory.training.result.exists():
         path = directory.path
-        raise RunDirectoryError(path, f"is not trained to the end yet; type: nas-search train {path} (with --resume if it has begun)")
+        command = command_line("nas-search", "train", path)
+        raise RunDirectoryError(path, f"is not trained to the end yet; type: {command} (with --resume if it has begun)")
     return read_result(directory.training.result)
 
 

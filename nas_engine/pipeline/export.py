@@ -9,6 +9,7 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import InputError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.exporters.bundle import export_files, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportError
 from nas_engine.exporters.settings import ExportSettings
@@ -55,7 +56,8 @@ def load_trained(directory: RunDirectory) -> SavedModel:
     """
     if not finished_training(directory).quantised_epochs:
         path = directory.path
-        raise RunDirectoryError(path, f"was trained in float only, so there are no integers; type: nas-search train {path} --force")
+        again = command_line("nas-search", "train", path, "--force")
+        raise RunDirectoryError(path, f"was trained in float only, so there are no integers; type: {again}")
     return load_integer(directory.integer)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from nas_engine.datasets.records import Pixels
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import trace
 from nas_engine.integer.store import load as load_integer
@@ -70,7 +71,8 @@ def measure_layer_errors(
     try:
         layers = layer_errors(trained, model, chosen)
     except InputError as error:
-        raise FileFormatError(directory.integer, f"{error}; train again with nas-search train {path} --force") from error
+        again = command_line("nas-search", "train", path, "--force")
+        raise FileFormatError(directory.integer, f"{error}; train again with: {again}") from error
     errors = LayerErrors(data=dataset.name, split=split, images=len(chosen), layers=layers)
     write_layer_errors(path / FILE, errors)
     return errors

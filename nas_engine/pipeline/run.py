@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import time
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from nas_engine import __version__
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.pipeline.ledger import State, digest_of, digests, plain, standing
 from nas_engine.pipeline.run_checks import check_work
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
@@ -103,7 +103,7 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
         key=key,
         settings=settings,
         inputs=inputs,
-        command=shlex.join(stage.command(work)) or None,
+        command=command_line(*stage.command(work)) or None,
         seconds=before.seconds if before is not None and goes_on else 0.0,
     )
     write_record(work.directory.record, record.with_stage(current))

@@ -33,7 +33,7 @@ class Stage:
     """Does it, or goes on with it, and returns what it came to; ``None`` if it was told to stop."""
     outputs: Callable[[PipelineDirectory], list[Path]]
     """Files and folders that later stages or users need."""
-    command: Callable[[Work], list[str]] = lambda work: []
+    command: Callable[[Work], list[str | Path]] = lambda work: []
     """What to type to do this stage alone; nothing where no other command does it."""
     again: Callable[[Figures], bool] = lambda figures: False
     """Whether it is done each time after it came to these figures."""
@@ -80,8 +80,8 @@ def _front(at: PipelineDirectory) -> list[Path]:
     return [at.search.path / name for name in ("best.yaml", "pareto.csv", "pareto")]
 
 
-def _alone(verb: str, run: RunDirectory, *more: str) -> list[str]:
-    return ["nas-search", verb, str(run.path), *more]
+def _alone(verb: str, run: RunDirectory, *more: str) -> list[str | Path]:
+    return ["nas-search", verb, run.path, *more]
 
 
 STAGE_TABLE: Mapping[str, Stage] = {
@@ -147,7 +147,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         inputs=lambda work: {},
         perform=act.report,
         outputs=lambda at: [at.report],
-        command=lambda work: ["nas-search", "report", str(work.directory.path)],
+        command=lambda work: ["nas-search", "report", work.directory.path],
         again=lambda figures: True,
     ),
 }

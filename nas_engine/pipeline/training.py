@@ -268,7 +268,8 @@ def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequ
     quantised = model = None
     if task.recipe.quantised_epochs:
         quantised = load_network(folder.network)
-        provenance = {"architecture": dump_architecture(task.architecture), "data": task.dataset.name}
+        data = task.dataset.name if task.dataset.name.strip() else repr(task.dataset.name)
+        provenance = {"architecture": dump_architecture(task.architecture), "data": data}
         try:
             model = lower(extract(quantised, task.dataset.classes), provenance)
         except QuantisationError as error:

@@ -15,6 +15,7 @@ from nas_engine.costs.memory import Arena
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.exporters.bundle import check_export, subject_of
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.manifest import read_manifest
@@ -71,11 +72,12 @@ def verify_run(
     result = finished_training(directory)
     saved, device = load_trained(directory), device_of(directory)
     if not directory.export.exists():
-        raise RunDirectoryError(path, f"has no export yet; type: nas-search export {path}")
+        raise RunDirectoryError(path, f"has no export yet; type: {command_line('nas-search', 'export', path)}")
     names = check_export(directory.export)
     subject = subject_of(saved, device.name)
     if read_manifest(directory.export / "quant.json") != subject.manifest:
-        raise FileFormatError(directory.export, f"is the export of another training or device; type: nas-search export {path}")
+        again = command_line("nas-search", "export", path)
+        raise FileFormatError(directory.export, f"is the export of another training or device; type: {again}")
     rows = _chosen(back_ends(device, images, emulated_images), backends, names)
     source = source_of_data(data, result)
     announce(f"reading {source} ...", 0, len(rows))

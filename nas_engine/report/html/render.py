@@ -10,10 +10,10 @@ import base64
 import re
 from collections.abc import Mapping
 from functools import cache
-from html import escape
 from importlib.resources import files
 
 from nas_engine.errors import NasEngineError
+from nas_engine.escaping import html_text
 from nas_engine.report.html.document import (
     Bar,
     Bars,
@@ -34,8 +34,6 @@ from nas_engine.report.html.document import (
 )
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""Characters that HTML does not allow."""
 
 
 def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
@@ -54,7 +52,7 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
     missing = sorted(set(page.pictures()) - pictures.keys())
     if missing:
         raise NasEngineError(f"internal error: the page has no drawing of {', '.join(missing)}")
-    links = "\n".join(f'<li><a href="#{section.key}">{_text(section.title)}</a></li>' for section in page.sections[1:])
+    links = "\n".join(f'<li><a href="#{section.key}">{html_text(section.title)}</a></li>' for section in page.sections[1:])
     parts = "\n".join(_section(section, pictures) for section in page.sections)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -63,7 +61,7 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{_text(page.title)}</title>
+<title>{html_text(page.title)}</title>
 <link rel="icon" href="data:,">
 <style>
 {_style()}</style>
@@ -71,8 +69,8 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
 <body>
 <header>
 <p class="kind">nas-search report</p>
-<h1>{_text(page.title)}</h1>
-<p class="subtitle">{_text(page.subtitle)}</p>
+<h1>{html_text(page.title)}</h1>
+<p class="subtitle">{html_text(page.subtitle)}</p>
 </header>
 <nav aria-label="Parts of this page">
 <ul>
@@ -83,7 +81,7 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
 {parts}
 </main>
 <footer>
-<p>{_text(page.footer)}</p>
+<p>{html_text(page.footer)}</p>
 </footer>
 </body>
 </html>
@@ -95,13 +93,8 @@ def _style() -> str:
     return files(__package__).joinpath("style.css").read_text(encoding="utf-8")
 
 
-def _text(text: str) -> str:
-    """Return text for an element or for an attribute in double quotes."""
-    return escape(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text), quote=True)
-
-
 def _section(section: Section, pictures: Mapping[str, bytes]) -> str:
-    heading, label = f"{section.key}-title", _text(section.title)
+    heading, label = f"{section.key}-title", html_text(section.title)
     blocks = "\n".join(_block(block, f"{section.key}-{i}", pictures) for i, block in enumerate(section.blocks, 1))
     return f'<section id="{section.key}" aria-labelledby="{heading}">\n<h2 id="{heading}">{label}</h2>\n{blocks}\n</section>'
 
@@ -109,9 +102,9 @@ def _section(section: Section, pictures: Mapping[str, bytes]) -> str:
 def _block(block: Block, key: str, pictures: Mapping[str, bytes]) -> str:
     match block:
         case Sentence():
-            return f'<p class="{block.tone}">{_text(block.text)}</p>'
+            return f'<p class="{block.tone}">{html_text(block.text)}</p>'
         case Heading():
-            return f"<h3>{_text(block.text)}</h3>"
+            return f"<h3>{html_text(block.text)}</h3>"
         case Table():
             return _table(block, key)
         case Figures():
@@ -121,12 +114,12 @@ def _block(block: Block, key: str, pictures: Mapping[str, bytes]) -> str:
         case Picture():
             return _picture(block, key, pictures[block.name])
         case Facts():
-            rows = "\n".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in block.items)
+            rows = "\n".join(f"<div><dt>{html_text(name)}</dt><dd>{html_text(value)}</dd></div>" for name, value in block.items)
             return f'<dl class="facts">\n{rows}\n</dl>'
         case Commands():
-            return f"<pre>{''.join(f'<code>{_text(line)}</code>' for line in block.lines)}</pre>"
+            return f"<pre>{''.join(f'<code>{html_text(line)}</code>' for line in block.lines)}</pre>"
         case Items():
-            return '<ul class="notes">\n' + "\n".join(f"<li>{_text(line)}</li>" for line in block.lines) + "\n</ul>"
+            return '<ul class="notes">\n' + "\n".join(f"<li>{html_text(line)}</li>" for line in block.lines) + "\n</ul>"
 
 
 _NUMBER, _MARKED, _SHORT = ' class="number"', ' class="marked"', ' class="short"'
@@ -142,10 +135,11 @@ def _table(table: Table, key: str) -> str:
         tone = cell.tone if isinstance(cell, Cell) else Tone.PLAIN
         kinds = [*(["number"] if i in table.numbers else []), *([tone.value] if tone is not Tone.PLAIN else [])]
         style = f' class="{" ".join(kinds)}"' if kinds else ""
-        text = _text(cell.text if isinstance(cell, Cell) else cell)
+        text = html_text(cell.text if isinstance(cell, Cell) else cell)
         return f'<th scope="row"{style}>{text}</th>' if heading else f"<td{style}>{text}</td>"
 
-    titles = "".join(f'<th scope="col"{_NUMBER if i in table.numbers else ""}>{_text(title)}</th>' for i, title in enumerate(table.columns))
+    numbers = [_NUMBER if i in table.numbers else "" for i in range(len(table.columns))]
+    titles = "".join(f'<th scope="col"{kind}>{html_text(title)}</th>' for kind, title in zip(numbers, table.columns, strict=True))
     rows = "\n".join(
         f"<tr{_MARKED if number in table.marked else ''}>{''.join(field(i, cell, i == 0) for i, cell in enumerate(row))}</tr>"
         for number, row in enumerate(table.rows)
@@ -153,15 +147,15 @@ def _table(table: Table, key: str) -> str:
     short = _SHORT if len(table.rows) <= SHORT else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">\n<table{short}>\n'
-        f'<caption id="{key}">{_text(table.caption)}</caption>\n<thead>\n<tr>{titles}</tr>\n</thead>\n'
+        f'<caption id="{key}">{html_text(table.caption)}</caption>\n<thead>\n<tr>{titles}</tr>\n</thead>\n'
         f"<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
     )
 
 
 def _figure(item: Figure) -> str:
     return (
-        f'<li class="{item.tone}"><span class="name">{_text(item.name)}</span> <span class="value">{_text(item.value)}</span> '
-        f'<span class="note">{_text(item.note)}</span> <span class="source">{_text(item.source)}</span></li>'
+        f'<li class="{item.tone}"><span class="name">{html_text(item.name)}</span> <span class="value">{html_text(item.value)}</span> '
+        f'<span class="note">{html_text(item.note)}</span> <span class="source">{html_text(item.source)}</span></li>'
     )
 
 
@@ -178,7 +172,7 @@ def _bar(bar: Bar) -> str:
     reserved = 100 * bar.reserved / total
     over = " over" if bar.used > bar.limit else ""
     return (
-        f'<div class="bar"><p><strong>{_text(bar.name)}</strong> {_text(bar.text)}</p>\n'
+        f'<div class="bar"><p><strong>{html_text(bar.name)}</strong> {html_text(bar.text)}</p>\n'
         f'<div class="track" aria-hidden="true"><span class="used{over}" style="width:{used:.3f}%"></span>'
         f'<span class="free" style="width:{100 - used - reserved:.3f}%"></span>'
         f'<span class="reserved" style="width:{reserved:.3f}%"></span></div></div>'
@@ -190,9 +184,9 @@ def _picture(picture: Picture, key: str, svg: bytes) -> str:
     width, height = svg_size(svg)
     data = base64.b64encode(lean_svg(svg)).decode()
     return (
-        f'<figure>\n<div class="sheet" role="region" tabindex="0" aria-labelledby="{key}">\n<img alt="{_text(picture.text)}" '
+        f'<figure>\n<div class="sheet" role="region" tabindex="0" aria-labelledby="{key}">\n<img alt="{html_text(picture.text)}" '
         f'width="{width}" height="{height}" style="--natural:{width}px" src="data:image/svg+xml;base64,{data}">\n</div>\n'
-        f'<figcaption id="{key}">{_text(picture.caption)}</figcaption>\n</figure>'
+        f'<figcaption id="{key}">{html_text(picture.caption)}</figcaption>\n</figure>'
     )
 
 

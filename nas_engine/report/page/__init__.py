@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
+from pathlib import PurePath
 
+from nas_engine.escaping import command_line
 from nas_engine.report.html.document import Page, Section, Sentence, Table, Tone
 from nas_engine.report.page import budgets, headline, network, proof, provenance, search, training
 from nas_engine.report.page.facts import RunFacts
@@ -59,21 +60,22 @@ def _maker(maker: str, facts: RunFacts) -> str:
     """Return the command that makes the data of a part."""
     if facts.whole:
         return "nas-search run, the same command again"
-    commands = {
-        "search": ["nas-search", "--resume", "--out", facts.path],
+    commands: dict[str, list[str | PurePath]] = {
+        "search": ["nas-search", "--resume", "--out", PurePath(facts.path)],
         "run": ["nas-search", "run"],
-        "train": ["nas-search", "train", facts.folder],
-        "verify": ["nas-search", "verify", facts.folder],
-        "refine": ["nas-search", "refine", facts.folder],
-        "errors": ["nas-search", "evaluate", facts.folder, "--layers"],
+        "train": ["nas-search", "train", PurePath(facts.folder)],
+        "export": ["nas-search", "export", PurePath(facts.folder)],
+        "verify": ["nas-search", "verify", PurePath(facts.folder)],
+        "refine": ["nas-search", "refine", PurePath(facts.folder)],
+        "errors": ["nas-search", "evaluate", PurePath(facts.folder), "--layers"],
     }
     words = [commands[maker]]
     if maker == "verify":
         result = facts.result
         if result is not None and result.accuracy.integer is None:
-            return shlex.join(commands["refine"])  # a network in float only: what is verified is what refinement makes of it
-        words = [*([] if result else [commands["train"]]), *([] if facts.exports else [["nas-search", "export", facts.folder]]), *words]
-    return " && ".join(shlex.join(part) for part in words)
+            return command_line(*commands["refine"])  # a network in float only: what is verified is what refinement makes of it
+        words = [*([] if result else [commands["train"]]), *([] if facts.exports else [commands["export"]]), *words]
+    return " && ".join(command_line(*part) for part in words)
 
 
 def _missing(parts: list[tuple[str, str]], facts: RunFacts) -> Section:

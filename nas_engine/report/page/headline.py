@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
+from pathlib import PurePath
 
+from nas_engine.escaping import command_line
 from nas_engine.report.html.document import Block, Figure, Figures, Section, Sentence, Tone
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.page.facts import RunFacts
@@ -34,7 +35,7 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
     """Return what may be trusted, in one sentence, and how it is meant."""
     network, proof, result = facts.network, facts.verification, facts.result
     if network is None:
-        again = "the same nas-search run command" if facts.whole else shlex.join(["nas-search", "--resume", "--out", facts.path])
+        again = "the same nas-search run command" if facts.whole else command_line("nas-search", "--resume", "--out", PurePath(facts.path))
         return f"No network yet: the search has not come to its end; go on with {again}.", Tone.PLAIN
     over = _over_budget(facts, network)
     if over:
@@ -63,9 +64,9 @@ def _next(facts: RunFacts) -> str:
         return "the same nas-search run command, which goes on where it stopped"
     result = facts.result
     if result is None or result.accuracy.integer is None:
-        return shlex.join(["nas-search", "train" if result is None else "refine", facts.folder])
-    command = shlex.join(["nas-search", "verify", facts.folder])
-    return command if facts.exports else f"{shlex.join(['nas-search', 'export', facts.folder])} and {command}"
+        return command_line("nas-search", "train" if result is None else "refine", PurePath(facts.folder))
+    command = command_line("nas-search", "verify", PurePath(facts.folder))
+    return command if facts.exports else f"{command_line('nas-search', 'export', PurePath(facts.folder))} and {command}"
 
 
 def _over_budget(facts: RunFacts, network: NetworkReport) -> list[str]:

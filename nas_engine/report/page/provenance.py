@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from nas_engine.escaping import command_line
 from nas_engine.report.html.document import Block, Cell, Commands, Facts, Heading, Section, Sentence, Table, Tone
 from nas_engine.report.page.facts import TEACHER, RunFacts
 from nas_engine.report.page.words import NONE, format_size, percent, seconds
@@ -132,7 +132,7 @@ def commands(facts: RunFacts) -> tuple[str, ...]:
     """Return the lines that make the run again, from its record or from its config."""
     record = facts.record
     if record is not None:
-        again = record.command or shlex.join(["nas-search", "run", str(PurePath(facts.path) / "run.yaml"), "--out", facts.path])
+        again = record.command or command_line("nas-search", "run", PurePath(facts.path) / "run.yaml", "--out", PurePath(facts.path))
         return (again, *(stage.command for stage in record.stages if stage.command))
     lines = []
     if facts.history:
@@ -141,17 +141,18 @@ def commands(facts: RunFacts) -> tuple[str, ...]:
         if one.result is None or one.name == TEACHER:
             continue
         result = one.result
-        words: list[str] = ["nas-search", "train", one.folder, "--data", result.data, "--recipe", result.recipe, "--seed", str(result.seed)]
+        words: list[str | PurePath] = ["nas-search", "train", PurePath(one.folder), "--data", result.data]
+        words += ["--recipe", result.recipe, "--seed", str(result.seed)]
         epochs = result.float_epochs + result.quantised_epochs
         words += ["--epochs", str(epochs), "--float-share", f"{result.float_epochs / epochs:.6g}"] if epochs else []
         for name, option in (("batch_size", "--batch-size"), ("learning_rate", "--learning-rate")):
             words += [option, _plain(one.recipe[name])] if name in one.recipe else []
-        lines.append(shlex.join(words))
+        lines.append(command_line(*words))
     if facts.exports:
-        lines.append(shlex.join(["nas-search", "export", facts.folder]))
+        lines.append(command_line("nas-search", "export", PurePath(facts.folder)))
     if facts.verification:
-        lines.append(shlex.join(["nas-search", "verify", facts.folder]))
-    return (*lines, shlex.join(["nas-search", "report", facts.path]))
+        lines.append(command_line("nas-search", "verify", PurePath(facts.folder)))
+    return (*lines, command_line("nas-search", "report", PurePath(facts.path)))
 
 
 def search_command(options: Mapping[str, Any], path: str) -> str:
@@ -162,7 +163,7 @@ def search_command(options: Mapping[str, Any], path: str) -> str:
         if value is not None:
             words += [option, _plain(value)]
     words += [] if options.get("qbr", True) else ["--no-qbr"]
-    return shlex.join([*words, "--out", str(PurePath(path))])
+    return command_line(*words, "--out", PurePath(path))
 
 
 def _plain(value: Any) -> str:
