@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import Row, main
-from nas_engine.pipeline.ledger import digests
+from nas_engine.digests import digests
 from nas_engine.pipeline.run import load_run
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_record import STAGES, RunRecord, read_record

@@ -20,13 +20,14 @@ LARGE_FILE = 2**32
 """Largest file of weights, images or firmware read, in bytes."""
 
 _OF_THE_PATH = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
-_KINDS = (
+KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+"""What a path may be in place of a regular file, and how a message calls it."""
 
 
 class UnreadableError(PathError):
@@ -148,7 +149,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _check(found: os.stat_result, path: str | os.PathLike[str], most: int) -> None:
     if not stat.S_ISREG(found.st_mode):
-        kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "no regular file")
+        kind = next((name for is_kind, name in KINDS if is_kind(found.st_mode)), "no regular file")
         raise FileFormatError(path, f"is {kind}; expected a regular file")
     if found.st_size > most:
         raise _too_large(path, most)

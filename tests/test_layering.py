@@ -24,6 +24,7 @@ ORDER = (
     "nas_engine.errors",
     "nas_engine.units",
     "nas_engine.reading",
+    "nas_engine.digests",
     "nas_engine.sealed",
     "nas_engine.strict_yaml",
     "nas_engine.files",

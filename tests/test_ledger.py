@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_engine.pipeline.ledger import State, digest_of, digests, file_digest, stamp, standing
+from nas_engine.digests import digests, file_digest
+from nas_engine.pipeline.ledger import State, changed_output, digest_of, stamp, standing
 from nas_engine.report.run_record import DONE, RUNNING, StageRecord
 
 PLAIN = st.recursive(
@@ -113,3 +115,47 @@ class TestStanding:
 
     def test_another_version_is_named_where_nothing_else_has_changed(self, tmp_path: Path) -> None:
         assert self.now(stage(), tmp_path, "other") == (State.AGAIN, "another version of nas-search")
+
+
+class TestExport:
+    """Its folder holds what the stage left, and nothing else."""
+
+    def left(self, root: Path) -> StageRecord:
+        path = root / "final" / "export" / "c" / "model.c"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"left")
+        return stage(name="export", outputs=digests(root, [root / "final" / "export"]))
+
+    def test_it_is_done_while_nothing_is_added(self, tmp_path: Path) -> None:
+        assert changed_output(self.left(tmp_path), tmp_path) is None
+
+    @pytest.mark.parametrize(
+        ("add", "kind"),
+        [(Path.touch, "a file"), (Path.mkdir, "a folder"), (lambda at: at.symlink_to("model.c"), "a link"), (os.mkfifo, "a named pipe")],
+    )
+    def test_what_is_added_is_named(self, add: Callable[[Path], None], kind: str, tmp_path: Path) -> None:
+        before = self.left(tmp_path)
+        add(tmp_path / "final" / "export" / "c" / "nas_zz.c")
+        assert changed_output(before, tmp_path) == f"final/export/c/nas_zz.c ({kind}) is not what it left"
+
+    def test_a_link_in_its_place_is_named(self, tmp_path: Path) -> None:
+        before, folder = self.left(tmp_path), tmp_path / "final" / "export"
+        folder.rename(tmp_path / "elsewhere")
+        folder.symlink_to(tmp_path / "elsewhere")
+        assert changed_output(before, tmp_path) == "final/export is no folder"
+
+    def test_a_pipe_in_place_of_a_file_is_not_opened(self, tmp_path: Path) -> None:
+        before, file = self.left(tmp_path), tmp_path / "final" / "export" / "c" / "model.c"
+        file.unlink()
+        os.mkfifo(file)
+        assert changed_output(before, tmp_path) == "final/export/c/model.c is no longer what it left"
+
+
+def test_within_folders_kinds_stand_for_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "link").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "a" / "pipe")
+    (tmp_path / "b").symlink_to("a")
+    found = digests(tmp_path, [tmp_path / "a", tmp_path / "b", tmp_path / "c"])
+    assert found == {"a/link": "a link", "a/pipe": "a named pipe", "b": "a link", "c": "none"}
+    assert file_digest(tmp_path / "a" / "link") == "a device"

@@ -13,10 +13,10 @@ import pytest
 
 from benchmarks.whole_run import lasting
 from nas_engine.architecture import Architecture, read_architecture
+from nas_engine.digests import file_digest
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
 from nas_engine.pipeline import run as run_module
 from nas_engine.pipeline.judging import is_ahead
-from nas_engine.pipeline.ledger import file_digest
 from nas_engine.pipeline.new_run import write_new_run
 from nas_engine.pipeline.run import load_run
 from nas_engine.pipeline.search_config import build_problem
@@ -237,6 +237,19 @@ class TestAgain:
         assert recorder.done == ["export"]
         assert recorder.why["export"] == "again final/export/quant.json is no longer what it left"
         assert lasting(directory) == before
+
+    def test_a_file_that_was_put_into_the_export_is_removed_and_never_compiled(self, space: Path, copy: Path, tmp_path: Path) -> None:
+        directory = PipelineDirectory(copy)
+        before, effect = lasting(directory), tmp_path / "effect"
+        (directory.final.export / "c" / "nas_zz.c").write_text(
+            f'#include <fcntl.h>\n__attribute__((constructor)) static void e(void) {{ (void)open("{effect}", O_CREAT, 0600); }}\n'
+        )
+        recorder = Recorder()
+        run_tiny(space, copy, recorder)
+        assert recorder.done[0] == "export"
+        assert recorder.why["export"] == "again final/export/c/nas_zz.c (a file) is not what it left"
+        assert lasting(directory) == before
+        assert not effect.exists()
 
     def test_a_shortlist_of_one_trains_nothing(self, space: Path, copy: Path) -> None:
         recorder = Recorder(stop_at=3)

@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nas_engine.digests import surplus
 from nas_engine.errors import FileFormatError, UnknownNameError
 from nas_engine.exporters.exporter import ExportSubject
-from nas_engine.exporters.manifest import ManifestExporter, manifest
+from nas_engine.exporters.manifest import MANIFEST_NAME, ManifestExporter, manifest
 from nas_engine.exporters.settings import FILE as SETTINGS
-from nas_engine.exporters.settings import ExportSettings, settings_file, versions_for
+from nas_engine.exporters.settings import PACKAGES, ExportSettings, settings_file, versions_for
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.store import SavedModel
+from nas_engine.reading import read_regular
 
 DIGESTS = "SHA256SUMS"
 """List of SHA-256 digests as ``sha256sum --check`` reads it."""
 
-_REMEDY = "export again with nas-search export RUN"
+_LISTS = (DIGESTS, SETTINGS)
 
 
 def subject_of(saved: SavedModel, device: str | None = None) -> ExportSubject:
@@ -82,24 +84,59 @@ def digest_list(files: Mapping[str, bytes]) -> bytes:
     return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)).encode()
 
 
-def check_export(folder: Path) -> tuple[str, ...]:
-    """Return the names of an export's files after comparing each with its digest.
+def check_export(
+    folder: Path, subject: ExportSubject, settings: ExportSettings, versions: Mapping[str, str], remedy: str
+) -> dict[str, bytes]:
+    """Return the files of an export, written anew, after comparing the ones in a folder with them, name by name and byte by byte.
+
+    The files in the folder are looked at, nothing more: whoever builds, loads or runs an export takes the bytes that come back.
+
+    Args:
+        folder: The export directory.
+        subject: The network that it is to be of.
+        settings: What it was made with.
+        versions: Versions of what wrote it.
+        remedy: The command that mends it, for messages.
 
     Raises:
-        FileFormatError: A file is missing, cut off or changed; names it.
+        UnreadableError: The operating system refuses.
+        FileFormatError: A file that is missing, changed, or not one of the export; another network, or other versions. Names the first.
+        ExportError: A format cannot carry this network, or its package is missing.
     """
-    path = folder / DIGESTS
-    try:
-        rows = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise FileFormatError(path, f"is missing or damaged; {_REMEDY}") from error
-    if not rows or any(len(row) != 2 or len(row[0]) != 64 for row in rows):
-        raise FileFormatError(path, f"is no list of SHA-256 digests; {_REMEDY}")
-    for digest, name in rows:
+    files = export_files(subject, settings, versions)
+    problem = _difference(folder, files)
+    if problem is None:
+        return files
+    name, what = problem
+    others = {package: (found, versions[package]) for package, found in versions_for(settings).items() if found != versions[package]}
+    if culprits := {package: pair for package, pair in others.items() if _writes(package, name, subject, settings)}:
+        then, now = (" and ".join(f"{package} {pair[which]}" for package, pair in culprits.items()) for which in (1, 0))
+        raise FileFormatError(folder, f"was written by {then}; here is {now}, which writes other bytes ({name}); {remedy}")
+    raise FileFormatError(folder / name, f"{what}; {remedy}")
+
+
+def _difference(folder: Path, files: Mapping[str, bytes]) -> tuple[str, str] | None:
+    """Return the path below a folder of the first thing that is not as in ``files``, and what it is; ``None`` if all is the same."""
+    if (added := surplus(folder, files)) is not None:
+        name, kind = added
+        return name, f"is {kind} that the export did not write"
+    differing = []
+    for name, content in files.items():
+        path = folder / name
         try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise FileFormatError(folder / name, f"cannot be read ({error.strerror}); {_REMEDY}") from error
-        if found != digest:
-            raise FileFormatError(folder / name, f"was changed or cut off after the export; {_REMEDY}")
-    return tuple(name for _, name in rows)
+            if path.stat().st_size != len(content) or read_regular(path, len(content)) != content:
+                differing.append(name)
+        except FileNotFoundError:
+            return name, "is missing"
+    if not differing:
+        return None
+    if MANIFEST_NAME in differing and len(differing) > len(_LISTS) + 1:
+        return MANIFEST_NAME, "is that of another training or device"
+    first = next((name for name in differing if name not in _LISTS), differing[0])
+    return first, "was changed or cut off after the export"
+
+
+def _writes(package: str, name: str, subject: ExportSubject, settings: ExportSettings) -> bool:
+    """Return whether a package decides the bytes of an exported file."""
+    formats = [one for one in settings.formats if PACKAGES.get(one) == package]
+    return package not in PACKAGES.values() or any(name in EXPORTERS[one].files(subject) for one in formats)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from nas_engine.digests import NONE, file_digest, surplus
+from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_record import StageRecord
 
 
@@ -45,21 +47,6 @@ def digest_of(value: Any) -> str:
 def plain(value: Any) -> Any:
     """Return plain values as they come back from a file: lists for tuples."""
     return json.loads(json.dumps(value))
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file; ``"none"`` where there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
-        return "none"
-
-
-def digests(root: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of files by their path below ``root``; folders stand for all files in them."""
-    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if not file.is_dir()]
-    return {file.relative_to(root).as_posix(): file_digest(file) for file in files}
 
 
 def stamp(source: str) -> str:
@@ -110,10 +97,34 @@ def standing(before: StageRecord | None, key: str, settings: Mapping[str, Any], 
         return Standing(state=State.AGAIN, reason=_changes(before, settings, inputs))
     if not before.done:
         return Standing(state=State.GOES_ON)
-    for name, left in (before.outputs or {}).items():
-        if file_digest(root / name) != left:
-            return Standing(state=State.AGAIN, reason=f"{name} is {'gone' if not (root / name).exists() else 'no longer what it left'}")
+    if (changed := changed_output(before, root)) is not None:
+        return Standing(state=State.AGAIN, reason=changed)
     return Standing(state=State.DONE)
+
+
+def changed_output(stage: StageRecord, root: Path) -> str | None:
+    """Return in words the first thing that a stage left and that is no longer so; ``None`` if all is as it left it.
+
+    Args:
+        stage: A stage that is done.
+        root: Folder of the run.
+
+    Raises:
+        UnreadableError: The operating system refuses.
+    """
+    outputs = stage.outputs or {}
+    for name, left in outputs.items():
+        found = file_digest(root / name)
+        if found != left:
+            return f"{name} is {'gone' if found == NONE else 'no longer what it left'}"
+    if stage.name != "export":
+        return None
+    folder = PipelineDirectory(root).final.export
+    if folder.is_symlink() or not folder.is_dir():
+        return f"{folder.relative_to(root).as_posix()} is no folder"
+    below = f"{folder.relative_to(root).as_posix()}/"
+    added = surplus(folder, [name.removeprefix(below) for name in outputs])
+    return None if added is None else f"{below}{added[0]} ({added[1]}) is not what it left"
 
 
 def _changes(before: StageRecord, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

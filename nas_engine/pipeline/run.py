@@ -14,9 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nas_engine import __version__
+from nas_engine.digests import digests
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
 from nas_engine.escaping import command_line
-from nas_engine.pipeline.ledger import State, digest_of, digests, plain, standing
+from nas_engine.pipeline.ledger import State, digest_of, plain, standing
 from nas_engine.pipeline.run_checks import check_work
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
 from nas_engine.pipeline.run_options import read_options

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas_engine.digests import file_digest
 from nas_engine.pipeline.evidence import Watch
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.layer_errors import measure_layer_errors
-from nas_engine.pipeline.ledger import file_digest
 from nas_engine.pipeline.new_run import copy_file, keep_or_write
 from nas_engine.pipeline.refine import run_refinement
 from nas_engine.pipeline.search import run_search

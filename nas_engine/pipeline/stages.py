@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nas_engine.digests import digests, file_digest
 from nas_engine.pipeline import stage_actions as act
-from nas_engine.pipeline.ledger import digest_of, digests, file_digest, stamp
+from nas_engine.pipeline.ledger import digest_of, stamp
 from nas_engine.pipeline.search_config import build_problem
 from nas_engine.pipeline.training import AUTO, NONE
 from nas_engine.pipeline.work import Figures, Work

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,17 @@ from nas_engine.architecture import Architecture
 from nas_engine.costs.flash import flash
 from nas_engine.costs.memory import Arena
 from nas_engine.costs.sram import peak_sram
+from nas_engine.digests import FILE, contents
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
 from nas_engine.escaping import command_line
-from nas_engine.exporters.bundle import check_export, subject_of
+from nas_engine.exporters.bundle import check_export, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportSubject
-from nas_engine.exporters.manifest import read_manifest
+from nas_engine.exporters.settings import FILE as SETTINGS
+from nas_engine.exporters.settings import read_settings
 from nas_engine.exporters.sizes import step_macs
 from nas_engine.exporters.to_tflite import exceptions as tflite_exceptions
-from nas_engine.files import write_atomically
+from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.reference import Images, run
 from nas_engine.layers import unroll
 from nas_engine.pipeline.data import finished_training, read_data, source_of_data
@@ -53,6 +56,9 @@ def verify_run(
 ) -> VerificationReport:
     """Verify the export of a run, and write ``verification.json``.
 
+    The export is written anew from the integer model into a folder of this process, and compared with ``export/``; what is compiled,
+    linked and loaded is that copy alone.
+
     Args:
         path: The run directory.
         data: A path or ``digits``; those it was trained on if ``None``.
@@ -71,26 +77,66 @@ def verify_run(
     directory = RunDirectory(path)
     result = finished_training(directory)
     saved, device = load_trained(directory), device_of(directory)
-    if not directory.export.exists():
-        raise RunDirectoryError(path, f"has no export yet; type: {command_line('nas-search', 'export', path)}")
-    names = check_export(directory.export)
     subject = subject_of(saved, device.name)
-    if read_manifest(directory.export / "quant.json") != subject.manifest:
-        again = command_line("nas-search", "export", path)
-        raise FileFormatError(directory.export, f"is the export of another training or device; type: {again}")
-    rows = _chosen(back_ends(device, images, emulated_images), backends, names)
+    files = written_anew(directory, subject)
+    rows = _chosen(back_ends(device, images, emulated_images), backends, files)
     source = source_of_data(data, result)
     announce(f"reading {source} ...", 0, len(rows))
     best = directory.read_best()
     dataset = read_data(source, best, seed=result.seed)
     chosen = dataset.test.images[: max(row.images for row in rows)]
     where = dataset.source if dataset.name == dataset.source else f"{dataset.name}, {dataset.source}"
-    report = verify(subject, promised(best), directory.export, rows, chosen, f"test images of {where}", announce, observe)
+    with tempfile.TemporaryDirectory(prefix="nas-search-") as copy:
+        write_files(Path(copy), files)
+        report = verify(subject, promised(best), Path(copy), rows, chosen, f"test images of {where}", announce, observe)
     write_atomically(directory.verification, report.as_json())
     return report
 
 
-def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Sequence[str]) -> list[Row]:
+def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, bytes]:
+    """Return the files of a run's export as its integers give them, after comparing what lies in ``export/`` with them byte by byte.
+
+    Nothing that lies in a run directory is ever compiled, linked or loaded: these bytes are.
+
+    Raises:
+        RunDirectoryError: There is no export, or one without settings, of nas-search 0.1.0.
+        FileFormatError: A file that is changed, missing, or not one of the export; another network, or other versions.
+        InputError: A package that a format needs is missing.
+    """
+    path, remedy = directory.export, f"type: {command_line('nas-search', 'export', directory.path)}"
+    if not os.path.lexists(path):
+        raise RunDirectoryError(directory.path, f"has no export yet; {remedy}")
+    if path.is_symlink() or not path.is_dir():
+        raise RunDirectoryError(path, f"is no folder of its own, as an export is; {remedy}")
+    kind = contents(path).get(SETTINGS)
+    if kind is None:
+        raise RunDirectoryError(path, f"has no {SETTINGS}, as exports of nas-search 0.1.0 have none; {remedy}")
+    if kind != FILE:
+        raise FileFormatError(path / SETTINGS, f"is {kind} that the export did not write; {remedy}")
+    settings, versions = read_settings(path / SETTINGS, remedy)
+    try:
+        formats_of(settings.formats)
+    except InputError as error:
+        raise FileFormatError(path / SETTINGS, f"{error}; {remedy}") from error
+    if missing := missing_for(settings.formats):
+        raise InputError(f"{next(iter(missing.values()))}; without it the export cannot be written anew and compared")
+    return check_export(path, subject, settings, versions, remedy)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of an export into a new folder.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    with storage_errors(folder):
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Container[str]) -> list[Row]:
     """Return the rows asked for; without being asked, those that are quick and whose file was exported."""
     if names is None:
         return [row for row in rows if row.by_default and row.file in files]

@@ -210,24 +210,25 @@ class RunDirectory:
         draft, old = self.path / f".export.{os.getpid()}.tmp", self.path / f".export.old.{os.getpid()}.tmp"
         with storage_errors(self.export):
             for left in self.path.glob(".export.*.tmp"):  # of a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
+                _remove(left)
             try:
                 for name, content in files.items():
                     path = draft / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
                 self.verification.unlink(missing_ok=True)
-                if self.export.exists():
+                if os.path.lexists(self.export):
                     self.export.rename(old)
                 try:
                     draft.rename(self.export)
                 except OSError:
-                    if old.exists():
+                    if os.path.lexists(old):
                         old.rename(self.export)
                     raise
             finally:
                 for path in (draft, old):
-                    shutil.rmtree(path, ignore_errors=True)
+                    with contextlib.suppress(OSError):
+                        _remove(path)
 
     def member(self, resolution: int) -> RunDirectory:
         """Return the run directory of one of several resolutions."""

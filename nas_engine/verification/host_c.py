@@ -1,6 +1,7 @@
-"""The C export compiled for this machine and run twice: under sanitizers over a share of the images, and optimised over all of them.
+"""The C export compiled for this machine and run: under sanitizers over a share of the images, and optimised over all of them.
 
 The two builds start with an arena of different bytes and must give the same logits, so that a value read before it is written shows too.
+A third build has the flags of the Makefile that is exported, warnings as errors among them, and runs the self-test of the export.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ import numpy as np
 from nas_engine.errors import shortened
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images, Levels
+from nas_engine.integer.reference import run as reference
 from nas_engine.verification.backend import BackendError, BackendRun
 
 STANDARD = "-std=c99"
@@ -39,6 +42,7 @@ SANITIZERS = (("address", "undefined"), ("undefined",))
 """Sanitizers, the most wanted first: not every compiler comes with the libraries of all, and some take the flag without effect."""
 
 _NAME = "host C"
+_MAKEFILE = ("c_templates", "Makefile.in")
 
 _PROBE = """\
 #include <stdlib.h>
@@ -156,7 +160,7 @@ class HostC:
         return "there is no C compiler: set CC, install gcc or clang, or pip install 'nas-search[mcu]' for the one in ziglang"
 
     def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
-        """Compile an export twice and run images through it.
+        """Compile an export and run images through it.
 
         Args:
             export: The export directory.
@@ -181,6 +185,7 @@ class HostC:
         sanitizers = self._sanitizers(compiler, work)
         builds = (("checked", (*compiler, *CHECKED, *sanitizers), 0xFF), ("optimised", (*compiler, *OPTIMISED), 0))
         with ThreadPoolExecutor(2) as pool:
+            shipped = pool.submit(self._self_test, export / "c", work, compiler)
             checked, optimised = pool.map(lambda build: self._compile(export / "c", work, *build), builds)
         few = images[: max(self.sanitized_images, 1)]
         logits, sums = self._execute(checked, model, few)
@@ -192,6 +197,8 @@ class HostC:
         everything = np.concatenate([part for part, _ in results])
         if not np.array_equal(everything[: len(few)], logits) or results[0][1] != sums:
             raise BackendError(_NAME, _disagreement(model, logits, everything[: len(few)], sums, results[0][1]))
+        if (problem := shipped.result()) and np.array_equal(everything[:1], reference(model, images[:1])):  # else the comparison says more
+            raise BackendError(_NAME, problem)
         return BackendRun(logits=everything, seconds=seconds, version=self._version(compiler, sanitizers, len(few)), checksums=sums)
 
     def _sanitizers(self, compiler: Sequence[str], work: Path) -> tuple[str, ...]:
@@ -207,10 +214,19 @@ class HostC:
                 return flags
         return ()
 
+    def _self_test(self, folder: Path, work: Path, compiler: Sequence[str]) -> str | None:
+        """Build the self-test as ``make test`` does, and run it; return what it finds wrong."""
+        program, flags = work / _program("self_test"), shipped_flags()
+        inputs = [*map(str, _sources(folder)), str(folder / "main.c")]
+        done = self._call([*compiler, *flags, "-DMODEL_PRINTF", f"-I{folder}", *inputs, "-o", str(program)])
+        if done.returncode != 0:
+            told = f"the export does not compile with the flags of its Makefile ({shlex.join(flags)})"
+            raise BackendError(_NAME, f"{told}: {_first_error(done.stderr)}")
+        done = self._call([str(program)])
+        return f"the self-test of the export fails with status {done.returncode}: {_first_error(done.stdout)}" if done.returncode else None
+
     def _compile(self, folder: Path, work: Path, name: str, compiler: Sequence[str], fill: int) -> Path:
-        sources = [folder / "model.c", *sorted(folder.glob("nas_*.c"))]
-        if not sources[0].is_file():
-            raise BackendError(_NAME, f"there is no {sources[0]}; export the network to C first")
+        sources = _sources(folder)
         driver, program = work / f"{name}.c", work / _program(name)
         driver.write_text(_DRIVER, encoding="utf-8")
         inputs = [str(driver), *map(str, sources)]
@@ -257,6 +273,20 @@ def find_compiler() -> tuple[str, ...]:
         if path := shutil.which(name):
             return (path,)
     return (sys.executable, "-m", "ziglang", "cc") if importlib.util.find_spec("ziglang") else ()
+
+
+def shipped_flags() -> tuple[str, ...]:
+    """Return the flags with which the exported Makefile compiles where none are given: language, warnings as errors, optimisation."""
+    text = files("nas_engine.exporters").joinpath(*_MAKEFILE).read_text(encoding="utf-8")
+    found = dict(re.findall(r"^(WARNINGS|CFLAGS) \??= (.+)$", text, re.MULTILINE))
+    return tuple(shlex.split(f"{found['WARNINGS']} {found['CFLAGS']}"))
+
+
+def _sources(folder: Path) -> list[Path]:
+    """Return the C files of an export's folder ``c`` but the self-test's."""
+    if not (folder / "model.c").is_file():
+        raise BackendError(_NAME, f"there is no {folder / 'model.c'}; export the network to C first")
+    return sorted(path for path in folder.glob("*.c") if path.name != "main.c")
 
 
 def _program(name: str) -> str:
