@@ -11,6 +11,25 @@ import numpy as np
 import numpy.typing as npt
 
 
+def stored_entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
+    """Return the entries of an archive that holds them as they are, so that none unfolds to more than the file has.
+
+    Args:
+        archive: The archive.
+        size: Size of its file, in bytes.
+
+    Raises:
+        ValueError: An entry is compressed, or they are larger than the file.
+    """
+    entries = archive.infolist()
+    if sum(entry.file_size for entry in entries) > size:
+        raise ValueError("the archive is smaller than what it says that it holds")
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{entry.filename} is compressed")
+    return entries
+
+
 def stored_arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an archive by name.
 
@@ -23,12 +42,7 @@ def stored_arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
     """
     found = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > len(content):
-            raise ValueError("the archive is smaller than what it says that it holds")
-        for entry in entries:
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{entry.filename} is compressed")
+        for entry in stored_entries(archive, len(content)):
             member = io.BytesIO(archive.read(entry))
             version = np.lib.format.read_magic(member)
             if version != (1, 0):

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from nas_engine.arrays import stored_arrays
 from nas_engine.errors import FileFormatError
 from nas_engine.evolution.evaluation import Candidates
 from nas_engine.evolution.search import SearchState
 from nas_engine.files import write_atomically
+from nas_engine.reading import LARGE_FILE, parsing, read_regular
 
 FORMAT = "nas-search/checkpoint/1"
 """Version of the file; another one is refused."""
@@ -48,16 +50,15 @@ def load_state(path: Path, fingerprint: str) -> SearchState:
     """Return the state of a checkpoint.
 
     Raises:
+        UnreadableError: Missing, or the operating system refuses.
         FileFormatError: Cut in half, changed, of another version, or of another problem.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read ({error.strerror}); start again with --force") from error
+    content = read_regular(path, LARGE_FILE, "put it back, or start again with --force")
     data, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if not data or hashlib.sha256(data).digest() != digest:
         raise FileFormatError(path, "is not a whole checkpoint (cut off or damaged); put a copy back, or start again with --force")
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    with parsing(path, "is no checkpoint of a search; put a copy back, or start again with --force"):
+        arrays = stored_arrays(data)
         head = json.loads(str(arrays["head"]))
         if head["format"] != FORMAT:
             raise FileFormatError(path, f"is a checkpoint of version {head['format']!r}, this is {FORMAT!r}; start again with --force")
@@ -66,4 +67,4 @@ def load_state(path: Path, fingerprint: str) -> SearchState:
                 path, "belongs to another search (was the device or the space file changed?); put it back, or start again with --force"
             )
         population, front = (Candidates(**{name: arrays[f"{part}_{name}"] for name in Candidates.__slots__}) for part in _PARTS)
-    return SearchState(generation=head["generation"], evaluated=head["evaluated"], population=population, front=front)
+        return SearchState(generation=int(head["generation"]), evaluated=int(head["evaluated"]), population=population, front=front)

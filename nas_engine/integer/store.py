@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.arrays import stored_arrays
 from nas_engine.errors import FileFormatError, InputError, shortened
 from nas_engine.files import write_atomically
 from nas_engine.integer.bounds import AccumulatorBounds
 from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, IntegerPool, Requantizer, TensorSpec
 from nas_engine.integer.reference import Images, Levels, run, trace
 from nas_engine.quantization.record import QuantisationError, read_only
+from nas_engine.reading import SMALL_FILE, parsing, read_regular
 from nas_engine.strict_yaml import Fields
 
 FORMAT = "nas-search/integer-model/1"
@@ -37,6 +39,7 @@ NPZ_NAME = "model.npz"
 """Name of the file with its arrays."""
 
 _LARGEST_FILE = 2**30
+_PLACE = "give the directory that an export wrote"
 _REMEDY = "export the model again, or put a whole copy back"
 _GOLDEN = ("golden images", "golden logits")
 _ARRAYS = {"weights": np.int8, "weight_scale": np.float32, "bias": np.int32, "multiplier": np.int32, "shift": np.int32}
@@ -142,7 +145,8 @@ def load(directory: Path) -> SavedModel:
     """Return the model that a directory holds, after checking all of it.
 
     Raises:
-        FileFormatError: A file is missing, cut off, changed or of another version; numbers out of range or that do not follow from each
+        UnreadableError: A file is missing, or the operating system refuses.
+        FileFormatError: A file is cut off, changed or of another version; numbers out of range or that do not follow from each
             other; golden vectors that the model does not compute. Names the file and what to do.
     """
     path = directory / JSON_NAME
@@ -172,34 +176,20 @@ def load(directory: Path) -> SavedModel:
     return SavedModel(model=model, golden=golden)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FileFormatError(path, f"cannot be read ({reason}); give the directory that an export wrote") from error
-    if len(data) > _LARGEST_FILE:
-        raise FileFormatError(path, f"is larger than {_LARGEST_FILE:,} B; expected a file of an exported model")
-    return data
-
-
 def _read_json(path: Path) -> Any:
+    content = read_regular(path, SMALL_FILE, _PLACE)
     try:
-        return json.loads(_read(path))
+        return json.loads(content)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise FileFormatError(path, f"is not whole JSON (cut off or damaged?); {_REMEDY}") from error
 
 
 def _read_npz(path: Path, digest: str) -> dict[str, npt.NDArray[Any]]:
-    data = _read(path)
+    data = read_regular(path, _LARGEST_FILE, _PLACE)
     if hashlib.sha256(data).hexdigest() != digest:
         raise FileFormatError(path, f"is not the file that {JSON_NAME} names (cut off, changed, or of another export); {_REMEDY}")
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise FileFormatError(path, f"is not an archive of arrays; {_REMEDY}") from error
+    with parsing(path, f"is not an archive of arrays; {_REMEDY}"):
+        return stored_arrays(data)
 
 
 def _take(arrays: Mapping[str, npt.NDArray[Any]], name: str, dtype: Any, path: Path) -> npt.NDArray[Any]:

@@ -18,9 +18,11 @@ import numpy as np
 from nas_engine.allocation.problem import AllocationProblem, Floats, Levels
 from nas_engine.allocation.quadratic import pair_noise
 from nas_engine.allocation.records import Evidence, LayerEntropies, Sensitivity
+from nas_engine.arrays import stored_arrays
 from nas_engine.datasets import Split
 from nas_engine.errors import FileFormatError
 from nas_engine.files import write_atomically
+from nas_engine.reading import LARGE_FILE, parsing, read_regular
 from nas_engine.report.allocations import Measurement
 from nas_engine.report.run_directory import RefineDirectory
 from nas_engine.training.entropies import GAUSSIAN, HISTOGRAM, measure_entropies
@@ -79,6 +81,7 @@ def measure(
     Raises:
         MeasurementStoppedError: ``watch.stop`` said so; what is measured is kept.
         MeasurementError: A loss is not finite.
+        UnreadableError: The operating system does not let a kept measurement be read; it stays as it is.
         StorageError: The disk is full.
     """
     found: list[Measurement] = []
@@ -141,14 +144,16 @@ def _kept(name: str, perturbations: Perturbations, images: Split, path: Path, wa
     used, labels = images.images[:count], images.labels[:count]
     head = {"format": FORMAT, "measurement": name, "seed": seed if name == HESSIAN else 0} | perturbations.fingerprint(used, labels)
     if path.exists():
+        content = read_regular(path, LARGE_FILE, "try again")
+        problem = "was measured with another network, other images or another version"
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
-                if json.loads(str(content["head"])) == head:
-                    took = Measurement(name=name, images=count, seconds=float(content["seconds"]))
-                    return took, np.asarray(content["values"], np.float64)
-            problem = "was measured with another network, other images or another version"
-        except Exception:  # a damaged file can fail anywhere in the reader
-            problem = "is damaged"
+            with parsing(path, "is damaged"):
+                arrays = stored_arrays(content)
+                if json.loads(str(arrays["head"])) == head:
+                    took = Measurement(name=name, images=count, seconds=float(arrays["seconds"]))
+                    return took, np.asarray(arrays["values"], np.float64)
+        except FileFormatError as error:
+            problem = error.problem
         watch.note(f"{path}: {problem}; measured anew")
     watch.announce(f"measuring {name} ...")
     began = time.monotonic()

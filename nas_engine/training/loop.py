@@ -25,12 +25,14 @@ from nas_engine.errors import NasEngineError
 from nas_engine.models.mobilenet import MobileNet, scale_images
 from nas_engine.quantization.lsq import SMALLEST_STEP
 from nas_engine.quantization.prepare import calibrate, insert_quantisers, quantisers
+from nas_engine.reading import is_out_of_memory, parsing
 from nas_engine.training.augmentation import centre_crop, mixup
 from nas_engine.training.distillation import FeatureHint, hard_loss, soft_loss
 from nas_engine.training.networks import save_network
 from nas_engine.training.recipe import TrainingRecipe
 from nas_engine.training.schedule import learning_rate
 from nas_engine.training.state import (
+    FOREIGN,
     STAGES,
     TrainingState,
     copy_network,
@@ -152,12 +154,13 @@ def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
     if content["stage"] == STAGES[1]:
         insert_quantisers(network)
     state = _assembled(task, placed(network, task.device), content["stage"], content["elapsed_s"])
-    state.network.load_state_dict(content["network"])
-    if state.average is not state.network:
-        state.average.load_state_dict(content["average"])
-    if state.hint is not None:
-        state.hint.load_state_dict(content["hint"])
-    state.optimiser.load_state_dict(content["optimiser"])
+    with parsing(path, FOREIGN):
+        state.network.load_state_dict(content["network"])
+        if state.average is not state.network:
+            state.average.load_state_dict(content["average"])
+        if state.hint is not None:
+            state.hint.load_state_dict(content["hint"])
+        state.optimiser.load_state_dict(content["optimiser"])
     state.epoch, state.step, state.updates = content["epoch"], content["step"], content["updates"]
     state.running = dict(content["running"])
     return state
@@ -253,8 +256,8 @@ def _memory_errors(task: TrainingTask, state: TrainingState) -> Iterator[None]:
     """Turn what torch raises when memory runs out into one clear error."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.cuda.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         problem = f"out of memory with batches of {task.recipe.batch_size}; close other programs and --resume"
         raise TrainingError(_place(task, state), f"{problem}, or train again with --force and a smaller --batch-size") from error

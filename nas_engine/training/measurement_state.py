@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from nas_engine.allocation.problem import Floats
+from nas_engine.arrays import stored_arrays
 from nas_engine.errors import FileFormatError
 from nas_engine.files import write_atomically
+from nas_engine.reading import LARGE_FILE, parsing, read_regular
 
 FORMAT = "nas-search/sensitivities/1"
 """Version of a state file."""
@@ -47,19 +49,18 @@ class MeasurementState:
         """Take over the state file, if it is there.
 
         Raises:
+            UnreadableError: The operating system refuses.
             FileFormatError: It is damaged, or of something else.
         """
         if self.path is None or not self.path.exists():
             return
         remedy = "delete it to measure again"
-        try:
-            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as content:
-                head = json.loads(str(content["head"]))
-                arrays = {name: content[name] for name in content.files if name != "head"}
+        content = read_regular(self.path, LARGE_FILE, "try again")
+        with parsing(self.path, f"is damaged or no state of a measurement ({FORMAT}); {remedy}"):
+            arrays = stored_arrays(content)
+            head = json.loads(str(arrays.pop("head")))
             theirs, version = dict(head["fingerprint"]), head["format"]
             done, seconds = int(head["done"]), float(head["seconds"])
-        except Exception as error:  # a damaged file can fail anywhere in the reader
-            raise FileFormatError(self.path, f"is damaged or no state of a measurement ({FORMAT}); {remedy}") from error
         different = [what for what, mine in self.fingerprint.items() if theirs.get(what) != mine]
         if version != FORMAT or different or {name: array.shape for name, array in arrays.items()} != self._shapes():
             of = f"with another {' and '.join(different)}" if different else "by another version of nas-search"

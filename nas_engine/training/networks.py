@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor
 
 from nas_engine.architecture import dump_architecture, parse_architecture
+from nas_engine.arrays import stored_entries
 from nas_engine.errors import FileFormatError, InputError, shortened
 from nas_engine.files import write_atomically
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.prepare import insert_quantisers, is_quantised
+from nas_engine.reading import LARGE_FILE, parsing, read_regular
 
 FORMAT = "nas-search/network/1"
 """First value of a network file; the number changes when the meaning of a key does."""
@@ -46,7 +49,8 @@ def load_network(path: Path) -> MobileNet:
     """Return the network of a file on the CPU, in evaluation mode, with quantisers if it was saved with them.
 
     Raises:
-        FileFormatError: Missing, damaged, cut off, of another version, or not a network file.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Damaged, cut off, of another version, or not a network file.
     """
     return network_from(load_tensors(path, f"a network file ({FORMAT})"), path)
 
@@ -59,22 +63,26 @@ def load_tensors(path: Path, expected: str) -> object:
         expected: What the file should be, for messages.
 
     Raises:
-        FileFormatError: Missing, damaged, cut off, or with other objects.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Damaged, cut off, or with other objects.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read ({error.strerror or error}); expected {expected}") from error
-    try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail anywhere in the reader
+    return tensors_from(read_regular(path, LARGE_FILE, f"expected {expected}"), path, expected)
+
+
+def tensors_from(content: bytes, path: Path, expected: str) -> object:
+    """Return what ``load_tensors`` does from the content of a file; ``path`` only serves the messages."""
+
+    def problem(error: Exception) -> str:
         if found := _REFUSED.search(str(error)):
-            raise FileFormatError(
-                path,
-                f"holds objects or code ({shortened(found[1])}), which are never loaded; expected {expected}; "
-                "save tensors alone: torch.save(network.state_dict(), PATH)",
-            ) from error
-        raise FileFormatError(path, f"is damaged, cut off or of another kind; expected {expected}") from error
+            came = f"holds objects or code ({shortened(found[1])}), which are never loaded; expected {expected}"
+            return f"{came}; save tensors alone: torch.save(network.state_dict(), PATH)"
+        return f"is damaged, cut off or of another kind; expected {expected}"
+
+    with parsing(path, problem, f"expected {expected}"):
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                stored_entries(archive, len(content))
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def network_from(data: object, path: object) -> MobileNet:

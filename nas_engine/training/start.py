@@ -11,8 +11,9 @@ from nas_engine.architecture import Architecture, Bits, parse_architecture
 from nas_engine.errors import FileFormatError
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.prepare import insert_quantisers, is_quantised
+from nas_engine.reading import parsing
 from nas_engine.training.networks import load_network
-from nas_engine.training.state import STAGES, read_content
+from nas_engine.training.state import FOREIGN, STAGES, read_content
 
 _ANY = Bits(8, 8)
 
@@ -67,7 +68,8 @@ def network_of_checkpoint(path: Path) -> MobileNet:
     network = MobileNet(parse_architecture(content["architecture"], path))
     if content["stage"] == STAGES[1]:
         insert_quantisers(network)
-    network.load_state_dict(content["network"] if content["average"] is None else content["average"])
+    with parsing(path, FOREIGN):
+        network.load_state_dict(content["network"] if content["average"] is None else content["average"])
     return network.eval()
 
 

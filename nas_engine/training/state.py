@@ -24,6 +24,7 @@ from nas_engine.files import write_atomically
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.prepare import insert_quantisers, is_quantised
+from nas_engine.reading import LARGE_FILE, parsing, read_regular
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
 
 FORMAT = "nas-search/training/1"
@@ -31,6 +32,18 @@ FORMAT = "nas-search/training/1"
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _REMEDY = "train again with --force"
+
+FOREIGN = f"is no checkpoint of a training; put a copy back, or {_REMEDY}"
+"""Said of a file with a fitting digest whose content no training has written."""
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("format", "architecture", "recipe", "fingerprint", "stage"), str),
+    **dict.fromkeys(("network", "optimiser", "running"), Mapping),
+    **dict.fromkeys(("average", "hint"), Mapping | None),
+    **dict.fromkeys(("epoch", "step", "updates"), int),
+    "elapsed_s": float,
+}
+"""Keys of a checkpoint, and the types of their values."""
 
 STAGES = ("float", "quantised")
 """What is trained one after the other."""
@@ -153,6 +166,7 @@ def read_checkpoint(path: Path, architecture: Architecture, recipe: TrainingReci
     """Return what a checkpoint holds, if it belongs to this training.
 
     Raises:
+        UnreadableError: Missing, or the operating system refuses.
         FileFormatError: Damaged, of another version, architecture, recipe, or other data.
     """
     content = read_content(path)
@@ -171,14 +185,16 @@ def read_checkpoint(path: Path, architecture: Architecture, recipe: TrainingReci
 
 def read_content(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint after comparing it with its digest; torch itself does not notice changed bytes."""
-    try:
-        stored = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read ({error.strerror or error}); put it back, or {_REMEDY}") from error
+    stored = read_regular(path, LARGE_FILE, f"put it back, or {_REMEDY}")
     data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
     if not data or hashlib.sha256(data).digest() != digest:
         raise FileFormatError(path, f"is not a whole checkpoint (cut off or damaged); put a copy back, or {_REMEDY}")
-    content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    with parsing(path, FOREIGN):
+        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if content.keys() != _KINDS.keys() or not all(isinstance(content[key], kind) for key, kind in _KINDS.items()):
+            raise ValueError("keys are missing or of other types")
+        if not isinstance(yaml.safe_load(content["recipe"]), Mapping):
+            raise ValueError("no recipe")
     return content
 
 

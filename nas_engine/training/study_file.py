@@ -15,6 +15,7 @@ import numpy as np
 from nas_engine.datasets import MissingPackageError
 from nas_engine.errors import FileFormatError
 from nas_engine.files import StorageError
+from nas_engine.reading import LARGE_FILE, read_regular
 
 FORMAT = "nas-search entropy study 1"
 """What a study file says it is."""
@@ -24,6 +25,8 @@ STARTUP_TRIALS = 10
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError)
 """What Optuna raises, besides its own errors, while it reads a file that is not its own."""
+
+_REMEDY = "give another --storage"
 
 VALUES = ("aim", "accuracy floor")
 """Parts of an identity that messages show; the others are checksums."""
@@ -105,14 +108,13 @@ def _journal(optuna: Any, path: Path) -> Any:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = optuna.storages.journal.JournalFileOpenLock(str(path))  # the other kind of lock needs special rights on Windows
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            first = json.loads(file.readline())
+    if path.exists() and (content := read_regular(path, LARGE_FILE, _REMEDY)):  # Optuna would wait for a named pipe for ever
+        first = json.loads(content[: content.find(b"\n") + 1])
         if not isinstance(first, dict) or "op_code" not in first:
             raise ValueError("no journal")
         lock.acquire()
         try:
-            content = path.read_bytes()
+            content = read_regular(path, LARGE_FILE, _REMEDY)
             if not content.endswith(b"\n"):
                 with path.open("r+b") as file:
                     file.truncate(content.rfind(b"\n") + 1)

@@ -22,6 +22,7 @@ from nas_engine.files import StorageError
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import run, trace
 from nas_engine.integer.store import load, save
+from nas_engine.reading import UnreadableError
 from tests.integer.networks import random_images, random_model
 
 SEED = 1
@@ -187,7 +188,7 @@ def test_refused_in_one_line(copy: Path, case: str) -> None:
 @pytest.mark.parametrize("name", ["model.json", "model.npz"])
 def test_missing_file(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    with pytest.raises(FileFormatError, match=rf"{name}: cannot be read \(No such file or directory\); give the directory that an export"):
+    with pytest.raises(UnreadableError, match=rf"{name}: cannot be read \(No such file or directory\); give the directory that an export"):
         load(copy)
 
 

@@ -317,9 +317,12 @@ class TestStudyFile:
                 tune(toy(), storage=path)
         assert tune(toy(), storage=path, trials=1).trials >= 1
 
-    def test_directory_in_the_way(self, tmp_path: Path) -> None:
-        with pytest.raises(StorageError, match="cannot be written"):
-            tune(toy(), storage=tmp_path)
+    @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders")
+    def test_a_directory_or_a_named_pipe_in_the_way(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for path, kind in ((tmp_path, "folder"), (tmp_path / "pipe", "named pipe")):
+            with pytest.raises(FileFormatError, match=f"is a {kind}; expected a regular file"):
+                tune(toy(), storage=path)
 
 
 class TestWatch:

@@ -14,6 +14,7 @@ from nas_engine.architecture import dump_architecture
 from nas_engine.errors import FileFormatError
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.prepare import calibrate, insert_quantisers, is_quantised
+from nas_engine.reading import UnreadableError
 from nas_engine.training.networks import load_network, save_network
 from tests.training.networks import small_architecture
 
@@ -60,10 +61,9 @@ def refused(path: Path, read: Callable[[Path], object] = load_network) -> str:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    assert refused(tmp_path / "no.pt").startswith(
-        "cannot be read (No such file or directory); expected a network file (nas-search/network/1)"
-    )
-    assert refused(tmp_path).startswith("cannot be read (")
+    with pytest.raises(UnreadableError, match=r"\(No such file or directory\); expected a network file \(nas-search/network/1\)$"):
+        load_network(tmp_path / "no.pt")
+    assert refused(tmp_path) == "is a folder; expected a regular file"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.9, 0.999])

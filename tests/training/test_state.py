@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas_engine.architecture import Bits, Classifier
-from nas_engine.errors import FileFormatError
+from nas_engine.errors import FileFormatError, PathError
 from nas_engine.files import StorageError
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
@@ -173,8 +173,8 @@ class TestCheckpoint:
 
     def test_missing_or_a_folder(self, tmp_path: Path) -> None:
         task = small_task()
-        for path in (tmp_path / "none.pt", tmp_path):
-            with pytest.raises(FileFormatError, match="cannot be read"):
+        for path, problem in ((tmp_path / "none.pt", "cannot be read"), (tmp_path, "is a folder")):
+            with pytest.raises(PathError, match=problem):
                 read_checkpoint(path, task.architecture, task.recipe, task.fingerprint)
 
     def test_full_disk_keeps_the_older_one(self, saved: tuple[TrainingTask, Path], monkeypatch: pytest.MonkeyPatch) -> None:
