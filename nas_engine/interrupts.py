@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 @contextlib.contextmanager
@@ -25,3 +28,29 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
         yield stopped
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def interruptible(call: Callable[[], _T]) -> _T:
+    """Return what a call into compiled code returns, or raise what it raises; Ctrl-C is heard meanwhile.
+
+    Python looks at signals between its own instructions in the main thread only. So the call goes to another thread; one that an
+    interrupt leaves behind ends with the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    results: list[_T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    for error in errors:
+        raise error
+    return results[0]

@@ -21,6 +21,7 @@ def train(
     data: str | os.PathLike[str] = "digits",
     recipe: TrainingRecipe | str | None = None,
     teacher: str | os.PathLike[str] = "none",
+    teacher_code: bool = False,
     seed: int = 0,
     accelerator: str = "auto",
     threads: int | None = None,
@@ -40,6 +41,7 @@ def train(
         data: A path (CIFAR archive, IDX, ``.npz``, image folder), or ``digits``.
         recipe: How to train: a name, a file or a recipe; by the data if not given.
         teacher: A file, ``auto`` (a wider network, trained first) or ``none``.
+        teacher_code: Whether that file may be a program (TorchScript); it runs here with your rights, and need not end.
         seed: Seed of weights, order and augmentation.
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
         threads: CPU threads; torch's own choice if not given. Results differ in the last bits between numbers of threads.
@@ -72,6 +74,7 @@ def train(
         data=source,
         recipe=chosen_recipe(path, source, recipe, changes),
         teacher=os.fspath(teacher),
+        teacher_code=teacher_code,
         seed=seed,
         device=prepare_compute(accelerator, threads),
         limit=limit,

@@ -97,6 +97,7 @@ def run(
     workers: int = 1,
     accelerator: str = "auto",
     threads: int | None = None,
+    teacher_code: bool = False,
     watch: Watch | None = None,
     **options: Unpack[RunOptions],
 ) -> RunRecord:
@@ -111,6 +112,7 @@ def run(
         workers: Processes of the search; they do not change the result.
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
         threads: CPU threads of torch; its own choice if not given.
+        teacher_code: Whether ``train.teacher`` may be a program (TorchScript); it runs here with your rights, and need not end.
         watch: Called with what is done.
         options: Sections that override those of ``config``, such as ``search={"sram": "24k"}, train={"epochs": 4}, seed=1``.
 
@@ -146,6 +148,7 @@ def run(
         force=force,
         workers=workers,
         accelerator=prepare_compute(accelerator, threads),
+        teacher_code=teacher_code,
         watch=TextWatch(watch) if watch else None,
     )
 

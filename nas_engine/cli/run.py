@@ -71,6 +71,7 @@ _KEYS = {
     help="Whom to learn from.  [default: none]",
     shell_complete=complete_words("auto", "none", files=True),
 )
+@_train("--teacher-code", is_flag=True, help="Runs the program in the teacher's FILE (TorchScript), with your rights.")
 @_train(
     "--method",
     metavar="NAME|all",
@@ -95,6 +96,7 @@ def run(
     workers: int | None,
     threads: int | None,
     accelerator: str,
+    teacher_code: bool,
     out: str | None,
     force: bool,
     **given: Any,
@@ -126,14 +128,16 @@ def run(
             force=force,
             workers=workers or cores(),
             accelerator=prepare_compute(accelerator, threads),
+            teacher_code=teacher_code,
             command=typed,
             watch=progress,
         )
     last = record.stage(STAGES[-1])
+    again: list[str | Path] = ["nas-search", "run", "--out", folder, *(["--teacher-code"] if teacher_code else [])]
     emit({"folder": str(folder), **record_mapping(record)})
     show_table(run_table(record))
     if last is None or not last.done or stopped.is_set():
-        show_stopped(f"stopped; what is done is kept; go on with: {command_line('nas-search', 'run', '--out', folder)}")
+        show_stopped(f"stopped; what is done is kept; go on with: {command_line(*again)}")
         ctx.exit(INTERRUPTED)
     show(f"firmware in {folder / 'final' / 'export' / 'c'}, report: {folder / 'report.html'}")
     verified = record.stage("verify")

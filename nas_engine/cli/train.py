@@ -48,6 +48,7 @@ images, recipe_of, machine, course = (options_of(title) for title in ("Data", "R
     help="Distil from a file, or from a wider one trained first.  [default: none]",
     shell_complete=complete_words("auto", "none", files=True),
 )
+@recipe_of("--teacher-code", is_flag=True, help="Runs the program in the teacher's FILE (TorchScript), with your rights.")
 @recipe_of("--epochs", type=click.IntRange(1, 100_000), help="Epochs of both stages; fixed once begun.  [default: the recipe's]")
 @recipe_of("--float-share", type=click.FloatRange(0, 1), help="Share of the epochs in float, first.  [default: the recipe's]")
 @recipe_of("--batch-size", type=click.IntRange(2, 65536), help="Images of one step.  [default: the recipe's]")
@@ -72,6 +73,7 @@ def train(
     data: str | None,
     recipe: str | None,
     teacher: str | None,
+    teacher_code: bool,
     seed: int,
     accelerator: str,
     threads: int | None,
@@ -105,6 +107,7 @@ def train(
         data=data,
         recipe=chosen_recipe(Path(run), data, recipe, changes),
         teacher="none" if teacher is None else teacher,
+        teacher_code=teacher_code,
         seed=seed,
         device=prepare_compute(accelerator, threads),
         limit=limit,

@@ -43,6 +43,7 @@ def run_pipeline(
     force: bool = False,
     workers: int = 1,
     accelerator: str = "cpu",
+    teacher_code: bool = False,
     command: str | None = None,
     watch: RunWatch | None = None,
 ) -> RunRecord:
@@ -54,6 +55,7 @@ def run_pipeline(
         force: Do again also what took long, where something it depends on has changed.
         workers: Processes of the search; they do not change the result.
         accelerator: A torch device.
+        teacher_code: Whether a teacher's file may be a program (TorchScript), which then runs here.
         command: What was typed, for the record.
         watch: Whom to tell.
 
@@ -64,7 +66,15 @@ def run_pipeline(
     """
     watch = watch or RunWatch()
     directory = PipelineDirectory(path)
-    work = Work(config=config, recipe=recipe_of(config), directory=directory, workers=workers, accelerator=accelerator, watch=watch)
+    work = Work(
+        config=config,
+        recipe=recipe_of(config),
+        directory=directory,
+        workers=workers,
+        accelerator=accelerator,
+        teacher_code=teacher_code,
+        watch=watch,
+    )
     check_work(work)
     _open(directory)
     with RunDirectory(path).locked():

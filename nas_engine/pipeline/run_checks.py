@@ -27,7 +27,7 @@ def check_work(work: Work) -> None:
     check_config(config.search)
     check_request(work.refine_request, methods_of(work.refine_request))
     if config.train.teacher not in (AUTO, NONE):
-        load_teacher(Path(config.train.teacher), classes=config.search.classes)
+        load_teacher(Path(config.train.teacher), classes=config.search.classes, code=work.teacher_code)
     if missing := [line for exporter in EXPORTERS.values() if (line := exporter.missing())]:
         raise InputError(missing[0])
     device = build_problem(config.search)[1]

@@ -5,7 +5,6 @@ A run with ``start.pt`` (float weights of its network, as ``nas-search refine`` 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from nas_engine.pipeline.data import check_single, read_data, recipe_for
 from nas_engine.pipeline.evaluation import measure
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.record import QuantisationError
+from nas_engine.reading import LARGE_FILE, regular_digest
 from nas_engine.report.epochs import read_epochs
 from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
 from nas_engine.training.loop import TrainingTask, first_state, is_done, prepared, resumed_state, train
@@ -66,6 +66,8 @@ class TrainingRequest:
     """How to train."""
     teacher: str = NONE
     """``none``, ``auto`` (a float network of twice the channels, trained first) or the path of a teacher's file."""
+    teacher_code: bool = False
+    """Whether that file may be a program (TorchScript), which then runs here."""
     seed: int = 0
     """Seed of everything."""
     device: str = "cpu"
@@ -159,7 +161,7 @@ def _load_given_teacher(request: TrainingRequest, architecture: Architecture) ->
     if not os.path.exists(request.teacher):
         raise PathError(request.teacher, f"does not exist; give the file of a teacher, '{AUTO}' or '{NONE}'")
     assert architecture.classifier is not None
-    return load_teacher(Path(request.teacher), classes=architecture.classifier.classes).to(request.device)
+    return load_teacher(Path(request.teacher), classes=architecture.classifier.classes, code=request.teacher_code).to(request.device)
 
 
 def _quantised_alone(recipe: TrainingRecipe, start: Path) -> TrainingRecipe:
@@ -215,9 +217,9 @@ def _fingerprint(request: TrainingRequest, dataset: Dataset, start: Path | None)
     """Return a text that differs when the seed, the teacher, the data or the start do; ``; `` stands between its parts."""
     teacher = request.teacher
     if teacher not in (AUTO, NONE):
-        teacher = hashlib.sha256(Path(teacher).read_bytes()).hexdigest()
+        teacher = regular_digest(teacher, LARGE_FILE)
     parts = [f"{name}: {len(split):,} images, crc {_crc(split):08x}" for name, split in dataset.splits()]
-    starts = [] if start is None else [f"start {hashlib.sha256(start.read_bytes()).hexdigest()}"]
+    starts = [] if start is None else [f"start {regular_digest(start, LARGE_FILE)}"]
     return "; ".join([f"seed {request.seed}", f"teacher {teacher}", *parts, *starts])
 
 

@@ -33,6 +33,8 @@ class Work:
     """Processes of the search."""
     accelerator: str = "cpu"
     """A torch device."""
+    teacher_code: bool = False
+    """Whether a teacher's file may be a program; said with each call, and kept nowhere."""
     watch: RunWatch = field(default_factory=RunWatch)
     """Whom to tell."""
 
@@ -75,7 +77,14 @@ class Work:
         """Return the request of a training on the data of this run."""
         data, seed = self.config.data, self.config.seed
         return TrainingRequest(
-            data=data.source, recipe=recipe, teacher=teacher, seed=seed, device=self.accelerator, limit=data.limit, holdout=holdout
+            data=data.source,
+            recipe=recipe,
+            teacher=teacher,
+            teacher_code=self.teacher_code,
+            seed=seed,
+            device=self.accelerator,
+            limit=data.limit,
+            holdout=holdout,
         )
 
 

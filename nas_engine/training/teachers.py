@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -13,12 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from nas_engine.errors import FileFormatError, InputError, PathError, shortened
+from nas_engine.interrupts import interruptible
 from nas_engine.models.cifar_resnet import DEPTHS, CifarResNet, load_cifar_resnet, to_unit_range
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.training.networks import load_tensors, network_from
+from nas_engine.reading import LARGE_FILE, is_out_of_memory, parsing, read_regular
+from nas_engine.training.networks import network_from, tensors_from
 
-EXPECTED = f"a TorchScript file, the state dict of a CIFAR ResNet ({', '.join(map(str, DEPTHS))}), or a network saved by nas-search"
+EXPECTED = f"the state dict of a CIFAR ResNet ({', '.join(map(str, DEPTHS))}), or a network saved by nas-search"
 """What the file of a teacher may be."""
+
+CODE_OPTION = "--teacher-code (in Python teacher_code=True)"
+"""What allows a teacher to be a program, as messages name it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,7 @@ class Teacher:
         if isinstance(self.module, CifarResNet | MobileNet):
             features = self.module.features(x)
             return self.module.classify(features), features
-        return self.module(to_unit_range(x)), None
+        return _called(self.module, to_unit_range(x)), None
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits ``(n, classes)``."""
@@ -76,21 +82,27 @@ def teacher_from(network: CifarResNet | MobileNet, description: str) -> Teacher:
     return Teacher(module=network, classes=classes, description=description)
 
 
-def load_teacher(path: Path, *, classes: int) -> Teacher:
+def load_teacher(path: Path, *, classes: int, code: bool = False) -> Teacher:
     """Return the teacher of a file, on the CPU.
 
     Args:
-        path: A TorchScript file (takes ``(n, c, h, w)`` of float32 in ``[0, 1]``, returns logits); the state dict of a CIFAR
-            ResNet, alone or under the key ``state_dict``; or what ``save_network`` wrote.
+        path: The state dict of a CIFAR ResNet, alone or under the key ``state_dict``; what ``save_network`` wrote; or a TorchScript
+            file (takes ``(n, c, h, w)`` of float32 in ``[0, 1]``, returns logits).
         classes: Classes of the data. For TorchScript only ``check_teacher`` can compare them.
+        code: Whether TorchScript is taken. It is a program: it can write files, and it need not end.
 
     Raises:
-        FileFormatError: Missing, damaged, or none of the three; a pickle with code is refused and not run.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Damaged, or none of the three; TorchScript without ``code``; a pickle with code, which is never run.
         PathError: Another number of classes.
     """
-    if _is_torchscript(path):
-        return Teacher(module=_load_torchscript(path), classes=classes, description=f"TorchScript ({path.name})")
-    data = load_tensors(path, EXPECTED)
+    content = read_regular(path, LARGE_FILE, f"expected {EXPECTED}")
+    if _is_torchscript(content):
+        if not code:
+            came = "is a TorchScript file, which is a program: as a teacher it runs on this machine with your rights"
+            raise FileFormatError(path, f"{came}; expected {EXPECTED}; or give {CODE_OPTION} if you trust who made it")
+        return Teacher(module=_torchscript(content, path), classes=classes, description=f"TorchScript ({path.name})")
+    data = tensors_from(content, path, EXPECTED)
     if isinstance(data, Mapping) and "format" in data:
         network: CifarResNet | MobileNet = network_from(data, path)
         name = "network"
@@ -115,27 +127,35 @@ def _resnet_from(data: object, path: Path) -> CifarResNet:
     try:
         return load_cifar_resnet(data)
     except InputError as error:
-        raise FileFormatError(path, f"holds {error}; any other network can be given as TorchScript") from error
+        raise FileFormatError(path, f"holds {error}; any other network can be given as TorchScript, with {CODE_OPTION}") from error
 
 
-def _is_torchscript(path: Path) -> bool:
+def _is_torchscript(content: bytes) -> bool:
     """Return whether a file is an archive with the parts that only ``torch.jit.save`` writes."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # torch says what is wrong with it
         return False
 
 
-def _load_torchscript(path: Path) -> nn.Module:
+def _torchscript(content: bytes, path: Path) -> nn.Module:
     load: Any = torch.jit.load  # has no types
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch 2.13 deprecates TorchScript as a whole
-            module: nn.Module = load(str(path), map_location="cpu")
-    except (RuntimeError, ValueError) as error:
-        raise FileFormatError(path, f"is a damaged TorchScript file; expected {EXPECTED}") from error
+    with parsing(path, f"is a damaged TorchScript file; expected {EXPECTED}"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch 2.13 deprecates TorchScript as a whole
+        module: nn.Module = interruptible(lambda: load(io.BytesIO(content), map_location="cpu"))
     return module
+
+
+def _called(module: nn.Module, x: Tensor) -> Tensor:
+    """Return what a TorchScript module makes of images; Ctrl-C is heard while it runs."""
+
+    @torch.no_grad()  # of one thread alone
+    def call() -> Tensor:
+        result: Tensor = module(x)
+        return result
+
+    return interruptible(call)
 
 
 def check_teacher(teacher: Teacher, sample: Tensor) -> None:
@@ -146,12 +166,15 @@ def check_teacher(teacher: Teacher, sample: Tensor) -> None:
         sample: Images as in training, ``(n, c, h, w)``, scaled, on the teacher's device.
 
     Raises:
+        MemoryError: Memory ran out.
         InputError: It fails on images of this size, or does not return finite logits for its classes.
     """
     size = "x".join(map(str, sample.shape[1:]))
     try:
         logits: object = teacher.logits(sample)
     except Exception as error:  # a TorchScript module may raise anything
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
             f"{teacher.description}: fails on images of {size} (channels x height x width): {shortened(lines[-1], 200)}; "

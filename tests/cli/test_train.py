@@ -255,7 +255,7 @@ class TestProgress:
 class TestHelp:
     @pytest.mark.parametrize("name", ["train", "evaluate"])
     def test_every_default_is_told(self, name: str) -> None:
-        flags = {"resume", "force", "json", "quiet", "layers"}
+        flags = {"resume", "force", "json", "quiet", "layers", "teacher_code"}
         for option in cli.commands[name].params:
             if isinstance(option, click.Option) and option.name not in flags:
                 assert "[default: " in (option.help or ""), option.name
@@ -305,7 +305,7 @@ class TestBadInput:
             ("--resume --force", "--resume continues a training, --force replaces it; give one of the two"),
             ("--recipe cfar", "unknown recipe: 'cfar'; did you mean 'cifar'? expected one of: cifar, digits, photos"),
             ("--recipe none.yaml", "none.yaml: cannot be read (No such file"),
-            ("--recipe ''", "cannot be read"),
+            ("--recipe ''", "is a folder; expected a regular file"),
             ("--data none", "none: does not exist; expected "),
             ("--data ''", "no data given; expected "),
             ("--data empty", "empty: is an empty folder; expected "),
@@ -318,8 +318,8 @@ class TestBadInput:
             ("--data one.npz", "one.npz: has only one class"),
             ("--teacher none.pt", "none.pt: does not exist; give the file of a teacher, 'auto' or 'none'"),
             ("--teacher ''", "does not exist; give the file of a teacher"),
-            ("--teacher .", "cannot be read (Is a directory)"),
-            ("--teacher text.pt", "text.pt: is damaged, cut off or of another kind; expected a TorchScript file"),
+            ("--teacher .", "is a folder; expected a regular file"),
+            ("--teacher text.pt", "text.pt: is damaged, cut off or of another kind; expected the state dict of a CIFAR ResNet"),
             ("--teacher eleven.pt", "eleven.pt: the teacher has 11 classes, the data 10; give a teacher trained for the same classes"),
             ("--teacher colour.pt", "network (colour.pt): fails on images of 1x8x8 (channels x height x width)"),
         ],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -13,6 +17,7 @@ from torch import Tensor, nn
 from nas_engine.errors import InputError, PathError
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.models.mobilenet import MobileNet, scale_images
+from nas_engine.reading import UnreadableError
 from nas_engine.training.networks import save_network
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
 from tests.training.networks import small_architecture
@@ -60,7 +65,7 @@ class Infinite(Means):
 
 
 def test_torchscript_takes_images_from_0_to_1_and_has_no_features(tmp_path: Path) -> None:
-    teacher = load_teacher(save_torchscript(tmp_path / "means.pt", Means()), classes=3)
+    teacher = load_teacher(save_torchscript(tmp_path / "means.pt", Means()), classes=3, code=True)
     x = scale_images(images())
     check_teacher(teacher, x)
     logits = teacher.logits(x)
@@ -127,7 +132,7 @@ def test_other_classes_than_the_data(tmp_path: Path) -> None:
     torch.save(cifar_resnet(20, classes=10).state_dict(), tmp_path / "net.th")
     with pytest.raises(PathError, match=r"net\.th: the teacher has 10 classes, the data 2; give a teacher trained for the same classes$"):
         load_teacher(tmp_path / "net.th", classes=2)
-    teacher = load_teacher(save_torchscript(tmp_path / "means.pt", Means()), classes=2)
+    teacher = load_teacher(save_torchscript(tmp_path / "means.pt", Means()), classes=2, code=True)
     with pytest.raises(InputError, match=r"^TorchScript \(means\.pt\): the teacher has 3 classes, the data 2; "):
         check_teacher(teacher, scale_images(images()))
 
@@ -142,7 +147,7 @@ def test_other_classes_than_the_data(tmp_path: Path) -> None:
     ],
 )
 def test_a_module_that_does_not_fit(tmp_path: Path, module: nn.Module, message: str) -> None:
-    teacher = load_teacher(save_torchscript(tmp_path / "other.pt", module), classes=3)
+    teacher = load_teacher(save_torchscript(tmp_path / "other.pt", module), classes=3, code=True)
     with pytest.raises(InputError, match=rf"^TorchScript \(other\.pt\): {message}$"):
         check_teacher(teacher, scale_images(images()))
 
@@ -159,9 +164,11 @@ def teacher_message(path: Path) -> str:
 
 def test_files_that_are_no_teacher(tmp_path: Path) -> None:
     path = tmp_path / "teacher.pt"
-    expected = "expected a TorchScript file, the state dict of a CIFAR ResNet (20, 32, 44, 56), or a network saved by nas-search"
-    assert teacher_message(path) == f"cannot be read (No such file or directory); {expected}"
-    assert teacher_message(tmp_path).endswith(expected)
+    expected = "expected the state dict of a CIFAR ResNet (20, 32, 44, 56), or a network saved by nas-search"
+    with pytest.raises(UnreadableError) as missing:
+        load_teacher(path, classes=10)
+    assert missing.value.problem == f"cannot be read (No such file or directory); {expected}"
+    assert teacher_message(tmp_path) == "is a folder; expected a regular file"
     path.write_bytes(b"no network at all")
     assert teacher_message(path) == f"is damaged, cut off or of another kind; {expected}"
     torch.save([1, 2], path)
@@ -196,7 +203,71 @@ def test_torchscript_that_is_damaged_inside(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, b"def" if name.endswith(".py") else content)
-    assert teacher_message(path).startswith("is a damaged TorchScript file; expected a TorchScript file, ")
+    assert refused(path, lambda path: load_teacher(path, classes=10, code=True)).startswith("is a damaged TorchScript file; expected ")
+
+
+class Writing(nn.Module):
+    """Leaves a file behind."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.save(x, self.path)
+        return x.mean((2, 3))
+
+
+def test_a_program_runs_only_where_an_option_says_so(tmp_path: Path) -> None:
+    path, trace = tmp_path / "writing.pt", tmp_path / "trace"
+    save_torchscript(path, Writing(str(trace)))
+    message = "is a TorchScript file, which is a program: as a teacher it runs on this machine with your rights; expected the state dict"
+    assert teacher_message(path).startswith(message)
+    assert teacher_message(path).endswith("or give --teacher-code (in Python teacher_code=True) if you trust who made it")
+    assert not trace.exists()
+    check_teacher(load_teacher(path, classes=3, code=True), scale_images(images()))
+    assert trace.exists()
+
+
+def test_a_program_at_any_place_of_the_archive_is_one(tmp_path: Path) -> None:
+    path = save_torchscript(tmp_path / "means.pt", Means())
+    with zipfile.ZipFile(path) as archive:
+        parts = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    for folder in ("", "a/b/", "archive/"):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(folder + name, content)
+        assert teacher_message(path).startswith("is a TorchScript file, which is a program")
+
+
+class Waiting(nn.Module):
+    """Stands for a program that does not end by itself."""
+
+    def __init__(self, begun: threading.Event, ended: threading.Event) -> None:
+        super().__init__()
+        self.begun, self.ended = begun, ended
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.begun.set()
+        self.ended.wait()
+        return x
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by number")
+def test_a_program_without_an_end_is_interrupted() -> None:
+    begun, ended = threading.Event(), threading.Event()
+    teacher = Teacher(module=Waiting(begun, ended), classes=3, description="waiting")
+
+    def interrupt() -> None:
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            teacher.logits(scale_images(images()))
+    finally:
+        ended.set()
 
 
 def test_teacher_is_frozen() -> None:
