@@ -26,7 +26,7 @@ from nas_engine.verification.backend import Footprint
 from nas_engine.verification.code_size import CodePrediction, CodeSizes, read_table, write_table
 from nas_engine.verification.cortex_m import CortexM
 from nas_engine.verification.elf import Elf, needed_sections
-from nas_engine.verification.toolchain import COMPILERS, find_toolchain, missing_compiler
+from nas_engine.verification.toolchain import COMPILERS, CORES, find_toolchain, missing_compiler
 
 TABLE = Path(code_size.__file__).parent / code_size.TABLE
 
@@ -128,7 +128,7 @@ def measure(core: str, compiler: str, cases: dict[str, Shape] | None = None) -> 
     )  # fmt: skip
 
 
-def run(table: Path = TABLE, cores: str = "cortex-m7,cortex-m4", compilers: str = ",".join(COMPILERS)) -> list[Row]:
+def run(table: Path = TABLE, cores: str = ",".join(CORES), compilers: str = ",".join(COMPILERS)) -> list[Row]:
     rows = {(row.core, row.compiler): row for row in (read_table(table.read_text(encoding="utf-8")) if table.exists() else ())}
     lines = []
     for core in cores.split(","):
@@ -174,4 +174,4 @@ def compare(sizes: CodeSizes, backend: CortexM) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main("code_size", run, table=TABLE, cores="cortex-m7,cortex-m4", compilers=",".join(COMPILERS))
+    main("code_size", run, table=TABLE, cores=",".join(CORES), compilers=",".join(COMPILERS))

@@ -27,7 +27,7 @@ from nas_engine.report.run_directory import RunDirectory
 from nas_engine.report.run_record import DONE, RUNNING, RunRecord, StageRecord, write_record
 from nas_engine.training.result import write_result
 from tests.generations import GENERATION, SMALL_SETTINGS
-from tests.report.page_facts import CLOSE, EQUAL, proof, trained
+from tests.report.page_facts import CLOSE, EQUAL, OWN_CORE, proof, trained
 from tests.report.page_html import Reader
 
 LIMIT = 3 * 2**20
@@ -69,7 +69,7 @@ def write_proof(run: Path) -> None:
     """Write what an export and its verification leave that the report reads."""
     directory = RunDirectory(run)
     directory.write_export({"SHA256SUMS": f"{'ab' * 32}  c/model.c\n".encode()})
-    directory.verification.write_text(proof(EQUAL, CLOSE).as_json())
+    directory.verification.write_text(proof(EQUAL, OWN_CORE, CLOSE).as_json())
 
 
 def write_errors(run: Path) -> None:
@@ -168,7 +168,7 @@ class TestRunDirectory:
         write_proof(run)
         write_errors(run)
         page = read(run)
-        assert "Verified: host C gave every output value" in page.words
+        assert "Verified: host C and Cortex-M7 gave every output value" in page.words
         assert "SHA-256" in page.words
         assert {"training_curves", "layer_error"} <= pictures(run / "plots")
 

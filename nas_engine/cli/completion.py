@@ -24,7 +24,8 @@ FORMATS = ("c", "tflite", "onnx")
 """Formats beside the manifest; a test keeps it equal to ``EXPORTERS``."""
 
 BACKENDS = (
-    "host-c", "cortex-m7", "cortex-m4", "tflite", "tflite-micro", "tflite-xnnpack", "tflite-int4", "onnx", "onnx-reference", "onnx-qcdq"
+    "host-c", "cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0", "tflite", "tflite-micro", "tflite-xnnpack", "tflite-int4", "onnx",
+    "onnx-reference", "onnx-qcdq",
 )  # fmt: skip
 """Back-ends of a verification; a test keeps it equal to the table of back-ends."""
 

@@ -77,7 +77,7 @@ def export(run: str, formats: str | None) -> None:
 def verify(
     ctx: click.Context, run: str, data: str | None, images: int, emulated_images: int, backends: tuple[str, ...], layers: bool
 ) -> None:
-    """Verify an export: host C, emulated Cortex-M7 and M4, TFLite, TFLite Micro and ONNX Runtime against the integer reference.
+    """Verify an export: host C, emulated Cortex-M7, M4, M33 and M0, TFLite, TFLite Micro and ONNX Runtime against the integer reference.
 
     Real test images run through every back-end; every output value is compared, and the memory of the linked firmware with what was
     predicted. Exit code 1 if anything differs that must not.

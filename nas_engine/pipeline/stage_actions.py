@@ -22,6 +22,7 @@ from nas_engine.pipeline.work import Figures, Work
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.report.tables import depth_remark
 from nas_engine.training.result import TrainingResult
+from nas_engine.verification.claims import claim_of
 
 HOLDOUT = 0.2
 """Share of the training images that judges the shortlist; ours."""
@@ -135,7 +136,9 @@ def verify(work: Work, resume: bool) -> Figures | None:
         observe=watch.verified,
     )
     verdicts = {comparison.backend: str(comparison.verdict) for comparison in report.comparisons}
-    return {"passed": report.passed, "backends": verdicts, "skipped": len(report.skipped)}
+    claim = claim_of(report.core, report.comparisons)
+    core = {"device": claim.core, "ran_on": claim.ran_on, "says": claim.says}
+    return {"passed": report.passed, "backends": verdicts, "skipped": len(report.skipped), "core": core}
 
 
 def report(work: Work, resume: bool) -> Figures | None:

@@ -140,7 +140,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         perform=act.verify,
         outputs=lambda at: [at.final.verification],
         command=lambda work: _alone("verify", work.directory.final),
-        again=lambda figures: bool(figures["skipped"]),
+        again=lambda figures: bool(figures["skipped"]) or "core" not in figures,
     ),
     "report": Stage(
         version=1,

@@ -86,9 +86,10 @@ def verify_run(
     dataset = read_data(source, best, seed=result.seed)
     chosen = dataset.test.images[: max(row.images for row in rows)]
     where = dataset.source if dataset.name == dataset.source else f"{dataset.name}, {dataset.source}"
+    told = f"test images of {where}"
     with tempfile.TemporaryDirectory(prefix="nas-search-") as copy:
         write_files(Path(copy), files)
-        report = verify(subject, promised(best), Path(copy), rows, chosen, f"test images of {where}", announce, observe)
+        report = verify(subject, promised(best), Path(copy), rows, chosen, told, announce, observe, core=device.core)
     write_atomically(directory.verification, report.as_json())
     return report
 
@@ -166,6 +167,8 @@ def verify(
     data: str,
     announce: Announce = lambda text, done, total: None,
     observe: Observe = lambda comparison, done, total: None,
+    *,
+    core: str = "",
 ) -> VerificationReport:
     """Run images through back-ends and return how they compare.
 
@@ -178,6 +181,7 @@ def verify(
         data: Where they came from, for the report.
         announce: Called with what is about to be done, back-ends done, and back-ends in all.
         observe: Called with each comparison and the same numbers.
+        core: Core of the device, as its profile names it.
     """
     model = subject.model
     announce(f"integer reference on {len(images):,} images ...", 0, len(rows))
@@ -203,6 +207,7 @@ def verify(
         memory=tuple(memory),
         instructions=instructions,
         macs={step.name: step_macs(model, step) for step in model.steps},
+        core=core,
         exceptions=(*tflite_exceptions(model), f"ONNX QCDQ: {subject.manifest['formats']['onnx-qcdq']['why']}"),
     )
 

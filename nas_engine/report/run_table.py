@@ -61,7 +61,9 @@ def _verify(figures: Mapping[str, Any]) -> str:
     counts = {verdict: verdicts.count(verdict) for verdict in verdicts}
     said = {"equal": "equal in every value", "close": "close (cannot be exact)"}
     parts = ", ".join(f"{count} {said.get(verdict, verdict)}" for verdict, count in counts.items())
-    return f"{'verified' if figures['passed'] else 'FAILED'}: of {len(verdicts)} back-ends {parts}"
+    core = figures.get("core") or {"ran_on": None, "says": "which core the device has is not recorded; verify again"}
+    verdict = "FAILED" if not figures["passed"] else "verified" if core["ran_on"] else "equal, but not verified for this device"
+    return f"{verdict}: of {len(verdicts)} back-ends {parts}" + (f"; {core['says']}" if figures["passed"] else "")
 
 
 def _report(figures: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from nas_engine.report.tables import WIDTH, aligned
+from nas_engine.verification.claims import claim_of
 from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
 
 
@@ -23,7 +24,8 @@ def verification_table(report: VerificationReport, *, layers: bool = False) -> s
         parts.append(_instructions(report, layers))
     if report.exceptions:
         parts.append(["not carried exactly, or in a wider container:", *(line for text in report.exceptions for line in _wrapped(text))])
-    parts.append([_verdict(report)])
+    said = _wrapped(f"the device: {claim_of(report.core, report.comparisons).says}") if report.passed else []
+    parts.append([*(line.removeprefix("  ") for line in said), _verdict(report)])
     return "\n\n".join("\n".join(lines) for lines in parts)
 
 
@@ -75,4 +77,6 @@ def _verdict(report: VerificationReport) -> str:
         failed += [f"{line.what} on {line.backend}" for line in report.memory if line.verdict is Verdict.DIFFERS]
         return f"FAILED: {', '.join(failed) or 'no exact back-end could run'}"
     left = ", ".join(comparison.backend for comparison in report.skipped)
-    return "verified: what runs is what was promised" + (f"; not run: {left}" if left else "")
+    proven = claim_of(report.core, report.comparisons).proven
+    said = "verified: what runs is what was promised" if proven else "equal wherever it ran, but not verified for this device"
+    return said + (f"; not run: {left}" if left else "")

@@ -23,6 +23,9 @@ MACHINE_BYTES = 4 << 20
 COUNTER = 0x40028018
 """The board's free-running 25 MHz counter, FPGAIO COUNTER (DAI 0500, table 4-2); an ordinary address elsewhere."""
 
+FENCED = ("cortex-m7", "cortex-m4")
+"""Cores whose memory protection unit the start-up sets (ARMv7-M); elsewhere the emulator's map alone is the fence."""
+
 REGIONS = 8
 """Regions of the memory protection unit of Cortex-M4 and M7 on these boards (ARMv7-M ARM, B3.5)."""
 
@@ -82,7 +85,7 @@ class Board:
     """The memory of one device."""
 
     core: str
-    """``"cortex-m7"`` or ``"cortex-m4"``."""
+    """One of ``CORES`` of the tool chain."""
     sram_bytes: int
     """SRAM."""
     flash_bytes: int
@@ -91,7 +94,9 @@ class Board:
     """Of the SRAM, what is kept for the stack; a multiple of 8."""
 
     def header(self) -> str:
-        """Return ``board.h``: the regions of the fence as pairs of base and attributes."""
+        """Return ``board.h``: the regions of the fence as pairs of base and attributes, none for a core without this kind of unit."""
+        if self.core not in FENCED:
+            return f"#define BOARD_COUNTER 0x{COUNTER:08X}U\n"
         # Attributes (MPU_RASR): execute never, access (6 read-only, 3 all), memory type (cacheable, device), eighths, size, enable.
         kinds = (
             (fence(FLASH_ORIGIN, min(self.flash_bytes, MACHINE_BYTES), 3), 6 << 24 | 1 << 17),
@@ -173,6 +178,10 @@ class Machine(Protocol):
     @property
     def name(self) -> str:
         """Its name for ``--emulator`` and for messages."""
+
+    @property
+    def cores(self) -> tuple[str, ...]:
+        """Cores that it runs."""
 
     def missing(self) -> str | None:
         """Return what to install, or ``None`` if it can run."""

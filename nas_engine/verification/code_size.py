@@ -38,7 +38,7 @@ class CodeSizes:
     """One row of the table: a core and a compiler."""
 
     core: str
-    """``"cortex-m7"`` or ``"cortex-m4"``."""
+    """One of ``CORES`` of the tool chain."""
     compiler: str
     """Program with major and minor version, ``Toolchain.key``."""
     base: int
@@ -112,7 +112,7 @@ def predict(core: str, compiler: str, kernels: Iterable[str]) -> CodePrediction 
     """Return what a network's firmware will take beside weights and arena.
 
     Args:
-        core: ``"cortex-m7"`` or ``"cortex-m4"``.
+        core: One of ``CORES`` of the tool chain.
         compiler: Program with major and minor version, ``Toolchain.key``, such as ``"arm-none-eabi-gcc 12.2"``.
         kernels: C functions that the network uses, ``nas_average_pool`` included.
 

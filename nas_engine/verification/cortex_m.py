@@ -24,7 +24,7 @@ from nas_engine.verification.unicorn_machine import Unicorn
 MACHINES: tuple[Machine, ...] = (Qemu(), Unicorn())
 """Emulators, the preferred one first."""
 
-FIRMWARE_FILES = ("startup.c", "harness.c", "string.c", "string.h", "semihosting.h")
+FIRMWARE_FILES = ("startup.c", "harness.c", "arithmetic.c", "string.c", "string.h", "semihosting.h")
 OBJECTS = "objects"
 """Folder of the objects within the work folder; the linker script knows its name."""
 
@@ -38,7 +38,7 @@ class CortexM:
     """
 
     core: str = "cortex-m7"
-    """``"cortex-m7"`` or ``"cortex-m4"``."""
+    """One of ``CORES`` of the tool chain."""
     sram_bytes: int = 256 << 10
     """SRAM of the device."""
     flash_bytes: int = 1 << 20
@@ -86,8 +86,10 @@ class CortexM:
         Raises:
             BackendError: It is not installed.
         """
-        chosen = [machine for machine in MACHINES if self.emulator in (None, machine.name)]
+        chosen = [machine for machine in MACHINES if self.emulator in (None, machine.name) and self.core in machine.cores]
         found = next((machine for machine in chosen if machine.missing() is None), None)
+        if not chosen:
+            raise BackendError(self.name, f"{self.emulator} has no board with a {self.name}; leave it to the other emulators")
         if found is None:
             none = "neither qemu-system-arm nor unicorn is installed; pip install 'nas-search[mcu]' or apt install qemu-system-arm"
             raise BackendError(self.name, (chosen[0].missing() if len(chosen) == 1 else None) or none)

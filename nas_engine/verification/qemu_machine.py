@@ -37,6 +37,7 @@ class Qemu:
     """The emulator ``qemu-system-arm``."""
 
     name = "qemu"
+    cores = tuple(MACHINES)
 
     def missing(self) -> str | None:
         """Return what to install, or ``None`` if it can run."""

@@ -96,6 +96,8 @@ class VerificationReport:
     """Multiply-accumulates per step."""
     exceptions: tuple[str, ...] = ()
     """What a format cannot carry exactly, or not in its own width, one line each."""
+    core: str = ""
+    """Core of the device, as its profile names it; empty where it is not recorded."""
 
     @property
     def passed(self) -> bool:
@@ -116,6 +118,7 @@ class VerificationReport:
             "format": FORMAT,
             "passed": self.passed,
             "data": self.data,
+            "core": self.core,
             "backends": [asdict(comparison) for comparison in self.comparisons],
             "memory": memory,
             "instructions": {name: dict(steps) for name, steps in self.instructions.items()},

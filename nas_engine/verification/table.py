@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
 from nas_engine.verification.backend import Backend
+from nas_engine.verification.claims import stand_in
 from nas_engine.verification.cortex_m import CortexM
 from nas_engine.verification.host_c import HostC
 from nas_engine.verification.onnx import OnnxReference, OnnxRuntimeInteger, OnnxRuntimeQcdq
 from nas_engine.verification.tflite import LiteRT, LiteRTDefault, TfliteInt4, TfliteMicro
 
-CORES = ("cortex-m7", "cortex-m4")
-"""Emulated cores: the two that the runtime has fast paths for and that both emulators know."""
+CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0")
+"""Emulated cores: three with DSP instructions, for which the runtime has fast paths, and one on which the portable C runs."""
+
+FEW_CORES, FEW_IMAGES = ("cortex-m33", "cortex-m0"), 2
+"""Cores that get this many images unless one of them stands for the device's own core (ours): a Cortex-M0 takes eight times as long."""
 
 SLOW_IMAGES = 1
 """Images for the reference evaluator of the onnx package, which takes half a minute for each (ours)."""
@@ -40,20 +44,22 @@ def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple
     """Return every back-end in the order in which they run.
 
     Args:
-        device: Its SRAM and Flash bound the emulated memory.
+        device: Its SRAM and Flash bound the emulated memory, and its core gets all ``emulated_images``.
         images: Images for back-ends of this machine.
         emulated_images: Images for emulated cores.
     """
     slow = min(images, SLOW_IMAGES)
+    own = stand_in(device.core)
+    counts = {core: min(emulated_images, FEW_IMAGES) if core in FEW_CORES and core != own else emulated_images for core in CORES}
     emulated = tuple(
         Row(
             name=core,
-            backend=CortexM(core=core, sram_bytes=device.sram_bytes, flash_bytes=device.flash_bytes, images_limit=emulated_images),
+            backend=CortexM(core=core, sram_bytes=device.sram_bytes, flash_bytes=device.flash_bytes, images_limit=count),
             file="c/model.c",
-            images=emulated_images,
+            images=count,
             core=core,
         )
-        for core in CORES
+        for core, count in counts.items()
     )
     return (
         Row(name="host-c", backend=HostC(sanitized_images=images), file="c/model.c", images=images),

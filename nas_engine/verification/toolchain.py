@@ -16,8 +16,11 @@ from pathlib import Path
 
 from nas_engine.verification.backend import BackendError
 
-CORES = {"cortex-m7": "fpv5-sp-d16", "cortex-m4": "fpv4-sp-d16"}
-"""Cores that firmware is built for, and the option ``-mfpu`` of each (GCC 12 manual, "ARM Options")."""
+CORES = {"cortex-m7": "fpv5-sp-d16", "cortex-m4": "fpv4-sp-d16", "cortex-m33": "fpv5-sp-d16", "cortex-m0": None}
+"""Cores that firmware is built for, and the option ``-mfpu`` of each (GCC 12 manual, "ARM Options"); ``None`` without such a unit."""
+
+LLVM_CORES = {"cortex-m7": "cortex_m7", "cortex-m4": "cortex_m4", "cortex-m33": "cortex_m33+dsp", "cortex-m0": "cortex_m0"}
+"""LLVM's names of them; GNU's compiler gives a Cortex-M33 its DSP instructions without being told."""
 
 COMPILERS = ("gcc", "zig")
 """Compilers, the preferred one first."""
@@ -51,23 +54,27 @@ class Toolchain:
     def compile_command(self, core: str) -> list[str]:
         """Return the command line that compiles one file for a core, without the file and ``-o``."""
         if self.name == "gcc":
-            target = [f"-mcpu={core}", "-mthumb", "-mfloat-abi=hard", f"-mfpu={CORES[core]}"]
-            return [GCC, *target, *COMMON]
+            return [GCC, *_gnu_target(core), *COMMON]
         # LLVM unrolls loops at -O2, GCC does not: half as much code again, for about as many instructions. Its sanitizers need a C library.
-        target = ["-target", "thumb-freestanding-eabihf", f"-mcpu={core.replace('-', '_')}", "-fno-unroll-loops"]
+        interface = "eabihf" if CORES[core] else "eabi"
+        target = ["-target", f"thumb-freestanding-{interface}", f"-mcpu={LLVM_CORES[core]}", "-fno-unroll-loops"]
         return [sys.executable, "-m", "ziglang", "cc", *target, *COMMON, "-g0", "-fno-sanitize=all", "-fno-stack-protector"]
 
     def link_command(self, core: str) -> list[str]:
         """Return the command line that links, without objects, ``-T`` and ``-o``."""
         if self.name == "gcc":
-            target = [f"-mcpu={core}", "-mthumb", "-mfloat-abi=hard", f"-mfpu={CORES[core]}"]
-            return [GCC, *target, "-nostdlib", "-Wl,--gc-sections"]
+            return [GCC, *_gnu_target(core), "-nostdlib", "-Wl,--gc-sections"]
         return [sys.executable, "-m", "ziglang", "ld.lld", "--gc-sections"]
 
     @property
     def libraries(self) -> tuple[str, ...]:
         """What stands behind the objects on the linker's command line."""
         return ("-lgcc",) if self.name == "gcc" else ()
+
+
+def _gnu_target(core: str) -> list[str]:
+    unit = CORES[core]
+    return [f"-mcpu={core}", "-mthumb", *(["-mfloat-abi=hard", f"-mfpu={unit}"] if unit else ["-mfloat-abi=soft"])]
 
 
 def missing_compiler(choice: str | None = None) -> str | None:
@@ -141,7 +148,7 @@ def compile_files(tools: Toolchain, core: str, sources: Iterable[Path], include:
 
     Args:
         tools: The compiler.
-        core: ``"cortex-m7"`` or ``"cortex-m4"``.
+        core: One of ``CORES``.
         sources: C files, none of which share a name.
         include: Folders of headers, the first one first.
         objects: Folder of the objects; it is made.

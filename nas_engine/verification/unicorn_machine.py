@@ -1,6 +1,8 @@
 """Unicorn, pip's CPU emulator: maps Flash and SRAM of the device and nothing else, and counts instructions exactly.
 
-It does not check that LDRD, LDM and VLDR are aligned, as the cores and QEMU do (ARMv7-M ARM, A3.2.1).
+What its Cortex-M0 may not execute is refused as on the core, two kinds of instruction excepted (CBZ and IT, seen by trying), and an access
+that is not aligned is a fault. On the others it does not check that LDRD, LDM and VLDR are aligned, as the cores and QEMU do (ARMv7-M
+ARM, A3.2.1).
 """
 
 from __future__ import annotations
@@ -18,6 +20,17 @@ PAGE = 4096
 SYS_OPEN, SYS_WRITE, SYS_READ, SYS_EXIT_EXTENDED = 0x01, 0x05, 0x06, 0x20
 BREAKPOINT = b"\xab\xbe"
 """``bkpt 0xAB``."""
+
+MODELS = {
+    "cortex-m7": "UC_CPU_ARM_CORTEX_M7",
+    "cortex-m4": "UC_CPU_ARM_CORTEX_M4",
+    "cortex-m33": "UC_CPU_ARM_CORTEX_M33",
+    "cortex-m0": "UC_CPU_ARM_CORTEX_M0",
+}
+"""Unicorn's model of each core."""
+
+DATA_ABORT = 4
+"""Number of the exception for an access that the core refuses; memory that is not there ends elsewhere, so that alignment is left."""
 
 FAILED = 0xFFFFFFFF
 """What SYS_OPEN returns if there is no such file."""
@@ -39,6 +52,7 @@ class Unicorn:
     """The emulator of the package ``unicorn``."""
 
     name = "unicorn"
+    cores = tuple(MODELS)
 
     def missing(self) -> str | None:
         """Return what to install, or ``None`` if it can run."""
@@ -65,8 +79,9 @@ class _Session:
         self.arm: Any = importlib.import_module("unicorn.arm_const")
         uc, arm, board = self.uc, self.arm, firmware.board
         self.firmware = firmware
-        self.core: Any = uc.Uc(uc.UC_ARCH_ARM, uc.UC_MODE_THUMB | uc.UC_MODE_MCLASS)
-        self.core.ctl_set_cpu_model({"cortex-m7": arm.UC_CPU_ARM_CORTEX_M7, "cortex-m4": arm.UC_CPU_ARM_CORTEX_M4}[board.core])
+        # Not UC_MODE_MCLASS: with it unicorn runs a Cortex-M33, whatever model is set.
+        self.core: Any = uc.Uc(uc.UC_ARCH_ARM, uc.UC_MODE_THUMB)
+        self.core.ctl_set_cpu_model(getattr(arm, MODELS[board.core]))
         for origin, size, access in (
             (FLASH_ORIGIN, board.flash_bytes, uc.UC_PROT_READ | uc.UC_PROT_EXEC),
             (SRAM_ORIGIN, board.sram_bytes, uc.UC_PROT_READ | uc.UC_PROT_WRITE),
@@ -159,7 +174,8 @@ class _Session:
         except self.uc.UcError:
             is_call = False
         if not is_call:
-            self.error = self.firmware.fault("unicorn", place, f"exception {number}: an instruction that the core cannot execute")
+            told = "unaligned access" if number == DATA_ABORT else f"exception {number}: an instruction that the core cannot execute"
+            self.error = self.firmware.fault("unicorn", place, told)
             core.emu_stop()
             return
         operation, at = core.reg_read(self.arm.UC_ARM_REG_R0), core.reg_read(self.arm.UC_ARM_REG_R1)

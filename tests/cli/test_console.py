@@ -305,7 +305,7 @@ class TestCompletion:
             (("refine", "run", "--method", ""), [*ALLOCATORS, "all"]),
             (("refine", "run", "--method", "qbr,gr"), ["qbr,greedy"]),
             (("export", "run", "--format", "c,"), ["c,tflite", "c,onnx"]),
-            (("verify", "run", "--backend", "cortex"), ["cortex-m7", "cortex-m4"]),
+            (("verify", "run", "--backend", "cortex"), ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0"]),
             (("--memory-model", ""), ["arena", "paper"]),
             (("ref",), ["refine"]),
         ],

@@ -69,6 +69,7 @@ def trained(facts: RunFacts = SEARCHED, **changes: Any) -> RunFacts:
 EQUAL = Comparison(
     backend="host C", verdict=Verdict.EQUAL, version="cc 12", images=20, values=200, tensors=7, seconds=0.5
 )  # fmt: skip
+OWN_CORE = replace(EQUAL, backend="Cortex-M7")
 CLOSE = Comparison(backend="ONNX Runtime, QCDQ", verdict=Verdict.CLOSE, images=20, values=200, differing=9, largest=2, predictions=1)
 SKIPPED = Comparison(backend="TFLite Micro", verdict=Verdict.SKIPPED, note="tflite-micro is not installed")
 DIFFERS = Comparison(
@@ -79,7 +80,8 @@ ARENA = MemoryLine(backend="Cortex-M7", what="arena", predicted=1352, measured=1
 
 def proof(*comparisons: Comparison, memory: tuple[MemoryLine, ...] = (ARENA,), **changes: Any) -> VerificationReport:
     """Return a verification of back-ends."""
-    return VerificationReport(data="test images of digits", comparisons=comparisons, memory=memory, **changes)
+    given: dict[str, Any] = {"core": "cortex-m7"} | changes
+    return VerificationReport(data="test images of digits", comparisons=comparisons, memory=memory, **given)
 
 
 def shortlist(*pairs: tuple[float, float], chosen: int = 1, images: int = 400) -> Shortlist:

@@ -20,6 +20,7 @@ from tests.report.page_facts import (
     CLOSE,
     DIFFERS,
     EQUAL,
+    OWN_CORE,
     SEARCHED,
     SKIPPED,
     accuracy,
@@ -56,19 +57,26 @@ def column(table: Table, name: str) -> list[str]:
 
 class TestVerdict:
     def test_a_proof_names_what_ran_and_how_much(self) -> None:
-        text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, CLOSE, SKIPPED)))
+        text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, CLOSE, SKIPPED)))
         assert tone is Tone.GOOD
-        assert "host C gave every output value of the integer reference on 20 images (200 values" in text
+        assert text.startswith("Verified: host C and Cortex-M7 gave every output value of the integer reference on 20 images (400 values")
+        assert text.endswith("The device: its own core, Cortex-M7, ran emulated, 20 images.")
         assert "1 amount on Cortex-M7" in text
         assert "images like those of digits" in text
         assert "nothing is known of TFLite Micro" in text
         assert "QCDQ" not in text
 
     def test_without_firmware_memory_stays_a_prediction(self) -> None:
-        text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, memory=())))
+        text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, memory=())))
         assert tone is Tone.GOOD
         assert "SRAM and Flash below are predictions" in text
         assert "SRAM and Flash below may be trusted" not in text
+
+    @pytest.mark.parametrize("core", ["", "cortex-m0plus", "cortex-m33", "xtensa-lx7"])
+    def test_a_core_that_did_not_run_is_not_verified(self, core: str) -> None:
+        text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, core=core)))
+        assert tone is Tone.PLAIN
+        assert text.startswith("Not verified for this device: host C and Cortex-M7 gave every output value")
 
     @pytest.mark.parametrize(
         ("comparisons", "line", "expected"),

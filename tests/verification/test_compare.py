@@ -143,6 +143,7 @@ class TestMemory:
 def report(*comparisons: Comparison, memory: tuple[MemoryLine, ...] = ()) -> VerificationReport:
     return VerificationReport(
         data="digits, test images",
+        core="cortex-m7",
         comparisons=comparisons,
         memory=memory,
         instructions={"M7": {"stem": 300, "pool": 7}},
@@ -158,10 +159,14 @@ class TestReport:
     def test_passed(self) -> None:
         close = compared(Told(changed(1), {}, exact=False))
         skipped = compared(Told(EXPECTED, {}, name="absent", lacking="needs x"))
-        made = report(EQUAL, close, skipped, memory=tuple(lines().values()))
+        own = replace(EQUAL, backend="Cortex-M7")
+        made = report(EQUAL, own, close, skipped, memory=tuple(lines().values()))
         assert made.passed
         text = verification_table(made)
-        assert text.splitlines()[-1] == "verified: what runs is what was promised; not run: absent"
+        assert text.splitlines()[-2:] == [
+            "the device: its own core, Cortex-M7, ran emulated, 5 images",
+            "verified: what runs is what was promised; not run: absent",
+        ]
         assert max(map(len, text.splitlines())) <= 120
         assert "absent: needs x" in text
         assert "1.53" in text  # of all steps

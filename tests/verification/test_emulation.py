@@ -21,11 +21,11 @@ from nas_engine.integer.model import IntegerModel, TensorSpec
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.verification.backend import BackendError
-from nas_engine.verification.board import REGIONS, SRAM_ORIGIN, Board, Firmware, Machine, fence, step_records
+from nas_engine.verification.board import REGIONS, SRAM_ORIGIN, Board, Firmware, Machine, MachineRun, fence, step_records
 from nas_engine.verification.cortex_m import MACHINES, CortexM, build, footprint, runtime_bytes, unpacked
 from nas_engine.verification.elf import Elf
-from nas_engine.verification.toolchain import find_toolchain
-from nas_engine.verification.unicorn_machine import instructions_in
+from nas_engine.verification.toolchain import CORES, find_toolchain
+from nas_engine.verification.unicorn_machine import MODELS, Unicorn, instructions_in
 from tests.integer.networks import random_images
 from tests.verification import standin
 from tests.verification.standin import BEHAVIOURS, compilers, emulators
@@ -123,6 +123,52 @@ def test_both_emulators_agree(standins: dict[str, Firmware], compiler: str) -> N
         assert 0 <= measured - counted <= 30  # the harness's own, between the counter and the step
 
 
+INSTRUCTIONS = {
+    "udiv r0, r1, r2": (0xF0F2_FBB1, ("cortex-m4", "cortex-m7", "cortex-m33")),
+    "smlad r0, r1, r2, r3": (0x3002_FB21, ("cortex-m4", "cortex-m7", "cortex-m33")),
+    "vsel.f32 s0, s0, s2": (0x0A01_FE00, ("cortex-m7", "cortex-m33")),
+    "vadd.f64 d0, d1, d2": (0x0B02_EE31, ("cortex-m7",)),
+    "lda r0, [r0]": (0x0FAF_E8D0, ("cortex-m33",)),
+}
+"""Words of instructions and the cores that have them; no two cores have the same."""
+
+
+@pytest.mark.skipif("unicorn" not in emulators(), reason="needs unicorn: pip install 'nas-search[mcu]'")
+@pytest.mark.parametrize("compiler", compilers())
+class TestCores:
+    @pytest.mark.parametrize("core", MODELS)
+    def test_the_core_that_is_named_is_the_one_that_runs(self, tmp_path: Path, compiler: str, core: str) -> None:
+        cases = "".join(
+            f'case {at}: __asm volatile("mov r0, %0\\n.inst.n 0x{word & 0xFFFF:04X}\\n.inst.n 0x{word >> 16:04X}" '
+            ': : "r"(arena) : "r0", "r1"); break;'
+            for at, (word, _) in enumerate(INSTRUCTIONS.values(), 1)
+        )
+        source = f'switch (arena[1]) {{ {cases} case 9: __asm volatile("ldr r2, [%0]" : : "r"(arena + 2) : "r2"); break; default: break; }}'
+        board = Board(core=core, sram_bytes=SRAM, flash_bytes=FLASH, stack_bytes=2048)
+        place = standin.write(tmp_path / "c", sram=SRAM, flash=FLASH)
+        text = (place / "model.c").read_text(encoding="utf-8")
+        pair = next(line for line in text.splitlines() if "ldrd" in line)  # which a Cortex-M0 has not
+        text = text.replace(pair, "").replace("default: break;", f"default: {source} break;")
+        (place / "model.c").write_text(text, encoding="utf-8")
+        firmware = build(find_toolchain(compiler), board, place, tmp_path)
+
+        def run(case: int) -> MachineRun:
+            return Unicorn().run(firmware, bytes([255, case, *bytes(10)]), 60)
+
+        assert len(run(0).files["logits"]) == standin.CLASSES
+        for case, (_, cores) in enumerate(INSTRUCTIONS.values(), 1):
+            if core in cores:
+                run(case)
+            else:
+                with pytest.raises(BackendError, match=r"unicorn: fault at .*(?i:invalid instruction)"):
+                    run(case)
+        if core == "cortex-m0":
+            with pytest.raises(BackendError, match=r"fault at .*: unaligned access"):
+                run(9)
+        else:
+            run(9)
+
+
 @needs_emulation
 @pytest.mark.parametrize("compiler", compilers())
 class TestBudget:
@@ -216,7 +262,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         "settings",
         [
-            {"core": "cortex-m0"},
+            {"core": "cortex-m3"},
             {"compiler": "icc"},
             {"emulator": "gem5"},
             {"stack_bytes": 1001},
@@ -267,9 +313,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @needs_emulation
 @pytest.mark.parametrize(("compiler", "emulator"), PAIRS)
-@pytest.mark.parametrize("core", ["cortex-m7", "cortex-m4"])
+@pytest.mark.parametrize("core", CORES)
 def test_a_network_equals_the_integers(exported: Exported, tmp_path: Path, core: str, compiler: str, emulator: str) -> None:
     backend = CortexM(core=core, sram_bytes=64 << 10, flash_bytes=128 << 10, compiler=compiler, emulator=emulator)
+    if core not in machine(emulator).cores:
+        assert "has no board with a Cortex-M" in (backend.missing() or "")
+        return
     assert backend.missing() is None
     result = backend.run(exported.folder, exported.model, exported.images, tmp_path)
     assert (result.logits == exported.golden.logits).all()

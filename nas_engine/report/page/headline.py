@@ -18,6 +18,7 @@ from nas_engine.report.page.words import (
     standard_error,
 )
 from nas_engine.training.result import Accuracy
+from nas_engine.verification.claims import claim_of
 from nas_engine.verification.result import Verdict, VerificationReport
 
 
@@ -41,7 +42,9 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
     if over:
         return f"Do not deploy this network: {listed(over)}.", Tone.BAD
     if proof is not None:
-        return (_proven(facts, proof), Tone.GOOD) if proof.passed else (_refuted(proof), Tone.BAD)
+        if not proof.passed:
+            return _refuted(proof), Tone.BAD
+        return _proven(facts, proof), Tone.GOOD if claim_of(proof.core, proof.comparisons).proven else Tone.PLAIN
     trained = result is not None and result.accuracy.integer is not None
     if trained or facts.exports:
         return (
@@ -87,8 +90,11 @@ def _proven(facts: RunFacts, proof: VerificationReport) -> str:
     exact = [one for one in proof.comparisons if one.verdict is Verdict.EQUAL]
     images = sorted({one.images for one in exact})
     counts = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+    known = claim_of(proof.core, proof.comparisons)
+    said = "Verified" if known.proven else "Not verified for this device"
     text = (
-        f"Verified: {listed([_called(one.backend) for one in exact])} gave every output value of the integer reference on {counts} images "
+        f"{said}: {listed([_called(one.backend) for one in exact])} gave every output value of the integer reference "
+        f"on {counts} images "
         f"({sum(one.values for one in exact):,} values, none different)"
     )
     measured = [line for line in proof.memory if line.verdict is Verdict.EQUAL]
@@ -103,7 +109,7 @@ def _proven(facts: RunFacts, proof: VerificationReport) -> str:
     claim += f" for images like those of {result.dataset}" if result else ""
     if proof.skipped:
         claim += f", but nothing is known of {listed([_called(one.backend) for one in proof.skipped])}, which did not run"
-    return f"{text}: {claim}."
+    return f"{text}: {claim}. The device: {known.says}."
 
 
 def _called(backend: str) -> str:

@@ -52,6 +52,7 @@ def read_verification(path: Path) -> VerificationReport:
         memory = tuple(MemoryLine(**{key: value for key, value in one.items() if key != "verdict"}) for one in data["memory"])
         report = VerificationReport(
             data=str(data["data"]),
+            core=str(data.get("core", "")),
             comparisons=comparisons,
             memory=memory,
             instructions={str(name): {str(s): int(n) for s, n in steps.items()} for name, steps in data["instructions"].items()},

@@ -1,4 +1,4 @@
-/* Start-up of Cortex-M4 and M7: vectors, painted stack, data, memory fence, and what happens at a fault. */
+/* Start-up of Cortex-M: vectors, painted stack, data, memory fence, and what happens at a fault. */
 #include "board.h"
 #include "semihosting.h"
 
@@ -20,7 +20,7 @@ __attribute__((naked)) static void fault(void)
     __asm volatile("mrs r0, msp\n"
                    "ldr r1, =stack_top\n"
                    "mov sp, r1\n"
-                   "b report_fault\n"
+                   "bl report_fault\n"
                    ".ltorg\n");
 }
 
@@ -48,17 +48,20 @@ __attribute__((naked, used)) void Reset_Handler(void)
     __asm volatile("ldr r0, =stack_limit\n"
                    "ldr r1, =stack_top\n"
                    "ldr r2, =0xC0FFEE5A\n"
-                   "1: str r2, [r0], #4\n"
+                   "1: str r2, [r0]\n"
+                   "adds r0, #4\n"
                    "cmp r0, r1\n"
                    "bne 1b\n"
-                   "b start\n"
+                   "bl start\n"
                    ".ltorg\n");
 }
 
+#ifdef BOARD_FENCE
 /* Base and attributes of the regions of the memory protection unit (PMSAv7); nothing else may be touched. */
 static const struct {
     uint32_t base, attributes;
 } fence[] = {BOARD_FENCE};
+#endif
 
 __attribute__((used, noreturn)) void start(void)
 {
@@ -69,12 +72,14 @@ __attribute__((used, noreturn)) void start(void)
     for (uint32_t *to = bss_start; to < bss_end;) {
         *to++ = 0U;
     }
+#ifdef BOARD_FENCE
     for (uint32_t i = 0; i < sizeof fence / sizeof fence[0]; i++) {
         REGISTER(MPU_RBAR) = fence[i].base | 16U | i; /* valid, number of the region */
         REGISTER(MPU_RBAR + 4) = fence[i].attributes;
     }
     REGISTER(SHCSR) |= 7U << 16; /* memory, bus and usage faults on their own */
     REGISTER(MPU_CTRL) = 1U;
+#endif
     __asm volatile("dsb\nisb" ::: "memory");
     leave((uint32_t)main());
 }
