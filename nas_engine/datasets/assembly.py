@@ -15,6 +15,9 @@ from nas_engine.datasets.records import Dataset, Pixels, Split
 from nas_engine.datasets.request import ImageRequest
 from nas_engine.datasets.selection import balanced_choice
 
+MAX_BYTES = 2**32
+"""Most bytes that the arrays of one file are read of, unpacked; ours."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawSplit:
@@ -82,10 +85,19 @@ def assemble(
     )
 
 
+def check_counts(source: object, where: str, images: int, labels: int) -> None:
+    """Refuse images and labels that are not as many.
+
+    Raises:
+        DatasetError: Both numbers.
+    """
+    if images != labels:
+        raise DatasetError(source, f"{where}: {images:,} images, but {labels:,} labels; expected as many of both")
+
+
 def _check(source: str, raw: RawSplit, shape: tuple[int, ...]) -> None:
     count, height, width, channels = raw.images.shape
-    if count != len(raw.labels):
-        raise DatasetError(source, f"{raw.where}: {count:,} images, but {len(raw.labels):,} labels; expected as many of both")
+    check_counts(source, raw.where, count, len(raw.labels))
     if not count:
         raise DatasetError(source, f"{raw.where}: no images; expected some of every class")
     if height != width or not height:

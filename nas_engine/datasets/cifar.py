@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import tarfile
-import zlib
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -16,11 +16,15 @@ from nas_engine.datasets.errors import DatasetError
 from nas_engine.datasets.pickles import load_pickle
 from nas_engine.datasets.records import Dataset, listed
 from nas_engine.datasets.request import ImageRequest
-from nas_engine.errors import FileFormatError
+from nas_engine.errors import FileFormatError, NasEngineError
+from nas_engine.reading import UnreadableError, open_regular, read_regular
 
 _SIDE = 32
 _ROW = 3 * _SIDE * _SIDE
 _ARCHIVES = (".tar.gz", ".tgz")
+
+MAX_FILE_BYTES = 2**29
+"""Largest file, and most that an archive may unpack to, in bytes: more than twice what the originals have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,15 +142,23 @@ def _reader(variant: _Variant, path: Path) -> Callable[[str], bytes]:
     """Return what reads one of the files by its name, after a look whether all are there."""
     if path.is_dir():
         _check_complete(variant, path, [name for name in variant.files if (path / name).is_file()])
-        return lambda name: (path / name).read_bytes()
-    members: dict[str, bytes] = {}
+        return lambda name: read_regular(path / name, MAX_FILE_BYTES)
+    members = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                file = archive.extractfile(member) if Path(member.name).name in variant.files else None
-                if file is not None:
-                    members[Path(member.name).name] = file.read()
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        with open_regular(path, MAX_FILE_BYTES) as file, gzip.GzipFile(fileobj=file) as unpacked:
+            stream = cast("BinaryIO", _Limited(unpacked))
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                for member in archive:
+                    name = Path(member.name).name
+                    if name in variant.files and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
+                        content = archive.extractfile(member)
+                        assert content is not None
+                        members[name] = content.read()
+    except (MemoryError, NasEngineError):
+        raise
+    except Exception as error:  # tarfile, gzip and zlib raise nearly anything on a damaged file
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UnreadableError(path, error, "give the path of another file") from error
         raise FileFormatError(
             path,
             f"is cut off or no .tar.gz: expected {variant.archive_bytes:,} B, as the original has, found {path.stat().st_size:,} B; "
@@ -154,6 +166,22 @@ def _reader(variant: _Variant, path: Path) -> Callable[[str], bytes]:
         ) from error
     _check_complete(variant, path, members)
     return members.__getitem__
+
+
+class _Limited:
+    """What an archive unpacks to, up to a limit: bombs end with an error, not with the memory."""
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        self._file = file
+        self._left = MAX_FILE_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        data = self._file.read(min(size, self._left + 1))
+        self._left -= len(data)
+        if self._left < 0:
+            raise tarfile.ReadError(f"more than {MAX_FILE_BYTES:,} B unpacked")
+        return data
 
 
 def _check_complete(variant: _Variant, path: Path, found: Container[str]) -> None:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import math
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.datasets.assembly import RawSplit, assemble
+from nas_engine.datasets.assembly import MAX_BYTES, RawSplit, assemble, check_counts
 from nas_engine.datasets.errors import DatasetError
 from nas_engine.datasets.records import Dataset, Pixels, listed
 from nas_engine.datasets.request import ImageRequest
-from nas_engine.errors import FileFormatError, one_line, shortened
+from nas_engine.errors import FileFormatError, NasEngineError, one_line, shortened
+from nas_engine.reading import LARGE_FILE, UnreadableError, open_regular
+
+OVERSHOOT = 0.01
+"""Part of the range by which floats may lie beyond its ends, as a resize leaves them; ours."""
 
 _SUFFIXES = {"train": "train", "validation": "val", "test": "test"}
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_MOST_HEADER = 2**14
+_AT_ONCE = 256
 
 
 def is_npz(location: str | Path) -> bool:
@@ -29,21 +40,17 @@ def read_npz(location: str | Path, request: ImageRequest) -> Dataset:
 
     Images are ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]``; labels are whole numbers ``[N]`` or ``[N, 1]``. uint8 and other
     whole numbers are taken as they are and must lie in 0 to 255. Floats are taken as 0 to 1 if none of any split is above 1, otherwise as
-    0 to 255, and are rounded.
+    0 to 255, and are rounded; a hundredth beyond either end is cut off, with a note.
 
     Raises:
-        FileFormatError: Not an archive of arrays, or cut off.
+        FileFormatError: Not an archive of arrays, or cut off, or with more than ``MAX_BYTES`` of them.
+        UnreadableError: The operating system does not let it be read.
         DatasetError: A key is missing, an array has another shape or range; or as in ``assemble``.
     """
     path = Path(location)
     arrays, others = _load(path)
-    purposes = {purpose: suffix for purpose, suffix in _SUFFIXES.items() if purpose != "validation" or {"x_val", "y_val"} & arrays.keys()}
-    keys = [f"{letter}_{suffix}" for suffix in purposes.values() for letter in "xy"]
-    missing = [key for key in keys if key not in arrays]
-    if missing:
-        held = listed(sorted([*arrays, *others])) or "nothing"
-        raise DatasetError(path, f"lacks {listed(missing)}; expected x_train, y_train, x_test, y_test (and x_val, y_val); found {held}")
-    images = _as_bytes(path, {suffix: _with_channels(path, f"x_{suffix}", arrays[f"x_{suffix}"]) for suffix in purposes.values()})
+    suffixes = {purpose: suffix for purpose, suffix in _SUFFIXES.items() if purpose != "validation" or {"x_val", "y_val"} & arrays.keys()}
+    images, notes = _as_bytes(path, {suffix: _with_channels(path, f"x_{suffix}", arrays[f"x_{suffix}"]) for suffix in suffixes.values()})
     return assemble(
         name=path.stem,
         source=str(path),
@@ -52,26 +59,75 @@ def read_npz(location: str | Path, request: ImageRequest) -> Dataset:
             purpose: RawSplit(
                 where=f"x_{suffix}, y_{suffix}", images=images[suffix], labels=_labels(path, f"y_{suffix}", arrays[f"y_{suffix}"])
             )
-            for purpose, suffix in purposes.items()
+            for purpose, suffix in suffixes.items()
         },
         request=request,
-        notes=(f"not read: {listed(others)}",) if others else (),
+        notes=(*((f"not read: {listed(others)}",) if others else ()), *notes),
     )
 
 
 def _load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
-    """Return the arrays with a known key, and the other keys."""
+    """Return the arrays with a known key, and the other keys. What the headers say is checked before an array is made.
+
+    Raises:
+        FileFormatError: Not an archive of plain arrays, or cut off, or more than ``MAX_BYTES``.
+        DatasetError: A key is missing, or images and labels are not as many.
+        UnreadableError: The operating system does not let it be read.
+    """
     known = {"classes", *(f"{letter}_{suffix}" for letter in "xy" for suffix in _SUFFIXES.values())}
-    with path.open("rb") as file:
+    with open_regular(path, LARGE_FILE) as file:
         try:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("no zip archive, or one that is cut off")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files if key in known}, [key for key in archive.files if key not in known]
+            with zipfile.ZipFile(file) as archive:
+                entries = {name.removesuffix(".npy"): archive.getinfo(name) for name in archive.namelist()}
+                headers = {key: _header(archive, entry) for key, entry in entries.items() if key in known}
+                others = [key for key in entries if key not in known]
+                _check_headers(path, headers, others)
+                return {key: _array(archive, entries[key]) for key in headers}, others
+        except (MemoryError, NasEngineError):
+            raise
         except Exception as error:  # zipfile, zlib and the header's parser raise nearly anything on a damaged file
-            problem = f"is no .npz of plain arrays ({shortened(one_line(str(error)))}; found {path.stat().st_size:,} B)"
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # not those that seek to places that there are not
+                raise UnreadableError(path, error, "give the path of another file") from error
+            reason = "no zip archive, or one that is cut off" if isinstance(error, zipfile.BadZipFile) else shortened(one_line(str(error)))
+            problem = f"is no .npz of plain arrays ({reason}; found {path.stat().st_size:,} B)"
             raise FileFormatError(path, f"{problem}; write it again with np.savez") from error
+
+
+def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], int]:
+    """Return the shape of an array and its size in bytes."""
+    with archive.open(entry) as file:
+        head = io.BytesIO(file.read(_MOST_HEADER))
+    version = np.lib.format.read_magic(head)
+    if version not in _HEADERS:
+        raise ValueError(f"an array in version {version} of the format")
+    shape, _, dtype = _HEADERS[version](head)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be loaded")
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or head.tell() + size != entry.file_size:
+        raise ValueError(f"{entry.filename} is not as large as its header says")
+    return shape, size
+
+
+def _check_headers(path: Path, headers: Mapping[str, tuple[tuple[int, ...], int]], others: Sequence[str]) -> None:
+    suffixes = [suffix for suffix in _SUFFIXES.values() if suffix != "val" or {"x_val", "y_val"} & headers.keys()]
+    missing = [key for suffix in suffixes for key in (f"x_{suffix}", f"y_{suffix}") if key not in headers]
+    if missing:
+        held = listed(sorted([*headers, *others])) or "nothing"
+        raise DatasetError(path, f"lacks {listed(missing)}; expected x_train, y_train, x_test, y_test (and x_val, y_val); found {held}")
+    for suffix in suffixes:
+        images, labels = headers[f"x_{suffix}"][0], headers[f"y_{suffix}"][0]
+        if images and labels:
+            check_counts(path, f"x_{suffix}, y_{suffix}", images[0], labels[0])
+    size = sum(size for _, size in headers.values())
+    if size > MAX_BYTES:
+        remedy = "give fewer images, smaller ones, or an image folder"
+        raise FileFormatError(path, f"its arrays have {size:,} B; at most {MAX_BYTES:,} B are read; {remedy}")
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    with archive.open(entry) as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _with_channels(path: Path, key: str, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -86,21 +142,33 @@ def _with_channels(path: Path, key: str, images: npt.NDArray[Any]) -> npt.NDArra
     return images.transpose(0, 2, 3, 1) if first else images
 
 
-def _as_bytes(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Pixels]:
-    """Return images as uint8, all splits by the same rule."""
+def _as_bytes(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, Pixels], tuple[str, ...]]:
+    """Return images as uint8, all splits by the same rule, and what had to be decided."""
     kinds = {array.dtype.kind for array in arrays.values()}
     if len(kinds) > 1 or not kinds <= set("uif"):
         types = ", ".join(f"x_{suffix} {array.dtype}" for suffix, array in arrays.items())
         raise DatasetError(path, f"the images are {types}; expected uint8, or another number type, the same for all")
     low = float(np.min([array.min(initial=0) for array in arrays.values()]))
     high = float(np.max([array.max(initial=0) for array in arrays.values()]))
-    if not (low >= 0 and high <= 255):  # also where one is not a number
+    largest, beyond = 255.0, 0.0
+    if kinds == {"f"} and high <= 1 + OVERSHOOT:
+        largest, beyond = 1.0, OVERSHOOT
+    elif kinds == {"f"} and low >= 0:
+        beyond = 255 * OVERSHOOT
+    if not (low >= -beyond and high <= largest + beyond):  # also where one is not a number
         raise DatasetError(path, f"the pixels run from {low:g} to {high:g}; expected 0 to 255, or 0 to 1 as floats (not standardised)")
-    factor = 255 if kinds == {"f"} and high <= 1 else 1
-    return {
-        suffix: np.ascontiguousarray(array if array.dtype.kind != "f" else np.rint(array * np.float32(factor)), np.uint8)
-        for suffix, array in arrays.items()
-    }
+    notes = (f"pixels from {low:.6g} to {high:.6g} are cut to 0 to {largest:g}",) if low < 0 or high > largest else ()
+    return {suffix: _scaled(array, largest) for suffix, array in arrays.items()}, notes
+
+
+def _scaled(array: npt.NDArray[Any], largest: float) -> Pixels:
+    if array.dtype.kind != "f":
+        return np.ascontiguousarray(array, np.uint8)
+    result = np.empty(array.shape, np.uint8)
+    for start in range(0, len(array), _AT_ONCE):  # bit by bit: floats take four and eight times the memory
+        part = array[start : start + _AT_ONCE].clip(0, largest)
+        result[start : start + _AT_ONCE] = np.rint(part * np.float32(255 / largest))
+    return result
 
 
 def _labels(path: Path, key: str, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -108,6 +176,8 @@ def _labels(path: Path, key: str, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "uib":
         hint = "one-hot rows become numbers with .argmax(1)" if labels.ndim == 2 else "convert them with .astype('int64')"
+        if labels.dtype.kind in "US":
+            hint = "texts become numbers with classes, y = np.unique(y, return_inverse=True); save classes too"
         raise DatasetError(path, f"{key} is {labels.dtype} {list(labels.shape)}; expected whole numbers [N]; {hint}")
     return labels
 

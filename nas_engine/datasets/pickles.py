@@ -9,12 +9,16 @@ from __future__ import annotations
 import io
 import math
 import pickle  # noqa: S403
+import pickletools
 from typing import Any
 
 import numpy as np
 
 from nas_engine.datasets.records import Pixels
 from nas_engine.errors import FileFormatError, one_line, shortened
+
+_CUT_OFF = ("truncated", "exhausted", "remain", "not enough data", "no newline found")
+"""Words in what is said of a pickle whose end is missing."""
 
 
 class _ForbiddenError(pickle.UnpicklingError):
@@ -63,12 +67,19 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _bytes(*arguments: object) -> bytes:
+    """Stand for ``bytes`` and ``bytearray``, but never for a number of zeros, which takes any memory."""
+    if any(isinstance(argument, int) for argument in arguments):
+        raise ValueError("bytes of a number")
+    return bytes(*arguments)
+
+
 _ALLOWED: dict[tuple[str, str], object] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Type,
     ("_codecs", "encode"): _encode,
-    ("builtins", "bytes"): bytes,
-    ("builtins", "bytearray"): bytearray,
+    ("builtins", "bytes"): _bytes,
+    ("builtins", "bytearray"): _bytes,
     # NumPy 1 (and Python 2), NumPy 2
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
@@ -97,6 +108,7 @@ def load_pickle(data: bytes, path: object, *, whole: int) -> dict[str, Any]:
         FileFormatError: Cut off, no pickle, one that names what it must not, or one that holds no dictionary.
     """
     try:
+        _check_places(data)
         # Python 2's texts come as bytes: no encoding was ever said
         content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(content, dict):
@@ -106,14 +118,23 @@ def load_pickle(data: bytes, path: object, *, whole: int) -> dict[str, Any]:
         raise FileFormatError(
             path, f"asks Python for '{shortened(str(error))}', which no CIFAR file does; nothing was run; download the original"
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged pickle can make the reader raise nearly anything
-        if isinstance(error, EOFError) or "truncated" in str(error):
+        if isinstance(error, EOFError) or any(word in str(error) for word in _CUT_OFF):
             raise FileFormatError(
                 path, f"is cut off after {len(data):,} B; expected at least {whole:,} B, as the original has; download it again"
             ) from error
         raise FileFormatError(
             path, f"is not a file of the CIFAR archives ({shortened(one_line(str(error)))}); download it again"
         ) from error
+
+
+def _check_places(data: bytes) -> None:
+    """Refuse places in the reader's memory that no honest pickle of this size uses: it would make room for all before them."""
+    for operation, argument, _ in pickletools.genops(data):
+        if "PUT" in operation.name and int(argument or 0) > len(data):
+            raise ValueError(f"a place of {argument}")
 
 
 def _text(key: object) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from nas_engine.datasets.records import Dataset
+from collections.abc import Mapping
+
+import numpy as np
+
+from nas_engine.datasets.records import Dataset, Pixels, Split
 from nas_engine.escaping import terminal_line
 
 MAX_ROWS = 20
@@ -11,11 +15,18 @@ MAX_ROWS = 20
 IMBALANCE = 1.5
 """The largest class of a split may have this many times the images of the smallest before it is remarked on."""
 
+FEWEST_LEVELS = 16
+"""Pictures with fewer of the 256 levels, or with none above ``DARKEST``, are remarked on: they lost their contrast on the way in; ours."""
+
+DARKEST = 63
+"""Largest level that up to 14 bits reach in a file of 16."""
+
 _SHOWN = 5
+_AT_ONCE = 64
 
 
 def summary_lines(dataset: Dataset) -> list[str]:
-    """Return a description to be read: splits with their sizes, images per class, notes, and the first files that were skipped."""
+    """Return a description to be read, one line each: splits with their sizes, images per class, notes, the first files skipped."""
     splits = dict(dataset.splits())
     counts = {purpose: split.class_counts(len(dataset.classes)).tolist() for purpose, split in splits.items()}
     lines = [f"{dataset.name}: {len(dataset.classes)} classes, from {dataset.source}"]
@@ -36,10 +47,30 @@ def summary_lines(dataset: Dataset) -> list[str]:
                 f"note: {purpose} is not balanced: {large:,} images of '{dataset.classes[numbers.index(large)]}', "
                 f"{small:,} of '{dataset.classes[numbers.index(small)]}'; accuracy alone favours the larger class"
             )
-    lines += [f"note: {note}" for note in dataset.notes]
+    lines += [f"note: {remark}" for remark in (*contrast_remarks(dict(splits)), *dataset.notes)]
     if dataset.skipped:
         lines.append(f"note: {len(dataset.skipped):,} file{'s' if len(dataset.skipped) > 1 else ''} skipped:")
         lines += [f"  {file.path}: {file.reason}" for file in dataset.skipped[:_SHOWN]]
         if len(dataset.skipped) > _SHOWN:
             lines.append(f"  and {len(dataset.skipped) - _SHOWN:,} more")
     return [terminal_line(line) for line in lines]
+
+
+def contrast_remarks(splits: Mapping[str, Split]) -> list[str]:
+    """Return one sentence about splits whose pictures have hardly any contrast, or nothing."""
+    found = []
+    for purpose, split in splits.items():
+        levels, low, high = _levels(split.images)
+        if levels < FEWEST_LEVELS or high <= DARKEST:
+            found.append(f"{purpose} uses {levels} of 256 levels, from {low} to {high}")
+    remedy = "check how the pictures were made (whole numbers from 0 to 255, or floats from 0 to 1)"
+    return [f"hardly any contrast: {'; '.join(found)}; {remedy}"] if found else []
+
+
+def _levels(images: Pixels) -> tuple[int, int, int]:
+    """Return how many levels are used, the least and the largest."""
+    used = np.zeros(256, np.bool_)
+    for start in range(0, len(images), _AT_ONCE):
+        used[images[start : start + _AT_ONCE]] = True
+    levels = np.flatnonzero(used)
+    return len(levels), int(levels[0]), int(levels[-1])

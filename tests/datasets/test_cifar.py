@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,37 @@ class TestErrors:
         with pytest.raises(DatasetError, match="lacks 'test_batch'"):
             read(tmp_path / "cifar-10-python.tgz")
 
+    def test_archive_that_unpacks_to_more_than_it_should(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nas_engine.datasets.cifar.MAX_FILE_BYTES", 2**20)
+        (tmp_path / FOLDER).mkdir()
+        for name, size in (("other", 2**24), ("data_batch_1", 2**24)):
+            (tmp_path / FOLDER / name).write_bytes(bytes(size))
+            write_archive(tmp_path / "cifar-10-python.tgz", tmp_path / FOLDER)
+            tracemalloc.start()
+            with pytest.raises(FileFormatError, match=r"is cut off or no \.tar\.gz"):
+                read(tmp_path / "cifar-10-python.tgz")
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 2**22
+            (tmp_path / FOLDER / name).unlink()
+
+    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE])
+    def test_members_that_are_no_files(self, tmp_path: Path, folder: Path, kind: bytes) -> None:
+        (folder / "test_batch").unlink()
+        member = tarfile.TarInfo(f"{FOLDER}/test_batch")
+        member.type, member.linkname = kind, f"{FOLDER}/data_batch_1"
+        with tarfile.open(tmp_path / "cifar-10-python.tgz", "w:gz") as archive:
+            archive.add(folder, arcname=FOLDER)
+            archive.addfile(member)
+        with pytest.raises(DatasetError, match="lacks 'test_batch'"):
+            read(tmp_path / "cifar-10-python.tgz")
+
+    def test_named_pipe(self, folder: Path) -> None:
+        (folder / "test_batch").unlink()
+        os.mkfifo(folder / "test_batch")
+        with pytest.raises(DatasetError, match="lacks 'test_batch'"):
+            read(folder)
+
     @pytest.mark.parametrize(
         ("content", "message"),
         [
@@ -168,6 +201,23 @@ class TestHostilePickles:
     def test_names_that_are_refused(self, name: bytes) -> None:
         with pytest.raises(FileFormatError, match="nothing was run"):
             load_pickle(b"c" + name + b"\n(S'1'\ntR.", "x", whole=1)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"\x80\x04cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x02\x85R.",  # bytearray(2**33)
+            b"\x80\x04cbuiltins\nbytes\n\x8a\x05\0\0\0\0\x02\x85R.",
+            b"\x80\x02Nr\0\0\0\x20.",  # None at place 2**29
+            b"Np536870912\n.",
+        ],
+    )
+    def test_memory_is_not_taken(self, data: bytes) -> None:
+        tracemalloc.start()
+        with pytest.raises(FileFormatError, match="is not a file of the CIFAR archives"):
+            load_pickle(data, "x", whole=1)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**22
 
     def test_dotted_name(self) -> None:
         data = pickle.PROTO + b"\x04" + b"\x8c\x05numpy" + b"\x8c\x0fndarray.dumps\0\0" + b"\x93."

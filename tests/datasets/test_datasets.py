@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from nas_engine.datasets import (
 )
 from nas_engine.datasets.selection import balanced_choice, set_aside_by_name, set_aside_by_rank
 from nas_engine.errors import InputError
+from nas_engine.reading import UnreadableError
 from tests.datasets.files import labels, pixels, read, write_cifar10, write_folders, write_mnist
 
 
@@ -134,12 +136,13 @@ class TestPlaces:
     def test_unreadable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_cifar10(tmp_path)
 
-        def refuse(self: Path) -> bytes:
-            raise PermissionError(13, "Permission denied", str(self))
+        def refuse(path: object, *_: object) -> int:
+            raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(Path, "read_bytes", refuse)
-        with pytest.raises(DatasetError, match=r"batches\.meta: cannot be read \(Permission denied\)"):
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(UnreadableError, match=r"batches\.meta: cannot be read \(Permission denied\)") as caught:
             read(tmp_path)
+        assert caught.value.exit_code == 2
 
     def test_too_large_for_the_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_mnist(tmp_path)
@@ -274,3 +277,30 @@ class TestSummary:
         lines = summary_lines(make_dataset(numbers, numbers, tuple(f"c{number}" for number in range(21))))
         assert "  train: 1 to 2 images per class" in lines
         assert len(lines) == 7
+
+    @pytest.mark.parametrize(
+        ("images", "says"),
+        [
+            pytest.param(np.full((4, 8, 8, 3), 9), "train uses 1 of 256 levels, from 9 to 9", id="constant"),
+            pytest.param(pixels(4, 8, 8, 3) % 2, "train uses 2 of 256 levels, from 0 to 1", id="mask"),
+            pytest.param(pixels(4, 8, 8, 3) // 17 * 17 % 255, "train uses 15 of 256 levels, from 0 to 238", id="15"),
+            pytest.param(pixels(4, 8, 8, 3) // 64, "train uses 4 of 256 levels, from 0 to 3", id="10-bit"),
+            pytest.param(pixels(4, 8, 8, 3) // 16, "train uses 16 of 256 levels, from 0 to 15", id="12-bit"),
+            pytest.param(pixels(4, 8, 8, 3) // 4, "train uses 64 of 256 levels, from 0 to 63", id="14-bit"),
+            pytest.param(pixels(4, 8, 8, 3) // 16 * 17, None, id="16"),
+        ],
+    )
+    def test_hardly_any_contrast(self, images: Any, says: str | None) -> None:
+        good = Split(images=pixels(4, 8, 8, 3), labels=labels(4, 2))
+        data = Dataset(
+            name="n", source="s", classes=("a", "b"), train=Split(images=images.astype(np.uint8), labels=labels(4, 2)), test=good
+        )
+        remarks = [line for line in summary_lines(data) if "contrast" in line]
+        assert len(remarks) == (says is not None)
+        assert says is None or remarks[0].startswith(f"note: hardly any contrast: {says}; check")
+
+    def test_no_name_makes_a_line(self) -> None:
+        skipped = (SkippedFile(path="a\nnote: everything is fine \x1b[31m\udce9.png", reason="no\rpicture"),)
+        lines = summary_lines(make_dataset([0, 1], [0, 1], skipped=skipped, notes=("folders not read: 'a\nb'",)))
+        assert all(line.isprintable() for line in lines)
+        assert lines[-1] == "  a\\nnote: everything is fine \\x1b[31m\\xe9.png: no\\rpicture"

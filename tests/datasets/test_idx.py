@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class TestErrors:
         ("change", "message"),
         [
             pytest.param(lambda data: data[:-100], "is cut off: its header says 784 B in all .*, found 684 B", id="short"),
-            pytest.param(lambda data: data + b"12", "is too long: its header says 784 B in all .*, found 786 B", id="long"),
+            pytest.param(lambda data: data + b"12", "is too long: its header says 784 B in all .*, found more", id="long"),
             pytest.param(lambda data: data[:7], "the header of an IDX file has 16 B, found 7 B", id="header"),
             pytest.param(lambda data: b"\0\0\x0d\x03" + data[4:], "0x00000d03; an IDX file of images begins with 0x00000803", id="type"),
             pytest.param(lambda data: gzip.compress(data)[:-1], "cut off in its last 8 B", id="checksum"),
@@ -119,6 +120,38 @@ class TestErrors:
         write_mnist(tmp_path, classes=1)
         with pytest.raises(DatasetError, match="has only one class"):
             read(tmp_path)
+
+
+class TestLimits:
+    """What a header says is looked at before memory is taken for it."""
+
+    def bomb(self, folder: Path, count: int) -> None:
+        write_mnist(folder)
+        head = struct.pack(">4I", 0x803, count, 8, 8)
+        (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + bytes(50_000_000)))
+
+    def test_counts(self, tmp_path: Path) -> None:
+        self.bomb(tmp_path, 2**27)
+        tracemalloc.start()
+        with pytest.raises(DatasetError, match="train: 134,217,728 images, but 12 labels"):
+            read(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8_000_000
+
+    def test_bytes(self, tmp_path: Path) -> None:
+        self.bomb(tmp_path, 2**27)
+        with pytest.raises(FileFormatError, match=r"8,589,934,608 B in all \(unpacked\); at most 4,294,967,296 B are read"):
+            read_idx(tmp_path / "train-images-idx3-ubyte.gz", 3)
+
+    def test_more_than_the_header_says(self, tmp_path: Path) -> None:
+        self.bomb(tmp_path, 12)
+        tracemalloc.start()
+        with pytest.raises(FileFormatError, match=r"is too long: its header says 784 B in all \(unpacked\), found more"):
+            read(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8_000_000
 
 
 IMAGES = struct.pack(">4I", 0x803, 2, 5, 5) + pixels(2, 5, 5).tobytes()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from nas_engine.datasets import DatasetError
 from nas_engine.errors import FileFormatError
+from nas_engine.reading import UnreadableError
 from tests.datasets.files import labels, pixels, read
 
 
@@ -133,6 +134,81 @@ class TestErrors:
         (tmp_path / "a.npz").write_text("text")
         with pytest.raises(FileFormatError, match=r"no zip archive, or one that is cut off; found 4 B\); write it again with np\.savez"):
             read(tmp_path / "a.npz")
+
+
+class TestLimits:
+    """What the headers say is looked at before an array is made."""
+
+    @pytest.fixture(autouse=True)
+    def no_array(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("an array was made")
+
+        monkeypatch.setattr("numpy.lib.format.read_array", refuse)
+
+    @pytest.mark.parametrize("key", ["x_train", "y_train", "x_test", "y_test"])
+    def test_counts(self, tmp_path: Path, key: str) -> None:
+        many = np.zeros((100_000, *arrays()[key].shape[1:]), np.uint8)
+        with pytest.raises(DatasetError, match=r"(100,000 images, but (12|6) labels|(12|6) images, but 100,000 labels); expected as many"):
+            read(write(tmp_path / "a.npz", **{key: many}))
+
+    def test_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nas_engine.datasets.npz.MAX_BYTES", 1000)
+        with pytest.raises(FileFormatError, match=r"its arrays have 3,600 B; at most 1,000 B are read; give fewer images"):
+            read(write(tmp_path / "a.npz"))
+
+    def test_header_of_another_size(self, tmp_path: Path) -> None:
+        write(tmp_path / "a.npz")
+        data = (tmp_path / "a.npz").read_bytes()
+        for wrong in (b"(99, 8, 8, 3)", b"(-1, 8, 8, 3)"):
+            (tmp_path / "a.npz").write_bytes(data.replace(b"(12, 8, 8, 3)", wrong.ljust(13)[:13]))
+            with pytest.raises(FileFormatError, match=r"is no \.npz of plain arrays"):
+                read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
+def test_a_fault_of_the_machine_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    write(tmp_path / "a.npz")
+    monkeypatch.setattr("numpy.lib.format.read_array", refuse)
+    with pytest.raises((DatasetError, UnreadableError), match=r"does not fit into memory|Input/output error"):
+        read(tmp_path / "a.npz")
+
+
+class TestFloatsBeyondTheRange:
+    def at(self, low: float, high: float) -> dict[str, Any]:
+        images = np.linspace(0, 1, 12 * 8 * 8 * 3).reshape(12, 8, 8, 3) * min(high, 255 if high > 1.01 else 1)
+        images[0, 0, 0, 0], images[0, 0, 0, 1] = low, high
+        return {"x_train": images, "x_test": images[:6]}
+
+    @pytest.mark.parametrize(("low", "high"), [(0, 1.0004), (-0.0004, 1), (-0.01, 1.01), (0, 1.01)])
+    def test_a_hair_is_cut_off(self, tmp_path: Path, low: float, high: float) -> None:
+        data = read(write(tmp_path / "a.npz", **self.at(low, high)))
+        expected = np.rint(self.at(low, high)["x_train"].clip(0, 1) * np.float32(255))
+        np.testing.assert_array_equal(data.train.images, expected)
+        assert data.notes == (f"pixels from {low:.6g} to {high:.6g} are cut to 0 to 1",)
+
+    def test_of_bytes(self, tmp_path: Path) -> None:
+        data = read(write(tmp_path / "a.npz", **self.at(0, 256.5)))
+        assert data.train.images.max() == 255
+        assert data.notes == ("pixels from 0 to 256.5 are cut to 0 to 255",)
+
+    @pytest.mark.parametrize(("low", "high"), [(-0.02, 1), (-0.5, 1.5), (-2.1, 2.6), (0, 258), (0, np.inf), (np.nan, 1)])
+    def test_more_is_not(self, tmp_path: Path, low: float, high: float) -> None:
+        with pytest.raises(DatasetError, match="expected 0 to 255, or 0 to 1 as floats"):
+            read(write(tmp_path / "a.npz", **self.at(low, high)))
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_labels_that_are_texts(tmp_path: Path, kind: str) -> None:
+    texts = np.array(["cat", "dog", "emu"] * 4).astype(kind)
+    says = r"y_train is .*; texts become numbers with classes, y = np\.unique\(y, return_inverse=True\); save classes too"
+    with pytest.raises(DatasetError, match=says):
+        read(write(tmp_path / "a.npz", y_train=texts, y_test=texts[:6]))
+    classes, numbers = np.unique(texts, return_inverse=True)
+    assert read(write(tmp_path / "a.npz", y_train=numbers, y_test=numbers[:6], classes=classes)).classes == ("cat", "dog", "emu")
 
 
 @pytest.fixture(scope="module")
