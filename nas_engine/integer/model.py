@@ -80,6 +80,13 @@ class TensorSpec:
         return levels(self.bits, self.signed)[2]
 
 
+LEAST_SHIFT, LARGEST_SHIFT = -31, 30
+"""Shifts of a requantisation that its C executes: to the right by up to 31, to the left as far as 1 stays an int32."""
+
+LEAST_MULTIPLIER = 2**30
+"""Least multiplier (Q31) besides 0."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Requantizer:
     """From accumulators to levels: per channel ``accumulator * multiplier / 2^31 * 2^shift``, rounded as TFLite does."""
@@ -87,12 +94,22 @@ class Requantizer:
     multiplier: npt.NDArray[np.int32]
     """Multipliers (Q31), 0 or in ``[2^30, 2^31 - 1]``, ``[O]``."""
     shift: npt.NDArray[np.int32]
-    """Shifts, positive to the left, ``[O]``."""
+    """Shifts, positive to the left, ``LEAST_SHIFT`` to ``LARGEST_SHIFT``, ``[O]``."""
 
     def __post_init__(self) -> None:
         for what in ("multiplier", "shift"):
             array = np.asarray(getattr(self, what))
             object.__setattr__(self, what, checked_column("requantizer", what, array, array.size, np.int32))
+        outside = (self.shift < LEAST_SHIFT) | (self.shift > LARGEST_SHIFT)
+        if outside.any():
+            channel = int(outside.argmax())
+            found = f"the shift of channel {channel} is {self.shift[channel]}; expected {LEAST_SHIFT} to {LARGEST_SHIFT}"
+            raise QuantisationError("requantizer", f"{found}: the scale of its weights is out of proportion to that of its output")
+        wrong = (self.multiplier != 0) & (self.multiplier < LEAST_MULTIPLIER)
+        if wrong.any():
+            channel = int(wrong.argmax())
+            found = f"the multiplier of channel {channel} is {self.multiplier[channel]}"
+            raise QuantisationError("requantizer", f"{found}; expected 0, or {LEAST_MULTIPLIER} and above")
 
     @staticmethod
     def between(input_scale: float, weight_scale: npt.NDArray[np.float32], output_scale: float) -> Requantizer:

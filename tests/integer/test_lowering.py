@@ -16,7 +16,7 @@ from benchmarks.integer_reference import Untrained
 from nas_engine.integer.arithmetic import round_half_away
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, Requantizer, TensorSpec
+from nas_engine.integer.model import LARGEST_SHIFT, LEAST_SHIFT, Addition, IntegerConvolution, IntegerModel, Requantizer, TensorSpec
 from nas_engine.integer.reference import trace
 from nas_engine.quantization.record import QuantisationError, QuantisedLayer, QuantisedNetwork, QuantisedPool, QuantisedTensor, weight_shift
 from tests.integer.networks import random_images, random_model, random_record
@@ -268,6 +268,30 @@ def test_refused_in_one_line(case: str) -> None:
 def changed(**changes: Any) -> IntegerModel:
     model = lower(small())
     return replace(model, steps=(replace(convolution(model), **changes), *model.steps[1:]))
+
+
+@pytest.mark.parametrize("shift", [-(2**31), -32, 31, 32, 121, 128, 255, 2**31 - 1])
+def test_a_shift_that_the_c_cannot_execute_is_refused(shift: int) -> None:
+    multiplier = np.array([2**30, 0, 2**31 - 1], np.int32)
+    for edge in (LEAST_SHIFT, 0, LARGEST_SHIFT):
+        assert Requantizer(multiplier=multiplier, shift=np.array([edge, 0, edge], np.int32)).shift[0] == edge
+    message = rf"^requantizer: the shift of channel 2 is {shift}; expected -31 to 30: the scale of its weights is out of proportion"
+    with pytest.raises(QuantisationError, match=message):
+        Requantizer(multiplier=multiplier, shift=np.array([1, 0, shift], np.int32))
+
+
+@pytest.mark.parametrize("multiplier", [-1, 1, 2**30 - 1, -(2**31)])
+def test_a_multiplier_that_no_scale_gives_is_refused(multiplier: int) -> None:
+    with pytest.raises(QuantisationError, match=rf"^requantizer: the multiplier of channel 0 is {multiplier}; expected 0, or 1073741824"):
+        Requantizer(multiplier=np.array([multiplier], np.int32), shift=np.array([0], np.int32))
+
+
+@pytest.mark.parametrize("power", [31, 40, 120])
+def test_a_scale_out_of_proportion_is_refused_also_without_weights(power: int) -> None:
+    # An accumulator of 0 stays within int32 whatever its shift: the bounds alone would let such a channel pass.
+    assert accumulator_bounds("layer", (np.array([0]), np.array([0])), 0, [0], [power]).shifted == 0
+    with pytest.raises(QuantisationError, match=rf"^requantizer: the shift of channel 1 is {power + 1}; expected -31 to 30"):
+        Requantizer.between(0.5, np.array([1.0, 2.0**power], np.float32), 0.5)
 
 
 def test_numbers_that_do_not_follow_are_refused() -> None:
