@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from nas_engine.api.options import Count, Run, RunOptions, SearchOptions, Size, Watch, known, path_of
+from nas_engine.api.options import Count, Run, RunOptions, SearchOptions, Size, Watch, ignore, known, path_of
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -86,6 +86,7 @@ def search(
         workers=workers,
         time_limit=None if time_limit is None else parse_duration(time_limit, "time_limit"),
         watch=told if watch else None,
+        note=watch or ignore,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_engine.cli.console import announce, emit, show, show_stopped, show_table
+from nas_engine.cli.console import announce, emit, show, show_stopped, show_table, tell
 from nas_engine.cli.progress import SearchProgress
 from nas_engine.errors import InputError, RunDirectoryError
 from nas_engine.escaping import command_line
@@ -61,6 +61,7 @@ def search(
                 workers=workers or cores(),
                 time_limit=share,
                 watch=progress.watch,
+                note=tell,
             )
         records.append(record)
         _show(record, plots=plots)

@@ -19,13 +19,25 @@ from nas_engine.heap import keep_freed_blocks
 
 
 @contextlib.contextmanager
-def mapper(workers: int) -> Iterator[Mapper]:
-    """Yield a starmap over so many processes, in order."""
-    if workers == 1:
+def mapper(workers: int, note: Callable[[str], None] = lambda text: None) -> Iterator[Mapper]:
+    """Yield a starmap over so many processes, in order; over this one alone where the system has no semaphores for more.
+
+    Args:
+        workers: Processes.
+        note: Told where there is only this one.
+    """
+    pool = None
+    if workers > 1:
+        try:
+            pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+        except (OSError, ImportError, NotImplementedError) as error:  # some containers have no writable /dev/shm
+            reason = getattr(error, "strerror", None) or error
+            note(f"{workers} processes cannot share semaphores ({reason}; on Linux they lie in /dev/shm); one works, as with --workers 1")
+    if pool is None:
         keep_freed_blocks()
         yield itertools.starmap
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
+    with pool:
 
         def run(function: Callable[..., Candidates], jobs: Iterable[Job]) -> Iterable[Candidates]:
             return pool.map(function, *zip(*jobs, strict=True))

@@ -69,6 +69,7 @@ def run_search(
     workers: int = 1,
     time_limit: float | None = None,
     watch: Watcher | None = None,
+    note: Callable[[str], None] = lambda text: None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> SearchRecord:
     """Run (or continue) a search into a run directory and return its record.
@@ -81,6 +82,7 @@ def run_search(
         workers: Processes; the result is the same for any number.
         time_limit: Seconds after which the search stops with the best so far.
         watch: Called with the state after each generation.
+        note: Called with what a user should know even if nobody watches.
         checkpoint_seconds: Time between checkpoints.
 
     Raises:
@@ -111,7 +113,7 @@ def run_search(
         began = now = saved = time.monotonic()
         deadline = began + (time_limit if time_limit is not None else float("inf"))
         pending: list[dict[str, Any]] = []
-        with stop_on_interrupt() as stopped, mapper(min(workers, settings.chunks)) as run:
+        with stop_on_interrupt() as stopped, mapper(min(workers, settings.chunks), note) as run:
             while state is None or not (done(state, settings) or stopped.is_set() or now >= deadline):
                 state = step(state, problem, settings, run) if state else init(problem, settings, run)
                 now = time.monotonic()

@@ -38,6 +38,7 @@ def search(work: Work, resume: bool) -> Figures | None:
         force=not resume,
         workers=work.workers,
         watch=lambda state: watch.searching(config, state),
+        note=watch.note,
     )
     if record.interrupted:
         return None

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_engine.errors import shortened
+from nas_engine.errors import InputError, shortened
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images, Levels
 from nas_engine.integer.reference import run as reference
@@ -154,7 +154,7 @@ class HostC:
     """Longest time for one compilation, and for one run of a program."""
 
     def missing(self) -> str | None:
-        """Return a line that says how to get a compiler, or ``None`` if there is one."""
+        """Return a line that says how to get a compiler, or ``None`` if there is one; errors as of ``find_compiler``."""
         if find_compiler():
             return None
         return "there is no C compiler: set CC, install gcc or clang, or pip install 'nas-search[mcu]' for the one in ziglang"
@@ -266,9 +266,18 @@ class HostC:
 
 
 def find_compiler() -> tuple[str, ...]:
-    """Return the command of a C compiler: ``$CC``, cc, gcc or clang of the system, the one in ziglang; empty if there is none."""
-    if chosen := shlex.split(os.environ.get("CC", ""), posix=os.name != "nt"):
-        return tuple(chosen)
+    """Return the command of a C compiler: ``$CC``, cc, gcc or clang of the system, the one in ziglang; empty if there is none.
+
+    Raises:
+        InputError: ``$CC`` cannot be taken apart into words.
+    """
+    given = os.environ.get("CC", "")
+    try:
+        if chosen := shlex.split(given, posix=os.name != "nt"):
+            return tuple(chosen)
+    except ValueError as error:
+        problem = f"CC is {shortened(repr(given))}, which cannot be taken apart into words ({error})"
+        raise InputError(f"{problem}; set it to a command such as gcc, or unset it") from error
     for name in ("cc", "gcc", "clang"):
         if path := shutil.which(name):
             return (path,)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
+import multiprocessing.synchronize
 import pickle
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from nas_engine.encoding import decode, legal
 from nas_engine.evolution.evaluation import Candidates, evaluate, exceeded
 from nas_engine.evolution.problem import Limits, SearchProblem
+from nas_engine.evolution.processes import mapper
 from nas_engine.evolution.search import SearchSettings, SearchState, breed, done, finish, init, step, unique_networks
 from tests import reference
 from tests.populations import MODELS, SHIPPED, SPACES, pairs_table, population, problem_for
@@ -192,3 +194,17 @@ class TestCandidates:
         for field in Candidates.__slots__:
             assert np.array_equal(getattr(again, field), getattr(whole, field))
         assert whole.take([2, 0]).score.tolist() == [whole.score[2], whole.score[0]]
+
+
+class TestProcesses:
+    @pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), ImportError("no semaphores"), NotImplementedError("none")])
+    def test_one_works_where_the_system_has_no_semaphores_for_more(self, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(multiprocessing.synchronize._multiprocessing, "SemLock", refuse)
+        notes: list[str] = []
+        with mapper(2, notes.append) as run:
+            assert list(run(max, [(1, 2), (4, 3)])) == [2, 4]
+        assert len(notes) == 1
+        assert re.match(r"2 processes cannot share semaphores \(.+; on Linux they lie in /dev/shm\); one works", notes[0])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.integer_reference import Untrained
+from nas_engine.errors import InputError
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run, trace
@@ -170,6 +171,12 @@ class TestCompiler:
     def test_chosen_by_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CC", "my-cc -m64")
         assert find_compiler() == ("my-cc", "-m64")
+
+    @pytest.mark.parametrize("given", ["gcc '", 'gcc "-m64', "gcc \\", "'" * 5001])
+    def test_that_is_no_command(self, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CC", given)
+        with pytest.raises(InputError, match=r"^CC is .{3,104}, which cannot be taken apart into words \(No .*\); set it to "):
+            HostC().missing()
 
     def test_that_does_not_exist(self, monkeypatch: pytest.MonkeyPatch, pool_export: Path, pool: IntegerModel, work: Path) -> None:
         monkeypatch.setenv("CC", "no-such-compiler")
