@@ -22,6 +22,12 @@ def shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[: most - 4]} ..."
 
 
+def shown_path(path: str) -> str:
+    """Return a path as a message shows it: escaped, and without its middle where it is longer than any real one."""
+    shown = terminal_line(path)
+    return shown if len(shown) <= 500 else f"{shown[:100]} ... {shown[-100:]}"
+
+
 class NasEngineError(Exception):
     """Root of all errors raised on purpose; a failure at run time unless a subclass says otherwise."""
 
@@ -87,7 +93,7 @@ class PathError(InputError):
         super().__init__(self.path, problem)
 
     def __str__(self) -> str:
-        return one_line(f"{terminal_line(self.path)}: {self.problem}")
+        return one_line(f"{shown_path(self.path)}: {self.problem}")
 
 
 class FileFormatError(PathError):

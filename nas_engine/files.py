@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from nas_engine.errors import NasEngineError, one_line
-from nas_engine.escaping import terminal_line, utf8
+from nas_engine.errors import NasEngineError, PathError, one_line, shown_path
+from nas_engine.escaping import utf8
 
 
 class StorageError(NasEngineError):
@@ -27,15 +28,17 @@ class StorageError(NasEngineError):
 
     def __str__(self) -> str:
         kept = "what stood there before is kept; make room, or give another place"
-        return one_line(f"{terminal_line(self.path)}: cannot be written ({self.reason}); {kept}")
+        return one_line(f"{shown_path(self.path)}: cannot be written ({self.reason}); {kept}")
 
 
 @contextlib.contextmanager
 def storage_errors(path: object) -> Iterator[None]:
-    """Turn what the operating system refuses while a file is written into a ``StorageError`` that names it."""
+    """Turn what the operating system refuses while a file is written into a ``StorageError``; too long a name is bad input."""
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise PathError(path, "is longer than the system allows; give a shorter name") from error
         raise StorageError(path, error.strerror or str(error)) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import os
 import sys
@@ -22,7 +23,10 @@ from nas_engine.cli.run import run
 from nas_engine.cli.score import score
 from nas_engine.cli.shipped import devices, spaces
 from nas_engine.cli.train import evaluate, train
-from nas_engine.errors import NasEngineError, one_line, shortened
+from nas_engine.errors import NasEngineError, one_line, shortened, shown_path
+
+LONGEST = 700
+"""Longest error shown, in characters; ours."""
 
 
 class _SearchGroup(Explained, click.Group):
@@ -113,14 +117,15 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         sys.exit(1)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}", 1)
+        place = f"{shown_path(str(error.filename))}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", 2 if error.errno == errno.ENAMETOOLONG else 1)
     else:
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:
-    show_error(one_line(message))
+    text = one_line(message)
+    show_error(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}")
     sys.exit(code)
 
 

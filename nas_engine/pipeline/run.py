@@ -6,6 +6,7 @@ on where it stopped, to the very same files. Needs torch.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from nas_engine import __version__
 from nas_engine.digests import digests
-from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
+from nas_engine.errors import FileFormatError, InputError, NasEngineError, PathError, RunDirectoryError
 from nas_engine.escaping import command_line
 from nas_engine.pipeline.ledger import State, digest_of, plain, standing
 from nas_engine.pipeline.run_checks import check_work
@@ -143,6 +144,8 @@ def _open(directory: PipelineDirectory) -> None:
             raise RunDirectoryError(path, f"holds {kind}; give --out a new or empty directory")
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise PathError(path, "is longer than the system allows; give --out a shorter name") from error
         raise NasEngineError(f"{path}: cannot be made ({error.strerror or error}); give --out another place") from error
 
 

@@ -124,6 +124,16 @@ class TestOptions:
         for arguments in (("score", name), ("plot", name), ("devices", name), ("spaces", name), (name,), ("--device", f"{name}.yaml")):
             run(*arguments).refusal()
 
+    @pytest.mark.parametrize(
+        "command",
+        ["score", "report", "plot", "--device", "--space", "--sram", "--classes 2 --out", "--set", "run --out", "train", ""],
+    )
+    def test_a_text_without_end_is_not_echoed(self, run: Run, tmp_path: Path, command: str) -> None:
+        message = run(*command.split(), "a" * 5000).refusal()
+        assert len(message) < 750
+        assert " ..." in message
+        assert not list(tmp_path.iterdir())
+
     def test_budget_named_in_the_message_is_enough_and_one_byte_less_is_not(self, run: Run, tmp_path: Path) -> None:
         for number, (option, big) in enumerate((("--sram", "--flash"), ("--flash", "--sram"))):
             search = ("--candidates", "1", "--workers", "1", "--no-plots", big, "8m", "--out", tmp_path / f"run{number}")
