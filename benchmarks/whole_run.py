@@ -3,7 +3,8 @@
 python -m benchmarks.whole_run
 
 Both are processes of their own. The second one is ended with SIGKILL at random moments, once in every stage and further ones evenly over
-the time that the first one took, started again after each, and left alone at last; then all files of lasting use must be equal.
+the time that the first one took, started again after each, and left alone at last; then all files of lasting use must be equal, and none
+may be there that the first run does not have, such as a temporary one. ``--chains 5 --kills 10`` does so in five folders: 50 kills.
 """
 
 from __future__ import annotations
@@ -80,6 +81,12 @@ def _kill_once(words: list[str], folder: Path, stage: str, seconds: float) -> st
         process.wait()
 
 
+def beyond(first: Path, second: Path) -> list[str]:
+    """Return the names of what lies below the second folder and not below the first, hidden and temporary files among them."""
+    names = [{path.relative_to(folder).as_posix() for path in folder.rglob("*")} for folder in (first, second)]
+    return sorted(names[1] - names[0])
+
+
 def _at_work(folder: Path, began: float) -> str | None:
     """Return the stage that a process begun then is at, ``None`` while it has not come to one."""
     path = PipelineDirectory(folder).record
@@ -87,7 +94,36 @@ def _at_work(folder: Path, began: float) -> str | None:
     return next((stage.name for stage in stages if not stage.done), None)
 
 
-def run(folder: str = "runs/benchmark-whole", kills: int = 10, config: str = "", threads: int = 0, seed: int = 0) -> list[Row]:
+def _chain(straight: Path, disturbed: Path, words: list[str], when: list[tuple[str, float]]) -> list[Row]:
+    """Kill a run at all these moments, let it end, and compare it with the straight one."""
+    stages = killed(words, disturbed, when)
+    subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
+    first, second = lasting(PipelineDirectory(straight)), lasting(PipelineDirectory(disturbed))
+    differing = sorted(name for name in first | second if first.get(name) != second.get(name))
+    more = beyond(straight, disturbed)
+    return [
+        Row(
+            what=f"files equal after {len(when)} kills (in: {', '.join(stages)})",
+            measured=f"{len(first) - len(differing)} of {len(first)}{_named(differing)}",
+            at_least="all",
+            reached=not differing,
+        ),
+        Row(
+            what=f"files left over after {len(when)} kills",
+            measured=f"{len(more)}{_named(more)}",
+            at_least="at most 0",
+            reached=not more,
+        ),
+    ]
+
+
+def _named(names: list[str]) -> str:
+    return f": {', '.join(names[:3])}" if names else ""
+
+
+def run(
+    folder: str = "runs/benchmark-whole", kills: int = 10, config: str = "", threads: int = 0, seed: int = 0, chains: int = 1
+) -> list[Row]:
     root, file = Path(folder), Path(config) if config else None
     if root.exists():
         shutil.rmtree(root)
@@ -113,22 +149,11 @@ def run(folder: str = "runs/benchmark-whole", kills: int = 10, config: str = "",
         ),
         Row(what="report.html, MiB", measured=f"{size:.2f}", at_least=f"at most {MIB:g}", reached=size <= MIB),
     ]
-    if kills:
-        words = command(disturbed, file, threads)
-        stages = killed(words, disturbed, moments(record, kills, seed))
-        subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
-        first, second = lasting(PipelineDirectory(straight)), lasting(PipelineDirectory(disturbed))
-        differing = sorted(name for name in first | second if first.get(name) != second.get(name))
-        rows.append(
-            Row(
-                what=f"files equal after {kills} kills (in: {', '.join(stages)})",
-                measured=f"{len(first) - len(differing)} of {len(first)}{': not ' + ', '.join(differing[:3]) if differing else ''}",
-                at_least="all",
-                reached=not differing,
-            )
-        )
+    for chain in range(chains if kills else 0):
+        own = disturbed if chains == 1 else root / f"disturbed-{chain + 1}"
+        rows += _chain(straight, own, command(own, file, threads), moments(record, kills, seed + chain))
     return rows
 
 
 if __name__ == "__main__":
-    main("whole_run", run, folder="runs/benchmark-whole", kills=10, config="", threads=0, seed=0)
+    main("whole_run", run, folder="runs/benchmark-whole", kills=10, config="", threads=0, seed=0, chains=1)

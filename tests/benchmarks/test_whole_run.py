@@ -24,7 +24,16 @@ def test_the_whole_run_at_a_tiny_size(tmp_path: Path, monkeypatch: pytest.Monkey
         "verification",
         "report.html",
         "files equal after 1 kills",
+        "files left over after 1 kills",
     ]
     assert rows[2].reached
     assert rows[3].reached
     assert rows[4].reached
+    assert rows[5].reached
+
+
+def test_what_is_left_over_is_named(tmp_path: Path) -> None:
+    for name in ("first/a", "first/b/c", "second/a", "second/b/.c.123.tmp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert whole_run.beyond(tmp_path / "first", tmp_path / "second") == ["b/.c.123.tmp"]
