@@ -8,7 +8,7 @@ from typing import Any
 
 from device_profiles.profile import BITS, LAYER_KINDS, MAX_CLOCK_HZ, SOURCED_KEYS, DeviceProfile, PairSupport
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError
-from nas_engine.strict_yaml import Fields, read_mapping
+from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from nas_engine.units import parse_size
 
 _DATA = Path(__file__).parent / "data"
@@ -60,7 +60,11 @@ def load_device(name_or_path: str | os.PathLike[str]) -> DeviceProfile:
 
 
 def _read(path: Path) -> DeviceProfile:
-    top = Fields(read_mapping(path), path).only(*_WORDS, *SOURCED_KEYS)
+    return read_checked(path, None, lambda text: _parse(text, path))
+
+
+def _parse(text: str, path: Path) -> DeviceProfile:
+    top = Fields(parse_mapping(text, path), path).only(*_WORDS, *SOURCED_KEYS)
     values: dict[str, Any] = {
         "name": top.take_str("name"),
         "title": top.take_str("title"),

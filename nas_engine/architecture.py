@@ -15,10 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas_engine.errors import FileFormatError, InputError
-from nas_engine.strict_yaml import Fields, parse_mapping, read_text
+from nas_engine.sealed import Seal, check_seal, warn
+from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 
 FORMAT = "nas-search/architecture/1"
 """First key of an architecture file; the number changes when the meaning of a key does."""
+
+NO_CLASSIFIER = "none"
+"""What stands behind ``classifier:`` where there is none."""
 
 MAX_CHANNELS = 8192
 """Widest layer accepted; far beyond any microcontroller, it keeps every size below 2**53 and so exact in float64."""
@@ -202,18 +206,32 @@ def dump_architecture(architecture: Architecture) -> str:
         lines += [f"  bottleneck: {block.bottleneck}", f"  channels: {block.channels}"]
         lines += ["  bits:", *(f"  - [{', '.join(map(str, row))}]" for row in block.bits)]
     lines.append(convolution("head", architecture.head))
-    if architecture.classifier:
-        lines.append(f"classifier: {{classes: {architecture.classifier.classes}, bits: {architecture.classifier.bits}}}")
+    last = architecture.classifier
+    lines.append(f"classifier: {f'{{classes: {last.classes}, bits: {last.bits}}}' if last else NO_CLASSIFIER}")
     return "\n".join(lines) + "\n"
 
 
-def read_architecture(path: str | os.PathLike[str]) -> Architecture:
+def read_architecture(path: str | os.PathLike[str], mends: str | None = None) -> Architecture:
     """Return the network of a file, ours or a published structure literal.
 
+    Args:
+        path: The file.
+        mends: The command that writes it anew, for a file of a run directory: what does not fit its digest is refused. ``None`` for a file
+            that was given by its path: it is taken, with a ``ChangedFileWarning``; likewise one of ours that does not say whether there is
+            a classifier, because the beginning of a file does not either.
+
     Raises:
-        FileFormatError: Unreadable, cut off, an unknown key, a value out of range; names the key.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Cut off, an unknown key, a value out of range; names the key. Content that does not fit its digest.
     """
-    return parse_architecture(read_text(path), path)
+    return read_checked(path, mends, lambda text: _parsed(text, path, given=mends is None))
+
+
+def _parsed(text: str, path: object, *, given: bool) -> Architecture:
+    network = parse_architecture(text, path)
+    if given and check_seal(text) is Seal.MISSING and FORMAT in text and not re.search(r"\bclassifier\b", text):
+        warn(path, "has no key 'classifier' (is it cut off?); taken as a network without one, which is written 'classifier: none'")
+    return network
 
 
 def parse_architecture(text: str, path: object = "architecture") -> Architecture:
@@ -250,7 +268,9 @@ def _from_yaml(fields: Fields) -> Architecture:
             return Block(kernel=kernel, stride=stride, bottleneck=bottleneck, channels=channels, bits=rows)
 
     classifier = None
-    if fields.has("classifier"):
+    if (given := fields.take("classifier", NO_CLASSIFIER)) is None:
+        raise fields.error("classifier", f"holds nothing (is the file cut off?); write '{NO_CLASSIFIER}' for a network without one")
+    if given != NO_CLASSIFIER:
         part = fields.take_fields("classifier").only("classes", "bits")
         with part.located():
             classifier = Classifier(classes=part.take_int("classes"), bits=Bits.parse(part.take("bits")))

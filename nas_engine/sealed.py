@@ -2,6 +2,10 @@
 
 The digest stands first, so that a cut at any place behind it shows. It finds accidents, mixing and age, not forgery: whoever changes a
 file can change its digest too.
+
+A reader says which of two things a file is. One of a run directory has a command that mends it, and is refused where the content is not
+what the program wrote. One that a user gave by its path is the user's own: it is taken, with a ``ChangedFileWarning``. A file without a
+digest (by hand, or by nas-search 0.1.0) is taken by both.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ import hashlib
 import json
 import os
 import re
+import warnings
+import zlib
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -23,6 +29,10 @@ KEY = "sha256"
 _JSON = re.compile(r'\{\n "sha256": "([0-9a-f]{64})"(,\n|\n)')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _YAML = re.compile(r"# sha256: ([0-9a-f]{64})\n")
+_SPOILT_HEAD = re.compile(r"\s*(?:# *sha256|\{\s*\"sha256\")")
+CHECK = "crc32"
+"""Key of the check of one line, last in it; eight hexadecimal digits."""
+_LINE = re.compile(r'(.*), "crc32": "([0-9a-f]{8})"\}', re.DOTALL)
 
 
 class Seal(StrEnum):
@@ -34,6 +44,10 @@ class Seal(StrEnum):
     """There is no digest: written by hand, or by nas-search 0.1.0."""
     BROKEN = "broken"
     """The content is another one: changed by hand, cut off, or damaged."""
+
+
+class ChangedFileWarning(UserWarning):
+    """A file that was given by its path and taken, although it is not what nas-search wrote, or does not look whole."""
 
 
 def _digest(text: str) -> str:
@@ -67,13 +81,50 @@ def check_seal(text: str) -> Seal:
     text = text.replace("\r\n", "\n")
     head = _JSON.match(text) or _YAML.match(text)
     if head is None:
-        return Seal.MISSING
+        return Seal.BROKEN if _SPOILT_HEAD.match(text) else Seal.MISSING
     return Seal.FITS if _digest(text[head.end() :]) == head[1] else Seal.BROKEN
 
 
 def broken_seal(path: object, remedy: str) -> FileFormatError:
     """Return (not raise) the error about a file in a run directory whose content is not what its digest says."""
     return FileFormatError(path, f"does not fit the digest that it carries (changed by hand, cut off or damaged); {remedy}")
+
+
+def warn(path: object, what: str) -> None:
+    """Give a ``ChangedFileWarning`` about a file."""
+    warnings.warn(f"{path} {what}", ChangedFileWarning, stacklevel=2)
+
+
+def seal_line(values: Mapping[str, Any]) -> str:
+    """Return plain values as one line of JSON that ends with a check of what stands before it.
+
+    Raises:
+        ValueError: There is a key ``crc32`` already, or nothing at all.
+    """
+    if CHECK in values or not values:
+        raise ValueError(f"the values hold a key {CHECK!r} of their own, or nothing")
+    text = json.dumps(values)[:-1]
+    return f'{text}, "{CHECK}": "{crc(text)}"}}\n'
+
+
+def crc(text: str) -> str:
+    """Return the CRC-32 of a text as eight hexadecimal digits."""
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def parse_line(line: str) -> Any:
+    """Return the value of a line that ``seal_line`` made, without its check; a line without a check (0.1.0) is taken.
+
+    Raises:
+        ValueError: No JSON, or not what was written.
+    """
+    value = json.loads(line)
+    if isinstance(value, dict) and CHECK in value:
+        found = _LINE.fullmatch(line)
+        if found is None or crc(found[1]) != found[2]:
+            raise ValueError("not what was written")
+        del value[CHECK]
+    return value
 
 
 def parse_sealed_json(text: str, path: object, remedy: str) -> tuple[dict[str, Any], Seal]:

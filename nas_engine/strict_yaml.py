@@ -11,12 +11,15 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError, shortened
 from nas_engine.reading import read_regular_text
+from nas_engine.sealed import Seal, broken_seal, check_seal, warn
+
+_Parsed = TypeVar("_Parsed")
 
 MAX_FILE_BYTES = 4 * 2**20
 """Largest YAML file read; a profile, space or architecture is a few kilobytes."""
@@ -128,14 +131,31 @@ for _name, (_pattern, _first) in _SCHEMA.items():
 _Loader.add_constructor(f"{_TAG}map", _unique_mapping)
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """Return the text of a small UTF-8 file.
+def read_checked(path: str | os.PathLike[str], mends: str | None, parse: Callable[[str], _Parsed]) -> _Parsed:
+    """Return what ``parse`` makes of the text of a small UTF-8 file.
+
+    Args:
+        path: The file.
+        mends: The command that writes it anew, for a file of a run directory: content that does not fit its digest is refused then.
+            ``None`` for a file that a user gave by its path: what can be parsed is taken, with a ``ChangedFileWarning`` if it does not fit
+            its digest, or if it has none and does not end with a line break, as the beginning of a file does.
+        parse: Makes something of the text, or raises.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
-        FileFormatError: No regular file, not text, or larger than ``MAX_FILE_BYTES``.
+        FileFormatError: No regular file, not text, larger than ``MAX_FILE_BYTES``, or content that does not fit its digest.
     """
-    return read_regular_text(path, MAX_FILE_BYTES, "give the path of an existing YAML file").replace("\r\n", "\n")
+    text = read_regular_text(path, MAX_FILE_BYTES, mends or "give the path of an existing YAML file").replace("\r\n", "\n")
+    seal = check_seal(text)
+    if seal is Seal.BROKEN and mends is not None:
+        raise broken_seal(path, mends)
+    parsed = parse(text)
+    if mends is None:
+        if seal is Seal.BROKEN:
+            warn(path, "was changed after nas-search wrote it; taken as it is now")
+        elif seal is Seal.MISSING and not text.endswith(("\n", "]", "}", ")")):
+            warn(path, "does not end with a line break (is it cut off?); taken as it is")
+    return parsed
 
 
 def parse_value(text: str, origin: object) -> Any:
@@ -177,9 +197,9 @@ def dump_mapping(values: Mapping[str, Any]) -> str:
     return text
 
 
-def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the mapping a YAML file holds; errors as in ``read_text`` and ``parse_mapping``."""
-    return parse_mapping(read_text(path), path)
+def read_mapping(path: str | os.PathLike[str], mends: str | None) -> dict[str, Any]:
+    """Return the mapping a YAML file holds; arguments and errors as in ``read_checked`` and ``parse_mapping``."""
+    return read_checked(path, mends, lambda text: parse_mapping(text, path))
 
 
 def _kind(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas_engine.errors import UnknownNameError
-from nas_engine.strict_yaml import Fields, read_mapping
+from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from search_spaces.space import ChannelRange, SearchSpace, StageSpace
 
 _DATA = Path(__file__).parent / "data"
@@ -36,7 +36,11 @@ def load_space(name_or_path: str) -> SearchSpace:
 
 
 def _read(path: Path) -> SearchSpace:
-    fields = Fields(read_mapping(path), path).only(*_KEYS)
+    return read_checked(path, None, lambda text: _parse(text, path))
+
+
+def _parse(text: str, path: Path) -> SearchSpace:
+    fields = Fields(parse_mapping(text, path), path).only(*_KEYS)
     stem = fields.take_fields("stem").only("kernel", "stride", "channels")
     head = fields.take_fields("head").only("channels")
     bits = fields.take_fields("bits").only("weights", "activations", "stem_and_classifier", "tie_blocks")

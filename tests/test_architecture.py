@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ from nas_engine.architecture import (
     parse_architecture,
     read_architecture,
 )
-from nas_engine.errors import InputError, PathError
+from nas_engine.errors import FileFormatError, InputError, PathError
+from nas_engine.sealed import ChangedFileWarning, seal_yaml
 from nas_engine.strict_yaml import MAX_FILE_BYTES
 from tests.architectures import GOLDEN, PUBLISHED, W8A8, parses_or_one_line, refusal, small, small_literal, small_yaml
 from tests.nested import change
@@ -121,12 +124,47 @@ class TestRoundTrip:
         path.write_text(dump_architecture(small()), encoding="utf-8")
         assert read_architecture(path) == read_architecture(str(path)) == small()
 
+    def test_a_changed_file_is_taken_by_its_path_and_refused_in_a_run(self, tmp_path: Path) -> None:
+        path = tmp_path / "best.yaml"
+        path.write_text(seal_yaml(dump_architecture(small())), encoding="utf-8")
+        assert read_architecture(path) == read_architecture(path, "search again") == small()
+        path.write_text(path.read_text().replace("resolution: ", "resolution: 1"))
+        with pytest.warns(ChangedFileWarning, match=f"^{path} was changed after nas-search wrote it; taken as it is now$"):
+            assert read_architecture(path).resolution == int(f"1{small().resolution}")
+        with pytest.raises(FileFormatError, match=r"does not fit the digest .*; search again$"):
+            read_architecture(path, "search again")
+
+    @pytest.mark.parametrize("sealed", [True, False])
+    def test_no_beginning_of_a_file_is_taken_unsaid(self, tmp_path: Path, sealed: bool) -> None:
+        path, text = tmp_path / "best.yaml", dump_architecture(small())
+        whole = seal_yaml(text) if sealed else text
+        for end in range(len(whole)):
+            path.write_text(whole[:end], encoding="utf-8")
+            with warnings.catch_warnings(record=True) as noted:
+                warnings.simplefilter("always")
+                net = None
+                with contextlib.suppress(FileFormatError):
+                    net = read_architecture(path)
+            seen = net == small() and end == len(whole) - 1 and not sealed  # without the last line break it is still whole
+            assert [one.category for one in noted] == ([] if net is None or seen else [ChangedFileWarning]), whole[:end]
+            if sealed and end > 80:
+                with pytest.raises(FileFormatError):
+                    read_architecture(path, "search again")
+
+    def test_a_file_of_ours_that_says_nothing_of_a_classifier_is_taken_with_a_note(self, tmp_path: Path) -> None:
+        path = tmp_path / "best.yaml"
+        path.write_text(dump_architecture(small(classifier=None)).replace("classifier: none\n", ""))
+        with pytest.warns(ChangedFileWarning, match="has no key 'classifier' .*; taken as a network without one"):
+            assert read_architecture(path) == small(classifier=None)
+
     def test_optional_keys(self) -> None:
         data = small_yaml()
         for key in ("input_channels", "pooled_shortcut", "classifier"):
             del data[key]
         assert parse_architecture(yaml.safe_dump(data)) == small(classifier=None)
-        assert parse_architecture(yaml.safe_dump(data | {"classifier": None})) == small(classifier=None)
+        assert parse_architecture(yaml.safe_dump(data | {"classifier": "none"})) == small(classifier=None)
+        assert dump_architecture(small(classifier=None)).endswith("\nclassifier: none\n")
+        assert "classifier: holds nothing (is the file cut off?); write 'none'" in refusal(yaml.safe_dump(data | {"classifier": None}))
 
     def test_flow_style_yaml(self) -> None:
         assert parse_architecture(yaml.safe_dump(small_yaml(), default_flow_style=True, width=10**6)) == small()

@@ -102,7 +102,7 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
     del search["version"]
     sizes = {memory: search.pop(f"{memory}_bytes") for memory in ("sram", "flash")}
     folder.mkdir()
-    whole.config.write_text(json.dumps({"format": "nas-search/whole/1", "search": search | sizes}))
+    whole.config.write_text(json.dumps({"format": "nas-search/run-config/1", "search": search | sizes}))
     shutil.copytree(searched, whole.search.path)
     shutil.copytree(searched, whole.network.path)
     write_training(whole.network.path, "float", quantised=None, integer=None, agreement=None)

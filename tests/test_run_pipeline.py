@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from dataclasses import replace
@@ -34,6 +33,7 @@ from nas_engine.report.tables import depth_remark
 from nas_engine.training.loop import DivergedError, TrainingError
 from nas_engine.training.result import TrainingResult, read_result
 from nas_engine.training.start import same_structure
+from tests.resealed import content, rewrite
 from tests.whole_runs import Killed, Recorder, run_tiny, tiny_config
 
 
@@ -368,10 +368,10 @@ class TestBadInput:
 
     def test_a_record_of_another_version_makes_every_stage_anew(self, space: Path, copy: Path) -> None:
         path = copy / "run.json"
-        record = json.loads(path.read_text())
+        record = content(path)
         for stage in record["stages"]:
             stage["key"] = "0" * 64
-        path.write_text(json.dumps(record))
+        rewrite(path, record)
         recorder = Recorder(stop_at=1)
         run_tiny(space, copy, recorder)
         assert recorder.why["search"] == "again another version of nas-search"

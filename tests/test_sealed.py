@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError
-from nas_engine.sealed import Seal, check_seal, parse_sealed_json, read_sealed_json, seal_json, seal_yaml
+from nas_engine.sealed import Seal, check_seal, parse_line, parse_sealed_json, read_sealed_json, seal_json, seal_line, seal_yaml
 
 VALUES = st.dictionaries(
     st.text(max_size=5).filter(lambda key: key != "sha256"),
@@ -54,6 +54,36 @@ def test_no_cut_of_yaml_goes_unseen(body: str, data: st.DataObject) -> None:
     assert check_seal(text) is Seal.FITS
     head = len(text) - len(body)
     assert check_seal(text[: data.draw(st.integers(head, len(text) - 1))]) is Seal.BROKEN
+
+
+ROWS = st.dictionaries(st.text(max_size=5).filter(lambda key: key != "crc32"), st.integers() | st.text(max_size=5), min_size=1, max_size=4)
+
+
+@given(ROWS, st.data())
+def test_no_bit_of_a_line_changes_unseen(values: dict[str, Any], data: st.DataObject) -> None:
+    written = bytearray(seal_line(values).encode())
+    assert parse_line(written.decode()[:-1]) == values
+    place = data.draw(st.integers(0, 8 * len(written) - 9))
+    written[place // 8] ^= 1 << place % 8
+    try:
+        found = parse_line(written.decode()[:-1])
+    except ValueError:
+        return
+    assert {key: value for key, value in found.items() if key in values} == values  # the key of the check itself was hit
+    assert len(found) == len(values) + 1
+
+
+def test_a_line_without_a_check_is_taken_and_one_with_a_key_of_that_name_cannot_be_sealed() -> None:
+    assert parse_line('{"a": 1}') == {"a": 1}
+    assert parse_line("[1]") == [1]
+    for values in ({"crc32": 1}, {}):
+        with pytest.raises(ValueError, match="of their own, or nothing"):
+            seal_line(values)
+
+
+@pytest.mark.parametrize("text", ["# sha256: 12\na: 1\n", "#sha256: x", '{"sha256": "0", "a": 1}', '{\n "sha256"', "# sha256"])
+def test_a_head_that_is_spoilt_is_no_missing_one(text: str) -> None:
+    assert check_seal(text) is Seal.BROKEN
 
 
 def test_a_changed_file_is_refused_with_what_mends_it(tmp_path: Path) -> None:

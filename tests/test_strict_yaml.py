@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError, PathError
 from nas_engine.escaping import terminal_line
-from nas_engine.strict_yaml import MAX_FILE_BYTES, Fields, dump_mapping, parse_mapping, parse_value, read_mapping, read_text
+from nas_engine.strict_yaml import MAX_FILE_BYTES, Fields, dump_mapping, parse_mapping, parse_value, read_checked, read_mapping
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -40,7 +40,7 @@ class TestFiles:
     def test_mapping(self, tmp_path: Path) -> None:
         path = tmp_path / "a.yaml"
         path.write_text("a: 1\nb: [2, é]\n", encoding="utf-8")
-        assert read_mapping(path) == read_mapping(str(path)) == {"a": 1, "b": [2, "é"]}
+        assert read_mapping(path, None) == read_mapping(str(path), None) == {"a": 1, "b": [2, "é"]}
 
     def test_missing_directory_binary_empty_huge_and_impossible(self, tmp_path: Path) -> None:
         binary, empty, huge = (tmp_path / name for name in ("binary", "empty", "huge"))
@@ -58,7 +58,7 @@ class TestFiles:
             (Path("a\0b"), "cannot be read ("),
         ):
             with pytest.raises(PathError) as caught:
-                read_mapping(path)
+                read_mapping(path, None)
             assert str(caught.value).startswith(f"{terminal_line(str(path))}: {says}")
             assert len(str(caught.value).splitlines()) == 1
             assert caught.value.exit_code == 2
@@ -69,12 +69,12 @@ class TestFiles:
         os.mkfifo(pipe)
         for path, kind in ((pipe, "a named pipe"), (Path("/dev/zero"), "a device")):
             with pytest.raises(FileFormatError, match=f"{path}: is {kind}; expected a regular file"):
-                read_mapping(path)
+                read_mapping(path, None)
 
     def test_file_of_the_largest_size_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "large"
-        path.write_bytes(b"a" * MAX_FILE_BYTES)
-        assert len(read_text(path)) == MAX_FILE_BYTES
+        path.write_bytes(b"a" * (MAX_FILE_BYTES - 1) + b"\n")
+        assert read_checked(path, None, len) == MAX_FILE_BYTES
 
 
 class TestParseMapping:

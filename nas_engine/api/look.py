@@ -128,7 +128,7 @@ def run(
         True
     """
     from nas_engine.api.options import require_torch
-    from nas_engine.pipeline.run_options import check_options, continued, merged, read_options
+    from nas_engine.pipeline.run_options import check_options, continued, merged, read_options, stored_options
     from nas_engine.report.pipeline_directory import PipelineDirectory
 
     known("run", options, RunOptions)
@@ -142,7 +142,7 @@ def run(
     if config is not None:
         layers = merged(config if isinstance(config, Mapping) else read_options(Path(config)), given)
     else:
-        layers = continued(read_options(before.config), given) if before.started() else given
+        layers = continued(stored_options(before), given) if before.started() else given
     return run_pipeline(
         resolve_run_config(layers),
         Path(out),

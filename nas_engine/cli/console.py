@@ -5,18 +5,21 @@ Results go to standard output, progress and errors to standard error. With ``--j
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import click
 
 from nas_engine.escaping import terminal_line, terminal_lines
+from nas_engine.sealed import ChangedFileWarning
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
@@ -87,6 +90,25 @@ def tell(text: str) -> None:
     """Show something on the way, one line on standard error."""
     if progress() is not Progress.NONE:
         click.echo(terminal_line(text), err=True)
+
+
+@contextlib.contextmanager
+def notes_of_warnings() -> Iterator[None]:
+    """Tell every ``ChangedFileWarning`` as one note, once."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, ChangedFileWarning):
+                others(message, category, *place, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                tell(f"note: {message}")
+
+        warnings.simplefilter("always", ChangedFileWarning)
+        warnings.showwarning = cast(Any, show_warning)
+        yield
 
 
 def show(text: str) -> None:

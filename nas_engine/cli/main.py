@@ -13,7 +13,7 @@ import click
 
 from nas_engine import __version__
 from nas_engine.cli.command import Explained
-from nas_engine.cli.console import INTERRUPTED, json_option, quiet_option, show_error
+from nas_engine.cli.console import INTERRUPTED, json_option, notes_of_warnings, quiet_option, show_error
 from nas_engine.cli.export import export, verify
 from nas_engine.cli.options import search_options
 from nas_engine.cli.plot import plot
@@ -103,7 +103,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     try:
-        code = cli.main(prog_name="nas-search", standalone_mode=False)
+        with notes_of_warnings():
+            code = cli.main(prog_name="nas-search", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort:
         _fail("stopped at once; --resume continues from the last checkpoint", INTERRUPTED)

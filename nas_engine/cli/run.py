@@ -169,13 +169,13 @@ def _resolve(config: str | None, options: dict[str, Any], out: str | None) -> tu
     """Return the config and the folder: a file's values under the options, or those of the run that is gone on with."""
     from nas_engine.cli.search import run_name
     from nas_engine.pipeline.run_config import resolve_run_config
-    from nas_engine.pipeline.run_options import continued, merged, read_options
+    from nas_engine.pipeline.run_options import continued, merged, read_options, stored_options
     from nas_engine.report.pipeline_directory import PipelineDirectory
 
     if config is not None:
         layers = merged(read_options(Path(config)), options)
     elif out is not None and PipelineDirectory(Path(out)).started():
-        layers = continued(read_options(PipelineDirectory(Path(out)).config), options)
+        layers = continued(stored_options(PipelineDirectory(Path(out))), options)
     else:
         layers = options
     asked = resolve_run_config(layers)

@@ -5,7 +5,6 @@ Images that measure and images that judge are training images that do not overla
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from nas_engine.pipeline.search_config import SearchConfig, build_problem
 from nas_engine.pipeline.training import trained_architecture
 from nas_engine.report.allocations import AllocationReport, AllocationSetting, Judged, Measurement, comparison
 from nas_engine.report.run_directory import RunDirectory
+from nas_engine.sealed import seal_json
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import MeasurementStoppedError
 from nas_engine.training.subject import Subject
@@ -173,7 +173,7 @@ class _Work:
             refined = with_levels(self.problem, self.architecture, found.levels)
             write_refined_run(self.directory, self.search, self.base, refined, reports[-1], setting)
         if len(reports) > 1:
-            write_atomically(folder.comparison, json.dumps(comparison(reports, setting), indent=1) + "\n")
+            write_atomically(folder.comparison, seal_json(comparison(reports, setting)))
             _draw(self.directory, reports, setting)
         return Refinement(reports=tuple(reports), setting=setting, directory=self.directory, data=self.data)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from nas_engine import __version__
 from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import FileFormatError, RunDirectoryError
+from nas_engine.pipeline.run_options import stored_options
 from nas_engine.pipeline.search_config import SearchConfig, build_problem
 from nas_engine.pipeline.search_record import report_member
 from nas_engine.report import layer_errors
@@ -145,9 +146,8 @@ def _asked_of_run(whole: PipelineDirectory) -> SearchConfig:
     """Return the config of the search of a whole run, from ``run.yaml`` until the search has its own."""
     if whole.search.started():
         return SearchConfig.from_mapping(whole.search.read_config(), whole.search.path / "config.yaml")
-    mapping = read_mapping(whole.config)
-    search = mapping.get("search")
-    if not isinstance(search, dict):
+    search = stored_options(whole).get("search")
+    if search is None:
         raise FileFormatError(whole.config, "has no section 'search'; start the run again")
     values = {key: value for key, value in search.items() if key not in ("sram", "flash")}
     sizes = {f"{memory}_bytes": search.get(memory) for memory in ("sram", "flash")}
@@ -176,7 +176,7 @@ def _trainings(run: RunDirectory, reader: _Reader, name: str) -> tuple[Training,
 
 
 def _recipe(folder: TrainingDirectory, reader: _Reader) -> dict[str, Any]:
-    return reader.read(folder.recipe, read_mapping) or {}
+    return reader.read(folder.recipe, lambda path: read_mapping(path, "train again with --force")) or {}
 
 
 def _allocations(run: RunDirectory, reader: _Reader, chosen: str | None) -> Allocations | None:

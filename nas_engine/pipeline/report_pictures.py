@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas_engine.errors import PathError
 from nas_engine.files import write_atomically
 from nas_engine.report.page.facts import TEACHER, Allocations, RunFacts
 from nas_engine.report.page.network import BIT_MAP, FLASH, SRAM, TIMELINE
 from nas_engine.report.page.search import FRONT, PROGRESS, SHORTLIST
 from nas_engine.report.page.training import ALLOCATIONS, CURVES, ERRORS
+from nas_engine.sealed import read_sealed_json, seal_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,17 +53,16 @@ def draw_pictures(facts: RunFacts, names: Iterable[str], folder: Path, *, redraw
         if now[name] != before.get(name) or not (png.exists() and svg.exists()):
             save_figure(draw(record), folder, name)
         found[name] = svg.read_bytes()
-    write_atomically(folder / KEPT, json.dumps(now, indent=1) + "\n")
+    write_atomically(folder / KEPT, seal_json(now))
     return found
 
 
 def _kept(folder: Path) -> Mapping[str, str]:
     """Return the digests of the pictures that are there; nothing if that is not known."""
     try:
-        kept = json.loads((folder / KEPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_sealed_json(folder / KEPT, "")[0]
+    except PathError:
         return {}
-    return kept if isinstance(kept, dict) else {}
 
 
 def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:

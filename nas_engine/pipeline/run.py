@@ -21,7 +21,7 @@ from nas_engine.escaping import command_line
 from nas_engine.pipeline.ledger import State, digest_of, plain, standing
 from nas_engine.pipeline.run_checks import check_work
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
-from nas_engine.pipeline.run_options import read_options
+from nas_engine.pipeline.run_options import stored_options
 from nas_engine.pipeline.run_watch import RunWatch
 from nas_engine.pipeline.stages import STAGE_TABLE, Stage
 from nas_engine.pipeline.work import Work, recipe_of
@@ -107,6 +107,8 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
         )
     work.watch.begins(name, now)
     if now.state is State.DONE:
+        if name == STAGES[0]:
+            _renew_configs(work)
         return record
     goes_on = now.state is State.GOES_ON
     current = StageRecord(
@@ -126,6 +128,14 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
         current = replace(current, state=DONE, figures=plain(figures), outputs=digests(root, stage.outputs(work.directory)))
     work.watch.ends(current)
     return record.with_stage(current)
+
+
+def _renew_configs(work: Work) -> None:
+    """Write the configs of what was searched anew, so that a spoilt one costs no stage."""
+    directory, config = work.directory, work.config.search.as_mapping()
+    for run in (directory.search, directory.network, directory.final):
+        if run.started():
+            run.write_config(config)
 
 
 def _open(directory: PipelineDirectory) -> None:
@@ -182,7 +192,7 @@ def load_run(path: Path) -> tuple[RunConfig, RunRecord]:
     if not directory.started():
         raise RunDirectoryError(path, "is not the folder of a whole run (no run.yaml); give the one that nas-search run wrote")
     try:
-        config = resolve_run_config(read_options(directory.config))
+        config = resolve_run_config(stored_options(directory))
     except FileFormatError:
         raise
     except InputError as error:

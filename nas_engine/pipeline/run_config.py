@@ -15,6 +15,7 @@ from nas_engine.files import write_atomically
 from nas_engine.pipeline.data import class_count, recipe_for
 from nas_engine.pipeline.run_options import FORMAT, Options, check_options
 from nas_engine.pipeline.search_config import SearchConfig, resolve_config
+from nas_engine.sealed import seal_yaml
 from nas_engine.strict_yaml import dump_mapping
 
 DIGITS_SEARCH = {"space": "mobilenet-32", "resolution": 16, "max_macs": 2e6}
@@ -171,7 +172,7 @@ def write_run_config(path: Path, config: RunConfig) -> None:
     Raises:
         StorageError: The disk is full.
     """
-    write_atomically(path, dump_mapping(config.as_mapping()))
+    write_atomically(path, seal_yaml(dump_mapping(config.as_mapping())))
 
 
 def _place(given: str, words: tuple[str, ...]) -> str:

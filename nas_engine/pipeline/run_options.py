@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.errors import UnknownNameError
-from nas_engine.strict_yaml import Fields, read_mapping
+from nas_engine.report.pipeline_directory import PipelineDirectory
+from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from nas_engine.units import parse_count, parse_size
 
 FORMAT = "nas-search/run-config/1"
@@ -102,13 +104,25 @@ Options = Mapping[str, Any]
 """Plain values by section and key, and ``seed``, as in the file."""
 
 
-def read_options(path: Path) -> dict[str, Any]:
+def read_options(path: Path, mends: str | None = None) -> dict[str, Any]:
     """Return the values of a config file: a user's own or a ``run.yaml``. Paths in it count from the folder that ``nas-search`` runs in.
 
+    Args:
+        path: The file.
+        mends: The command that writes it anew where it is the ``run.yaml`` of its folder; ``None`` where a user gave it by its path.
+
     Raises:
-        FileFormatError: Not readable, an unknown section or key (with the nearest), or a value of the wrong kind.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Not readable, an unknown section or key (with the nearest), a value of the wrong kind, or content that does not
+            fit its digest.
     """
-    return check_options(read_mapping(path), path)
+    return read_checked(path, mends, lambda text: check_options(parse_mapping(text, path), path))
+
+
+def stored_options(directory: PipelineDirectory) -> dict[str, Any]:
+    """Return the values that a whole run was asked for, from its ``run.yaml``; errors as in ``read_options``."""
+    file, folder = (shlex.quote(str(path)) for path in (directory.config, directory.path))
+    return read_options(directory.config, f"if it is what you want, give it as a file of your own: nas-search run {file} --out {folder}")
 
 
 def check_options(options: Options, origin: object = "options") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nas_engine.architecture import Architecture, read_architecture
+from nas_engine.architecture import Architecture
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.pipeline.judging import is_ahead
@@ -62,7 +62,7 @@ def members(run: RunDirectory, count: int) -> list[Architecture]:
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
     chosen, others = [run.read_best()], list[Architecture]()
     for index in order:
-        network = read_architecture(run.path / "pareto" / f"{index + 1:03d}.yaml")
+        network = run.read_member(index + 1)
         if any(same_structure(network, other) for other in (*chosen, *others)):
             continue
         alike = any(depths(network) == depths(other) for other in chosen)

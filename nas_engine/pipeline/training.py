@@ -5,7 +5,6 @@ A run with ``start.pt`` (float weights of its network, as ``nas-search refine`` 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import zlib
@@ -34,6 +33,7 @@ from nas_engine.quantization.record import QuantisationError
 from nas_engine.reading import LARGE_FILE, regular_digest
 from nas_engine.report.epochs import read_epochs
 from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
+from nas_engine.sealed import seal_line, seal_yaml
 from nas_engine.training.loop import TrainingTask, first_state, is_done, prepared, resumed_state, train
 from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
@@ -246,12 +246,12 @@ def _train(
         state = resumed_state(task, folder.checkpoint)
     else:
         state = first_state(task)
-        write_atomically(folder.recipe, dump_recipe(task.recipe))
+        write_atomically(folder.recipe, seal_yaml(dump_recipe(task.recipe)))
     rows = _kept_metrics(folder.metrics, state)
 
     def record(row: dict[str, Any]) -> None:
         rows.append(row)
-        write_atomically(folder.metrics, "".join(json.dumps(line) + "\n" for line in rows))
+        write_atomically(folder.metrics, "".join(map(seal_line, rows)))
 
     return train(task, state, checkpoint=folder.checkpoint, finished_float=folder.float_network, stop=stop, watch=watch, record=record)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from nas_engine.allocation.device_problem import FLASH, SRAM
 from nas_engine.files import write_atomically
 from nas_engine.report.tables import WIDTH, aligned
+from nas_engine.sealed import seal_json
 
 FORMAT = "nas-search/allocation/1"
 """First key of ``allocation.json``."""
@@ -180,7 +180,7 @@ def write_allocation(path: Path, report: AllocationReport, setting: AllocationSe
         StorageError: The disk is full.
     """
     values = {"format": FORMAT, "warnings": list(setting.warnings), **report.as_json(), "setting": setting.as_json()}
-    write_atomically(path, json.dumps(values, indent=1) + "\n")
+    write_atomically(path, seal_json(values))
 
 
 def comparison(reports: Sequence[AllocationReport], setting: AllocationSetting) -> dict[str, Any]:

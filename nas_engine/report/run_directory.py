@@ -13,8 +13,8 @@ A search at several resolutions has a directory with its own ``config.yaml``, on
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,6 +27,7 @@ from nas_engine.errors import PathError, RunDirectoryError
 from nas_engine.files import remove_temporary_files, storage_errors, write_atomically
 from nas_engine.report.search_front import SearchFront
 from nas_engine.report.search_history import SearchHistory
+from nas_engine.sealed import seal_json, seal_yaml
 from nas_engine.strict_yaml import dump_mapping, read_mapping
 
 if sys.platform != "win32":
@@ -331,7 +332,7 @@ class RunDirectory:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.yaml``; a config with ``resolutions`` is that of several."""
         text = dump_mapping({"format": GROUP_FORMAT if "resolutions" in config else FORMAT, **config})
-        write_atomically(self.path / "config.yaml", text)
+        write_atomically(self.path / "config.yaml", seal_yaml(text))
 
     def read_config(self) -> dict[str, Any]:
         """Return what ``config.yaml`` holds.
@@ -344,7 +345,7 @@ class RunDirectory:
             raise RunDirectoryError(
                 self.path, "is not a run directory (no config.yaml); give the directory that a search wrote, such as runs/NAME"
             )
-        config = read_mapping(self.path / "config.yaml")
+        config = read_mapping(self.path / "config.yaml", self._mends("--force"))
         found = config.pop("format", None)
         if found != (GROUP_FORMAT if "resolutions" in config else FORMAT):
             raise RunDirectoryError(self.path, f"is a run of another version ({found!r}, this is '{FORMAT}'); search again with --force")
@@ -352,8 +353,8 @@ class RunDirectory:
 
     def write_best(self, best: Architecture, plan: Mapping[str, Any]) -> None:
         """Write ``best.yaml`` and ``memory_plan.json``."""
-        write_atomically(self.path / "best.yaml", dump_architecture(best))
-        write_atomically(self.path / "memory_plan.json", json.dumps(plan, indent=1) + "\n")
+        write_atomically(self.path / "best.yaml", seal_yaml(dump_architecture(best)))
+        write_atomically(self.path / "memory_plan.json", seal_json(plan))
 
     def read_best(self) -> Architecture:
         """Return the winner.
@@ -364,7 +365,23 @@ class RunDirectory:
         """
         if not (self.path / "best.yaml").exists():
             raise RunDirectoryError(self.path, "has no best.yaml yet; continue the search with --resume")
-        return read_architecture(self.path / "best.yaml")
+        return read_architecture(self.path / "best.yaml", self._mends("--resume"))
+
+    def read_member(self, number: int) -> Architecture:
+        """Return a network of the front; numbers count from 1.
+
+        Raises:
+            UnreadableError: There is none of that number.
+            FileFormatError: A damaged file.
+        """
+        return read_architecture(self.path / "pareto" / f"{number:03d}.yaml", self._mends("--resume"))
+
+    def _mends(self, option: str) -> str:
+        """Return the command that writes what a search left anew, for messages."""
+        if self.checkpoint.exists():
+            alone = f"nas-search {option} --out {shlex.quote(str(self.path))}"
+            return f"write it anew with {alone}, or with nas-search run if it is part of a whole run"
+        return "write it anew with the command that made this folder, nas-search refine or nas-search run, and --force"
 
 
 def _remove(path: Path) -> None:

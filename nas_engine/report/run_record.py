@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from nas_engine.errors import FileFormatError
 from nas_engine.files import write_atomically
+from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
 
 FORMAT = "nas-search/run-record/1"
@@ -87,19 +86,17 @@ def write_record(path: Path, record: RunRecord) -> None:
     Raises:
         StorageError: The disk is full.
     """
-    write_atomically(path, json.dumps(record_mapping(record), indent=1) + "\n")
+    write_atomically(path, seal_json(record_mapping(record)))
 
 
 def read_record(path: Path) -> RunRecord:
     """Return a record.
 
     Raises:
-        FileFormatError: Missing, damaged, or of another version.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Damaged, or of another version.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileFormatError(path, f"is missing or damaged; {_REMEDY}") from error
+    data, _ = read_sealed_json(path, _REMEDY)
     top = Fields(data, path).only("format", *(f.name for f in fields(RunRecord)))
     if (found := top.take("format", None)) != FORMAT:
         raise top.error("format", f"is {found!r}; expected '{FORMAT}'; {_REMEDY}")

@@ -12,10 +12,14 @@ from pathlib import Path
 from nas_engine.architecture import dump_architecture
 from nas_engine.errors import FileFormatError
 from nas_engine.files import storage_errors, write_atomically
+from nas_engine.reading import SMALL_FILE, read_regular_text
 from nas_engine.report.network import NetworkReport
+from nas_engine.sealed import CHECK, crc, seal_yaml
 
 FRONT_COLUMNS = ("file", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "cycles_estimate")
-"""Columns of ``pareto.csv``."""
+"""Columns of ``pareto.csv``; behind them stands the check of each row."""
+
+_REMEDY = "continue the search with --resume, which writes it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,15 @@ class SearchFront:
         """Write ``pareto.csv`` and one architecture file per member in ``pareto/``."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(FRONT_COLUMNS)
+        writer.writerow((*FRONT_COLUMNS, CHECK))
         names = set()
         for number, member in enumerate(front, 1):
             name = f"{number:03d}.yaml"
             names.add(name)
-            write_atomically(self.path / "pareto" / name, dump_architecture(member.architecture))
+            write_atomically(self.path / "pareto" / name, seal_yaml(dump_architecture(member.architecture)))
             sizes = (member.peak_sram_bytes, member.total_flash_bytes, member.total_macs, member.bitops, member.cycles or 0.0)
-            writer.writerow([f"pareto/{name}", repr(member.qe_score), *(f"{size:.0f}" for size in sizes)])
+            row = [f"pareto/{name}", repr(member.qe_score), *(f"{size:.0f}" for size in sizes)]
+            writer.writerow([*row, _check(row)])
         write_atomically(self.path / "pareto.csv", buffer.getvalue())
         with storage_errors(self.path / "pareto"):
             for path in (self.path / "pareto").glob("*.yaml"):
@@ -47,15 +52,26 @@ class SearchFront:
         """Return the numbers of ``pareto.csv``, one mapping per member.
 
         Raises:
+            UnreadableError: Missing, or the operating system refuses.
             FileFormatError: A damaged file.
         """
         path = self.path / "pareto.csv"
+        text = read_regular_text(path, SMALL_FILE, _REMEDY)
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows = [{key: float(row[key]) for key in FRONT_COLUMNS[1:]} for row in reader]
-            if tuple(reader.fieldnames or ()) != FRONT_COLUMNS or not all(math.isfinite(value) for row in rows for value in row.values()):
-                raise ValueError("another table, or not finite")
-        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-            raise FileFormatError(path, f"cannot be read as the table of the front (columns {', '.join(FRONT_COLUMNS)})") from error
+            reader = csv.DictReader(io.StringIO(text, newline=""))
+            found = list(reader)
+            rows = [{key: float(row[key]) for key in FRONT_COLUMNS[1:]} for row in found]
+            if any(row[CHECK] != _check([row[key] for key in FRONT_COLUMNS]) for row in found if CHECK in row):
+                raise ValueError("not what was written")
+            if tuple(reader.fieldnames or ()) not in (FRONT_COLUMNS, (*FRONT_COLUMNS, CHECK)):
+                raise ValueError("another table")
+            if not all(math.isfinite(value) for row in rows for value in row.values()):
+                raise ValueError("not finite")
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            columns = ", ".join(FRONT_COLUMNS)
+            raise FileFormatError(path, f"cannot be read as the table of the front (columns {columns}); {_REMEDY}") from error
         return rows
+
+
+def _check(row: Iterable[str]) -> str:
+    return crc(",".join(row))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,8 @@ from typing import Any
 
 from nas_engine.errors import FileFormatError
 from nas_engine.files import storage_errors, write_atomically
+from nas_engine.reading import SMALL_FILE, read_regular_text
+from nas_engine.sealed import parse_line, seal_line
 
 _REMEDY = "remove the file to go on without this history, or start again with --force"
 
@@ -34,7 +35,7 @@ class SearchHistory:
         kept = [row for row in self.read() if row["generation"] <= generation]
         if not kept or kept[-1]["generation"] != generation:
             raise FileFormatError(self.path, f"ends before generation {generation} of the checkpoint; {_REMEDY}")
-        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_atomically(self.path, "".join(map(seal_line, kept)))
         return kept
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -44,7 +45,7 @@ class SearchHistory:
             StorageError: The disk is full.
         """
         with storage_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.writelines(map(seal_line, rows))
             file.flush()
             os.fsync(file.fileno())
 
@@ -56,10 +57,7 @@ class SearchHistory:
         """
         if not self.path.exists():
             return []
-        try:
-            *lines, _ = self.path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise FileFormatError(self.path, f"cannot be read as text; {_REMEDY}") from error
+        *lines, _ = read_regular_text(self.path, SMALL_FILE, _REMEDY).split("\n")
         rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines, 1):
             try:
@@ -71,7 +69,7 @@ class SearchHistory:
 
 def _row(line: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what one line says; raises what ``json`` raises, ``KeyError`` or ``ValueError``."""
-    row: dict[str, Any] = json.loads(line)
+    row: dict[str, Any] = parse_line(line)
     counts = [row["generation"], row["evaluated"]]
     numbers = [row["feasible"], row["elapsed_s"], *([] if row["best_score"] is None else [row["best_score"]])]
     if any(type(count) is not int or count < 0 for count in counts):

@@ -10,7 +10,7 @@ from typing import Any
 
 from nas_engine.errors import InputError, UnknownNameError, shortened
 from nas_engine.quantization.prepare import STEP_RULES
-from nas_engine.strict_yaml import Fields, dump_mapping, read_mapping
+from nas_engine.strict_yaml import Fields, dump_mapping, parse_mapping, read_checked
 from nas_engine.training.augmentation import Augmentation
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -153,7 +153,7 @@ def load_recipe(name: str) -> TrainingRecipe:
         path = SHIPPED / f"{name}.yaml"
     elif path.suffix not in (".yaml", ".yml") and not os.path.exists(path):  # unlike Path.exists, False for a name that cannot be
         raise UnknownNameError("recipe", name, recipe_names())
-    return recipe_from_mapping(read_mapping(path), path, path.stem)
+    return read_checked(path, None, lambda text: recipe_from_mapping(parse_mapping(text, path), path, path.stem))
 
 
 def dump_recipe(recipe: TrainingRecipe) -> str:

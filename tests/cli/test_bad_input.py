@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import ClassVar
@@ -278,11 +279,33 @@ class TestRunDirectories:
     def test_damaged_config(self, run: Run, tmp_path: Path, finished_run: Path, damage: object, says: str) -> None:
         shutil.copytree(finished_run, tmp_path / "run")
         config = tmp_path / "run" / "config.yaml"
-        config.write_bytes(damage(config.read_bytes()))  # type: ignore[operator]
+        _, written = config.read_bytes().split(b"\n", 1)  # without the digest, which finds each of these
+        config.write_bytes(damage(written))  # type: ignore[operator]
         before = snapshot(tmp_path)
         for arguments in (("--resume", "--out", "run", "--no-plots"), ("plot", "run")):
             assert says in run(*arguments).refusal()
         assert snapshot(tmp_path) == before
+
+    def test_a_changed_config_is_refused_with_what_mends_it(self, run: Run, tmp_path: Path, finished_run: Path) -> None:
+        shutil.copytree(finished_run, tmp_path / "run")
+        config, best = tmp_path / "run" / "config.yaml", tmp_path / "run" / "best.yaml"
+        written = config.read_bytes()
+        config.write_bytes(written.replace(b"seed: 0", b"seed: 1"))
+        for arguments in (("--resume", "--out", "run"), ("plot", "run"), ("report", "run")):
+            assert "write it anew with nas-search --force --out run" in run(*arguments).refusal()
+        config.write_bytes(written)
+        text = best.read_bytes()
+        best.write_bytes(text.replace(b"stride: 2", b"stride: 1", 1))
+        assert "does not fit the digest that it carries" in run("plot", "run").refusal()
+        assert run(*shlex.split("--resume --out run --no-plots")).code == 0
+        assert best.read_bytes() == text
+
+    def test_a_changed_file_by_its_path_is_taken_with_one_note(self, run: Run, tmp_path: Path, finished_run: Path) -> None:
+        mine = tmp_path / "mine.yaml"
+        mine.write_bytes((finished_run / "best.yaml").read_bytes().replace(b"stride: 2", b"stride: 1", 1))
+        outcome = run("score", "mine.yaml")
+        assert (outcome.code, outcome.err) == (0, "note: mine.yaml was changed after nas-search wrote it; taken as it is now\n")
+        assert run("score", finished_run / "best.yaml").err == ""
 
     def test_cut_or_changed_checkpoint(self, run: Run, tmp_path: Path, finished_run: Path) -> None:
         shutil.copytree(finished_run, tmp_path / "run")
@@ -306,9 +329,9 @@ class TestRunDirectories:
             (lambda text: text.replace(b'"elapsed_s"', b'"elapsed"', 1), "line 1 is damaged"),
             (lambda text: text.replace(b'"best_score": ', b'"best_score": "', 1), "line 1 is damaged"),
             (lambda text: text.replace(b'"evaluated": %d' % GENERATION, b'"evaluated": NaN'), "line 1 is damaged"),
-            (lambda text: text.replace(b'"evaluated": %d' % GENERATION, b'"evaluated": 9999999'), "line 2 is damaged"),
+            (lambda text: text.replace(b'"evaluated": %d' % GENERATION, b'"evaluated": 9999999'), "line 1 is damaged"),
             (lambda text: b"[" * 100_000 + b"\n" + text, "line 1 is damaged"),
-            (lambda text: b"\xff" + text, "cannot be read as text"),
+            (lambda text: b"\xff" + text, "is not a text file in UTF-8"),
             (lambda text: text.splitlines(keepends=True)[0], "ends before generation 2"),
             (lambda text: text[: len(text) - 9], "ends before generation 2"),
             (lambda text: b"", "ends before generation 2"),
@@ -365,21 +388,21 @@ class TestRunTime:
         def fail(*_: object) -> None:
             raise PermissionError(13, "Permission denied", "/some/file")
 
-        monkeypatch.setattr("device_profiles.loader.read_mapping", fail)
+        monkeypatch.setattr("device_profiles.loader.read_checked", fail)
         assert run("devices", "rp2040").refusal(code=1) == "/some/file: Permission denied"
 
     def test_no_memory(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object) -> None:
             raise MemoryError
 
-        monkeypatch.setattr("device_profiles.loader.read_mapping", fail)
+        monkeypatch.setattr("device_profiles.loader.read_checked", fail)
         assert "out of memory" in run("devices", device_names()[0]).refusal(code=1)
 
     def test_errors_of_the_programmer_are_not_hidden(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object) -> None:
             raise TypeError("a bug")
 
-        monkeypatch.setattr("device_profiles.loader.read_mapping", fail)
+        monkeypatch.setattr("device_profiles.loader.read_checked", fail)
         with pytest.raises(TypeError, match="a bug"):
             run("devices", "rp2040")
 

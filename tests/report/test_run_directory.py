@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.files import StorageError
 from nas_engine.report.run_directory import FORMAT, GROUP_FORMAT, RunDirectory
 from nas_engine.report.search_front import FRONT_COLUMNS
+from nas_engine.sealed import seal_line, seal_yaml
 from tests.report.networks import make_network, make_report
+from tests.resealed import content
 
 
 def row(number: int, **values: Any) -> dict[str, Any]:
@@ -99,9 +100,9 @@ class TestOpen:
 class TestConfig:
     def test_versions(self, directory: RunDirectory) -> None:
         file = directory.path / "config.yaml"
-        assert file.read_text() == f"format: {FORMAT}\nseed: 1\n"
+        assert file.read_text() == seal_yaml(f"format: {FORMAT}\nseed: 1\n")
         directory.write_config({"resolutions": [1, 2]})
-        assert file.read_text().startswith(f"format: {GROUP_FORMAT}\n")
+        assert file.read_text().splitlines()[1] == f"format: {GROUP_FORMAT}"
         assert directory.read_config() == {"resolutions": [1, 2]}
         for text in (
             "format: nas-search/run/2",
@@ -134,7 +135,7 @@ class TestHistory:
         file = directory.path / "search.jsonl"
         file.write_bytes(file.read_bytes()[:-5])
         assert directory.history.read() == directory.history.keep(1) == [row(1)]
-        assert file.read_text() == json.dumps(row(1)) + "\n"
+        assert file.read_text() == seal_line(row(1))
 
     @pytest.mark.parametrize(
         "values",
@@ -169,7 +170,7 @@ class TestResults:
             directory.read_best()
         directory.write_best(make_network(), {"arena_bytes": 1})
         assert directory.read_best() == make_network()
-        assert json.loads((directory.path / "memory_plan.json").read_text()) == {"arena_bytes": 1}
+        assert content(directory.path / "memory_plan.json") == {"arena_bytes": 1}
 
     def test_front(self, directory: RunDirectory) -> None:
         directory.front.write([make_report(), make_report(make_network((2,)), cycles=7.0), make_report()])

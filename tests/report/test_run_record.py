@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from nas_engine.errors import FileFormatError
 from nas_engine.report.run_record import DONE, RUNNING, STAGES, RunRecord, StageRecord, read_record, write_record
+from tests.resealed import content, rewrite
 
 SEARCH = StageRecord(
     name="search",
@@ -57,7 +57,7 @@ def test_stages_stand_in_their_order_whichever_comes_first() -> None:
 def test_a_damaged_record_is_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
     path = tmp_path / "run.json"
     write_record(path, RECORD)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    rewrite(path, content(path) | change)
     with pytest.raises(FileFormatError) as caught:
         read_record(path)
     assert said in str(caught.value)
@@ -67,7 +67,7 @@ def test_a_file_cut_in_half_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     write_record(path, RECORD)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(FileFormatError, match="is missing or damaged"):
+    with pytest.raises(FileFormatError, match=r"does not fit the digest .*; remove it to run every stage again"):
         read_record(path)
 
 

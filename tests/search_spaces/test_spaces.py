@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import yaml
 
 import search_spaces
 from nas_engine.errors import InputError, PathError, UnknownNameError
+from nas_engine.sealed import ChangedFileWarning
 from search_spaces import ChannelRange, SearchSpace, StageSpace, load_space, space_names
 from tests.contracts.space_contract import SpaceContract
 from tests.nested import change
@@ -146,11 +149,22 @@ class TestByPath:
     @pytest.mark.parametrize("name", space_names())
     def test_cut_off_anywhere(self, name: str, tmp_path: Path) -> None:
         lines = [line for line in (DATA / f"{name}.yaml").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-        text = "\n".join(lines)
+        text = "\n".join(lines) + "\n"
         path = tmp_path / "cut.yaml"
-        for end in range(0, text.rindex("max_layers"), 37):
+        last = text.rindex("max_layers")  # a key that must be there
+        for end in range(0, last, 37):
             path.write_text(text[:end], encoding="utf-8")
             refusal(path)
+        for end in range(last, len(text)):
+            path.write_text(text[:end], encoding="utf-8")
+            with warnings.catch_warnings(record=True) as noted:
+                warnings.simplefilter("always")
+                found = None
+                with contextlib.suppress(PathError):
+                    found = load_space(str(path))
+            says = [] if found is None else [f"{path} does not end with a line break"]
+            assert [str(one.message).partition(" (")[0] for one in noted] == says
+            assert all(one.category is ChangedFileWarning for one in noted)
 
     @pytest.mark.parametrize(
         "where",
