@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nas_engine.errors import NasEngineError, PathError, one_line, shown_path
 from nas_engine.escaping import utf8
+from nas_engine.reading import read_regular
 
 
 class StorageError(NasEngineError):
@@ -56,8 +57,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         StorageError: The disk is full or the folder cannot be written; an older file of that name is untouched.
     """
     data = utf8(content) if isinstance(content, str) else content
-    with contextlib.suppress(OSError):
-        if path.stat().st_size == len(data) and path.read_bytes() == data:
+    with contextlib.suppress(OSError, PathError):
+        if path.stat().st_size == len(data) and read_regular(path, len(data)) == data:
             os.utime(path)
             return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -27,6 +27,7 @@ from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.reading import read_regular
 
 FORMAT = "nas-search/quant/1"
 """First key of ``quant.json``; the number changes when the meaning of a key does."""
@@ -304,14 +305,7 @@ def _read_json(path: Path) -> Any:
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is no JSON")
 
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FileFormatError(path, f"cannot be read ({reason}); give the {MANIFEST_NAME} that an export wrote") from error
-    if len(data) > _LARGEST_FILE:
-        raise FileFormatError(path, f"is larger than {_LARGEST_FILE:,} B; expected the {MANIFEST_NAME} of an export")
+    data = read_regular(path, _LARGEST_FILE, f"give the {MANIFEST_NAME} that an export wrote")
     try:
         document = json.loads(data.decode(), object_pairs_hook=unique, parse_constant=refuse)
         json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is no text

@@ -10,6 +10,7 @@ from nas_engine.costs.plan import plan_memory
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.files import write_atomically
 from nas_engine.pipeline.search_record import report_member
+from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.report.run_directory import RunDirectory
 
 
@@ -65,6 +66,7 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy a file so that there is never half of one.
 
     Raises:
+        UnreadableError: The operating system does not let it be read.
         StorageError: The disk is full.
     """
-    write_atomically(target, source.read_bytes())
+    write_atomically(target, read_regular(source, LARGE_FILE))

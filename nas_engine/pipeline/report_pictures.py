@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_engine.errors import PathError
 from nas_engine.files import write_atomically
+from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.report.page.facts import TEACHER, Allocations, RunFacts
 from nas_engine.report.page.network import BIT_MAP, FLASH, SRAM, TIMELINE
 from nas_engine.report.page.search import FRONT, PROGRESS, SHORTLIST
@@ -52,7 +53,7 @@ def draw_pictures(facts: RunFacts, names: Iterable[str], folder: Path, *, redraw
         png, svg = (folder / f"{name}.{kind}" for kind in ("png", "svg"))
         if now[name] != before.get(name) or not (png.exists() and svg.exists()):
             save_figure(draw(record), folder, name)
-        found[name] = svg.read_bytes()
+        found[name] = read_regular(svg, LARGE_FILE)
     write_atomically(folder / KEPT, seal_json(now))
     return found
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from nas_engine.errors import InputError, one_line, shortened
 from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, average_pool, same_padding
+from nas_engine.reading import is_out_of_memory
 
 Values = dict[int, Any]
 """What steps gave, by their position."""
@@ -116,6 +117,8 @@ class _Builder:
         try:
             self.graph = LayerTracer().trace(network)
         except Exception as error:  # whatever a network does that a tracer cannot follow
+            if is_out_of_memory(error):
+                raise MemoryError(str(error)) from error
             reason = shortened(one_line(str(error)), 160)
             kind = type(network).__name__
             raise InputError(f"{kind} cannot be cut at its layers ({reason}); its forward must not branch on values") from error

@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.errors import NasEngineError, one_line
+from nas_engine.errors import NasEngineError, PathError, one_line
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images
+from nas_engine.reading import LARGE_FILE, UnreadableError, read_regular
 
 
 class BackendError(NasEngineError):
@@ -32,6 +33,25 @@ class BackendError(NasEngineError):
 
     def __str__(self) -> str:
         return one_line(f"{self.backend}: {self.problem}")
+
+
+def read_exported(backend: str, path: Path) -> bytes:
+    """Return the content of a file of an export.
+
+    Args:
+        backend: Who reads it, for messages.
+        path: The file.
+
+    Raises:
+        BackendError: It is missing, or no regular file.
+        UnreadableError: The operating system refuses.
+    """
+    try:
+        return read_regular(path, LARGE_FILE, "export the network again")
+    except PathError as error:
+        if isinstance(error, UnreadableError) and not error.missing:
+            raise
+        raise BackendError(backend, str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from nas_engine.errors import InputError
 from nas_engine.integer.model import IntegerModel, TensorSpec
 from nas_engine.integer.reference import Images
-from nas_engine.verification.backend import BackendError, BackendRun, Footprint
+from nas_engine.reading import LARGE_FILE, read_regular
+from nas_engine.verification.backend import BackendError, BackendRun, Footprint, read_exported
 from nas_engine.verification.board import Board, Firmware, Machine, step_records
 from nas_engine.verification.elf import Elf
 from nas_engine.verification.qemu_machine import TICKS_PER_INSTRUCTION, Qemu
@@ -159,11 +160,12 @@ class CortexM:
 
 
 def _offsets(path: Path) -> dict[str, int]:
+    content = read_exported("memory plan", path)
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = json.loads(content)
         return {str(tensor["name"]): int(tensor["offset"]) for tensor in plan["tensors"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BackendError("memory plan", f"{path} cannot be read ({error}); export the network again") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BackendError("memory plan", f"{path} cannot be understood ({error}); export the network again") from error
 
 
 def unpacked(content: bytes, tensor: TensorSpec) -> npt.NDArray[np.int8]:
@@ -205,7 +207,7 @@ def build(tools: Toolchain, board: Board, sources: Path, work: Path, who: str = 
         link(tools, board.core, objects, script, image)
     except BackendError as error:
         raise _over_budget(tools, board, objects, work, who) or error from None
-    content = image.read_bytes()
+    content = read_regular(image, LARGE_FILE)
     return Firmware(board=board, content=content, elf=Elf(content, image.name))
 
 
@@ -231,7 +233,7 @@ def _over_budget(tools: Toolchain, board: Board, objects: list[Path], work: Path
         link(tools, board.core, objects, script, image)
     except BackendError:
         return None
-    elf = Elf(image.read_bytes(), image.name)
+    elf = Elf(read_regular(image, LARGE_FILE), image.name)
     used = footprint(Firmware(board=board, content=elf.content, elf=elf), board.stack_bytes)
     problems = []
     if used.ram > board.sram_bytes:

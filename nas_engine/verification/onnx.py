@@ -17,7 +17,8 @@ from nas_engine.errors import shortened
 from nas_engine.exporters import onnx_integer, onnx_qcdq
 from nas_engine.integer.model import IntegerModel, TensorSpec
 from nas_engine.integer.reference import Images
-from nas_engine.verification.backend import BackendError, BackendRun
+from nas_engine.reading import is_out_of_memory
+from nas_engine.verification.backend import BackendError, BackendRun, read_exported
 
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 """Names of ONNX Runtime's graph optimisation levels."""
@@ -166,13 +167,13 @@ def _read(backend: _Backend, path: Path, images: Images) -> bytes:
         raise BackendError(backend.name, problem)
     if not len(images):
         raise BackendError(backend.name, "there are no images; give at least one")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BackendError(backend.name, f"{path} cannot be read ({error.strerror}); {_REMEDY}") from error
+    return read_exported(backend.name, path)
 
 
-def _failure(backend: _Backend, what: str, error: Exception) -> BackendError:
+def _failure(backend: _Backend, what: str, error: Exception) -> Exception:
+    """Return (not raise) what a library's error comes to: out of memory, or a file that is not as it was exported."""
+    if is_out_of_memory(error):
+        return MemoryError(str(error))
     reason = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
     return BackendError(backend.name, f"the file {what} ({reason}); was it cut off or changed? {_REMEDY}")
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.verification.backend import BackendError
 from nas_engine.verification.board import EXIT_FAULT, MACHINE_BYTES, Firmware, MachineRun, check_exit
 from nas_engine.verification.toolchain import run_tool
@@ -71,7 +72,7 @@ class Qemu:
             except OSError as error:
                 raise BackendError("qemu", f"could not be run ({error})") from error
             seconds = time.perf_counter() - began
-            files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("firmware.elf", "images")}
+            files = {path.name: read_regular(path, LARGE_FILE) for path in folder.iterdir() if path.name not in ("firmware.elf", "images")}
         if done.returncode == EXIT_FAULT and len(files.get("fault", b"")) == 16:
             raise _fault(firmware, *struct.unpack("<4I", files["fault"]))
         if done.returncode < 0 or done.stderr:

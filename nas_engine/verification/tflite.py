@@ -19,12 +19,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nas_engine.arrays import stored_arrays
 from nas_engine.errors import one_line, shortened
 from nas_engine.exporters.tflite_file import FILE_ID
 from nas_engine.exporters.to_tflite import EXACT_NAME, INT4_NAME, int4_layers
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import Images
-from nas_engine.verification.backend import BackendError, BackendRun
+from nas_engine.reading import LARGE_FILE, read_regular
+from nas_engine.verification.backend import BackendError, BackendRun, read_exported
 from nas_engine.verification.tflite_worker import INTERPRETERS, Values
 
 WORKER = Path(__file__).with_name("tflite_worker.py")
@@ -107,12 +109,7 @@ class _Interpreter:
         """Refuse what an interpreter should not even see."""
         if self.file == INT4_NAME and not int4_layers(model):
             raise BackendError(self.name, f"no layer has weights of 4 bits or fewer, so that there is no {INT4_NAME}; leave it out")
-        try:
-            with path.open("rb") as file:
-                start = file.read(8)
-        except OSError as error:
-            raise BackendError(self.name, f"{path}: cannot be read ({error.strerror}); export the network again") from error
-        if start[4:] != FILE_ID:
+        if read_exported(self.name, path)[4:8] != FILE_ID:
             raise BackendError(self.name, f"{path}: is no TFLite file (it does not say {FILE_ID.decode()}); export the network again")
 
     def _part(self, job: dict[str, Any], model: IntegerModel, images: Values, work: Path, number: int) -> dict[str, Any]:
@@ -132,8 +129,7 @@ class _Interpreter:
             raise BackendError(self.name, f"took more than {SECONDS} s for {len(images)} images; give fewer") from error
         if done.returncode:
             raise BackendError(self.name, self._problem(done.returncode, done.stderr))
-        with np.load(results, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        return stored_arrays(read_regular(results, LARGE_FILE))
 
     def _problem(self, code: int, errors: str) -> str:
         lines = [line.strip() for line in errors.splitlines() if line.strip()]

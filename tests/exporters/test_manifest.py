@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 import nas_engine
 from nas_engine.costs.plan import MemoryPlan
-from nas_engine.errors import FileFormatError
+from nas_engine.errors import FileFormatError, PathError
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.manifest import ManifestExporter, checksum, manifest, read_manifest, shortest_float32
 from nas_engine.exporters.packing import pack_layer
@@ -332,7 +332,7 @@ class TestReading:
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         refused(tmp_path / "quant.json", r"cannot be read \(No such file or directory\); give the quant.json that an export wrote")
-        refused(tmp_path, r"cannot be read \(Is a directory\)")
+        refused(tmp_path, "is a folder; expected a regular file")
 
 
 def rules(rule: Json) -> Iterator[Json]:
@@ -381,7 +381,7 @@ def outcome(path: Path) -> Json | None:
 
 
 def refused(path: Path, problem: str) -> None:
-    with pytest.raises(FileFormatError, match=problem) as caught:
+    with pytest.raises(PathError, match=problem) as caught:
         read_manifest(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)

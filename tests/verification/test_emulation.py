@@ -353,7 +353,7 @@ def test_a_wrong_memory_plan_shows(exported: Exported, tmp_path: Path) -> None:
     different = {name for name, value in result.checksums.items() if value != exported.golden.checksums[name]}
     assert different == {"stem output"}
     (folder / "memory_plan.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(BackendError, match=r"memory plan: .*memory_plan\.json cannot be read"):
+    with pytest.raises(BackendError, match=r"memory plan: .*memory_plan\.json cannot be understood"):
         CortexM().run(folder, exported.model, exported.images[:1], tmp_path / "work")
 
 
