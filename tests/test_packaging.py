@@ -159,6 +159,20 @@ class TestRequirements:
         assert everything.name == "nas-search"
         assert {"train", "export", "test"} <= everything.extras <= set(read_setup()["options.extras_require"])
 
+    @pytest.mark.parametrize(
+        ("extra", "name", "before"),
+        [
+            ("train", "torch", "2.5.1"),  # CVE-2025-32434: weights_only could be left
+            ("train", "pillow", "10.2.0"),  # CVE-2023-4863, CVE-2023-50447, CVE-2024-28219
+            ("export", "onnx", "1.20.1"),  # CVE-2024-5187, CVE-2025-51480, CVE-2026-27489
+            (None, "tqdm", "4.66.2"),  # CVE-2024-34062
+            (None, "pyyaml", "5.3.1"),  # CVE-2020-14343
+        ],
+    )
+    def test_releases_with_known_faults_are_excluded(self, extra: str | None, name: str, before: str) -> None:
+        (requirement,) = [each for each in (requirements(extra) if extra else requirements()) if each.name == name]
+        assert not requirement.specifier.contains(before)
+
     def test_pins_are_exact_and_within_the_ranges(self) -> None:
         text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
         pins: dict[str, str] = {}
