@@ -40,6 +40,25 @@ class InputError(NasEngineError):
     exit_code = 2
 
 
+class GoalMissedError(NasEngineError):
+    """Everything was done, and what came out is less than was asked for.
+
+    Attributes:
+        what: What was measured, with its amount.
+        asked: What was asked for.
+    """
+
+    exit_code = 3
+
+    def __init__(self, what: str, asked: str) -> None:
+        self.what = what
+        self.asked = asked
+        super().__init__(what, asked)
+
+    def __str__(self) -> str:
+        return one_line(f"{self.what}; {self.asked}")
+
+
 class StoppedError(NasEngineError):
     """A caller's ``stop`` ended something before its result was there; what was done is kept.
 

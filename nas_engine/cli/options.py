@@ -65,6 +65,16 @@ def _images(text: str, what: str) -> int:
     return int(count)
 
 
+def _percent(text: str, what: str) -> float:
+    try:
+        share = float(text.removesuffix("%"))
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 100:  # nor what is no number
+        raise InputError(f"{what}: '{text}' is not a share from 0 to 100 percent; expected for example 90")
+    return share
+
+
 SIZE = Parsed("size", parse_size)
 COUNT = Parsed("count", parse_count)
 CANDIDATES = Parsed("count", _candidates)
@@ -72,6 +82,8 @@ DURATION = Parsed("duration", parse_duration)
 NUMBERS = Parsed("numbers", _numbers)
 RESOLUTIONS = Parsed("pixels", _resolutions)
 IMAGES = Parsed("images", _images)
+PERCENT = Parsed("percent", _percent)
+
 SEED = click.IntRange(0, 2**32 - 1)
 
 budget, network, scoring = options_of("Budget"), options_of("Network"), options_of("Counting and scoring")

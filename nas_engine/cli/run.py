@@ -19,7 +19,7 @@ from nas_engine.cli.completion import (
     complete_words,
 )
 from nas_engine.cli.console import INTERRUPTED, emit, json_option, quiet_option, show, show_stopped, show_table
-from nas_engine.cli.options import CANDIDATES, COUNT, IMAGES, SEED, SIZE, data_option
+from nas_engine.cli.options import CANDIDATES, COUNT, IMAGES, PERCENT, SEED, SIZE, data_option
 from nas_engine.errors import InputError, shortened
 from nas_engine.escaping import command_line
 
@@ -35,7 +35,7 @@ _KEYS = {
     "data": ("data", "source"),
     "limit": ("data", "limit"),
     "shortlist": ("shortlist", "count"),
-    **{name: ("train", name) for name in ("recipe", "epochs", "teacher")},
+    **{name: ("train", name) for name in ("recipe", "epochs", "teacher", "min_accuracy")},
     "method": ("refine", "method"),
 }
 """Section and key that each option overrides."""
@@ -71,6 +71,7 @@ _KEYS = {
     help="Whom to learn from.  [default: none]",
     shell_complete=complete_words("auto", "none", files=True),
 )
+@_train("--min-accuracy", type=PERCENT, help="Exit code 3 if the integers reach less on the test images.  [default: none]")
 @_train("--teacher-code", is_flag=True, help="Runs the program in the teacher's FILE (TorchScript), with your rights.")
 @_train(
     "--method",
@@ -119,6 +120,7 @@ def run(
     from nas_engine.report.run_record import STAGES, record_mapping
     from nas_engine.report.run_table import run_table
     from nas_engine.training.compute import prepare_compute
+    from nas_engine.training.result import check_goal
 
     typed = command_line("nas-search", *sys.argv[1:])
     with stop_on_interrupt() as stopped, RunProgress(stopped) as progress:
@@ -143,6 +145,10 @@ def run(
     verified = record.stage("verify")
     if verified is None or not (verified.figures or {}).get("passed"):
         ctx.exit(1)
+    goal, judged = asked.train.min_accuracy, record.stage("quantise")
+    if goal is not None and judged is not None:
+        accuracy = (judged.figures or {})["accuracy"]
+        check_goal(accuracy["integer"], accuracy["images"], accuracy["split"], goal)
 
 
 def _options(given: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import click
 from nas_engine.cli.command import Explained, options_of
 from nas_engine.cli.completion import complete_recipes, complete_words
 from nas_engine.cli.console import INTERRUPTED, announce, emit, json_option, quiet_option, show, show_stopped, show_table, tell
-from nas_engine.cli.options import DURATION, IMAGES, SEED, data_option, run_argument, same_command
+from nas_engine.cli.options import DURATION, IMAGES, PERCENT, SEED, data_option, run_argument, same_command
 from nas_engine.errors import InputError
+from nas_engine.escaping import terminal_line
 
 if TYPE_CHECKING:
     from nas_engine.datasets import Dataset
@@ -60,6 +61,7 @@ images, recipe_of, machine, course = (options_of(title) for title in ("Data", "R
 @recipe_of("--seed", type=SEED, default=0, help="Seed of weights, order and augmentation.  [default: 0]")
 @machine("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.  [default: CUDA if there]")
 @machine("--threads", type=click.IntRange(1, 256), help="CPU threads; fewer where other work runs.  [default: one per core]")
+@course("--min-accuracy", type=PERCENT, help="Exit code 3 if the integers reach less on the test images.  [default: none]")
 @course("--time-limit", type=DURATION, help="Stop after this time, such as 1h; --resume goes on.  [default: none]")
 @course("--resume", is_flag=True, help="Continue the training in RUN; give the same options again.")
 @course("--force", is_flag=True, help="Replace the training in RUN.")
@@ -81,6 +83,7 @@ def train(
     time_limit: float | None,
     resume: bool,
     force: bool,
+    min_accuracy: float | None,
     **changes: Any,
 ) -> None:
     """Train the winner of a run: in float, then quantised to its own bits, then lowered to integers.
@@ -101,6 +104,7 @@ def train(
     from nas_engine.interrupts import stop_on_interrupt
     from nas_engine.pipeline.training import TrainingRequest, run_training
     from nas_engine.training.compute import prepare_compute
+    from nas_engine.training.result import check_goal
 
     data = "digits" if data is None else data
     request = TrainingRequest(
@@ -112,6 +116,8 @@ def train(
         device=prepare_compute(accelerator, threads),
         limit=limit,
     )
+    if min_accuracy is not None and not request.recipe.quantised_epochs:
+        raise InputError("--min-accuracy judges integers, and this recipe trains in float only; leave it out, or lower --float-share")
     stopped = threading.Event()
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(TrainingProgress(time_limit))
@@ -145,6 +151,8 @@ def train(
         show(f"written to {Path(run) / 'training'} and {Path(run) / 'integer'}")
     else:
         show(f"written to {Path(run) / 'training'}; never quantised, so there is no integer model")
+    if min_accuracy is not None:
+        check_goal(result.accuracy.integer, result.accuracy.images, result.accuracy.split, min_accuracy)
 
 
 @click.command(
@@ -161,11 +169,14 @@ def train(
 @data_option("Data to evaluate on.  [default: those it was trained on]")
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Which part of them.  [default: test]")
 @click.option("--limit", type=IMAGES, help="Images at most.  [default: all]")
+@click.option("--min-accuracy", type=PERCENT, help="Exit code 3 if the integers reach less, in percent.  [default: none]")
 @click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]")
 @click.option("--layers", is_flag=True, help="Also measure the quantisation error of every layer; the report draws it.")
 @json_option
 @quiet_option
-def evaluate(run: str, data: str | None, split: str, limit: int | None, threads: int | None, layers: bool) -> None:
+def evaluate(
+    run: str, data: str | None, split: str, limit: int | None, min_accuracy: float | None, threads: int | None, layers: bool
+) -> None:
     """Evaluate a trained run: top-1 accuracy in float, fake-quantised and in integers, side by side.
 
     RUN is a directory that nas-search train has finished. --layers compares integers and float layer by layer on at most 64 of the images
@@ -177,6 +188,7 @@ def evaluate(run: str, data: str | None, split: str, limit: int | None, threads:
     from nas_engine.pipeline.layer_errors import LAYER_IMAGES, measure_layer_errors
     from nas_engine.report.layer_errors import as_rows, errors_table
     from nas_engine.training.compute import prepare_compute
+    from nas_engine.training.result import check_goal
 
     prepare_compute("cpu", threads)
     with TrainingProgress() as progress:
@@ -188,6 +200,8 @@ def evaluate(run: str, data: str | None, split: str, limit: int | None, threads:
     show_table(_table(accuracy))
     if errors:
         show_table(f"\n{errors_table(errors)}")
+    if min_accuracy is not None:
+        check_goal(accuracy.integer, accuracy.images, accuracy.split, min_accuracy)
 
 
 def require_torch(purpose: str) -> None:
@@ -204,11 +218,17 @@ def require_torch(purpose: str) -> None:
 
 
 def _table(accuracy: Accuracy) -> str:
+    from nas_engine.training.result import chance_remark
+
     rows = [
         ("float, before quantisation", accuracy.floating),
         ("fake-quantised", accuracy.quantised),
         ("integer", accuracy.integer),
         ("integer predicts as fake-quantised", accuracy.agreement),
     ]
+    if (found := accuracy.by_class) is not None:
+        rows.append((f"always '{terminal_line(found.largest)}', the largest class", found.share))
     lines = [f"top-1 accuracy on {accuracy.images:,} images ({accuracy.split})"]
-    return "\n".join([*lines, *(f"  {name:<36} {value:6.2f} %" for name, value in rows if value is not None)])
+    lines += [f"  {name:<36} {value:6.2f} %" for name, value in rows if value is not None]
+    remark = chance_remark(accuracy)
+    return "\n".join([*lines, *([terminal_line(remark)] if remark else [])])

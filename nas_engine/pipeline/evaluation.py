@@ -17,6 +17,7 @@ from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.pipeline.data import finished_training, read_data, source_of_data
 from nas_engine.report.run_directory import RunDirectory
+from nas_engine.training.by_class import by_class
 from nas_engine.training.loop import predict
 from nas_engine.training.networks import load_network
 from nas_engine.training.result import Accuracy
@@ -82,6 +83,7 @@ def measure(dataset: Dataset, split: str, floating: MobileNet | None, quantised:
         quantised=right(fake),
         integer=right(integer),
         agreement=None if fake is None or integer is None else _percent(integer == fake),
+        by_class=by_class(chosen.labels, integer, dataset.classes),
     )
 
 

@@ -60,6 +60,8 @@ class TrainSettings:
     """Peak of the float stage; that of the other stage scales along."""
     teacher: str = "none"
     """``none``, ``auto`` or the path of a teacher's file."""
+    min_accuracy: float | None = None
+    """Accuracy of the integers on the test images, in percent, that the run must reach; judged at its end, no stage depends on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,7 @@ READERS: Mapping[str, Mapping[str, Read]] = {
         "batch_size": _int(2, 65536),
         "learning_rate": _number(1e-9, 100),
         "teacher": _text,
+        "min_accuracy": _number(0, 100),
     },
     "refine": {"method": _method, "images": _int(64, 10**9), "swaps": _int(0, 1000), "trials": _int(0, 100_000)},
     "verify": {"images": _int(1), "emulated_images": _int(1), "backends": _names},

@@ -85,7 +85,7 @@ def _trained(work: Work, path: Path, request: TrainingRequest, resume: bool) -> 
     result = run_training(
         path, request, resume=resume, force=not resume, stop=watch.stop, observe=watch.training, announce=watch.announce
     )
-    return None if result is None else {"accuracy": result.accuracy.as_mapping(), "seconds_of_training": result.elapsed_s}
+    return None if result is None else {"accuracy": result.accuracy.in_short(), "seconds_of_training": result.elapsed_s}
 
 
 def refine(work: Work, resume: bool) -> Figures | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from nas_engine.report.run_record import RunRecord
 from nas_engine.report.tables import aligned
+from nas_engine.training.by_class import ByClass
+from nas_engine.training.result import Accuracy
 from nas_engine.units import format_duration, format_size
 
 
@@ -39,7 +41,7 @@ def _shortlist(figures: Mapping[str, Any]) -> str:
 
 def _train(figures: Mapping[str, Any]) -> str:
     accuracy = figures["accuracy"]
-    return f"float {accuracy['floating']:.2f} % of {accuracy['images']:,} test images"
+    return f"float {accuracy['floating']:.2f} % of {accuracy['images']:,} test images{_largest(accuracy)}"
 
 
 def _refine(figures: Mapping[str, Any]) -> str:
@@ -49,7 +51,16 @@ def _refine(figures: Mapping[str, Any]) -> str:
 
 def _quantise(figures: Mapping[str, Any]) -> str:
     accuracy = figures["accuracy"]
-    return f"integers {accuracy['integer']:.2f} % of {accuracy['images']:,} test images"
+    return f"integers {accuracy['integer']:.2f} % of {accuracy['images']:,} test images{_largest(accuracy)}"
+
+
+def _largest(accuracy: Mapping[str, Any]) -> str:
+    """Return what naming the largest class always would reach, and whether the network does better than that."""
+    found = accuracy.get("by_class")
+    if not found:
+        return ""
+    whole = Accuracy(**{**accuracy, "by_class": ByClass(**found)})
+    return f" (always '{found['largest']}': {found['share']:.2f} %)" + (", barely above chance" if whole.beats_chance is False else "")
 
 
 def _export(figures: Mapping[str, Any]) -> str:

@@ -9,15 +9,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nas_engine.errors import FileFormatError, InputError
+from nas_engine.errors import FileFormatError, GoalMissedError, InputError
 from nas_engine.files import write_atomically
 from nas_engine.strict_yaml import Fields
+from nas_engine.training.by_class import ByClass, read_by_class
 
 FORMAT = "nas-search/training-result/1"
 """First key of the file."""
 
 FORMS = ("floating", "quantised", "integer", "agreement")
 """The percentages of an ``Accuracy``."""
+
+CHANCE_ERRORS = 2.0
+"""Standard errors above the share of the largest class up to which an accuracy is barely above chance; ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,8 @@ class Accuracy:
     """Of the integer model, which is what runs on the device."""
     agreement: float | None
     """Share of images, in percent, for which the integer model predicts what the fake-quantised network does."""
+    by_class: ByClass | None = None
+    """The same by class; ``None`` in records that do not have it."""
 
     def __post_init__(self) -> None:
         for name in FORMS:
@@ -43,9 +49,58 @@ class Accuracy:
             if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
                 raise InputError(f"{name} is {value!r}; expected a percentage")
 
+    @property
+    def judged(self) -> float | None:
+        """The form that counts: the integers, else the float network."""
+        return self.floating if self.integer is None else self.integer
+
+    @property
+    def beats_chance(self) -> bool | None:
+        """Whether it is more than ``CHANCE_ERRORS`` standard errors above naming the largest class always; ``None`` where unknown."""
+        if self.judged is None or self.by_class is None:
+            return None
+        return self.judged > self.by_class.share + CHANCE_ERRORS * math.sqrt(self.judged * (100.0 - self.judged) / self.images)
+
     def as_mapping(self) -> dict[str, Any]:
         """Return the fields by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return values | {"by_class": None if self.by_class is None else self.by_class.as_mapping()}
+
+    def in_short(self) -> dict[str, Any]:
+        """Return the fields by name, of the classes only the largest one's name and share."""
+        largest = {} if self.by_class is None else {"largest": self.by_class.largest, "share": self.by_class.share}
+        return self.as_mapping() | {"by_class": largest or None}
+
+
+def chance_remark(accuracy: Accuracy) -> str | None:
+    """Return that an accuracy is barely above chance, as part of a sentence; ``None`` if it is not, or if that is not known."""
+    found = accuracy.by_class
+    if found is None or accuracy.judged is None or accuracy.beats_chance is not False:
+        return None
+    return (
+        f"barely above chance: {accuracy.judged:.2f} % is not more than {CHANCE_ERRORS:g} standard errors above {found.share:.2f} %, "
+        f"which naming '{found.largest}' always would reach"
+    )
+
+
+def check_goal(integer: float | None, images: int, split: str, asked: float) -> None:
+    """Compare the accuracy of the integers with the one that was asked for.
+
+    Args:
+        integer: In percent; ``None`` without an integer model.
+        images: Images that it is of.
+        split: Which part of the data they are.
+        asked: In percent.
+
+    Raises:
+        GoalMissedError: It is less; the message says by how much.
+    """
+    if integer is None:
+        raise GoalMissedError("there are no integers to judge", f"at least {asked:g} % was asked for")
+    if (gap := asked - integer) > 0:
+        missed = f"{gap:.2f}" if gap >= 0.01 else "less than 0.01"
+        what = f"the integers reach {integer:.2f} % of {images:,} {split} images"
+        raise GoalMissedError(what, f"at least {asked:g} % was asked for (--min-accuracy); missed by {missed} points")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +159,7 @@ def read_result(path: Path) -> TrainingResult:
             split=part.take_str("split"),
             images=part.take_int("images", low=1),
             **{name: part.take_number(name, high=100.0) if part.has(name) else None for name in FORMS},
+            by_class=read_by_class(part.take_fields("by_class"), part.take_int("images")) if part.has("by_class") else None,
         )
     versions = top.take("versions")
     if not isinstance(versions, dict):

@@ -30,7 +30,7 @@ FIGURES: dict[str, dict[str, Any]] = {
     },
     "train": {"accuracy": {"floating": 90.0, "images": 300}},
     "refine": {"chosen": "qbr", "methods": {"qbr": {"accuracy": 80.0}}},
-    "quantise": {"accuracy": {"integer": 89.0, "images": 300}},
+    "quantise": {"accuracy": {"integer": 89.0, "images": 300, "split": "test"}},
     "export": {"files": {"c/model.c": 5}, "arena_bytes": 1024, "packed_bytes": 2048},
     "verify": {"passed": True, "backends": {"host C": "equal"}, "skipped": 0},
     "report": {"bytes": 4096},
@@ -156,6 +156,15 @@ class TestOutcome:
         assert ("go on with: nas-search run --out there" in result.out) == (kind == "stopped")
         assert ("firmware in there/final/export/c" in result.out) == (kind != "stopped")
         assert ("FAILED: of 1 back-ends 1 differs" in result.out) == (kind == "failed")
+
+    @pytest.mark.parametrize("typed", [("--min-accuracy", "89.5"), ("--set", "train.min_accuracy=89.5"), ("--min-accuracy", "89")])
+    def test_an_accuracy_that_is_missed(self, run: Run, outcome: tuple[str, RunRecord], typed: tuple[str, ...]) -> None:
+        kind, _ = outcome
+        result = run("run", "--out", "there", *typed)
+        missed = 3 if typed[1] != "89" else 0
+        assert result.code == {"done": missed, "failed": 1, "stopped": 130}[kind]
+        said = "the integers reach 89.00 % of 300 test images; at least 89.5 % was asked for (--min-accuracy); missed by 0.50 points"
+        assert (said in result.err) == (result.code == 3)
 
     def test_with_json_there_is_one_object(self, run: Run, outcome: tuple[str, RunRecord]) -> None:
         values = json.loads(run("run", "--out", "there", "--json").out)

@@ -98,12 +98,18 @@ class TestTrain:
         assert re.fullmatch(r"network, float epoch 1/1: loss \d\.\d{3}, train accuracy \d+\.\d %, \d+ s left", lines[-2])
         assert re.fullmatch(r"network, quantised epoch 1/1: loss \d\.\d{3}, train accuracy \d+\.\d %", lines[-1])
         accuracy = json.loads((place / "training" / "result.json").read_text())["accuracy"]
+        found, error = accuracy["by_class"], (accuracy["integer"] * (100 - accuracy["integer"]) / 40) ** 0.5
+        assert np.trace(found["confusion"]) == 40 - len(found["wrong"]) == round(accuracy["integer"] * 0.4)
+        largest = f"always '{found['largest']}', the largest class"
+        rest = f"is not more than 2 standard errors above {found['share']:.2f} %, which naming '{found['largest']}' always would reach"
         assert outcome.out.splitlines() == [
             "top-1 accuracy on 40 images (test)",
             f"  float, before quantisation           {accuracy['floating']:6.2f} %",
             f"  fake-quantised                       {accuracy['quantised']:6.2f} %",
             f"  integer                              {accuracy['integer']:6.2f} %",
             f"  integer predicts as fake-quantised   {accuracy['agreement']:6.2f} %",
+            f"  {largest:<36} {found['share']:6.2f} %",
+            *([] if accuracy["integer"] > found["share"] + 2 * error else [f"barely above chance: {accuracy['integer']:.2f} % {rest}"]),
             "written to run/training and run/integer",
         ]
         table = "\n".join(outcome.out.splitlines()[:-1])
@@ -111,6 +117,23 @@ class TestTrain:
         shown = run("evaluate", "run", "--limit", "40", "--json", "--threads", "1").out
         assert json.loads(shown) == {"data": "digits", **accuracy}
         assert not (place / "layer_errors.json").exists()
+
+    def test_an_accuracy_that_is_missed_has_an_exit_code_of_its_own(self, run: Run, place: Path) -> None:
+        missed = run("train", place, *BRIEF, "--min-accuracy", "100%")
+        assert "error: the integers reach " in missed.err.splitlines()[-1]
+        assert missed.code == 3
+        assert "top-1 accuracy on 40 images" in missed.out
+        reached = json.loads((place / "training" / "result.json").read_text())["accuracy"]["integer"]
+        assert run("evaluate", "run", "--limit", "40", "--min-accuracy", str(reached)).code == 0
+        above = run("evaluate", "run", "--limit", "40", "--min-accuracy", str(reached + 0.5), "--json")
+        assert above.code == 3
+        assert "missed by 0.50 points" in above.err
+        assert json.loads(above.out)["integer"] == reached
+        for text in ("nan", "101", "-1", "x", "inf"):
+            assert f"'{text}' is not a share from 0 to 100 percent" in run("evaluate", "run", "--min-accuracy", text).refusal()
+        other = small_run(place.parent / "other")
+        assert "trains in float only" in run("train", other, *BRIEF, "--float-share", "1", "--min-accuracy", "5").refusal()
+        assert not (other / "training").exists()
 
     def test_error_of_every_layer(self, run: Run, place: Path) -> None:
         run("train", place, *BRIEF)
@@ -130,7 +153,7 @@ class TestTrain:
     def test_float_alone(self, run: Run, place: Path) -> None:
         outcome = run("train", place, *BRIEF, "--float-share", "1")
         assert outcome.out.splitlines()[1:] == [
-            outcome.out.splitlines()[1],
+            *outcome.out.splitlines()[1:4],
             f"written to {place}/training; never quantised, so there is no integer model",
         ]
         assert not (place / "integer").exists()

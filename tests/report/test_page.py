@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from nas_engine.report.html.document import Bars, Cell, Commands, Page, Section, Sentence, Table, Tone
+from nas_engine.report.html.document import Bars, Cell, Commands, Figures, Page, Section, Sentence, Table, Tone
 from nas_engine.report.page import PARTS, build_page
 from nas_engine.report.page.facts import Allocations, RunFacts
 from nas_engine.report.page.headline import verdict_sentence
 from nas_engine.report.page.provenance import search_command
 from nas_engine.report.page.search import order_sentence
 from nas_engine.report.page.words import NONE, interval, listed, seconds, share, standard_error
+from nas_engine.training.by_class import ByClass
 from nas_engine.verification.result import MemoryLine
 from tests.report.page_facts import (
     ARENA,
@@ -65,6 +66,22 @@ class TestVerdict:
         assert "images like those of digits" in text
         assert "nothing is known of TFLite Micro" in text
         assert "QCDQ" not in text
+
+    def test_barely_above_chance_is_not_trusted(self) -> None:
+        facts = replace(trained(by_class=ByClass(largest="dog", share=86.0)), verification=proof(EQUAL, OWN_CORE))
+        text, tone = verdict_sentence(facts)
+        assert tone is Tone.PLAIN
+        assert "but this accuracy is barely above chance: 88.00 % is not more than 2 standard errors above 86.00 %" in text
+        assert "that all back-ends agree makes no network useful" in text
+        page = build_page(facts)
+        tile = next(block for block in page.sections[0].blocks if isinstance(block, Figures)).items[0]
+        assert tile.tone is Tone.PLAIN
+        assert tile.note.endswith("; always 'dog': 86.00 %; barely above chance")
+        table = next(block for block in section(page, "accuracy").blocks if isinstance(block, Table))
+        assert table.rows[-1][:3] == ("naming the largest class, 'dog', always", "86.00 %", "344 of 400")
+        clear = replace(trained(by_class=ByClass(largest="dog", share=50.0)), verification=proof(EQUAL, OWN_CORE))
+        assert verdict_sentence(clear)[1] is Tone.GOOD
+        assert "chance" not in verdict_sentence(clear)[0]
 
     def test_without_firmware_memory_stays_a_prediction(self) -> None:
         text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, memory=())))

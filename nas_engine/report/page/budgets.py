@@ -16,7 +16,7 @@ from nas_engine.report.page.words import (
     share,
     standard_error,
 )
-from nas_engine.training.result import Accuracy
+from nas_engine.training.result import Accuracy, chance_remark
 
 
 def budgets(facts: RunFacts) -> Section | None:
@@ -76,6 +76,10 @@ def accuracy(facts: RunFacts) -> Section | None:
         low, high = interval(value, found.images)
         error = f"{standard_error(value, found.images):.2f}"
         rows.append((name, percent(value), f"{value * found.images / 100:,.0f} of {found.images:,}", error, f"{low:.2f} to {high:.2f} %"))
+    if found.by_class is not None:
+        largest = f"naming the largest class, '{found.by_class.largest}', always"
+        right = f"{found.by_class.share * found.images / 100:,.0f} of {found.images:,}"
+        rows.append((largest, percent(found.by_class.share), right, *[Cell(NONE, Tone.FAINT)] * 2))
     table = Table(
         caption=f"Top-1 accuracy on {found.images:,} {found.split} images of {result.dataset}",
         columns=("form", "accuracy", "right", "standard error, points", "95 % interval"),
@@ -93,7 +97,7 @@ def accuracy(facts: RunFacts) -> Section | None:
 
 
 def _accuracy_notes(found: Accuracy, epochs: int) -> list[str]:
-    notes = []
+    notes = [f"This is {remark}. Equal results on all back-ends make no network useful."] if (remark := chance_remark(found)) else []
     if found.agreement is not None:
         notes.append(f"The integer model predicts the class of the quantised network for {number(found.agreement, '.2f')} % of the images.")
     if found.floating is not None and found.integer is not None:

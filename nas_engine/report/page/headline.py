@@ -17,7 +17,7 @@ from nas_engine.report.page.words import (
     share,
     standard_error,
 )
-from nas_engine.training.result import Accuracy
+from nas_engine.training.result import Accuracy, chance_remark
 from nas_engine.verification.claims import claim_of
 from nas_engine.verification.result import Verdict, VerificationReport
 
@@ -44,7 +44,8 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
     if proof is not None:
         if not proof.passed:
             return _refuted(proof), Tone.BAD
-        return _proven(facts, proof), Tone.GOOD if claim_of(proof.core, proof.comparisons).proven else Tone.PLAIN
+        useful = result is None or result.accuracy.beats_chance is not False
+        return _proven(facts, proof), Tone.GOOD if useful and claim_of(proof.core, proof.comparisons).proven else Tone.PLAIN
     trained = result is not None and result.accuracy.integer is not None
     if trained or facts.exports:
         return (
@@ -107,6 +108,8 @@ def _proven(facts: RunFacts, proof: VerificationReport) -> str:
         claim = "the accuracy of the integers below may be trusted"
     result = facts.result
     claim += f" for images like those of {result.dataset}" if result else ""
+    if result and (remark := chance_remark(result.accuracy)):
+        claim += f", but this accuracy is {remark}; that all back-ends agree makes no network useful"
     if proof.skipped:
         claim += f", but nothing is known of {listed([_called(one.backend) for one in proof.skipped])}, which did not run"
     return f"{text}: {claim}. The device: {known.says}."
@@ -172,12 +175,15 @@ def _accuracy_figure(accuracy: Accuracy, dataset: str, proven: bool) -> Figure:
     if value is None:
         return Figure(name="accuracy", value=NONE, note="not measured", source="")
     error = f"\N{PLUS-MINUS SIGN} {standard_error(value, accuracy.images):.2f} (standard error)"
+    useful = accuracy.beats_chance is not False
+    largest = f"; always '{accuracy.by_class.largest}': {percent(accuracy.by_class.share)}" if accuracy.by_class else ""
+    note = f"{error}, {accuracy.images:,} {accuracy.split} images of {dataset}{largest}"
     return Figure(
         name=f"accuracy, {form}",
         value=percent(value),
-        note=f"{error}, {accuracy.images:,} {accuracy.split} images of {dataset}",
+        note=note if useful else f"{note}; barely above chance",
         source="measured, and equal on all exact back-ends" if proven and form == "integer model" else "measured on this machine",
-        tone=Tone.GOOD if proven and form == "integer model" else Tone.PLAIN,
+        tone=Tone.GOOD if proven and useful and form == "integer model" else Tone.PLAIN,
     )
 
 
