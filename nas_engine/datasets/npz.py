@@ -86,11 +86,20 @@ def _load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
         except (MemoryError, NasEngineError):
             raise
         except Exception as error:  # zipfile, zlib and the header's parser raise nearly anything on a damaged file
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # not those that seek to places that there are not
-                raise UnreadableError(path, error, "give the path of another file") from error
+            if (refused := _refused(error)) is not None:
+                raise UnreadableError(path, refused, "give the path of another file") from error
             reason = "no zip archive, or one that is cut off" if isinstance(error, zipfile.BadZipFile) else shortened(one_line(str(error)))
             problem = f"is no .npz of plain arrays ({reason}; found {path.stat().st_size:,} B)"
             raise FileFormatError(path, f"{problem}; write it again with np.savez") from error
+
+
+def _refused(error: BaseException | None) -> OSError | None:
+    """Return what the operating system said, which zipfile hides behind its own error; seeking to a place that there is not is no such."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            return error
+        error = error.__context__
+    return None
 
 
 def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,26 @@ def test_a_fault_of_the_machine_is_no_damage(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("numpy.lib.format.read_array", refuse)
     with pytest.raises((DatasetError, UnreadableError), match=r"does not fit into memory|Input/output error"):
         read(tmp_path / "a.npz")
+
+
+def test_whichever_read_of_the_system_fails_it_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(io.BytesIO):
+        left = 0
+
+        def read(self, *args: Any) -> bytes:
+            Failing.left -= 1
+            if Failing.left == 0:
+                raise OSError(5, "Input/output error")
+            return super().read(*args)
+
+    data = write(tmp_path / "a.npz").read_bytes()
+    monkeypatch.setattr("nas_engine.datasets.npz.open_regular", lambda *_: Failing(data))
+    for number in itertools.count(1):
+        Failing.left = number
+        with contextlib.suppress(UnreadableError):
+            read(tmp_path / "a.npz")
+            break
+    assert number > 8
 
 
 class TestFloatsBeyondTheRange:
