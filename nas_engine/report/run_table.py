@@ -36,7 +36,8 @@ def _shortlist(figures: Mapping[str, Any]) -> str:
         for name, places in (("accuracy", 2), ("loss", 3))
     )
     judged = f"{accuracies} % of {figures['images']:,} held-out images, training loss {losses}"
-    return f"number {chosen['rank']} by score does best of {len(members)}: {judged}"
+    by = {"loss": "has the smallest loss of those alike", "failures": "alone did not fail"}.get(str(figures.get("decided_by")), "does best")
+    return f"number {chosen['rank']} by score {by}, of {len(members)}: {judged}"
 
 
 def _train(figures: Mapping[str, Any]) -> str:

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from nas_engine.pipeline.shortlist import ACCURACY, FAILURES, LOSS, SCORE
 from nas_engine.report.html.document import Bars, Cell, Commands, Figures, Page, Section, Sentence, Table, Tone
 from nas_engine.report.page import PARTS, build_page
 from nas_engine.report.page.facts import Allocations, RunFacts
 from nas_engine.report.page.headline import verdict_sentence
 from nas_engine.report.page.provenance import search_command
-from nas_engine.report.page.search import order_sentence
+from nas_engine.report.page.search import WHY, order_sentence
 from nas_engine.report.page.words import NONE, interval, listed, seconds, share, standard_error
 from nas_engine.training.by_class import ByClass
 from nas_engine.verification.result import MemoryLine
@@ -265,17 +266,28 @@ class TestSearch:
         [
             (((3.0, 90.0), (2.0, 70.0), (1.0, 50.0)), 1, "held in 3 of 3 pairs"),
             (((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)), 3, "held in 0 of 3 pairs"),
-            (((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)), 3, "rank 3 was chosen for the best accuracy, +40.00 points"),
+            (((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)), 3, "rank 3 was chosen for the best accuracy, which no other comes near"),
+            (((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)), 3, "its accuracy is 40.00 points above that of the network with the best score."),
             (((2.0, 90.0), (1.0, 89.5)), 1, "none of the pairs is further apart than noise on 400 images"),
             (((2.0, 90.0), (1.0, 70.0)), 1, "1 differ by more than their standard errors explain, and of these it held in 1"),
             (((2.0, 90.0), (1.0, 90.0)), 1, "held in 0 of 1 pair of networks after the short training (1 equal)"),
-            (((3.0, 90.0), (2.0, 70.0)), 1, "The network with the best score was chosen for the best accuracy."),
-            (((2.0, 90.0), (1.0, 89.5)), 2, "for the smallest training loss of those that noise sets beside the best accuracy, -0.50"),
+            (((3.0, 90.0), (2.0, 70.0)), 1, "The network with the best score was chosen for the best accuracy, which"),
+            (((2.0, 90.0), (1.0, 89.5)), 2, "rank 2 was chosen for the smallest training loss"),
+            (((2.0, 90.0), (1.0, 89.5)), 2, "its accuracy is 0.50 points below that of the network with the best score."),
+            (((2.0, 90.0), (1.0, 90.0)), 2, "chosen for the smallest training loss"),
+            (((2.0, 90.0), (1.0, 90.0)), 2, "its accuracy is the same as that of the network with the best score."),
+            (((2.0, 89.0), (1.0, 90.0)), 2, "chosen for the smallest training loss"),
             (((2.0, 90.0),), 1, "nothing shows"),
         ],
     )
     def test_whether_the_order_of_the_score_held(self, pairs: tuple[tuple[float, float], ...], chosen: int, expected: str) -> None:
         assert expected in order_sentence(shortlist(*pairs, chosen=chosen))
+
+    @pytest.mark.parametrize("decided", WHY)
+    def test_what_decided_is_told_as_it_is_recorded(self, decided: str) -> None:
+        found = replace(shortlist((2.0, 90.0), (1.0, 90.0), chosen=2), decided_by=decided)
+        assert f"was chosen {WHY[decided]}" in order_sentence(found)
+        assert set(WHY) == {SCORE, ACCURACY, LOSS, FAILURES}
 
     def test_the_chosen_network_is_marked(self) -> None:
         part = section(build_page(replace(SEARCHED, shortlist=shortlist((2.0, 60.0), (1.0, 70.0), chosen=2))), "shortlist")

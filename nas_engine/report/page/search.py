@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 from nas_engine.report.html.document import Block, Cell, Facts, Picture, Section, Sentence, Table, Tone
@@ -10,6 +11,14 @@ from nas_engine.report.page.words import number, percent, plural, seconds, stand
 
 PROGRESS, FRONT, SHORTLIST = "search_progress", "pareto_front", "shortlist"
 """Names of pictures."""
+
+WHY = {
+    "score": "for its score, untried",
+    "accuracy": "for the best accuracy, which no other comes near by chance",
+    "loss": "for the smallest training loss: by accuracy several are alike, as far as so few images can tell",
+    "failures": "because the training of all others failed",
+}
+"""Why a network was chosen, by what decided."""
 
 SHOWN = 10
 """Members of the front in its table; ours."""
@@ -114,12 +123,23 @@ def order_sentence(found: Shortlist) -> str:
     chosen = next((one for one in tried if one.chosen), None)
     if chosen is None:
         return f"{text}."
-    best = max(map(_accuracy, tried))
-    why = "the best accuracy" if chosen.accuracy == best else "the smallest training loss of those that noise sets beside the best accuracy"
+    why = WHY[found.decided_by or _decided(chosen, tried, found.images)]
     if chosen.rank == min(one.rank for one in tried):
-        return f"{text}. The network with the best score was chosen for {why}."
+        return f"{text}. The network with the best score was chosen {why}."
     gain = _accuracy(chosen) - _accuracy(min(tried, key=lambda one: one.rank))
-    return f"{text}. The network of rank {chosen.rank} was chosen for {why}, {gain:+.2f} points over the one with the best score."
+    beside = f"{abs(gain):.2f} points {'above' if gain > 0 else 'below'}" if gain else "the same as"
+    return f"{text}. The network of rank {chosen.rank} was chosen {why}; its accuracy is {beside} that of the network with the best score."
+
+
+def _decided(chosen: Candidate, tried: Sequence[Candidate], images: int) -> str:
+    """Return what decided where that is not recorded: the loss, if another accuracy is within the standard error of the difference."""
+    best = max(map(_accuracy, tried))
+    alike = [one for one in tried if (best - _accuracy(one)) ** 2 <= _variance(best, images) + _variance(_accuracy(one), images)]
+    return "accuracy" if alike == [chosen] else "loss"
+
+
+def _variance(accuracy: float, images: int) -> float:
+    return standard_error(accuracy, images) ** 2
 
 
 def _accuracy(one: Candidate) -> float:
@@ -133,4 +153,4 @@ def _held(first: Candidate, second: Candidate) -> bool:
 
 def _apart(first: Candidate, second: Candidate, images: int) -> bool:
     one, other = _accuracy(first), _accuracy(second)
-    return (one - other) ** 2 > 4 * (standard_error(one, images) ** 2 + standard_error(other, images) ** 2)
+    return (one - other) ** 2 > 4 * (_variance(one, images) + _variance(other, images))
