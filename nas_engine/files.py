@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,15 +44,75 @@ def storage_errors(path: object) -> Iterator[None]:
         raise StorageError(path, error.strerror or str(error)) from error
 
 
-def remove_temporary_files(folder: Path) -> None:
-    """Remove what ``write_atomically`` leaves in a folder when it is killed half-way."""
-    for path in folder.glob(".*.tmp"):
-        if re.fullmatch(r"\.[\w-]+\.\w+\.\d+\.tmp", path.name):
-            path.unlink(missing_ok=True)
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp", re.DOTALL)
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # file systems that cannot
+
+
+def temporary(path: Path) -> Path:
+    """Return the name beside a file or folder under which this process writes it before it takes its name."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and below it; what is of a process that lives stays."""
+    for place, folders, files in os.walk(folder):
+        for name in [name for name in (*folders, *files) if _is_left(name)]:
+            path = Path(place, name)
+            if name in folders:
+                folders.remove(name)
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _is_left(name: str) -> bool:
+    found = _TEMPORARY.fullmatch(name)
+    return found is not None and not (int(found[1]) != os.getpid() and _lives(int(found[1])))
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":  # signal 0 would end it there
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return process > 0
+
+
+def sync_folder(folder: Path) -> None:
+    """See to it that the names in a folder outlast a power cut, where the platform can.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file of a folder that exists and flush it to disk; whoever calls syncs the folder.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file through a temporary one beside it, flushed to disk before it takes the name; equal content is only dated now.
+    """Write a file through a temporary one beside it; file and names are on the disk at the end. Equal content is only dated now.
 
     Raises:
         StorageError: The disk is full or the folder cannot be written; an older file of that name is untouched.
@@ -61,15 +122,15 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         if path.stat().st_size == len(data) and read_regular(path, len(data)) == data:
             os.utime(path)
             return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = temporary(path)
     try:
         with storage_errors(path):
+            made = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_synced(draft, data)
+            os.replace(draft, path)
+            for folder in (path.parent, *(new.parent for new in made)):
+                sync_folder(folder)
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)

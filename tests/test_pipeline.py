@@ -101,7 +101,7 @@ class TestKilled:
             path = tmp_path / f"run{dies}"
             with pytest.raises(Killed):
                 search(path, dies)
-            (path / ".checkpoint.npz.12345.tmp").write_bytes(b"half")
+            (path / ".checkpoint.npz.99999999.tmp").write_bytes(b"half")
             run_search(config(), path, resume=True)
             assert results(path) == uninterrupted, dies
 

@@ -186,7 +186,7 @@ class TestInterrupted:
             run = small_run(tmp_path / f"run{dies}")
             with pytest.raises(Killed):
                 attempt(run, dies)
-            (run / "training" / ".checkpoint.pt.12345.tmp").write_bytes(b"half")
+            (run / "training" / ".checkpoint.pt.99999999.tmp").write_bytes(b"half")
             run_training(run, request(), resume=True)
             assert results(run) == results(finished), dies
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -26,7 +25,8 @@ from nas_engine.integer.bounds import AccumulatorBounds
 from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, IntegerPool, Requantizer, TensorSpec
 from nas_engine.integer.reference import Images, Levels, run, trace
 from nas_engine.quantization.record import QuantisationError, read_only
-from nas_engine.reading import SMALL_FILE, parsing, read_regular
+from nas_engine.reading import SMALL_FILE, parsing, read_regular, read_regular_text
+from nas_engine.sealed import parse_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
 
 FORMAT = "nas-search/integer-model/1"
@@ -116,7 +116,7 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
         "provenance": dict(model.provenance),
     }
     write_atomically(directory / NPZ_NAME, npz)
-    write_atomically(directory / JSON_NAME, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(directory / JSON_NAME, seal_json(description))
 
 
 def _describe(step: IntegerConvolution | IntegerPool) -> dict[str, Any]:
@@ -177,11 +177,7 @@ def load(directory: Path) -> SavedModel:
 
 
 def _read_json(path: Path) -> Any:
-    content = read_regular(path, SMALL_FILE, _PLACE)
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise FileFormatError(path, f"is not whole JSON (cut off or damaged?); {_REMEDY}") from error
+    return parse_sealed_json(read_regular_text(path, SMALL_FILE, _PLACE), path, _REMEDY)[0]
 
 
 def _read_npz(path: Path, digest: str) -> dict[str, npt.NDArray[Any]]:

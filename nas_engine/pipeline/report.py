@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas_engine.files import write_atomically
+from nas_engine.files import sweep, write_atomically
 from nas_engine.pipeline.report_facts import gather
 from nas_engine.pipeline.report_pictures import BUDGETS, draw_pictures
 from nas_engine.report.html.render import render_page
@@ -32,5 +32,6 @@ def write_report(path: Path, *, redraw: bool = False) -> Path:
     names = [*page.pictures(), *([BUDGETS] if facts.network else [])]
     pictures = draw_pictures(facts, names, folder, redraw=redraw)
     target = PipelineDirectory(path).report
+    sweep(path)
     write_atomically(target, render_page(page, pictures))
     return target

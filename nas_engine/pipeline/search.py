@@ -52,7 +52,6 @@ def open_group(configs: Sequence[SearchConfig], path: Path, *, resume: bool = Fa
     common = {**configs[0].as_mapping(), "resolutions": [config.resolution for config in configs]}
     del common["resolution"]
     with directory.locked():
-        directory.remove_temporary_files()
         if resume and directory.started():
             directory.write_config(common)
         else:
@@ -99,7 +98,6 @@ def run_search(
     fingerprint = _fingerprint(problem, settings)
     directory.open(resume=resume, force=force)
     with directory.locked():
-        directory.remove_temporary_files()
         state, elapsed = None, 0.0
         if resume and directory.started() and directory.checkpoint.exists():
             state = load_state(directory.checkpoint, fingerprint)

@@ -22,7 +22,7 @@ from nas_engine.datasets import Dataset, Split
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.datasets.holdout import held_out
 from nas_engine.errors import InputError, NasEngineError, PathError, RunDirectoryError
-from nas_engine.files import remove_temporary_files, storage_errors, write_atomically
+from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.widen import widen
@@ -186,11 +186,9 @@ def _check_checkpoint(folder: TrainingDirectory, task: TrainingTask) -> None:
 
 
 def _tidy(directory: RunDirectory, *, resume: bool) -> None:
-    """Remove an earlier training with its integer model, or what a killed one left half-written."""
+    """Remove an earlier training with its integer model, unless it goes on."""
     folder = directory.training
     if resume:
-        for place in (folder.path, folder.teacher.path, directory.integer):
-            remove_temporary_files(place)
         return
     directory.remove_exports()
     with storage_errors(directory.integer):

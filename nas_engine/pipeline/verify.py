@@ -24,7 +24,7 @@ from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import read_settings
 from nas_engine.exporters.sizes import step_macs
 from nas_engine.exporters.to_tflite import exceptions as tflite_exceptions
-from nas_engine.files import storage_errors, write_atomically
+from nas_engine.files import storage_errors, sweep, write_atomically
 from nas_engine.integer.reference import Images, run
 from nas_engine.layers import unroll
 from nas_engine.pipeline.data import finished_training, read_data, source_of_data
@@ -90,6 +90,7 @@ def verify_run(
     with tempfile.TemporaryDirectory(prefix="nas-search-") as copy:
         write_files(Path(copy), files)
         report = verify(subject, promised(best), Path(copy), rows, chosen, told, announce, observe, core=device.core)
+    sweep(path)
     write_atomically(directory.verification, report.as_json())
     return report
 

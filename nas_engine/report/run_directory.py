@@ -24,7 +24,7 @@ from typing import Any
 
 from nas_engine.architecture import Architecture, dump_architecture, read_architecture
 from nas_engine.errors import PathError, RunDirectoryError
-from nas_engine.files import remove_temporary_files, storage_errors, write_atomically
+from nas_engine.files import storage_errors, sweep, sync_folder, temporary, write_atomically, write_synced
 from nas_engine.report.search_front import SearchFront
 from nas_engine.report.search_history import SearchHistory
 from nas_engine.sealed import seal_json, seal_yaml
@@ -208,15 +208,16 @@ class RunDirectory:
         Raises:
             StorageError: The disk is full or the directory cannot be written; the old export stays.
         """
-        draft, old = self.path / f".export.{os.getpid()}.tmp", self.path / f".export.old.{os.getpid()}.tmp"
+        draft, old = temporary(self.export), temporary(self.path / "export.old")
+        sweep(self.path)
         with storage_errors(self.export):
-            for left in self.path.glob(".export.*.tmp"):  # of a process that was killed
-                _remove(left)
             try:
                 for name, content in files.items():
                     path = draft / name
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
+                    write_synced(path, content)
+                for folder in sorted({folder for name in files for folder in (draft / name).parents if folder.is_relative_to(draft)}):
+                    sync_folder(folder)
                 self.verification.unlink(missing_ok=True)
                 if os.path.lexists(self.export):
                     self.export.rename(old)
@@ -226,6 +227,7 @@ class RunDirectory:
                     if os.path.lexists(old):
                         old.rename(self.export)
                     raise
+                sync_folder(self.path)
             finally:
                 for path in (draft, old):
                     with contextlib.suppress(OSError):
@@ -271,6 +273,8 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Keep a second search or training out of the directory; the lock ends with the process, however that ends.
 
+        What killed processes left half-written is removed first.
+
         Raises:
             RunDirectoryError: Another one is at work here.
         """
@@ -285,6 +289,7 @@ class RunDirectory:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
                     raise RunDirectoryError(self.path, "is in use by another nas-search; wait for it, or give another directory") from error
+            sweep(self.path)
             yield
         finally:
             os.close(descriptor)
@@ -310,7 +315,7 @@ class RunDirectory:
         """Remove the run, and the directory if nothing else is in it."""
         for name in sorted(_KNOWN):
             _remove(self.path / name)
-        remove_temporary_files(self.path)
+        sweep(self.path)
         with contextlib.suppress(OSError):  # not empty: foreign files stay
             self.path.rmdir()
 
@@ -322,12 +327,6 @@ class RunDirectory:
             return []
         members = [self.member(size) for size in resolutions or () if type(size) is int]
         return [member for member in members if member.started()]
-
-    def remove_temporary_files(self) -> None:
-        """Remove half-written files of a process that was killed."""
-        with storage_errors(self.path):
-            for folder in (self.path, self.path / "pareto", self.plots):
-                remove_temporary_files(folder)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.yaml``; a config with ``resolutions`` is that of several."""

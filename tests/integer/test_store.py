@@ -24,6 +24,8 @@ from nas_engine.integer.reference import run, trace
 from nas_engine.integer.store import load, save
 from nas_engine.reading import UnreadableError
 from tests.integer.networks import random_images, random_model
+from tests.resealed import content as json_content
+from tests.resealed import rewrite
 
 SEED = 1
 """A network with a pooled shortcut, an addition and every kind of step."""
@@ -170,7 +172,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_in_one_line(copy: Path, case: str) -> None:
     change, message = REFUSED[case]
-    description = json.loads((copy / "model.json").read_text(encoding="utf-8"))
+    description = json_content(copy / "model.json")
     with np.load(copy / "model.npz") as file:
         arrays = {name: file[name] for name in file.files}
     change(description, arrays)
@@ -178,7 +180,7 @@ def test_refused_in_one_line(copy: Path, case: str) -> None:
     np.savez(buffer, **arrays)
     (copy / "model.npz").write_bytes(buffer.getvalue())
     description["npz_sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
-    (copy / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    rewrite(copy / "model.json", description)
     with pytest.raises(FileFormatError, match=re.escape(message)) as caught:
         load(copy)
     assert str(copy) in str(caught.value)
@@ -200,12 +202,12 @@ def test_arrays_of_another_export(copy: Path) -> None:
         load(copy)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
-def test_not_an_archive(copy: Path, content: bytes) -> None:
-    (copy / "model.npz").write_bytes(content)
-    description = json.loads((copy / "model.json").read_text(encoding="utf-8"))
-    description["npz_sha256"] = hashlib.sha256(content).hexdigest()
-    (copy / "model.json").write_text(json.dumps(description), encoding="utf-8")
+@pytest.mark.parametrize("damage", [b"", b"no archive", b"PK\x03\x04", b"\x93NUMPY\x01\x00"])
+def test_not_an_archive(copy: Path, damage: bytes) -> None:
+    (copy / "model.npz").write_bytes(damage)
+    description = json_content(copy / "model.json")
+    description["npz_sha256"] = hashlib.sha256(damage).hexdigest()
+    rewrite(copy / "model.json", description)
     with pytest.raises(FileFormatError, match=r"model.npz: is not an archive of arrays; export the model again"):
         load(copy)
 
@@ -214,9 +216,9 @@ def test_objects_are_not_unpickled(copy: Path) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=True, **{"stem.weights": np.array([{}], object)})
     (copy / "model.npz").write_bytes(buffer.getvalue())
-    description = json.loads((copy / "model.json").read_text(encoding="utf-8"))
+    description = json_content(copy / "model.json")
     description["npz_sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
-    (copy / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    rewrite(copy / "model.json", description)
     with pytest.raises(FileFormatError, match="is not an archive of arrays"):
         load(copy)
 

@@ -14,6 +14,7 @@ from nas_engine.report.search_front import FRONT_COLUMNS
 from nas_engine.sealed import seal_line, seal_yaml
 from tests.report.networks import make_network, make_report
 from tests.resealed import content
+from tests.test_files import DEAD
 
 
 def row(number: int, **values: Any) -> dict[str, Any]:
@@ -79,12 +80,12 @@ class TestOpen:
 
     def test_temporary_files_of_a_killed_process(self, directory: RunDirectory) -> None:
         (directory.path / "pareto").mkdir()
-        left = [directory.path / ".checkpoint.npz.123.tmp", directory.path / "pareto" / ".001.yaml.99.tmp"]
+        left = [directory.path / f".checkpoint.npz.{DEAD}.tmp", directory.path / "pareto" / f".001.yaml.{DEAD}.tmp"]
         foreign = [directory.path / ".notes.tmp", directory.path / ".env"]
         for path in left + foreign:
             path.touch()
-        directory.remove_temporary_files()
-        assert [path.exists() for path in left + foreign] == [False, False, True, True]
+        with directory.locked():
+            assert [path.exists() for path in left + foreign] == [False, False, True, True]
 
     def test_lock_is_given_back(self, directory: RunDirectory) -> None:
         for _ in range(2):
