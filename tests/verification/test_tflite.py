@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import types
 from pathlib import Path
@@ -50,6 +51,10 @@ def test_no_difference(backend: Backend, seed: int, tmp_path: Path) -> None:
     assert found.checksums == GoldenVectors.of(model, images[:1]).checksums
     assert found.seconds > 0
     assert found.version.split()[0] in ("ai-edge-litert", "tflite-runtime", "tflite-micro")
+    if backend.name == TfliteMicro.name:
+        told = re.search(r"it takes an arena of about ([\d,]+) B here, with pointers of 8 B", found.version)
+        assert told is not None
+        assert images[0].size < int(told[1].replace(",", "")) < tflite.arena_bytes(model)
 
 
 @pytest.mark.parametrize("backend", EXACT)
