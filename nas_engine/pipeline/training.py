@@ -37,6 +37,7 @@ from nas_engine.sealed import seal_line, seal_yaml
 from nas_engine.training.loop import TrainingTask, first_state, is_done, prepared, resumed_state, train
 from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
+from nas_engine.training.remedies import OF_COMMANDS, Remedies
 from nas_engine.training.result import TrainingResult, write_result
 from nas_engine.training.start import load_start
 from nas_engine.training.state import STAGES, TrainingState, read_checkpoint
@@ -76,6 +77,8 @@ class TrainingRequest:
     """Most images per split."""
     holdout: float = 0.0
     """Share of the training images that is set aside and takes the place of the test images, for a choice between networks; 0 for none."""
+    remedies: Remedies = OF_COMMANDS
+    """What to advise where it fails."""
 
 
 def run_training(
@@ -122,7 +125,7 @@ def run_training(
         announce(f"reading {request.data} ...")
         dataset = read_data(request.data, architecture, limit=request.limit, seed=request.seed, for_training=True)
         if request.holdout:
-            dataset = held_out(dataset, request.holdout, request.seed)
+            dataset = _at_test_size(held_out(dataset, request.holdout, request.seed), architecture.resolution)
         if teacher is not None:
             _check_teacher(teacher, dataset, request.device)
         task = TrainingTask(
@@ -134,6 +137,7 @@ def run_training(
             device=request.device,
             fingerprint=_fingerprint(request, dataset, None if start is None else directory.start),
             start=start,
+            remedies=request.remedies,
         )
         wide = replace(task, architecture=widen(architecture), recipe=replace(request.recipe, float_share=1.0), teacher=None, start=None)
         if resume:  # both looked at now, because a teacher may be trained for hours first
@@ -153,6 +157,13 @@ def run_training(
         judged = "held-out" if request.holdout else "test"
         announce(f"evaluating on {len(dataset.test):,} {judged} images ...")
         return _conclude(directory, task, request, state)
+
+
+def _at_test_size(dataset: Dataset, resolution: int) -> Dataset:
+    """Return data whose test images, taken from training images that may be larger, are their centres, as evaluation sees them."""
+    start = (dataset.test.images.shape[1] - resolution) // 2
+    inner = slice(start, start + resolution)
+    return replace(dataset, test=Split(images=dataset.test.images[:, inner, inner], labels=dataset.test.labels))
 
 
 def _load_given_teacher(request: TrainingRequest, architecture: Architecture) -> Teacher | None:
@@ -275,7 +286,7 @@ def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequ
         except QuantisationError as error:
             raise LoweringError(
                 f"{folder.network}: trained, but no integer model can be made of it ({error}); "
-                "if the loss grew, train again with --force and a lower --learning-rate"
+                f"if the loss grew, {task.remedies.lower_rate}"
             ) from error
         save_integer(directory.integer, model, task.dataset.test.images[:GOLDEN_IMAGES])
     floating = load_network(folder.float_network) if task.recipe.float_epochs else task.start

@@ -28,6 +28,16 @@ def weight_limit(bits: int) -> int:
     return (1 << (bits - 1)) - 1
 
 
+def step_range(bits: int) -> tuple[float, float]:
+    """Return the least and the largest step of a weight, as multiples of the one that just holds the largest weight of its channel.
+
+    A clipped weight moves its channel's step by a share of it that grows as ``Q^1.5 / sqrt(n)`` (``Q`` levels, ``n`` weights), and a batch
+    norm behind takes away what would pull it back: at 8 bits steps of single channels run away in either direction. A step above 1
+    leaves levels unused. ``docs/training.md`` has what was measured.
+    """
+    return (0.25, 1.0) if bits >= 5 else (0.25, 2.0)
+
+
 def fake_quantise(x: Tensor, step: Tensor, low: int, high: int, gradient_scale: float) -> Tensor:
     """Return ``x`` rounded to multiples of a learned step within ``low`` to ``high`` steps.
 
@@ -104,11 +114,19 @@ class WeightQuantiser(nn.Module):
         super().__init__()
         self.bits = bits
         self.limit = weight_limit(bits)
+        self.step_range = step_range(bits)
         self.step = nn.Parameter(torch.ones(channels, 1, 1, 1))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight ``(o, i, k, k)`` on the grid."""
         return fake_quantise(weight, self.step, -self.limit, self.limit, 1.0 / math.sqrt(weight[0].numel() * self.limit))
+
+    @torch.no_grad()
+    def bound_step(self, weight: Tensor) -> None:
+        """Bring the steps back into ``step_range``, given the weight ``(o, i, k, k)``; those of a channel of zeros become the smallest."""
+        widest = weight.abs().amax(dim=(1, 2, 3), keepdim=True) / self.limit
+        low, high = self.step_range
+        self.step.clamp_(low * widest, high * widest).clamp_(min=SMALLEST_STEP)
 
     @torch.no_grad()
     def levels(self, weight: Tensor) -> Tensor:

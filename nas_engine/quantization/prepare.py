@@ -14,7 +14,7 @@ from torch.nn import functional
 from nas_engine.architecture import Architecture
 from nas_engine.costs.sram import LOGIT_BITS
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser, least_error_step, paper_step
+from nas_engine.quantization.lsq import SMALLEST_STEP, ActivationQuantiser, WeightQuantiser, least_error_step, paper_step
 from nas_engine.quantization.requantise import Requantiser
 
 SAMPLE = 2**16
@@ -60,6 +60,17 @@ def _stream_bits(architecture: Architecture) -> list[int]:
 def quantisers(network: MobileNet) -> list[ActivationQuantiser | WeightQuantiser]:
     """Return every quantiser once."""
     return [module for module in network.modules() if isinstance(module, ActivationQuantiser | WeightQuantiser)]
+
+
+@torch.no_grad()
+def bound_steps(network: MobileNet) -> None:
+    """Bring every step back to where it has a meaning: above 0, and those of weights within ``step_range`` of their channel's weights."""
+    for module in network.modules():
+        if isinstance(module, ActivationQuantiser):
+            module.step.clamp_(min=SMALLEST_STEP)
+    for _, unit in network.units():
+        if isinstance(unit.weight_quantiser, WeightQuantiser):
+            unit.weight_quantiser.bound_step(unit.weight)
 
 
 def is_quantised(network: MobileNet) -> bool:

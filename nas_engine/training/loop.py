@@ -23,13 +23,13 @@ from nas_engine.datasets import Dataset, Split
 from nas_engine.datasets.records import Pixels
 from nas_engine.errors import NasEngineError
 from nas_engine.models.mobilenet import MobileNet, scale_images
-from nas_engine.quantization.lsq import SMALLEST_STEP
-from nas_engine.quantization.prepare import calibrate, insert_quantisers, quantisers
+from nas_engine.quantization.prepare import bound_steps, calibrate, insert_quantisers
 from nas_engine.reading import is_out_of_memory, parsing
 from nas_engine.training.augmentation import centre_crop, mixup
 from nas_engine.training.distillation import FeatureHint, hard_loss, soft_loss
 from nas_engine.training.networks import save_network
 from nas_engine.training.recipe import TrainingRecipe
+from nas_engine.training.remedies import OF_COMMANDS, Remedies
 from nas_engine.training.schedule import learning_rate
 from nas_engine.training.state import (
     FOREIGN,
@@ -92,6 +92,8 @@ class TrainingTask:
     """Text that names data, seed, teacher and start in the checkpoint."""
     start: MobileNet | None = None
     """Float network of this architecture whose weights the quantised stage begins with; the recipe has no float stage then."""
+    remedies: Remedies = OF_COMMANDS
+    """What to advise where it fails."""
 
     def epochs(self, stage: str) -> int:
         """Return the epochs of a stage."""
@@ -259,8 +261,8 @@ def _memory_errors(task: TrainingTask, state: TrainingState) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        problem = f"out of memory with batches of {task.recipe.batch_size}; close other programs and --resume"
-        raise TrainingError(_place(task, state), f"{problem}, or train again with --force and a smaller --batch-size") from error
+        problem = f"out of memory with batches of {task.recipe.batch_size}; close other programs and {task.remedies.go_on}"
+        raise TrainingError(_place(task, state), f"{problem}, or {task.remedies.smaller_batch}") from error
 
 
 def _place(task: TrainingTask, state: TrainingState) -> str:
@@ -269,9 +271,7 @@ def _place(task: TrainingTask, state: TrainingState) -> str:
 
 def _diverged(task: TrainingTask, state: TrainingState, what: str) -> DivergedError:
     another = "" if task.teacher is None else " or another teacher"
-    return DivergedError(
-        _place(task, state), f"{what}; the last checkpoint is kept; train again with --force and a lower --learning-rate{another}"
-    )
+    return DivergedError(_place(task, state), f"{what}; the last checkpoint is kept; {task.remedies.lower_rate}{another}")
 
 
 def is_done(task: TrainingTask, state: TrainingState) -> bool:
@@ -319,11 +319,11 @@ def _step(task: TrainingTask, state: TrainingState, images: Tensor, labels: Tens
     if recipe.gradient_clip:
         nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
     state.optimiser.step()
-    with torch.no_grad():
-        for quantiser in quantisers(network):
-            quantiser.step.clamp_(min=SMALLEST_STEP)
+    bound_steps(network)
     state.step, state.updates = state.step + 1, state.updates + 1
     update_average(state.average, network, recipe.ema_decay, state.updates)
+    if state.average is not network:  # the mean of bounded steps need not be within the bounds of the mean weights
+        bound_steps(state.average)
     new = {"loss": value * len(labels), "correct": float((logits.argmax(1) == labels).sum()), "images": float(len(labels))}
     state.running = {key: state.running.get(key, 0.0) + value for key, value in new.items()}
 

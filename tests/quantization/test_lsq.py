@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_engine.quantization.lsq import (
+    SMALLEST_STEP,
     ActivationQuantiser,
     WeightQuantiser,
     activation_range,
     fake_quantise,
     least_error_step,
     paper_step,
+    step_range,
     weight_limit,
 )
 
@@ -163,3 +165,25 @@ def test_paper_step() -> None:
 
 def test_a_tensor_of_zeros_has_a_positive_step() -> None:
     assert (least_error_step(torch.zeros(2, 5), -7, 7) > 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    weights=st.lists(st.lists(st.floats(-8, 8, width=32), min_size=3, max_size=3), min_size=1, max_size=4),
+    steps=st.lists(st.floats(0, 2.0**100, width=32), min_size=4, max_size=4),
+    bits=st.sampled_from(BITS),
+)
+def test_bounds_of_steps(weights: list[list[float]], steps: list[float], bits: int) -> None:
+    """Within bounds nothing changes; a channel of zeros gets neither a step of 0 nor one that is no number."""
+    weight = torch.tensor(weights)[:, :, None, None]
+    quantiser = WeightQuantiser(bits, len(weight))
+    with torch.no_grad():
+        quantiser.step.copy_(torch.tensor(steps[: len(weight)])[:, None, None, None])
+    quantiser.bound_step(weight)
+    low, high = step_range(bits)
+    for row, before, step in zip(weights, steps, quantiser.step.flatten().tolist(), strict=False):
+        widest = max(map(abs, row)) / weight_limit(bits)
+        assert max(low * widest * (1 - 1e-5), SMALLEST_STEP * 0.999) <= step <= max(high * widest * (1 + 1e-5), SMALLEST_STEP * 1.001)
+        if max(low * widest, SMALLEST_STEP) * (1 + 1e-5) < before < high * widest * (1 - 1e-5):
+            assert step == before
+    assert quantiser(weight).isfinite().all()

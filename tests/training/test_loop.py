@@ -20,13 +20,24 @@ from nas_engine.integer.reference import predict as predict_integer
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.models.widen import widen
 from nas_engine.quantization.extract import extract
+from nas_engine.quantization.lsq import step_range
 from nas_engine.quantization.prepare import is_quantised
 from nas_engine.training.augmentation import Augmentation
-from nas_engine.training.loop import TrainingError, TrainingTask, accuracy, first_state, is_done, predict, resumed_state, train
+from nas_engine.training.loop import (
+    TrainingError,
+    TrainingTask,
+    accuracy,
+    begin_stage,
+    first_state,
+    is_done,
+    predict,
+    resumed_state,
+    train,
+)
 from nas_engine.training.networks import load_network
 from nas_engine.training.recipe import Distillation
 from nas_engine.training.schedule import LONGEST_WARMUP, learning_rate
-from nas_engine.training.state import TrainingState
+from nas_engine.training.state import TrainingState, copy_network
 from nas_engine.training.teachers import Teacher, teacher_from
 from tests.training.tasks import digits, digits_architecture, same, small_recipe, small_task, tensors
 
@@ -312,3 +323,51 @@ class TestPredict:
     def test_centre_of_larger_training_images(self) -> None:
         task = small_task(small_recipe(epochs=1, augmentation=Augmentation(kind="none")), dataset=digits(40, 10))
         assert is_done(task, train(task, first_state(task)))
+
+
+class TestStepsOfWeights:
+    """They stay within what holds the weights of their channel; free, single ones run away within one epoch."""
+
+    def after_an_epoch(self, *, free: bool, check: bool = False, **changes: Any) -> dict[str, Tensor]:
+        """Return each layer's steps as multiples of its widths' largest, after an epoch of quantised training, by name of the layer."""
+        recipe = small_recipe(epochs=2, quantised_learning_rate=0.1, **changes)
+        task = small_task(recipe, dataset=digits(400))
+        state = train(task, first_state(task), stop=(pause := Pause(task.steps)).stop, watch=pause.watch)  # the float stage
+        state = begin_stage(task, copy_network(state.average), "quantised", 0.0)
+        for network in (state.network, state.average) if free else ():
+            for _, unit in network.units():
+                unit.weight_quantiser.step_range = (0.0, math.inf)
+
+        def watch(state: TrainingState) -> None:
+            for network in (state.network, state.average) if check else ():
+                assert all(self.within(steps, unit) for steps, unit in zip(multiples(network).values(), self.units(network), strict=True))
+
+        state = train(task, state, watch=watch)
+        return multiples(state.average)
+
+    @staticmethod
+    def units(network: MobileNet) -> list[Any]:
+        return [unit for _, unit in network.units()]
+
+    @staticmethod
+    def within(steps: Tensor, unit: Any) -> bool:
+        low, high = step_range(unit.weight_quantiser.bits)
+        return bool(((steps >= low * (1 - 1e-6)) & (steps <= high * (1 + 1e-6))).all())
+
+    @pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}, {"optimiser": "adamw", "step_init": "paper"}])
+    def test_within_bounds_after_every_update(self, changes: dict[str, Any]) -> None:
+        self.after_an_epoch(free=False, check=True, **changes)
+
+    def test_free_they_run_away(self) -> None:
+        free, bounded = (self.after_an_epoch(free=free)["stem"] for free in (True, False))
+        assert free.min() < 0.25 or free.max() > 1.0
+        assert bounded.min() >= 0.25 * (1 - 1e-6)
+        assert bounded.max() <= 1 + 1e-6
+
+
+def multiples(network: MobileNet) -> dict[str, Tensor]:
+    """Return each layer's steps as multiples of those that just hold the largest weights, by name."""
+    return {
+        name: unit.weight_quantiser.step.flatten() * unit.weight_quantiser.limit / unit.weight.abs().flatten(1).amax(1)
+        for name, unit in network.units()
+    }
