@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nas_engine.allocation.device_problem import device_problem, with_levels
 from nas_engine.allocation.problem import InfeasibleAllocationError
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.architecture import Bits
 from nas_engine.costs.plan import plan_memory
+from nas_engine.datasets import Dataset, Split
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.pipeline.base_network import base_network
 from nas_engine.pipeline.evaluation import evaluate_run
 from nas_engine.pipeline.evidence import Watch
 from nas_engine.pipeline.export import export_run
-from nas_engine.pipeline.judging import draw_images
+from nas_engine.pipeline.judging import draw_images, images_to_measure, shortage
 from nas_engine.pipeline.pictures import draw_plots
 from nas_engine.pipeline.refine import Refinement, run_refinement
 from nas_engine.pipeline.refined_run import write_refined_run
@@ -380,8 +383,7 @@ class TestRefusals:
             ({"method": "greedy", "exact_pairs": True}, "--exact-pairs: method 'greedy' needs no pairs"),
             ({"images": 65}, "--images: 65; expected an even number from 64"),
             ({"images": 62}, "--images: 62; expected an even number from 64"),
-            ({"images": 1400}, "too few images for the precision asked: 1,400 .* of 1,438 for training; give --images 64 to 1,374"),
-            ({"limit": 40}, "too few images for the precision asked: 64 .* of 40 for training; give more data"),
+            ({"limit": 40}, r"40 training images are too few to choose bits by \(expected 64 .*\); give more data, or --method qbr, which"),
             ({"data": "nowhere"}, "nowhere"),
         ],
     )
@@ -437,11 +439,64 @@ class TestRefusals:
 
 def test_images_that_measure_and_images_that_judge() -> None:
     dataset = digits(None)
-    measured, judged = draw_images(dataset, 128, seed=3)
-    assert (len(measured), len(judged)) == (128, len(dataset.train) - 128)
+    drawn = draw_images(dataset, 128, seed=3)
+    measured, judged = drawn.measured, drawn.judged
+    assert (len(measured), len(judged), drawn.enough, drawn.note) == (128, len(dataset.train) - 128, True, "")
     assert measured.class_counts(10).min() >= 12
     both = np.concatenate([measured.images, judged.images]).reshape(len(dataset.train), -1)
     assert sorted(map(bytes, both)) == sorted(map(bytes, dataset.train.images.reshape(len(dataset.train), -1)))
-    again, other = draw_images(dataset, 128, seed=3)[0], draw_images(dataset, 128, seed=4)[0]
+    again, other = draw_images(dataset, 128, seed=3).measured, draw_images(dataset, 128, seed=4).measured
     assert (again.images == measured.images).all()
     assert (other.images != measured.images).any()
+
+
+@settings(max_examples=300)
+@given(asked=st.integers(32, 2000).map(lambda half: 2 * half), images=st.integers(2, 5000), classes=st.integers(2, 300))
+def test_how_many_images_measure(asked: int, images: int, classes: int) -> None:
+    count, fewest = images_to_measure(asked, images, classes), max(64, classes)
+    if count is None:
+        assert images // 2 < fewest + 2
+    else:
+        assert count % 2 == 0
+        assert fewest <= count <= images - fewest
+        assert count == max(asked, classes + classes % 2) or (count <= asked and images // 2 - count in (0, 1))
+    assert (shortage(asked, images, classes) == "") == (count == asked)
+
+
+@pytest.mark.parametrize("images", [2, 3, 10, 127, 128, 575, 576])
+def test_few_images_are_parted_all_the_same(images: int) -> None:
+    labels = np.arange(images) % 2
+    split = Split(images=np.zeros((images, 4, 4, 1), np.uint8), labels=labels)
+    drawn = draw_images(Dataset(name="few", source="few", classes=("a", "b"), train=split, test=split), 512, seed=0)
+    assert len(drawn.measured) + len(drawn.judged) == images
+    assert min(len(drawn.measured), len(drawn.judged)) >= 1
+    assert drawn.enough == (images >= 128)
+    assert len(drawn.measured) == (512 if images == 576 else images // 4 * 2 if drawn.enough else images // 2)
+
+
+class TestFewImages:
+    """Too few to choose bits by."""
+
+    def test_the_bits_of_the_search_are_kept_and_it_is_said(self, tmp_path: Path, usable: Path) -> None:
+        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), list[str]()
+        result = run_refinement(run, asked("qbr,greedy", limit=40), watch=Watch(note=notes.append))
+        assert result is not None
+        assert [report.method for report in result.reports] == ["qbr"]
+        assert notes == [
+            "40 training images are too few to choose bits by (expected 64 that measure and 64 others that judge); "
+            "the bits of the search are kept"
+        ]
+
+    def test_keeping_the_bits_asks_for_none(self, tmp_path: Path, usable: Path) -> None:
+        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), list[str]()
+        result = run_refinement(run, asked("qbr", limit=10), watch=Watch(note=notes.append))
+        assert result is not None
+        assert result.chosen.read_best() == RunDirectory(run).read_best()
+        assert notes == []
+
+    def test_half_measure_where_as_many_as_asked_would_leave_too_few(self, tmp_path: Path, usable: Path) -> None:
+        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), list[str]()
+        result = run_refinement(run, asked("uniform", images=1400), watch=Watch(note=notes.append))
+        assert result is not None
+        assert (result.setting.images, result.setting.judged_images) == (718, 720)
+        assert notes == ["718 of 1,438 training images measure what bits cost, instead of 1,400"]

@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from benchmarks.small_sets import write_folder
 from benchmarks.whole_run import lasting
 from nas_engine.architecture import Architecture, read_architecture
+from nas_engine.datasets import open_dataset
 from nas_engine.digests import file_digest
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
+from nas_engine.models.mobilenet import MobileNet
 from nas_engine.pipeline import run as run_module
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import write_new_run
@@ -31,9 +35,12 @@ from nas_engine.report.run_record import STAGES, RunRecord
 from nas_engine.report.run_table import run_table
 from nas_engine.report.tables import depth_remark
 from nas_engine.training.loop import DivergedError, TrainingError
+from nas_engine.training.networks import save_network
 from nas_engine.training.result import TrainingResult, read_result
 from nas_engine.training.start import same_structure
+from tests.refine_runs import SPACE
 from tests.resealed import content, rewrite
+from tests.training.tasks import digits_architecture
 from tests.whole_runs import Killed, Recorder, run_tiny, tiny_config
 
 
@@ -318,6 +325,103 @@ class TestKilled:
         network, problem = PipelineDirectory(tmp_path / "run").search.read_best(), build_problem(tiny_config(folder).search)[0]
         remark = depth_remark(report_member(network, problem))
         assert [note for note in recorder.notes if "deep for its width" in note] == ([remark] if remark else [])
+
+
+class TestSmallFolders:
+    """Whole runs on image folders that have fewer images than a choice of bits asks for: none is refused, least of all at its end."""
+
+    @pytest.mark.parametrize(
+        ("count", "method", "chosen", "says"),
+        [
+            (34, "gauss-newton", {"qbr"}, "34 training images are too few to choose bits by"),
+            (130, "gauss-newton", {"qbr", "gauss-newton"}, "64 of 130 training images measure what bits cost, instead of 512"),
+        ],
+    )
+    def test_a_run_ends(self, tmp_path: Path, count: int, method: str, chosen: set[str], says: str) -> None:
+        data = write_folder(tmp_path / "data", count)
+        recorder = Recorder()
+        options = {"data": {"source": str(data)}, "refine": {"method": method, "images": 512}, "verify": {"backends": ["host-c"]}}
+        record = run_tiny(tmp_path, tmp_path / "run", recorder, **options)
+        assert all(stage.done for stage in record.stages)
+        stage = record.stage("refine")
+        assert stage is not None
+        assert stage.figures is not None
+        assert set(stage.figures["methods"]) == chosen
+        told = [note for note in recorder.notes if "training images" in note]
+        assert [note.startswith(says) for note in told] == [True, True]
+
+
+class TestAskedFirst:
+    """What data, options and budgets can refuse is asked before anything runs or is written."""
+
+    def refused(self, tmp_path: Path, **changes: Any) -> str:
+        with pytest.raises(InputError) as caught:
+            run_tiny(tmp_path, tmp_path / "run", Recorder(kill_at=1), **changes)
+        assert not (tmp_path / "run").exists()
+        return str(caught.value)
+
+    def test_classes(self, tmp_path: Path) -> None:
+        said = self.refused(tmp_path, search={"classes": 7})
+        assert said == "digits: the data have 10 classes, 7 are asked for; give --classes 10, or leave it out"
+
+    def test_limit(self, tmp_path: Path) -> None:
+        assert "limit is 9, but there are 10 classes" in self.refused(tmp_path, data={"limit": 9})
+
+    def test_a_class_with_nothing_to_set_aside(self, tmp_path: Path) -> None:
+        said = self.refused(tmp_path, data={"limit": 10})
+        assert "class '0' has a single training image, and the shortlist sets one of each class aside" in said
+        assert said.endswith("add images, or give --shortlist 1")
+
+    def test_channels(self, tmp_path: Path) -> None:
+        (tmp_path / "space.yaml").write_text(SPACE.replace("input_channels: 1", "input_channels: 5"))
+        assert "takes images of 5 channels, which no data have" in self.refused(tmp_path)
+
+    def test_resolution(self, tmp_path: Path) -> None:
+        assert "resolution 17 is outside space" in self.refused(tmp_path, search={"resolution": 17})
+
+    def test_odd_number_of_images(self, tmp_path: Path) -> None:
+        assert "refine.images: is 65; expected an even number from 64, such as 66" in self.refused(tmp_path, refine={"images": 65})
+
+    def test_a_teacher_for_images_of_another_kind(self, tmp_path: Path) -> None:
+        save_network(tmp_path / "colour.pt", MobileNet(replace(digits_architecture(), input_channels=3)))
+        said = self.refused(tmp_path, train={"teacher": str(tmp_path / "colour.pt")})
+        assert "fails on images of 1x8x8 (channels x height x width)" in said
+
+    def remarks(self, tmp_path: Path, **changes: Any) -> list[str]:
+        recorder = Recorder(kill_at=1)
+        with pytest.raises(Killed):
+            run_tiny(tmp_path, tmp_path / "run", recorder, **changes)
+        return recorder.notes
+
+    def test_remarks_on_size_and_colour(self, tmp_path: Path) -> None:
+        assert self.remarks(tmp_path) == []
+        (tmp_path / "space.yaml").write_text(SPACE.replace("input_channels: 1", "input_channels: 3").replace("max: 16}", "max: 24}", 1))
+        needed = {"sram": 131072, "flash": 131072}
+        grey, size = sorted(self.remarks(tmp_path, search={**needed, "resolution": 20}))
+        assert size.startswith("the images are grey; space '")
+        assert grey.startswith("the images are 8 x 8 pixels and the network's input 20 x 20 pixels: enlarging shows nothing new")
+
+    def test_colours_on_a_grey_space(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        arrays = {f"x_{split}": rng.integers(0, 256, (40, 8, 8, 3), np.uint8) for split in ("train", "test")}
+        np.savez(tmp_path / "data.npz", y_train=np.arange(40) % 2, y_test=np.arange(40) % 2, **arrays)
+        notes = self.remarks(tmp_path, data={"source": str(tmp_path / "data.npz")}, refine={"method": "qbr"})
+        assert [note.partition(";")[0] for note in notes] == ["the images have colours"]
+
+    def test_data_are_looked_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        opened: list[str] = []
+
+        def counted(location: str, **options: Any) -> Any:
+            opened.append(location)
+            return open_dataset(location, **options)
+
+        monkeypatch.setattr("nas_engine.pipeline.data.open_dataset", counted)
+        data = write_folder(tmp_path / "data", 20)
+        self.remarks(tmp_path, data={"source": str(data)})
+        assert opened == [str(data)]
+        (data / "train" / "odd" / "0001.png").unlink()
+        self.remarks(tmp_path, data={"source": str(data), "limit": 300}, search={"seed": 1})
+        assert len(opened) == 2
 
 
 class TestBadInput:

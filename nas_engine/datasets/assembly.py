@@ -81,6 +81,7 @@ def assemble(
         train=made["train"],
         test=made["test"],
         validation=made.get("validation"),
+        side=shape[0],
         notes=notes,
     )
 

@@ -81,6 +81,8 @@ class Dataset:
     """Images to judge by."""
     validation: Split | None = None
     """Images to choose by, where the data have a split of their own for that."""
+    side: int | None = None
+    """Side of the images in pixels as the data have them; ``None`` where they differ."""
     skipped: tuple[SkippedFile, ...] = ()
     """Files that could not be used."""
     notes: tuple[str, ...] = ()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from nas_engine.architecture import Architecture
 from nas_engine.datasets import Dataset, check_classes, format_name, open_dataset
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import PathError, RunDirectoryError
 from nas_engine.escaping import command_line
+from nas_engine.pipeline.ledger import stamp
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.result import TrainingResult, read_result
 
@@ -19,7 +21,7 @@ PHOTO_PIXELS = 64
 """From this resolution on images count as photographs; ours."""
 
 COUNTED_IMAGES = 5000
-"""Most images that are read only to count classes; ours."""
+"""Most images of a split that are read before a run begins; ours."""
 
 
 def check_single(directory: RunDirectory) -> None:
@@ -92,10 +94,22 @@ def recipe_for(data: str, resolution: int) -> str:
     return "photos" if resolution >= PHOTO_PIXELS else "cifar"
 
 
-def class_count(data: str) -> int:
-    """Return the number of classes of data.
+def looked_at(data: str, *, limit: int | None = None, seed: int = 0) -> Dataset:
+    """Return data at few pixels and in colour, up to ``COUNTED_IMAGES`` of each split: what can be known of them before they are used.
+
+    Asked again for the same data, it returns what it read.
+
+    Args:
+        data: A path, or ``digits``.
+        limit: Most images per split; ``None`` for all.
+        seed: Which.
 
     Raises:
         InputError: Data that cannot be used.
     """
-    return len(open_dataset(data, resolution=8, channels=3, limit=COUNTED_IMAGES).classes)
+    return _looked_at(data, COUNTED_IMAGES if limit is None else min(limit, COUNTED_IMAGES), seed, stamp(data))
+
+
+@lru_cache(maxsize=1)
+def _looked_at(data: str, limit: int, seed: int, stamped: str) -> Dataset:
+    return open_dataset(data, resolution=8, channels=3, limit=limit, seed=seed)

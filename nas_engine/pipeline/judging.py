@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from nas_engine.allocation.problem import Levels
 from nas_engine.datasets import Dataset, Split
-from nas_engine.datasets.selection import balanced_choice
-from nas_engine.errors import InputError, NasEngineError
+from nas_engine.datasets.selection import balanced_choice, ranks_within_class
+from nas_engine.errors import NasEngineError
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.report.allocations import Judged
 from nas_engine.training.loop import predict
 from nas_engine.training.perturbation import Perturbations
 
 FEWEST_IMAGES = 64
-"""Fewest images that measure, and fewest that judge; ours."""
+"""Fewest images that measure, and fewest that judge, where bits are chosen by them; no fewer than there are classes either. Ours."""
 
 JUDGED_IMAGES = 2000
 """Most images that judge; ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """Training images for a choice of bits."""
+
+    measured: Split
+    """Those that measure."""
+    judged: Split
+    """Others, that judge."""
+    enough: bool
+    """Whether they are enough to choose by: ``FEWEST_IMAGES`` on either side, and no fewer than classes."""
+    note: str
+    """What a user should know; empty if there are as many as asked."""
 
 
 def is_ahead(accuracy: float, other: float, images: int) -> bool:
@@ -34,28 +49,48 @@ def is_ahead(accuracy: float, other: float, images: int) -> bool:
     return accuracy - other > math.sqrt(variance)
 
 
-def draw_images(dataset: Dataset, count: int, seed: int) -> tuple[Split, Split]:
-    """Return ``count`` training images that measure, and up to ``JUDGED_IMAGES`` others that judge, classes in balance.
+def images_to_measure(asked: int, images: int, classes: int) -> int | None:
+    """Return how many of the training images measure, an even number; ``None`` if they are too few for a choice of bits.
 
-    Raises:
-        InputError: Too few images.
+    Args:
+        asked: As many, but one of each class at least, if ``FEWEST_IMAGES`` others remain; half of all otherwise.
+        images: Training images.
+        classes: Classes.
+    """
+    fewest = max(FEWEST_IMAGES, classes)
+    wanted = max(asked, classes + classes % 2)
+    half = images // 4 * 2
+    if wanted + fewest <= images:
+        return wanted
+    return half if half >= fewest else None
+
+
+def shortage(asked: int, images: int, classes: int) -> str:
+    """Return what to say of too few training images; empty if there are as many as asked."""
+    count = images_to_measure(asked, images, classes)
+    if count is None:
+        fewest = max(FEWEST_IMAGES, classes)
+        return f"{images:,} training images are too few to choose bits by (expected {fewest} that measure and {fewest} others that judge)"
+    return "" if count == asked else f"{count:,} of {images:,} training images measure what bits cost, instead of {asked:,}"
+
+
+def draw_images(dataset: Dataset, asked: int, seed: int) -> Drawn:
+    """Return training images that measure, and up to ``JUDGED_IMAGES`` others that judge, classes in balance.
+
+    Args:
+        dataset: Any.
+        asked: Images that measure; fewer, half of all, where there are too few.
+        seed: Which.
     """
     train, classes = dataset.train, len(dataset.classes)
-    spare = len(train) - count
-    if count < classes or spare < FEWEST_IMAGES:
-        most = (len(train) - FEWEST_IMAGES) // 2 * 2
-        remedy = "give more data" if most < max(FEWEST_IMAGES, classes) else f"give --images {max(FEWEST_IMAGES, classes)} to {most:,}"
-        raise InputError(
-            f"{dataset.source}: too few images for the precision asked: {count:,} that measure (at least one for each of {classes} "
-            f"classes) and {FEWEST_IMAGES} others that judge, of {len(train):,} for training; {remedy}"
-        )
-    chosen = balanced_choice(train.labels, count, seed)
-    assert chosen is not None
+    count = images_to_measure(asked, len(train), classes)
+    order = np.lexsort((train.labels, ranks_within_class(train.labels, seed)))
+    chosen = np.sort(order[: len(train) // 2 if count is None else count])
     rest = np.setdiff1d(np.arange(len(train)), chosen)
-    others = balanced_choice(train.labels[rest], min(JUDGED_IMAGES, len(rest)), seed)
+    others = balanced_choice(train.labels[rest], max(JUDGED_IMAGES, classes), seed)
     rest = rest if others is None else rest[others]
-    first, second = (Split(images=train.images[at], labels=train.labels[at]) for at in (chosen, rest))
-    return first, second
+    measured, judged = (Split(images=train.images[at], labels=train.labels[at]) for at in (chosen, rest))
+    return Drawn(measured=measured, judged=judged, enough=count is not None, note=shortage(asked, len(train), classes))
 
 
 def judge(perturbations: Perturbations, levels: Levels, judged: Split) -> Judged:
@@ -76,5 +111,5 @@ def judge_float(network: MobileNet, judged: Split) -> Judged:
     losses = np.log(np.exp(logits - highest).sum(1)) + highest[:, 0] - own
     loss = float(losses.mean())
     if not np.isfinite(loss):
-        raise NasEngineError(f"the loss of the float network is {loss}; its training diverged; train again with --force")
+        raise NasEngineError(f"the loss of the float network is {loss}; its training diverged; train again with a lower learning rate")
     return Judged(loss=loss, accuracy=float(100.0 * np.mean(logits.argmax(1) == judged.labels)))

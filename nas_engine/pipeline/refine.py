@@ -28,7 +28,7 @@ from nas_engine.pipeline.base_network import BaseNetwork, base_network
 from nas_engine.pipeline.choice import ENTROPY_WINDOW, Chooser
 from nas_engine.pipeline.data import finished_training, read_data, source_of_data
 from nas_engine.pipeline.evidence import Watch, measure
-from nas_engine.pipeline.judging import draw_images, is_ahead, judge, judge_float
+from nas_engine.pipeline.judging import Drawn, draw_images, is_ahead, judge, judge_float
 from nas_engine.pipeline.refine_request import ALL, RefineRequest, check_request, methods_of
 from nas_engine.pipeline.refined_run import write_refined_run
 from nas_engine.pipeline.search_config import SearchConfig, build_problem
@@ -103,10 +103,19 @@ def run_refinement(path: Path, request: RefineRequest, *, force: bool = False, w
         problem.require_feasible()
         watch.announce(f"reading {data} ...")
         dataset = read_data(data, architecture, limit=request.limit, seed=request.seed)
-        measured, judged = draw_images(dataset, request.images, request.seed)
-        work = _Work(directory=directory, request=request, search=search, architecture=architecture, problem=problem, base=base, data=data)
+        drawn = draw_images(dataset, request.images, request.seed)
+        work = _Work(
+            directory=directory,
+            request=request,
+            search=search,
+            architecture=architecture,
+            problem=problem,
+            base=base,
+            data=data,
+            drawn=drawn,
+        )
         try:
-            return work.run(methods, measured, judged, watch)
+            return work.run(methods, watch)
         except MeasurementStoppedError:
             return None
 
@@ -136,10 +145,12 @@ class _Work:
     problem: AllocationProblem
     base: BaseNetwork
     data: str
+    drawn: Drawn
 
-    def run(self, methods: Sequence[str], measured: Split, judged: Split, watch: Watch) -> Refinement:
+    def run(self, methods: Sequence[str], watch: Watch) -> Refinement:
         request, folder = self.request, self.directory.refine
-        methods, given, warnings = self._given(methods)
+        measured, judged = self.drawn.measured, self.drawn.judged
+        methods, given, warnings = self._given(self._possible(methods, watch))
         perturbations = Perturbations(Subject(self.base.network), self.problem, measured.images, fixed=self._fixed())
         floating = judge_float(self.base.network, judged)
         needs = {field for method in methods for field in ALLOCATORS[method].needs}
@@ -177,6 +188,22 @@ class _Work:
             _draw(self.directory, reports, setting)
         return Refinement(reports=tuple(reports), setting=setting, directory=self.directory, data=self.data)
 
+    def _possible(self, methods: Sequence[str], watch: Watch) -> Sequence[str]:
+        """Return the methods; where images are too few to choose by, the one alone that keeps the bits there are.
+
+        Raises:
+            InputError: That one is not among them.
+        """
+        if set(methods) == {GIVEN} or not self.drawn.note:
+            return methods
+        if self.drawn.enough:
+            watch.note(self.drawn.note)
+            return methods
+        if GIVEN not in methods:
+            raise InputError(f"{self.data}: {self.drawn.note}; give more data, or --method {GIVEN}, which keeps the bits of the search")
+        watch.note(f"{self.drawn.note}; the bits of the search are kept")
+        return (GIVEN,)
+
     def _given(self, methods: Sequence[str]) -> tuple[Sequence[str], Levels | None, tuple[str, ...]]:
         """Return the methods, the widths that the run has, and warnings; ``all`` does without the widths if they cannot be used."""
         warnings = (self.base.warning,) if self.base.warning else ()
@@ -191,7 +218,10 @@ class _Work:
             if self.request.method != ALL:
                 raise
             problem = str(error)
-        return [method for method in methods if method != GIVEN], None, (*warnings, f"{GIVEN} is left out: {problem}")
+        others = [method for method in methods if method != GIVEN]
+        if not others:
+            raise InputError(f"{self.data}: {self.drawn.note}; give more data: {problem}")
+        return others, None, (*warnings, f"{GIVEN} is left out: {problem}")
 
     def _own(self, perturbations: Perturbations, judged: Split) -> Judged | None:
         """Return what the widths of the run come to, ``None`` where they cannot be used: no refinement should be worse."""

@@ -11,6 +11,7 @@ from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.pipeline.choice import ENTROPY_WINDOW, require_optuna
 from nas_engine.pipeline.evidence import PAIRS
 from nas_engine.pipeline.judging import FEWEST_IMAGES
+from nas_engine.training.remedies import OF_COMMANDS, Remedies
 
 ALL = "all"
 """Stands for every method."""
@@ -25,7 +26,7 @@ class RefineRequest:
     data: str | None = None
     """A path, or ``digits``; ``None`` for what the run was trained on."""
     images: int = 512
-    """Training images that measure, an even number."""
+    """Training images that measure, an even number; where they are too few, half of them."""
     exact_pairs: bool = False
     """Whether ``all`` measures pairs, which takes long."""
     swaps: int = 5
@@ -42,6 +43,8 @@ class RefineRequest:
     """Most images per split."""
     seed: int = 0
     """Seed of images and methods."""
+    remedies: Remedies = OF_COMMANDS
+    """What to advise where it fails."""
 
 
 def methods_of(request: RefineRequest) -> tuple[str, ...]:
@@ -68,6 +71,6 @@ def check_request(request: RefineRequest, methods: Sequence[str]) -> None:
     if request.exact_pairs and not any(PAIRS in ALLOCATORS[method].needs for method in methods):
         raise InputError(f"--exact-pairs: method '{request.method}' needs no pairs; give --method clado or all, or leave it out")
     if request.images < FEWEST_IMAGES or request.images % 2:
-        raise InputError(f"--images: {request.images:,}; expected an even number from {FEWEST_IMAGES}, such as 512")
+        raise InputError(f"{request.remedies.images}: {request.images:,}; expected an even number from {FEWEST_IMAGES}, such as 512")
     if ENTROPY_WINDOW in methods and request.trials:
         require_optuna()

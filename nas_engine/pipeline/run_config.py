@@ -12,7 +12,7 @@ from nas_engine import __version__
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError
 from nas_engine.files import write_atomically
-from nas_engine.pipeline.data import class_count, recipe_for
+from nas_engine.pipeline.data import looked_at, recipe_for
 from nas_engine.pipeline.run_options import FORMAT, Options, check_options
 from nas_engine.pipeline.search_config import SearchConfig, resolve_config
 from nas_engine.sealed import seal_yaml
@@ -71,7 +71,7 @@ class RefineSettings:
     method: str = "gauss-newton"
     """An allocator, or ``all``; ``qbr`` keeps the bits of the search."""
     images: int = 512
-    """Training images that measure."""
+    """Training images that measure, an even number; where they are too few, half of them, or none: the search's bits stay."""
     swaps: int = 5
     """Rounds of swaps on the real loss."""
     trials: int = 50
@@ -142,7 +142,7 @@ def resolve_run_config(options: Options) -> RunConfig:
     sections = {name: record(**checked.get(name, {})) for name, record in SECTIONS.items()}
     data = DataSettings(source=_place(sections["data"].source, (DIGITS,)), limit=sections["data"].limit)
     seed = checked.get("seed", 0)
-    search = _resolve_search({"seed": seed, **checked.get("search", {})}, data.source)
+    search = _resolve_search({"seed": seed, **checked.get("search", {})}, data, seed)
     train = sections["train"]
     recipe = train.recipe or recipe_for(data.source, search.resolution)
     verify = sections["verify"]
@@ -153,12 +153,12 @@ def resolve_run_config(options: Options) -> RunConfig:
     return RunConfig(search=search, seed=seed, **sections)
 
 
-def _resolve_search(given: dict[str, Any], source: str) -> SearchConfig:
-    if source == DIGITS:
+def _resolve_search(given: dict[str, Any], data: DataSettings, seed: int) -> SearchConfig:
+    if data.source == DIGITS:
         memory = {} if given.keys() & {"device", *DIGITS_MEMORY} else DIGITS_MEMORY
         given = {**DIGITS_SEARCH, **memory, **given}
     if "classes" not in given:
-        given["classes"] = class_count(source)
+        given["classes"] = len(looked_at(data.source, limit=data.limit, seed=seed).classes)
     if "stage_weights" in given:
         given["stage_weights"] = tuple(given["stage_weights"])
     sizes = {f"{memory}_bytes": given.pop(memory) for memory in ("sram", "flash") if memory in given}

@@ -54,6 +54,16 @@ def _names(part: Fields, key: str) -> list[str]:
     return list(part.take_list(key, of=str)) if part.take(key) else []
 
 
+def _even(low: int, high: int) -> Read:
+    def read(part: Fields, key: str) -> int:
+        number: int = part.take_int(key, low=low, high=high)
+        if number % 2:
+            raise part.error(key, f"is {number:,}; expected an even number from {low}, such as {number + 1:,}")
+        return number
+
+    return read
+
+
 def _method(part: Fields, key: str) -> str:
     name = _text(part, key)
     if name not in (*ALLOCATORS, ALL):
@@ -96,7 +106,7 @@ READERS: Mapping[str, Mapping[str, Read]] = {
         "teacher": _text,
         "min_accuracy": _number(0, 100),
     },
-    "refine": {"method": _method, "images": _int(64, 10**9), "swaps": _int(0, 1000), "trials": _int(0, 100_000)},
+    "refine": {"method": _method, "images": _even(64, 10**9), "swaps": _int(0, 1000), "trials": _int(0, 100_000)},
     "verify": {"images": _int(1), "emulated_images": _int(1), "backends": _names},
 }
 """How each key of each section is read; a key with nothing behind it counts as not given."""

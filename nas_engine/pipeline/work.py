@@ -14,6 +14,7 @@ from nas_engine.pipeline.shortlist import short_recipe
 from nas_engine.pipeline.training import AUTO, NONE, TrainingRequest
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.training.recipe import TrainingRecipe, load_recipe
+from nas_engine.training.remedies import OF_A_RUN
 
 Figures = Mapping[str, Any]
 """What a stage came to, plain values."""
@@ -71,6 +72,7 @@ class Work:
             trials=settings.trials,
             limit=data.limit,
             seed=self.config.seed,
+            remedies=OF_A_RUN,
         )
 
     def request(self, recipe: TrainingRecipe, *, teacher: str = NONE, holdout: float = 0.0) -> TrainingRequest:
@@ -85,6 +87,7 @@ class Work:
             device=self.accelerator,
             limit=data.limit,
             holdout=holdout,
+            remedies=OF_A_RUN,
         )
 
 

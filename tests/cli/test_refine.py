@@ -125,7 +125,7 @@ class TestRefusals:
             (("--images", "some"), "--images"),
             (("--solver-time", "soon"), "--solver-time"),
             (("--data", "nowhere"), "nowhere"),
-            (("--limit", "40", "--images", "64"), "too few images for the precision asked"),
+            (("--limit", "40", "--images", "64"), "40 training images are too few to choose bits by"),
         ],
     )
     def test_options(self, run: Run, place: Path, arguments: tuple[str, ...], says: str) -> None:
