@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.harness import Row, main
 
-COUNTS = (10, 34, 70, 127, 128, 300, 575, 576)
+COUNTS = "10,34,70,127,128,300,575,576"
 """Training images: below, at and above what a choice of bits needs, and what it asks for."""
 
 OPTIONS = (
@@ -47,10 +47,10 @@ def write_folder(path: Path, count: int) -> Path:
     return path
 
 
-def run(candidates: int = 2000) -> list[Row]:
+def run(counts: str = COUNTS, candidates: int = 2000) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for count in COUNTS:
+        for count in map(int, counts.split(",")):
             data = write_folder(Path(folder) / f"folder{count}", count)
             options = [*OPTIONS, "--candidates", str(candidates), "--data", str(data), "--out", str(Path(folder) / f"run{count}")]
             command = [sys.executable, "-m", "nas_engine.cli.main", "run", *options]
@@ -70,4 +70,4 @@ def run(candidates: int = 2000) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main("small_sets", run, candidates=2000)
+    main("small_sets", run, counts=COUNTS, candidates=2000)

@@ -46,7 +46,9 @@ options = st.fixed_dictionaries(
                 "learning_rate": st.floats(0.001, 0.5),
             },
         ),
-        "refine": st.fixed_dictionaries({}, optional={"method": st.sampled_from([*ALLOCATORS, "all"]), "images": st.integers(64, 999)}),
+        "refine": st.fixed_dictionaries(
+            {}, optional={"method": st.sampled_from([*ALLOCATORS, "all"]), "images": st.integers(32, 499).map(lambda half: 2 * half)}
+        ),
         "verify": st.fixed_dictionaries({}, optional={"images": st.integers(1, 999)}),
     },
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import code_size, golden, harness, kernels, qbr_gap, quality, throughput, verification
+from benchmarks import code_size, golden, harness, kernels, lsq_steps, qbr_gap, quality, small_sets, throughput, verification
 from benchmarks.exact_bits import exact_score
 from device_profiles import load_device
 from nas_engine.encoding import decode
@@ -43,6 +43,18 @@ def test_throughput_at_a_tiny_size() -> None:
     rows = throughput.run(candidates=4096, generations=1)
     assert len(rows) == 5
     assert all(row.measured for row in rows)
+
+
+def test_a_whole_run_of_a_small_folder() -> None:
+    (row,) = small_sets.run(counts="34")
+    assert row.reached, row.measured
+    assert row.what.endswith("34 training images (the search's bits are kept)")
+
+
+def test_steps_of_weights_at_a_tiny_size() -> None:
+    rows = lsq_steps.run(data="digits", widths="8,2", images=40, epochs=1, short=1, floats=1)
+    assert [row.what.split(" bits")[0] for row in rows] == ["8", "8", "2", "2", "2"]
+    assert all("0.0 % of channels beyond" in row.measured for row in rows if "within [0.25" in row.what)
 
 
 def test_exact_optimum_is_never_below_qbr_and_beats_halved_budgets() -> None:
