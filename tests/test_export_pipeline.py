@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -122,10 +123,10 @@ class TestExport:
     def test_a_full_disk_keeps_the_old_export(self, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         before = snapshot(copied)
 
-        def full(self: Path, content: bytes) -> int:
+        def full(descriptor: int) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Path, "write_bytes", full)
+        monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="No space left on device"):
             export_run(copied)
         monkeypatch.undo()
