@@ -213,7 +213,7 @@ class TestVerify:
         report = verify_run(copied, images=2)
         assert {comparison.backend for comparison in report.comparisons} == {"ONNX Runtime, integer graph", "ONNX Runtime, QCDQ"}
         refusal = command("verify", copied, "--backend", "host-c").refusal()
-        assert refusal == "--backend host-c needs c/model.c, which was not exported; export again without --format"
+        assert refusal == "--backend host-c needs c/main.c, which was not exported; export again without --format"
 
     def test_too_small_a_device(self, copied: Path, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         small = replace(device_of(RunDirectory(copied)), sram_bytes=3000, reserved_sram_bytes=0)

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from nas_engine.verification.result import VerificationReport
 
 
-def export(run: Run, formats: Sequence[str] | None = None) -> ExportResult:
+def export(run: Run, formats: Sequence[str] | None = None, *, prefix: str = "model", metadata: bool = True) -> ExportResult:
     """Write the firmware and model files of a trained run, all of them or none, into its ``export/``.
 
     Args:
         run: The run.
         formats: Of ``c``, ``tflite`` and ``onnx``; all if not given. The manifest is always written.
+        prefix: Start of every symbol, macro, section and file name of the C, so that one program can hold several networks.
+        metadata: Whether the TFLite files carry the manifest; without it they are smaller.
 
     Raises:
-        InputError: An unknown format, a run without training, or a package that a format needs is missing.
+        InputError: An unknown format, a prefix that C does not take, a run without training, or a package that a format needs is missing.
         NasEngineError: A network that the device cannot take, or the disk is full; an older export stays.
 
     Example:
@@ -34,7 +36,7 @@ def export(run: Run, formats: Sequence[str] | None = None) -> ExportResult:
     """
     from nas_engine.pipeline.export import export_run
 
-    return export_run(path_of(run), formats)
+    return export_run(path_of(run), formats, prefix=prefix, metadata=metadata)
 
 
 def verify(

@@ -19,7 +19,11 @@ __all__ = ["FORMATS", "export", "verify"]
 @click.command(
     cls=Explained,
     short_help="Export a trained run: C, TFLite, ONNX, manifest.",
-    examples=("nas-search export runs/NAME", "nas-search export runs/NAME --format c,tflite --json"),
+    examples=(
+        "nas-search export runs/NAME",
+        "nas-search export runs/NAME --format c,tflite --json",
+        "nas-search export runs/NAME --format c --prefix cats",
+    ),
 )
 @run_argument
 @click.option(
@@ -29,9 +33,17 @@ __all__ = ["FORMATS", "export", "verify"]
     help="Formats to write, the manifest always.  [default: all]",
     shell_complete=complete_list(*FORMATS),
 )
+@click.option(
+    "--prefix",
+    metavar="NAME",
+    default="model",
+    show_default=True,
+    help="Start of every name of the C: give each network of a program its own.",
+)
+@click.option("--no-metadata", "metadata", flag_value=False, default=True, help="Leave the manifest out of the TFLite files: less Flash.")
 @json_option
 @quiet_option
-def export(run: str, formats: str | None) -> None:
+def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
     """Export a trained run: C for Cortex-M, TFLite, ONNX, and quant.json with the bits of every layer.
 
     RUN is a directory that nas-search train has finished. Files go to RUN/export, all of them or none.
@@ -40,12 +52,13 @@ def export(run: str, formats: str | None) -> None:
     from nas_engine.units import format_size
 
     announce(f"exporting {run} ...")
-    result = api.export(run, None if formats is None else [part.strip() for part in formats.split(",")])
+    chosen = None if formats is None else [part.strip() for part in formats.split(",")]
+    result = api.export(run, chosen, prefix=prefix, metadata=metadata)
     sizes = {"arena_bytes": result.arena_bytes, "packed_bytes": result.packed_bytes}
     emit({"folder": str(result.folder), **sizes, "files": dict(result.files)})
     for name, size in result.files:
         show(f"{result.folder / name}  {size:,} B")
-    show(f"arena {format_size(result.arena_bytes)}, weights and constants {format_size(result.packed_bytes)}")
+    show(f"in C: arena {format_size(result.arena_bytes)}, weights and constants {format_size(result.packed_bytes)}")
     show(f"prove it: {command_line('nas-search', 'verify', Path(run))}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,20 @@ PACKAGES: Mapping[str, str] = {"tflite": "flatbuffers", "onnx": "onnx"}
 """The package that writes a format's bytes; formats without one are written by nas-search alone."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_PREFIX = re.compile(r"(?=.{1,31}\Z)[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_WORDS_OF_C = (
+    # keywords of C
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return "
+    "short signed sizeof static struct switch typedef union unsigned void volatile while "
+    # headers of C, which a file of that name would hide
+    "assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbool stddef stdint "
+    "stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype "
+    "main nas"
+)
+_TAKEN = frozenset(_WORDS_OF_C.split())
+
+DEFAULT_PREFIX = "model"
+"""Prefix of an export that shares a program with no other."""
 _VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,40}")
 _KEYS = ("format", "formats", "prefix", "metadata", "versions")
 
@@ -34,17 +47,26 @@ class ExportSettings:
 
     formats: tuple[str, ...]
     """Names of formats in the order of the table, without the manifest, which is always written."""
-    prefix: str = "model"
-    """Start of every public name and file name of the C export."""
+    prefix: str = DEFAULT_PREFIX
+    """Start of every symbol, macro, section and file name of the C export."""
     metadata: bool = True
     """Whether the TFLite files carry the manifest."""
 
     def __post_init__(self) -> None:
         if len(set(self.formats)) != len(self.formats) or not all(_NAME.fullmatch(name) for name in self.formats):
             raise InputError(f"formats are {shortened(repr(list(self.formats)))}; expected names of formats, each once")
-        if not _PREFIX.fullmatch(self.prefix) or self.prefix.startswith("nas_") or self.prefix == "main":
-            expected = "expected up to 31 lower-case letters, digits and underscores, a letter first, not 'main' and not 'nas_...'"
+        if not _PREFIX.fullmatch(self.prefix):
+            expected = "expected up to 31 lower-case letters and digits, a letter first, with single underscores between, such as 'cats_v2'"
             raise InputError(f"the prefix is {shortened(repr(self.prefix))}; {expected}")
+        if self.prefix in _TAKEN or self.prefix.startswith("nas_"):
+            expected = "expected another name: this one belongs to C (a keyword, a header, main) or to the runtime (nas)"
+            raise InputError(f"the prefix is '{self.prefix}'; {expected}")
+
+    def options(self, formats: Sequence[str]) -> list[str]:
+        """Return the options of ``nas-search export`` that give these settings where those are all the formats."""
+        given = ["--format", ",".join(self.formats)] if self.formats and self.formats != tuple(formats) else []
+        given += ["--prefix", self.prefix] if self.prefix != DEFAULT_PREFIX else []
+        return given + ["--no-metadata"] * (not self.metadata)
 
 
 PLAIN = ExportSettings(formats=())

@@ -147,6 +147,24 @@ class TfliteFile:
         entry.name, entry.buffer = name, self._buffer(np.frombuffer(content, np.uint8))
         self._file.metadata.append(entry)
 
+    def signature(self, key: str, image: tuple[str, int], logits: tuple[str, int]) -> None:
+        """Add names by which an interpreter's ``get_signature_runner`` takes the input and gives the output.
+
+        Args:
+            key: Name of the signature.
+            image: Name and index of the input.
+            logits: Name and index of the output.
+        """
+        made = self.schema.SignatureDefT()
+        made.signatureKey, made.subgraphIndex = key, 0
+        made.inputs, made.outputs = ([self._named_tensor(*image)], [self._named_tensor(*logits)])
+        self._file.signatureDefs = [made]
+
+    def _named_tensor(self, name: str, index: int) -> Any:
+        made = self.schema.TensorMapT()
+        made.name, made.tensorIndex = name, index
+        return made
+
     def finish(self, image: int, logits: int, description: str) -> bytes:
         """Return the bytes of the file.
 

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from nas_engine.costs.flash import LAYER_RECORD_BYTES
 from nas_engine.costs.plan import MemoryPlan
-from nas_engine.escaping import c_comment, c_string, markdown_text, terminal_line, utf8
+from nas_engine.escaping import build_file_word, c_comment, c_string, markdown_text, terminal_line, utf8
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer, pack_layer
+from nas_engine.exporters.settings import DEFAULT_PREFIX
 from nas_engine.exporters.sizes import packed_bytes, step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
 
@@ -92,13 +93,6 @@ class CExporter:
 
     name: str = "c"
     """Name on the command line."""
-    prefix: str = "model"
-    """Start of every public name and file name, so that one program can hold several networks."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", self.prefix) or self.prefix.startswith("nas_") or self.prefix == "main":
-            expected = "expected up to 31 lower-case letters, digits and underscores, a letter first, not 'main' and not 'nas_...'"
-            raise ExportError(_TARGET, f"the prefix is {self.prefix!r}; {expected}")
 
     def missing(self) -> str | None:
         """Return ``None``: writing C needs no package; a compiler is needed only to build it."""
@@ -110,44 +104,63 @@ class CExporter:
         Raises:
             ExportError: A number that does not fit its field of a layer record, or a memory plan that the kernels cannot work with.
         """
-        model = subject.model
+        model, prefix = subject.model, subject.settings.prefix
         steps = _steps(model, subject.plan)
-        runtime = runtime_files(step.kernel for step in steps)
-        values = {"PREFIX": self.prefix, "UPPER": self.prefix.upper(), "TITLE": _title(subject)}
-        sources = [f"{self.prefix}.c", *(name for name in runtime if name.endswith(".c"))]
-        headers = [f"{self.prefix}.h", *(name for name in runtime if name.endswith(".h"))]
+        runtime = {
+            own_names(name, prefix): own_names(content.decode(), prefix).encode()
+            for name, content in runtime_files(step.kernel for step in steps).items()
+        }
+        own = "" if prefix == DEFAULT_PREFIX else f"{prefix}_"
+        values = {"PREFIX": prefix, "UPPER": prefix.upper(), "TITLE": _title(subject), "OWN": own, "OWN_UPPER": own.upper()}
+        sources = [build_file_word(name) for name in (f"{prefix}.c", *runtime) if name.endswith(".c")]
+        headers = [build_file_word(name) for name in (f"{prefix}.h", *runtime) if name.endswith(".h")]
         values |= _header_values(subject)
-        values |= _source_values(model, steps)
+        values |= _source_values(model, steps, prefix)
         values |= _test_values(subject)
         values |= {
             "OBJECTS": " ".join(f"{name[:-2]}.o" for name in sources),
             "HEADERS": " ".join(headers),
             "SOURCES": "".join(f"    {name}\n" for name in sources),
             "ZEPHYR": " ".join(f"c/{name}" for name in sources),
-            "FILES": "\n".join(f"| `{name}` | {_about(name)} |" for name in runtime),
+            "ALIASES": "" if not own else "".join(f"{name}: {own}{name}\n\n" for name in ("objects", "test", "clean")),
+            "PHONY": " ".join(["objects", "test", "clean", *(f"{own}{name}" for name in ("objects", "test", "clean") if own)]),
+            "FILES": "\n".join(f"| `{name}` | {_about(name.removeprefix(own))} |" for name in runtime),
             "FIGURES": "\n".join(f"| {what} | {value} |" for what, value in _facts(subject)),
             "LAYERS_TABLE": "\n".join(_table_row(model, step) for step in steps),
             "PROVENANCE": "\n\n".join(_provenance_as_markdown(model)) or "Nothing is recorded.",
         }
         templates = {
-            f"{self.prefix}.h": "model.h",
-            f"{self.prefix}.c": "model.c",
+            f"{prefix}.h": "model.h",
+            f"{prefix}.c": "model.c",
             "main.c": "main.c",
             "Makefile": "Makefile",
             "CMakeLists.txt": "CMakeLists.txt",
             "README.md": "README.md",
         }
-        written = {name: render(_folder("c_templates").joinpath(f"{template}.in"), values) for name, template in templates.items()}
+        folder = _folder("c_templates")
+        written = {name: render(folder.joinpath(f"{template}.in"), values, prefix) for name, template in templates.items()}
         return {f"c/{name}": content for name, content in (written | runtime).items()}
 
 
-def render(template: Traversable, values: Mapping[str, str]) -> bytes:
-    """Return a template with every ``@NAME@`` replaced.
+def render(template: Traversable, values: Mapping[str, str], prefix: str = DEFAULT_PREFIX) -> bytes:
+    """Return a template with every ``@NAME@`` replaced, and its own names as an export with a prefix has them.
 
     Raises:
         KeyError: The template has a name that no value is given for.
     """
-    return utf8(re.sub("@([A-Z_0-9]+)@", lambda match: values[match[1]], template.read_text(encoding="utf-8")))
+    text = own_names(template.read_text(encoding="utf-8"), prefix)
+    return utf8(re.sub("@([A-Z_0-9]+)@", lambda match: values[match[1]], text))
+
+
+def own_names(text: str, prefix: str) -> str:
+    """Return text of the runtime with the names that an export of a prefix gives them: ``nas_dense`` becomes ``cat_nas_dense``.
+
+    With the default prefix they stay as they are. An export that has another shares no symbol, macro, file or section with any other:
+    each brings the runtime of its own version.
+    """
+    if prefix == DEFAULT_PREFIX:
+        return text
+    return re.sub(r"\b(nas|NAS)_(?!engine\b|@)", lambda found: f"{prefix if found[1] == 'nas' else prefix.upper()}_{found[0]}", text)
 
 
 def runtime_files(kernels: Iterable[str]) -> dict[str, bytes]:
@@ -290,11 +303,11 @@ def _title(subject: ExportSubject) -> str:
     return f"Network for {image.height} x {image.width} x {image.channels} images, {len(subject.model.classes)} classes"
 
 
-def _source_values(model: IntegerModel, steps: Sequence[_Step]) -> dict[str, str]:
+def _source_values(model: IntegerModel, steps: Sequence[_Step], prefix: str) -> dict[str, str]:
     names = (c_string(name) for name in model.classes)
     return {
-        "ARRAYS": "\n".join(part for step in steps for part in _arrays(step)),
-        "RECORDS": "\n".join(_record(step) for step in steps),
+        "ARRAYS": "\n".join(part for step in steps for part in _arrays(step, prefix)),
+        "RECORDS": "\n".join(_record(step, prefix) for step in steps),
         "INFOS": "\n".join(_info(model, step) for step in steps),
         "NAMES": ",\n".join(f"    {name}" for name in names),
         "RECORD_BYTES": str(LAYER_RECORD_BYTES),
@@ -303,22 +316,22 @@ def _source_values(model: IntegerModel, steps: Sequence[_Step]) -> dict[str, str
     }
 
 
-def _arrays(step: _Step) -> Iterator[str]:
+def _arrays(step: _Step, prefix: str) -> Iterator[str]:
     """Yield the definitions of a convolution's arrays."""
     if step.packed is None or not isinstance(step.step, IntegerConvolution):
         return
-    section = f'NAS_SECTION(".rodata.nas_packed.{step.label}")'
+    section = own_names('NAS_SECTION(".rodata.nas_packed', prefix) + f'.{step.label}")'
     shape = "x".join(map(str, step.step.weights.shape))
     yield f"/* {c_comment(step.step.name)}: weights {shape}, {step.weight_bits} bits, layout {step.packed.layout} */"
     for what, words in (("weights", step.packed.weights), ("constants", step.packed.constants)):
         yield f"static const uint32_t {what}_{step.label}[{len(words)}] {section} = {{\n{_words(words)}\n}};"
     if (addition := step.step.addition) is not None:
         numbers = ", ".join(str(number) for pair in (addition.first, addition.second, addition.out) for number in pair)
-        yield f"static const nas_addition addition_{step.label} {section} = {{{numbers}}};"
+        yield f"static const {own_names('nas_addition', prefix)} addition_{step.label} {section} = {{{numbers}}};"
     yield ""
 
 
-def _record(step: _Step) -> str:
+def _record(step: _Step, prefix: str) -> str:
     """Return the ``nas_layer`` of a step, fields in the order of nas_runtime.h, below one line about it."""
     source, target, shortcut, window = step.source.tensor, step.target.tensor, step.shortcut, step.step
     label = step.label
@@ -328,13 +341,13 @@ def _record(step: _Step) -> str:
     return "\n".join(
         [
             f"    /* {c_comment(_summary(step))} */",
-            f"    {{{step.kernel}, {pointers},",
+            f"    {{{own_names(step.kernel, prefix)}, {pointers},",
             f"     {step.source.offset}, {step.target.offset}, {step.scratch},",
             f"     {', '.join(map(str, (*source.shape, *target.shape)))},",
             f"     {window.kernel}, {window.stride}, {top}, {left},",
             f"     {step.weight_bits}, {source.bits}, {target.bits}, {shortcut.bits if shortcut else 0},",
             f"     {_stored_zero(source)}, {_stored_zero(target)}, {_stored_zero(shortcut) if shortcut else 0},",
-            f"     {' | '.join(step.flags) or '0'}}},",
+            f"     {own_names(' | '.join(step.flags), prefix) or '0'}}},",
         ]
     )
 

@@ -29,6 +29,9 @@ INT4_NAME = "model_int4.tflite"
 METADATA_NAME = "nas_search.quant"
 """Name of the metadata that hold the manifest, compact JSON in UTF-8."""
 
+SIGNATURE, IMAGE, LOGITS = "serving_default", "image", "logits"
+"""Name of the one signature, of its input and of its output."""
+
 INT4_BITS = 4
 """Widest weights that an INT4 tensor holds."""
 
@@ -150,6 +153,7 @@ class _Graph:
 
     def __init__(self, subject: ExportSubject, *, int4: bool) -> None:
         self.model, self.manifest, self.int4 = subject.model, subject.manifest, int4
+        self.metadata = subject.settings.metadata
         self.file = TfliteFile()
         self.activations = self.file.schema.ActivationFunctionType
         self.places = {spec.name: self.activation(spec, spec.name) for spec in self.model.tensors}
@@ -167,8 +171,10 @@ class _Graph:
         # -1: the batch, which an interpreter may be told to make larger.
         shape = self.file.constant(f"{logits.name} shape", np.array([-1, logits.channels], np.int32))
         self.file.operator("RESHAPE", [self.places[logits.name], shape], flat, "Reshape", newShape=[-1, logits.channels])
-        content = json.dumps(dict(self.manifest), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        self.file.metadata(METADATA_NAME, content.encode())
+        if self.metadata:
+            content = json.dumps(dict(self.manifest), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            self.file.metadata(METADATA_NAME, content.encode())
+        self.file.signature(SIGNATURE, (IMAGE, self.places[self.model.image]), (LOGITS, flat))
         return self.file.finish(self.places[self.model.image], flat, self.description())
 
     def description(self) -> str:
@@ -182,7 +188,8 @@ class _Graph:
         weights = sorted({step.weight_bits for step in layers})
         return (
             f"nas-search: {image.height} x {image.width} x {image.channels} pixels (value - 128) to {len(self.model.classes)} classes; "
-            f"{len(layers)} layers, weights of {_listed(weights)} bits; {kept}; see metadata '{METADATA_NAME}'"
+            f"{len(layers)} layers, weights of {_listed(weights)} bits; {kept}"
+            + (f"; see metadata '{METADATA_NAME}'" if self.metadata else "")
         )
 
     def activation(self, spec: TensorSpec, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,8 +30,8 @@ _Read = TypeVar("_Read")
 SAME_BYTES = ("config.yaml", "best.yaml", "training/recipe.yaml", "training/network.pt", "integer/model.json", "integer/model.npz")
 """Files whose digests the report has, beside the exported ones."""
 
-EXPORTED = ("c/model.c", "model.tflite", "model_int4.tflite", "model_int.onnx", "model_qcdq.onnx", "quant.json")
-"""Exported files likewise."""
+EXPORTED = ("model.tflite", "model_int4.tflite", "model_int.onnx", "model_qcdq.onnx", "quant.json")
+"""Exported files likewise, behind the network in C, ``c/model.c`` or of another prefix."""
 
 
 @dataclass(slots=True)
@@ -217,7 +218,8 @@ def _digests(run: RunDirectory, path: Path, exports: dict[str, str]) -> dict[str
             found[_below(file, path)] = hashlib.sha256(file.read_bytes()).hexdigest()
         except OSError:
             continue
-    return found | {_below(run.export / name, path): exports[name] for name in EXPORTED if name in exports}
+    in_c = [name for name in exports if re.fullmatch(r"c/(?!main\.c|\w*nas_)\w+\.c", name)]
+    return found | {_below(run.export / name, path): exports[name] for name in (*in_c, *EXPORTED) if name in exports}
 
 
 def _below(file: Path, path: Path) -> str:

@@ -276,11 +276,11 @@ def _kept_metrics(path: Path, state: TrainingState) -> list[dict[str, Any]]:
 def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequest, state: TrainingState) -> TrainingResult:
     """Lower the trained network, evaluate its forms and write the result."""
     folder = directory.training
+    name = task.dataset.name if task.dataset.name.strip() else repr(task.dataset.name)  # a folder may be called " "
     quantised = model = None
     if task.recipe.quantised_epochs:
         quantised = load_network(folder.network)
-        data = task.dataset.name if task.dataset.name.strip() else repr(task.dataset.name)
-        provenance = {"architecture": dump_architecture(task.architecture), "data": data}
+        provenance = {"architecture": dump_architecture(task.architecture), "data": name}
         try:
             model = lower(extract(quantised, task.dataset.classes), provenance)
         except QuantisationError as error:
@@ -292,7 +292,7 @@ def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequ
     floating = load_network(folder.float_network) if task.recipe.float_epochs else task.start
     result = TrainingResult(
         data=DIGITS if request.data == DIGITS else str(Path(request.data).resolve()),
-        dataset=task.dataset.name,
+        dataset=name,
         recipe=task.recipe.name,
         teacher=task.teacher.description if task.teacher else NONE,
         seed=task.seed,

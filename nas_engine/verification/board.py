@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Protocol
 
+from nas_engine.exporters.settings import DEFAULT_PREFIX
+from nas_engine.exporters.to_c import own_names
 from nas_engine.verification.backend import BackendError
 from nas_engine.verification.elf import Elf
 
@@ -110,11 +112,12 @@ class Board:
         ]
         return f"#define BOARD_COUNTER 0x{COUNTER:08X}U\n#define BOARD_FENCE {', '.join(pairs)}\n"
 
-    def script(self, objects: str, *, roomy: bool = False) -> str:
+    def script(self, objects: str, prefix: str = DEFAULT_PREFIX, *, roomy: bool = False) -> str:
         """Return the linker script.
 
         Args:
             objects: Name of the folder that holds the objects.
+            prefix: Of the export.
             roomy: Whether memory is nearly endless, to learn what an image that does not fit would need.
         """
         text = (files("nas_engine.verification") / "firmware" / "board.ld.in").read_text(encoding="utf-8")
@@ -125,6 +128,8 @@ class Board:
             "SRAM_BYTES": 1 << 28 if roomy else self.sram_bytes,
             "STACK_BYTES": self.stack_bytes,
             "OBJECTS": objects,
+            "PREFIX": prefix,
+            "RUNTIME": own_names("nas_", prefix),
         }
         for name, value in values.items():
             text = text.replace(f"@{name}@", hex(value) if isinstance(value, int) else value)
@@ -153,6 +158,8 @@ class Firmware:
     """The ELF file."""
     elf: Elf
     """The same, read."""
+    prefix: str = DEFAULT_PREFIX
+    """Of the export in it."""
 
     def fault(self, machine: str, address: int, what: str) -> BackendError:
         """Return the error for a fault at a program address, 0 where that is not known."""

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.errors import InputError
+from nas_engine.exporters.settings import DEFAULT_PREFIX
 from nas_engine.integer.model import IntegerModel, TensorSpec
 from nas_engine.integer.reference import Images
 from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.verification.backend import BackendError, BackendRun, Footprint, read_exported
 from nas_engine.verification.board import Board, Firmware, Machine, step_records
 from nas_engine.verification.elf import Elf
+from nas_engine.verification.interface import include_folders, prefix_of
 from nas_engine.verification.qemu_machine import TICKS_PER_INSTRUCTION, Qemu
 from nas_engine.verification.toolchain import COMPILERS, CORES, Toolchain, compile_files, find_toolchain, link, missing_compiler
 from nas_engine.verification.unicorn_machine import Unicorn
@@ -124,7 +126,7 @@ class CortexM:
             BackendError: It does not compile, link or fit, or it faults.
         """
         tools, machine = find_toolchain(self.compiler), self.machine()
-        firmware = build(tools, self.board, export / "c", work, self.name)
+        firmware = build(tools, self.board, export / "c", work, self.name, prefix_of(export))
         chosen = np.ascontiguousarray(images[: self.images_limit])
         run = machine.run(firmware, chosen.tobytes(), self.timeout_s)
         logits = np.frombuffer(run.files.get("logits", b""), np.int8)
@@ -187,7 +189,9 @@ def unpacked(content: bytes, tensor: TensorSpec) -> npt.NDArray[np.int8]:
     return (stored.astype(np.int16) + tensor.low).astype(np.int8).reshape(tensor.shape)
 
 
-def build(tools: Toolchain, board: Board, sources: Path, work: Path, who: str = "firmware") -> Firmware:
+def build(
+    tools: Toolchain, board: Board, sources: Path, work: Path, who: str = "firmware", prefix: str = DEFAULT_PREFIX
+) -> Firmware:
     """Compile and link an exported network with start-up and harness.
 
     Args:
@@ -196,39 +200,43 @@ def build(tools: Toolchain, board: Board, sources: Path, work: Path, who: str = 
         sources: The folder ``c`` of an export; ``main.c`` is left out.
         work: Folder for sources, objects and image.
         who: Whom messages name.
+        prefix: Of the export.
 
     Raises:
         BackendError: It does not compile or link, or it does not fit: then the message holds the byte counts.
     """
-    objects = compile_firmware(tools, board, sources, work)
+    objects = compile_firmware(tools, board, sources, work, prefix)
     script, image = work / "board.ld", work / "firmware.elf"
-    script.write_text(board.script(OBJECTS), encoding="utf-8")
+    script.write_text(board.script(OBJECTS, prefix), encoding="utf-8")
     try:
         link(tools, board.core, objects, script, image)
     except BackendError as error:
-        raise _over_budget(tools, board, objects, work, who) or error from None
+        raise _over_budget(tools, board, objects, work, who, prefix) or error from None
     content = read_regular(image, LARGE_FILE)
-    return Firmware(board=board, content=content, elf=Elf(content, image.name))
+    return Firmware(board=board, content=content, elf=Elf(content, image.name), prefix=prefix)
 
 
-def compile_firmware(tools: Toolchain, board: Board, sources: Path, work: Path) -> list[Path]:
+def compile_firmware(tools: Toolchain, board: Board, sources: Path, work: Path, prefix: str = DEFAULT_PREFIX) -> list[Path]:
     """Compile an exported network, start-up and harness; arguments and errors as in ``build``."""
     network = sorted(path for path in sources.glob("*.c") if path.name != "main.c")
-    if not (sources / "model.h").is_file() or not network:
-        raise BackendError("firmware", f"{sources} holds no model.h and model.c; export the network again")
+    if not (sources / f"{prefix}.h").is_file() or not network:
+        raise BackendError("firmware", f"{sources} holds no {prefix}.h and {prefix}.c; export the network again")
     own = work / "firmware"
     own.mkdir(parents=True, exist_ok=True)
+    parts = list(network)
     for name in FIRMWARE_FILES:
-        (own / name).write_bytes((files("nas_engine.verification") / "firmware" / name).read_bytes())
+        is_source = name.endswith(".c")
+        path = own / (f"firmware.{name}" if is_source else name)  # no network has a file with two dots
+        path.write_bytes((files("nas_engine.verification") / "firmware" / name).read_bytes())
+        parts += [path] * is_source
     (own / "board.h").write_text(board.header(), encoding="utf-8")
-    parts = [*network, *(own / name for name in FIRMWARE_FILES if name.endswith(".c"))]
-    return compile_files(tools, board.core, parts, (own, sources), work / OBJECTS)
+    return compile_files(tools, board.core, parts, (*include_folders(sources, prefix, work), own), work / OBJECTS)
 
 
-def _over_budget(tools: Toolchain, board: Board, objects: list[Path], work: Path, who: str) -> BackendError | None:
+def _over_budget(tools: Toolchain, board: Board, objects: list[Path], work: Path, who: str, prefix: str) -> BackendError | None:
     """Return an error with the byte counts if an image that did not link would link in a larger memory."""
     script, image = work / "roomy.ld", work / "roomy.elf"
-    script.write_text(board.script(OBJECTS, roomy=True), encoding="utf-8")
+    script.write_text(board.script(OBJECTS, prefix, roomy=True), encoding="utf-8")
     try:
         link(tools, board.core, objects, script, image)
     except BackendError:

@@ -28,6 +28,7 @@ from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images, Levels
 from nas_engine.integer.reference import run as reference
 from nas_engine.verification.backend import BackendError, BackendRun
+from nas_engine.verification.interface import include_folders, prefix_of
 
 STANDARD = "-std=c99"
 """The language."""
@@ -184,9 +185,11 @@ class HostC:
             raise BackendError(_NAME, f"{found}; expected uint8 [N, {', '.join(map(str, shape))}], at least one")
         sanitizers = self._sanitizers(compiler, work)
         builds = (("checked", (*compiler, *CHECKED, *sanitizers), 0xFF), ("optimised", (*compiler, *OPTIMISED), 0))
+        prefix = prefix_of(export)
+        folders = include_folders(export / "c", prefix, work)
         with ThreadPoolExecutor(2) as pool:
-            shipped = pool.submit(self._self_test, export / "c", work, compiler)
-            checked, optimised = pool.map(lambda build: self._compile(export / "c", work, *build), builds)
+            shipped = pool.submit(self._self_test, export / "c", prefix, work, compiler)
+            checked, optimised = pool.map(lambda build: self._compile(export / "c", prefix, folders, work, *build), builds)
         few = images[: max(self.sanitized_images, 1)]
         logits, sums = self._execute(checked, model, few)
         start = time.perf_counter()
@@ -214,23 +217,25 @@ class HostC:
                 return flags
         return ()
 
-    def _self_test(self, folder: Path, work: Path, compiler: Sequence[str]) -> str | None:
+    def _self_test(self, folder: Path, prefix: str, work: Path, compiler: Sequence[str]) -> str | None:
         """Build the self-test as ``make test`` does, and run it; return what it finds wrong."""
         program, flags = work / _program("self_test"), shipped_flags()
-        inputs = [*map(str, _sources(folder)), str(folder / "main.c")]
-        done = self._call([*compiler, *flags, "-DMODEL_PRINTF", f"-I{folder}", *inputs, "-o", str(program)])
+        inputs = [*map(str, _sources(folder, prefix)), str(folder / "main.c")]
+        done = self._call([*compiler, *flags, f"-D{prefix.upper()}_PRINTF", f"-I{folder}", *inputs, "-o", str(program)])
         if done.returncode != 0:
             told = f"the export does not compile with the flags of its Makefile ({shlex.join(flags)})"
             raise BackendError(_NAME, f"{told}: {_first_error(done.stderr)}")
         done = self._call([str(program)])
         return f"the self-test of the export fails with status {done.returncode}: {_first_error(done.stdout)}" if done.returncode else None
 
-    def _compile(self, folder: Path, work: Path, name: str, compiler: Sequence[str], fill: int) -> Path:
-        sources = _sources(folder)
+    def _compile(
+        self, folder: Path, prefix: str, include: Sequence[Path], work: Path, name: str, compiler: Sequence[str], fill: int
+    ) -> Path:
+        sources = _sources(folder, prefix)
         driver, program = work / f"{name}.c", work / _program(name)
         driver.write_text(_DRIVER, encoding="utf-8")
-        inputs = [str(driver), *map(str, sources)]
-        done = self._call([*compiler, STANDARD, f"-DARENA_FILL={fill}", f"-I{folder}", *inputs, "-o", str(program)])
+        inputs, folders = [str(driver), *map(str, sources)], [f"-I{folder}" for folder in include]
+        done = self._call([*compiler, STANDARD, f"-DARENA_FILL={fill}", *folders, *inputs, "-o", str(program)])
         if done.returncode != 0:
             raise BackendError(_NAME, f"the export does not compile: {_first_error(done.stderr)}")
         return program
@@ -291,10 +296,10 @@ def shipped_flags() -> tuple[str, ...]:
     return tuple(shlex.split(f"{found['WARNINGS']} {found['CFLAGS']}"))
 
 
-def _sources(folder: Path) -> list[Path]:
+def _sources(folder: Path, prefix: str) -> list[Path]:
     """Return the C files of an export's folder ``c`` but the self-test's."""
-    if not (folder / "model.c").is_file():
-        raise BackendError(_NAME, f"there is no {folder / 'model.c'}; export the network to C first")
+    if not (path := folder / f"{prefix}.c").is_file():
+        raise BackendError(_NAME, f"there is no {path}; export the network to C first")
     return sorted(path for path in folder.glob("*.c") if path.name != "main.c")
 
 

@@ -55,14 +55,14 @@ def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple
         Row(
             name=core,
             backend=CortexM(core=core, sram_bytes=device.sram_bytes, flash_bytes=device.flash_bytes, images_limit=count),
-            file="c/model.c",
+            file="c/main.c",
             images=count,
             core=core,
         )
         for core, count in counts.items()
     )
     return (
-        Row(name="host-c", backend=HostC(sanitized_images=images), file="c/model.c", images=images),
+        Row(name="host-c", backend=HostC(sanitized_images=images), file="c/main.c", images=images),
         *emulated,
         Row(name="tflite", backend=LiteRT(), file="model.tflite", images=images),
         Row(name="tflite-micro", backend=TfliteMicro(), file="model.tflite", images=images),

@@ -106,7 +106,7 @@ class _Session:
         self.status: int | None = None
         self.pause = False
 
-        self.begin, self.after = firmware.elf.address("model_invoke_observed"), firmware.elf.address("harness_after")
+        self.begin, self.after = firmware.elf.address(f"{firmware.prefix}_invoke_observed"), firmware.elf.address("harness_after")
         self.resume_at: int | None = self.begin
         self.blocks: dict[tuple[int, int], int] = {}
         self.count = 0

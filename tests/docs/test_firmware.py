@@ -20,6 +20,9 @@ from tests.exporters.c_exports import STRICT, compile_c, export_c, host_compiler
 from tests.integer.networks import random_images
 
 PAGE = DOCS / "how_to" / "c_into_firmware.md"
+OWN_NETWORKS = DOCS / "how_to" / "two_networks.md"
+"""Names networks of its own: tests/exporters/test_prefix.py compiles it."""
+
 FILES = {block.file: block.text for block in blocks(PAGE) if block.file}
 
 MAIN = """
@@ -147,10 +150,11 @@ def test_arena_in_a_memory_of_its_own(tmp_path: Path) -> None:
 
 
 def test_short_examples_compile(tmp_path: Path) -> None:
-    """The C of other pages, each block as a file of its own."""
+    """The C of other pages and of the README that an export has, each block as a file of its own."""
     compiler, exported = host_compiler(), export_c(tmp_path / "export", subject_of(small_network()))
-    texts = [block.text for page in pages_with("c") if page != PAGE for block in blocks(page, "c")]
-    assert texts
+    pages = [page for page in pages_with("c") if page not in (PAGE, OWN_NETWORKS)]
+    texts = [block.text for page in [*pages, exported / "README.md"] for block in blocks(page, "c")]
+    assert len(texts) > len(pages)
     for number, text in enumerate(texts):
         (tmp_path / f"{number}.c").write_text(text, encoding="utf-8")
         compile_c(compiler, *STRICT, "-fsyntax-only", f"-I{exported}", tmp_path / f"{number}.c")

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from benchmarks.integer_reference import Untrained
 from nas_engine import verification
 from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.settings import ExportSettings
 from nas_engine.exporters.to_c import CExporter
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.memory_plan import plan_memory
@@ -51,7 +53,7 @@ def subject_of(model: IntegerModel, seed: int = 0) -> ExportSubject:
 
 def export_c(folder: Path, subject: ExportSubject, prefix: str = "model") -> Path:
     """Write the C export of a network below a folder and return where its files lie."""
-    for name, content in CExporter(prefix=prefix).files(subject).items():
+    for name, content in CExporter().files(replace(subject, settings=ExportSettings(formats=("c",), prefix=prefix))).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

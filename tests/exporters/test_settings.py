@@ -82,7 +82,7 @@ def test_unknown_formats_are_refused() -> None:
         export_files(subject_of(small_network()), ExportSettings(formats=("manifest",)))
 
 
-@pytest.mark.parametrize("prefix", ["", "1a", "nas_x", "main", "a-b", "a" * 32, "ä"])
+@pytest.mark.parametrize("prefix", ["", "1a", "nas_x", "nas", "main", "int", "string", "a-b", "a__b", "a_", "a" * 32, "ä", "a b", "a\n"])
 def test_prefixes_that_c_does_not_take(prefix: str) -> None:
     with pytest.raises(InputError, match="the prefix is"):
         ExportSettings(formats=("c",), prefix=prefix)

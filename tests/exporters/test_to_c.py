@@ -16,7 +16,7 @@ from benchmarks.integer_reference import Untrained
 from nas_engine.costs.flash import LAYER_RECORD_BYTES
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.sizes import packed_bytes, packed_bytes_per_step, step_macs
-from nas_engine.exporters.to_c import CExporter, c_string, render, runtime_files
+from nas_engine.exporters.to_c import CExporter, render, runtime_files
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel, IntegerPool
 from nas_engine.integer.reference import run, trace
@@ -100,18 +100,14 @@ class TestFiles:
             assert f"| {bits} | {source.bits} | {target.bits} |" in row
             assert f"| {packed_bytes_per_step(subject.model)[step.name]:,} |" in row
 
-    def test_provenance_cannot_leave_its_comment(self, subject: ExportSubject) -> None:
-        model = replace(subject.model, provenance={"note": "ends */ here\nand /* there \\\nwith é"})
+    @pytest.mark.parametrize("note", ["ends */ here\nand /* there \\\nwith é", "*\\ void f(void); \\*", "\u56fe\\", "??/\u2028*\\\0"])
+    def test_provenance_cannot_leave_its_comment(self, subject: ExportSubject, note: str) -> None:
+        model = replace(subject.model, provenance={"note": note})
         text = CExporter().files(replace(subject, model=model))["c/model.h"].decode("ascii")
         head = text[: text.index("#ifndef")]
         assert head.count("*/") == 1
         assert head.count("/*") == 1
         assert "\\" not in head
-
-    @pytest.mark.parametrize("prefix", ["", "Model", "1a", "nas_x", "main", "a-b", "a" * 40])
-    def test_prefix_that_cannot_be_a_name(self, prefix: str) -> None:
-        with pytest.raises(ExportError, match="prefix"):
-            CExporter(prefix=prefix)
 
     def test_template_with_an_unknown_name(self, tmp_path: Path) -> None:
         (tmp_path / "t.in").write_text("@KNOWN@ @OTHER@")
@@ -333,22 +329,6 @@ class TestInterface:
         library = shared_library(tmp_path / "names.so", *sources(folder))
         names = (ctypes.c_char_p * 3).in_dll(library, "model_class_names")
         assert tuple(name.decode() for name in names) == classes
-
-    def test_two_networks_in_one_program(self, tmp_path: Path) -> None:
-        subjects = {"first": subject_of(small_network(1)), "second_net": subject_of(small_network(2, classes=5))}
-        for prefix, subject in subjects.items():
-            folder = export_c(tmp_path, subject, prefix)
-        library = shared_library(tmp_path / "two.so", folder / "first.c", *sources(folder, "second_net"))
-        for prefix, subject in subjects.items():
-            image = random_images(subject.model, 1, seed=5)
-            network = Network(library, prefix, subject.plan.arena_bytes)
-            expected = run(subject.model, image)[0].tolist()
-            assert network.logits(image, len(expected)) == expected
-
-
-def test_c_string() -> None:
-    assert c_string('a"b') == '"a\\042b"'
-    assert c_string("é1?") == '"\\303\\2511\\077"'
 
 
 class TestSizes:

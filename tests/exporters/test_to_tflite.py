@@ -16,8 +16,11 @@ from nas_engine.exporters.exporter import ExportError
 from nas_engine.exporters.tflite_file import ALIGNMENT, VERSIONS, TfliteFile, packed_int4
 from nas_engine.exporters.to_tflite import (
     EXACT_NAME,
+    IMAGE,
     INT4_NAME,
+    LOGITS,
     METADATA_NAME,
+    SIGNATURE,
     TfliteExporter,
     exceptions,
     int4_layers,
@@ -26,10 +29,10 @@ from nas_engine.exporters.to_tflite import (
 )
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
-from nas_engine.integer.reference import trace
+from nas_engine.integer.reference import run, trace
 from nas_engine.quantization.record import QuantisedPool
 from tests.integer.networks import random_images, random_model
-from tests.integer.tflite_runner import MANIFEST, export_files, opened, run_file, run_tflite, schema
+from tests.integer.tflite_runner import MANIFEST, export_files, interpreter, opened, run_file, run_tflite, schema
 
 WIDTHS = range(2, 9)
 
@@ -255,6 +258,30 @@ def test_the_manifest_comes_back_from_the_metadata(name: str) -> None:
     held = {entry.name.decode(): bytes(made.buffers[entry.buffer].data) for entry in made.metadata}
     assert json.loads(held[METADATA_NAME]) == MANIFEST
     assert held[METADATA_NAME] == json.dumps(MANIFEST, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("name", [EXACT_NAME, INT4_NAME])
+def test_without_metadata_the_network_is_the_same(name: str) -> None:
+    model = random_model(3)
+    content = export_files(model, metadata=False)[name]
+    made = opened(content)
+    assert not made.metadata
+    assert METADATA_NAME not in made.description.decode()
+    assert len(content) < len(export_files(model)[name])
+    images = random_images(model, 2)
+    for tensor, values in run_file(export_files(model)[name], images).items():
+        np.testing.assert_array_equal(run_file(content, images)[tensor], values)
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_the_signature_takes_the_image_and_gives_the_logits(metadata: bool) -> None:
+    model = random_model(3)
+    made = interpreter.Interpreter(model_content=export_files(model, metadata=metadata)[EXACT_NAME])
+    assert made.get_signature_list() == {SIGNATURE: {"inputs": [IMAGE], "outputs": [LOGITS]}}
+    runner, images = made.get_signature_runner(), random_images(model, 2)
+    for image, expected in zip(images, run(model, images), strict=True):
+        found = runner(**{IMAGE: (image.astype(np.int16) - 128).astype(np.int8)[None]})
+        np.testing.assert_array_equal(found[LOGITS], expected[None])
 
 
 def test_constants_are_aligned() -> None:

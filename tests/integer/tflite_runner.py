@@ -10,6 +10,7 @@ import pytest
 
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.settings import ExportSettings
 from nas_engine.exporters.to_tflite import EXACT_NAME, TfliteExporter
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import GoldenVectors
@@ -22,11 +23,12 @@ MANIFEST: dict[str, Any] = {"format": "for tests", "layers": [{"name": "größer
 """Stands for a manifest."""
 
 
-def export_files(model: IntegerModel) -> dict[str, bytes]:
+def export_files(model: IntegerModel, *, metadata: bool = True) -> dict[str, bytes]:
     """Return the TFLite files of a model."""
     golden = GoldenVectors.of(model, np.zeros((1, *model.tensor(model.image).shape), np.uint8))
     plan = MemoryPlan(arena_bytes=0, steps=(), tensors=())
-    return dict(TfliteExporter().files(ExportSubject(model=model, golden=golden, plan=plan, manifest=MANIFEST)))
+    settings = ExportSettings(formats=("tflite",), metadata=metadata)
+    return dict(TfliteExporter().files(ExportSubject(model=model, golden=golden, plan=plan, manifest=MANIFEST, settings=settings)))
 
 
 def opened(content: bytes) -> Any:

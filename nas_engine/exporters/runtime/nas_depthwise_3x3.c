@@ -18,32 +18,32 @@ typedef char table_has_no_gaps[sizeof(table) == 4U * (3U + 1U + 3U + 5U) ? 1 : -
 #define DATA_KEPT "ldm %[p], {r3, r4, r5}\n" /* the next round begins with the same columns */
 #define WEIGHTS "ldm %[k]!, {r8, r9, r10}\n"
 #define WEIGHTS_BIAS "ldm %[k]!, {r8, r9, r10, r12}\n"
-#define MACS(op, sum) MAC(op, sum, "r3", "r8") MAC(op, sum, "r4", "r9") MAC(op, sum, "r5", "r10")
+#define MACS(op, sum) NAS_MAC(op, sum, "r3", "r8") NAS_MAC(op, sum, "r4", "r9") NAS_MAC(op, sum, "r5", "r10")
 
 /* Columns 0 1, 2 3: u is of columns 0 to 2, v of 1 to 3. */
 static NAS_SMALL void stride_1(const table *k, const uint8_t *p, uint8_t *y)
 {
-    LOOP(DATA WEIGHTS_BIAS
-         "smlatb %[v], r3, r8, r12\n" MAC("smlatb", V, "r4", "r9") MAC("smlatb", V, "r5", "r10")
-         MACS("smlad", U)
+    NAS_LOOP(DATA WEIGHTS_BIAS
+         "smlatb %[v], r3, r8, r12\n" NAS_MAC("smlatb", NAS_V, "r4", "r9") NAS_MAC("smlatb", NAS_V, "r5", "r10")
+         MACS("smlad", NAS_U)
          DATA_KEPT WEIGHTS
-         MACS("smlad", V)
-         MACS("smlabt", U)
-         TWO_RESULTS);
+         MACS("smlad", NAS_V)
+         MACS("smlabt", NAS_U)
+         NAS_TWO_RESULTS);
 }
 
 /* Columns 0 1, 2 3, 4 5: u is of columns 0 to 2, v of 2 to 4. */
 static NAS_SMALL void stride_2(const table *k, const uint8_t *p, uint8_t *y)
 {
-    LOOP(DATA WEIGHTS_BIAS "mov %[v], r12\n"
-         MACS("smlad", U)
+    NAS_LOOP(DATA WEIGHTS_BIAS "mov %[v], r12\n"
+         MACS("smlad", NAS_U)
          DATA
-         MACS("smlad", V)
+         MACS("smlad", NAS_V)
          WEIGHTS
-         MACS("smlabt", U)
+         MACS("smlabt", NAS_U)
          DATA_KEPT
-         MACS("smlabt", V)
-         TWO_RESULTS);
+         MACS("smlabt", NAS_V)
+         NAS_TWO_RESULTS);
 }
 
 NAS_INLINE void set_row(table *k, uint32_t row, const int8_t *weight)

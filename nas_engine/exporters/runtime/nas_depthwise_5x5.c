@@ -20,42 +20,42 @@ typedef char table_has_no_gaps[sizeof(table) == 4U * (1U + 4U * 5U + 5U) ? 1 : -
 #define BIAS "ldr r12, [%[k]], #4\n"
 #define WEIGHTS3 "ldm %[k]!, {r9, r10, r11}\n"
 #define WEIGHTS2 "ldm %[k]!, {r9, r10}\n"
-#define MACS3(op, sum) MAC(op, sum, "r3", "r9") MAC(op, sum, "r4", "r10") MAC(op, sum, "r5", "r11")
-#define MACS2(op, sum) MAC(op, sum, "r6", "r9") MAC(op, sum, "r8", "r10")
+#define MACS3(op, sum) NAS_MAC(op, sum, "r3", "r9") NAS_MAC(op, sum, "r4", "r10") NAS_MAC(op, sum, "r5", "r11")
+#define MACS2(op, sum) NAS_MAC(op, sum, "r6", "r9") NAS_MAC(op, sum, "r8", "r10")
 #define NEXT_WEIGHTS "add %[k], %[k], #20\n" /* pass over those of five rows */
 #define TWO_PAIRS_BACK "sub %[p], %[p], #40\n" /* the next round begins one pair of columns, five words, further on */
 
 /* Columns 0 1, 2 3, 4 5: u is of columns 0 to 4, v of 1 to 5. */
 static NAS_SMALL void stride_1(const table *k, const uint8_t *p, uint8_t *y)
 {
-    LOOP(DATA BIAS
-         WEIGHTS3 "smlatb %[v], r3, r9, r12\n" MAC("smlatb", V, "r4", "r10") MAC("smlatb", V, "r5", "r11") MACS3("smlad", U)
-         WEIGHTS2 MACS2("smlad", U) MACS2("smlatb", V)
+    NAS_LOOP(DATA BIAS
+         WEIGHTS3 "smlatb %[v], r3, r9, r12\n" NAS_MAC("smlatb", NAS_V, "r4", "r10") NAS_MAC("smlatb", NAS_V, "r5", "r11") MACS3("smlad", NAS_U)
+         WEIGHTS2 MACS2("smlad", NAS_U) MACS2("smlatb", NAS_V)
          DATA
-         WEIGHTS3 MACS3("smlad", V)
-         WEIGHTS2 MACS2("smlad", V)
-         WEIGHTS3 MACS3("smlad", U)
-         WEIGHTS2 MACS2("smlad", U)
+         WEIGHTS3 MACS3("smlad", NAS_V)
+         WEIGHTS2 MACS2("smlad", NAS_V)
+         WEIGHTS3 MACS3("smlad", NAS_U)
+         WEIGHTS2 MACS2("smlad", NAS_U)
          DATA
-         WEIGHTS3 MACS3("smlad", V) MACS3("smlabt", U)
-         WEIGHTS2 MACS2("smlad", V) MACS2("smlabt", U)
-         TWO_PAIRS_BACK TWO_RESULTS);
+         WEIGHTS3 MACS3("smlad", NAS_V) MACS3("smlabt", NAS_U)
+         WEIGHTS2 MACS2("smlad", NAS_V) MACS2("smlabt", NAS_U)
+         TWO_PAIRS_BACK NAS_TWO_RESULTS);
 }
 
 /* Columns 0 1, 2 3, 4 5: one result, u, of columns 0 to 4. Weights 1 and 2 are passed over. */
 static NAS_SMALL void stride_2(const table *k, const uint8_t *p, uint8_t *y)
 {
-    LOOP(DATA BIAS
-         WEIGHTS3 MACS3("smlad", U)
-         WEIGHTS2 MACS2("smlad", U)
+    NAS_LOOP(DATA BIAS
+         WEIGHTS3 MACS3("smlad", NAS_U)
+         WEIGHTS2 MACS2("smlad", NAS_U)
          NEXT_WEIGHTS
          DATA
-         WEIGHTS3 MACS3("smlad", U)
-         WEIGHTS2 MACS2("smlad", U)
+         WEIGHTS3 MACS3("smlad", NAS_U)
+         WEIGHTS2 MACS2("smlad", NAS_U)
          DATA
-         WEIGHTS3 MACS3("smlabt", U)
-         WEIGHTS2 MACS2("smlabt", U)
-         TWO_PAIRS_BACK ONE_RESULT);
+         WEIGHTS3 MACS3("smlabt", NAS_U)
+         WEIGHTS2 MACS2("smlabt", NAS_U)
+         TWO_PAIRS_BACK NAS_ONE_RESULT);
 }
 
 NAS_INLINE void set_row(table *k, uint32_t row, const int8_t *weight)

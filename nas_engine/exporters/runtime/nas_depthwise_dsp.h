@@ -32,22 +32,22 @@ NAS_INLINE void nas_depthwise_constants(
     tail->right = right;
 }
 
-#define U "r12"
-#define V "%[v]"
-#define MAC(op, sum, data, weights) op " " sum ", " data ", " weights ", " sum "\n"
+#define NAS_U "r12"
+#define NAS_V "%[v]"
+#define NAS_MAC(op, sum, data, weights) op " " sum ", " data ", " weights ", " sum "\n"
 
 /* Requantise u and v, store, go on. v is stored first, so that with a step of 0 only u remains. */
-#define LOAD_TAIL "ldm %[k], {r3, r4, r5, r8, r9}\n sub %[k], %[k], %[back]\n"
-#define REQUANTISE(sum)                                                                                            \
+#define NAS_LOAD_TAIL "ldm %[k], {r3, r4, r5, r8, r9}\n sub %[k], %[k], %[back]\n"
+#define NAS_REQUANTISE(sum)                                                                                        \
     "add r10, r4, " sum ", asr #31\n smmlar " sum ", " sum ", r3, r10\n"                                           \
     "asr " sum ", " sum ", r5\n usat " sum ", #8, " sum "\n"
-#define TWO_RESULTS                                                                                                \
-    LOAD_TAIL REQUANTISE(U) REQUANTISE(V)                                                                          \
+#define NAS_TWO_RESULTS                                                                                            \
+    NAS_LOAD_TAIL NAS_REQUANTISE(NAS_U) NAS_REQUANTISE(NAS_V)                                                      \
     "strb %[v], [%[y], r8]\n strb r12, [%[y]]\n add %[y], %[y], r8, lsl #1\n cmp %[y], r9\n bne 1b\n"
-#define ONE_RESULT LOAD_TAIL REQUANTISE(U) "strb r12, [%[y]]\n add %[y], %[y], r8\n cmp %[y], r9\n bne 1b\n"
+#define NAS_ONE_RESULT NAS_LOAD_TAIL NAS_REQUANTISE(NAS_U) "strb r12, [%[y]]\n add %[y], %[y], r8\n cmp %[y], r9\n bne 1b\n"
 
 /* Rounds until y is the end; k points to a table that ends with a `tail`, p to a plane. */
-#define LOOP(round)                                                                                                \
+#define NAS_LOOP(round)                                                                                            \
     do {                                                                                                           \
         uint32_t v;                                                                                                \
         __asm__ volatile("1:\n" round                                                                              \
