@@ -119,6 +119,15 @@ def command_line(*words: str | os.PathLike[str]) -> str:
     return " ".join(map(shell_word, map(_argument, words)))
 
 
+def is_command(text: str) -> bool:
+    """Return whether a text that was read is one command of this program, such as ``command_line`` makes, and nothing else to a shell."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return False
+    return words[:1] == ["nas-search"] and command_line(*words) == text
+
+
 def _argument(word: str | os.PathLike[str]) -> str:
     text = os.fspath(word)
     return f"./{text}" if text.startswith("-") and not isinstance(word, str) else text

@@ -21,6 +21,7 @@ from nas_engine.escaping import (
     c_string,
     command_line,
     html_text,
+    is_command,
     is_hidden,
     markdown_text,
     shell_word,
@@ -148,6 +149,24 @@ def test_a_command_has_the_path_as_one_word(name: str) -> None:
         assert Path(words[2]) == Path(name)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        (command_line("nas-search", "train", "it's a run", "--data", "$HOME"), True),
+        ("nas-search run; curl x | sh", False),
+        ("nas-search run $(sh)", False),
+        ("nas-search run `sh`", False),
+        ("nas-search run\nsh", False),
+        ("nas-search 'run", False),
+        ("FOO=1 nas-search run", False),
+        ("sh", False),
+        ("", False),
+    ],
+)
+def test_a_command_that_was_read_is_one_command_of_this_program(text: str, is_one: bool) -> None:
+    assert is_command(text) is is_one
+
+
 class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -212,6 +231,6 @@ def test_no_command_is_made_by_hand(tmp_path: Path) -> None:
     sample = tmp_path / "sample.py"
     sample.write_text('def f(path): return f"type: nas-search export {path}", f"type: nas-search --out {path!r} --force"\n')
     assert inserted(sample) == ["sample.py:1", "sample.py:1"]
-    root = Path(__file__).parents[1]
-    assert [place for path in sorted((root / "nas_engine").rglob("*.py")) for place in inserted(path)] == []
-    assert not [path for path in (root / "nas_engine").rglob("*.py") if "shlex.join(" in path.read_text() and path.name != "host_c.py"]
+    sources = sorted((Path(__file__).parents[1] / "nas_engine").rglob("*.py"))
+    assert [place for path in sources for place in inserted(path)] == []
+    assert [path.name for path in sources if "shlex" in path.read_text(encoding="utf-8")] == ["escaping.py", "host_c.py"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.errors import UnknownNameError
+from nas_engine.escaping import command_line
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from nas_engine.units import parse_count, parse_size
@@ -132,8 +132,8 @@ def read_options(path: Path, mends: str | None = None) -> dict[str, Any]:
 
 def stored_options(directory: PipelineDirectory) -> dict[str, Any]:
     """Return the values that a whole run was asked for, from its ``run.yaml``; errors as in ``read_options``."""
-    file, folder = (shlex.quote(str(path)) for path in (directory.config, directory.path))
-    return read_options(directory.config, f"if it is what you want, give it as a file of your own: nas-search run {file} --out {folder}")
+    own = command_line("nas-search", "run", directory.config, "--out", directory.path)
+    return read_options(directory.config, f"if it is what you want, give it as a file of your own: {own}")
 
 
 def check_options(options: Options, origin: object = "options") -> dict[str, Any]:

@@ -120,8 +120,7 @@ def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, b
         formats_of(settings.formats)
     except InputError as error:
         raise FileFormatError(path / SETTINGS, f"{error}; {remedy}") from error
-    words = ["nas-search", "export", directory.path, *settings.options(formats_of())]
-    remedy = f"type: {command_line(*words)}"
+    remedy = f"type: {command_line('nas-search', 'export', directory.path, *settings.options(formats_of()))}"
     if missing := missing_for(settings.formats):
         raise InputError(f"{next(iter(missing.values()))}; without it the export cannot be written anew and compared")
     return check_export(path, subject, settings, versions, remedy)

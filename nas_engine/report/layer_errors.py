@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.errors import FileFormatError, InputError
+from nas_engine.escaping import terminal_line
 from nas_engine.files import write_atomically
 from nas_engine.report.tables import aligned
 from nas_engine.strict_yaml import Fields
@@ -124,7 +125,7 @@ def in_words(errors: LayerErrors, count: int = 3) -> str:
     worst = [errors.layers[i] for i in errors.worst(count)]
     names = ", ".join(f"{layer.name} ({layer.own_sqnr_db:.1f} dB)" for layer in worst)
     text = f"Most error is added at {names}." if worst else "Every layer is exact."
-    return f"{text} Measured on {errors.images:,} {errors.split} images of {errors.data}; 6 dB are about one bit."
+    return f"{text} Measured on {errors.images:,} {errors.split} images of {terminal_line(errors.data)}; 6 dB are about one bit."
 
 
 def errors_table(errors: LayerErrors) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import Any
 
 from nas_engine.architecture import Architecture, dump_architecture, read_architecture
 from nas_engine.errors import PathError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.files import storage_errors, sweep, sync_folder, temporary, write_atomically, write_synced
 from nas_engine.report.search_front import SearchFront
 from nas_engine.report.search_history import SearchHistory
@@ -378,7 +378,7 @@ class RunDirectory:
     def _mends(self, option: str) -> str:
         """Return the command that writes what a search left anew, for messages."""
         if self.checkpoint.exists():
-            alone = f"nas-search {option} --out {shlex.quote(str(self.path))}"
+            alone = command_line("nas-search", option, "--out", self.path)
             return f"write it anew with {alone}, or with nas-search run if it is part of a whole run"
         return "write it anew with the command that made this folder, nas-search refine or nas-search run, and --force"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
+from nas_engine.escaping import terminal_line
 from nas_engine.report.network import NetworkReport
 from nas_engine.units import format_count, format_size
 
@@ -102,7 +103,8 @@ def _number(value: float) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] | range) -> list[str]:
-    """Return one line per row, columns two blanks apart, a rule below the first row."""
+    """Return one line per row, columns two blanks apart, a rule below the first row; what is hidden in a cell becomes an escape."""
+    rows = [[terminal_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(

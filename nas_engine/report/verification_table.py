@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from nas_engine.escaping import terminal_line
 from nas_engine.report.tables import WIDTH, aligned
 from nas_engine.verification.claims import claim_of
 from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
@@ -17,7 +18,7 @@ def verification_table(report: VerificationReport, *, layers: bool = False) -> s
         report: What was found.
         layers: Whether instructions are shown layer by layer.
     """
-    parts = [[f"images: {report.data}"], _comparisons(report.comparisons)]
+    parts = [[terminal_line(f"images: {report.data}")], _comparisons(report.comparisons)]
     if report.memory:
         parts.append(_memory(report.memory))
     if report.instructions:

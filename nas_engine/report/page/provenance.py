@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from nas_engine.escaping import command_line
+from nas_engine.escaping import command_line, is_command
 from nas_engine.report.html.document import Block, Cell, Commands, Facts, Heading, Section, Sentence, Table, Tone
 from nas_engine.report.page.facts import TEACHER, RunFacts
 from nas_engine.report.page.words import NONE, format_size, percent, seconds
@@ -132,8 +132,9 @@ def commands(facts: RunFacts) -> tuple[str, ...]:
     """Return the lines that make the run again, from its record or from its config."""
     record = facts.record
     if record is not None:
-        again = record.command or command_line("nas-search", "run", PurePath(facts.path) / "run.yaml", "--out", PurePath(facts.path))
-        return (again, *(stage.command for stage in record.stages if stage.command))
+        again = command_line("nas-search", "run", PurePath(facts.path) / "run.yaml", "--out", PurePath(facts.path))
+        typed, stages = record.command or "", (stage.command or "" for stage in record.stages)
+        return (typed if is_command(typed) else again, *filter(is_command, stages))
     lines = []
     if facts.history:
         lines.append(search_command(facts.asked.options, facts.path))

@@ -10,6 +10,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nas_engine.escaping import terminal_line, terminal_lines
+
 BLUE, ORANGE, VERMILLION, GREEN, SKY, PURPLE = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#56B4E9", "#CC79A7"
 """Okabe and Ito's colours, which colour-blind readers tell apart."""
 
@@ -57,9 +59,10 @@ def picture_style() -> Iterator[None]:
 def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Figure:
     """Return an empty figure of ``width`` x ``height`` inches with a title, and a line below it, at the top left."""
     figure = Figure(figsize=(width, height))
-    figure.text(0.2 / width, 1 - 0.16 / height, title, fontsize=12, fontweight="bold", va="top")
+    figure.text(0.2 / width, 1 - 0.16 / height, terminal_line(title), fontsize=12, fontweight="bold", va="top", parse_math=False)
     if subtitle:
-        figure.text(0.2 / width, 1 - 0.43 / height, subtitle, fontsize=9, color=GREY, va="top", linespacing=1.35)
+        text = terminal_lines(subtitle)
+        figure.text(0.2 / width, 1 - 0.43 / height, text, fontsize=9, color=GREY, va="top", linespacing=1.35, parse_math=False)
     return figure
 
 
