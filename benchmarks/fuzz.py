@@ -183,6 +183,33 @@ WORDS = (
 )
 """What may be typed for an option."""
 
+NAMES = (
+    "it's a \"odd\" dir",
+    "a b",
+    "-rf",
+    "--out",
+    "x*\\ __attribute__((constructor)) static void e(void){} \\*",
+    "star*\\slash",
+    "a??/b",
+    "\u56fe\u7247\\",
+    "new\nline",
+    "note: forged\nverified: all",
+    "\x1b[31mred\x1b[0m",
+    "\u202egpj",
+    "\udce9t\udce9",
+    "$(touch owned) `id`",
+    "$\\frac{1$",
+    "<script>alert(1)</script>",
+    "%s%n{0}",
+    "a,b=c;d|e&f#g",
+    "~",
+    "x" * 200,
+    "e\u0301",
+    "@ARENA@",
+    "tab\there",
+)
+"""Names of folders and files."""
+
 SETTINGS = (
     *(f"search.{name}" for name in ("seed", "sram", "space", "device", "stage_weights", "qbr", "max_macs", "memory_model")),
     *("data.source", "data.limit", "shortlist.count", "verify.backends", "verify.images", "refine.method", "refine.images"),
@@ -683,6 +710,28 @@ class Maker:
         except (OSError, ValueError, KeyError):
             path.write_bytes(b"\x89PNG\r\n\x1a\n" + self.chance.randbytes(60))
 
+    # ---- names ----
+
+    def names(self) -> Case:
+        """Folders and data with names that mean something to a shell, a compiler, a page or a terminal."""
+        name = self.chance.choice(NAMES)
+        verb = self.chance.choice(("run", "train", "evaluate", "refine", "export", "verify", "report", "plot", ""))
+        words = self.valid(verb)
+        at = self.folder / name
+        if (self.folder / "run").exists():
+            shutil.move(self.folder / "run", at)
+        words = [str(at) if word == str(self.folder / "run") else word for word in words]
+        if verb == "verify" and self.chance.random() < 0.5:
+            words = [word if word != "onnx" else "host-c" for word in words]
+        if verb in ("run", "train", "evaluate", "verify", "refine") and self.chance.random() < 0.6:
+            kind = self.chance.choice(("npz", "images"))
+            own = self.folder / f"{self.chance.choice(NAMES)}{'.npz' if kind == 'npz' else ''}"
+            if not own.exists():
+                (shutil.copy if kind == "npz" else shutil.copytree)(self.world.data[kind], own)
+                words = [*words, "--data", str(own)]
+                name = f"{name}, data {own.name}"
+        return Case(kind="names", words=words, what=ascii(f"{verb or 'search'} in {name}"))
+
     # ---- settings and environment ----
 
     def settings(self) -> Case:
@@ -708,8 +757,9 @@ class Maker:
 
 
 KINDS: dict[str, tuple[Callable[[Maker], Case], int]] = {
-    "options": (Maker.options, 34),
-    "yaml": (Maker.yaml, 28),
+    "options": (Maker.options, 32),
+    "yaml": (Maker.yaml, 26),
+    "names": (Maker.names, 4),
     "spoilt": (Maker.spoilt, 20),
     "data": (Maker.data, 9),
     "settings": (Maker.settings, 7),
@@ -799,7 +849,7 @@ def kind_of(seed: int, index: int) -> str:
     return chance.choices(list(KINDS), [share for _, share in KINDS.values()])[0]
 
 
-def run_case(world: World, seed: int, index: int, work_s: float = 5.0, hang_s: float = 20.0) -> tuple[Case, Outcome, tuple[str, ...]]:
+def run_case(world: World, seed: int, index: int, work_s: float = 10.0, hang_s: float = 20.0) -> tuple[Case, Outcome, tuple[str, ...]]:
     """Make and run one case; return it, what became of it and what is wrong with that."""
     with tempfile.TemporaryDirectory(dir=world.folder) as name:
         maker = Maker(world, Path(name), random.Random(f"case {seed} {index}"))
@@ -811,7 +861,8 @@ def run_case(world: World, seed: int, index: int, work_s: float = 5.0, hang_s: f
                 tempfile.tempdir = None
 
         outcome = in_child(case.words, Path(name), before=before, work_s=work_s, hang_s=hang_s)
-    faults = outcome.faults(CODES)
+        owned = (Path(name) / "owned").exists()
+    faults = outcome.faults(CODES) + (["code ran"] if owned else [])
     if "--json" in case.words and outcome.code == 0 and outcome.out.strip():
         try:
             json.loads(outcome.out)

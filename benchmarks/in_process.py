@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,9 @@ LONGEST_LINE = 700
 """Most characters of an error message; ours."""
 
 MIB = 2**20
+
+_CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of Unicode that a terminal does not show as a character."""
 
 _OF_OTHERS = r"torchinductor_|\.ses$"
 """What torch and ONNX Runtime make in the folder for temporary files whenever they are used, and keep."""
@@ -55,13 +59,14 @@ class Outcome:
     def faults(self, codes: frozenset[int] = frozenset({0, 1, 2, 130})) -> list[str]:
         """Return what is wrong with how it ended, whatever it was asked: nothing for a command that keeps the rules."""
         found = [word for word, so in (("hang", self.hung), ("memory", self.excess)) if so]
-        if "Traceback (most recent call last)" in self.err:
+        in_a_destructor = self.interrupted and self.code == 0 and "Exception ignored" in self.err  # Python's own way with a Ctrl-C
+        if "Traceback (most recent call last)" in self.err and not in_a_destructor:
             found.append("traceback")
         if self.code is not None and self.code not in codes:
             found.append(f"exit code {self.code}")
         if self.litter:
             found.append("temporary files left")
-        if re.search(r"^.*\w+Warning: |^Exception ignored", self.err, re.MULTILINE):
+        if re.search(r"^.*\w+Warning: |^Exception ignored", self.err, re.MULTILINE) and not in_a_destructor:
             found.append("stray warning")
         return found + self.message_faults()
 
@@ -76,7 +81,7 @@ class Outcome:
             found.append("no message")
         if any(len(line) > LONGEST_LINE for line in told):
             found.append("long line")
-        if any(not character.isprintable() for line in lines for character in line):
+        if any(unicodedata.category(character) in _CONTROLS for character in self.err.replace("\n", "")):
             found.append("control character")
         return found
 
