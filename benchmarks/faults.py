@@ -2,11 +2,11 @@
 
 python -m benchmarks.faults --stage export --kind write
 
-From a prepared run, in forked children, as SQLite tests its own files. Faults are injected into Python's own calls, for paths of the run,
-its data and its config alone. After each the command must end with one line and exit code 1 or 2 that neither calls a file damaged nor
-puts one aside; then the same command, undisturbed, must leave the very files of a run without faults, and no temporary one. A fault that
-is met and survived (exit code 0) must come to the same files as well, or the report must name what could not be read. ``--lasting 1`` lets every call from the n-th on fail, as a full
-disk does.
+From a prepared run, in forked children, as SQLite tests its own files. Faults are injected into Python's own calls, for paths of the
+run, its data and its config alone. After each the command must end with one line and exit code 1 or 2 that neither calls a file damaged
+nor puts one aside; then the same command, undisturbed, must leave the very files of a run without faults, and no temporary one. A fault
+that is met and survived (exit code 0) must come to the same files as well, or the report must name what could not be read.
+``--lasting 1`` lets every call from the n-th on fail, as a full disk does.
 """
 
 from __future__ import annotations

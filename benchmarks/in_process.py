@@ -29,7 +29,7 @@ LONGEST_LINE = 700
 MIB = 2**20
 
 _CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Categories of Unicode that a terminal does not show as a character."""
+"""Categories of Unicode that a terminal does not show as a character; the two joiners among them are part of how words are written."""
 
 _OF_OTHERS = r"torchinductor_|\.ses$"
 """What torch and ONNX Runtime make in the folder for temporary files whenever they are used, and keep."""
@@ -81,7 +81,7 @@ class Outcome:
             found.append("no message")
         if any(len(line) > LONGEST_LINE for line in told):
             found.append("long line")
-        if any(unicodedata.category(character) in _CONTROLS for character in self.err.replace("\n", "")):
+        if any(unicodedata.category(letter) in _CONTROLS and letter not in "\n\u200c\u200d" for letter in self.err):
             found.append("control character")
         return found
 

@@ -126,7 +126,8 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     text = one_line(message)
-    show_error(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}")
+    half = LONGEST // 2 - 6  # with the word in front and the dots the whole line is no longer than that either
+    show_error(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
     sys.exit(code)
 
 

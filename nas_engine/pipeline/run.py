@@ -6,10 +6,12 @@ on where it stopped, to the very same files. Needs torch.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -76,8 +78,10 @@ def run_pipeline(
         teacher_code=teacher_code,
         watch=watch,
     )
+    _check_folder(directory)
     check_work(work)
-    _open(directory)
+    with _folder_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
     with RunDirectory(path).locked():
         record = _record_of(directory, command)
         write_run_config(directory.config, config)
@@ -138,25 +142,33 @@ def _renew_configs(work: Work) -> None:
             run.write_config(config)
 
 
-def _open(directory: PipelineDirectory) -> None:
-    """Make the folder of a run; one that holds something else is refused.
-
-    Raises:
-        RunDirectoryError: It holds no run, but other files.
-        NasEngineError: It cannot be made.
-    """
-    path = directory.path
+@contextlib.contextmanager
+def _folder_errors(path: Path) -> Iterator[None]:
     try:
-        if path.exists() and not path.is_dir():
-            raise RunDirectoryError(path, "is a file; give --out another name")
-        if path.exists() and not directory.started() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-            kind = "a run of single commands" if RunDirectory(path).started() else "files that are not a run's"
-            raise RunDirectoryError(path, f"holds {kind}; give --out a new or empty directory")
-        path.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise PathError(path, "is longer than the system allows; give --out a shorter name") from error
         raise NasEngineError(f"{path}: cannot be made ({error.strerror or error}); give --out another place") from error
+
+
+def _check_folder(directory: PipelineDirectory) -> None:
+    """Refuse a folder that holds something else; nothing is made yet.
+
+    Raises:
+        RunDirectoryError: It holds no run, but other files.
+        PathError: A name that cannot be.
+        NasEngineError: It cannot be looked at.
+    """
+    path = directory.path
+    with _folder_errors(path):
+        if not path.exists():
+            return
+        if not path.is_dir():
+            raise RunDirectoryError(path, "is a file; give --out another name")
+        if not directory.started() and any(not entry.name.startswith(".") for entry in path.iterdir()):
+            kind = "a run of single commands" if RunDirectory(path).started() else "files that are not a run's"
+            raise RunDirectoryError(path, f"holds {kind}; give --out a new or empty directory")
 
 
 def _record_of(directory: PipelineDirectory, command: str | None) -> RunRecord:
