@@ -130,7 +130,7 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
     else:
         stages.append(StageRecord(name="train", **(done | {"state": RUNNING})))
     write_record(
-        whole.record, RunRecord(command="nas-search run <my>.yaml", versions={"numpy": "2"}, machine="Linux", stages=tuple(stages))
+        whole.record, RunRecord(command="nas-search run 'my <own>.yaml'", versions={"numpy": "2"}, machine="Linux", stages=tuple(stages))
     )
     return folder
 
@@ -246,7 +246,7 @@ class TestWholeRun:
         run = whole_run(tmp_path / "a <run>", searched)
         page = read(run)
         assert "a <run>: the final network" in page.words
-        assert "nas-search run <my>.yaml" in page.words
+        assert "nas-search run 'my <own>.yaml'" in page.words
         assert "The run went on with the bits of hawq" in page.words
         assert "held in 0 of 3 pairs" in page.words
         assert "missing" not in page.ids
