@@ -40,12 +40,8 @@ def test_no_bit_of_json_changes_unseen(values: dict[str, Any], data: st.DataObje
     written = bytearray(seal_json(values).encode())
     place = data.draw(st.integers(0, 8 * len(written) - 1))
     written[place // 8] ^= 1 << place % 8
-    try:
-        found, seal = parse_sealed_json(written.decode(), "file", "mend it")
-    except (FileFormatError, UnicodeDecodeError):
-        return
-    assert seal is Seal.MISSING  # the key of the digest itself was hit: it stands among the values, which strict readers refuse
-    assert len(found) == len(values) + 1
+    with pytest.raises((FileFormatError, UnicodeDecodeError)):
+        parse_sealed_json(written.decode(), "file", "mend it")
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1), st.data())
@@ -65,12 +61,8 @@ def test_no_bit_of_a_line_changes_unseen(values: dict[str, Any], data: st.DataOb
     assert parse_line(written.decode()[:-1]) == values
     place = data.draw(st.integers(0, 8 * len(written) - 9))
     written[place // 8] ^= 1 << place % 8
-    try:
-        found = parse_line(written.decode()[:-1])
-    except ValueError:
-        return
-    assert {key: value for key, value in found.items() if key in values} == values  # the key of the check itself was hit
-    assert len(found) == len(values) + 1
+    with pytest.raises(ValueError, match=r"."):
+        parse_line(written.decode()[:-1])
 
 
 def test_a_line_without_a_check_is_taken_and_one_with_a_key_of_that_name_cannot_be_sealed() -> None:
