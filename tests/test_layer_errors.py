@@ -344,5 +344,5 @@ class TestRun:
         shutil.rmtree(run / "integer")
         _, model = quantised(float_network(other))
         save(run / "integer", model, noise(other, 2))
-        with pytest.raises(FileFormatError, match=r"integer: head gives .*; train again with nas-search train .* --force"):
+        with pytest.raises(FileFormatError, match=r"integer: head gives .*; train again with: nas-search train .* --force"):
             measure_layer_errors(run)

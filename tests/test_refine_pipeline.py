@@ -213,6 +213,7 @@ class TestRefinement:
             "best.yaml",
             "memory_plan.json",
             "start.pt",
+            "classes.json",
             "allocation.json",
             "pareto",
             "pareto.csv",
@@ -433,7 +434,7 @@ class TestRefusals:
         base = base_network(run, run.read_best(), force=False, seed=0)
         wide = with_levels(device_problem(search, run.read_best()), run.read_best(), device_problem(search, run.read_best()).widest)
         with pytest.raises(NasEngineError, match="internal error: method 'uniform' chose bits with a peak SRAM of 1,784 B; the budget is"):
-            write_refined_run(run, search, base, wide, refined.reports[0], refined.setting)
+            write_refined_run(run, search, base, wide, refined.reports[0], refined.setting, ["0", "1"])
         assert not run.refine.path.exists()
 
 

@@ -130,7 +130,7 @@ def evaluate(
     run: Run,
     *,
     data: str | os.PathLike[str] | None = None,
-    split: str = "test",
+    split: str | None = None,
     limit: int | None = None,
     threads: int | None = None,
     watch: Watch | None = None,
@@ -140,7 +140,8 @@ def evaluate(
     Args:
         run: The run.
         data: A path, or ``digits``; what it was trained on if not given.
-        split: ``test``, ``validation`` or ``train``.
+        split: ``test``, ``validation`` or ``train``; if not given, ``test``, or all images of a folder without splits that is not the one
+            that the run was trained on.
         limit: Most images.
         threads: CPU threads; torch's own choice if not given.
         watch: Called with what is about to be done.

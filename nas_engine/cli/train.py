@@ -146,7 +146,7 @@ def train(
             ctx.exit(INTERRUPTED)
         return
     emit({"run": run, "finished": True, **asdict(result)})
-    show_table(_table(result.accuracy))
+    show_table(_table(result.accuracy, result.accuracy.split))
     if result.quantised_epochs:
         show(f"written to {Path(run) / 'training'} and {Path(run) / 'integer'}")
     else:
@@ -167,7 +167,11 @@ def train(
 )
 @run_argument
 @data_option("Data to evaluate on.  [default: those it was trained on]")
-@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Which part of them.  [default: test]")
+@click.option(
+    "--split",
+    type=click.Choice(["test", "validation", "train"]),
+    help="Which part of them.  [default: test; all of a new folder without splits]",
+)
 @click.option("--limit", type=IMAGES, help="Images at most.  [default: all]")
 @click.option("--min-accuracy", type=PERCENT, help="Exit code 3 if the integers reach less, in percent.  [default: none]")
 @click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]")
@@ -175,7 +179,7 @@ def train(
 @json_option
 @quiet_option
 def evaluate(
-    run: str, data: str | None, split: str, limit: int | None, min_accuracy: float | None, threads: int | None, layers: bool
+    run: str, data: str | None, split: str | None, limit: int | None, min_accuracy: float | None, threads: int | None, layers: bool
 ) -> None:
     """Evaluate a trained run: top-1 accuracy in float, fake-quantised and in integers, side by side.
 
@@ -184,6 +188,7 @@ def evaluate(
     """
     require_torch("evaluation")
     from nas_engine.cli.training_progress import TrainingProgress
+    from nas_engine.datasets.records import ALL
     from nas_engine.pipeline.evaluation import evaluate_run
     from nas_engine.pipeline.layer_errors import LAYER_IMAGES, measure_layer_errors
     from nas_engine.report.layer_errors import as_rows, errors_table
@@ -192,12 +197,14 @@ def evaluate(
 
     prepare_compute("cpu", threads)
     with TrainingProgress() as progress:
-        dataset, accuracy = evaluate_run(Path(run), data, split=split, limit=limit, announce=progress.announce)
+        judged, accuracy = evaluate_run(Path(run), data, split=split, limit=limit, announce=progress.announce)
         images = min(limit or LAYER_IMAGES, LAYER_IMAGES)
         errors = measure_layer_errors(Path(run), data, images=images, split=split, announce=progress.announce) if layers else None
-    emit({"data": dataset.source, **accuracy.as_mapping(), **({"layers": as_rows(errors)} if errors else {})})
-    show(f"{dataset.name}, from {dataset.source}")
-    show_table(_table(accuracy))
+    for note in judged.notes:
+        tell(f"note: {note}")
+    emit({"data": judged.source, **accuracy.as_mapping(), **({"layers": as_rows(errors)} if errors else {})})
+    show(f"{judged.name}, from {judged.source}")
+    show_table(_table(accuracy, "all of the folder" if accuracy.split == ALL else accuracy.split))
     if errors:
         show_table(f"\n{errors_table(errors)}")
     if min_accuracy is not None:
@@ -217,7 +224,7 @@ def require_torch(purpose: str) -> None:
         announce("loading torch ...")
 
 
-def _table(accuracy: Accuracy) -> str:
+def _table(accuracy: Accuracy, where: str) -> str:
     from nas_engine.training.result import chance_remark
 
     rows = [
@@ -228,7 +235,7 @@ def _table(accuracy: Accuracy) -> str:
     ]
     if (found := accuracy.by_class) is not None:
         rows.append((f"always '{terminal_line(found.largest)}', the largest class", found.share))
-    lines = [f"top-1 accuracy on {accuracy.images:,} images ({accuracy.split})"]
+    lines = [f"top-1 accuracy on {accuracy.images:,} images ({where})"]
     lines += [f"  {name:<36} {value:6.2f} %" for name, value in rows if value is not None]
     remark = chance_remark(accuracy)
     return "\n".join([*lines, *([terminal_line(remark)] if remark else [])])

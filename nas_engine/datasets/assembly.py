@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.datasets.class_names import composed
 from nas_engine.datasets.errors import DatasetError
 from nas_engine.datasets.images import fit_array
 from nas_engine.datasets.records import Dataset, Pixels, Split
@@ -67,6 +68,7 @@ def assemble(
                 f"expected 0 to {len(labels) - 1} without a gap",
             )
         classes = tuple(str(label) for label in labels)
+    classes = tuple(map(composed, classes))
     made = {}
     for purpose, raw in splits.items():
         images, labels = raw.images, raw.labels.astype(np.int64)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nas_engine.datasets.class_names import composed
 from nas_engine.datasets.errors import DatasetError
-from nas_engine.datasets.images import SUFFIXES, read_images
-from nas_engine.datasets.records import Dataset, Labels, SkippedFile, Split, listed
+from nas_engine.datasets.images import SUFFIXES, TO_CONVERT, read_images
+from nas_engine.datasets.records import ALL, Dataset, Judged, Labels, SkippedFile, Split, listed
 from nas_engine.datasets.request import ImageRequest
 from nas_engine.datasets.selection import TEST_SHARE, balanced_choice, set_aside_by_name
+from nas_engine.errors import InputError, shortened
 
-SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-"""What a folder of that name holds."""
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What a folder of that name holds, in small or capital letters."""
 
 MAX_SKIPPED_SHARE = 0.1
 """Part of a split's files that may be unusable before the whole is refused."""
@@ -40,11 +47,33 @@ def is_image_folder(location: str | Path) -> bool:
     root = Path(location)
     if not root.is_dir():
         return False
-    folders = _folders(root)
     return any(
-        folder.name == "train" or _has_images(folder) or (folder.name in SPLIT_NAMES and any(map(_has_images, _folders(folder))))
-        for folder in folders
+        _purpose(folder) == "train" or _has_images(folder) or (_purpose(folder) and any(map(_has_images, _folders(folder))))
+        for folder in _folders(root)
     )
+
+
+def class_names(folder: Path) -> set[str]:
+    """Return the names of the class folders in a folder, accents composed."""
+    return {composed(each.name) for each in _folders(folder)}
+
+
+def unread_files(root: Path) -> str | None:
+    """Return what is said of a folder whose folders hold files, but none with the ending of an image; ``None`` of any other."""
+    places = [root, *_folders(root)]
+    files = [entry for place in places for folder in _folders(place) for entry in _entries(folder) if not entry.is_dir()]
+    return _no_images(files) if files and not any(map(_is_image_name, files)) else None
+
+
+def _no_images(entries: Sequence[Path]) -> str:
+    """Return which endings there are, and what to do."""
+    endings = Counter(entry.suffix.lower() for entry in entries)
+    counts = [f"{repr(shortened(ending, 20)) if ending else 'no ending'} ({count:,})" for ending, count in endings.most_common(3)]
+    remedy = f"expected files that end with {', '.join(SUFFIXES)}"
+    if endings.keys() & set(TO_CONVERT):
+        remedy = f"convert them to JPEG or PNG; {remedy}"
+    found = f", but files with {' and '.join(counts)}" if counts else ""
+    return f"has no images{found}; {remedy}"
 
 
 def read_image_folder(location: str | Path, request: ImageRequest) -> Dataset:
@@ -79,32 +108,99 @@ def read_image_folder(location: str | Path, request: ImageRequest) -> Dataset:
     )
 
 
+def read_judged_folder(location: str | Path, request: ImageRequest, split: str | None) -> Judged:
+    """Return one split of an image folder, or all images of one without splits; the other splits need not be there.
+
+    Args:
+        location: The folder.
+        request: Size and number of the images.
+        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, or for all images where there are no splits.
+
+    Raises:
+        DatasetError: As in ``read_image_folder``, for what is read.
+        InputError: There is no such split, or a limit below the number of classes.
+    """
+    root = Path(location)
+    found, notes = _split_folders(root)
+    if found is None and split is None:
+        listing, purpose = _listing(root), ALL
+        notes = (f"no folders 'train' and 'test', so all images are judged; add --split test if the network was trained on {root}",)
+    else:
+        purpose = split or "test"
+        if found is None:
+            listings, notes = _divided(_listing(root))
+        else:
+            found, stands_in = _with_test(found)
+            notes += stands_in
+            listings = {purpose: _listing(found[purpose])} if purpose in found else {}
+        if purpose not in listings:
+            names = ", ".join(name for name in ("train", "validation", "test") if name in (listings if found is None else found))
+            raise InputError(f"{root}: there is no split '{purpose}'; give one of: {names} (--split)")
+        listing = listings[purpose]
+    images, skipped = _read_split(purpose, listing, request, request.resolution)
+    return Judged(
+        name=root.resolve().name,
+        source=str(root),
+        classes=tuple(listing.files),
+        split=purpose,
+        images=images,
+        skipped=tuple(skipped),
+        notes=notes,
+    )
+
+
+def _split_folders(root: Path) -> tuple[dict[str, Path] | None, tuple[str, ...]]:
+    """Return the folder of each purpose, ``None`` where the folders are classes, and what had to be decided."""
+    folders = _folders(root)
+    splits = [folder for folder in folders if _purpose(folder)]
+    others = [folder for folder in folders if not _purpose(folder)]
+    if not splits or (all(map(_has_images, splits)) and any(map(_has_images, others))):  # the latter: a class of trains
+        return None, ()
+    found: dict[str, Path] = {}
+    for folder in splits:
+        other = found.setdefault(_purpose(folder), folder)
+        if other is not folder:
+            both = listed([other.name, folder.name])
+            raise DatasetError(root, f"has more than one folder of {_purpose(folder)} images ({both}); keep one")
+    if len(found) == 1:
+        (purpose, folder), classes = next(iter(found.items())), class_names(splits[0])
+        twin = next((each for each in others if classes and class_names(each) == classes), None)
+        if twin is not None:
+            name = "test" if purpose == "train" else "train"
+            raise DatasetError(root, f"{listed([folder.name, twin.name])} have the same classes; rename '{twin.name}' to '{name}'")
+    return found, (f"folders not read: {listed([folder.name for folder in others])}",) if others else ()
+
+
+def _purpose(folder: Path) -> str:
+    return SPLIT_NAMES.get(folder.name.casefold(), "")
+
+
+def _with_test(found: Mapping[str, Path]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Return the folders with that of validation images in place of one that is missing."""
+    found = dict(found)
+    if "test" in found or "validation" not in found:
+        return found, ()
+    found["test"] = found.pop("validation")
+    return found, (f"no folder 'test': the images of '{found['test'].name}' are the test images",)
+
+
 def _listings(root: Path) -> tuple[dict[str, _Listing], tuple[str, ...]]:
     """Return the files of each purpose, and what had to be decided."""
-    folders = {folder.name: folder for folder in _folders(root)}
-    names = folders.keys() & SPLIT_NAMES.keys()
-    if not names or (names == {"train"} and len(folders) > 1 and _has_images(folders["train"])):  # the latter: a class of trains
+    found, notes = _split_folders(root)
+    if found is None:
         return _divided(_listing(root))
-    notes = []
-    others = sorted(folders.keys() - names)
-    if others:
-        notes.append(f"folders not read: {listed(others)}")
-    found = {SPLIT_NAMES[name]: folders[name] for name in sorted(names)}
-    if len(found) < len(names):
-        raise DatasetError(root, f"has more than one folder of validation images ({listed(sorted(names))}); keep one")
+    names = [folder.name for folder in found.values()]
     if "train" not in found:
         raise DatasetError(root, f"has {listed(sorted(names))}, but no folder 'train'; expected train/CLASS/*.jpg and test/CLASS/*.jpg")
     if len(found) == 1:
         raise DatasetError(
-            root, f"has 'train', but neither 'test' nor 'val'; add one, or give {root / 'train'} to have a fifth of it set aside"
+            root, f"has '{names[0]}', but neither 'test' nor 'val'; add one, or give {found['train']} to have a fifth of it set aside"
         )
-    if "test" not in found:
-        notes.append(f"no folder 'test': the images of '{found['validation'].name}' are the test images")
-        found["test"] = found.pop("validation")
+    found, stands_in = _with_test(found)
     listings = {purpose: _listing(folder) for purpose, folder in found.items()}
     for listing in listings.values():
         _check_same_classes(listings["train"], listing)
-    return listings, tuple(notes)
+    return listings, notes + stands_in
 
 
 def _listing(folder: Path) -> _Listing:
@@ -112,15 +208,18 @@ def _listing(folder: Path) -> _Listing:
     folders = _folders(folder)
     if not folders:
         raise DatasetError(folder, "has no class folders; expected one folder of images per class, such as train/cat/1.jpg")
-    files = {}
-    for each in folders:
+    files: dict[str, list[Path]] = {}
+    for each in sorted(folders, key=lambda folder: composed(folder.name)):
         entries = _entries(each)
         inner = [entry for entry in entries if entry.is_dir()]
         if inner:
             raise DatasetError(each, f"has a folder '{inner[0].name}' in it; expected the images of a class directly in its folder")
         if not any(map(_is_image_name, entries)):
-            raise DatasetError(each, f"has no images; expected files that end with {', '.join(SUFFIXES)}, or remove the folder")
-        files[each.name] = entries
+            raise DatasetError(each, f"{_no_images(entries)}, or remove the folder")
+        name = composed(each.name)
+        if name in files:
+            raise DatasetError(folder, f"has two folders named '{name}', whose accents are written in two ways; put their images into one")
+        files[name] = entries
     return _Listing(folder=folder, files=files, strays=[entry for entry in _entries(folder) if _is_image_name(entry) and entry.is_file()])
 
 

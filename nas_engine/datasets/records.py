@@ -91,12 +91,9 @@ class Dataset:
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise DatasetError(self.source, f"has only one class ({listed(self.classes)}); expected at least two to tell apart")
-        for name, times in Counter(self.classes).items():
-            if times > 1 or not name.strip() or not name.isprintable():
-                what = "stands twice" if times > 1 else "is no printable text"
-                raise DatasetError(self.source, f"the class name {shortened(repr(name))} {what}; expected a name of its own for each class")
+        check_class_names(self.source, self.classes)
         for purpose, split in self.splits():
-            self._check_labels(purpose, split)
+            check_labels(self.source, self.classes, purpose, split)
 
     def splits(self) -> Iterator[tuple[str, Split]]:
         """Return what there is of ``("train", ...)``, ``("validation", ...)`` and ``("test", ...)``, in that order."""
@@ -105,23 +102,97 @@ class Dataset:
             yield "validation", self.validation
         yield "test", self.test
 
-    def _check_labels(self, purpose: str, split: Split) -> None:
-        count = len(self.classes)
-        if not len(split):
-            raise DatasetError(self.source, f"has no images for {purpose}; expected some of every class")
-        low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= count:
-            raise DatasetError(
-                self.source,
-                f"the labels of {purpose} run from {low} to {high}, but there are {count} classes; expected labels from 0 to {count - 1}",
-            )
-        absent = np.flatnonzero(split.class_counts(count) == 0)
-        if len(absent):
-            names = listed([self.classes[index] for index in absent])
-            raise DatasetError(
-                self.source,
-                f"{purpose} has images of {count - len(absent)} of the {count} classes, none of {names}; add some, or remove the class",
-            )
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """Images that a network is judged by: one split of some data, or all of a folder without splits."""
+
+    name: str
+    """What the data are called."""
+    source: str
+    """The path they were read from, or ``"digits"``."""
+    classes: tuple[str, ...]
+    """Names of the classes; label 0 is the first."""
+    split: str
+    """``"test"``, ``"validation"``, ``"train"`` or, of a folder without splits, ``"all"``."""
+    images: Split
+    """The images."""
+    skipped: tuple[SkippedFile, ...] = ()
+    """Files that could not be used."""
+    notes: tuple[str, ...] = ()
+    """What was decided when the data were read; one sentence each."""
+
+    def __post_init__(self) -> None:
+        check_class_names(self.source, self.classes)
+        check_labels(self.source, self.classes, self.split, self.images)
+
+    @property
+    def what(self) -> str:
+        """Which images these are, such as ``"the test images of digits"``."""
+        where = self.source if self.name == self.source else f"{self.name}, {self.source}"
+        return f"all images of {where}" if self.split == ALL else f"the {_SPLIT_WORDS[self.split]} images of {where}"
+
+
+ALL = "all"
+"""In place of a split: all images of a folder without splits."""
+
+_SPLIT_WORDS = {"train": "training", "validation": "validation", "test": "test"}
+
+
+def judged_split(dataset: Dataset, split: str) -> Judged:
+    """Return one split of data.
+
+    Raises:
+        InputError: There is no such split.
+    """
+    splits = dict(dataset.splits())
+    if split not in splits:
+        raise InputError(f"{dataset.source}: there is no split '{split}'; give one of: {', '.join(splits)}")
+    return Judged(
+        name=dataset.name,
+        source=dataset.source,
+        classes=dataset.classes,
+        split=split,
+        images=splits[split],
+        skipped=dataset.skipped,
+        notes=dataset.notes,
+    )
+
+
+def check_class_names(source: str, classes: tuple[str, ...]) -> None:
+    """Refuse names that stand twice or are no text.
+
+    Raises:
+        DatasetError: Which.
+    """
+    for name, times in Counter(classes).items():
+        if times > 1 or not name.strip() or not name.isprintable():
+            what = "stands twice" if times > 1 else "is no printable text"
+            raise DatasetError(source, f"the class name {shortened(repr(name))} {what}; expected a name of its own for each class")
+
+
+def check_labels(source: str, classes: tuple[str, ...], purpose: str, split: Split) -> None:
+    """Refuse labels without a class, and classes without an image.
+
+    Raises:
+        DatasetError: Which.
+    """
+    count = len(classes)
+    if not len(split):
+        raise DatasetError(source, f"has no images for {purpose}; expected some of every class")
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= count:
+        raise DatasetError(
+            source,
+            f"the labels of {purpose} run from {low} to {high}, but there are {count} classes; expected labels from 0 to {count - 1}",
+        )
+    absent = np.flatnonzero(split.class_counts(count) == 0)
+    if len(absent):
+        names = listed([classes[index] for index in absent])
+        raise DatasetError(
+            source,
+            f"{purpose} has images of {count - len(absent)} of the {count} classes, none of {names}; add some, or remove the class",
+        )
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
@@ -133,17 +204,3 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """
     text = ", ".join(f"'{shortened(name)}'" for name in names[:most])
     return f"{text} and {len(names) - most} more" if len(names) > most else text
-
-
-def check_classes(dataset: Dataset, classes: int) -> None:
-    """Refuse data whose classes are not as many as the network's outputs.
-
-    Raises:
-        DatasetError: Both numbers, and what to type instead.
-    """
-    count = len(dataset.classes)
-    if count != classes:
-        raise DatasetError(
-            dataset.source,
-            f"the data has {count} classes, the network {classes}; search again with --classes {count} or give other data",
-        )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from nas_engine.architecture import Architecture
-from nas_engine.datasets import Dataset, check_classes, format_name, open_dataset
+from nas_engine.datasets import Dataset, Judged, check_classes, format_name, matched_classes, open_dataset, open_judged, place_of
 from nas_engine.datasets.digits import WORD as DIGITS
-from nas_engine.errors import PathError, RunDirectoryError
+from nas_engine.errors import FileFormatError, InputError, PathError, RunDirectoryError
 from nas_engine.escaping import command_line
+from nas_engine.files import write_atomically
+from nas_engine.integer.store import load as load_integer
 from nas_engine.pipeline.ledger import stamp
 from nas_engine.report.run_directory import RunDirectory
+from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.training.result import TrainingResult, read_result
 
 RESIZE_MARGIN = 1.15
@@ -19,6 +24,9 @@ RESIZE_MARGIN = 1.15
 
 PHOTO_PIXELS = 64
 """From this resolution on images count as photographs; ours."""
+
+CLASSES_FORMAT = "nas-search/classes/1"
+"""First key of ``classes.json``."""
 
 COUNTED_IMAGES = 5000
 """Most images of a split that are read before a run begins; ours."""
@@ -64,8 +72,54 @@ def source_of_data(given: str | None, result: TrainingResult) -> str:
     return result.data
 
 
-def read_data(data: str, architecture: Architecture, *, limit: int | None = None, seed: int = 0, for_training: bool = False) -> Dataset:
+def write_classes(path: Path, classes: Sequence[str]) -> None:
+    """Write the names of the classes that a network is trained on.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    write_atomically(path, seal_json({"format": CLASSES_FORMAT, "classes": list(classes)}))
+
+
+def trained_classes(directory: RunDirectory) -> tuple[str, ...] | None:
+    """Return the names of the classes of a run, in the order of its outputs; ``None`` where they are not known.
+
+    A run that was trained knows them, and so does one that was begun, or refined from such a run.
+
+    Raises:
+        FileFormatError: A damaged file.
+    """
+    for path in (directory.training.classes, directory.classes):
+        if path.exists():
+            remedy = "put it back, or train again with --force"
+            values, _ = read_sealed_json(path, remedy)
+            names = values.get("classes")
+            if values.get("format") != CLASSES_FORMAT or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise FileFormatError(path, f"does not list class names; {remedy}")
+            return tuple(names)
+    if directory.integer.exists():  # trained by 0.1.0
+        return load_integer(directory.integer).model.classes
+    return None
+
+
+def read_data(
+    data: str,
+    architecture: Architecture,
+    *,
+    known: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    for_training: bool = False,
+) -> Dataset:
     """Return the data at the size that a network takes.
+
+    Args:
+        data: A path, or ``digits``.
+        architecture: The network.
+        known: Names of its classes in the order of its outputs, where it was trained: labels are matched by name.
+        limit: Most images per split.
+        seed: Which.
+        for_training: Whether training images from folders are kept somewhat larger.
 
     Raises:
         InputError: Data that cannot be used, or with other classes than the network.
@@ -79,8 +133,55 @@ def read_data(data: str, architecture: Architecture, *, limit: int | None = None
         seed=seed,
     )
     assert architecture.classifier is not None
+    if known is not None:
+        dataset = matched_classes(dataset, known)
     check_classes(dataset, architecture.classifier.classes)
     return dataset
+
+
+def read_judged(
+    data: str | None,
+    directory: RunDirectory,
+    architecture: Architecture,
+    result: TrainingResult,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+) -> Judged:
+    """Return images to judge a trained run by, with its class names in its order.
+
+    Args:
+        data: A path or ``digits``; ``None`` for those that it was trained on.
+        directory: The run.
+        architecture: Its network.
+        result: What its training came to.
+        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, but for all images of a folder without splits that is not the
+            one that the run was trained on.
+        limit: Most images.
+
+    Raises:
+        InputError: Data that cannot be used, or with other classes than the network.
+        FileFormatError: A damaged file.
+    """
+    source = source_of_data(data, result)
+    if split is None and (data is None or _trained_on(source, result)):
+        split = "test"
+    found = open_judged(
+        source, resolution=architecture.resolution, channels=architecture.input_channels, split=split, limit=limit, seed=result.seed
+    )
+    known = trained_classes(directory)
+    if known is not None:
+        found = matched_classes(found, known)
+    assert architecture.classifier is not None
+    check_classes(found, architecture.classifier.classes)
+    return found
+
+
+def _trained_on(source: str, result: TrainingResult) -> bool:
+    try:
+        return place_of(source) == place_of(result.data)
+    except InputError:  # one of them is gone
+        return False
 
 
 def recipe_for(data: str, resolution: int) -> str:

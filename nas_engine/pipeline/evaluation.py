@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.datasets import Dataset
-from nas_engine.errors import InputError
+from nas_engine.datasets import Judged
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import predict as predict_integer
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.pipeline.data import finished_training, read_data, source_of_data
+from nas_engine.pipeline.data import finished_training, read_judged, source_of_data
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.by_class import by_class
 from nas_engine.training.loop import predict
@@ -28,16 +27,16 @@ def evaluate_run(
     path: Path,
     data: str | None,
     *,
-    split: str = "test",
+    split: str | None = None,
     limit: int | None = None,
     announce: Callable[[str], None] = lambda text: None,
-) -> tuple[Dataset, Accuracy]:
-    """Return the accuracy of a trained run's three forms on data: those that it was trained on if none are given.
+) -> tuple[Judged, Accuracy]:
+    """Return the images and the accuracy of a trained run's three forms on them.
 
     Args:
         path: The run directory.
-        data: A path, ``digits``, or ``None``.
-        split: ``test``, ``validation`` or ``train``.
+        data: A path or ``digits``; ``None`` for those that it was trained on.
+        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, or for all images of another folder without splits.
         limit: Most images, chosen as for the training.
         announce: Called with what is about to be done where it takes a while.
 
@@ -48,28 +47,20 @@ def evaluate_run(
     """
     directory = RunDirectory(path)
     folder, result = directory.training, finished_training(directory)
-    data = source_of_data(data, result)
     trained = load_network(folder.network)
-    announce(f"reading {data} ...")
-    dataset = read_data(data, trained.architecture, limit=limit, seed=result.seed)
+    announce(f"reading {source_of_data(data, result)} ...")
+    judged = read_judged(data, directory, trained.architecture, result, split=split, limit=limit)
     floating = load_network(folder.float_network) if result.float_epochs else None
     if floating is None and directory.start.exists():
         floating = load_start(directory.start, trained.architecture)
     quantised, model = (trained, load_integer(directory.integer).model) if result.quantised_epochs else (None, None)
     announce("evaluating ...")
-    return dataset, measure(dataset, split, floating, quantised, model)
+    return judged, measure(judged, floating, quantised, model)
 
 
-def measure(dataset: Dataset, split: str, floating: MobileNet | None, quantised: MobileNet | None, model: IntegerModel | None) -> Accuracy:
-    """Return the accuracy of the forms that a network has on one split of data at the network's size.
-
-    Raises:
-        InputError: There is no such split.
-    """
-    chosen = dict(dataset.splits()).get(split)
-    if chosen is None:
-        names = ", ".join(name for name, _ in dataset.splits())
-        raise InputError(f"{dataset.source}: there is no split '{split}'; give one of: {names}")
+def measure(judged: Judged, floating: MobileNet | None, quantised: MobileNet | None, model: IntegerModel | None) -> Accuracy:
+    """Return the accuracy of the forms that a network has on images at the network's size."""
+    chosen = judged.images
 
     def right(predicted: npt.NDArray[np.int64] | None) -> float | None:
         return None if predicted is None else _percent(predicted == chosen.labels)
@@ -77,13 +68,13 @@ def measure(dataset: Dataset, split: str, floating: MobileNet | None, quantised:
     real, fake = (None if network is None else predict(network, chosen.images).argmax(1) for network in (floating, quantised))
     integer = None if model is None else predict_integer(model, chosen.images)
     return Accuracy(
-        split=split,
+        split=judged.split,
         images=len(chosen),
         floating=right(real),
         quantised=right(fake),
         integer=right(integer),
         agreement=None if fake is None or integer is None else _percent(integer == fake),
-        by_class=by_class(chosen.labels, integer, dataset.classes),
+        by_class=by_class(chosen.labels, integer, judged.classes),
     )
 
 

@@ -15,7 +15,7 @@ from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import trace
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.pipeline.data import finished_training, read_data, source_of_data
+from nas_engine.pipeline.data import finished_training, read_judged, source_of_data
 from nas_engine.report.layer_errors import FILE, LayerError, LayerErrors, write_layer_errors
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
@@ -33,7 +33,7 @@ def measure_layer_errors(
     data: str | None = None,
     *,
     images: int = LAYER_IMAGES,
-    split: str = "test",
+    split: str | None = None,
     announce: Callable[[str], None] = lambda text: None,
 ) -> LayerErrors:
     """Measure the quantisation error of every layer of a trained run, write ``layer_errors.json`` into it and return the record.
@@ -42,7 +42,7 @@ def measure_layer_errors(
         path: The run directory.
         data: A path, ``digits``, or ``None`` for the data that the run was trained on.
         images: Most images to measure on, classes in balance where there are enough.
-        split: ``test``, ``validation`` or ``train``.
+        split: As in ``evaluate_run``.
         announce: Called with what is about to be done where it takes a while.
 
     Raises:
@@ -57,14 +57,10 @@ def measure_layer_errors(
     result = finished_training(directory)
     if not result.quantised_epochs:
         raise RunDirectoryError(path, "was trained in float alone, so there is no integer model to compare; train it with quantised epochs")
-    source = source_of_data(data, result)
     trained, model = load_network(directory.training.network), load_integer(directory.integer).model
-    announce(f"reading {source} ...")
-    dataset = read_data(source, trained.architecture, limit=max(images, len(model.classes)), seed=result.seed)
-    splits = dict(dataset.splits())
-    if split not in splits:
-        raise InputError(f"{dataset.source}: there is no split '{split}'; give one of: {', '.join(splits)}")
-    chosen = splits[split].images
+    announce(f"reading {source_of_data(data, result)} ...")
+    judged = read_judged(data, directory, trained.architecture, result, split=split, limit=max(images, len(model.classes)))
+    chosen = judged.images.images
     if len(chosen) > images:  # fewer than there are classes; folders come class by class
         chosen = chosen[np.linspace(0, len(chosen) - 1, images).astype(np.int64)]
     announce(f"comparing integers and float on {len(chosen):,} images ...")
@@ -73,7 +69,7 @@ def measure_layer_errors(
     except InputError as error:
         again = command_line("nas-search", "train", path, "--force")
         raise FileFormatError(directory.integer, f"{error}; train again with: {again}") from error
-    errors = LayerErrors(data=dataset.name, split=split, images=len(chosen), layers=layers)
+    errors = LayerErrors(data=judged.name, split=judged.split, images=len(chosen), layers=layers)
     write_layer_errors(path / FILE, errors)
     return errors
 

@@ -26,7 +26,7 @@ from nas_engine.evolution.problem import SearchProblem
 from nas_engine.files import write_atomically
 from nas_engine.pipeline.base_network import BaseNetwork, base_network
 from nas_engine.pipeline.choice import ENTROPY_WINDOW, Chooser
-from nas_engine.pipeline.data import finished_training, read_data, source_of_data
+from nas_engine.pipeline.data import finished_training, read_data, source_of_data, trained_classes
 from nas_engine.pipeline.evidence import Watch, measure
 from nas_engine.pipeline.judging import Drawn, draw_images, is_ahead, judge, judge_float
 from nas_engine.pipeline.refine_request import ALL, RefineRequest, check_request, methods_of
@@ -102,7 +102,8 @@ def run_refinement(path: Path, request: RefineRequest, *, force: bool = False, w
         problem = device_problem(search, architecture)
         problem.require_feasible()
         watch.announce(f"reading {data} ...")
-        dataset = read_data(data, architecture, limit=request.limit, seed=request.seed)
+        known = trained_classes(directory)
+        dataset = read_data(data, architecture, known=known, limit=request.limit, seed=request.seed)
         drawn = draw_images(dataset, request.images, request.seed)
         work = _Work(
             directory=directory,
@@ -113,6 +114,7 @@ def run_refinement(path: Path, request: RefineRequest, *, force: bool = False, w
             base=base,
             data=data,
             drawn=drawn,
+            classes=dataset.classes,
         )
         try:
             return work.run(methods, watch)
@@ -146,6 +148,7 @@ class _Work:
     base: BaseNetwork
     data: str
     drawn: Drawn
+    classes: tuple[str, ...]
 
     def run(self, methods: Sequence[str], watch: Watch) -> Refinement:
         request, folder = self.request, self.directory.refine
@@ -182,7 +185,7 @@ class _Work:
                 raise MeasurementStoppedError(len(reports), len(methods), folder.path)
             reports.append(self._report(found, time.monotonic() - began, perturbations, judged, reference, own))
             refined = with_levels(self.problem, self.architecture, found.levels)
-            write_refined_run(self.directory, self.search, self.base, refined, reports[-1], setting)
+            write_refined_run(self.directory, self.search, self.base, refined, reports[-1], setting, self.classes)
         if len(reports) > 1:
             write_atomically(folder.comparison, seal_json(comparison(reports, setting)))
             _draw(self.directory, reports, setting)

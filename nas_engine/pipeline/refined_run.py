@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nas_engine.architecture import Architecture
 from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.pipeline.base_network import BaseNetwork
+from nas_engine.pipeline.data import write_classes
 from nas_engine.pipeline.new_run import write_new_run
 from nas_engine.pipeline.search_record import report_member
 from nas_engine.report.allocations import AllocationReport, AllocationSetting, write_allocation
@@ -22,6 +25,7 @@ def write_refined_run(
     refined: Architecture,
     report: AllocationReport,
     setting: AllocationSetting,
+    classes: Sequence[str],
 ) -> RunDirectory:
     """Write the run directory of a method in place of an earlier one, and return it; random weights are not kept.
 
@@ -32,6 +36,7 @@ def write_refined_run(
         refined: The network with the bits that were chosen.
         report: How they were chosen.
         setting: What the methods have in common.
+        classes: Names of the classes, in the order of the weights' outputs.
 
     Raises:
         NasEngineError: The bits do not fit the budgets, which is an error of the method.
@@ -47,6 +52,7 @@ def write_refined_run(
     def beside(run: RunDirectory) -> None:
         if base.source is not None:
             save_network(run.start, with_widths_of(base.network, refined))
+            write_classes(run.classes, classes)
         write_allocation(run.allocation, report, setting)
 
     run = origin.refine.run(report.method)

@@ -21,12 +21,13 @@ from nas_engine.architecture import Architecture, dump_architecture
 from nas_engine.datasets import Dataset, Split
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.datasets.holdout import held_out
+from nas_engine.datasets.records import judged_split
 from nas_engine.errors import InputError, NasEngineError, PathError, RunDirectoryError
 from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.widen import widen
-from nas_engine.pipeline.data import check_single, read_data, recipe_for
+from nas_engine.pipeline.data import check_single, read_data, recipe_for, trained_classes, write_classes
 from nas_engine.pipeline.evaluation import measure
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.record import QuantisationError
@@ -123,7 +124,8 @@ def run_training(
         recipe = request.recipe if start is None else _quantised_alone(request.recipe, directory.start)
         teacher = _load_given_teacher(request, architecture)
         announce(f"reading {request.data} ...")
-        dataset = read_data(request.data, architecture, limit=request.limit, seed=request.seed, for_training=True)
+        known = trained_classes(directory) if start is not None or (resume and folder.path.exists()) else None
+        dataset = read_data(request.data, architecture, known=known, limit=request.limit, seed=request.seed, for_training=True)
         if request.holdout:
             dataset = _at_test_size(held_out(dataset, request.holdout, request.seed), architecture.resolution)
         if teacher is not None:
@@ -256,6 +258,8 @@ def _train(
     else:
         state = first_state(task)
         write_atomically(folder.recipe, seal_yaml(dump_recipe(task.recipe)))
+    if not folder.classes.exists():
+        write_classes(folder.classes, task.dataset.classes)
     rows = _kept_metrics(folder.metrics, state)
 
     def record(row: dict[str, Any]) -> None:
@@ -300,7 +304,7 @@ def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequ
         quantised_epochs=task.recipe.quantised_epochs,
         elapsed_s=state.elapsed_s,
         versions={"nas-search": __version__, "torch": version("torch"), "numpy": version("numpy")},
-        accuracy=measure(task.dataset, "test", floating, quantised, model),
+        accuracy=measure(judged_split(task.dataset, "test"), floating, quantised, model),
     )
     write_result(folder.result, result)
     return result

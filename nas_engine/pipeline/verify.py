@@ -27,7 +27,7 @@ from nas_engine.exporters.to_tflite import exceptions as tflite_exceptions
 from nas_engine.files import storage_errors, sweep, write_atomically
 from nas_engine.integer.reference import Images, run
 from nas_engine.layers import unroll
-from nas_engine.pipeline.data import finished_training, read_data, source_of_data
+from nas_engine.pipeline.data import finished_training, read_judged, source_of_data
 from nas_engine.pipeline.export import device_of, load_trained
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.verification.backend import BackendRun
@@ -80,13 +80,11 @@ def verify_run(
     subject = subject_of(saved, device.name)
     files = written_anew(directory, subject)
     rows = _chosen(back_ends(device, images, emulated_images), backends, files)
-    source = source_of_data(data, result)
-    announce(f"reading {source} ...", 0, len(rows))
+    announce(f"reading {source_of_data(data, result)} ...", 0, len(rows))
     best = directory.read_best()
-    dataset = read_data(source, best, seed=result.seed)
-    chosen = dataset.test.images[: max(row.images for row in rows)]
-    where = dataset.source if dataset.name == dataset.source else f"{dataset.name}, {dataset.source}"
-    told = f"test images of {where}"
+    judged = read_judged(data, directory, best, result)
+    chosen = judged.images.images[: max(row.images for row in rows)]
+    told = judged.what.removeprefix("the ")
     with tempfile.TemporaryDirectory(prefix="nas-search-") as copy:
         write_files(Path(copy), files)
         report = verify(subject, promised(best), Path(copy), rows, chosen, told, announce, observe, core=device.core)

@@ -125,7 +125,8 @@ def in_words(errors: LayerErrors, count: int = 3) -> str:
     worst = [errors.layers[i] for i in errors.worst(count)]
     names = ", ".join(f"{layer.name} ({layer.own_sqnr_db:.1f} dB)" for layer in worst)
     text = f"Most error is added at {names}." if worst else "Every layer is exact."
-    return f"{text} Measured on {errors.images:,} {errors.split} images of {terminal_line(errors.data)}; 6 dB are about one bit."
+    kind = "images" if errors.split == "all" else f"{errors.split} images"
+    return f"{text} Measured on {errors.images:,} {kind} of {terminal_line(errors.data)}; 6 dB are about one bit."
 
 
 def errors_table(errors: LayerErrors) -> str:

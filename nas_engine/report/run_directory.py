@@ -40,7 +40,9 @@ GROUP_FORMAT = "nas-search/resolutions/1"
 """The same for a search at several resolutions."""
 
 _RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv", "report.html")
-_TRAINED = ("training", "integer", "export", "verification.json", "layer_errors.json", "refine", "start.pt", "allocation.json")
+_TRAINED = (
+    "training", "integer", "export", "verification.json", "layer_errors.json", "refine", "start.pt", "allocation.json", "classes.json",
+)  # fmt: skip
 _KNOWN = {"config.yaml", "checkpoint.npz", *_RESULTS, *_TRAINED}
 
 
@@ -75,6 +77,11 @@ class TrainingDirectory:
     def network(self) -> Path:
         """The network at the end."""
         return self.path / "network.pt"
+
+    @property
+    def classes(self) -> Path:
+        """Names of the classes, in the order of the network's outputs."""
+        return self.path / "classes.json"
 
     @property
     def result(self) -> Path:
@@ -143,6 +150,11 @@ class RunDirectory:
     def training(self) -> TrainingDirectory:
         """Where the winner is trained."""
         return TrainingDirectory(self.path / "training")
+
+    @property
+    def classes(self) -> Path:
+        """Names of the classes, in the order of the outputs of ``start``."""
+        return self.path / "classes.json"
 
     @property
     def start(self) -> Path:

@@ -292,7 +292,6 @@ class TestHelp:
         assert f"How to train: {', '.join(recipe_names())}, or" in options["recipe"].help
         result = json.loads((trained / "training" / "result.json").read_text())
         assert (result["data"], result["recipe"], result["teacher"], result["seed"]) == ("digits", "digits", "none", 0)
-        assert {option.name: option.default for option in cli.commands["evaluate"].params}["split"] == "test"
 
     @pytest.mark.parametrize("name", ["train", "evaluate"])
     def test_loads_nothing_heavy(self, name: str) -> None:

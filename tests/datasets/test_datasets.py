@@ -27,7 +27,7 @@ from nas_engine.datasets import (
     summary_lines,
 )
 from nas_engine.datasets.selection import balanced_choice, set_aside_by_name, set_aside_by_rank
-from nas_engine.errors import InputError
+from nas_engine.errors import InputError, PathError
 from nas_engine.reading import UnreadableError
 from tests.datasets.files import labels, pixels, read, write_cifar10, write_folders, write_mnist
 
@@ -130,7 +130,7 @@ class TestPlaces:
 
     @pytest.mark.parametrize("location", ["a\0b", "x" * 5000])
     def test_names_that_cannot_be(self, location: str) -> None:
-        with pytest.raises(DatasetError):
+        with pytest.raises(PathError):
             read(location)
 
     def test_unreadable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
