@@ -190,7 +190,7 @@ NAMES = (
     "--out",
     "x*\\ __attribute__((constructor)) static void e(void){} \\*",
     "star*\\slash",
-    "a??/b",
+    "a??(b",
     "\u56fe\u7247\\",
     "new\nline",
     "note: forged\nverified: all",

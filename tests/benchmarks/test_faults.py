@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,3 +88,18 @@ def test_what_lies_elsewhere_never_fails(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("x")
     outcome = _met("open", 1, lambda at: (tmp_path / "elsewhere").read_text(), tmp_path / "root")
     assert outcome.note == {"place": "", "counts": {}, "failed": []}
+
+
+SWEPT = ("search", "export alone", "evaluate")
+"""What is swept here, every 7th n; the studies that train take too long for tests: ``python -m benchmarks.faults``."""
+
+
+def test_every_seventh_call_fails_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "benchmarks.faults", "--every", "7", "--repeats", "2", "--folder", str(tmp_path)]
+    words += [word for name in SWEPT for word in ("--stage", name)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    met = [int(line[27:32]) for line in done.stdout.splitlines() if line.startswith(SWEPT)]
+    assert len(met) == len(SWEPT) * len(ERRORS)
+    assert sum(met) > 30
+    assert list(tmp_path.iterdir()) == []
