@@ -36,6 +36,7 @@ from nas_engine.verification.result import Verdict
 from nas_engine.verification.table import FEW_CORES, FEW_IMAGES
 from tests.cli.command import Run, runner
 from tests.cli.test_bad_input import snapshot
+from tests.resealed import change, content, rewrite
 from tests.test_layering import HEAVY
 from tests.training.runs import small_run
 from tests.training.tasks import IMAGES, small_recipe
@@ -149,8 +150,7 @@ class TestExport:
     def test_not_trained(self, tmp_path: Path, copied: Path) -> None:
         with pytest.raises(RunDirectoryError, match="is not trained to the end yet; type: nas-search train"):
             export_run(small_run(tmp_path / "new"))
-        result = json.loads((copied / "training" / "result.json").read_text())
-        (copied / "training" / "result.json").write_text(json.dumps(result | {"quantised_epochs": 0}))
+        change(copied / "training" / "result.json", quantised_epochs=0)
         with pytest.raises(RunDirectoryError, match="was trained in float only, so there are no integers"):
             export_run(copied)
 
@@ -159,6 +159,11 @@ class TestExport:
         path = copied / "integer" / name
         whole = path.read_bytes()
         changed = whole.replace(b'"bits": 4', b'"bits": 5', 1) if name == "model.json" else whole[:-9] + bytes(9)
+        for damaged in (whole[: len(whole) // 2], changed):
+            path.write_bytes(damaged)
+            with pytest.raises(FileFormatError, match=rf"is not of the files beside it \(integer/{name} is another one\)"):
+                export_run(copied)
+        change(copied / "training" / "result.json", made_of=None)
         for damaged in (whole[: len(whole) // 2], changed):
             path.write_bytes(damaged)
             with pytest.raises(FileFormatError, match=re.escape(str(copied / "integer"))):
@@ -235,12 +240,16 @@ class TestVerify:
         request = TrainingRequest(data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES, seed=1)
         run_training(copied, request, force=True)
         shutil.copytree(kept, copied / "export")
+        with pytest.raises(FileFormatError, match=r"settings\.json: is not of the files beside it \(integer/model.json is another one"):
+            verify_run(copied)
+        settings = content(copied / "export" / "settings.json")
+        del settings["made_of"]
+        rewrite(copied / "export" / "settings.json", settings)
         with pytest.raises(FileFormatError, match=r"quant\.json: is that of another training or device; type: nas-search export"):
             verify_run(copied)
 
     def test_data_that_are_gone(self, copied: Path, command: Run) -> None:
-        result = json.loads((copied / "training" / "result.json").read_text())
-        (copied / "training" / "result.json").write_text(json.dumps(result | {"data": "/nowhere/images"}))
+        change(copied / "training" / "result.json", data="/nowhere/images")
         assert "are not there any more; give their place with --data" in command("verify", copied).refusal()
         assert command("verify", copied, "--data", "digits", "--backend", "onnx", "--images", "2").code == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -30,6 +29,7 @@ from nas_engine.report.layer_errors import FILE, LayerError, read_layer_errors
 from nas_engine.training.start import with_widths_of
 from nas_engine.training.unrounded import unrounded
 from tests.integer import scalar
+from tests.resealed import change
 from tests.training.networks import small_architecture
 from tests.training.runs import small_run
 from tests.training.tasks import IMAGES, small_recipe
@@ -292,7 +292,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 def change_result(run: Path, **values: Any) -> None:
     path = run / "training" / "result.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    change(path, **values)
 
 
 class TestRun:
@@ -344,5 +344,8 @@ class TestRun:
         shutil.rmtree(run / "integer")
         _, model = quantised(float_network(other))
         save(run / "integer", model, noise(other, 2))
+        with pytest.raises(FileFormatError, match=r"result\.json: is not of the files beside it \(integer/model\.json is another"):
+            measure_layer_errors(run)
+        change_result(run, made_of=None)
         with pytest.raises(FileFormatError, match=r"integer: head gives .*; train again with: nas-search train .* --force"):
             measure_layer_errors(run)

@@ -40,6 +40,7 @@ from nas_engine.training.result import read_result
 from nas_engine.training.start import network_of_checkpoint
 from tests.cli.test_bad_input import snapshot
 from tests.refine_runs import NEEDED, asked, usable_run
+from tests.resealed import change
 from tests.training.runs import results, small_run
 from tests.training.tasks import IMAGES, digits, digits_architecture, small_recipe
 from tests.training.test_loop import Pause
@@ -304,6 +305,7 @@ class TestMeasurementsAreKept:
         network = load_network(run / "training" / "float.pt")
         network.head.weight.data *= 1.25
         save_network(run / "training" / "float.pt", network)
+        change(run / "training" / "result.json", made_of=None)  # else it is refused
         result = run_refinement(run, request, watch=Watch(note=notes.append))
         assert result is not None
         first, second = notes
@@ -410,6 +412,7 @@ class TestRefusals:
         run = Path(shutil.copytree(usable, tmp_path / "run"))
         network = digits_architecture()
         RunDirectory(run).write_best(replace(network, head=replace(network.head, bits=Bits(5, 8))), {})
+        change(run / "training" / "result.json", made_of=None)  # else it is refused
         with pytest.raises(InputError, match="head weights: 5 bits are not allowed here; expected one of 2, 4, 8"):
             run_refinement(run, asked("qbr"))
         monkeypatch.setattr("nas_engine.pipeline.refine_request.ALLOCATORS", {name: ALLOCATORS[name] for name in ("uniform", "qbr")})
@@ -423,6 +426,7 @@ class TestRefusals:
         network = load_network(run / "training" / "float.pt")
         network.head.weight.data[0] = float("nan")
         save_network(run / "training" / "float.pt", network)
+        change(run / "training" / "result.json", made_of=None)  # else it is refused
         with pytest.raises(NasEngineError, match="nan") as caught:
             run_refinement(run, asked("greedy"))
         assert len(str(caught.value).splitlines()) == 1

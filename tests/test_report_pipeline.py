@@ -17,6 +17,9 @@ from nas_engine.architecture import read_architecture
 from nas_engine.cli.main import cli
 from nas_engine.cli.report import report
 from nas_engine.errors import FileFormatError, RunDirectoryError
+from nas_engine.exporters.bundle import DIGESTS, digest_list
+from nas_engine.exporters.settings import ExportSettings, settings_file
+from nas_engine.pipeline import chain
 from nas_engine.pipeline.report import write_report
 from nas_engine.pipeline.search import run_search
 from nas_engine.pipeline.search_config import SearchConfig, resolve_config
@@ -29,6 +32,7 @@ from nas_engine.training.result import write_result
 from tests.generations import GENERATION, SMALL_SETTINGS
 from tests.report.page_facts import CLOSE, EQUAL, OWN_CORE, proof, trained
 from tests.report.page_html import Reader
+from tests.resealed import rewrite
 
 LIMIT = 3 * 2**20
 """Bytes that a page must not exceed."""
@@ -62,14 +66,16 @@ def write_training(run: Path, *stages: str, finished: bool = True, **accuracy: A
     result = trained(**accuracy).result
     assert result is not None
     if finished:
-        write_result(folder.result, result)
+        write_result(folder.result, result, chain.made_of(RunDirectory(run), chain.RESULT))
 
 
 def write_proof(run: Path) -> None:
     """Write what an export and its verification leave that the report reads."""
     directory = RunDirectory(run)
-    directory.write_export({"SHA256SUMS": f"{'ab' * 32}  c/model.c\n".encode()})
-    directory.verification.write_text(proof(EQUAL, OWN_CORE, CLOSE).as_json())
+    settings = settings_file(ExportSettings(formats=("c",)), {"nas-search": "0.1.0"}, chain.made_of(directory, chain.EXPORT))
+    files = {"c/model.c": b"int model;\n", "settings.json": settings}
+    directory.write_export({**files, DIGESTS: digest_list(files)})
+    directory.verification.write_text(proof(EQUAL, OWN_CORE, CLOSE).as_json(chain.made_of(directory, chain.VERIFICATION)))
 
 
 def write_errors(run: Path) -> None:
@@ -79,7 +85,8 @@ def write_errors(run: Path) -> None:
         LayerError(name=name, w_bits=bits.w, a_bits=bits.a, out_bits=8, signal=1.0, error=0.01 * i, own_signal=1.0, own_error=0.001 * i)
         for i, (name, bits) in enumerate(zip(network.layer_names(), network.layer_bits(), strict=True))
     )
-    write_layer_errors(run / FILE, LayerErrors(data="digits", split="test", images=4, layers=layers))
+    errors = LayerErrors(data="digits", split="test", images=4, layers=layers)
+    write_layer_errors(run / FILE, errors, chain.made_of(RunDirectory(run), chain.LAYER_ERRORS))
 
 
 def method(run: Path, name: str) -> dict[str, Any]:
@@ -125,7 +132,7 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
         whole.network.refine.path.mkdir()
         methods = [method(searched, "qbr"), method(searched, "hawq")]
         values = {"format": "nas-search/allocations/1", "warnings": [], "setting": SETTING, "methods": methods}
-        whole.network.refine.comparison.write_text(json.dumps(values))
+        rewrite(whole.network.refine.comparison, values | {"made_of": chain.made_of(whole.network, chain.COMPARISON)})
         stages.append(StageRecord(name="refine", figures={"chosen": "hawq", "methods": {"qbr": {}, "hawq": {}}}, **done))
     else:
         stages.append(StageRecord(name="train", **(done | {"state": RUNNING})))
@@ -168,7 +175,7 @@ class TestRunDirectory:
         write_proof(run)
         write_errors(run)
         page = read(run)
-        assert "Verified: host C and Cortex-M7 gave every output value" in page.words
+        assert "Recorded, digests fit: host C and Cortex-M7 gave every output value" in page.words
         assert "SHA-256" in page.words
         assert {"training_curves", "layer_error"} <= pictures(run / "plots")
 
@@ -176,7 +183,7 @@ class TestRunDirectory:
         refined = RunDirectory(run).refine.run("hawq").path
         shutil.copytree(run, refined, ignore=shutil.ignore_patterns("refine", "search.jsonl", "plots"))
         values = {"format": "nas-search/allocation/1", "warnings": [], "setting": SETTING, **method(run, "hawq")}
-        (refined / "allocation.json").write_text(json.dumps(values))
+        rewrite(refined / "allocation.json", values | {"made_of": chain.made_of(RunDirectory(refined), chain.ALLOCATION)})
         (refined / "pareto.csv").write_text("".join((run / "pareto.csv").read_text().splitlines(keepends=True)[:2]))
         page = read(refined)
         assert "copy, refined by hawq: the refined network" in page.words

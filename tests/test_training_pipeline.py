@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.recipe import load_recipe
 from nas_engine.training.result import Accuracy, TrainingResult, read_result, write_result
 from tests.cli.test_bad_input import snapshot
+from tests.resealed import content, rewrite
 from tests.training.runs import results, small_run
 from tests.training.tasks import IMAGES, digits_architecture, small_recipe
 from tests.training.test_loop import Pause
@@ -126,12 +126,12 @@ class TestResult:
     )
     def test_damaged(self, tmp_path: Path, finished: Path, key: str, value: object, says: str) -> None:
         path = tmp_path / "result.json"
-        path.write_text(json.dumps(json.loads((finished / "training" / "result.json").read_text()) | {key: value}))
+        rewrite(path, content(finished / "training" / "result.json") | {key: value})
         with pytest.raises(FileFormatError, match=r"result.json") as caught:
             read_result(path)
         assert says in str(caught.value)
         path.write_text("{")
-        with pytest.raises(FileFormatError, match="is missing or damaged; train again"):
+        with pytest.raises(FileFormatError, match=r"is not whole JSON .*; train again: nas-search train .* --force"):
             read_result(path)
 
     def test_percentages(self) -> None:
@@ -355,6 +355,9 @@ class TestNothingIsLost:
             run_training(run, request(epochs=4), resume=True)
         assert snapshot(run) == before
         RunDirectory(run).write_best(digits_architecture(9), {})
+        with pytest.raises(FileFormatError, match=r"result\.json: is not of the files beside it \(best\.yaml is another one\)"):
+            run_training(run, request(), resume=True)
+        (run / "training" / "result.json").unlink()
         with pytest.raises(FileFormatError, match=r"is of another architecture than best.yaml"):
             run_training(run, request(), resume=True)
         RunDirectory(run).write_best(digits_architecture(), {})

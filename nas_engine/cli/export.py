@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -109,7 +108,7 @@ def verify(
             announce=progress.announce,
             observe=progress.observe,
         )
-    emit(json.loads(report.as_json()))
+    emit(report.as_mapping())
     show_table(verification_table(report, layers=layers))
     if not report.passed:
         ctx.exit(1)

@@ -137,7 +137,7 @@ def run(
     last = record.stage(STAGES[-1])
     again: list[str | Path] = ["nas-search", "run", "--out", folder, *(["--teacher-code"] if teacher_code else [])]
     emit({"folder": str(folder), **record_mapping(record)})
-    show_table(run_table(record))
+    show_table(run_table(record, progress.kept))
     if last is None or not last.done or stopped.is_set():
         show_stopped(f"stopped; what is done is kept; go on with: {command_line(*again)}")
         ctx.exit(INTERRUPTED)

@@ -41,6 +41,8 @@ class RunProgress(RunWatch):
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
         self._open: Any = None
+        self.kept: set[str] = set()
+        """Stages that were not done, because they are done already."""
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +55,8 @@ class RunProgress(RunWatch):
         """Name a stage, and say why it is done again if it is."""
         self._close()
         purpose = PURPOSE[stage]
+        if standing.state is State.DONE:
+            self.kept.add(stage)
         said = {
             State.DONE: "done already",
             State.GOES_ON: f"goes on: {purpose}",

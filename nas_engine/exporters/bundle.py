@@ -56,7 +56,12 @@ def missing_for(formats: Sequence[str]) -> dict[str, str]:
     return {name: line for name in formats if (line := EXPORTERS[name].missing()) is not None}
 
 
-def export_files(subject: ExportSubject, settings: ExportSettings, versions: Mapping[str, str] | None = None) -> dict[str, bytes]:
+def export_files(
+    subject: ExportSubject,
+    settings: ExportSettings,
+    versions: Mapping[str, str] | None = None,
+    made_of: Mapping[str, str] | None = None,
+) -> dict[str, bytes]:
     """Return every file of an export by its path in the export directory: the settings and the list of digests are among them.
 
     The same subject and settings give the same bytes, with the same versions of what writes them: ``nas-search export`` and
@@ -66,6 +71,7 @@ def export_files(subject: ExportSubject, settings: ExportSettings, versions: Map
         subject: The network.
         settings: What to write.
         versions: What ``settings.json`` says of versions; the installed ones if ``None``.
+        made_of: What it says of the files of the integer model: their digests by path below the run directory.
 
     Raises:
         UnknownNameError: There is no such format.
@@ -75,7 +81,7 @@ def export_files(subject: ExportSubject, settings: ExportSettings, versions: Map
     files: dict[str, bytes] = {}
     for name in (ManifestExporter.name, *formats_of(settings.formats)):
         files |= EXPORTERS[name].files(subject)
-    files[SETTINGS] = settings_file(settings, versions_for(settings) if versions is None else versions)
+    files[SETTINGS] = settings_file(settings, versions_for(settings) if versions is None else versions, made_of)
     return {**files, DIGESTS: digest_list(files)}
 
 
@@ -85,7 +91,12 @@ def digest_list(files: Mapping[str, bytes]) -> bytes:
 
 
 def check_export(
-    folder: Path, subject: ExportSubject, settings: ExportSettings, versions: Mapping[str, str], remedy: str
+    folder: Path,
+    subject: ExportSubject,
+    settings: ExportSettings,
+    versions: Mapping[str, str],
+    made_of: Mapping[str, str],
+    remedy: str,
 ) -> dict[str, bytes]:
     """Return the files of an export, written anew, after comparing the ones in a folder with them, name by name and byte by byte.
 
@@ -96,6 +107,7 @@ def check_export(
         subject: The network that it is to be of.
         settings: What it was made with.
         versions: Versions of what wrote it.
+        made_of: Digests of the files of the integer model.
         remedy: The command that mends it, for messages.
 
     Raises:
@@ -103,7 +115,7 @@ def check_export(
         FileFormatError: A file that is missing, changed, or not one of the export; another network, or other versions. Names the first.
         ExportError: A format cannot carry this network, or its package is missing.
     """
-    files = export_files(subject, settings, versions)
+    files = export_files(subject, settings, versions, made_of)
     problem = _difference(folder, files)
     if problem is None:
         return files

@@ -38,7 +38,7 @@ _TAKEN = frozenset(_WORDS_OF_C.split())
 DEFAULT_PREFIX = "model"
 """Prefix of an export that shares a program with no other."""
 _VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,40}")
-_KEYS = ("format", "formats", "prefix", "metadata", "versions")
+_KEYS = ("format", "formats", "prefix", "metadata", "versions", "made_of")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +88,17 @@ def _packages(settings: ExportSettings) -> list[str]:
     return sorted({PACKAGES[name] for name in settings.formats if name in PACKAGES})
 
 
-def settings_file(settings: ExportSettings, versions: Mapping[str, str]) -> bytes:
+def settings_file(settings: ExportSettings, versions: Mapping[str, str], made_of: Mapping[str, str] | None = None) -> bytes:
     """Return the content of ``settings.json``.
 
     Args:
         settings: What the export is made with.
         versions: Versions of what writes it, as ``versions_for`` returns them.
+        made_of: Digests of the files of the integer model, by path below the run directory.
     """
-    values = {"formats": list(settings.formats), "prefix": settings.prefix, "metadata": settings.metadata, "versions": dict(versions)}
-    return seal_json({"format": FORMAT, **values}).encode()
+    values: dict[str, object] = {"formats": list(settings.formats), "prefix": settings.prefix, "metadata": settings.metadata}
+    values["versions"] = dict(versions)
+    return seal_json({"format": FORMAT, **values, **({} if made_of is None else {"made_of": dict(made_of)})}).encode()
 
 
 def read_settings(path: Path, remedy: str) -> tuple[ExportSettings, dict[str, str]]:

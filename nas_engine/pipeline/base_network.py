@@ -9,6 +9,7 @@ from nas_engine.architecture import Architecture
 from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.escaping import command_line
 from nas_engine.models.mobilenet import MobileNet
+from nas_engine.pipeline import chain
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
 from nas_engine.training.start import network_of_checkpoint, random_network, same_structure, with_widths_of
@@ -37,7 +38,7 @@ def base_network(directory: RunDirectory, architecture: Architecture, *, force: 
 
     Raises:
         RunDirectoryError: Not trained to the end, and no ``force``.
-        FileFormatError: A damaged file, or weights of another network.
+        FileFormatError: A damaged file, weights of another network, or files of a training that are not of each other.
     """
     folder, path = directory.training, directory.path
     finished = folder.result.exists()
@@ -47,6 +48,8 @@ def base_network(directory: RunDirectory, architecture: Architecture, *, force: 
             f"is not trained to the end yet; type: {command_line('nas-search', 'train', path)} (with --resume if it has begun), "
             "or add --force to choose bits by the weights that there are",
         )
+    if finished:
+        chain.require(directory, chain.RESULT)
     files = (folder.float_network, folder.network, folder.checkpoint, directory.start)
     source = next((file for file in files if file.exists()), None)
     if source is None:

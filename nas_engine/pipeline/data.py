@@ -14,6 +14,7 @@ from nas_engine.errors import FileFormatError, InputError, PathError, RunDirecto
 from nas_engine.escaping import command_line
 from nas_engine.files import write_atomically
 from nas_engine.integer.store import load as load_integer
+from nas_engine.pipeline import chain
 from nas_engine.pipeline.ledger import stamp
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.sealed import read_sealed_json, seal_json
@@ -49,14 +50,16 @@ def finished_training(directory: RunDirectory) -> TrainingResult:
 
     Raises:
         RunDirectoryError: The run has not been trained to the end.
-        FileFormatError: A damaged file.
+        FileFormatError: A damaged file, or a result that is not of the files beside it.
     """
     check_single(directory)
     if not directory.training.result.exists():
         path = directory.path
         command = command_line("nas-search", "train", path)
         raise RunDirectoryError(path, f"is not trained to the end yet; type: {command} (with --resume if it has begun)")
-    return read_result(directory.training.result)
+    result = read_result(directory.training.result)
+    chain.require(directory, chain.RESULT)
+    return result
 
 
 def source_of_data(given: str | None, result: TrainingResult) -> str:

@@ -17,6 +17,7 @@ from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.store import SavedModel
 from nas_engine.integer.store import load as load_integer
+from nas_engine.pipeline import chain
 from nas_engine.pipeline.data import finished_training
 from nas_engine.pipeline.search_config import SearchConfig, build_problem
 from nas_engine.report.run_directory import RunDirectory
@@ -87,7 +88,7 @@ def export_run(path: Path, formats: Sequence[str] | None = None, *, prefix: str 
         raise InputError(f"{line}; or leave that format out" + (f": --format {','.join(others)}" if others else ""))
     subject = subject_of(saved, device.name)
     _check_pairs(subject.model, device)
-    files = export_files(subject, settings)
+    files = export_files(subject, settings, made_of=chain.made_of(directory, chain.EXPORT))
     with directory.locked():
         directory.write_export(files)
     sizes = tuple((name, len(content)) for name, content in files.items())

@@ -15,6 +15,7 @@ from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import trace
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
+from nas_engine.pipeline import chain
 from nas_engine.pipeline.data import finished_training, read_judged, source_of_data
 from nas_engine.report.layer_errors import FILE, LayerError, LayerErrors, write_layer_errors
 from nas_engine.report.run_directory import RunDirectory
@@ -70,7 +71,7 @@ def measure_layer_errors(
         again = command_line("nas-search", "train", path, "--force")
         raise FileFormatError(directory.integer, f"{error}; train again with: {again}") from error
     errors = LayerErrors(data=judged.name, split=judged.split, images=len(chosen), layers=layers)
-    write_layer_errors(path / FILE, errors)
+    write_layer_errors(path / FILE, errors, chain.made_of(directory, chain.LAYER_ERRORS) | {chain.DATA: chain.images_digest(chosen)})
     return errors
 
 

@@ -24,6 +24,7 @@ from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError, NasEngineError, RunDirectoryError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.files import write_atomically
+from nas_engine.pipeline import chain
 from nas_engine.pipeline.base_network import BaseNetwork, base_network
 from nas_engine.pipeline.choice import ENTROPY_WINDOW, Chooser
 from nas_engine.pipeline.data import finished_training, read_data, source_of_data, trained_classes
@@ -187,7 +188,8 @@ class _Work:
             refined = with_levels(self.problem, self.architecture, found.levels)
             write_refined_run(self.directory, self.search, self.base, refined, reports[-1], setting, self.classes)
         if len(reports) > 1:
-            write_atomically(folder.comparison, seal_json(comparison(reports, setting)))
+            named = {"made_of": chain.made_of(self.directory, chain.COMPARISON)}
+            write_atomically(folder.comparison, seal_json(comparison(reports, setting) | named))
             _draw(self.directory, reports, setting)
         return Refinement(reports=tuple(reports), setting=setting, directory=self.directory, data=self.data)
 

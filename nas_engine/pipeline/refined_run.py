@@ -9,6 +9,7 @@ from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.pipeline.base_network import BaseNetwork
+from nas_engine.pipeline.chain import of_allocation
 from nas_engine.pipeline.data import write_classes
 from nas_engine.pipeline.new_run import write_new_run
 from nas_engine.pipeline.search_record import report_member
@@ -53,7 +54,7 @@ def write_refined_run(
         if base.source is not None:
             save_network(run.start, with_widths_of(base.network, refined))
             write_classes(run.classes, classes)
-        write_allocation(run.allocation, report, setting)
+        write_allocation(run.allocation, report, setting, of_allocation(refined, run))
 
     run = origin.refine.run(report.method)
     write_new_run(run, origin, search, refined, beside)

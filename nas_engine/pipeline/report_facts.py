@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,17 +11,23 @@ from typing import Any, TypeVar
 
 from nas_engine import __version__
 from nas_engine.costs.plan import plan_memory
+from nas_engine.digests import contents, digests, file_digest
 from nas_engine.errors import FileFormatError, RunDirectoryError
+from nas_engine.escaping import command_line
+from nas_engine.exporters.bundle import DIGESTS
+from nas_engine.pipeline import chain
+from nas_engine.pipeline.run_figures import figures_changed, finished_stage, outputs_changed
 from nas_engine.pipeline.run_options import stored_options
 from nas_engine.pipeline.search_config import SearchConfig, build_problem
 from nas_engine.pipeline.search_record import report_member
+from nas_engine.reading import UnreadableError, is_regular
 from nas_engine.report import layer_errors
 from nas_engine.report.epochs import read_epochs
-from nas_engine.report.page.facts import TEACHER, Allocations, Asked, RunFacts, Shortlist, Training
+from nas_engine.report.page.facts import TEACHER, Allocations, Asked, RunFacts, Shortlist, Stale, Training
 from nas_engine.report.page.reading import read_allocations, read_checksums, read_verification, shortlist_of
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
-from nas_engine.report.run_record import RunRecord, StageRecord, read_record
+from nas_engine.report.run_record import RunRecord, read_record
 from nas_engine.strict_yaml import read_mapping
 from nas_engine.training.result import read_result
 
@@ -36,20 +42,46 @@ EXPORTED = ("model.tflite", "model_int4.tflite", "model_int.onnx", "model_qcdq.o
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads files that need not be there; what is damaged is remembered and left out."""
+    """Reads files that need not be there; what is damaged, or not of the files beside it, is remembered and left out."""
 
+    root: Path
+    """The folder of the report, which paths are shown below."""
     problems: list[str] = field(default_factory=list)
     """What could not be read."""
+    stale: list[Stale] = field(default_factory=list)
+    """Records that are not of the files beside them."""
+    unchecked: list[Stale] = field(default_factory=list)
+    """Records without digests."""
 
     def read(self, path: Path, read: Callable[[Path], _Read]) -> _Read | None:
         """Return what ``read`` makes of a file, ``None`` if it is missing or damaged."""
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
             return read(path)
-        except FileFormatError as error:
+        except (FileFormatError, UnreadableError) as error:
             self.problems.append(str(error))
             return None
+
+    def read_record(self, run: RunDirectory, record: str, read: Callable[[Path], _Read]) -> _Read | None:
+        """Return likewise what ``read`` makes of a record, ``None`` also if it is stale."""
+        path = run.path / record
+        finding = self.read(path, lambda _: chain.check(run, record))
+        if finding is None:
+            return None
+        found = Stale(record=_below(path, self.root), problem=finding.problem, command=finding.command)
+        if finding.standing is chain.Standing.STALE:
+            self.stale.append(found)
+            return None
+        if finding.standing is chain.Standing.UNCHECKED:
+            self.unchecked.append(found)
+        return self.read(path, read)
+
+    def kept(self, facts: RunFacts) -> RunFacts:
+        """Return facts with what was remembered; of a run that is stale somewhere neither proof nor record are left."""
+        stale = tuple(self.stale)
+        left = replace(facts, problems=tuple(self.problems), stale=stale, unchecked=tuple(self.unchecked))
+        return replace(left, verification=None, record=None, shortlist=None) if stale else left
 
 
 def gather(path: Path) -> RunFacts:
@@ -69,49 +101,56 @@ def gather(path: Path) -> RunFacts:
     if "resolutions" in mapping:
         sizes = ", ".join(str(path / f"r{size}") for size in mapping["resolutions"])
         raise RunDirectoryError(path, f"holds searches at several resolutions; report on one of them: {sizes}")
-    reader = _Reader()
+    reader = _Reader(root=path)
     asked = SearchConfig.from_mapping(mapping, path / "config.yaml")
     name = path.resolve().name
     refined = run.allocation.exists()
     if refined:
         name = f"{path.resolve().parents[1].name}, refined by {name}"
-    return replace(
+    trainings = _trainings(run, reader, "refined network" if refined else "network")
+    facts = replace(
         _facts(path, run, asked, reader),
         name=name,
         network_is=("the refined network" if refined else "the best of the search") if _has_network(run) else "",
-        trainings=_trainings(run, reader, "refined network" if refined else "network"),
+        trainings=trainings,
         history=_history(run, reader),
         front=_front(run, reader),
         allocations=_allocations(run, reader, None),
-        problems=tuple(reader.problems),
     )
+    return reader.kept(facts)
 
 
 def _whole_run(whole: PipelineDirectory) -> RunFacts:
     """Return the facts of a whole run: of its refined network, else of the winner, else of the best of the search."""
-    reader = _Reader()
+    reader = _Reader(root=whole.path)
     record = reader.read(whole.record, read_record)
     runs = ((whole.final, "the final network"), (whole.network, "the winner of the shortlist"), (whole.search, "the best of the search"))
     run, network_is = next((pair for pair in runs if _has_network(pair[0])), (whole.search, ""))
-    return replace(
+    trainings = (*_trainings(whole.network, reader, "float stage"), *_trainings(whole.final, reader, "quantised stage"))
+    facts = replace(
         _facts(whole.path, run, _asked_of_run(whole), reader),
         whole=True,
         network_is=network_is,
-        trainings=(*_trainings(whole.network, reader, "float stage"), *_trainings(whole.final, reader, "quantised stage")),
+        trainings=trainings,
         history=_history(whole.search, reader),
         front=_front(whole.search, reader),
         allocations=_allocations(whole.network, reader, _chosen(record)),
         record=record,
         shortlist=_shortlist(record, whole, reader),
-        problems=tuple(reader.problems),
     )
+    reader.read_record(whole.final, chain.ALLOCATION, lambda path: path)
+    if record is not None:
+        command = command_line("nas-search", "run", "--out", whole.path)
+        problems = outputs_changed(record, whole) + figures_changed(record, whole, facts)
+        reader.stale += [Stale(record=whole.record.name, problem=problem, command=command) for problem in problems]
+    return reader.kept(facts)
 
 
 def _facts(path: Path, run: RunDirectory, config: SearchConfig, reader: _Reader) -> RunFacts:
     """Return what the directory of the network says; the rest is left empty."""
     problem, device = build_problem(config)
     network = report_member(run.read_best(), problem) if _has_network(run) else None
-    exports = reader.read(run.export / "SHA256SUMS", read_checksums)
+    exports = _exports(run, reader)
     asked = Asked(
         device=device,
         space=config.space,
@@ -133,10 +172,33 @@ def _facts(path: Path, run: RunDirectory, config: SearchConfig, reader: _Reader)
         network=network,
         plan=plan_memory(network.architecture) if network else None,
         exports=exports,
-        verification=reader.read(run.verification, read_verification),
-        layer_errors=reader.read(run.path / layer_errors.FILE, layer_errors.read_layer_errors),
+        verification=reader.read_record(run, chain.VERIFICATION, read_verification),
+        layer_errors=reader.read_record(run, chain.LAYER_ERRORS, layer_errors.read_layer_errors),
         digests=_digests(run, path, exports or {}),
     )
+
+
+def _exports(run: RunDirectory, reader: _Reader) -> dict[str, str] | None:
+    """Return path and digest of the files of an export, ``None`` without one or where it is not what was written."""
+    if not os.path.lexists(run.export):
+        return None
+    command = command_line("nas-search", "export", run.path)
+    settings = run.path / chain.EXPORT
+    if not os.path.lexists(settings):
+        problem = "exports of nas-search 0.1.0 have none"
+        reader.unchecked.append(Stale(record=_below(settings, reader.root), problem=problem, command=command))
+    elif reader.read_record(run, chain.EXPORT, lambda path: path) is None:
+        return None
+    listed = reader.read(run.export / DIGESTS, read_checksums)
+    found = reader.read(run.export, lambda folder: digests(folder, [folder / name for name in contents(folder)]))
+    if found is None or listed is None:
+        return None
+    found.pop(DIGESTS, None)
+    wrong = [name for name in sorted({**listed, **found}) if listed.get(name) != found.get(name)]
+    if wrong:
+        reader.stale.append(Stale(record=_below(run.export, reader.root), problem=f"{wrong[0]} is not as it was written", command=command))
+        return None
+    return found
 
 
 def _has_network(run: RunDirectory) -> bool:
@@ -168,9 +230,12 @@ def _front(run: RunDirectory, reader: _Reader) -> tuple[dict[str, float], ...]:
 def _trainings(run: RunDirectory, reader: _Reader, name: str) -> tuple[Training, ...]:
     """Return the training of a run behind that of its teacher, if it has one."""
     found = []
-    for folder, which in ((run.training.teacher, TEACHER), (run.training, name)):
+    known = len(reader.stale)
+    own = reader.read_record(run, chain.RESULT, read_result)
+    if len(reader.stale) > known:
+        return ()
+    for folder, which, result in ((run.training.teacher, TEACHER, None), (run.training, name, own)):
         epochs = tuple(reader.read(folder.metrics, read_epochs) or ())
-        result = reader.read(folder.result, read_result)
         if epochs or result:
             found.append(Training(name=which, folder=str(run.path), epochs=epochs, result=result, recipe=_recipe(folder, reader)))
     return tuple(found)
@@ -182,29 +247,24 @@ def _recipe(folder: TrainingDirectory, reader: _Reader) -> dict[str, Any]:
 
 def _allocations(run: RunDirectory, reader: _Reader, chosen: str | None) -> Allocations | None:
     """Return the methods that refined a run, or the one that made it."""
-    paths = [run.refine.comparison] if run.refine.comparison.exists() else sorted(run.refine.path.glob("*/allocation.json"))
-    if run.allocation.exists() and not paths:
-        return reader.read(run.allocation, lambda path: read_allocations([path], None, {}))
+    refined = [RunDirectory(path.parent) for path in sorted(run.refine.path.glob("*/allocation.json"))]
+    records = [(run, chain.COMPARISON)] if run.refine.comparison.exists() else [(one, chain.ALLOCATION) for one in refined or [run]]
+    paths = [path for one, record in records if (path := reader.read_record(one, record, lambda path: path)) is not None]
     trained = {}
-    for folder in sorted(run.refine.path.glob("*/training/result.json")):
-        result = reader.read(folder, read_result)
+    for one in refined:
+        result = reader.read_record(one, chain.RESULT, read_result)
         if result is not None and result.accuracy.integer is not None:
-            trained[folder.parents[1].name] = result.accuracy.integer
+            trained[one.path.name] = result.accuracy.integer
     return reader.read(paths[0], lambda _: read_allocations(paths, chosen, trained)) if paths else None
 
 
-def _stage(record: RunRecord | None, name: str) -> StageRecord | None:
-    stage = record.stage(name) if record else None
-    return stage if stage and stage.done and stage.figures else None
-
-
 def _chosen(record: RunRecord | None) -> str | None:
-    stage = _stage(record, "refine")
+    stage = finished_stage(record, "refine")
     return str(stage.figures.get("chosen")) if stage and stage.figures else None
 
 
 def _shortlist(record: RunRecord | None, whole: PipelineDirectory, reader: _Reader) -> Shortlist | None:
-    stage = _stage(record, "shortlist")
+    stage = finished_stage(record, "shortlist")
     figures = stage.figures if stage else None
     return reader.read(whole.record, lambda path: shortlist_of(figures, path)) if figures and "images" in figures else None
 
@@ -214,10 +274,8 @@ def _digests(run: RunDirectory, path: Path, exports: dict[str, str]) -> dict[str
     found = {}
     for name in SAME_BYTES:
         file = run.path / name
-        try:
-            found[_below(file, path)] = hashlib.sha256(file.read_bytes()).hexdigest()
-        except OSError:
-            continue
+        if is_regular(file):
+            found[_below(file, path)] = file_digest(file)
     in_c = [name for name in exports if re.fullmatch(r"c/(?!main\.c|\w*nas_)\w+\.c", name)]
     return found | {_below(run.export / name, path): exports[name] for name in (*in_c, *EXPORTED) if name in exports}
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from nas_engine.architecture import Architecture
 from nas_engine.evolution.problem import SearchProblem
+from nas_engine.pipeline.data import finished_training
 from nas_engine.pipeline.search_config import SearchConfig, build_problem
 from nas_engine.report.network import NetworkReport, report_network
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.strict_yaml import Fields
-from nas_engine.training.result import TrainingResult, read_result
+from nas_engine.training.result import TrainingResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +62,7 @@ def _load_run(path: Path) -> SearchRecord:
     history = directory.history.read()
     evaluated = history[-1]["evaluated"] if history else 0
     best = report_member(directory.read_best(), problem)
-    result = directory.training.result
-    training = read_result(result) if result.exists() else None
+    training = finished_training(directory) if directory.training.result.exists() else None
     return SearchRecord(config=config, directory=directory, device=device, best=best, evaluated=evaluated, training=training)
 
 

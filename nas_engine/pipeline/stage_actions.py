@@ -114,8 +114,9 @@ def _take(work: Work, chosen: RunDirectory) -> None:
     final = work.directory.final
     same = file_digest(final.start) == file_digest(chosen.start)
     keep_or_write(final, work.directory.search, build_problem(work.config.search)[0], chosen.read_best(), keep=same)
-    for source, target in ((chosen.start, final.start), (chosen.allocation, final.allocation)):
-        copy_file(source, target)
+    for source, target in ((chosen.start, final.start), (chosen.classes, final.classes), (chosen.allocation, final.allocation)):
+        if source.exists():
+            copy_file(source, target)
 
 
 def export(work: Work, resume: bool) -> Figures | None:
@@ -139,7 +140,7 @@ def verify(work: Work, resume: bool) -> Figures | None:
     verdicts = {comparison.backend: str(comparison.verdict) for comparison in report.comparisons}
     claim = claim_of(report.core, report.comparisons)
     core = {"device": claim.core, "ran_on": claim.ran_on, "says": claim.says}
-    return {"passed": report.passed, "backends": verdicts, "skipped": len(report.skipped), "core": core}
+    return {"passed": report.passed, "date": report.date, "backends": verdicts, "skipped": len(report.skipped), "core": core}
 
 
 def report(work: Work, resume: bool) -> Figures | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nas_engine.digests import digests, file_digest
 from nas_engine.pipeline import stage_actions as act
+from nas_engine.pipeline.chain import CHAIN, RESULT
 from nas_engine.pipeline.ledger import digest_of, stamp
 from nas_engine.pipeline.search_config import build_problem
 from nas_engine.pipeline.training import AUTO, NONE
@@ -81,6 +82,12 @@ def _front(at: PipelineDirectory) -> list[Path]:
     return [at.search.path / name for name in ("best.yaml", "pareto.csv", "pareto")]
 
 
+def _training(run: RunDirectory) -> list[Path]:
+    """Return what a training leaves: its result, and what that is made of."""
+    made_of = [run.path / name for name in CHAIN[RESULT].inputs if name.startswith("training/")]
+    return [*(path for path in made_of if path.exists()), run.training.result]
+
+
 def _alone(verb: str, run: RunDirectory, *more: str) -> list[str | Path]:
     return ["nas-search", verb, run.path, *more]
 
@@ -105,7 +112,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         settings=lambda work: _training_settings(work, work.float_recipe),
         inputs=lambda work: _data(work) | _network(work.directory.network) | _teacher(work.config.train.teacher),
         perform=act.train,
-        outputs=lambda at: [at.network.training.float_network, at.network.training.result],
+        outputs=lambda at: _training(at.network),
     ),
     "refine": Stage(
         version=1,
@@ -123,7 +130,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
             _data(work) | _network(work.directory.final) | {"start": file_digest(work.directory.final.start)} | _teacher(work.teacher)
         ),
         perform=act.quantise,
-        outputs=lambda at: [at.final.training.network, at.final.training.result, at.final.integer, at.final.layer_errors],
+        outputs=lambda at: [*_training(at.final), at.final.integer, at.final.layer_errors],
     ),
     "export": Stage(
         version=1,

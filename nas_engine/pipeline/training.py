@@ -27,6 +27,7 @@ from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.widen import widen
+from nas_engine.pipeline import chain
 from nas_engine.pipeline.data import check_single, read_data, recipe_for, trained_classes, write_classes
 from nas_engine.pipeline.evaluation import measure
 from nas_engine.quantization.extract import extract
@@ -120,6 +121,8 @@ def run_training(
     with directory.locked():
         if folder.path.exists() and not (resume or force):
             raise RunDirectoryError(folder.path, "holds a training already; add --resume to continue it or --force to replace it")
+        if resume and folder.result.exists():
+            chain.require(directory, chain.RESULT)
         start = load_start(directory.start, architecture) if directory.start.exists() else None
         recipe = request.recipe if start is None else _quantised_alone(request.recipe, directory.start)
         teacher = _load_given_teacher(request, architecture)
@@ -203,6 +206,9 @@ def _tidy(directory: RunDirectory, *, resume: bool) -> None:
     folder = directory.training
     if resume:
         return
+    with storage_errors(folder.path):  # first what would be gone on with if this were killed half-way
+        for path in (folder.result, folder.checkpoint, folder.teacher.checkpoint):
+            path.unlink(missing_ok=True)
     directory.remove_exports()
     with storage_errors(directory.integer):
         if directory.integer.exists():
@@ -306,7 +312,8 @@ def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequ
         versions={"nas-search": __version__, "torch": version("torch"), "numpy": version("numpy")},
         accuracy=measure(judged_split(task.dataset, "test"), floating, quantised, model),
     )
-    write_result(folder.result, result)
+    data = chain.images_digest(*(array for _, split in task.dataset.splits() for array in (split.images, split.labels)))
+    write_result(folder.result, result, chain.made_of(directory, chain.RESULT) | {chain.DATA: data})
     return result
 
 

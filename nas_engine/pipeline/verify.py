@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ from nas_engine.exporters.to_tflite import exceptions as tflite_exceptions
 from nas_engine.files import storage_errors, sweep, write_atomically
 from nas_engine.integer.reference import Images, run
 from nas_engine.layers import unroll
+from nas_engine.pipeline import chain
 from nas_engine.pipeline.data import finished_training, read_judged, source_of_data
 from nas_engine.pipeline.export import device_of, load_trained
 from nas_engine.report.run_directory import RunDirectory
@@ -88,8 +92,11 @@ def verify_run(
     with tempfile.TemporaryDirectory(prefix="nas-search-") as copy:
         write_files(Path(copy), files)
         report = verify(subject, promised(best), Path(copy), rows, chosen, told, announce, observe, core=device.core)
+    report = replace(report, date=datetime.now(UTC).date().isoformat())
+    exported = {f"export/{name}": hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    named = chain.made_of(directory, chain.VERIFICATION) | exported | {chain.DATA: chain.images_digest(chosen)}
     sweep(path)
-    write_atomically(directory.verification, report.as_json())
+    write_atomically(directory.verification, report.as_json(named))
     return report
 
 
@@ -121,7 +128,8 @@ def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, b
     remedy = f"type: {command_line('nas-search', 'export', directory.path, *settings.options(formats_of()))}"
     if missing := missing_for(settings.formats):
         raise InputError(f"{next(iter(missing.values()))}; without it the export cannot be written anew and compared")
-    return check_export(path, subject, settings, versions, remedy)
+    chain.require(directory, chain.EXPORT)
+    return check_export(path, subject, settings, versions, chain.made_of(directory, chain.EXPORT), remedy)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

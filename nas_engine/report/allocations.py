@@ -173,14 +173,20 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
 
-def write_allocation(path: Path, report: AllocationReport, setting: AllocationSetting) -> None:
+def write_allocation(path: Path, report: AllocationReport, setting: AllocationSetting, made_of: Mapping[str, str]) -> None:
     """Write ``allocation.json``.
+
+    Args:
+        path: The file.
+        report: What a method chose.
+        setting: What all methods have in common.
+        made_of: Digests of what it belongs to, by name.
 
     Raises:
         StorageError: The disk is full.
     """
     values = {"format": FORMAT, "warnings": list(setting.warnings), **report.as_json(), "setting": setting.as_json()}
-    write_atomically(path, seal_json(values))
+    write_atomically(path, seal_json({**values, "made_of": dict(made_of)}))
 
 
 def comparison(reports: Sequence[AllocationReport], setting: AllocationSetting) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nas_engine.errors import FileFormatError, InputError
+from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
 from nas_engine.files import write_atomically
 from nas_engine.report.tables import aligned
+from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
 
 FORMAT = "nas-search/layer-errors/1"
@@ -144,14 +145,20 @@ def as_rows(errors: LayerErrors) -> list[dict[str, Any]]:
     ]
 
 
-def write_layer_errors(path: Path, errors: LayerErrors) -> None:
-    """Write a record as JSON, its layers as ``as_rows`` gives them.
+def write_layer_errors(path: Path, errors: LayerErrors, made_of: Mapping[str, str] | None = None) -> None:
+    """Write a record as JSON that carries its own digest, its layers as ``as_rows`` gives them.
+
+    Args:
+        path: The file.
+        errors: What to write.
+        made_of: Digests of what it is of, by name.
 
     Raises:
         StorageError: The disk is full.
     """
     head = {name: getattr(errors, name) for name in ("data", "split", "images")}
-    write_atomically(path, json.dumps({"format": FORMAT, **head, "layers": as_rows(errors)}, indent=1) + "\n")
+    named = {} if made_of is None else {"made_of": dict(made_of)}
+    write_atomically(path, seal_json({"format": FORMAT, **head, "layers": as_rows(errors), **named}))
 
 
 def _finite(value: float) -> float | None:
@@ -159,16 +166,14 @@ def _finite(value: float) -> float | None:
 
 
 def read_layer_errors(path: Path) -> LayerErrors:
-    """Return a record.
+    """Return a record; whether it is of the files beside it, ``nas_engine.pipeline.chain`` says.
 
     Raises:
-        FileFormatError: Missing, damaged, of another version, or ratios that do not follow from the mean squares.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Damaged, changed by hand, of another version, or ratios that do not follow from the mean squares.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileFormatError(path, f"is missing or damaged; {_REMEDY}") from error
-    top = Fields(data, path).only("format", *(f.name for f in fields(LayerErrors)))
+    data, _ = read_sealed_json(path, _REMEDY)
+    top = Fields(data, path).only("format", *(f.name for f in fields(LayerErrors)), "made_of")
     if (found := top.take("format", None)) != FORMAT:
         raise top.error("format", f"is {found!r}; expected '{FORMAT}'; {_REMEDY}")
     layers = tuple(_layer(part) for part in top.take_each("layers"))

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from nas_engine.report.run_record import RunRecord
+from nas_engine.report.run_record import RunRecord, StageRecord
 from nas_engine.report.tables import aligned
 from nas_engine.training.by_class import ByClass
 from nas_engine.training.result import Accuracy
 from nas_engine.units import format_duration, format_size
 
 
-def run_table(record: RunRecord) -> str:
-    """Return one line per stage: how long it took and what it came to."""
+def run_table(record: RunRecord, kept: Collection[str] = ()) -> str:
+    """Return one line per stage: how long it took and what it came to.
+
+    Args:
+        record: A run.
+        kept: Names of stages that were not done this time, because all that they depend on and left is as it was.
+    """
     rows = [["stage", "time", "what came of it"]]
     for stage in record.stages:
         came = _SAID[stage.name](stage.figures or {}) if stage.done else "not done yet"
+        if stage.name == "verify" and stage.name in kept:
+            came = f"{recorded(stage)}: {came.removeprefix('verified: ')}"
         rows.append([stage.name, format_duration(stage.seconds), came])
     return "\n".join(aligned(rows, right=[1]))
+
+
+def recorded(stage: StageRecord) -> str:
+    """Return how a proof that was not run this time is called."""
+    date = (stage.figures or {}).get("date")
+    return f"recorded on {date}, digests fit" if date else "recorded, digests fit"
 
 
 def _search(figures: Mapping[str, Any]) -> str:

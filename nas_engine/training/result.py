@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nas_engine.errors import FileFormatError, GoalMissedError, InputError
+from nas_engine.errors import GoalMissedError, InputError
+from nas_engine.escaping import command_line
 from nas_engine.files import write_atomically
+from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
 from nas_engine.training.by_class import ByClass, read_by_class
 
@@ -129,30 +130,35 @@ class TrainingResult:
     """How well it does."""
 
 
-def write_result(path: Path, result: TrainingResult) -> None:
-    """Write a result as JSON.
+def write_result(path: Path, result: TrainingResult, made_of: Mapping[str, str] | None = None) -> None:
+    """Write a result as JSON that carries its own digest.
+
+    Args:
+        path: The file.
+        result: What to write.
+        made_of: Digests of what it is of, by name.
 
     Raises:
         StorageError: The disk is full.
     """
     values = {f.name: getattr(result, f.name) for f in fields(result)}
     values |= {"versions": dict(result.versions), "accuracy": result.accuracy.as_mapping()}
-    write_atomically(path, json.dumps({"format": FORMAT, **values}, indent=1) + "\n")
+    values |= {} if made_of is None else {"made_of": dict(made_of)}
+    write_atomically(path, seal_json({"format": FORMAT, **values}))
 
 
 def read_result(path: Path) -> TrainingResult:
-    """Return a result.
+    """Return a result; whether it is of the files beside it, ``nas_engine.pipeline.chain`` says.
 
     Raises:
-        FileFormatError: Missing, damaged, or of another version.
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Damaged, changed by hand, or of another version.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileFormatError(path, "is missing or damaged; train again with nas-search train RUN --force") from error
-    top = Fields(data, path).only("format", *(f.name for f in fields(TrainingResult)))
+    remedy = f"train again: {command_line('nas-search', 'train', path.parents[1], '--force')}"
+    data, _ = read_sealed_json(path, remedy)
+    top = Fields(data, path).only("format", *(f.name for f in fields(TrainingResult)), "made_of")
     if (found := top.take("format", None)) != FORMAT:
-        raise top.error("format", f"is {found!r}; expected '{FORMAT}'; train again with --force")
+        raise top.error("format", f"is {found!r}; expected '{FORMAT}'; {remedy}")
     part = top.take_fields("accuracy").only(*(f.name for f in fields(Accuracy)))
     with part.located():
         accuracy = Accuracy(

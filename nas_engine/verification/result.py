@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from nas_engine.sealed import seal_json
 
 FORMAT = "nas-search/verification/1"
 """First key of ``verification.json``."""
@@ -98,6 +99,8 @@ class VerificationReport:
     """What a format cannot carry exactly, or not in its own width, one line each."""
     core: str = ""
     """Core of the device, as its profile names it; empty where it is not recorded."""
+    date: str = ""
+    """Day on which it was done, such as ``2026-11-30`` (UTC); empty where it is not known."""
 
     @property
     def passed(self) -> bool:
@@ -111,12 +114,13 @@ class VerificationReport:
         """Back-ends that were not run."""
         return tuple(comparison for comparison in self.comparisons if comparison.verdict is Verdict.SKIPPED)
 
-    def as_json(self) -> str:
-        """Return the text of ``verification.json``."""
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the plain values of ``verification.json``."""
         memory = [{**asdict(line), "verdict": line.verdict} for line in self.memory]
-        values: dict[str, Any] = {
+        return {
             "format": FORMAT,
             "passed": self.passed,
+            "date": self.date,
             "data": self.data,
             "core": self.core,
             "backends": [asdict(comparison) for comparison in self.comparisons],
@@ -125,4 +129,11 @@ class VerificationReport:
             "macs": dict(self.macs),
             "exceptions": list(self.exceptions),
         }
-        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
+    def as_json(self, made_of: Mapping[str, str] | None = None) -> str:
+        """Return the text of ``verification.json``, which carries its own digest.
+
+        Args:
+            made_of: Digests of what was verified, by name.
+        """
+        return seal_json({**self.as_mapping(), **({} if made_of is None else {"made_of": dict(made_of)})})

@@ -375,6 +375,8 @@ class TestBadInput:
         assert "train: 40 images, crc" in run("train", "run", *BRIEF, "--limit", "50", "--resume").refusal()
         assert snapshot(tmp_path) == before
         RunDirectory(tmp_path / "run").write_best(digits_architecture(9), {})
+        assert "is not of the files beside it (best.yaml is another one)" in run("train", "run", *BRIEF, "--resume").refusal()
+        (tmp_path / "run" / "training" / "result.json").unlink()
         assert "is of another architecture than best.yaml" in run("train", "run", *BRIEF, "--resume").refusal()
 
     @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-1], lambda data: data[:700] + b"x" + data[701:]])

@@ -115,9 +115,10 @@ class TestTable:
 class TestJson:
     def test_file(self, tmp_path: Path) -> None:
         (report,) = make_reports(("clado",))
-        write_allocation(tmp_path / "allocation.json", report, SETTING)
+        write_allocation(tmp_path / "allocation.json", report, SETTING, {"start.pt": "ab" * 32})
         found = json.loads((tmp_path / "allocation.json").read_text(), parse_constant=pytest.fail)
         assert found["format"] == "nas-search/allocation/1"
+        assert found["made_of"] == {"start.pt": "ab" * 32}
         assert found["bits"]["stem"] == f"w{report.w_bits[0]}a{report.a_bits[0]}"
         assert len(found["bits"]) == len(report.layers)
         assert found["usage"]["Flash"] == {"used": 123456.0, "limit": 131072.0}

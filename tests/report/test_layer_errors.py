@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError, InputError
+from nas_engine.reading import UnreadableError
 from nas_engine.report.layer_errors import LayerError, LayerErrors, decibels, read_layer_errors, write_layer_errors
+from tests.resealed import content
 
 SQUARES = st.one_of(st.just(0.0), st.floats(1e-30, 1e30))
 
@@ -87,19 +89,19 @@ class TestFile:
     def test_damaged(self, tmp_path: Path, change: Any, message: str) -> None:
         path = tmp_path / "layer_errors.json"
         write_layer_errors(path, record())
-        data = json.loads(path.read_text())
+        data = content(path)
         change(data)
-        path.write_text(json.dumps(data))
+        path.write_text(json.dumps(data))  # as by hand, without a digest
         with pytest.raises(FileFormatError, match=message):
             read_layer_errors(path)
 
     def test_missing_or_cut_off(self, tmp_path: Path) -> None:
         path = tmp_path / "layer_errors.json"
-        with pytest.raises(FileFormatError, match="is missing or damaged; remove it and measure again"):
+        with pytest.raises(UnreadableError, match=r"cannot be read .*; remove it and measure again"):
             read_layer_errors(path)
         write_layer_errors(path, record())
         path.write_text(path.read_text()[:-20])
-        with pytest.raises(FileFormatError, match="is missing or damaged"):
+        with pytest.raises(FileFormatError, match="does not fit the digest that it carries"):
             read_layer_errors(path)
 
     def test_frozen(self) -> None:

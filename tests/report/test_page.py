@@ -61,7 +61,8 @@ class TestVerdict:
     def test_a_proof_names_what_ran_and_how_much(self) -> None:
         text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, CLOSE, SKIPPED)))
         assert tone is Tone.GOOD
-        assert text.startswith("Verified: host C and Cortex-M7 gave every output value of the integer reference on 20 images (400 values")
+        assert text.startswith("Recorded, digests fit: host C and Cortex-M7 gave every output value of the integer reference on 20 images")
+        assert "(400 values" in text
         assert text.endswith("The device: its own core, Cortex-M7, ran emulated, 20 images.")
         assert "1 amount on Cortex-M7" in text
         assert "images like those of digits" in text
@@ -94,7 +95,7 @@ class TestVerdict:
     def test_a_core_that_did_not_run_is_not_verified(self, core: str) -> None:
         text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, core=core)))
         assert tone is Tone.PLAIN
-        assert text.startswith("Not verified for this device: host C and Cortex-M7 gave every output value")
+        assert text.startswith("Recorded, digests fit, not verified for this device: host C and Cortex-M7 gave every output value")
 
     @pytest.mark.parametrize(
         ("comparisons", "line", "expected"),

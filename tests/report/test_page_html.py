@@ -103,8 +103,8 @@ def test_text_is_readable_in_light_and_dark() -> None:
             name: value if len(value) == 7 else "#" + value[1:] * 2 for name, value in re.findall(r"--([a-z-]+): (#[0-9a-f]+)", theme)
         }
         pairs = [(ink, ground) for ink in ("ink", "soft", "accent") for ground in ("paper", "card")]
-        pairs += [(ink, ground) for ink in ("ink", "good", "bad") for ground in ("card", "mark")]
-        pairs += [("ink", "good-back"), ("ink", "bad-back")]
+        pairs += [(ink, ground) for ink in ("ink", "good", "bad", "warn") for ground in ("card", "mark")]
+        pairs += [("ink", "good-back"), ("ink", "bad-back"), ("ink", "warn-back")]
         for ink, ground in pairs:
             dark, light = sorted(luminance(colours[name]) for name in (ink, ground))
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)

@@ -16,6 +16,8 @@ class Tone(StrEnum):
     """As promised."""
     BAD = "bad"
     """Not as promised."""
+    WARN = "warn"
+    """Not checked: perhaps as promised."""
     FAINT = "faint"
     """Not known, or beside the point."""
 

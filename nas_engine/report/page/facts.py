@@ -147,6 +147,18 @@ class Allocations:
     """What was not as it should be."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """A record that is not of the files beside it; what it says is left out."""
+
+    record: str
+    """Its path."""
+    problem: str
+    """What does not fit."""
+    command: str
+    """The command that makes it anew."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunFacts:
     """A run as it stands on disk."""
@@ -191,6 +203,15 @@ class RunFacts:
     """Path and SHA-256 of the files that matter."""
     problems: tuple[str, ...] = ()
     """Files that could not be read."""
+    stale: tuple[Stale, ...] = ()
+    """Records that are not of the files beside them."""
+    unchecked: tuple[Stale, ...] = ()
+    """Records that carry no digests, so that nothing says whether they are."""
+
+    @property
+    def checked(self) -> bool:
+        """Whether every record could be read and is of the files beside it."""
+        return not (self.problems or self.stale or self.unchecked)
 
     @property
     def result(self) -> TrainingResult | None:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from nas_engine.escaping import command_line
 from nas_engine.report.html.document import Block, Figure, Figures, Section, Sentence, Tone
 from nas_engine.report.network import NetworkReport
-from nas_engine.report.page.facts import RunFacts
+from nas_engine.report.page.facts import RunFacts, Stale
 from nas_engine.report.page.words import (
     NONE,
     format_count,
@@ -26,6 +26,9 @@ def headline(facts: RunFacts) -> Section:
     """Return the first section: verdict and large numbers."""
     text, tone = verdict_sentence(facts)
     blocks: list[Block] = [Sentence(text, tone), *(Sentence(problem, Tone.BAD) for problem in facts.problems)]
+    blocks += [Sentence(f"Stale: {_stale(one)}.", Tone.BAD) for one in facts.stale[1:]]
+    if facts.unchecked:
+        blocks.append(Sentence(_unchecked(facts), Tone.WARN))
     if facts.network:
         blocks.append(Figures(_figures(facts, facts.network)))
         blocks.append(Sentence(_cycles(facts, facts.network), Tone.FAINT))
@@ -38,14 +41,15 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
     if network is None:
         again = "the same nas-search run command" if facts.whole else command_line("nas-search", "--resume", "--out", PurePath(facts.path))
         return f"No network yet: the search has not come to its end; go on with {again}.", Tone.PLAIN
+    if facts.stale:
+        return f"Stale, so that nothing is proven: {_stale(facts.stale[0])}.", Tone.BAD
     over = _over_budget(facts, network)
     if over:
         return f"Do not deploy this network: {listed(over)}.", Tone.BAD
+    if proof is not None and not proof.passed:
+        return _refuted(proof), Tone.BAD
     if proof is not None:
-        if not proof.passed:
-            return _refuted(proof), Tone.BAD
-        useful = result is None or result.accuracy.beats_chance is not False
-        return _proven(facts, proof), Tone.GOOD if useful and claim_of(proof.core, proof.comparisons).proven else Tone.PLAIN
+        return _recorded(facts, proof), _tone(facts, proof)
     trained = result is not None and result.accuracy.integer is not None
     if trained or facts.exports:
         return (
@@ -60,6 +64,19 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
         "Searched only: SRAM and Flash are exact counts of a memory plan and fit the budget, but the QE-Score ranks networks "
         f"and is no accuracy; next: {_next(facts)}.",
         Tone.PLAIN,
+    )
+
+
+def _stale(one: Stale) -> str:
+    return f"{one.record} is not of the files beside it ({one.problem}), and what it says is left out; mend it with {one.command}"
+
+
+def _unchecked(facts: RunFacts) -> str:
+    names = listed([one.record for one in facts.unchecked])
+    commands = listed(list(dict.fromkeys(one.command for one in facts.unchecked)))
+    return (
+        f"Not checked: {names}: without digests, as nas-search 0.1.0 or a hand wrote it, nothing says whether it is of the files beside "
+        f"it; mend it with {commands}."
     )
 
 
@@ -86,26 +103,36 @@ def _over_budget(facts: RunFacts, network: NetworkReport) -> list[str]:
     return found
 
 
-def _proven(facts: RunFacts, proof: VerificationReport) -> str:
-    """Return what a verification that passed shows; nothing of a back-end that did not run."""
+def _tone(facts: RunFacts, proof: VerificationReport) -> Tone:
+    """Return how a proof that passed is meant: green only where all records fit, the device's own core ran it, and it beats chance."""
+    if not facts.checked:
+        return Tone.WARN
+    useful = facts.result is None or facts.result.accuracy.beats_chance is not False
+    return Tone.GOOD if useful and claim_of(proof.core, proof.comparisons).proven else Tone.PLAIN
+
+
+def _recorded(facts: RunFacts, proof: VerificationReport) -> str:
+    """Return what a recorded verification that passed shows; nothing of a back-end that did not run."""
     exact = [one for one in proof.comparisons if one.verdict is Verdict.EQUAL]
     images = sorted({one.images for one in exact})
     counts = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
-    known = claim_of(proof.core, proof.comparisons)
-    said = "Verified" if known.proven else "Not verified for this device"
+    when = f"Recorded on {proof.date}" if proof.date else "Recorded"
+    checked, known = facts.checked, claim_of(proof.core, proof.comparisons)
+    state = f"{'digests fit' if checked else 'not checked'}{'' if known.proven else ', not verified for this device'}"
     text = (
-        f"{said}: {listed([_called(one.backend) for one in exact])} gave every output value of the integer reference "
+        f"{when}, {state}: {listed([_called(one.backend) for one in exact])} gave every output value of the integer reference "
         f"on {counts} images "
         f"({sum(one.values for one in exact):,} values, none different)"
     )
+    trust = "may be trusted" if checked else "may be trusted only if it is of these files"
     measured = [line for line in proof.memory if line.verdict is Verdict.EQUAL]
     if measured:
         cores = list(dict.fromkeys(line.backend for line in measured))
         text += f", and the linked firmware takes the memory that was predicted ({plural(len(measured), 'amount')} on {listed(cores)})"
-        claim = "the accuracy of the integers, SRAM and Flash below may be trusted"
+        claim = f"the accuracy of the integers, SRAM and Flash below {trust}"
     else:
         text += "; no firmware was linked, so that SRAM and Flash below are predictions"
-        claim = "the accuracy of the integers below may be trusted"
+        claim = f"the accuracy of the integers below {trust}"
     result = facts.result
     claim += f" for images like those of {result.dataset}" if result else ""
     if result and (remark := chance_remark(result.accuracy)):
@@ -139,7 +166,7 @@ def _figures(facts: RunFacts, network: NetworkReport) -> tuple[Figure, ...]:
     device, proof, result = facts.asked.device, facts.verification, facts.result
     items = []
     if result is not None:
-        items.append(_accuracy_figure(result.accuracy, result.dataset, proof is not None and proof.passed))
+        items.append(_accuracy_figure(result.accuracy, result.dataset, proof is not None and proof.passed and facts.checked))
     else:
         items.append(
             Figure(
@@ -151,7 +178,7 @@ def _figures(facts: RunFacts, network: NetworkReport) -> tuple[Figure, ...]:
         ("Flash", "weights", network.total_flash_bytes, device.storage_bytes),
     ):
         lines = [line for line in proof.memory if line.what.startswith(what)] if proof else []
-        good = bool(lines) and all(line.verdict is Verdict.EQUAL for line in lines)
+        good = facts.checked and bool(lines) and all(line.verdict is Verdict.EQUAL for line in lines)
         wrong = any(line.verdict is Verdict.DIFFERS for line in lines) or used > limit
         source = "predicted and measured alike" if good else "predicted, and measured otherwise" if lines and wrong else "predicted"
         items.append(

@@ -13,7 +13,10 @@ def verification(facts: RunFacts) -> Section | None:
     found = facts.verification
     if found is None:
         return None
+    when = f"on {found.date}" if found.date else "on a day that it does not name"
+    state = "the files beside it are those that were verified" if facts.checked else "nothing says that it is of the files beside it"
     blocks: list[Block] = [
+        Sentence(f"Recorded {when}; {state}.", Tone.PLAIN if facts.checked else Tone.WARN),
         Sentence(
             f"Every back-end ran {found.data} and was compared with the integer reference, output value by output value and for the first "
             "image tensor by tensor."

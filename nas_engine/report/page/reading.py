@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +9,17 @@ from typing import Any, TypeVar
 
 from nas_engine.allocation.device_problem import FLASH, SRAM
 from nas_engine.errors import FileFormatError
+from nas_engine.escaping import command_line
+from nas_engine.reading import SMALL_FILE, read_regular_text
 from nas_engine.report.allocations import COMPARISON_FORMAT
 from nas_engine.report.allocations import FORMAT as ALLOCATION_FORMAT
 from nas_engine.report.page.facts import Allocation, Allocations, Candidate, Shortlist
+from nas_engine.sealed import read_sealed_json
 from nas_engine.verification.result import FORMAT as VERIFICATION_FORMAT
 from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
 
 _Read = TypeVar("_Read")
+_REFINE = "refine again with nas-search refine RUN"
 _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, RecursionError)
 
 
@@ -24,18 +27,15 @@ def _checked(path: Path, read: Callable[[], _Read], remedy: str) -> _Read:
     """Return what ``read`` returns; what goes wrong in it is damage of a file."""
     try:
         return read()
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read; {remedy}") from error
     except _DAMAGE as error:
         raise FileFormatError(path, f"is damaged or of another version; {remedy}") from error
 
 
-def _object(path: Path, form: str) -> dict[str, Any]:
-    data = json.loads(path.read_text(encoding="utf-8"))
+def _object(path: Path, form: str, remedy: str) -> dict[str, Any]:
+    data, _ = read_sealed_json(path, remedy)
     if data["format"] != form:
         raise ValueError(form)
-    values: dict[str, Any] = data
-    return values
+    return data
 
 
 def read_verification(path: Path) -> VerificationReport:
@@ -44,9 +44,10 @@ def read_verification(path: Path) -> VerificationReport:
     Raises:
         FileFormatError: Missing, damaged, of another version, or a verdict that does not follow from its lines.
     """
+    remedy = f"verify again: {command_line('nas-search', 'verify', path.parent)}"
 
     def read() -> VerificationReport:
-        data = _object(path, VERIFICATION_FORMAT)
+        data = _object(path, VERIFICATION_FORMAT, remedy)
         lines = [Comparison(**one | {"verdict": Verdict(one["verdict"])}) for one in data["backends"]]
         comparisons = tuple(_with_tuple(line) for line in lines)
         memory = tuple(MemoryLine(**{key: value for key, value in one.items() if key != "verdict"}) for one in data["memory"])
@@ -58,6 +59,7 @@ def read_verification(path: Path) -> VerificationReport:
             instructions={str(name): {str(s): int(n) for s, n in steps.items()} for name, steps in data["instructions"].items()},
             macs={str(step): int(count) for step, count in data["macs"].items()},
             exceptions=tuple(map(str, data["exceptions"])),
+            date=str(data.get("date", "")),
         )
         names = ("images", "values", "differing", "largest", "predictions", "tensors")
         counts = [getattr(one, name) for one in comparisons for name in names]
@@ -66,7 +68,7 @@ def read_verification(path: Path) -> VerificationReport:
             raise ValueError("not what its lines say")
         return report
 
-    return _checked(path, read, "verify again with nas-search verify RUN")
+    return _checked(path, read, remedy)
 
 
 def _with_tuple(line: Comparison) -> Comparison:
@@ -81,17 +83,18 @@ def read_checksums(path: Path) -> dict[str, str]:
     Raises:
         FileFormatError: A damaged file.
     """
+    remedy = f"export again: {command_line('nas-search', 'export', path.parents[1])}"
 
     def read() -> dict[str, str]:
         found = {}
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_regular_text(path, SMALL_FILE, remedy).splitlines():
             match = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
             if match is None:
                 raise ValueError("no checksum")
             found[match[2]] = match[1]
         return found
 
-    return _checked(path, read, "export again with nas-search export RUN")
+    return _checked(path, read, remedy)
 
 
 def read_allocations(paths: Sequence[Path], chosen: str | None, trained: Mapping[str, float]) -> Allocations:
@@ -112,14 +115,14 @@ def read_allocations(paths: Sequence[Path], chosen: str | None, trained: Mapping
 
         def read(path: Path = path) -> tuple[list[Allocation], Mapping[str, Any], list[str]]:
             compared = path.name == "comparison.json"
-            data = _object(path, COMPARISON_FORMAT if compared else ALLOCATION_FORMAT)
+            data = _object(path, COMPARISON_FORMAT if compared else ALLOCATION_FORMAT, _REFINE)
             rows = [_allocation(row, chosen, trained) for row in (data["methods"] if compared else [data])]
             setting = data["setting"]
             for name in ("images", "judged_images"):
                 int(setting[name])
             return rows, setting, [str(text) for text in data["warnings"]]
 
-        rows, setting, texts = _checked(path, read, "refine again with nas-search refine RUN")
+        rows, setting, texts = _checked(path, read, _REFINE)
         members |= {row.method: row for row in rows}
         warnings += texts
     floating = setting.get("float", {}).get("accuracy")
