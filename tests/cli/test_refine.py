@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.cli.refine import METHODS
 from nas_engine.cli.refine_progress import RefineProgress
+from nas_engine.pipeline.data import write_classes
 from nas_engine.report.run_directory import RunDirectory
 from tests.cli.command import Outcome, Run
 from tests.cli.terminal import shown_on_a_terminal
@@ -40,6 +42,19 @@ def place(tmp_path: Path, trained: Path) -> Path:
 
 def test_methods_are_those_of_the_table() -> None:
     assert set(METHODS) == set(ALLOCATORS)
+
+
+def test_other_classes_are_refused(run: Run, place: Path, tmp_path: Path) -> None:
+    write_classes(place / "training" / "classes.json", [f"known{number}" for number in range(10)])
+    images, numbers = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 10
+    arrays = {"x_train": images, "y_train": numbers, "x_test": images, "y_test": numbers}
+    np.savez(tmp_path / "other.npz", classes=[f"other{number}" for number in range(10)], **arrays)
+    assert run("export", "run", "--format", "c").code == 0
+    before = snapshot(place)
+    for command in (("refine", "run", *BRIEF), ("verify", "run")):
+        refusal = run(*command, "--data", "other.npz").refusal()
+        assert "missing 'known0', 'known1', 'known2', 'known3', 'known4' and 5 more; extra 'other0', " in refusal
+    assert snapshot(place) == before
 
 
 class TestOutput:

@@ -430,3 +430,80 @@ class TestBadInput:
         four = npz(tmp_path / "four.npz")
         assert "the data has 4 classes, the network 10" in run("evaluate", "run", "--data", four).refusal()
         assert snapshot(tmp_path / "run") == before
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a run trained on the classes 'dark' and 'light', and a refined run of it, not trained."""
+    root = tmp_path_factory.mktemp("known")
+    small_run(root / "run", with_classes(2))
+    arguments = ["--data", str(folders(root / "shades")), "--epochs", "2", "--batch-size", "8", "--threads", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["nas-search", "train", str(root / "run"), *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main(standalone_mode=True)
+    assert caught.value.code == 0
+    refined = RunDirectory(small_run(root / "refined", with_classes(2)))
+    shutil.copy(root / "run" / "training" / "float.pt", refined.start)
+    shutil.copy(root / "run" / "training" / "classes.json", refined.classes)
+    return root
+
+
+class TestClasses:
+    """Data meet a trained run: its classes are known by name, whatever the command."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "evaluate run",
+            "evaluate run --layers",
+            "evaluate run --split train",
+            "train run --resume --epochs 2",
+            "train refined --epochs 2",
+        ],
+    )
+    def test_other_names_are_refused(self, run: Run, tmp_path: Path, known: Path, command: str) -> None:
+        root = Path(shutil.copytree(known, tmp_path / "here"))
+        for split in ("train", "test"):
+            (root / "shades" / split / "dark").rename(root / "shades" / split / "night")
+        first, *rest = command.split()
+        before = snapshot(root / rest[0])
+        refusal = run(first, str(root / rest[0]), *rest[1:], "--data", str(root / "shades")).refusal()
+        assert "other classes than those that the network was trained on" in refusal
+        assert refusal.endswith("missing 'dark'; extra 'night'")
+        assert snapshot(root / rest[0]) == before
+
+    def test_another_order_is_the_same(self, run: Run, tmp_path: Path, known: Path) -> None:
+        images = np.random.default_rng(0).integers(0, 256, (24, 8, 8), np.uint8)
+        numbers, given = np.arange(24) % 2, {}
+        for order, classes in (("same", ["dark", "light"]), ("other", ["light", "dark"])):
+            right = numbers if order == "same" else 1 - numbers
+            np.savez(tmp_path / f"{order}.npz", x_train=images, y_train=right, x_test=images, y_test=right, classes=classes)
+            shown = run("evaluate", str(known / "run"), "--data", str(tmp_path / f"{order}.npz"), "--json").out
+            given[order] = {key: value for key, value in json.loads(shown).items() if key != "data"}
+        assert given["same"] == given["other"]
+        unnamed = tmp_path / "unnamed.npz"
+        np.savez(unnamed, x_train=images, y_train=numbers, x_test=images, y_test=numbers)
+        outcome = run("evaluate", str(known / "run"), "--data", str(unnamed), "--json")
+        assert "note: the data have numbers in place of class names, so classes are matched by number: '0' is 'dark', " in outcome.err
+        assert json.loads(outcome.out)["integer"] == given["same"]["integer"]
+
+    def test_a_folder_from_the_board_is_judged_whole(self, run: Run, tmp_path: Path, known: Path) -> None:
+        whole = shutil.copytree(known / "shades" / "train", tmp_path / "board")
+        outcome = run("evaluate", str(known / "run"), "--data", str(whole))
+        assert outcome.out.splitlines()[:2] == [f"board, from {whole}", "top-1 accuracy on 24 images (all of the folder)"]
+        assert "so all images are judged; add --split test if the network was trained on" in outcome.err
+        alone = tmp_path / "alone"
+        shutil.copytree(known / "shades" / "test", alone / "Test")
+        assert "on 8 images (test)" in run("evaluate", str(known / "run"), "--data", str(alone)).out
+
+    def test_the_folder_of_the_training_keeps_its_split(self, run: Run, tmp_path: Path) -> None:
+        small_run(tmp_path / "run", with_classes(2))
+        shades = Path(shutil.copytree(folders(tmp_path / "made") / "train", tmp_path / "shades"))
+        judged = re.compile(r"on (\d+) images \(test\)")
+        trained = run("train", "run", "--data", "shades", "--epochs", "2", "--batch-size", "8", "--threads", "1").out
+        (tmp_path / "link").symlink_to(shades)
+        outcomes = [run("evaluate", "run").out, *(run("evaluate", "run", "--data", name).out for name in ("shades", "link"))]
+        found = [judged.search(text) for text in (trained, *outcomes)]
+        assert len({match[1] for match in found if match}) == 1
+        assert all(found)
