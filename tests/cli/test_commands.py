@@ -37,7 +37,7 @@ def results(path: Path) -> dict[str, object]:
     """Return what a run found: every file but those that hold times."""
     found: dict[str, object] = {name: data for name, data in snapshot(path).items() if not name.endswith(("checkpoint.npz", ".jsonl"))}
     rows = [json.loads(line) for line in (path / "search.jsonl").read_text().splitlines()]
-    found["history"] = [{key: value for key, value in row.items() if key != "elapsed_s"} for row in rows]
+    found["history"] = [{key: value for key, value in row.items() if key not in ("elapsed_s", "crc32")} for row in rows]
     return found
 
 
