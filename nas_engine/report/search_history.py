@@ -50,14 +50,16 @@ class SearchHistory:
             os.fsync(file.fileno())
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the lines; a line cut in half at the end is left out.
+        """Return the lines; a line cut in half at the end is left out, one that lacks its line break alone is not.
 
         Raises:
             FileFormatError: A damaged line.
         """
         if not self.path.exists():
             return []
-        *lines, _ = read_regular_text(self.path, SMALL_FILE, _REMEDY).split("\n")
+        *lines, rest = read_regular_text(self.path, SMALL_FILE, _REMEDY).split("\n")
+        if "}" in rest:  # no kill leaves more than a whole line there
+            lines.append(rest)
         rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines, 1):
             try:

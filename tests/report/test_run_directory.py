@@ -137,6 +137,11 @@ class TestHistory:
         file.write_bytes(file.read_bytes()[:-5])
         assert directory.history.read() == directory.history.keep(1) == [row(1)]
         assert file.read_text() == seal_line(row(1))
+        file.write_text(seal_line(row(1)) + seal_line(row(2))[:-1])
+        assert directory.history.read() == [row(1), row(2)]
+        file.write_text(seal_line(row(1)) + seal_line(row(2))[:-1] + "J")
+        with pytest.raises(FileFormatError, match="line 2 is damaged"):
+            directory.history.read()
 
     @pytest.mark.parametrize(
         "values",
