@@ -21,6 +21,7 @@ from nas_engine.models.mobilenet import MobileNet
 from nas_engine.pipeline import run as run_module
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import write_new_run
+from nas_engine.pipeline.report_facts import gather
 from nas_engine.pipeline.run import load_run
 from nas_engine.pipeline.search_config import build_problem
 from nas_engine.pipeline.search_record import report_member
@@ -28,6 +29,8 @@ from nas_engine.pipeline.shortlist import best_of, choose, depths, members
 from nas_engine.pipeline.stages import STAGE_TABLE
 from nas_engine.pipeline.training import LoweringError
 from nas_engine.pipeline.work import Work, recipe_of
+from nas_engine.report.html.document import Tone
+from nas_engine.report.page.headline import verdict_sentence
 from nas_engine.report.page.reading import shortlist_of
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_directory import RunDirectory
@@ -288,6 +291,59 @@ class TestAgain:
         with pytest.raises(InputError, match=r"stage 'shortlist' took .* \(epochs 2 -> 3.*add --force to do so"):
             run_tiny(space, copy, Recorder(), shortlist={"epochs": 3})
         assert lasting(PipelineDirectory(copy)) == before
+
+
+class TestPage:
+    """What the report says of a whole run whose record, or files, were changed."""
+
+    def test_all_digests_and_figures_fit(self, copy: Path) -> None:
+        facts = gather(copy)
+        assert facts.checked
+        assert facts.verification is not None
+        assert verdict_sentence(facts)[0].startswith(f"Recorded on {facts.verification.date}, digests fit")
+
+    @pytest.mark.parametrize(
+        ("stage", "change", "told"),
+        [
+            ("quantise", lambda figures: figures["accuracy"].update(integer=95.33), "stage 'quantise' says integer 95.33, its record "),
+            ("train", lambda figures: figures["accuracy"].update(floating=99.0), "stage 'train' says floating 99.0, its record "),
+            ("verify", lambda figures: figures.update(passed=False), "stage 'verify' says passed False, its record True"),
+            ("refine", lambda figures: figures["methods"]["qbr"].update(accuracy=99.0), "says of qbr accuracy 99.0, its record"),
+            ("shortlist", lambda figures: figures["members"][0].update(accuracy=99.0), "of candidate 1 an accuracy of 99.0, its record"),
+            ("search", lambda figures: figures.update(candidates=1), "stage 'search' says candidates 1, its record "),
+        ],
+    )
+    def test_figures_that_are_not_those_of_their_records(self, copy: Path, stage: str, change: Any, told: str) -> None:
+        path = PipelineDirectory(copy).record
+        values = content(path)
+        change(next(one for one in values["stages"] if one["name"] == stage)["figures"])
+        rewrite(path, values)
+        facts = gather(copy)
+        assert any(told in one.problem for one in facts.stale)
+        assert {one.command for one in facts.stale} == {f"nas-search run --out {copy}"}
+        assert verdict_sentence(facts)[1] is Tone.BAD
+        assert facts.record is None
+
+    @pytest.mark.parametrize(
+        "name", ["network/training/float.pt", "network/best.yaml", "final/training/network.pt", "final/start.pt", "final/best.yaml"]
+    )
+    def test_files_that_are_not_what_the_run_left(self, copy: Path, name: str) -> None:
+        """Those of another network of the shortlist stand in their place."""
+        other = "training/network.pt" if name.endswith(".pt") else "best.yaml"
+        candidates = [PipelineDirectory(copy).candidate(rank) for rank in (1, 2)]
+        source = next(one for one in candidates if not same_structure(one.read_best(), PipelineDirectory(copy).network.read_best()))
+        shutil.copyfile(source.path / other, copy / name)
+        facts = gather(copy)
+        assert facts.stale
+        assert verdict_sentence(facts)[1] is Tone.BAD
+
+    def test_a_proof_that_is_not_run_again_is_called_recorded(self, whole: tuple[Path, RunRecord, int]) -> None:
+        stage = whole[1].stage("verify")
+        assert stage is not None
+        assert stage.figures is not None
+        told = run_table(whole[1], {"verify"})
+        assert f"recorded on {stage.figures['date']}, digests fit: " in told
+        assert "verified: of" not in told
 
 
 class TestKilled:

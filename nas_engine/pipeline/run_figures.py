@@ -76,6 +76,6 @@ def _accuracies(stage: str, found: StageRecord | None, result: TrainingResult | 
     accuracy = found.figures.get("accuracy") if found and found.figures else None
     if result is None or not isinstance(accuracy, Mapping):
         return
-    recorded = plain(result.accuracy.as_mapping())
+    recorded = plain(result.accuracy.in_short())
     for name, value in accuracy.items():
         yield stage, name, value, recorded.get(name)
