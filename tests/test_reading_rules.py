@@ -34,6 +34,7 @@ READS: Mapping[str, str] = {
     "nas_engine/verification/tflite_worker.py:run_micro": ALONE,
     "nas_engine/training/study_file.py:_journal": "cut after it was read by the door",
     "nas_engine/report/run_directory.py:RunDirectory.locked": "a folder, opened for its lock",
+    "nas_engine/files.py:sync_folder": "a folder, opened to be synced",
 }
 """Functions that read a file otherwise, and why they may."""
 
@@ -49,7 +50,7 @@ PENDING = {
 HANDLERS: Mapping[str, str] = {
     "nas_engine/architecture.py:_parse_literal": "Python's parser says MemoryError of text nested too deeply",
     "nas_engine/cli/main.py:main": "the last line of every command",
-    "nas_engine/datasets/formats.py:open_dataset": "says that the images do not fit into memory, and what to give",
+    "nas_engine/datasets/formats.py:_faults": "says that the images do not fit into memory, and what to give",
     "nas_engine/datasets/images.py:_decoded": "reads from memory, where an OSError is Pillow's own",
     "nas_engine/datasets/pickles.py:load_pickle": "reads from memory, where an OSError is the reader's own",
     "nas_engine/interrupts.py:interruptible.run": "raised again by the caller",
