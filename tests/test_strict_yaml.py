@@ -59,7 +59,8 @@ class TestFiles:
         ):
             with pytest.raises(PathError) as caught:
                 read_mapping(path, None)
-            assert str(caught.value).startswith(f"{terminal_line(str(path))}: {says}")
+            assert f": {says}" in str(caught.value)
+            assert str(caught.value).startswith(terminal_line(str(path))[:60])  # a name of thousands of characters is shortened
             assert len(str(caught.value).splitlines()) == 1
             assert caught.value.exit_code == 2
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.integer_reference import Untrained
+from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
-from nas_engine.quantization.record import QuantisedLayer, QuantisedTensor
+from nas_engine.quantization.record import QuantisedLayer, QuantisedTensor, weight_shift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +65,25 @@ class Layer:
             products = float(np.float32(source.step)) * scales
             steps = np.nextafter(products.astype(np.float32), np.float32(1))
             best = int(np.argmin((steps - products) / steps))
-            signs, ones = np.where(np.arange(self.outputs) % 2, -1, 1), np.ones(self.outputs)
-            room = self.channels * (2**self.in_bits - 1) * (2 ** (self.weight_bits - 1) - 1) * 2 ** (8 - self.weight_bits)
-            offset = signs * (2.0**31 - 1 - room) * products[best]
-            self._change(built, weight_step=scales[best] * 2.0 ** (8 - self.weight_bits) * ones, gain=ones, offset=offset)
+            ones = np.ones(self.outputs)
+            self._change(built, weight_step=scales[best] * 2.0 ** (8 - self.weight_bits) * ones, gain=ones, offset=0 * ones)
             out = replace(out, step=float(steps[best]))
         out = replace(out, step=shortcut.step if shortcut and self.same_scale else out.step * self.coarser)
         built.tensors[-1] = out
         built.layer("end", 1, 1, max(out.height, out.width), 8, 8, signed=True)
-        return lower(built.network())
+        model = lower(built.network())
+        return self._with_largest_bias(model) if self.largest_bias else model
+
+    def _with_largest_bias(self, model: IntegerModel) -> IntegerModel:
+        """Return a model with biases as large as int32 allows; a trained channel that far from its range is lowered to a constant."""
+        tested = layer_under_test(model)
+        source = model.tensor(tested.input)
+        sums = sum_range(tested.weights, source.low - source.zero_point, source.high - source.zero_point)
+        shift, signs = weight_shift(tested.weight_bits), np.where(np.arange(self.outputs) % 2, -1, 1)
+        bias = (signs * (2**31 - 1 - (np.maximum(-sums[0], sums[1]) << shift))).astype(np.int32)
+        bounds = accumulator_bounds(tested.name, sums, shift, bias, tested.requantizer.shift)
+        changed = replace(tested, bias=bias, bounds=bounds)
+        return replace(model, steps=tuple(changed if step is tested else step for step in model.steps))
 
     def _padded(self, built: Untrained) -> QuantisedTensor:
         """Give the layer added last the padding of this one; return its output."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError, GoalMissedError
+from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.training import by_class as module
 from nas_engine.training.by_class import by_class
 from nas_engine.training.result import Accuracy, TrainingResult, chance_remark, check_goal, read_result, write_result
@@ -130,8 +130,8 @@ def test_the_file_holds_it(tmp_path: Path) -> None:
 def test_counts_that_do_not_add_up_are_damage(tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "result.json"
     write_result(path, result(accuracy(50.0, 50.0, 3, by_class=by_class(np.array([0, 1, 1]), np.array([1, 1, 0]), "ab"))))
-    data = json.loads(path.read_text())
+    data, _ = read_sealed_json(path, "")
     data["accuracy"]["by_class"][key] = value
-    path.write_text(json.dumps(data))
+    path.write_text(seal_json(data))  # whoever changes a file can change its digest
     with pytest.raises(FileFormatError, match=f"accuracy.by_class.{key}"):
         read_result(path)
