@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from nas_engine.pipeline.search_config import resolve_config
 from nas_engine.pipeline.search_record import load_runs
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.pipeline.verify import verify_run
+from nas_engine.reading import UnreadableError
 from nas_engine.report.html.document import Sentence, Tone
 from nas_engine.report.page.headline import headline, verdict_sentence
 from nas_engine.report.run_directory import RunDirectory
@@ -232,3 +236,24 @@ def test_a_verification_says_on_which_day(run: Path) -> None:
     report: VerificationReport = verify_run(run, images=1, backends=["onnx"])
     assert content(run / "verification.json")["date"] == report.date
     assert len(report.date) == 10
+
+
+@pytest.mark.parametrize("name", ["best.yaml", "training/metrics.jsonl", "training/network.pt"])
+def test_a_failing_disk_makes_nothing_stale(run: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def failing(path: str | os.PathLike[str], *more: Any, **options: Any) -> int:
+        if Path(path) == run / name:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return opened(path, *more, **options)
+
+    monkeypatch.setattr(os, "open", failing)
+    with pytest.raises(UnreadableError, match=f"{name}: cannot be read .Input/output error"):
+        chain.check(RunDirectory(run), chain.RESULT)
+    try:
+        facts = gather(run)
+    except UnreadableError:
+        return  # no page at all, and that one line
+    assert not facts.stale
+    assert any("Input/output error" in problem for problem in facts.problems)
+    assert verdict_sentence(facts)[1] is not Tone.GOOD

@@ -20,8 +20,9 @@ from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.datasets.records import Labels, Pixels
 from nas_engine.digests import NONE, digests, file_digest
-from nas_engine.errors import FileFormatError, PathError
+from nas_engine.errors import FileFormatError
 from nas_engine.escaping import command_line
+from nas_engine.reading import UnreadableError
 from nas_engine.report.epochs import read_epochs
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_directory import RunDirectory
@@ -108,7 +109,7 @@ def made_of(directory: RunDirectory, record: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in CHAIN[record].inputs:
         path = directory.path / name
-        found |= {name: _OF_CONTENT[path.name](path)} if path.name in _OF_CONTENT else digests(directory.path, [path])
+        found |= {name: _content_digest(path)} if path.name in _OF_CONTENT else digests(directory.path, [path])
     return {name: digest for name, digest in found.items() if digest != NONE}
 
 
@@ -118,17 +119,23 @@ def network_digest(network: Architecture) -> str:
 
 
 def _best_digest(path: Path) -> str:
-    try:
-        return network_digest(read_architecture(path))
-    except PathError:  # a file that is damaged or gone
-        return file_digest(path)
+    return network_digest(read_architecture(path))
 
 
 def _epochs_digest(path: Path) -> str:
+    rows = [{key: value for key, value in row.items() if key != "elapsed_s"} for row in read_epochs(path)]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _content_digest(path: Path) -> str:
+    """Return the digest of what counts of a file; of its bytes if it is damaged, ``NONE`` if it is gone."""
     try:
-        rows = [{key: value for key, value in row.items() if key != "elapsed_s"} for row in read_epochs(path)]
-        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-    except PathError:
+        return _OF_CONTENT[path.name](path)
+    except UnreadableError as error:
+        if not error.missing:  # a failing disk or missing rights make nothing stale
+            raise
+        return NONE
+    except FileFormatError:
         return file_digest(path)
 
 

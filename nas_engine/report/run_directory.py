@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.architecture import Architecture, dump_architecture, read_architecture
-from nas_engine.errors import PathError, RunDirectoryError
+from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.escaping import command_line
 from nas_engine.files import storage_errors, sweep, sync_folder, temporary, write_atomically, write_synced
 from nas_engine.report.search_front import SearchFront
@@ -335,7 +335,7 @@ class RunDirectory:
         """Return the run directories of the resolutions, none for a run of one resolution or a damaged config."""
         try:
             resolutions = self.read_config().get("resolutions")
-        except PathError:
+        except (RunDirectoryError, FileFormatError):
             return []
         members = [self.member(size) for size in resolutions or () if type(size) is int]
         return [member for member in members if member.started()]
