@@ -363,9 +363,9 @@ class RunDirectory:
         return config
 
     def write_best(self, best: Architecture, plan: Mapping[str, Any]) -> None:
-        """Write ``best.yaml`` and ``memory_plan.json``."""
-        write_atomically(self.path / "best.yaml", seal_yaml(dump_architecture(best)))
+        """Write ``memory_plan.json`` and ``best.yaml``; this one last, as where it is the other must be, however a process ended."""
         write_atomically(self.path / "memory_plan.json", seal_json(plan))
+        write_atomically(self.path / "best.yaml", seal_yaml(dump_architecture(best)))
 
     def read_best(self) -> Architecture:
         """Return the winner.
