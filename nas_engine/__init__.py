@@ -17,7 +17,7 @@ Names are imported when they are first used: ``import nas_engine`` itself loads 
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "nas_engine.api": (

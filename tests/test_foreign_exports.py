@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from nas_engine import __version__
 from nas_engine.exporters.bundle import DIGESTS, digest_list
 from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import ExportSettings, settings_file
@@ -156,11 +157,11 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "settings that are cut": (lambda e, effect: os.truncate(e / SETTINGS, 200), f"{SETTINGS}: does not fit the digest"),
     "settings by hand": (lambda e, effect: (e / SETTINGS).write_text('{"format": "x"}'), f"{SETTINGS}: format: is 'x'; expected"),
     "settings with an unknown format": (
-        lambda e, effect: (e / SETTINGS).write_bytes(settings_file(ExportSettings(formats=("c", "elf")), {"nas-search": "0.1.0"})),
+        lambda e, effect: (e / SETTINGS).write_bytes(settings_file(ExportSettings(formats=("c", "elf")), {"nas-search": __version__})),
         "unknown format: 'elf'",
     ),
     "settings of fewer formats": (
-        lambda e, effect: (e / SETTINGS).write_bytes(settings_file(ExportSettings(formats=("c",)), {"nas-search": "0.1.0"})),
+        lambda e, effect: (e / SETTINGS).write_bytes(settings_file(ExportSettings(formats=("c",)), {"nas-search": __version__})),
         "is a file that the export did not write",
     ),
 }
