@@ -145,6 +145,8 @@ def in_child(
         child = os.fork()
         if child == 0:
             _be_child(words, folder, at, before, after)
+        # a child of a large process has fewer pages than it: those of files are not mapped anew
+        before_memory = min(before_memory, _resident(str(child)) or before_memory)
         state = _watched(child, began, work_s, hang_s, before_memory + most)
         seconds = time.monotonic() - began
         memory = state.pop("memory") - before_memory

@@ -23,6 +23,7 @@ from tests.cli.command import Outcome, Run
 from tests.cli.terminal import shown_on_a_terminal
 from tests.cli.test_bad_input import snapshot
 from tests.refine_runs import usable_run
+from tests.resealed import change
 from tests.training.runs import small_run
 
 BRIEF = ("--images", "64", "--swaps", "0", "--trials", "1", "--solver-time", "0.3s", "--threads", "1")
@@ -46,6 +47,7 @@ def test_methods_are_those_of_the_table() -> None:
 
 def test_other_classes_are_refused(run: Run, place: Path, tmp_path: Path) -> None:
     write_classes(place / "training" / "classes.json", [f"known{number}" for number in range(10)])
+    change(place / "training" / "result.json", made_of=None)  # or the names were those of another training
     images, numbers = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 10
     arrays = {"x_train": images, "y_train": numbers, "x_test": images, "y_test": numbers}
     np.savez(tmp_path / "other.npz", classes=[f"other{number}" for number in range(10)], **arrays)
