@@ -49,7 +49,7 @@ STAGES = ("search", "shortlist", "train", "refine", "quantise", "export", "verif
 COMMANDS = ("train --resume", "evaluate", "evaluate images", "export alone", "verify alone", "report alone")
 
 _DAMAGE = re.compile(r"damaged|cut off|corrupt|no whole|of another kind|plain arrays|put a copy back|is missing|no such file", re.I)
-_TEMPORARY = re.compile(r"\.tmp$|^\.|~$|\.partial|\.earlier|^tmp")
+_TEMPORARY = re.compile(r"\.tmp(/|$)|(^|/)\.|~$|\.partial|\.earlier|(^|/)tmp")
 
 
 class _Raw(io.FileIO):
@@ -357,7 +357,7 @@ class Sweep:
             place = hit.note.get("place", "")
             if hit.note and not place:
                 return
-            wrong = self._wrong(case, hit)
+            wrong = self._wrong(case, kind, hit)
             state = f"{name} {self._state()}"
             if state not in self._went_on:
                 found = self._again(case)
@@ -384,7 +384,7 @@ class Sweep:
             left["run.json"] = re.sub(r'"(seconds|sha256)": [^,\n]+', "", record.read_text(encoding="utf-8"))
         return hashlib.sha256(repr(sorted(left.items())).encode()).hexdigest()
 
-    def _wrong(self, case: Case, hit: Outcome) -> list[str]:
+    def _wrong(self, case: Case, kind: str, hit: Outcome) -> list[str]:
         wrong = [text for text in hit.faults(frozenset({0, 1, 2})) if text != "no message"]
         told = [line for line in hit.err.splitlines() if line.startswith("error: ")]
         if not told and not case.ended_well(hit):
@@ -393,7 +393,7 @@ class Sweep:
         if _DAMAGE.search(hit.err):
             wrong.append("told as damage")
         if case.ended_well(hit) and not self._said_on_the_page(case):
-            wrong += self._differs(case, "survived: ")
+            wrong += self._differs(case, "survived: ", removal_failed=kind == "folder")
         if any(".earlier" in path.name for path in self.run.rglob("*")):
             wrong.append("put aside")
         return wrong
@@ -405,14 +405,17 @@ class Sweep:
         page = self.run / "report.html"
         return all(name.startswith("report") for name in other) and "cannot be read (" in page.read_text() if page.exists() else False
 
-    def _differs(self, case: Case, when: str) -> list[str]:
+    def _differs(self, case: Case, when: str, removal_failed: bool = False) -> list[str]:
         left = files_of(self.run)
         wrong = []
         other = sorted(name for name, digest in case.same.items() if left.get(name) != digest)
         if other:
             wrong.append(f"{when}{len(other)} files differ ({', '.join(other[:3])})")
-        if more := sorted(set(left) - case.names):
-            temporary = any(_TEMPORARY.search(Path(name).name) for name in more)
+        more = sorted(set(left) - case.names)
+        if removal_failed:  # what could not be removed is removed the next time
+            more = [name for name in more if not _TEMPORARY.search(name)]
+        if more:
+            temporary = any(_TEMPORARY.search(name) for name in more)
             wrong.append(f"{when}{'temporary files' if temporary else 'more files'} ({', '.join(more[:3])})")
         return wrong
 
