@@ -5,30 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.small import SPACE as SPACE
 from nas_engine.pipeline.refine_request import RefineRequest
 from nas_engine.pipeline.search_config import resolve_config
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.report.run_directory import RunDirectory
 from tests.training.runs import small_run
 from tests.training.tasks import small_recipe
-
-SPACE = """
-name: two-stages
-title: Networks such as digits_architecture
-source: Ours, for tests.
-input_channels: 1
-resolution: {default: 8, min: 8, max: 16}
-classes: 10
-stage_weights: [0, 1]
-stem: {kernel: 3, stride: 2, channels: {min: 8, max: 8}}
-stages:
-  - {stride: 1, kernels: [3, 5], channels: {min: 8, max: 16}, expansions: [2, 3], depth: {min: 1, max: 2}}
-  - {stride: 2, kernels: [3, 5], channels: {min: 8, max: 16}, expansions: [2, 3], depth: {min: 1, max: 2}}
-head: {channels: {min: 32, max: 32}}
-bits: {weights: [2, 4, 8], activations: [2, 4, 8], stem_and_classifier: 8, tie_blocks: false}
-max_layers: 20
-max_stage_share: 1
-"""
 
 RESERVED = {"sram_bytes": 4096, "flash_bytes": 32768}
 """What the profile of cortex-m7 keeps for firmware."""
