@@ -22,7 +22,17 @@ from nas_engine.allocation.quadratic import objective_of
 from nas_engine.allocation.swaps import real_loss_swaps
 from nas_engine.training.compute import prepare_compute
 
-METHODS = ("uniform", "random", "qbr", "greedy", "diagonal", "hawq", "entropy-window", "clado", "gauss-newton")
+METHODS = (
+    "uniform",
+    "random",
+    "qbr",
+    "greedy",
+    "diagonal",
+    "hawq",
+    "entropy-window",
+    "clado",
+    "gauss-newton",
+)
 SWAPPED = "gauss-newton + swaps"
 FAMILY = ("clado", "gauss-newton", SWAPPED)
 """What the issue of cross terms is about: quadratic objectives."""
@@ -41,13 +51,27 @@ def chosen(judged: Judged, method: str, problem: AllocationProblem) -> Levels:
         assert judged.evidence.singles is not None
         linear, quadratic = objective_of(judged.evidence.singles, problem)
         found = real_loss_swaps(
-            problem, found, linear, quadratic, lambda levels: judged.loss(levels, judged.calibration)[0], rounds=ROUNDS, tried=TRIED
+            problem,
+            found,
+            linear,
+            quadratic,
+            lambda levels: judged.loss(levels, judged.calibration)[0],
+            rounds=ROUNDS,
+            tried=TRIED,
         )
     return found.levels
 
 
 def accuracies(
-    network: str, data: str, folder: Path, *, seeds: int, images: int, paired: int, joint_paired: int, tested: int
+    network: str,
+    data: str,
+    folder: Path,
+    *,
+    seeds: int,
+    images: int,
+    paired: int,
+    joint_paired: int,
+    tested: int,
 ) -> dict[str, dict[str, list[float]]]:
     """Return the top-1 accuracy in percent, one figure per seed, by column and method."""
     test = images_of(data).test
@@ -56,11 +80,20 @@ def accuracies(
     found: dict[str, dict[str, list[float]]] = {}
     for seed in range(seeds):
         for joint in (False, True):
-            columns: list[tuple[str, float, float | None]] = [("3.6 / 3.6", 3.6, 3.6)] if joint else []
+            columns: list[tuple[str, float, float | None]] = (
+                [("3.6 / 3.6", 3.6, 3.6)] if joint else []
+            )
             columns = columns or [(f"{mean:g} / 8", mean, None) for mean in (2.5, 3.0, 3.6, 4.0)]
             pairs = joint_paired if joint else paired
             judged = Judged(
-                network, data, folder, seed=seed, images=images, weight_bits=WIDTHS, activation_bits=WIDTHS if joint else (), paired=pairs
+                network,
+                data,
+                folder,
+                seed=seed,
+                images=images,
+                weight_bits=WIDTHS,
+                activation_bits=WIDTHS if joint else (),
+                paired=pairs,
             )
             for column, mean_weights, mean_activations in columns:
                 problem = judged.limited(mean_weights, mean_activations)
@@ -73,7 +106,9 @@ def accuracies(
                     bits = kept[place]
                     key = f"seed {seed} {bits}"
                     if key not in kept:
-                        kept.put(key, judged.loss(problem.levels([int(width) for width in bits]), test))
+                        kept.put(
+                            key, judged.loss(problem.levels([int(width) for width in bits]), test)
+                        )
                         print(f"{Path(network).stem} {name}: {kept[key][1]:.2f} %", flush=True)
                     found.setdefault(column, {}).setdefault(method, []).append(kept[key][1])
     return found
@@ -88,14 +123,27 @@ def rows_of(name: str, found: dict[str, dict[str, list[float]]]) -> list[Row]:
     """Return one row per method with all columns, and one row per column that compares the quadratic methods with the simple ones."""
     rows = []
     for method in (*METHODS, SWAPPED):
-        cells = [f"{column}: {_mean(values[method])}" for column, values in found.items() if method in values]
+        cells = [
+            f"{column}: {_mean(values[method])}"
+            for column, values in found.items()
+            if method in values
+        ]
         if cells:
-            rows.append(Row(what=f"{name}, {method}, top-1 in %", measured="; ".join(cells), at_least="for comparison", reached=True))
+            rows.append(
+                Row(
+                    what=f"{name}, {method}, top-1 in %",
+                    measured="; ".join(cells),
+                    at_least="for comparison",
+                    reached=True,
+                )
+            )
     for column, values in found.items():
         means = {method: float(np.mean(figures)) for method, figures in values.items()}
         best = max((means[method], method) for method in FAMILY if method in means)
         for other in ("uniform", "diagonal"):
-            worst = min((means[method] - means[other], method) for method in FAMILY if method in means)
+            worst = min(
+                (means[method] - means[other], method) for method in FAMILY if method in means
+            )
             rows.append(
                 Row(
                     what=f"{name}, {column}: best of CLADO's family ({best[1]}) less {other}",
@@ -128,10 +176,21 @@ def run(
     names = networks.split(",")
     rows = []
     for network, source, *sizes in zip(
-        names, *(each(part, len(names)) for part in (data, seeds, images, paired, joint, tested)), strict=True
+        names,
+        *(each(part, len(names)) for part in (data, seeds, images, paired, joint, tested)),
+        strict=True,
     ):
         draws, count, pairs, both, judging = map(int, sizes)
-        found = accuracies(network, source, Path(folder), seeds=draws, images=count, paired=pairs, joint_paired=both, tested=judging)
+        found = accuracies(
+            network,
+            source,
+            Path(folder),
+            seeds=draws,
+            images=count,
+            paired=pairs,
+            joint_paired=both,
+            tested=judging,
+        )
         rows += rows_of(Path(network).stem.partition("-")[0], found)
     return rows
 

@@ -44,16 +44,36 @@ REFUSED, SAME, NOTED, UNSAID, CRASH = "refused", "same content", "noted", "UNSAI
 def _model(path: Path) -> Any:
     saved = load(path.parent)
     model = saved.model
-    steps = [(step.name, step.input, step.output, step.kernel, step.stride, step.padding) for step in model.steps]
-    return model.image, model.logits, model.classes, dict(model.provenance), model.tensors, steps, dict(saved.golden.checksums)
+    steps = [
+        (step.name, step.input, step.output, step.kernel, step.stride, step.padding)
+        for step in model.steps
+    ]
+    return (
+        model.image,
+        model.logits,
+        model.classes,
+        dict(model.provenance),
+        model.tensors,
+        steps,
+        dict(saved.golden.checksums),
+    )
 
 
 READERS: Mapping[str, Mapping[str, Callable[[Path], Any]]] = {
-    "run.yaml": {"run": lambda path: stored_options(PipelineDirectory(path.parent)), "path": read_options},
+    "run.yaml": {
+        "run": lambda path: stored_options(PipelineDirectory(path.parent)),
+        "path": read_options,
+    },
     "run.json": {"run": read_record},
     "config.yaml": {"run": lambda path: RunDirectory(path.parent).read_config()},
-    "best.yaml": {"run": lambda path: RunDirectory(path.parent).read_best(), "path": read_architecture},
-    "pareto/*.yaml": {"run": lambda path: RunDirectory(path.parents[1]).read_member(int(path.stem)), "path": read_architecture},
+    "best.yaml": {
+        "run": lambda path: RunDirectory(path.parent).read_best(),
+        "path": read_architecture,
+    },
+    "pareto/*.yaml": {
+        "run": lambda path: RunDirectory(path.parents[1]).read_member(int(path.stem)),
+        "path": read_architecture,
+    },
     "pareto.csv": {"run": lambda path: RunDirectory(path.parent).front.read()},
     "search.jsonl": {"run": lambda path: RunDirectory(path.parent).history.read()},
     "memory_plan.json": {"run": lambda path: _plan(path)},
@@ -75,7 +95,11 @@ READERS: Mapping[str, Mapping[str, Callable[[Path], Any]]] = {
 def _plan(path: Path) -> Any:
     """Return the plan of a file that no command reads; a key that took the place of the digest's is left out."""
     values = read_sealed_json(path, "search again")[0]
-    return {key: value for key, value in values.items() if key in ("arena_bytes", "peak_step", "tensors", "steps")}
+    return {
+        key: value
+        for key, value in values.items()
+        if key in ("arena_bytes", "peak_step", "tensors", "steps")
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +168,16 @@ def table(found: Counter[tuple[str, str]]) -> str:
     kinds = sorted({kind for kind, _ in found})
     rows = [["file", *ends], *([kind, *(str(found[kind, end]) for end in ends)] for kind in kinds)]
     rows.append(["all", *(str(sum(found[kind, end] for kind in kinds)) for end in ends)])
-    return "\n".join("  ".join([row[0].ljust(28), *(cell.rjust(12) for cell in row[1:])]) for row in rows)
+    return "\n".join(
+        "  ".join([row[0].ljust(28), *(cell.rjust(12) for cell in row[1:])]) for row in rows
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Flip bits in a copy of a run, print the counts, and return 1 if one was taken unsaid."""
-    parser = argparse.ArgumentParser(description="Change one bit at random in files of a run and read them back.")
+    parser = argparse.ArgumentParser(
+        description="Change one bit at random in files of a run and read them back."
+    )
     parser.add_argument("--run", type=Path, help="a finished run; by default a small one is made")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=1500)

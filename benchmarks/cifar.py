@@ -39,8 +39,16 @@ def agreement_rounding_once(run: Path, data: str, limit: int | None) -> float:
             module.eval()
     images = read_data(data, network.architecture, limit=limit).test.images
     with torch.no_grad():
-        logits = [network(prepared(images[i : i + BATCH], network.architecture.resolution)) for i in range(0, len(images), BATCH)]
-    return float(100.0 * np.mean(torch.cat(logits).argmax(1).numpy() == predict(load(run / "integer").model, images)))
+        logits = [
+            network(prepared(images[i : i + BATCH], network.architecture.resolution))
+            for i in range(0, len(images), BATCH)
+        ]
+    return float(
+        100.0
+        * np.mean(
+            torch.cat(logits).argmax(1).numpy() == predict(load(run / "integer").model, images)
+        )
+    )
 
 
 def run(
@@ -58,15 +66,25 @@ def run(
 ) -> list[Row]:
     device = prepare_compute("auto", threads or None)
     place = Path(folder)
-    options = {"space": "mobilenet-32", "sram_bytes": sram * 1024, "flash_bytes": flash * 1024, "max_macs": macs}
+    options = {
+        "space": "mobilenet-32",
+        "sram_bytes": sram * 1024,
+        "flash_bytes": flash * 1024,
+        "max_macs": macs,
+    }
     record = searched(place, {**options, "candidates": candidates, "resolution": resolution})
     request = {"data": data, "device": device, "limit": limit or None}
     plain = trained(place, "float", "cifar", request, epochs=epochs, float_share=1.0).accuracy
-    distilled = trained(place, "distilled", "cifar", {**request, "teacher": teacher}, epochs=epochs).accuracy
+    distilled = trained(
+        place, "distilled", "cifar", {**request, "teacher": teacher}, epochs=epochs
+    ).accuracy
     quantised = trained(place, "quantised", "cifar", request, epochs=epochs).accuracy
     assert plain.floating is not None
     rows = []
-    for name, accuracy in (("quantised and distilled", distilled), ("quantised without a teacher", quantised)):
+    for name, accuracy in (
+        ("quantised and distilled", distilled),
+        ("quantised without a teacher", quantised),
+    ):
         assert accuracy.quantised is not None
         assert accuracy.integer is not None
         assert accuracy.agreement is not None
@@ -75,7 +93,9 @@ def run(
             Row(
                 what=f"{name}, {epochs} epochs: top-1 of the integers (float, the same epochs without a teacher: {plain.floating:.2f} %)",
                 measured=f"{accuracy.integer:.2f} %",
-                at_least="at most 1.0 point below float" if accuracy is distilled else "for comparison",
+                at_least="at most 1.0 point below float"
+                if accuracy is distilled
+                else "for comparison",
                 reached=accuracy is not distilled or loss <= 1.0,
             ),
             Row(
@@ -106,4 +126,12 @@ def run(
 
 
 if __name__ == "__main__":
-    main("cifar", run, data="digits", teacher="none", epochs=20, folder="runs/benchmark-cifar", threads=0)
+    main(
+        "cifar",
+        run,
+        data="digits",
+        teacher="none",
+        epochs=20,
+        folder="runs/benchmark-cifar",
+        threads=0,
+    )

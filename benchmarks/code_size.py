@@ -34,7 +34,9 @@ RUNTIME_LIMIT = 16 << 10
 """Most bytes of kernels and model functions of one network."""
 
 
-def inverted_residuals(stem: tuple[int, int], widths: Sequence[int], windows: Sequence[int] = (3,), seed: int = 0) -> IntegerModel:
+def inverted_residuals(
+    stem: tuple[int, int], widths: Sequence[int], windows: Sequence[int] = (3,), seed: int = 0
+) -> IntegerModel:
     """Return a small network: a stem (kernel, weight bits), residuals of pointwise weights of some widths, a pool, a classifier.
 
     ``windows`` are the kernel sizes of the residuals' depth-wise layers, taken in turn.
@@ -48,8 +50,18 @@ def inverted_residuals(stem: tuple[int, int], widths: Sequence[int], windows: Se
         for half, (a, b, out) in enumerate(((8, 8, 8), (5, 3, 4))):
             name = f"b{number}{half}"
             built.layer(f"{name}.expand", 32, 1, 1, w, a, source=stream)
-            filtered = built.layer(f"{name}.depthwise", 32, windows[number % len(windows)], 1, 8 - half, b, kind="depthwise")
-            stream = built.layer(f"{name}.project", 16, 1, 1, w, out, source=filtered, shortcut=stream, signed=True)
+            filtered = built.layer(
+                f"{name}.depthwise",
+                32,
+                windows[number % len(windows)],
+                1,
+                8 - half,
+                b,
+                kind="depthwise",
+            )
+            stream = built.layer(
+                f"{name}.project", 16, 1, 1, w, out, source=filtered, shortcut=stream, signed=True
+            )
     built.pool("pool", 8, 1)
     built.layer("classifier", 4, 1, 1, widths[-1], 8, signed=True)
     return lower(built.network(), {"weights": f"random, seed {seed}"})
@@ -76,7 +88,10 @@ EVERYTHING: Shape = ((3, 4), (8, 4, 2, 5), (3, 5, 7))
 def kernels_of(model: IntegerModel) -> set[str]:
     """Return the C functions that a network runs."""
     layers = [step for step in model.steps if isinstance(step, IntegerConvolution)]
-    found = {pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel for step in layers}
+    found = {
+        pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel
+        for step in layers
+    }
     return found | {POOL_KERNEL} if len(layers) < len(model.steps) else found
 
 
@@ -104,9 +119,16 @@ def build(shape: Shape, backend: CortexM) -> Built:
         result = backend.run(folder, model, image, folder / "work")
         assert result.footprint is not None
         if (result.logits != golden.logits).any():
-            raise RuntimeError(f"{sorted(kernels_of(model))} differ from the reference; nothing is measured with wrong kernels")
+            raise RuntimeError(
+                f"{sorted(kernels_of(model))} differ from the reference; nothing is measured with wrong kernels"
+            )
         runtime = Elf((folder / "work" / "firmware.elf").read_bytes()).size(".runtime")
-        return Built(kernels=kernels_of(model), used=result.footprint, runtime=runtime, objects=read_objects(folder / "work"))
+        return Built(
+            kernels=kernels_of(model),
+            used=result.footprint,
+            runtime=runtime,
+            objects=read_objects(folder / "work"),
+        )
 
 
 def measure(core: str, compiler: str, cases: dict[str, Shape] | None = None) -> CodeSizes:
@@ -118,7 +140,9 @@ def measure(core: str, compiler: str, cases: dict[str, Shape] | None = None) -> 
             raise RuntimeError(f"the network for {case} runs {sorted(found.kernels)}; change CASES")
         for kernel in found.kernels:
             needed = needed_sections(found.objects, [kernel])
-            sections[kernel] = {f"{name}{section}": size for (name, section), size in needed.items()}
+            sections[kernel] = {
+                f"{name}{section}": size for (name, section), size in needed.items()
+            }
             stacks[kernel] = min(stacks.get(kernel, found.used.stack), found.used.stack)
         stacks[case] = max(stacks[case], found.used.stack)
         bases.append(found.used.code - sum(needed_sections(found.objects, found.kernels).values()))
@@ -128,8 +152,13 @@ def measure(core: str, compiler: str, cases: dict[str, Shape] | None = None) -> 
     )  # fmt: skip
 
 
-def run(table: Path = TABLE, cores: str = ",".join(CORES), compilers: str = ",".join(COMPILERS)) -> list[Row]:
-    rows = {(row.core, row.compiler): row for row in (read_table(table.read_text(encoding="utf-8")) if table.exists() else ())}
+def run(
+    table: Path = TABLE, cores: str = ",".join(CORES), compilers: str = ",".join(COMPILERS)
+) -> list[Row]:
+    rows = {
+        (row.core, row.compiler): row
+        for row in (read_table(table.read_text(encoding="utf-8")) if table.exists() else ())
+    }
     lines = []
     for core in cores.split(","):
         for compiler in compilers.split(","):
@@ -148,7 +177,10 @@ def compare(sizes: CodeSizes, backend: CortexM) -> list[Row]:
     predicted: CodePrediction | None = sizes.predict(found.kernels)
     assert found.kernels == set(KERNELS), sorted(found.kernels)
     assert predicted is not None
-    flash, ram = found.used.packed + predicted.code, found.used.arena + predicted.static_ram + predicted.stack
+    flash, ram = (
+        found.used.packed + predicted.code,
+        found.used.arena + predicted.static_ram + predicted.stack,
+    )
     where = f"a network of every kernel, {sizes.core}, {sizes.compiler}"
     off, apart = flash / found.used.flash - 1, ram - found.used.ram
     return [

@@ -42,9 +42,13 @@ def table(kind: str, backend: CortexM) -> tuple[np.ndarray, int]:
     for row, w in enumerate(BITS):
         for column, a in enumerate(BITS):
             named = "pointwise" if kind == "dense" else kind
-            layer = Layer(kind=named, size=size, channels=channels, bits=(w, a), kernel=kernel, stride=stride)
+            layer = Layer(
+                kind=named, size=size, channels=channels, bits=(w, a), kernel=kernel, stride=stride
+            )
             found = measure(layer, backend)
-            counts[row, column] = round(found.per_mac, 2)  # before it is multiplied: equal figures stay equal
+            counts[row, column] = round(
+                found.per_mac, 2
+            )  # before it is multiplied: equal figures stay equal
             differing += found.differing
     return counts, differing
 
@@ -53,9 +57,14 @@ def with_tables(text: str, tables: dict[str, np.ndarray], factor: float) -> str:
     """Return the text of a profile with other tables."""
     for kind, counts in tables.items():
         rows = [
-            f"    - [{', '.join(f'{value * factor:.2f}' for value in counts[row])}]  # w{w}\n" for row, w in enumerate(BITS)
+            f"    - [{', '.join(f'{value * factor:.2f}' for value in counts[row])}]  # w{w}\n"
+            for row, w in enumerate(BITS)
         ]
-        text, found = re.subn(rf"(  {kind}:\n)(?:    - \[.*\n){{7}}", lambda match, rows=rows: match[1] + "".join(rows), text)
+        text, found = re.subn(
+            rf"(  {kind}:\n)(?:    - \[.*\n){{7}}",
+            lambda match, rows=rows: match[1] + "".join(rows),
+            text,
+        )
         assert found == 1, kind
     return text
 
@@ -67,12 +76,21 @@ def run(folder: str = str(PROFILES)) -> list[Row]:
         tables[kind], differing = table(kind, backend)
         spread = f"{tables[kind].min():.2f} to {tables[kind].max():.2f} instructions/MAC, w8a8 {tables[kind][-1, -1]:.2f}"
         measured = f"{spread}; {differing} differing"
-        rows.append(Row(what=f"{kind}, 49 pairs of widths", measured=measured, at_least="0 differing", reached=not differing))
+        rows.append(
+            Row(
+                what=f"{kind}, 49 pairs of widths",
+                measured=measured,
+                at_least="0 differing",
+                reached=not differing,
+            )
+        )
     for path in sorted(Path(folder).glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         core = re.search(r"^core: (\S+)", text, re.M)
         if core and core[1] in CYCLES_PER_INSTRUCTION:
-            path.write_text(with_tables(text, tables, CYCLES_PER_INSTRUCTION[core[1]]), encoding="utf-8")
+            path.write_text(
+                with_tables(text, tables, CYCLES_PER_INSTRUCTION[core[1]]), encoding="utf-8"
+            )
     return rows
 
 

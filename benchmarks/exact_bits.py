@@ -24,8 +24,18 @@ def exact_score(problem: SearchProblem, network: Architecture) -> float:
     genes = encode(problem.frame, [network])
     table = unroll(problem.frame, genes)
     coefficients = layer_coefficients(table, problem.score)[:, 0]
-    ends = sum(log_std_table(s)[problem.space.end_bits] for s in (problem.score.sigma_a, problem.score.sigma_w)) * coefficients[0]
-    return float(structure_score(table, problem.score)[0] + ends) + activations(problem, network, genes) + weights(problem, genes)
+    ends = (
+        sum(
+            log_std_table(s)[problem.space.end_bits]
+            for s in (problem.score.sigma_a, problem.score.sigma_w)
+        )
+        * coefficients[0]
+    )
+    return (
+        float(structure_score(table, problem.score)[0] + ends)
+        + activations(problem, network, genes)
+        + weights(problem, genes)
+    )
 
 
 def activations(problem: SearchProblem, network: Architecture, genes: Genes) -> float:
@@ -50,7 +60,9 @@ def activations(problem: SearchProblem, network: Architecture, genes: Genes) -> 
         if residual + 1 == depth:
             fits &= (live[-2:] <= problem.sram_bytes).all(axis=0)
         a, b, c = (coefficients[1 + 3 * residual + part] * gain for part in range(3))
-        worth = np.where(fits.reshape((k,) * 4), (a[:, None, None] + b[:, None] + c)[..., None], -np.inf).max(axis=(1, 2))
+        worth = np.where(
+            fits.reshape((k,) * 4), (a[:, None, None] + b[:, None] + c)[..., None], -np.inf
+        ).max(axis=(1, 2))
         value = worth.max(axis=0) if value is None else (value[:, None] + worth).max(axis=0)
     assert value is not None
     return float((value + coefficients[-2] * gain).max())
@@ -61,12 +73,18 @@ def weights(problem: SearchProblem, genes: Genes) -> float:
     table = unroll(problem.frame, genes)
     name, options = problem.memory_model, np.array(problem.space.weight_bits, float)
     room = problem.flash_bytes - fixed_flash(name, table)[0]
-    room -= sum(weight_bytes(name, table.weights[end, 0], float(problem.space.end_bits)) for end in (0, -1))
+    room -= sum(
+        weight_bytes(name, table.weights[end, 0], float(problem.space.end_bits)) for end in (0, -1)
+    )
     coefficients = layer_coefficients(table, problem.score)[:, 0]
     gain = log_std_table(problem.score.sigma_w)[list(problem.space.weight_bits)]
     present = [row for row in range(1, problem.frame.n_layers - 1) if table.weights[row, 0]]
-    words = [(weight_bytes(name, table.weights[row, 0], options) / 4).astype(int) for row in present]
-    room_words = min(int(room // 4), sum(int(costs[-1]) for costs in words))  # beyond every layer at its widest, room is worth nothing
+    words = [
+        (weight_bytes(name, table.weights[row, 0], options) / 4).astype(int) for row in present
+    ]
+    room_words = min(
+        int(room // 4), sum(int(costs[-1]) for costs in words)
+    )  # beyond every layer at its widest, room is worth nothing
     if room_words < sum(int(costs[0]) for costs in words):
         return -np.inf
     best = np.zeros(room_words + 1)

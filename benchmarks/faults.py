@@ -46,9 +46,19 @@ ERRORS = {
 """What the operating system says, in turn; an array fails with ``MemoryError``. ``folder`` is making, listing and removing."""
 
 STAGES = ("search", "shortlist", "train", "refine", "quantise", "export", "verify", "report")
-COMMANDS = ("train --resume", "evaluate", "evaluate images", "export alone", "verify alone", "report alone")
+COMMANDS = (
+    "train --resume",
+    "evaluate",
+    "evaluate images",
+    "export alone",
+    "verify alone",
+    "report alone",
+)
 
-_DAMAGE = re.compile(r"damaged|cut off|corrupt|no whole|of another kind|plain arrays|put a copy back|is missing|no such file", re.I)
+_DAMAGE = re.compile(
+    r"damaged|cut off|corrupt|no whole|of another kind|plain arrays|put a copy back|is missing|no such file",
+    re.I,
+)
 _TEMPORARY = re.compile(r"\.tmp(/|$)|(^|/)\.|~$|\.partial|\.earlier|(^|/)tmp")
 
 
@@ -135,7 +145,9 @@ class Fault:
         if not isinstance(place, str | bytes | os.PathLike):
             return ""
         path = os.path.abspath(os.fsdecode(place))
-        return path if any(path == root or path.startswith(f"{root}/") for root in self.roots) else ""
+        return (
+            path if any(path == root or path.startswith(f"{root}/") for root in self.roots) else ""
+        )
 
     def arm(self) -> None:
         """Put this into the place of Python's calls, for good: meant for a child that ends soon."""
@@ -162,7 +174,9 @@ class Fault:
     def _files(self) -> None:
         real, real_os = io.open, os.open
 
-        def opened(file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> Any:
+        def opened(
+            file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any
+        ) -> Any:
             place = self.inside(file)
             if not place:
                 return real(file, mode, buffering, *args, **kwargs)
@@ -291,7 +305,17 @@ class Sweep:
                 self.cases[name] = self._learnt(self._command(name, finished), wanted=True)
 
     def _whole(self, run: Path) -> list[str]:
-        return ["run", str(self.config), "--out", str(run), "--threads", "1", "--workers", "1", "-q"]
+        return [
+            "run",
+            str(self.config),
+            "--out",
+            str(run),
+            "--threads",
+            "1",
+            "--workers",
+            "1",
+            "-q",
+        ]
 
     def _command(self, name: str, finished: Path) -> Case:
         final, data = "final", self.data
@@ -304,12 +328,34 @@ class Sweep:
                 shutil.rmtree(at / left, ignore_errors=True)
             more = ["--data", str(data["npz"]), "--epochs", "3", "--threads", "1", "-q"]
             in_child(["train", str(at), *more, "--time-limit", "0.000001s"], self.folder)
-            return Case(name=name, before=before, words=lambda run: ["train", str(run / "network"), *more, "--resume"])
+            return Case(
+                name=name,
+                before=before,
+                words=lambda run: ["train", str(run / "network"), *more, "--resume"],
+            )
         typed: dict[str, list[str]] = {
             "evaluate": ["evaluate", final, "--layers", "--threads", "1", "-q"],
-            "evaluate images": ["evaluate", final, "--data", str(data["images"]), "--threads", "1", "-q"],
+            "evaluate images": [
+                "evaluate",
+                final,
+                "--data",
+                str(data["images"]),
+                "--threads",
+                "1",
+                "-q",
+            ],
             "export alone": ["export", final, "-q"],
-            "verify alone": ["verify", final, "--images", "2", "--emulated-images", "1", "--backend", "onnx", "-q"],
+            "verify alone": [
+                "verify",
+                final,
+                "--images",
+                "2",
+                "--emulated-images",
+                "1",
+                "--backend",
+                "onnx",
+                "-q",
+            ],
             "report alone": ["report", "", "-q"],
         }
         verb, where, *more = typed[name]
@@ -338,15 +384,31 @@ class Sweep:
             codes.add(done.code)
             left.append(files_of(self.run))
         first = left[0]
-        same = {name: digest for name, digest in first.items() if all(other.get(name) == digest for other in left)}
+        same = {
+            name: digest
+            for name, digest in first.items()
+            if all(other.get(name) == digest for other in left)
+        }
         return replace(case, same=same, names=frozenset(first), code=codes.pop())
 
     def roots(self) -> tuple[str, ...]:
         """Return what faults are limited to."""
-        return str(self.run), str(self.folder / "data"), str(self.config), str(self.folder / "space.yaml")
+        return (
+            str(self.run),
+            str(self.folder / "data"),
+            str(self.config),
+            str(self.folder / "space.yaml"),
+        )
 
     def sweep(
-        self, name: str, kind: str, *, every: int = 1, first: int = 1, lasting: bool = False, repeats: int = 0
+        self,
+        name: str,
+        kind: str,
+        *,
+        every: int = 1,
+        first: int = 1,
+        lasting: bool = False,
+        repeats: int = 0,
     ) -> Iterator[Met]:
         """Yield what became of each n, until one is not met any more."""
         case = self.cases[name]
@@ -381,7 +443,9 @@ class Sweep:
         left = files_of(self.run)
         record = self.run / "run.json"
         if record.is_file():
-            left["run.json"] = re.sub(r'"(seconds|sha256)": [^,\n]+', "", record.read_text(encoding="utf-8"))
+            left["run.json"] = re.sub(
+                r'"(seconds|sha256)": [^,\n]+', "", record.read_text(encoding="utf-8")
+            )
         return hashlib.sha256(repr(sorted(left.items())).encode()).hexdigest()
 
     def _wrong(self, case: Case, kind: str, hit: Outcome) -> list[str]:
@@ -403,7 +467,12 @@ class Sweep:
         left = files_of(self.run)
         other = [name for name, digest in case.same.items() if left.get(name) != digest]
         page = self.run / "report.html"
-        return all(name.startswith("report") for name in other) and "cannot be read (" in page.read_text() if page.exists() else False
+        return (
+            all(name.startswith("report") for name in other)
+            and "cannot be read (" in page.read_text()
+            if page.exists()
+            else False
+        )
 
     def _differs(self, case: Case, when: str, removal_failed: bool = False) -> list[str]:
         left = files_of(self.run)
@@ -416,7 +485,9 @@ class Sweep:
             more = [name for name in more if not _TEMPORARY.search(name)]
         if more:
             temporary = any(_TEMPORARY.search(name) for name in more)
-            wrong.append(f"{when}{'temporary files' if temporary else 'more files'} ({', '.join(more[:3])})")
+            wrong.append(
+                f"{when}{'temporary files' if temporary else 'more files'} ({', '.join(more[:3])})"
+            )
         return wrong
 
 
@@ -440,12 +511,20 @@ class Met:
 def main() -> int:
     """Sweep, print a table of counts and every failure; the exit code says whether there was one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("--stage", action="append", choices=[*STAGES, *COMMANDS], help="default: all")
+    parser.add_argument(
+        "--stage", action="append", choices=[*STAGES, *COMMANDS], help="default: all"
+    )
     parser.add_argument("--kind", action="append", choices=list(ERRORS), help="default: all")
     parser.add_argument("--every", type=int, default=1, help="only each so many-th n")
-    parser.add_argument("--seed", type=int, default=0, help="where to begin among the first --every")
-    parser.add_argument("--lasting", type=int, default=0, help="1: every call from the n-th on fails")
-    parser.add_argument("--repeats", type=int, default=3, help="how often the same chain of lines counts; 0: always")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="where to begin among the first --every"
+    )
+    parser.add_argument(
+        "--lasting", type=int, default=0, help="1: every call from the n-th on fails"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="how often the same chain of lines counts; 0: always"
+    )
     parser.add_argument("--folder", default="", help="where to work; default: a temporary folder")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -455,12 +534,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=given.folder or None) as folder:
         sweep = Sweep(Path(folder))
         sweep.prepare(names)
-        print(f"{'stage or command':18} {'kind':7} {'met':>5} {'told':>5} {'survived':>8} {'wrong':>5} seconds")
+        print(
+            f"{'stage or command':18} {'kind':7} {'met':>5} {'told':>5} {'survived':>8} {'wrong':>5} seconds"
+        )
         for name in names:
             for kind in kinds:
                 first = 1 + random.Random(f"{given.seed}{name}{kind}").randrange(given.every)
                 began, found = time.monotonic(), Counter[str]()
-                told = {"every": given.every, "first": first, "lasting": bool(given.lasting), "repeats": given.repeats}
+                told = {
+                    "every": given.every,
+                    "first": first,
+                    "lasting": bool(given.lasting),
+                    "repeats": given.repeats,
+                }
                 for met in sweep.sweep(name, kind, **told):
                     found["met"] += 1
                     found["told" if "error: " in met.hit.err else "survived"] += 1

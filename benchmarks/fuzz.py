@@ -184,7 +184,7 @@ WORDS = (
 """What may be typed for an option."""
 
 NAMES = (
-    "it's a \"odd\" dir",
+    'it\'s a "odd" dir',
     "a b",
     "-rf",
     "--out",
@@ -211,15 +211,49 @@ NAMES = (
 """Names of folders and files."""
 
 SETTINGS = (
-    *(f"search.{name}" for name in ("seed", "sram", "space", "device", "stage_weights", "qbr", "max_macs", "memory_model")),
-    *("data.source", "data.limit", "shortlist.count", "verify.backends", "verify.images", "refine.method", "refine.images"),
+    *(
+        f"search.{name}"
+        for name in (
+            "seed",
+            "sram",
+            "space",
+            "device",
+            "stage_weights",
+            "qbr",
+            "max_macs",
+            "memory_model",
+        )
+    ),
+    *(
+        "data.source",
+        "data.limit",
+        "shortlist.count",
+        "verify.backends",
+        "verify.images",
+        "refine.method",
+        "refine.images",
+    ),
     *(f"train.{name}" for name in ("recipe", "epochs", "teacher", "learning_rate", "float_share")),
     *("seed", "x.y", "search", "", ".", "a.b.c", "é.é", "\x00.x"),
 )
 """Keys for ``--set``, known and unknown."""
 
 VARIABLES = {
-    "CC": ("gcc '", '"', "", " ", "/nowhere/cc", "true", "false", "gcc\n-x", "cat", "é", "x" * 5000, ".", "gcc -DX='"),
+    "CC": (
+        "gcc '",
+        '"',
+        "",
+        " ",
+        "/nowhere/cc",
+        "true",
+        "false",
+        "gcc\n-x",
+        "cat",
+        "é",
+        "x" * 5000,
+        ".",
+        "gcc -DX='",
+    ),
     "TMPDIR": ("/nowhere", "", "/dev/null", "/proc", ".", "é"),
     "HOME": ("", "/nowhere", "/dev/null"),
     "COLUMNS": ("x", "0", "-1", "99999999"),
@@ -231,7 +265,20 @@ VARIABLES = {
 }
 """Values of the environment that cannot be used, or seldom are."""
 
-VERBS = ("run", "train", "evaluate", "refine", "export", "verify", "report", "score", "plot", "devices", "spaces", "")
+VERBS = (
+    "run",
+    "train",
+    "evaluate",
+    "refine",
+    "export",
+    "verify",
+    "report",
+    "score",
+    "plot",
+    "devices",
+    "spaces",
+    "",
+)
 
 
 @dataclass(slots=True)
@@ -257,7 +304,19 @@ class World:
     def _run(self, name: str, seed: int) -> Path:
         run = self.folder / name
         if not run.exists():
-            words = ["run", str(self.config), "--out", str(run), "--seed", str(seed), "--threads", "1", "--workers", "1", "-q"]
+            words = [
+                "run",
+                str(self.config),
+                "--out",
+                str(run),
+                "--seed",
+                str(seed),
+                "--threads",
+                "1",
+                "--workers",
+                "1",
+                "-q",
+            ]
             done = in_child(words, self.folder, work_s=600)
             if done.code != 0:
                 raise RuntimeError(f"no whole run: {done.err}")
@@ -348,14 +407,42 @@ class Maker:
             self._thing(path)
             return str(path)
         if kind < 0.2:
-            return "".join(chr(self.chance.choice((self.chance.randrange(1, 128), self.chance.randrange(160, 0x2FFF)))) for _ in range(6))
+            return "".join(
+                chr(
+                    self.chance.choice(
+                        (self.chance.randrange(1, 128), self.chance.randrange(160, 0x2FFF))
+                    )
+                )
+                for _ in range(6)
+            )
         if kind < 0.3:
-            return str(self.chance.choice([*self.world.data.values(), *self.world.files.values(), self.world.whole / "final"]))
+            return str(
+                self.chance.choice(
+                    [
+                        *self.world.data.values(),
+                        *self.world.files.values(),
+                        self.world.whole / "final",
+                    ]
+                )
+            )
         return self.chance.choice(WORDS)
 
     def _thing(self, path: Path) -> str:
         """Put something at a path that is no plain file of the right kind, and return what."""
-        what = self.chance.choice(("fifo", "socket", "folder", "loop", "dangling", "zero", "full", "empty", "garbage", "large"))
+        what = self.chance.choice(
+            (
+                "fifo",
+                "socket",
+                "folder",
+                "loop",
+                "dangling",
+                "zero",
+                "full",
+                "empty",
+                "garbage",
+                "large",
+            )
+        )
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -368,31 +455,83 @@ class Maker:
         elif what == "folder":
             path.mkdir()
         elif what in ("loop", "dangling", "zero", "full"):
-            to = {"loop": path.name, "dangling": "/nowhere/x", "zero": "/dev/zero", "full": "/dev/full"}[what]
+            to = {
+                "loop": path.name,
+                "dangling": "/nowhere/x",
+                "zero": "/dev/zero",
+                "full": "/dev/full",
+            }[what]
             path.symlink_to(to)
         elif what == "large":  # no room is taken
             with path.open("wb") as file:
                 file.truncate(2**37)
         else:
-            path.write_bytes(b"" if what == "empty" else self.chance.randbytes(self.chance.randrange(1, 3000)))
+            path.write_bytes(
+                b"" if what == "empty" else self.chance.randbytes(self.chance.randrange(1, 3000))
+            )
         return what
 
     def valid(self, verb: str) -> list[str]:
         """Return a command of a verb that works, on copies in this folder, and takes a second or two."""
         at = self.folder / "run"
         if verb == "run":
-            return ["run", str(self.world.config), "--out", str(at), "--threads", "1", "--workers", "1"]
+            return [
+                "run",
+                str(self.world.config),
+                "--out",
+                str(at),
+                "--threads",
+                "1",
+                "--workers",
+                "1",
+            ]
         if verb in ("score", "devices", "spaces"):
             files = {"score": "architecture", "devices": "device", "spaces": "space"}
             return [verb, str(self.world.files[files[verb]])]
         if verb == "":
-            more = ["--space", str(self.world.files["space"]), "--resolution", "8", "--candidates", "2000"]
-            return [*more, "--sram", "16k", "--flash", "48k", "--workers", "1", "--out", str(at), "--no-plots"]
+            more = [
+                "--space",
+                str(self.world.files["space"]),
+                "--resolution",
+                "8",
+                "--candidates",
+                "2000",
+            ]
+            return [
+                *more,
+                "--sram",
+                "16k",
+                "--flash",
+                "48k",
+                "--workers",
+                "1",
+                "--out",
+                str(at),
+                "--no-plots",
+            ]
         parts = {"plot": "search", "train": "network", "refine": "network"}
         shutil.copytree(self.world.whole / parts.get(verb, "final"), at, symlinks=True)
         more_of = {
-            "train": ["--data", str(self.world.data["npz"]), "--epochs", "2", "--threads", "1", "--force"],
-            "refine": ["--images", "64", "--swaps", "1", "--threads", "1", "--force", "--solver-time", "1s"],
+            "train": [
+                "--data",
+                str(self.world.data["npz"]),
+                "--epochs",
+                "2",
+                "--threads",
+                "1",
+                "--force",
+            ],
+            "refine": [
+                "--images",
+                "64",
+                "--swaps",
+                "1",
+                "--threads",
+                "1",
+                "--force",
+                "--solver-time",
+                "1s",
+            ],
             "evaluate": ["--threads", "1", "--limit", "20"],
             "verify": ["--backend", "onnx", "--images", "2"],
         }
@@ -410,9 +549,15 @@ class Maker:
         typed: dict[str, list[list[str]]] = {
             "architecture": [["score", at], ["score", at, "--device", "cortex-m7", "--json"]],
             "space": [["spaces", at], [*self.valid(""), "--space", at]],
-            "device": [["devices", at], ["score", str(files["architecture"]), "--device", at], [*self.valid(""), "--device", at]],
+            "device": [
+                ["devices", at],
+                ["score", str(files["architecture"]), "--device", at],
+                [*self.valid(""), "--device", at],
+            ],
             "recipe": [[*self._once("train"), "--recipe", at]],
-            "run": [["run", at, "--out", str(self.folder / "out"), "--threads", "1", "--workers", "1"]],
+            "run": [
+                ["run", at, "--out", str(self.folder / "out"), "--threads", "1", "--workers", "1"]
+            ],
         }
         return Case(kind="yaml", words=self.chance.choice(typed[kind]), what=f"{kind}: {what}")
 
@@ -424,18 +569,24 @@ class Maker:
     def _spoilt_yaml(self, text: str) -> tuple[bytes, str]:
         import yaml
 
-        way = self.chance.choice(("value", "value", "value", "trap", "trap", "line", "cut", "bytes", "bomb", "head"))
+        way = self.chance.choice(
+            ("value", "value", "value", "trap", "trap", "line", "cut", "bytes", "bomb", "head")
+        )
         lines = text.splitlines()
         if way == "value":
             values = yaml.safe_load(text)
             what = self._change(values)
-            return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode("utf-8", "surrogatepass"), what
+            return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode(
+                "utf-8", "surrogatepass"
+            ), what
         if way == "trap":
             places = [at for at, line in enumerate(lines) if ":" in line]
             at, trap = self.chance.choice(places), self.chance.choice(TRAPS)
             head = lines[at].partition(":")[0]
             lines[at] = f"{head}: {trap}"
-            return "\n".join(lines).encode("utf-8", "surrogatepass"), ascii(f"{head.strip()}: {trap[:30]}")
+            return "\n".join(lines).encode("utf-8", "surrogatepass"), ascii(
+                f"{head.strip()}: {trap[:30]}"
+            )
         if way == "line":
             at, other = self.chance.randrange(len(lines)), self.chance.randrange(len(lines))
             if self.chance.random() < 0.3:
@@ -452,11 +603,20 @@ class Maker:
         if way == "bytes":
             return self._flipped(data), "bytes"
         if way == "head":
-            heads = (b"\xef\xbb\xbf", b"\xff\xfe", b"%YAML 9.9\n---\n", b"---\n---\n", b"\x00", b"- 1\n", b"x" * 6_000_000)
+            heads = (
+                b"\xef\xbb\xbf",
+                b"\xff\xfe",
+                b"%YAML 9.9\n---\n",
+                b"---\n---\n",
+                b"\x00",
+                b"- 1\n",
+                b"x" * 6_000_000,
+            )
             added = self.chance.choice(heads)
             return added + data, ascii(added[:12])
         bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-            f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+            f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+            for before, name in zip("abcdefgh", "bcdefghi", strict=True)
         )
         return (bomb + text).encode(), "nine times nine aliases"
 
@@ -485,8 +645,43 @@ class Maker:
         return "nothing"
 
     def _nasty(self) -> Any:
-        numbers = (0, 1, -1, 2, 3, 7, 2**31, 2**63, 10**30, -(2**64), 0.1, -0.5, 1e308, math.inf, -math.inf, math.nan, 65537, 1024)
-        others = (None, True, False, "", "x", "8", "é\n\x07", "\x1b[0m", "x" * 5000, [], {}, [[]], {"a": {"b": 1}}, [0] * 3000, [1, "a"])
+        numbers = (
+            0,
+            1,
+            -1,
+            2,
+            3,
+            7,
+            2**31,
+            2**63,
+            10**30,
+            -(2**64),
+            0.1,
+            -0.5,
+            1e308,
+            math.inf,
+            -math.inf,
+            math.nan,
+            65537,
+            1024,
+        )
+        others = (
+            None,
+            True,
+            False,
+            "",
+            "x",
+            "8",
+            "é\n\x07",
+            "\x1b[0m",
+            "x" * 5000,
+            [],
+            {},
+            [[]],
+            {"a": {"b": 1}},
+            [0] * 3000,
+            [1, "a"],
+        )
         return self.chance.choice((*numbers, *others))
 
     # ---- spoilt run directories ----
@@ -505,16 +700,40 @@ class Maker:
             ("final", ["verify", final, "--backend", "onnx", "--images", "2"]),
             ("final", ["verify", final, "--backend", "tflite-reference", "--images", "2"]),
             ("final", ["report", final]),
-            ("network", ["train", network, "--resume", "--data", data, "--epochs", "2", "--threads", "1"]),
-            ("network", ["refine", network, "--images", "64", "--swaps", "1", "--threads", "1", "--force"]),
+            (
+                "network",
+                ["train", network, "--resume", "--data", data, "--epochs", "2", "--threads", "1"],
+            ),
+            (
+                "network",
+                ["refine", network, "--images", "64", "--swaps", "1", "--threads", "1", "--force"],
+            ),
             ("search", ["plot", str(run / "search")]),
-            ("search", ["--resume", "--out", str(run / "search"), "--candidates", "9000", "--workers", "1", "--no-plots"]),
+            (
+                "search",
+                [
+                    "--resume",
+                    "--out",
+                    str(run / "search"),
+                    "--candidates",
+                    "9000",
+                    "--workers",
+                    "1",
+                    "--no-plots",
+                ],
+            ),
             ("search", ["report", str(run / "search")]),
         ]
         part, words = self.chance.choice(commands)
         below = run / part
-        files = sorted(path for path in below.rglob("*") if path.is_file() and path.suffix not in (".png", ".svg"))
-        weights = [0.05 if "/export/c/" in str(path) or "/pareto/" in str(path) else 1.0 for path in files]
+        files = sorted(
+            path
+            for path in below.rglob("*")
+            if path.is_file() and path.suffix not in (".png", ".svg")
+        )
+        weights = [
+            0.05 if "/export/c/" in str(path) or "/pareto/" in str(path) else 1.0 for path in files
+        ]
         path = self.chance.choices(files, weights)[0]
         what = self._spoil(path, files)
         if self.chance.random() < 0.15:
@@ -538,7 +757,11 @@ class Maker:
         elif way == "longer":
             path.write_bytes(data + self.chance.choice((b"\n", b"\x00", b"x", data)))
         elif way in ("foreign", "exchanged"):
-            source = self.world.other / path.relative_to(self.folder / "run") if way == "foreign" else self.chance.choice(files)
+            source = (
+                self.world.other / path.relative_to(self.folder / "run")
+                if way == "foreign"
+                else self.chance.choice(files)
+            )
             if source.exists():
                 path.write_bytes(source.read_bytes())
         else:
@@ -570,9 +793,17 @@ class Maker:
         """Seal changed values anew, as a sender could, so that what they say is looked at."""
         from nas_engine import sealed
 
-        bare = {name: value for name, value in values.items() if name not in ("sha256", "content_sha256", "digest")}
+        bare = {
+            name: value
+            for name, value in values.items()
+            if name not in ("sha256", "content_sha256", "digest")
+        }
         try:
-            text = sealed.seal_json(bare) if path.suffix == ".json" else sealed.seal_yaml(path.read_text(encoding="utf-8"))
+            text = (
+                sealed.seal_json(bare)
+                if path.suffix == ".json"
+                else sealed.seal_yaml(path.read_text(encoding="utf-8"))
+            )
         except (ValueError, TypeError):
             return ""
         path.write_text(text, encoding="utf-8")
@@ -589,9 +820,13 @@ class Maker:
 
     def data(self) -> Case:
         """Data of any format, spoilt."""
-        kind = self.chance.choice(("npz", "npz", "images", "images", "split", "idx", "cifar", "tar"))
+        kind = self.chance.choice(
+            ("npz", "npz", "images", "images", "split", "idx", "cifar", "tar")
+        )
         if kind == "npz":
-            at = self.folder / self.chance.choice(("mine.npz", "a\udce9b.npz", "new\nline.npz", "x*\\ y.npz"))
+            at = self.folder / self.chance.choice(
+                ("mine.npz", "a\udce9b.npz", "new\nline.npz", "x*\\ y.npz")
+            )
             what = self._npz(at)
         elif kind == "tar":
             at = self.folder / "cifar-10-python.tar.gz"
@@ -604,21 +839,43 @@ class Maker:
             shutil.copytree(self.world.data[kind], at)
             what = self._folder(at, kind)
         run = self.folder / "run"
-        shutil.copytree(self.world.whole / ("network" if self.chance.random() < 0.3 else "final"), run)
+        shutil.copytree(
+            self.world.whole / ("network" if self.chance.random() < 0.3 else "final"), run
+        )
         final = (run / "integer").exists()
-        commands = [["train", str(run), "--data", str(at), "--epochs", "2", "--threads", "1", "--force"]]
+        commands = [
+            ["train", str(run), "--data", str(at), "--epochs", "2", "--threads", "1", "--force"]
+        ]
         if final:
             commands = [["evaluate", str(run), "--data", str(at), "--threads", "1"]]
-            commands += [["verify", str(run), "--data", str(at), "--backend", "onnx", "--images", "2"]]
+            commands += [
+                ["verify", str(run), "--data", str(at), "--backend", "onnx", "--images", "2"]
+            ]
         else:
-            commands += [["refine", str(run), "--data", str(at), "--images", "64", "--swaps", "0", "--threads", "1", "--force"]]
+            commands += [
+                [
+                    "refine",
+                    str(run),
+                    "--data",
+                    str(at),
+                    "--images",
+                    "64",
+                    "--swaps",
+                    "0",
+                    "--threads",
+                    "1",
+                    "--force",
+                ]
+            ]
         return Case(kind="data", words=self.chance.choice(commands), what=f"{kind}: {what}")
 
     def _npz(self, at: Path) -> str:
         import numpy as np
 
         arrays = dict(np.load(self.world.data["npz"]))
-        way = self.chance.choice(("array", "array", "array", "array", "key", "bytes", "cut", "bomb", "thing", "name"))
+        way = self.chance.choice(
+            ("array", "array", "array", "array", "key", "bytes", "cut", "bomb", "thing", "name")
+        )
         if way == "thing":
             return self._thing(at)
         if way == "array":
@@ -643,7 +900,9 @@ class Maker:
                 "dates": lambda: np.zeros(value.shape, "datetime64[s]"),
                 "records": lambda: np.zeros(len(value), [("a", int)]),
                 "bytes of text": lambda: np.full(value.shape, b"\xff"),
-                "strange text": lambda: np.array(["a\nb\x1b[0m", "\ud800", "x" * 5000, "é", "e\u0301", "", " ", "1", "<b>", "*/"]),
+                "strange text": lambda: np.array(
+                    ["a\nb\x1b[0m", "\ud800", "x" * 5000, "é", "e\u0301", "", " ", "1", "<b>", "*/"]
+                ),
             }
             way = self.chance.choice(sorted(changes))
             try:
@@ -675,21 +934,33 @@ class Maker:
         path = self.chance.choice(files)
         ways: dict[str, Callable[[], object]] = {
             "bytes": lambda: path.write_bytes(self._flipped(path.read_bytes())),
-            "cut": lambda: path.write_bytes(path.read_bytes()[: self.chance.randrange(path.stat().st_size)]),
+            "cut": lambda: path.write_bytes(
+                path.read_bytes()[: self.chance.randrange(path.stat().st_size)]
+            ),
             "thing": lambda: self._thing(path),
             "gone": lambda: path.unlink(),
-            "renamed": lambda: path.rename(path.with_name(os.fsdecode(b"a\xe9\n" + os.fsencode(path.name)))),
-            "all of one": lambda: [other.write_bytes(b"") for other in files if other.parent == path.parent],
-            "more files": lambda: [(path.parent / f"more{n}.txt").write_text("x") for n in range(50)],
+            "renamed": lambda: path.rename(
+                path.with_name(os.fsdecode(b"a\xe9\n" + os.fsencode(path.name)))
+            ),
+            "all of one": lambda: [
+                other.write_bytes(b"") for other in files if other.parent == path.parent
+            ],
+            "more files": lambda: [
+                (path.parent / f"more{n}.txt").write_text("x") for n in range(50)
+            ],
         }
         if kind in ("images", "split"):
             ways |= {
                 "no class": lambda: shutil.rmtree(path.parent),
-                "class renamed": lambda: path.parent.rename(path.parent.with_name(os.fsdecode(b"cl\xe9"))),
+                "class renamed": lambda: path.parent.rename(
+                    path.parent.with_name(os.fsdecode(b"cl\xe9"))
+                ),
                 "class a fifo": lambda: (shutil.rmtree(path.parent), os.mkfifo(path.parent)),
                 "large image": lambda: path.write_bytes(_large_png()),
                 "odd image": lambda: self._odd_image(path),
-                "split renamed": lambda: path.parent.parent.rename(path.parent.parent.with_name("Training")),
+                "split renamed": lambda: path.parent.parent.rename(
+                    path.parent.parent.with_name("Training")
+                ),
             }
         if kind == "cifar":
             ways["program"] = lambda: path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
@@ -715,7 +986,9 @@ class Maker:
     def names(self) -> Case:
         """Folders and data with names that mean something to a shell, a compiler, a page or a terminal."""
         name = self.chance.choice(NAMES)
-        verb = self.chance.choice(("run", "train", "evaluate", "refine", "export", "verify", "report", "plot", ""))
+        verb = self.chance.choice(
+            ("run", "train", "evaluate", "refine", "export", "verify", "report", "plot", "")
+        )
         words = self.valid(verb)
         at = self.folder / name
         if (self.folder / "run").exists():
@@ -737,23 +1010,47 @@ class Maker:
     def settings(self) -> Case:
         """``--set`` with any text."""
         key = self.chance.choice(SETTINGS)
-        text = self.chance.choice((*TRAPS, *TRAPS, *WORDS)) if self.chance.random() < 0.8 else self._word()
+        text = (
+            self.chance.choice((*TRAPS, *TRAPS, *WORDS))
+            if self.chance.random() < 0.8
+            else self._word()
+        )
         setting = f"{key}={text}" if self.chance.random() < 0.95 else text
         run = self.folder / "run"
         if self.chance.random() < 0.5:
             shutil.copytree(self.world.whole, run)
-        words = ["run", str(self.world.config), "--out", str(run), "--threads", "1", "--workers", "1", "--set", setting]
+        words = [
+            "run",
+            str(self.world.config),
+            "--out",
+            str(run),
+            "--threads",
+            "1",
+            "--workers",
+            "1",
+            "--set",
+            setting,
+        ]
         return Case(kind="settings", words=words, what=ascii(setting[:60]))
 
     def environment(self) -> Case:
         """Variables of the environment that cannot be used, and folders that cannot be."""
         name = self.chance.choice(tuple(VARIABLES))
         value = self.chance.choice(VARIABLES[name])
-        verb = "verify" if name == "CC" else self.chance.choice(("verify", "devices", "report", "", "evaluate", "export"))
+        verb = (
+            "verify"
+            if name == "CC"
+            else self.chance.choice(("verify", "devices", "report", "", "evaluate", "export"))
+        )
         words = self.valid(verb)
         if verb == "verify":
             words = [word if word != "onnx" else "host-c" for word in words]
-        return Case(kind="environment", words=words, what=ascii(f"{name}={value[:30]}"), environment={name: value})
+        return Case(
+            kind="environment",
+            words=words,
+            what=ascii(f"{name}={value[:30]}"),
+            environment={name: value},
+        )
 
 
 KINDS: dict[str, tuple[Callable[[Maker], Case], int]] = {
@@ -788,10 +1085,17 @@ def _large_png() -> bytes:
     import zlib
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _idx_of(chance: random.Random) -> bytes:
@@ -800,7 +1104,9 @@ def _idx_of(chance: random.Random) -> bytes:
 
     axes = chance.choice((0, 1, 3, 4, 200))
     sizes = [chance.choice((0, 1, 8, 300, 2**31, 2**32 - 1)) for _ in range(axes)]
-    content = struct.pack(f">BBBB{axes}I", 0, 0, chance.choice((8, 13, 99)), axes, *sizes) + bytes(chance.choice((0, 19200)))
+    content = struct.pack(f">BBBB{axes}I", 0, 0, chance.choice((8, 13, 99)), axes, *sizes) + bytes(
+        chance.choice((0, 19200))
+    )
     return gzip.compress(content) if chance.random() < 0.8 else content
 
 
@@ -814,8 +1120,13 @@ def _npz_bomb(arrays: dict[str, Any]) -> bytes:
     np.savez(buffer, **{name: value for name, value in arrays.items() if name != "x_train"})
     head = io.BytesIO()
     shape = (2**27, 8, 8)
-    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("x_train.npy", "w") as file:
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    with (
+        zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("x_train.npy", "w") as file,
+    ):
         file.write(head.getvalue())
         zeros = bytes(2**24)
         for _ in range(32):  # half a GiB is enough to tell: the head says eight
@@ -849,7 +1160,9 @@ def kind_of(seed: int, index: int) -> str:
     return chance.choices(list(KINDS), [share for _, share in KINDS.values()])[0]
 
 
-def run_case(world: World, seed: int, index: int, work_s: float = 10.0, hang_s: float = 20.0) -> tuple[Case, Outcome, tuple[str, ...]]:
+def run_case(
+    world: World, seed: int, index: int, work_s: float = 10.0, hang_s: float = 20.0
+) -> tuple[Case, Outcome, tuple[str, ...]]:
     """Make and run one case; return it, what became of it and what is wrong with that."""
     with tempfile.TemporaryDirectory(dir=world.folder) as name:
         maker = Maker(world, Path(name), random.Random(f"case {seed} {index}"))
@@ -872,7 +1185,16 @@ def run_case(world: World, seed: int, index: int, work_s: float = 10.0, hang_s: 
     return case, outcome, tuple(faults)
 
 
-COUNTED = ("traceback", "exit code", "hang", "memory", "more than one line", "no message", "long line", "control character")
+COUNTED = (
+    "traceback",
+    "exit code",
+    "hang",
+    "memory",
+    "more than one line",
+    "no message",
+    "long line",
+    "control character",
+)
 
 
 def main() -> int:
@@ -881,7 +1203,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=900)
     parser.add_argument("--first", type=int, default=0, help="index to begin with")
-    parser.add_argument("--kind", action="append", choices=list(KINDS), help="only these; default: all")
+    parser.add_argument(
+        "--kind", action="append", choices=list(KINDS), help="only these; default: all"
+    )
     parser.add_argument("--only", type=int, default=None, help="one case, with all it said")
     parser.add_argument("--folder", default="", help="where to work; default: a temporary folder")
     given = parser.parse_args()
@@ -892,7 +1216,9 @@ def main() -> int:
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     with tempfile.TemporaryDirectory(dir=given.folder or None) as folder:
         world = make_world(Path(folder))
-        indices = range(given.first, given.first + given.count) if given.only is None else [given.only]
+        indices = (
+            range(given.first, given.first + given.count) if given.only is None else [given.only]
+        )
         for index in indices:
             if given.kind and kind_of(given.seed, index) not in given.kind:
                 continue
@@ -904,12 +1230,16 @@ def main() -> int:
             for fault in faults:
                 count[next((word for word in COUNTED if fault.startswith(word)), "other")] += 1
             if faults:
-                failures.append(Failure(seed=given.seed, index=index, case=case, outcome=outcome, faults=faults))
+                failures.append(
+                    Failure(seed=given.seed, index=index, case=case, outcome=outcome, faults=faults)
+                )
                 print(failures[-1], flush=True)
             if given.only is not None:
                 print(f"{case}\n{outcome.out}\n{outcome.err}\n{faults}")
     print(table(counts))
-    print(f"{sum(count['cases'] for count in counts.values())} cases, {len(failures)} failures, {time.monotonic() - began:.0f} s")
+    print(
+        f"{sum(count['cases'] for count in counts.values())} cases, {len(failures)} failures, {time.monotonic() - began:.0f} s"
+    )
     return int(bool(failures))
 
 

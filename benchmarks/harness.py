@@ -35,7 +35,10 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+            model,
+        )
     return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}"
 
 
@@ -56,7 +59,12 @@ def write(study: str, command: str, rows: list[Row]) -> None:
     """Write one study's rows as JSON and renew the table of README.md from all results."""
     RESULTS.mkdir(exist_ok=True)
     plain = [{**asdict(row), "reached": bool(row.reached)} for row in rows]
-    record = {"command": command, "machine": machine(), "date": time.strftime("%Y-%m-%d"), "rows": plain}
+    record = {
+        "command": command,
+        "machine": machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "rows": plain,
+    }
     (RESULTS / f"{study}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
@@ -68,9 +76,17 @@ def table() -> str:
     parts = []
     for path in sorted(RESULTS.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        lines = [f"### {path.stem}", "", f"`{record['command']}`, {record['date']}, {record['machine']}", ""]
+        lines = [
+            f"### {path.stem}",
+            "",
+            f"`{record['command']}`, {record['date']}, {record['machine']}",
+            "",
+        ]
         lines += ["| what | measured | at least | reached |", "|---|---|---|---|"]
-        lines += [f"| {r['what']} | {r['measured']} | {r['at_least']} | {'yes' if r['reached'] else '**no**'} |" for r in record["rows"]]
+        lines += [
+            f"| {r['what']} | {r['measured']} | {r['at_least']} | {'yes' if r['reached'] else '**no**'} |"
+            for r in record["rows"]
+        ]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -82,14 +98,22 @@ def main(study: str, run: Callable[..., list[Row]], **sizes: Any) -> None:
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{study}")
     for name, default in sizes.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"default {default}")
-    parser.add_argument("--results", default=study, help="name of the results, default that of the study")
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, help=f"default {default}"
+        )
+    parser.add_argument(
+        "--results", default=study, help="name of the results, default that of the study"
+    )
     arguments = vars(parser.parse_args())
     results = arguments.pop("results")
     rows = run(**arguments)
     for row in rows:
-        print(f"{'ok  ' if row.reached else 'MISS'} {row.what}: {row.measured} (at least: {row.at_least})")
-    given = "".join(f" --{name} {_short(value)}" for name, value in arguments.items() if value != sizes[name])
+        print(
+            f"{'ok  ' if row.reached else 'MISS'} {row.what}: {row.measured} (at least: {row.at_least})"
+        )
+    given = "".join(
+        f" --{name} {_short(value)}" for name, value in arguments.items() if value != sizes[name]
+    )
     named = "" if results == study else f" --results {results}"
     write(results, f"python -m benchmarks.{study}{given}{named}", rows)
 

@@ -59,14 +59,19 @@ class Outcome:
     def faults(self, codes: frozenset[int] = frozenset({0, 1, 2, 130})) -> list[str]:
         """Return what is wrong with how it ended, whatever it was asked: nothing for a command that keeps the rules."""
         found = [word for word, so in (("hang", self.hung), ("memory", self.excess)) if so]
-        in_a_destructor = self.interrupted and self.code == 0 and "Exception ignored" in self.err  # Python's own way with a Ctrl-C
+        in_a_destructor = (
+            self.interrupted and self.code == 0 and "Exception ignored" in self.err
+        )  # Python's own way with a Ctrl-C
         if "Traceback (most recent call last)" in self.err and not in_a_destructor:
             found.append("traceback")
         if self.code is not None and self.code not in codes:
             found.append(f"exit code {self.code}")
         if self.litter:
             found.append("temporary files left")
-        if re.search(r"^.*\w+Warning: |^Exception ignored", self.err, re.MULTILINE) and not in_a_destructor:
+        if (
+            re.search(r"^.*\w+Warning: |^Exception ignored", self.err, re.MULTILINE)
+            and not in_a_destructor
+        ):
             found.append("stray warning")
         return found + self.message_faults()
 
@@ -81,7 +86,10 @@ class Outcome:
             found.append("no message")
         if any(len(line) > LONGEST_LINE for line in told):
             found.append("long line")
-        if any(unicodedata.category(letter) in _CONTROLS and letter not in "\n\u200c\u200d" for letter in self.err):
+        if any(
+            unicodedata.category(letter) in _CONTROLS and letter not in "\n\u200c\u200d"
+            for letter in self.err
+        ):
             found.append("control character")
         return found
 
@@ -94,7 +102,15 @@ def warm(*packages: str) -> None:
             if not found.name.endswith("_worker"):
                 with contextlib.suppress(ImportError):
                     importlib.import_module(found.name)
-    for name in ("matplotlib.pyplot", "PIL.Image", "PIL.PngImagePlugin", "PIL.JpegImagePlugin", "sklearn.datasets", "onnx", "torch.jit"):
+    for name in (
+        "matplotlib.pyplot",
+        "PIL.Image",
+        "PIL.PngImagePlugin",
+        "PIL.JpegImagePlugin",
+        "sklearn.datasets",
+        "onnx",
+        "torch.jit",
+    ):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
@@ -150,13 +166,28 @@ def in_child(
         state = _watched(child, began, work_s, hang_s, before_memory + most)
         seconds = time.monotonic() - began
         memory = state.pop("memory") - before_memory
-        read = {stream: (at / stream).read_bytes().decode(errors="backslashreplace") for stream in ("out", "err")}
+        read = {
+            stream: (at / stream).read_bytes().decode(errors="backslashreplace")
+            for stream in ("out", "err")
+        }
         note = json.loads((at / "note").read_text()) if (at / "note").exists() else {}
-        litter = tuple(sorted(path.name for path in (at / "tmp").iterdir() if not re.match(_OF_OTHERS, path.name)))
-        return Outcome(**read, **state, seconds=seconds, memory=max(memory, 0), note=note, litter=litter)
+        litter = tuple(
+            sorted(
+                path.name for path in (at / "tmp").iterdir() if not re.match(_OF_OTHERS, path.name)
+            )
+        )
+        return Outcome(
+            **read, **state, seconds=seconds, memory=max(memory, 0), note=note, litter=litter
+        )
 
 
-def _be_child(words: list[str], folder: Path, at: Path, before: Callable[[], None], after: Callable[[], dict[str, Any]]) -> None:
+def _be_child(
+    words: list[str],
+    folder: Path,
+    at: Path,
+    before: Callable[[], None],
+    after: Callable[[], dict[str, Any]],
+) -> None:
     code = 70
     try:
         os.setsid()
@@ -164,7 +195,11 @@ def _be_child(words: list[str], folder: Path, at: Path, before: Callable[[], Non
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        for number, path, how in ((0, os.devnull, os.O_RDONLY), (1, at / "out", flags), (2, at / "err", flags)):
+        for number, path, how in (
+            (0, os.devnull, os.O_RDONLY),
+            (1, at / "out", flags),
+            (2, at / "err", flags),
+        ):
             opened = os.open(path, how, 0o600)
             os.dup2(opened, number)
             os.close(opened)
@@ -222,7 +257,9 @@ def _watched(child: int, began: float, work_s: float, hang_s: float, most: int) 
 
 def _resident(process: str) -> int:
     try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
     except (OSError, IndexError):
         return 0
 

@@ -20,7 +20,12 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.reference import trace
-from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedPool, QuantisedTensor
+from nas_engine.quantization.record import (
+    QuantisedLayer,
+    QuantisedNetwork,
+    QuantisedPool,
+    QuantisedTensor,
+)
 
 NETWORK = HERE / "networks" / "mobilenet-32-64k-128k.yaml"
 """Winner of a search for 64 KiB of SRAM and 128 KiB of Flash at 32 x 32 pixels: 23.7 million MACs per image."""
@@ -39,7 +44,17 @@ class Untrained:
     def __init__(self, image: tuple[int, int, int], rng: np.random.Generator) -> None:
         height, width, channels = image
         self.rng = rng
-        self.tensors = [QuantisedTensor(name="image", height=height, width=width, channels=channels, bits=8, signed=True, step=1 / 128)]
+        self.tensors = [
+            QuantisedTensor(
+                name="image",
+                height=height,
+                width=width,
+                channels=channels,
+                bits=8,
+                signed=True,
+                step=1 / 128,
+            )
+        ]
         self.steps: list[QuantisedLayer | QuantisedPool] = []
 
     def layer(
@@ -51,13 +66,26 @@ class Untrained:
         height, top, bottom = same_padding(source.height, kernel, stride)
         width, left, right = same_padding(source.width, kernel, stride)
         most = 2 ** (w_bits - 1) - 1
-        weights = self.rng.integers(-most, most + 1, (channels, kernel, kernel, 1 if kind == "depthwise" else source.channels))
+        weights = self.rng.integers(
+            -most,
+            most + 1,
+            (channels, kernel, kernel, 1 if kind == "depthwise" else source.channels),
+        )
         out = QuantisedTensor(
             name=f"{name} output", height=height, width=width, channels=channels, bits=out_bits, signed=signed,
             step=self.rng.uniform(0.01, 0.05),
         )  # fmt: skip
-        spread = np.sqrt(weights[0].size * most * (most + 1) / 3) * 2**source.bits / 5  # of the sum, in levels
-        unit = self.rng.uniform(0.5, 1.0, channels) * 2**out_bits / (8 if signed else 4) * out.step / spread / source.step
+        spread = (
+            np.sqrt(weights[0].size * most * (most + 1) / 3) * 2**source.bits / 5
+        )  # of the sum, in levels
+        unit = (
+            self.rng.uniform(0.5, 1.0, channels)
+            * 2**out_bits
+            / (8 if signed else 4)
+            * out.step
+            / spread
+            / source.step
+        )
         gain = self.rng.uniform(0.5, 2.0, channels) * self.rng.choice([-1.0, 1.0], channels)
         step = QuantisedLayer(
             name=name, kind=kind, input=source.name, output=out.name, kernel=kernel, stride=stride, padding=(top, bottom, left, right),
@@ -69,14 +97,28 @@ class Untrained:
         return out
 
     def pool(
-        self, name: str, kernel: int, stride: int, source: QuantisedTensor | None = None, padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+        self,
+        name: str,
+        kernel: int,
+        stride: int,
+        source: QuantisedTensor | None = None,
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     ) -> QuantisedTensor:
         """Add an average pool and return its output."""
         source = source or self.tensors[-1]
         sizes = (source.height + padding[0] + padding[1], source.width + padding[2] + padding[3])
         height, width = ((size - kernel) // stride + 1 for size in sizes)
         out = replace(source, name=f"{name} output", height=height, width=width)
-        self.steps.append(QuantisedPool(name=name, input=source.name, output=out.name, kernel=kernel, stride=stride, padding=padding))
+        self.steps.append(
+            QuantisedPool(
+                name=name,
+                input=source.name,
+                output=out.name,
+                kernel=kernel,
+                stride=stride,
+                padding=padding,
+            )
+        )
         self.tensors.append(out)
         return out
 
@@ -84,24 +126,49 @@ class Untrained:
         """Return all of it; the tensor added last holds the logits."""
         logits = self.tensors[-1]
         classes = tuple(f"class {i}" for i in range(logits.channels))
-        return QuantisedNetwork(image="image", tensors=tuple(self.tensors), steps=tuple(self.steps), logits=logits.name, classes=classes)
+        return QuantisedNetwork(
+            image="image",
+            tensors=tuple(self.tensors),
+            steps=tuple(self.steps),
+            logits=logits.name,
+            classes=classes,
+        )
 
 
 def untrained(net: Architecture, seed: int = 0) -> IntegerModel:
     """Return an integer model of an architecture's shape."""
-    built = Untrained((net.resolution, net.resolution, net.input_channels), np.random.default_rng(seed))
+    built = Untrained(
+        (net.resolution, net.resolution, net.input_channels), np.random.default_rng(seed)
+    )
     names, bits = net.layer_names(), net.layer_bits()
     out_bits = [*(b.a for b in bits[1:]), 8]
-    stream = built.layer("stem", net.stem.channels, net.stem.kernel, net.stem.stride, bits[0].w, out_bits[0])
+    stream = built.layer(
+        "stem", net.stem.channels, net.stem.kernel, net.stem.stride, bits[0].w, out_bits[0]
+    )
     at = 1
     for block in net.blocks:
         for i in range(block.depth):
             stride = block.stride if i == 0 else 1
             built.layer(names[at], block.bottleneck, 1, 1, bits[at].w, out_bits[at], source=stream)
-            built.layer(names[at + 1], block.bottleneck, block.kernel, stride, bits[at + 1].w, out_bits[at + 1], kind="depthwise")
+            built.layer(
+                names[at + 1],
+                block.bottleneck,
+                block.kernel,
+                stride,
+                bits[at + 1].w,
+                out_bits[at + 1],
+                kind="depthwise",
+            )
             shortcut = stream if stride == 1 and stream.channels == block.channels else None
             stream = built.layer(
-                names[at + 2], block.channels, 1, 1, bits[at + 2].w, out_bits[at + 2], signed=True, shortcut=shortcut
+                names[at + 2],
+                block.channels,
+                1,
+                1,
+                bits[at + 2].w,
+                out_bits[at + 2],
+                signed=True,
+                shortcut=shortcut,
             )
             at += 3
     head = built.layer("head", net.head.channels, 1, 1, bits[at].w, out_bits[at])
@@ -129,16 +196,31 @@ def run(network: Path = NETWORK, images: int = 512, compared: int = 4) -> list[R
     architecture = read_architecture(network)
     model = untrained(architecture)
     batch = pictures(images, architecture.resolution, architecture.input_channels)
-    one, two = (images / best_seconds(partial(run_integers, model, batch, threads=threads), repeats=3) for threads in (1, 2))
+    one, two = (
+        images / best_seconds(partial(run_integers, model, batch, threads=threads), repeats=3)
+        for threads in (1, 2)
+    )
 
     quick, plain = (trace(model, batch[:compared], fast=fast) for fast in (True, False))
     values = sum(array.size for array in plain.values())
     different = sum(int((quick[name] != plain[name]).sum()) for name in plain)
     outputs = [(model.tensor(step.output), plain[step.output]) for step in model.steps]
-    at_ends = np.mean([np.isin(array, levels(tensor.bits, tensor.signed)[1:]).mean() for tensor, array in outputs])
+    at_ends = np.mean(
+        [np.isin(array, levels(tensor.bits, tensor.signed)[1:]).mean() for tensor, array in outputs]
+    )
     return [
-        Row(what="23.7 million MACs, 32 x 32, one thread", measured=f"{one:,.0f} images/s", at_least="250 images/s", reached=one >= 250),
-        Row(what="the same, two threads", measured=f"{two:,.0f} images/s", at_least="500 images/s", reached=two >= 500),
+        Row(
+            what="23.7 million MACs, 32 x 32, one thread",
+            measured=f"{one:,.0f} images/s",
+            at_least="250 images/s",
+            reached=one >= 250,
+        ),
+        Row(
+            what="the same, two threads",
+            measured=f"{two:,.0f} images/s",
+            at_least="500 images/s",
+            reached=two >= 500,
+        ),
         Row(
             what=f"values that differ from the plain int64 way, all tensors of {compared} images ({at_ends:.0%} at an end of their range)",
             measured=f"{different} of {values:,}",

@@ -41,12 +41,19 @@ def resnet50() -> list[LayerSize]:
     counts, channels = [3 * 64 * 49], 64
     for inner, blocks in STAGES:
         for block in range(blocks):
-            counts += [channels * inner, inner * inner * 9, inner * inner * 4] + [channels * inner * 4] * (block == 0)
+            counts += [channels * inner, inner * inner * 9, inner * inner * 4] + [
+                channels * inner * 4
+            ] * (block == 0)
             channels = 4 * inner
-    return [LayerSize(name=f"conv{i}", weights=count, inputs=1, macs=1) for i, count in enumerate(counts)]
+    return [
+        LayerSize(name=f"conv{i}", weights=count, inputs=1, macs=1)
+        for i, count in enumerate(counts)
+    ]
 
 
-def instance(kind: str, widths: int, seed: int, layers: int = 53) -> tuple[AllocationProblem, Floats]:
+def instance(
+    kind: str, widths: int, seed: int, layers: int = 53
+) -> tuple[AllocationProblem, Floats]:
     """Return the problem and its quadratic objective, for ``gn`` or ``clado:v``."""
     rng = np.random.default_rng(seed)
     problem = network_problem(resnet50()[:layers], weight_bits=WIDTHS[widths], mean_weight_bits=4.0)
@@ -54,14 +61,20 @@ def instance(kind: str, widths: int, seed: int, layers: int = 53) -> tuple[Alloc
     size = np.exp(rng.normal(0, 0.7, layers))[owner] * 2.0 ** -(bits - 2)
     apart = np.abs(owner[:, None] - owner[None, :])
     correlation = (0.08 + 0.92 * 0.315**apart) * np.where(bits[:, None] == bits[None, :], 1.0, 0.5)
-    logits = np.linalg.cholesky(correlation + 1e-9 * np.eye(problem.n)) @ rng.normal(size=(problem.n, 400)) * size[:, None]
+    logits = (
+        np.linalg.cholesky(correlation + 1e-9 * np.eye(problem.n))
+        @ rng.normal(size=(problem.n, 400))
+        * size[:, None]
+    )
     matrix = logits @ logits.T / 400
     if kind != "gn":
         noise = rng.normal(size=matrix.shape)
         root = np.sqrt(np.outer(np.diagonal(matrix), np.diagonal(matrix)))
-        matrix = np.where(apart > 0, matrix + float(kind.split(":")[1]) * (noise + noise.T) / np.sqrt(2) * root, 0.0) + np.diag(
-            np.diagonal(matrix)
-        )
+        matrix = np.where(
+            apart > 0,
+            matrix + float(kind.split(":")[1]) * (noise + noise.T) / np.sqrt(2) * root,
+            0.0,
+        ) + np.diag(np.diagonal(matrix))
         matrix = psd_clip(matrix)
     return problem, 2 * matrix
 
@@ -75,16 +88,27 @@ def best_known(kind: str, widths: int, seed: int, layers: int, seconds: float) -
         return float(record["objective"])
     problem, matrix = instance(kind, widths, seed, layers)
     began, turn = time.perf_counter(), 1
-    best = min(record["objective"], solve(problem, np.zeros(problem.n), matrix, time_limit_s=seconds / 2).objective)
+    best = min(
+        record["objective"],
+        solve(problem, np.zeros(problem.n), matrix, time_limit_s=seconds / 2).objective,
+    )
     while time.perf_counter() - began < seconds:
-        best = min(best, solve(problem, np.zeros(problem.n), matrix, seed=turn, prove=False).objective)
+        best = min(
+            best, solve(problem, np.zeros(problem.n), matrix, seed=turn, prove=False).objective
+        )
         turn += 1
     records[name] = {"objective": best, "seconds": record["seconds"] + seconds}
     BEST.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return float(best)
 
 
-def run(kinds: str = "gn,clado:0.1,clado:0.3", seeds: int = 2, layers: int = 53, limit: float = 20.0, long: float = 0.0) -> list[Row]:
+def run(
+    kinds: str = "gn,clado:0.1,clado:0.3",
+    seeds: int = 2,
+    layers: int = 53,
+    limit: float = 20.0,
+    long: float = 0.0,
+) -> list[Row]:
     """Solve each kind with ``seeds`` seeds, with 3 widths and with 7."""
     rows = []
     for kind in kinds.split(","):
@@ -93,7 +117,14 @@ def run(kinds: str = "gn,clado:0.1,clado:0.3", seeds: int = 2, layers: int = 53,
             found = solve(problem, np.zeros(problem.n), matrix, time_limit_s=limit)
             what = f"{kind}, {layers} layers x 3 widths, seed {seed}"
             figures = f"gap {found.gap:.1e} after {found.seconds:.1f} s, {found.nodes:,} nodes, objective {found.objective:.6f}"
-            rows.append(Row(what=what, measured=figures, at_least=f"proven within {limit:g} s", reached=found.gap <= PROVEN))
+            rows.append(
+                Row(
+                    what=what,
+                    measured=figures,
+                    at_least=f"proven within {limit:g} s",
+                    reached=found.gap <= PROVEN,
+                )
+            )
     for kind in kinds.split(","):
         for seed in range(seeds):
             known = best_known(kind, 7, seed, layers, long)
@@ -104,7 +135,14 @@ def run(kinds: str = "gn,clado:0.1,clado:0.3", seeds: int = 2, layers: int = 53,
             above = found.objective / best - 1
             figures = f"{100 * above:.2f} % above, gap {100 * found.gap:.2g} % after {found.seconds:.1f} s, objective {found.objective:.6f}"
             wanted = f"at most 1 % above the best known ({best:.6f}) within {limit:g} s"
-            rows.append(Row(what=what, measured=figures, at_least=wanted, reached=above <= 0.01 and np.isfinite(known)))
+            rows.append(
+                Row(
+                    what=what,
+                    measured=figures,
+                    at_least=wanted,
+                    reached=above <= 0.01 and np.isfinite(known),
+                )
+            )
     return rows
 
 

@@ -95,7 +95,9 @@ class Judged:
         self.place = folder / f"{Path(network).stem.partition('-')[0]}-w{widths}-seed{seed}"
         self.evidence = self._measured(paired)
 
-    def limited(self, mean_weight_bits: float | None, mean_activation_bits: float | None) -> AllocationProblem:
+    def limited(
+        self, mean_weight_bits: float | None, mean_activation_bits: float | None
+    ) -> AllocationProblem:
         """Return the problem under mean widths."""
         return network_problem(
             self.subject.sizes(),
@@ -109,28 +111,52 @@ class Judged:
     def _measured(self, paired: int) -> Evidence:
         images, labels = self.calibration.images, self.calibration.labels
         self.place.mkdir(parents=True, exist_ok=True)
-        singles = measure_singles(self.perturbations, images, labels, state=self.place / "singles.npz")
+        singles = measure_singles(
+            self.perturbations, images, labels, state=self.place / "singles.npz"
+        )
         pairs: Sensitivity | None = None
         if paired:
-            pairs = measure_pairs(self.perturbations, images[:paired], labels[:paired], state=self.place / "pairs.npz")
+            pairs = measure_pairs(
+                self.perturbations, images[:paired], labels[:paired], state=self.place / "pairs.npz"
+            )
         hessian_file = self.place / "hessian.npy"
         if not hessian_file.exists():
-            np.save(hessian_file, measure_hessian(self.perturbations, images[:HESSIAN_IMAGES], labels[:HESSIAN_IMAGES], seed=self.seed))
-        entropies = measure_entropies(self.perturbations, images, batches=max(1, len(images) // ENTROPY_BATCH))
-        return Evidence(singles=singles, pairs=pairs, hessian=np.load(hessian_file), entropies=entropies)
+            np.save(
+                hessian_file,
+                measure_hessian(
+                    self.perturbations,
+                    images[:HESSIAN_IMAGES],
+                    labels[:HESSIAN_IMAGES],
+                    seed=self.seed,
+                ),
+            )
+        entropies = measure_entropies(
+            self.perturbations, images, batches=max(1, len(images) // ENTROPY_BATCH)
+        )
+        return Evidence(
+            singles=singles, pairs=pairs, hessian=np.load(hessian_file), entropies=entropies
+        )
 
     def predicted_by_score(self) -> Floats:
         """Return minus what each choice adds to the QE-Score of a plain chain, ``ln S``, ``(n,)``: every layer counts the same."""
         settings, bits = ScoreSettings(), self.problem.choice_bits
-        weights = np.array([variable.kind == WEIGHTS for variable in self.problem.variables])[self.problem.owner]
-        return -np.where(weights, log_std_table(settings.sigma_w)[bits], log_std_table(settings.sigma_a)[bits])
+        weights = np.array([variable.kind == WEIGHTS for variable in self.problem.variables])[
+            self.problem.owner
+        ]
+        return -np.where(
+            weights, log_std_table(settings.sigma_w)[bits], log_std_table(settings.sigma_a)[bits]
+        )
 
-    def allocated(self, method: str, problem: AllocationProblem, seed: int | None = None) -> BitAllocation:
+    def allocated(
+        self, method: str, problem: AllocationProblem, seed: int | None = None
+    ) -> BitAllocation:
         """Return what an allocator chooses; ``qbr`` gives the choice of largest QE-Score, since these networks come from no search."""
         evidence = self.evidence
         if method == "qbr":
             evidence = replace(evidence, given=solve(problem, self.predicted_by_score()).levels)
-        return allocate(method, problem, evidence, seed=self.seed if seed is None else seed, time_limit_s=20.0)
+        return allocate(
+            method, problem, evidence, seed=self.seed if seed is None else seed, time_limit_s=20.0
+        )
 
     def loss(self, levels: Levels, split: Split) -> tuple[float, float]:
         """Return mean loss (nats) and top-1 accuracy (percent) of the rounded network on images."""

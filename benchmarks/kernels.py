@@ -77,7 +77,9 @@ def _pointwise(w: int, a: int) -> Layer:
 
 
 def _depthwise(w: int, kernel: int = 3, stride: int = 1) -> Layer:
-    return Layer(kind="depthwise", size=14, channels=(128, 128), bits=(w, 8), kernel=kernel, stride=stride)
+    return Layer(
+        kind="depthwise", size=14, channels=(128, 128), bits=(w, 8), kernel=kernel, stride=stride
+    )
 
 
 def _first(w: int) -> Layer:
@@ -85,7 +87,10 @@ def _first(w: int) -> Layer:
 
 
 LAYERS = (
-    *(_pointwise(w, a) for w, a in ((8, 8), (4, 8), (4, 4), (2, 8), (3, 8), (5, 8), (6, 8), (7, 8))),
+    *(
+        _pointwise(w, a)
+        for w, a in ((8, 8), (4, 8), (4, 4), (2, 8), (3, 8), (5, 8), (6, 8), (7, 8))
+    ),
     *(_depthwise(w) for w in (8, 4)),
     _depthwise(8, kernel=5),
     _depthwise(8, stride=2),
@@ -98,7 +103,9 @@ def network_of(layer: Layer) -> IntegerModel:
     w, a = layer.bits
     built = Untrained((layer.size, layer.size, layer.channels[0]), np.random.default_rng(0))
     if layer.kind != "conv":
-        built.layer("input", layer.channels[0], 1, 1, 8, a, kind="depthwise")  # unsigned, as behind an activation
+        built.layer(
+            "input", layer.channels[0], 1, 1, 8, a, kind="depthwise"
+        )  # unsigned, as behind an activation
     kind = "depthwise" if layer.kind == "depthwise" else "conv"
     out = built.layer("measured", layer.channels[1], layer.kernel, layer.stride, w, a, kind=kind)
     built.pool("pool", out.height, 1)
@@ -138,7 +145,9 @@ class Measured:
 def measure(layer: Layer, backend: CortexM) -> Measured:
     """Export a layer, run it on the emulated core, and compare every tensor of one image with the reference."""
     model = network_of(layer)
-    noise = np.random.default_rng(1).integers(0, 256, (1, layer.size, layer.size, layer.channels[0]), np.uint8)
+    noise = np.random.default_rng(1).integers(
+        0, 256, (1, layer.size, layer.size, layer.channels[0]), np.uint8
+    )
     step = next(step for step in model.steps if step.name == "measured")
     assert isinstance(step, IntegerConvolution)
     kernel = pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel
@@ -159,7 +168,10 @@ def measure(layer: Layer, backend: CortexM) -> Measured:
 
 def read_objects(work: Path) -> dict[str, Elf]:
     """Return the objects of a firmware by name."""
-    return {path.stem: Elf(path.read_bytes(), path.name) for path in sorted((work / OBJECTS).glob("*.o"))}
+    return {
+        path.stem: Elf(path.read_bytes(), path.name)
+        for path in sorted((work / OBJECTS).glob("*.o"))
+    }
 
 
 def _differing(result: BackendRun, golden: GoldenVectors) -> int:
@@ -167,7 +179,12 @@ def _differing(result: BackendRun, golden: GoldenVectors) -> int:
     return tensors + int((golden.logits != result.logits).sum())
 
 
-def run(core: str = "cortex-m7", compiler: str = "", emulator: str = "", layers: Sequence[Layer] = LAYERS) -> list[Row]:
+def run(
+    core: str = "cortex-m7",
+    compiler: str = "",
+    emulator: str = "",
+    layers: Sequence[Layer] = LAYERS,
+) -> list[Row]:
     backend = CortexM(core=core, compiler=compiler or None, emulator=emulator or None)
     rows, versions = [], set()
     for layer in layers:
@@ -184,7 +201,14 @@ def run(core: str = "cortex-m7", compiler: str = "", emulator: str = "", layers:
         )
     measured_on = "; ".join(sorted(versions))
     rows.append(Row(what="for comparison", measured=ANCHORS, at_least="-", reached=True))
-    rows.append(Row(what="measured with", measured=measured_on, at_least="one emulator, one compiler", reached=len(versions) == 1))
+    rows.append(
+        Row(
+            what="measured with",
+            measured=measured_on,
+            at_least="one emulator, one compiler",
+            reached=len(versions) == 1,
+        )
+    )
     return rows
 
 

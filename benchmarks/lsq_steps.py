@@ -87,7 +87,10 @@ def bounded(network: MobileNet, rule: Callable[[int], Range]) -> bool:
     for quantiser, weight in weight_quantisers(network):
         widest = weight.detach().abs().amax((1, 2, 3), keepdim=True) / quantiser.limit
         low, high = rule(quantiser.bits)
-        if not ((quantiser.step >= low * widest * (1 - 1e-5)) & (quantiser.step <= high * widest * (1 + 1e-5))).all():
+        if not (
+            (quantiser.step >= low * widest * (1 - 1e-5))
+            & (quantiser.step <= high * widest * (1 + 1e-5))
+        ).all():
             return False
     return True
 
@@ -117,7 +120,11 @@ def compared(
         accuracies, states = list[float](), list[TrainingState]()
         for seed, start in starts.items():
             task = TrainingTask(
-                architecture=net, recipe=recipe(epochs, 0.0, rate), dataset=dataset, seed=seed, start=with_widths_of(start, net)
+                architecture=net,
+                recipe=recipe(epochs, 0.0, rate),
+                dataset=dataset,
+                seed=seed,
+                start=with_widths_of(start, net),
             )
             states.append(quantised(task, rule))
             accuracies.append(accuracy(states[-1].average, judged))
@@ -133,7 +140,9 @@ def compared(
                 what=f"{width} bits (stem 8), {epochs} epochs, steps {name}: accuracy over {len(starts)} seeds; steps as multiples",
                 measured=f"{mean(accuracies):.2f} % ({each}; {mean(differences):+.2f} ± {error:.2f} points); "
                 f"{float(every.min()):.2g} to {float(every.max()):.3g}, {outside:.1f} % of channels beyond 2 or below 1/4",
-                at_least="for comparison" if accuracies is free else "no worse than free by more than two standard errors; steps within",
+                at_least="for comparison"
+                if accuracies is free
+                else "no worse than free by more than two standard errors; steps within",
                 reached=accuracies is free or (within and mean(differences) > -2 * max(error, 0.3)),
             )
         )
@@ -162,16 +171,31 @@ def run(
     starts: dict[int, MobileNet] = {}
     for seed in SEEDS:
         net = architecture(8, len(dataset.classes))
-        task = TrainingTask(architecture=net, recipe=recipe(floats, 1.0, rate), dataset=dataset, seed=seed)
+        task = TrainingTask(
+            architecture=net, recipe=recipe(floats, 1.0, rate), dataset=dataset, seed=seed
+        )
         starts[seed] = train(task, first_state(task)).average
     rows: list[Row] = []
     for width in map(int, widths.split(",")):
         rules: dict[str, Callable[[int], Range]] = {"free": lambda bits: FREE}
         for low, high in ((0.25, 1.0),) if width >= NARROW else ((0.25, 1.0), (0.25, 2.0)):
             rules[f"within [{low:g}, {high:g}]"] = within_for(width, (low, high))
-        rows += compared(dataset, judged, starts, width, epochs if width >= NARROW else short, rules, rate)
+        rows += compared(
+            dataset, judged, starts, width, epochs if width >= NARROW else short, rules, rate
+        )
     return rows
 
 
 if __name__ == "__main__":
-    main("lsq_steps", run, data="cifar-10-batches-py", widths="8,5,4,3,2", images=1000, epochs=20, short=6, floats=10, rate=0.1, threads=1)
+    main(
+        "lsq_steps",
+        run,
+        data="cifar-10-batches-py",
+        widths="8,5,4,3,2",
+        images=1000,
+        epochs=20,
+        short=6,
+        floats=10,
+        rate=0.1,
+        threads=1,
+    )

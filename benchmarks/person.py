@@ -30,7 +30,9 @@ def run(
     place = Path(folder)
     options = {"sram_bytes": 256 * 1024, "flash_bytes": 1024 * 1024, "max_macs": macs, "classes": 2}
     best = searched(place, {**options, "candidates": candidates, "resolution": resolution}).best
-    accuracy = trained(place, "trained", "photos", {"data": data, "device": device}, epochs=epochs).accuracy
+    accuracy = trained(
+        place, "trained", "photos", {"data": data, "device": device}, epochs=epochs
+    ).accuracy
     assert accuracy.integer is not None
     return [
         Row(

@@ -61,17 +61,26 @@ def run(
 ) -> list[Row]:
     chosen_setting = setting or Setting()
     number, shares = share(shard)
-    plan = Plan(folder=Path(folder), epochs=epochs, images=images, device=prepare_compute(device, threads))
+    plan = Plan(
+        folder=Path(folder), epochs=epochs, images=images, device=prepare_compute(device, threads)
+    )
     if part != NONE:
         dataset = functools.cache(lambda: study_data(data, chosen_setting.resolution, images))
         chosen = networks(part, count, chosen_setting)
         for variant, limit in ((plan, count), (plan.doubled(), double), (plan.reseeded(), again)):
-            train_missing(chosen[:limit][number - 1 :: shares], variant, dataset, say=functools.partial(print, flush=True))
+            train_missing(
+                chosen[:limit][number - 1 :: shares],
+                variant,
+                dataset,
+                say=functools.partial(print, flush=True),
+            )
     if not record:
         raise SystemExit(0)
     found = [row for name in PARTS for row in rows_of(plan, name, chosen_setting)]
     if not found:
-        raise InputError(f"{folder} holds no results of {images} images and {epochs} epochs; expected some; give a --part to train")
+        raise InputError(
+            f"{folder} holds no results of {images} images and {epochs} epochs; expected some; give a --part to train"
+        )
     return found
 
 

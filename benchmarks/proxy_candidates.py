@@ -53,7 +53,10 @@ def _stage_sizes(table: LayerTable) -> tuple[Floats, Floats]:
     channels, areas = np.empty((stages, table.n)), np.empty((stages, 1))
     channels[0], areas[0] = table.stem_channels, sizes[0][1] ** 2
     for stage, score_stage in enumerate(table.frame.score_stages):
-        channels[score_stage], areas[score_stage] = table.stage_channels[stage], sizes[1 + stage][1] ** 2
+        channels[score_stage], areas[score_stage] = (
+            table.stage_channels[stage],
+            sizes[1 + stage][1] ** 2,
+        )
     channels[-1] = table.head_channels
     return np.log(channels), np.log(areas * channels)
 
@@ -69,15 +72,23 @@ def stage_log_widths(table: LayerTable) -> Floats:
     return np.stack([np.where(rows <= stage, fan_in, 0.0).sum(axis=0) for stage in range(last + 1)])
 
 
-def with_weights(table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple[float, ...]) -> Floats:
+def with_weights(
+    table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple[float, ...]
+) -> Floats:
     """Return the QE-Score under other stage weights, ``(n,)``."""
     return qe_score(table, w_bits, a_bits, ScoreSettings(stage_weights=weights))
 
 
-def sigma_grid(table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple[float, ...]) -> dict[tuple[float, float], Floats]:
+def sigma_grid(
+    table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple[float, ...]
+) -> dict[tuple[float, float], Floats]:
     """Return the QE-Score for every pair of sigma_A and sigma_W, ``(n,)`` each."""
     return {
-        (a, w): qe_score(table, w_bits, a_bits, ScoreSettings(sigma_a=a, sigma_w=w, stage_weights=weights)) for a in SIGMAS for w in SIGMAS
+        (a, w): qe_score(
+            table, w_bits, a_bits, ScoreSettings(sigma_a=a, sigma_w=w, stage_weights=weights)
+        )
+        for a in SIGMAS
+        for w in SIGMAS
     }
 
 
@@ -98,7 +109,9 @@ def trivial(table: LayerTable, w_bits: Widths, a_bits: Widths, model: str) -> di
     }
 
 
-def candidates(table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple[float, ...]) -> dict[str, Floats]:
+def candidates(
+    table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple[float, ...]
+) -> dict[str, Floats]:
     """Return the QE-Score as published and what might help it, ``(n,)`` each; none looks at an accuracy.
 
     Args:
@@ -118,15 +131,25 @@ def candidates(table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple
         PUBLISHED: score,
         "QE-Score, equal stage weights": with_weights(table, w_bits, a_bits, (1.0,) * (many + 1)),
         "QE-Score, last stage only": with_weights(table, w_bits, a_bits, (*[0.0] * many, 1.0)),
-        "QE-Score, stage weights 1 and 8 for the last (DeepMAD)": with_weights(table, w_bits, a_bits, (*[1.0] * many, 8.0)),
-        "QE-Score with 8 bits everywhere (structure alone)": with_weights(table, eight, eight, weights),
+        "QE-Score, stage weights 1 and 8 for the last (DeepMAD)": with_weights(
+            table, w_bits, a_bits, (*[1.0] * many, 8.0)
+        ),
+        "QE-Score with 8 bits everywhere (structure alone)": with_weights(
+            table, eight, eight, weights
+        ),
         "QE-Score per convolution": score / depth,
-        "QE-Score, resolution term (sums times ln r^2 C)": np.array(weights) @ (log_size * (stages - log_channels)),
+        "QE-Score, resolution term (sums times ln r^2 C)": np.array(weights)
+        @ (log_size * (stages - log_channels)),
         "DeepMAD entropy (float)": alpha @ (log_size * stage_log_widths(table)),
         "small rho (depth over width)": -rho,
         "mean rank of QE-Score and MACs": mean_rank(score, macs),
         "mean rank of QE-Score and BitOps": mean_rank(score, bitops),
         "mean rank of QE-Score and small rho": mean_rank(score, -rho),
     }
-    found |= {f"QE-Score, rho at most {limit:g}": limited(score, rho, limit) for limit in RHO_LIMITS}
-    return found | {f"QE-Score, at most {limit} convolutions": limited(score, depth, float(limit)) for limit in LAYER_LIMITS}
+    found |= {
+        f"QE-Score, rho at most {limit:g}": limited(score, rho, limit) for limit in RHO_LIMITS
+    }
+    return found | {
+        f"QE-Score, at most {limit} convolutions": limited(score, depth, float(limit))
+        for limit in LAYER_LIMITS
+    }

@@ -35,5 +35,12 @@ def networks(part: str, count: int, setting: Setting) -> list[Chosen]:
         draw = free_network if part == "free" else budget_network
         found = [("sampled", draw(setting, index)) for index in range(count)]
     else:
-        found = (calibration_networks(setting) if part == "calibration" else baseline_networks(setting, count))[:count]
-    return [Chosen(name=f"{part}-{i:03d}", title=title, architecture=network) for i, (title, network) in enumerate(found)]
+        found = (
+            calibration_networks(setting)
+            if part == "calibration"
+            else baseline_networks(setting, count)
+        )[:count]
+    return [
+        Chosen(name=f"{part}-{i:03d}", title=title, architecture=network)
+        for i, (title, network) in enumerate(found)
+    ]

@@ -12,10 +12,25 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Row
-from benchmarks.proxy_candidates import PUBLISHED, RHO_LIMITS, candidates, sigma_grid, stage_scores, trivial
+from benchmarks.proxy_candidates import (
+    PUBLISHED,
+    RHO_LIMITS,
+    candidates,
+    sigma_grid,
+    stage_scores,
+    trivial,
+)
 from benchmarks.proxy_sampling import MODEL, Setting, costs
 from benchmarks.proxy_training import HELD_OUT, Plan, read_records, recipe
-from benchmarks.statistics import Floats, best_of_top, kendall_estimate, leave_one_out, reranked, spearman, spearman_estimate
+from benchmarks.statistics import (
+    Floats,
+    best_of_top,
+    kendall_estimate,
+    leave_one_out,
+    reranked,
+    spearman,
+    spearman_estimate,
+)
 from nas_engine.architecture import parse_architecture
 from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.encoding import GeneView, encode
@@ -41,8 +56,15 @@ def rows_of(plan: Plan, part: str, setting: Setting) -> list[Row]:
     accuracy = np.array([record["accuracy"] for record in records])
     found = [_recipe_row(part, plan, records)]
     if part == "baselines":
-        again = ((plan.doubled(), "baselines with twice the epochs"), (plan.reseeded(), "baselines with another seed"))
-        repeated = [row for variant, name in again for row in _baseline_rows(name, read_records(variant, part), setting)]
+        again = (
+            (plan.doubled(), "baselines with twice the epochs"),
+            (plan.reseeded(), "baselines with another seed"),
+        )
+        repeated = [
+            row
+            for variant, name in again
+            for row in _baseline_rows(name, read_records(variant, part), setting)
+        ]
         return found + _baseline_rows(part, records, setting) + repeated
     if len(records) < FEWEST:
         return found
@@ -50,7 +72,10 @@ def rows_of(plan: Plan, part: str, setting: Setting) -> list[Row]:
     early = -np.array([record["history"][0]["loss"] for record in records])
     for name, each in sorted(values.items(), key=lambda item: -_order(item[1], accuracy)):
         measured = f"Kendall {kendall_estimate(each, accuracy)}, Spearman {spearman_estimate(each, accuracy)}"
-        best, picked = (*(best_of_top(each, accuracy, k) for k in (1, TOP)),), reranked(each, early, accuracy, TOP)
+        best, picked = (
+            (*(best_of_top(each, accuracy, k) for k in (1, TOP)),),
+            reranked(each, early, accuracy, TOP),
+        )
         shortlist = f"its first: {best[0]:.2f} %, of its first {TOP} the best: {best[1]:.2f} %, by the loss of one epoch: {picked:.2f} %"
         found.append(_row(f"{part}, {len(records)} networks: {name}", f"{measured}; {shortlist}"))
     found += _inside_rows(part, records, values[PUBLISHED], setting)
@@ -72,9 +97,14 @@ def _order(values: Floats, accuracy: Floats) -> float:
     return found if np.isfinite(found) else -2.0
 
 
-def _inside_rows(part: str, records: list[dict[str, Any]], score: Floats, setting: Setting) -> list[Row]:
+def _inside_rows(
+    part: str, records: list[dict[str, Any]], score: Floats, setting: Setting
+) -> list[Row]:
     """Return how the score ranks the networks that keep a limit on effectiveness, where there are enough of them."""
-    accuracy, rho = np.array([record["accuracy"] for record in records]), effectiveness(_arrays(records, setting)[0])
+    accuracy, rho = (
+        np.array([record["accuracy"] for record in records]),
+        effectiveness(_arrays(records, setting)[0]),
+    )
     kept = {limit: rho <= limit for limit in RHO_LIMITS}
     return [
         _row(
@@ -90,16 +120,27 @@ def _inside_rows(part: str, records: list[dict[str, Any]], score: Floats, settin
 def _shortlist_row(part: str, records: list[dict[str, Any]], score: Floats) -> Row:
     """Return what each way to choose makes of every set of ``SHORTLIST`` networks: the chosen one's accuracy on test images, on average."""
     accuracy = np.array([record["accuracy"] for record in records])
-    held, loss = (np.array([record["history"][-1][name] for record in records]) for name in ("accuracy", "loss"))
+    held, loss = (
+        np.array([record["history"][-1][name] for record in records])
+        for name in ("accuracy", "loss")
+    )
     sets = [list(chosen) for chosen in combinations(range(len(records)), SHORTLIST)]
     ways: dict[str, Callable[[list[int]], int]] = {
         "the QE-Score": lambda chosen: int(score[chosen].argmax()),
         f"accuracy on {HELD_OUT:,} held-out images": lambda chosen: int(held[chosen].argmax()),
-        "training loss where that is within noise": lambda chosen: best_of(list(held[chosen]), list(loss[chosen]), HELD_OUT),
+        "training loss where that is within noise": lambda chosen: best_of(
+            list(held[chosen]), list(loss[chosen]), HELD_OUT
+        ),
     }
     best = np.array([accuracy[chosen].max() for chosen in sets])
-    found = {name: np.array([accuracy[chosen[way(chosen)]] for chosen in sets]) for name, way in ways.items()}
-    told = [f"by {name} {got.mean():.2f} % (the best of them in {100 * (got == best).mean():.0f} %)" for name, got in found.items()]
+    found = {
+        name: np.array([accuracy[chosen[way(chosen)]] for chosen in sets])
+        for name, way in ways.items()
+    }
+    told = [
+        f"by {name} {got.mean():.2f} % (the best of them in {100 * (got == best).mean():.0f} %)"
+        for name, got in found.items()
+    ]
     return _row(
         f"{part}: the {len(sets):,} sets of {SHORTLIST} networks, one chosen from each, its accuracy on test images",
         f"{'; '.join(told)}; the best of each {best.mean():.2f} %, any {accuracy.mean():.2f} %",
@@ -117,11 +158,19 @@ def predictions(records: list[dict[str, Any]], setting: Setting) -> dict[str, Fl
     """Return all that may predict accuracy, ``(n,)`` each: scores and figures, fitted stage weights, and short trainings."""
     table, w_bits, a_bits = _arrays(records, setting)
     accuracy = np.array([record["accuracy"] for record in records])
-    values = trivial(table, w_bits, a_bits, MODEL) | candidates(table, w_bits, a_bits, setting.shape.stage_weights)
+    values = trivial(table, w_bits, a_bits, MODEL) | candidates(
+        table, w_bits, a_bits, setting.shape.stage_weights
+    )
     entropies = stage_scores(table, w_bits, a_bits).T
-    more = np.column_stack([entropies, np.log(values["BitOps"]), np.log(values["MACs"]), effectiveness(table)])
-    values["QE-Score, stage weights fitted to the other networks"] = leave_one_out(entropies, accuracy)
-    values["QE-Score's stages, BitOps, MACs and rho fitted to the other networks"] = leave_one_out(more, accuracy)
+    more = np.column_stack(
+        [entropies, np.log(values["BitOps"]), np.log(values["MACs"]), effectiveness(table)]
+    )
+    values["QE-Score, stage weights fitted to the other networks"] = leave_one_out(
+        entropies, accuracy
+    )
+    values["QE-Score's stages, BitOps, MACs and rho fitted to the other networks"] = leave_one_out(
+        more, accuracy
+    )
     return values | _short_trainings(records)
 
 
@@ -131,8 +180,12 @@ def _short_trainings(records: list[dict[str, Any]]) -> dict[str, Floats]:
     found = {}
     for epochs in dict.fromkeys(epochs for epochs in (1, 2, total // 2) if 0 < epochs < total):
         rows = [record["history"][epochs - 1] for record in records]
-        found[f"accuracy on held-out images after {epochs} of {total} epochs"] = np.array([row["accuracy"] for row in rows])
-        found[f"small training loss in epoch {epochs} of {total}"] = -np.array([row["loss"] for row in rows])
+        found[f"accuracy on held-out images after {epochs} of {total} epochs"] = np.array(
+            [row["accuracy"] for row in rows]
+        )
+        found[f"small training loss in epoch {epochs} of {total}"] = -np.array(
+            [row["loss"] for row in rows]
+        )
     return found
 
 
@@ -153,7 +206,10 @@ def _grid_rows(records: list[dict[str, Any]], setting: Setting) -> list[Row]:
     accuracy = np.array([record["accuracy"] for record in records])
     grid = sigma_grid(table, w_bits, a_bits, setting.shape.stage_weights)
     best = sorted(grid, key=lambda pair: -_order(grid[pair], accuracy))[:GRID_SHOWN]
-    shown = [("published", (5.0, 4.0)), *((f"number {i} of {len(grid)} by these networks", pair) for i, pair in enumerate(best, 1))]
+    shown = [
+        ("published", (5.0, 4.0)),
+        *((f"number {i} of {len(grid)} by these networks", pair) for i, pair in enumerate(best, 1)),
+    ]
     return [
         _row(
             f"calibration, {len(records)} networks, sigma_A {a:g}, sigma_W {w:g} ({name})",
@@ -163,15 +219,28 @@ def _grid_rows(records: list[dict[str, Any]], setting: Setting) -> list[Row]:
     ]
 
 
-def _repeated_rows(part: str, once: list[dict[str, Any]], twice: list[dict[str, Any]], what: str) -> list[Row]:
+def _repeated_rows(
+    part: str, once: list[dict[str, Any]], twice: list[dict[str, Any]], what: str
+) -> list[Row]:
     """Return how the ranking of the networks that were trained twice stays."""
     first = {record["network"]: record["accuracy"] for record in once}
-    pairs = np.array([(first[record["network"]], record["accuracy"]) for record in twice if record["network"] in first])
+    pairs = np.array(
+        [
+            (first[record["network"]], record["accuracy"])
+            for record in twice
+            if record["network"] in first
+        ]
+    )
     if len(pairs) < FEWEST:
         return []
     before, now = pairs.T
     measured = f"Kendall {kendall_estimate(before, now)}, Spearman {spearman_estimate(before, now)}; {np.mean(now - before):+.2f} points"
-    return [_row(f"{part}: {len(pairs)} networks trained again with {what}, ranking against the first", measured)]
+    return [
+        _row(
+            f"{part}: {len(pairs)} networks trained again with {what}, ranking against the first",
+            measured,
+        )
+    ]
 
 
 def _baseline_rows(name: str, records: list[dict[str, Any]], setting: Setting) -> list[Row]:
@@ -181,7 +250,9 @@ def _baseline_rows(name: str, records: list[dict[str, Any]], setting: Setting) -
     architectures = [parse_architecture(record["architecture"]) for record in records]
     sram, size, macs = costs(setting, architectures)
     table, w_bits, a_bits = _arrays(records, setting)
-    score = qe_score(table, w_bits, a_bits, ScoreSettings(stage_weights=setting.shape.stage_weights))
+    score = qe_score(
+        table, w_bits, a_bits, ScoreSettings(stage_weights=setting.shape.stage_weights)
+    )
     accuracy = np.array([record["accuracy"] for record in records])
     order = np.argsort(-accuracy, kind="stable")
     return [

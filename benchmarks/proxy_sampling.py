@@ -69,7 +69,11 @@ def costs(setting: Setting, architectures: Sequence[Architecture]) -> tuple[Floa
     """Return peak SRAM and Flash in bytes, and MACs, each ``(n,)``."""
     genes = encode(setting.frame, architectures)
     table, view = unroll(setting.frame, genes), GeneView(setting.frame, genes)
-    return peak_sram(MEMORY_MODELS[MODEL], table, view.a_bits), flash(MODEL, table, view.w_bits), compute.macs(table)
+    return (
+        peak_sram(MEMORY_MODELS[MODEL], table, view.a_bits),
+        flash(MODEL, table, view.w_bits),
+        compute.macs(table),
+    )
 
 
 def _within_macs(setting: Setting, genes: Genes) -> Genes:
@@ -131,9 +135,13 @@ def to_sram(setting: Setting, genes: Genes, rng: np.random.Generator) -> bool:
     rows = _start_at_8(bits)
     table = unroll(setting.frame, np.repeat(genes, len(rows) + 1, axis=1))
     while True:
-        tried = np.repeat(bits, len(rows) + 1, axis=1)  # the last column as it is, every other with one bit less in one layer
+        tried = np.repeat(
+            bits, len(rows) + 1, axis=1
+        )  # the last column as it is, every other with one bit less in one layer
         tried[rows, np.arange(len(rows))] -= 1
-        excess = np.maximum(sram_per_layer(model, table, tried) - setting.sram_bytes, 0.0).sum(axis=0)
+        excess = np.maximum(sram_per_layer(model, table, tried) - setting.sram_bytes, 0.0).sum(
+            axis=0
+        )
         if not excess[-1]:
             return True
         helpful = rows[(excess[:-1] < excess[-1]) & (bits[rows, 0] > low)]

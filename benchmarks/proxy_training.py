@@ -33,7 +33,14 @@ from nas_engine.datasets.selection import ranks_within_class
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.files import write_atomically
 from nas_engine.training.augmentation import Augmentation
-from nas_engine.training.loop import TrainingError, TrainingTask, accuracy, first_state, resumed_state, train
+from nas_engine.training.loop import (
+    TrainingError,
+    TrainingTask,
+    accuracy,
+    first_state,
+    resumed_state,
+    train,
+)
 from nas_engine.training.recipe import TrainingRecipe
 from nas_engine.training.state import STAGES, TrainingState
 
@@ -43,7 +50,17 @@ if sys.platform != "win32":
 HELD_OUT = 1000
 """Training images that are left out and show the progress after each epoch; nothing is selected by them."""
 
-REQUIRED = {"network", "title", "architecture", "accuracy", "processor_seconds", "recipe", "data", "test_images", "history"}
+REQUIRED = {
+    "network",
+    "title",
+    "architecture",
+    "accuracy",
+    "processor_seconds",
+    "recipe",
+    "data",
+    "test_images",
+    "history",
+}
 """Keys without which a file is no record."""
 
 
@@ -80,7 +97,9 @@ class Plan:
 
     def place(self, name: str, ending: str) -> Path:
         """Return a file of a network."""
-        return self.folder / "networks" / f"{name}-e{self.epochs}-i{self.images}-s{self.seed}.{ending}"
+        return (
+            self.folder / "networks" / f"{name}-e{self.epochs}-i{self.images}-s{self.seed}.{ending}"
+        )
 
     def doubled(self) -> Plan:
         """Return the plan with twice the epochs."""
@@ -99,7 +118,9 @@ def study_data(data: str, resolution: int, images: int) -> Dataset:
     """
     whole = open_dataset(data, resolution=resolution, channels=3)
     if images + HELD_OUT > len(whole.train):
-        raise InputError(f"--images {images}: {data} has {len(whole.train):,} training images, and {HELD_OUT} are held out; give fewer")
+        raise InputError(
+            f"--images {images}: {data} has {len(whole.train):,} training images, and {HELD_OUT} are held out; give fewer"
+        )
     labels = whole.train.labels
     order = np.lexsort((labels, ranks_within_class(labels, 0)))  # as many of each class
 
@@ -136,7 +157,12 @@ def _claimed(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def train_missing(chosen: list[Chosen], plan: Plan, data: Callable[[], Dataset], say: Callable[[str], None] = print) -> None:
+def train_missing(
+    chosen: list[Chosen],
+    plan: Plan,
+    data: Callable[[], Dataset],
+    say: Callable[[str], None] = print,
+) -> None:
     """Train the networks that have no record yet and that no other process is at; one that diverges is told and left without.
 
     Args:
@@ -161,7 +187,9 @@ def train_missing(chosen: list[Chosen], plan: Plan, data: Callable[[], Dataset],
             write_atomically(result, json.dumps(record) + "\n")
             for ending in ("pt", "epochs.jsonl", "lock"):
                 plan.place(network.name, ending).unlink(missing_ok=True)
-            say(f"{network.name}: {record['accuracy']:.2f} % after {record['processor_seconds']:.0f} s of processor time")
+            say(
+                f"{network.name}: {record['accuracy']:.2f} % after {record['processor_seconds']:.0f} s of processor time"
+            )
 
 
 def trained(network: Chosen, plan: Plan, dataset: Dataset) -> dict[str, Any]:
@@ -201,7 +229,9 @@ def trained(network: Chosen, plan: Plan, dataset: Dataset) -> dict[str, Any]:
         "processor_seconds": round(sum(row["processor_s"] for row in rows), 1),
         "device": plan.device,
         "torch": version("torch"),
-        "history": [{key: row[key] for key in ("stage", "epoch", "loss", "accuracy")} for row in rows],
+        "history": [
+            {key: row[key] for key in ("stage", "epoch", "loss", "accuracy")} for row in rows
+        ],
     }
 
 
@@ -221,16 +251,25 @@ def read_records(plan: Plan, part: str) -> list[dict[str, Any]]:
         FileFormatError: A damaged record, one of another recipe, or records of different data in one folder.
     """
     found: list[dict[str, Any]] = []
-    for path in sorted(plan.folder.glob(f"networks/{part}-*-e{plan.epochs}-i{plan.images}-s{plan.seed}.json")):
+    for path in sorted(
+        plan.folder.glob(f"networks/{part}-*-e{plan.epochs}-i{plan.images}-s{plan.seed}.json")
+    ):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             if not record.keys() >= REQUIRED:
                 raise ValueError("no record")
         except (OSError, ValueError, AttributeError) as error:
-            raise FileFormatError(path, "is no record of this study; remove it, so that its network is trained again") from error
+            raise FileFormatError(
+                path, "is no record of this study; remove it, so that its network is trained again"
+            ) from error
         if record["recipe"] != recipe(plan.epochs).as_mapping():
-            raise FileFormatError(path, "was trained under another recipe; remove it, or give another --folder")
+            raise FileFormatError(
+                path, "was trained under another recipe; remove it, or give another --folder"
+            )
         if found and record["data"] != found[0]["data"]:
-            raise FileFormatError(path, f"is of {record['data']}, others are of {found[0]['data']}; give every data set its own --folder")
+            raise FileFormatError(
+                path,
+                f"is of {record['data']}, others are of {found[0]['data']}; give every data set its own --folder",
+            )
         found.append(record)
     return found

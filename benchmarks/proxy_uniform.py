@@ -30,12 +30,18 @@ BASE_STEM, BASE_CHANNELS, BASE_HEAD = 16, (16, 24, 32, 48, 64), 128
 
 DEPTHS = ((1, 1, 1, 1, 1), (1, 2, 2, 2, 1), (2, 2, 2, 2, 2))
 CALIBRATION_WIDTHS, CALIBRATION_EXPANSION = (0.5, 0.75, 1.0, 1.25), 3.0
-CALIBRATION_BITS = (*((b, b) for b in range(2, 9)), *((b, 8) for b in (2, 3, 4)), *((8, b) for b in (2, 3, 4)))
+CALIBRATION_BITS = (
+    *((b, b) for b in range(2, 9)),
+    *((b, 8) for b in (2, 3, 4)),
+    *((8, b) for b in (2, 3, 4)),
+)
 BASELINE_BITS = (2, 3, 4, 5, 6, 8)
 BASELINE_WIDTHS, BASELINE_EXPANSIONS = np.arange(0.25, 4.01, 0.125), (1.5, 2.0, 3.0, 4.0)
 
 
-def uniform_network(setting: Setting, *, width: float, depth: Sequence[int], expansion: float, w: int, a: int) -> Architecture:
+def uniform_network(
+    setting: Setting, *, width: float, depth: Sequence[int], expansion: float, w: int, a: int
+) -> Architecture:
     """Return a MobileNetV2 of the space with the same bits in every layer but stem and classifier, which have those of the space."""
     space = setting.shape
     inner, end = Bits(w, a), Bits(space.end_bits, space.end_bits)
@@ -50,25 +56,40 @@ def uniform_network(setting: Setting, *, width: float, depth: Sequence[int], exp
         input_channels=space.input_channels,
         pooled_shortcut=space.pooled_shortcut,
         stem=Convolution(
-            kernel=space.stem_kernel, stride=space.stem_stride, channels=_scaled(space.stem_channels, BASE_STEM * width), bits=end
+            kernel=space.stem_kernel,
+            stride=space.stem_stride,
+            channels=_scaled(space.stem_channels, BASE_STEM * width),
+            bits=end,
         ),
         blocks=tuple(blocks),
-        head=Convolution(kernel=1, stride=1, channels=_scaled(space.head_channels, BASE_HEAD * width), bits=inner),
+        head=Convolution(
+            kernel=1, stride=1, channels=_scaled(space.head_channels, BASE_HEAD * width), bits=inner
+        ),
         classifier=Classifier(classes=setting.classes, bits=end),
     )
 
 
 def _scaled(channels: ChannelRange, value: float) -> int:
-    return int(np.clip(int(np.floor(value / channels.step + 0.5)) * channels.step, channels.minimum, channels.maximum))
+    return int(
+        np.clip(
+            int(np.floor(value / channels.step + 0.5)) * channels.step,
+            channels.minimum,
+            channels.maximum,
+        )
+    )
 
 
 def calibration_networks(setting: Setting) -> list[tuple[str, Architecture]]:
     """Return every fixed-precision MobileNetV2 within the most MACs, in random order, with its title."""
     found = []
     for width, depth, (w, a) in itertools.product(CALIBRATION_WIDTHS, DEPTHS, CALIBRATION_BITS):
-        network = uniform_network(setting, width=width, depth=depth, expansion=CALIBRATION_EXPANSION, w=w, a=a)
+        network = uniform_network(
+            setting, width=width, depth=depth, expansion=CALIBRATION_EXPANSION, w=w, a=a
+        )
         found.append((f"w{w}a{a}, width x{width:g}, {sum(depth)} inverted residuals", network))
-    affordable = np.flatnonzero(costs(setting, [network for _, network in found])[2] <= setting.macs[1])
+    affordable = np.flatnonzero(
+        costs(setting, [network for _, network in found])[2] <= setting.macs[1]
+    )
     return [found[i] for i in np.random.default_rng(2).permutation(affordable)]
 
 
@@ -82,7 +103,10 @@ def baseline_networks(setting: Setting, count: int) -> list[tuple[str, Architect
         ("searched, at most 20 convolutions", replace(space, max_layers=20), weights, UNLIMITED),
         ("searched, equal stage weights", space, (1.0,) * len(weights), UNLIMITED),
     ]
-    found = [(title, searched(setting, within, alpha, rho)) for title, within, alpha, rho in searches[:count]]
+    found = [
+        (title, searched(setting, within, alpha, rho))
+        for title, within, alpha, rho in searches[:count]
+    ]
     uniform: list[tuple[float, str, Architecture]] = []
     for depth, b in itertools.product(DEPTHS, BASELINE_BITS):
         grid = [
@@ -90,29 +114,52 @@ def baseline_networks(setting: Setting, count: int) -> list[tuple[str, Architect
             for width, expansion in itertools.product(BASELINE_WIDTHS, BASELINE_EXPANSIONS)
         ]
         sram, size, macs = costs(setting, grid)
-        fitting = (sram <= setting.sram_bytes) & (size <= setting.flash_bytes) & (macs <= setting.macs[1])
+        fitting = (
+            (sram <= setting.sram_bytes) & (size <= setting.flash_bytes) & (macs <= setting.macs[1])
+        )
         if fitting.any():
             largest = int(np.argmax(np.where(fitting, size, 0.0)))
-            uniform.append((float(size[largest]), f"uniform {b} bits, {sum(depth)} inverted residuals", grid[largest]))
-    return found + [(title, network) for _, title, network in sorted(uniform, key=lambda entry: -entry[0])]
+            uniform.append(
+                (
+                    float(size[largest]),
+                    f"uniform {b} bits, {sum(depth)} inverted residuals",
+                    grid[largest],
+                )
+            )
+    return found + [
+        (title, network) for _, title, network in sorted(uniform, key=lambda entry: -entry[0])
+    ]
 
 
-def searched(setting: Setting, space: SearchSpace, stage_weights: tuple[float, ...], effectiveness: float = UNLIMITED) -> Architecture:
+def searched(
+    setting: Setting,
+    space: SearchSpace,
+    stage_weights: tuple[float, ...],
+    effectiveness: float = UNLIMITED,
+) -> Architecture:
     """Return the network of highest QE-Score that a search finds within Flash, SRAM, the most MACs and a limit on effectiveness."""
     problem = make_problem(
         space,
-        load_device("cortex-m7").with_memory(512 * 1024, 1024 * 1024),  # its budgets are replaced below by bytes without reserves
+        load_device("cortex-m7").with_memory(
+            512 * 1024, 1024 * 1024
+        ),  # its budgets are replaced below by bytes without reserves
         resolution=setting.resolution,
         classes=setting.classes,
         limits=Limits(macs=setting.macs[1], effectiveness=effectiveness),
         score=ScoreSettings(stage_weights=stage_weights),
     )
-    problem = replace(problem, sram_bytes=float(setting.sram_bytes), flash_bytes=float(setting.flash_bytes))
-    settings = SearchSettings(seed=0, candidates=setting.candidates, chunk=min(CHUNK, setting.candidates))
+    problem = replace(
+        problem, sram_bytes=float(setting.sram_bytes), flash_bytes=float(setting.flash_bytes)
+    )
+    settings = SearchSettings(
+        seed=0, candidates=setting.candidates, chunk=min(CHUNK, setting.candidates)
+    )
     state = init(problem, settings, itertools.starmap)
     while not done(state, settings):
         state = step(state, problem, settings, itertools.starmap)
     result = finish(state, problem)
     if result is None:
-        raise InputError(f"no network within the limits was found in {setting.candidates:,} candidates; expected more of them")
+        raise InputError(
+            f"no network within the limits was found in {setting.candidates:,} candidates; expected more of them"
+        )
     return result.best

@@ -31,7 +31,11 @@ def run(structures: int = 200, seed: int = 0) -> list[Row]:
         while wanted:
             found = evaluate(problem, sample(problem.space, problem.frame, 256, rng))
             tight = np.flatnonzero(
-                (found.violation == 0) & ((found.sram > 0.8 * problem.sram_bytes) | (found.flash > 0.8 * problem.flash_bytes))
+                (found.violation == 0)
+                & (
+                    (found.sram > 0.8 * problem.sram_bytes)
+                    | (found.flash > 0.8 * problem.flash_bytes)
+                )
             )
             for i in tight[:wanted]:
                 exact = exact_score(problem, decode(problem.frame, found.genes[:, i]))

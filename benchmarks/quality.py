@@ -55,7 +55,15 @@ def raisable_activations(problem: SearchProblem, state: SearchState) -> int:
     bits = GeneView(problem.frame, many).a_bits
     for column, row in enumerate(rows):
         bits[row, column] = options[options.index(int(bits[row, column])) + 1]
-    return int((peak_sram(problem.model, unroll(problem.frame, many), bits) <= problem.sram_bytes).sum()) if rows else 0
+    return (
+        int(
+            (
+                peak_sram(problem.model, unroll(problem.frame, many), bits) <= problem.sram_bytes
+            ).sum()
+        )
+        if rows
+        else 0
+    )
 
 
 def run(seconds: float = 60.0, candidates: int = 500_000, seeds: int = 5) -> list[Row]:
@@ -63,7 +71,10 @@ def run(seconds: float = 60.0, candidates: int = 500_000, seeds: int = 5) -> lis
     rows = []
     for name, share in (
         ("no depth guard, as in their code", 1.0),
-        ("at most 20 % of the depth in a stage, as in both published networks", AUTHORS_DEPTH_SHARE),
+        (
+            "at most 20 % of the depth in a stage, as in both published networks",
+            AUTHORS_DEPTH_SHARE,
+        ),
     ):
         problem, scores, times = authors_problem(share), [], []
         for seed in range(3):
@@ -76,13 +87,20 @@ def run(seconds: float = 60.0, candidates: int = 500_000, seeds: int = 5) -> lis
             Row(
                 what=f"authors' space, BitOps and layer limits, bits 3..6, {name}: QE-Score of 3 seeds, {max(times):.0f} s at most",
                 measured=", ".join(f"{score:.1f}" for score in scores),
-                at_least="1230 within 60 s, 3 of 3" if share == 1.0 else "for comparison (published: 1224.5)",
+                at_least="1230 within 60 s, 3 of 3"
+                if share == 1.0
+                else "for comparison (published: 1224.5)",
                 reached=min(scores) >= (1230 if share == 1.0 else 1224.53) and max(times) <= 61,
             )
         )
 
-    problem = make_problem(load_space("mobilenet"), load_device("cortex-m7").with_memory(256 * KIB, MIB))
-    states = [search(problem, SearchSettings(seed=seed, candidates=candidates), 1e9) for seed in range(seeds)]
+    problem = make_problem(
+        load_space("mobilenet"), load_device("cortex-m7").with_memory(256 * KIB, MIB)
+    )
+    states = [
+        search(problem, SearchSettings(seed=seed, candidates=candidates), 1e9)
+        for seed in range(seeds)
+    ]
     scores = np.array([state.best_score for state in states])
     use = [float(state.population.flash[0] / problem.flash_bytes) for state in states]
     widest = [_widest(problem, state) for state in states]
@@ -96,7 +114,10 @@ def run(seconds: float = 60.0, candidates: int = 500_000, seeds: int = 5) -> lis
             reached=all(u >= 0.98 or w for u, w in zip(use, widest, strict=True)),
         ),
         Row(
-            what="activation widths that could be raised, all seeds", measured=str(sum(raisable)), at_least="0", reached=sum(raisable) == 0
+            what="activation widths that could be raised, all seeds",
+            measured=str(sum(raisable)),
+            at_least="0",
+            reached=sum(raisable) == 0,
         ),
         Row(
             what=f"QE-Scores of {seeds} seeds: {', '.join(f'{score:.2f}' for score in scores)}",

@@ -28,7 +28,10 @@ EQUAL_MEAN, EQUAL_WITHIN = 3.6, 0.05
 STEPS = 300
 """Single steps of one random walk to a mean width."""
 
-def random_levels(problem: AllocationProblem, count: int, seed: int, mean: float | None = None) -> list[Levels]:
+
+def random_levels(
+    problem: AllocationProblem, count: int, seed: int, mean: float | None = None
+) -> list[Levels]:
     """Return random widths; with ``mean`` ones whose mean width of weights is near it, made by random single steps.
 
     A walk that has not come near the mean after ``STEPS`` steps is begun anew, at most ``count * STEPS`` times in all.
@@ -47,13 +50,19 @@ def random_levels(problem: AllocationProblem, count: int, seed: int, mean: float
             levels[rng.choice(free)] += step
         if len(found) == count:
             return found
-    raise InputError(f"only {len(found)} of {count} random assignments have a mean width within {EQUAL_WITHIN} bits of {mean}")
+    raise InputError(
+        f"only {len(found)} of {count} random assignments have a mean width within {EQUAL_WITHIN} bits of {mean}"
+    )
 
 
 def rescaled(matrix: Floats, losses: Floats) -> Floats:
     """Return the matrix with the same correlations, and twice the measured losses on its diagonal."""
     diagonal = np.diag(matrix)
-    factor = np.sqrt(np.divide(2.0 * np.maximum(losses, 0.0), diagonal, out=np.zeros_like(losses), where=diagonal > 0))
+    factor = np.sqrt(
+        np.divide(
+            2.0 * np.maximum(losses, 0.0), diagonal, out=np.zeros_like(losses), where=diagonal > 0
+        )
+    )
     return matrix * np.outer(factor, factor)
 
 
@@ -64,19 +73,25 @@ def predictors(judged: Judged) -> dict[str, Callable[[Levels], float]]:
     assert evidence.hessian is not None
     losses, hessian, score = evidence.singles.losses, evidence.hessian, judged.predicted_by_score()
     bits = problem.choice_bits.astype(np.float64)
-    elements = np.array([variable.elements for variable in problem.variables], np.float64)[problem.owner]
+    elements = np.array([variable.elements for variable in problem.variables], np.float64)[
+        problem.owner
+    ]
 
     def summed(costs: Floats) -> Callable[[Levels], float]:
         return lambda levels: float(costs[problem.positions(levels)].sum())
 
     def quadratic(matrix: Floats) -> Callable[[Levels], float]:
-        return lambda levels: 0.5 * float(matrix[np.ix_(problem.positions(levels), problem.positions(levels))].sum())
+        return lambda levels: (
+            0.5 * float(matrix[np.ix_(problem.positions(levels), problem.positions(levels))].sum())
+        )
 
     found = {
         "diagonal (measured single losses)": summed(losses),
         "Gauss-Newton": quadratic(evidence.singles.matrix),
         "Gauss-Newton, diagonal only": quadratic(np.diag(np.diag(evidence.singles.matrix))),
-        "Gauss-Newton scaled to the measured single losses": quadratic(rescaled(evidence.singles.matrix, losses)),
+        "Gauss-Newton scaled to the measured single losses": quadratic(
+            rescaled(evidence.singles.matrix, losses)
+        ),
         "HAWQ (Hessian trace)": summed(hessian),
         "QE-Score (equal layers)": summed(score),
         "size (mean bits)": summed(-elements * bits),
@@ -87,11 +102,15 @@ def predictors(judged: Judged) -> dict[str, Callable[[Levels], float]]:
     for record in evidence.entropies:
         # the paper gives a layer of higher entropy more bits; as a prediction: noise of 4^-bits weighted by the entropy (ours)
         weight = record.values.mean(axis=0)
-        found[f"entropy ({record.estimator})"] = summed((weight - weight.min())[problem.owner] * 0.25**bits)
+        found[f"entropy ({record.estimator})"] = summed(
+            (weight - weight.min())[problem.owner] * 0.25**bits
+        )
     return found
 
 
-def compared(judged: Judged, assignments: list[Levels], kept: Kept, name: str, images: int) -> dict[str, tuple[float, float, float]]:
+def compared(
+    judged: Judged, assignments: list[Levels], kept: Kept, name: str, images: int
+) -> dict[str, tuple[float, float, float]]:
     """Return correlation and interval of each method."""
     held_out = drawn(judged.dataset.train, images, judged.seed + 1000)
     reference = judged.problem.widest
@@ -132,11 +151,17 @@ def run(
             activation_bits=WIDTHS if joint else (),
             paired=0 if joint else paired,
         )
-        kept = Kept(place / f"losses-{Path(network).stem}-{judging}-{'joint' if joint else 'weights'}.json")
-        kinds = [("free widths of weights and activations", None)] if joint else [
-            ("free widths of weights, 8-bit activations", None),
-            (f"equal mean width of weights {EQUAL_MEAN:g}, 8-bit activations", EQUAL_MEAN),
-        ]
+        kept = Kept(
+            place / f"losses-{Path(network).stem}-{judging}-{'joint' if joint else 'weights'}.json"
+        )
+        kinds = (
+            [("free widths of weights and activations", None)]
+            if joint
+            else [
+                ("free widths of weights, 8-bit activations", None),
+                (f"equal mean width of weights {EQUAL_MEAN:g}, 8-bit activations", EQUAL_MEAN),
+            ]
+        )
         for kind, mean in kinds:
             chosen = random_levels(judged.problem, assignments, 0, mean)
             found = compared(judged, chosen, kept, kind, judging)

@@ -25,7 +25,9 @@ HELD_OUT = 2000
 """Training images that judge the trials."""
 
 
-def chosen(judged: Judged, method: str, problem: AllocationProblem, trials: int, storage: Path) -> Levels:
+def chosen(
+    judged: Judged, method: str, problem: AllocationProblem, trials: int, storage: Path
+) -> Levels:
     """Return the widths that a method chooses; the entropy window is tuned."""
     if method != "entropy-window":
         return judged.allocated(method, problem).levels
@@ -34,14 +36,26 @@ def chosen(judged: Judged, method: str, problem: AllocationProblem, trials: int,
     def accuracy(levels: Levels) -> float:
         return judged.loss(levels, held_out)[1] / 100.0
 
-    tuned = tune_entropy_window(problem, judged.evidence, accuracy, floor=None, aim="accuracy", trials=trials, storage=storage)
+    tuned = tune_entropy_window(
+        problem,
+        judged.evidence,
+        accuracy,
+        floor=None,
+        aim="accuracy",
+        trials=trials,
+        storage=storage,
+    )
     print(f"{trials} trials: {tuned.settings}")
     return tuned.levels
 
 
-def bits_file(judged: Judged, problem: AllocationProblem, levels: Levels) -> dict[str, dict[str, int]]:
+def bits_file(
+    judged: Judged, problem: AllocationProblem, levels: Levels
+) -> dict[str, dict[str, int]]:
     """Return the widths by kind and layer, those of the first and the last layer among them."""
-    found: dict[str, dict[str, int]] = {kind: dict.fromkeys(judged.ends, END_BITS) for kind in (WEIGHTS, ACTIVATIONS)}
+    found: dict[str, dict[str, int]] = {
+        kind: dict.fromkeys(judged.ends, END_BITS) for kind in (WEIGHTS, ACTIVATIONS)
+    }
     for variable, width in zip(problem.variables, problem.bits(levels), strict=True):
         found[variable.kind] |= dict.fromkeys(variable.layers, width)
     return found
@@ -60,14 +74,31 @@ def main() -> None:
     given = parser.parse_args()
     prepare_compute("cpu", 1)
     judged = Judged(
-        given.network, given.data, given.folder, seed=0, images=given.images, weight_bits=WIDTHS, activation_bits=WIDTHS, paired=0
+        given.network,
+        given.data,
+        given.folder,
+        seed=0,
+        images=given.images,
+        weight_bits=WIDTHS,
+        activation_bits=WIDTHS,
+        paired=0,
     )
     problem = judged.limited(given.mean, given.mean)
-    levels = chosen(judged, given.method, problem, given.trials, judged.place / f"entropy-study-{given.mean:g}.log")
+    levels = chosen(
+        judged,
+        given.method,
+        problem,
+        given.trials,
+        judged.place / f"entropy-study-{given.mean:g}.log",
+    )
     write_atomically(given.out, json.dumps(bits_file(judged, problem, levels), indent=1) + "\n")
     loss, accuracy = judged.loss(levels, drawn(judged.dataset.train, HELD_OUT, judged.seed + 1000))
-    means = ", ".join(f"{problem.mean_bits(levels, kind):.3f} bits of {kind}" for kind in (WEIGHTS, ACTIVATIONS))
-    print(f"{given.method}: {means}; after rounding loss {loss:.3f}, accuracy {accuracy:.2f} % on {HELD_OUT} training images")
+    means = ", ".join(
+        f"{problem.mean_bits(levels, kind):.3f} bits of {kind}" for kind in (WEIGHTS, ACTIVATIONS)
+    )
+    print(
+        f"{given.method}: {means}; after rounding loss {loss:.3f}, accuracy {accuracy:.2f} % on {HELD_OUT} training images"
+    )
     print(problem.bits(levels))
 
 

@@ -132,7 +132,9 @@ def sizes(student: CifarResNet, resolution: int = 32) -> dict[str, tuple[int, in
     found: dict[str, tuple[int, int]] = {}
     hooks = [
         student.get_submodule(name).register_forward_pre_hook(
-            lambda module, inputs, name=name: found.update({name: (module.weight.numel(), inputs[0].numel())})
+            lambda module, inputs, name=name: found.update(
+                {name: (module.weight.numel(), inputs[0].numel())}
+            )
         )
         for name in inner_layers(student)
     ]
@@ -145,12 +147,17 @@ def sizes(student: CifarResNet, resolution: int = 32) -> dict[str, tuple[int, in
 
 def with_outer(inner: Mapping[str, Mapping[str, int]]) -> Bits:
     """Return an allocation of the inner layers with the first and the last layer added."""
-    return {kind: {"conv1": OUTER_BITS, **widths, "linear": OUTER_BITS} for kind, widths in inner.items()}
+    return {
+        kind: {"conv1": OUTER_BITS, **widths, "linear": OUTER_BITS}
+        for kind, widths in inner.items()
+    }
 
 
 def uniform(student: CifarResNet, bits: int) -> Bits:
     """Return the same width everywhere."""
-    return with_outer({kind: dict.fromkeys(inner_layers(student), bits) for kind in ("weights", "activations")})
+    return with_outer(
+        {kind: dict.fromkeys(inner_layers(student), bits) for kind in ("weights", "activations")}
+    )
 
 
 def random_bits(student: CifarResNet, mean: float, seed: int = 0) -> Bits:
@@ -169,7 +176,10 @@ def mean_bits(student: CifarResNet, bits: Bits) -> tuple[float, float]:
     """Return the mean widths of the inner layers: of weights by their number, of inputs by their elements."""
     counts = sizes(student)
     totals = np.sum(list(counts.values()), 0)
-    weights, inputs = (sum(bits[kind][name] * counts[name][i] for name in counts) / totals[i] for i, kind in enumerate(bits))
+    weights, inputs = (
+        sum(bits[kind][name] * counts[name][i] for name in counts) / totals[i]
+        for i, kind in enumerate(bits)
+    )
     return float(weights), float(inputs)
 
 
@@ -192,10 +202,15 @@ def read_bits(student: CifarResNet, entry: str) -> Bits:
         data = json.loads(path.read_text(encoding="utf-8"))
         bits = {kind: dict(data[kind]) for kind in ("weights", "activations")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileFormatError(path, f'cannot be read ({error}); expected {{"weights": {{layer: bits}}, "activations": ...}}') from error
+        raise FileFormatError(
+            path,
+            f'cannot be read ({error}); expected {{"weights": {{layer: bits}}, "activations": ...}}',
+        ) from error
     for kind, widths in bits.items():
         if missing := set(inner_layers(student)) - set(widths):
-            raise InputError(f"{path}: '{kind}' lacks {sorted(missing)[0]}; expected every convolution but the first")
+            raise InputError(
+                f"{path}: '{kind}' lacks {sorted(missing)[0]}; expected every convolution but the first"
+            )
     return bits
 
 
@@ -205,8 +220,13 @@ def batches(task: Task, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     order = random_of(recipe.seed, epoch).permutation(len(task.train))
     for step in range(task.steps):
         chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
-        images = AUGMENTATION.batch(torch.from_numpy(task.train.images[chosen]), random_of(recipe.seed, epoch, step), 32)
-        yield scale_images(images).contiguous(memory_format=torch.channels_last), torch.from_numpy(task.train.labels[chosen])
+        images = AUGMENTATION.batch(
+            torch.from_numpy(task.train.images[chosen]), random_of(recipe.seed, epoch, step), 32
+        )
+        yield (
+            scale_images(images).contiguous(memory_format=torch.channels_last),
+            torch.from_numpy(task.train.labels[chosen]),
+        )
 
 
 def soft_labels(task: Task, epoch: int) -> Tensor:
@@ -227,7 +247,9 @@ def accuracy(network: nn.Module, split: Split) -> float:
     training, parts = network.training, []
     network.eval()
     for i in range(0, len(split), EVALUATION_BATCH):
-        x = scale_images(torch.tensor(split.images[i : i + EVALUATION_BATCH])).contiguous(memory_format=torch.channels_last)
+        x = scale_images(torch.tensor(split.images[i : i + EVALUATION_BATCH])).contiguous(
+            memory_format=torch.channels_last
+        )
         parts.append(network(x).argmax(1))
     network.train(training)
     return float(100.0 * np.mean(torch.cat(parts).numpy() == split.labels))
@@ -245,10 +267,22 @@ def quantised(task: Task, bits: Bits) -> CifarResNet:
 def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """Return SGD with three groups: weights (decayed), norms and biases (not), quantisation steps (not, their own rate)."""
     steps = list(step_parameters(network))
-    others = [parameter for parameter in network.parameters() if all(parameter is not step for step in steps)]
+    others = [
+        parameter
+        for parameter in network.parameters()
+        if all(parameter is not step for step in steps)
+    ]
     groups = [
-        {"params": [parameter for parameter in others if parameter.dim() > 1], "weight_decay": recipe.decay, "factor": 1.0},
-        {"params": [parameter for parameter in others if parameter.dim() == 1], "weight_decay": 0.0, "factor": 1.0},
+        {
+            "params": [parameter for parameter in others if parameter.dim() > 1],
+            "weight_decay": recipe.decay,
+            "factor": 1.0,
+        },
+        {
+            "params": [parameter for parameter in others if parameter.dim() == 1],
+            "weight_decay": 0.0,
+            "factor": 1.0,
+        },
         {"params": steps, "weight_decay": 0.0, "factor": recipe.step_rate},
     ]
     return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
@@ -265,7 +299,10 @@ def train_epoch(task: Task, network: CifarResNet, optimiser: torch.optim.SGD, ep
     for step, (x, labels) in enumerate(batches(task, epoch)):
         done = epoch * task.steps + step
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(done, total, round(recipe.warmup * total), recipe.rate) * group["factor"]
+            group["lr"] = (
+                learning_rate(done, total, round(recipe.warmup * total), recipe.rate)
+                * group["factor"]
+            )
         network.train()
         if done >= total * (1.0 - FREEZE_SHARE):
             for module in network.modules():
@@ -274,10 +311,14 @@ def train_epoch(task: Task, network: CifarResNet, optimiser: torch.optim.SGD, ep
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half):
             logits = network(x)
         logits = logits.float()
-        loss = (1.0 - recipe.soft) * hard_loss(logits, labels, 0.0) + recipe.soft * soft_loss(logits, targets[step], recipe.temperature)
+        loss = (1.0 - recipe.soft) * hard_loss(logits, labels, 0.0) + recipe.soft * soft_loss(
+            logits, targets[step], recipe.temperature
+        )
         value = float(loss.detach())
         if not np.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; lower the learning rate")
+            raise FloatingPointError(
+                f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; lower the learning rate"
+            )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -288,7 +329,9 @@ def train_epoch(task: Task, network: CifarResNet, optimiser: torch.optim.SGD, ep
     return loss_sum / task.steps
 
 
-def trained(task: Task, name: str, bits: Bits, say: Callable[[str], None] = print) -> dict[str, Any]:
+def trained(
+    task: Task, name: str, bits: Bits, say: Callable[[str], None] = print
+) -> dict[str, Any]:
     """Train one allocation, or go on where it was left, and return its record: accuracies in percent, losses, seconds."""
     place = task.folder / name
     checkpoint, mark = place / "checkpoint.pt", {"fingerprint": task.fingerprint, "bits": bits}
@@ -298,7 +341,10 @@ def trained(task: Task, name: str, bits: Bits, say: Callable[[str], None] = prin
     if checkpoint.exists():
         stored = torch.load(checkpoint, weights_only=True)
         if stored["mark"] != mark:
-            raise FileFormatError(checkpoint, "is of another recipe, other data or other bits; give the same again, or another folder")
+            raise FileFormatError(
+                checkpoint,
+                "is of another recipe, other data or other bits; give the same again, or another folder",
+            )
         network.load_state_dict(stored["network"])
         optimiser.load_state_dict(stored["optimiser"])
         record = stored["record"]
@@ -310,9 +356,19 @@ def trained(task: Task, name: str, bits: Bits, say: Callable[[str], None] = prin
         record["losses"].append(train_epoch(task, network, optimiser, epoch))
         record["epochs"].append(accuracy(network, task.test))
         record["seconds"] += time.monotonic() - began
-        say(f"{name}: epoch {epoch + 1}: {record['epochs'][-1]:.2f} %, loss {record['losses'][-1]:.4f}, {record['seconds']:.0f} s")
+        say(
+            f"{name}: epoch {epoch + 1}: {record['epochs'][-1]:.2f} %, loss {record['losses'][-1]:.4f}, {record['seconds']:.0f} s"
+        )
         buffer = io.BytesIO()
-        torch.save({"mark": mark, "network": network.state_dict(), "optimiser": optimiser.state_dict(), "record": record}, buffer)
+        torch.save(
+            {
+                "mark": mark,
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "record": record,
+            },
+            buffer,
+        )
         write_atomically(checkpoint, buffer.getvalue())
     return record
 
@@ -347,7 +403,10 @@ def run(
     floating = accuracy(small, task.test)
     rows = []
     for entry in bits.split(","):
-        name, widths = Path(entry).stem if entry.endswith(".json") else entry, read_bits(small, entry)
+        name, widths = (
+            Path(entry).stem if entry.endswith(".json") else entry,
+            read_bits(small, entry),
+        )
         weights, inputs = mean_bits(small, widths)
         record = trained(task, name, widths)
         final = record["epochs"][-1]

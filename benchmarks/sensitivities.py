@@ -61,23 +61,45 @@ def whole_passes(perturbations: Perturbations) -> Forward:
 
 
 @torch.no_grad()
-def brute_force(perturbations: Perturbations, images: Pixels, labels: Labels, sets: Sequence[Choices], forward: Forward) -> Floats:
+def brute_force(
+    perturbations: Perturbations,
+    images: Pixels,
+    labels: Labels,
+    sets: Sequence[Choices],
+    forward: Forward,
+) -> Floats:
     """Return the mean loss with each set of choices, ``(sets,)``, from one forward pass each."""
     sums = np.zeros(len(sets))
     for where, x in perturbations.chunks(images):
         truth = torch.tensor(labels[where])
         for index, choices in enumerate(sets):
-            sums[index] += float(functional.cross_entropy(forward(choices, x).double(), truth, reduction="sum"))
+            sums[index] += float(
+                functional.cross_entropy(forward(choices, x).double(), truth, reduction="sum")
+            )
     return sums / len(images)
 
 
-def brute_force_pairs(perturbations: Perturbations, images: Pixels, labels: Labels, forward: Forward | None = None) -> Floats:
+def brute_force_pairs(
+    perturbations: Perturbations, images: Pixels, labels: Labels, forward: Forward | None = None
+) -> Floats:
     """Return CLADO's matrix, ``(n, n)``, the plain way; ``forward`` may be that of another network."""
     problem = perturbations.problem
-    choices = [(i, b) for i, variable in enumerate(problem.variables) for b in range(len(variable.bits))]
-    pairs = [pair for pair in combinations(range(problem.n), 2) if choices[pair[0]][0] != choices[pair[1]][0]]
-    sets: list[Choices] = [{}, *({i: b} for i, b in choices), *(dict([choices[k], choices[m]]) for k, m in pairs)]
-    losses = brute_force(perturbations, images, labels, sets, forward or whole_passes(perturbations))
+    choices = [
+        (i, b) for i, variable in enumerate(problem.variables) for b in range(len(variable.bits))
+    ]
+    pairs = [
+        pair
+        for pair in combinations(range(problem.n), 2)
+        if choices[pair[0]][0] != choices[pair[1]][0]
+    ]
+    sets: list[Choices] = [
+        {},
+        *({i: b} for i, b in choices),
+        *(dict([choices[k], choices[m]]) for k, m in pairs),
+    ]
+    losses = brute_force(
+        perturbations, images, labels, sets, forward or whole_passes(perturbations)
+    )
     base, singles = losses[0], losses[1 : problem.n + 1]
     matrix = np.diag(2.0 * (singles - base))
     for (k, m), loss in zip(pairs, losses[problem.n + 1 :], strict=True):
@@ -92,7 +114,12 @@ def evaluations(perturbations: Perturbations) -> int:
 
 
 def run(
-    network: str, data: str, images: int = 128, layers: int = 0, weight_bits: tuple[int, ...] = (2, 4, 8), threads: int = 1
+    network: str,
+    data: str,
+    images: int = 128,
+    layers: int = 0,
+    weight_bits: tuple[int, ...] = (2, 4, 8),
+    threads: int = 1,
 ) -> list[Row]:
     """Measure all on the same images.
 
@@ -113,15 +140,26 @@ def run(
     rows: list[Row] = []
     for base in ("float", "widest"):
         perturbations = Perturbations(
-            subject, problem, split.images, base=base, fixed=dict.fromkeys(fixed, (END_BITS, END_BITS)), default_activation_bits=END_BITS
+            subject,
+            problem,
+            split.images,
+            base=base,
+            fixed=dict.fromkeys(fixed, (END_BITS, END_BITS)),
+            default_activation_bits=END_BITS,
         )
-        rows += _compared(perturbations, split, Path(network).stem.partition("-")[0], with_singles=base == "float")
+        rows += _compared(
+            perturbations, split, Path(network).stem.partition("-")[0], with_singles=base == "float"
+        )
     return rows
 
 
-def _compared(perturbations: Perturbations, split: Split, name: str, *, with_singles: bool) -> list[Row]:
+def _compared(
+    perturbations: Perturbations, split: Split, name: str, *, with_singles: bool
+) -> list[Row]:
     problem = perturbations.problem
-    perturbations.evaluate(problem.widest, split.images[:2], split.labels[:2])  # the first pass of all is slow
+    perturbations.evaluate(
+        problem.widest, split.images[:2], split.labels[:2]
+    )  # the first pass of all is slow
     for index, variable in enumerate(problem.variables):
         for level in range(len(variable.bits)):
             perturbations.change(index, level)  # rounded weights are ready for all three
@@ -142,14 +180,27 @@ def _compared(perturbations: Perturbations, split: Split, name: str, *, with_sin
             at_least=f"{LARGEST_DIFFERENCE:.0e} or less",
             reached=difference <= LARGEST_DIFFERENCE,
         ),
-        _faster(f"measured pairs, base {perturbations.base}", plain_s, passes, pairs_s, pairs.passes, PAIRS_FASTER),
+        _faster(
+            f"measured pairs, base {perturbations.base}",
+            plain_s,
+            passes,
+            pairs_s,
+            pairs.passes,
+            PAIRS_FASTER,
+        ),
     ]
     if singles is not None:
-        rows.append(_faster("Gauss-Newton matrix", plain_s, passes, singles_s, singles.passes, SINGLES_FASTER))
+        rows.append(
+            _faster(
+                "Gauss-Newton matrix", plain_s, passes, singles_s, singles.passes, SINGLES_FASTER
+            )
+        )
     return rows
 
 
-def _faster(what: str, plain_s: float, plain_passes: int, seconds: float, passes: float, at_least: float) -> Row:
+def _faster(
+    what: str, plain_s: float, plain_passes: int, seconds: float, passes: float, at_least: float
+) -> Row:
     work = f"{plain_passes:,} passes in {plain_s:.0f} CPU seconds, {passes:.0f} passes' worth in {seconds:.1f}"
     return Row(
         what=f"{what}: times as fast as whole passes ({work})",
@@ -160,4 +211,12 @@ def _faster(what: str, plain_s: float, plain_passes: int, seconds: float, passes
 
 
 if __name__ == "__main__":
-    main("sensitivities", run, network="resnet20-12fca82f.th", data="cifar-10-batches-py", images=128, layers=0, threads=1)
+    main(
+        "sensitivities",
+        run,
+        network="resnet20-12fca82f.th",
+        data="cifar-10-batches-py",
+        images=128,
+        layers=0,
+        threads=1,
+    )

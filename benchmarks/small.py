@@ -52,8 +52,13 @@ def write_data(folder: Path) -> dict[str, Path]:
     paths |= {"cifar": folder / "cifar-10-batches-py", "split": folder / "split"}
     for path in paths.values():
         (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
-    parts = {"train": (images[train], digits.target[train]), "test": (images[test], digits.target[test])}
-    arrays = {f"{axis}_{name}": part[at] for name, part in parts.items() for at, axis in enumerate("xy")}
+    parts = {
+        "train": (images[train], digits.target[train]),
+        "test": (images[test], digits.target[test]),
+    }
+    arrays = {
+        f"{axis}_{name}": part[at] for name, part in parts.items() for at, axis in enumerate("xy")
+    }
     np.savez(paths["npz"], classes=np.array(CLASSES), **arrays)
     for name, (pixels, labels) in parts.items():
         for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
@@ -71,14 +76,21 @@ def write_data(folder: Path) -> dict[str, Path]:
 def _write_idx(folder: Path, name: str, pixels: np.ndarray, labels: np.ndarray) -> None:
     for kind, values in (("images-idx3", pixels), ("labels-idx1", labels.astype(np.uint8))):
         head = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
-        (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + values.tobytes(), mtime=0))
+        (folder / f"{name}-{kind}-ubyte.gz").write_bytes(
+            gzip.compress(head + values.tobytes(), mtime=0)
+        )
 
 
 def _write_cifar(folder: Path, name: str, pixels: np.ndarray, labels: np.ndarray) -> None:
     large = np.repeat(pixels.repeat(4, 1).repeat(4, 2)[:, None], 3, 1).reshape(len(pixels), -1)
-    batches = [f"data_batch_{number}" for number in range(1, 6)] if name == "train" else ["test_batch"]
+    batches = (
+        [f"data_batch_{number}" for number in range(1, 6)] if name == "train" else ["test_batch"]
+    )
     for batch, rows, own in zip(
-        batches, np.array_split(large, len(batches)), np.array_split(labels, len(batches)), strict=True
+        batches,
+        np.array_split(large, len(batches)),
+        np.array_split(labels, len(batches)),
+        strict=True,
     ):
         content = {"data": rows, "labels": own.tolist(), "batch_label": batch, "filenames": []}
         (folder / batch).write_bytes(pickle.dumps(content))

@@ -20,8 +20,28 @@ COUNTS = "10,34,70,127,128,300,575,576"
 """Training images: below, at and above what a choice of bits needs, and what it asks for."""
 
 OPTIONS = (
-    *("--space", "mobilenet-32", "--resolution", "16", "--max-macs", "1m", "--sram", "24k", "--flash", "48k", "--epochs", "2"),
-    *("--set", "verify.images=4", "--set", "verify.emulated_images=1", "--set", "verify.backends=[host-c, onnx]"),
+    *(
+        "--space",
+        "mobilenet-32",
+        "--resolution",
+        "16",
+        "--max-macs",
+        "1m",
+        "--sram",
+        "24k",
+        "--flash",
+        "48k",
+        "--epochs",
+        "2",
+    ),
+    *(
+        "--set",
+        "verify.images=4",
+        "--set",
+        "verify.emulated_images=1",
+        "--set",
+        "verify.backends=[host-c, onnx]",
+    ),
 )
 """Of every run: a small space, and a proof on one machine."""
 
@@ -52,11 +72,26 @@ def run(counts: str = COUNTS, candidates: int = 2000) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for count in map(int, counts.split(",")):
             data = write_folder(Path(folder) / f"folder{count}", count)
-            options = [*OPTIONS, "--candidates", str(candidates), "--data", str(data), "--out", str(Path(folder) / f"run{count}")]
+            options = [
+                *OPTIONS,
+                "--candidates",
+                str(candidates),
+                "--data",
+                str(data),
+                "--out",
+                str(Path(folder) / f"run{count}"),
+            ]
             command = [sys.executable, "-m", "nas_engine.cli.main", "run", *options]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            said = next((short for text, short in SAID.items() if text in done.stderr), "as many measure as asked")
-            failed = "" if done.returncode == 0 else f": {(done.stderr.strip().splitlines() or [''])[-1]}"
+            said = next(
+                (short for text, short in SAID.items() if text in done.stderr),
+                "as many measure as asked",
+            )
+            failed = (
+                ""
+                if done.returncode == 0
+                else f": {(done.stderr.strip().splitlines() or [''])[-1]}"
+            )
             rows.append(
                 Row(
                     what=f"a whole run on an image folder of {count} training images ({said})",

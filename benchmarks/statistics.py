@@ -55,7 +55,9 @@ def _tau(a: Floats, b: Floats) -> float:
     return float((a * b).sum()) / norm if norm else float("nan")
 
 
-def resampled(statistic: Callable[[npt.NDArray[np.intp]], float], n: int, seed: int = 0) -> Estimate:
+def resampled(
+    statistic: Callable[[npt.NDArray[np.intp]], float], n: int, seed: int = 0
+) -> Estimate:
     """Return a statistic of chosen cases with its interval.
 
     Args:
@@ -63,7 +65,9 @@ def resampled(statistic: Callable[[npt.NDArray[np.intp]], float], n: int, seed: 
         n: Number of cases.
         seed: Draws the resamples.
     """
-    draws = np.array([statistic(pick) for pick in np.random.default_rng(seed).integers(0, n, (BOOTSTRAPS, n))])
+    draws = np.array(
+        [statistic(pick) for pick in np.random.default_rng(seed).integers(0, n, (BOOTSTRAPS, n))]
+    )
     draws = draws[np.isfinite(draws)]
     low, high = np.percentile(draws, [2.5, 97.5]) if draws.size else (np.nan, np.nan)
     return Estimate(value=statistic(np.arange(n)), low=float(low), high=float(high))
@@ -102,7 +106,9 @@ def leave_one_out(features: Floats, target: Floats, ridge: float = 1.0) -> Float
         others = np.arange(len(target)) != i
         centre, mean = x[others].mean(axis=0), target[others].mean()
         a, b = x[others] - centre, target[others] - mean
-        found[i] = mean + (x[i] - centre) @ np.linalg.solve(a.T @ a + ridge * np.eye(x.shape[1]), a.T @ b)
+        found[i] = mean + (x[i] - centre) @ np.linalg.solve(
+            a.T @ a + ridge * np.eye(x.shape[1]), a.T @ b
+        )
     return found
 
 

@@ -34,7 +34,12 @@ from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.files import write_atomically
 from nas_engine.models.cifar_resnet import CifarResNet, cifar_resnet, load_cifar_resnet
 from nas_engine.models.mobilenet import scale_images
-from nas_engine.models.vision_transformer import VisionTransformer, is_vision_transformer, load_vision_transformer, vision_transformer
+from nas_engine.models.vision_transformer import (
+    VisionTransformer,
+    is_vision_transformer,
+    load_vision_transformer,
+    vision_transformer,
+)
 from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.compute import prepare_compute
 from nas_engine.training.distillation import hard_loss, soft_loss
@@ -77,7 +82,9 @@ def load_subject(path: Path | str) -> Network:
         FileFormatError: A file that cannot be read.
     """
     state = read_state(Path(path))
-    return (load_vision_transformer(state) if is_vision_transformer(state) else load_cifar_resnet(state)).eval()
+    return (
+        load_vision_transformer(state) if is_vision_transformer(state) else load_cifar_resnet(state)
+    ).eval()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -101,13 +108,18 @@ def grown(small: CifarResNet, depth: int) -> CifarResNet:
         InputError: The network is not less deep, or ``depth`` is none of a CIFAR ResNet.
     """
     if small.depth >= depth:
-        raise InputError(f"a ResNet-{small.depth} cannot grow to ResNet-{depth}; expected a less deep one to start from")
+        raise InputError(
+            f"a ResNet-{small.depth} cannot grow to ResNet-{depth}; expected a less deep one to start from"
+        )
     network = cifar_resnet(depth, small.classes)
     for name, module in small.named_children():
         if not name.startswith("layer"):
             getattr(network, name).load_state_dict(module.state_dict())
     for name in ("layer1", "layer2", "layer3"):
-        old, new = cast(nn.Sequential, getattr(small, name)), cast(nn.Sequential, getattr(network, name))
+        old, new = (
+            cast(nn.Sequential, getattr(small, name)),
+            cast(nn.Sequential, getattr(network, name)),
+        )
         places = kept_places(len(old), len(new))
         for place, block in enumerate(new):
             if place in places:
@@ -129,9 +141,16 @@ def inserted_blocks(network: CifarResNet, start: CifarResNet) -> list[Any]:
 
 def block_weights(network: CifarResNet, start: CifarResNet) -> tuple[float, float]:
     """Return the mean size of the last batch norms' weights, in the blocks that were inserted and in those that were kept."""
-    blocks = [block for name in ("layer1", "layer2", "layer3") for block in cast(nn.Sequential, getattr(network, name))]
+    blocks = [
+        block
+        for name in ("layer1", "layer2", "layer3")
+        for block in cast(nn.Sequential, getattr(network, name))
+    ]
     inserted = inserted_blocks(network, start)
-    means = [[block.bn2.weight.detach().abs().mean() for block in part] for part in (inserted, [b for b in blocks if b not in inserted])]
+    means = [
+        [block.bn2.weight.detach().abs().mean() for block in part]
+        for part in (inserted, [b for b in blocks if b not in inserted])
+    ]
     return float(torch.stack(means[0]).mean()), float(torch.stack(means[1]).mean())
 
 
@@ -140,7 +159,9 @@ def _transferred(classes: int, start: Mapping[str, Tensor] | None, *, depth: int
     if start is not None:
         old = load_cifar_resnet(start)
         if old.depth != depth:
-            raise InputError(f"the state dict to start from is a ResNet-{old.depth}; expected a ResNet-{depth}")
+            raise InputError(
+                f"the state dict to start from is a ResNet-{old.depth}; expected a ResNet-{depth}"
+            )
         state = old.state_dict()
         if old.classes != classes:
             state |= {f"linear.{key}": value for key, value in network.linear.state_dict().items()}
@@ -153,7 +174,9 @@ def _deepened(classes: int, start: Mapping[str, Tensor] | None) -> Network:
         return cifar_resnet(56, classes)
     old = load_cifar_resnet(start)
     if old.classes != classes:
-        raise InputError(f"the state dict to start from has {old.classes} classes; expected {classes}, those of the data")
+        raise InputError(
+            f"the state dict to start from has {old.classes} classes; expected {classes}, those of the data"
+        )
     network = grown(old, 56)
     for block in inserted_blocks(network, old):
         nn.init.constant_(block.bn2.weight, AWAKE)
@@ -165,7 +188,15 @@ def _transformer(classes: int, start: Mapping[str, Tensor] | None) -> Network:
 
 
 SUBJECTS = {
-    "vit": Subject(build=_transformer, optimiser="adamw", peak=1.5e-3, decay=0.05, epochs=10, batch=64, smoothing=0.1),
+    "vit": Subject(
+        build=_transformer,
+        optimiser="adamw",
+        peak=1.5e-3,
+        decay=0.05,
+        epochs=10,
+        batch=64,
+        smoothing=0.1,
+    ),
     **{
         f"resnet{depth}-cifar100": Subject(
             build=functools.partial(_transferred, depth=depth),
@@ -178,7 +209,9 @@ SUBJECTS = {
         )
         for depth in (20, 32, 56)
     },
-    "resnet56": Subject(build=_deepened, optimiser="sgd", peak=0.05, decay=5e-4, epochs=4, batch=128, smoothing=0.0),
+    "resnet56": Subject(
+        build=_deepened, optimiser="sgd", peak=0.05, decay=5e-4, epochs=4, batch=128, smoothing=0.0
+    ),
 }
 
 
@@ -193,14 +226,19 @@ def accuracy(network: Network, split: Split) -> float:
     return 100.0 * correct / len(split)
 
 
-def _batches(split: Split, subject: Subject, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    split: Split, subject: Subject, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     rng = np.random.default_rng((seed, epoch))
     crop = Augmentation(kind="crop")
     order = rng.permutation(len(split))
     for step in range(steps_of_epoch(split, subject)):
         chosen = order[step * subject.batch : (step + 1) * subject.batch]
         images = crop.batch(torch.from_numpy(split.images[chosen]), rng, RESOLUTION)
-        yield scale_images(images).contiguous(memory_format=torch.channels_last), torch.from_numpy(split.labels[chosen])
+        yield (
+            scale_images(images).contiguous(memory_format=torch.channels_last),
+            torch.from_numpy(split.labels[chosen]),
+        )
 
 
 def steps_of_epoch(split: Split, subject: Subject) -> int:
@@ -210,16 +248,28 @@ def steps_of_epoch(split: Split, subject: Subject) -> int:
 
 def _optimiser(network: Network, subject: Subject) -> torch.optim.Optimizer:
     parameters = dict(network.named_parameters())
-    decayed = [value for name, value in parameters.items() if value.dim() > 1 and name != "positions"]
-    others = [value for name, value in parameters.items() if value.dim() == 1 or name == "positions"]
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": subject.decay}, {"params": others, "weight_decay": 0.0}]
+    decayed = [
+        value for name, value in parameters.items() if value.dim() > 1 and name != "positions"
+    ]
+    others = [
+        value for name, value in parameters.items() if value.dim() == 1 or name == "positions"
+    ]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": subject.decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     if subject.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=0.0)
     return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
 
 
 def _epoch(
-    network: Network, optimiser: torch.optim.Optimizer, subject: Subject, teacher: Teacher | None, data: Split, plan: tuple[int, int, int]
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    subject: Subject,
+    teacher: Teacher | None,
+    data: Split,
+    plan: tuple[int, int, int],
 ) -> tuple[float, float]:
     """Train for one epoch in bfloat16; return the mean loss and the share of training images predicted right, in percent."""
     epoch, epochs, seed = plan
@@ -238,7 +288,11 @@ def _epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
-        total, correct, seen = total + loss.item() * len(x), correct + int((logits.argmax(1) == labels).sum()), seen + len(x)
+        total, correct, seen = (
+            total + loss.item() * len(x),
+            correct + int((logits.argmax(1) == labels).sum()),
+            seen + len(x),
+        )
     return total / seen, 100.0 * correct / seen
 
 
@@ -287,37 +341,72 @@ def train(
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     optimiser = _optimiser(network, subject)
     guide = None if teacher is None else load_teacher(teacher, classes=classes)
-    request = {"subject": name, "epochs": epochs, "seed": seed, "images": len(data.train), "start": str(start), "teacher": str(teacher)}
+    request = {
+        "subject": name,
+        "epochs": epochs,
+        "seed": seed,
+        "images": len(data.train),
+        "start": str(start),
+        "teacher": str(teacher),
+    }
     checkpoint, done = folder / f"{name}.checkpoint.pt", 0
     if checkpoint.exists():
         saved = cast(dict[str, Any], load_tensors(checkpoint, "a checkpoint of this study"))
         if saved["request"] != request:
-            raise InputError(f"{checkpoint} is of {saved['request']}; expected {request}; give another --folder")
+            raise InputError(
+                f"{checkpoint} is of {saved['request']}; expected {request}; give another --folder"
+            )
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         done = saved["done"]
     elif start is not None:
-        report(f"{name}: {accuracy(network, data.test):.2f} % of {len(data.test):,} test images before training")
+        report(
+            f"{name}: {accuracy(network, data.test):.2f} % of {len(data.test):,} test images before training"
+        )
     for epoch in range(done, epochs):
         began = time.perf_counter()
         loss, right = _epoch(network, optimiser, subject, guide, data.train, (epoch, epochs, seed))
-        _write(checkpoint, {"request": request, "done": epoch + 1, "network": network.state_dict(), "optimiser": optimiser.state_dict()})
+        _write(
+            checkpoint,
+            {
+                "request": request,
+                "done": epoch + 1,
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+            },
+        )
         seconds = time.perf_counter() - began
-        report(f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}, {right:.2f} % of the training images, {seconds:.0f} s")
-    _write(folder / f"{name}.pt", {key: value.clone(memory_format=torch.contiguous_format) for key, value in network.state_dict().items()})
-    report(f"{name}: {accuracy(network, data.test):.2f} % of {len(data.test):,} test images, float32")
+        report(
+            f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}, {right:.2f} % of the training images, {seconds:.0f} s"
+        )
+    _write(
+        folder / f"{name}.pt",
+        {
+            key: value.clone(memory_format=torch.contiguous_format)
+            for key, value in network.state_dict().items()
+        },
+    )
+    report(
+        f"{name}: {accuracy(network, data.test):.2f} % of {len(data.test):,} test images, float32"
+    )
     if name == "resnet56" and beginning is not None:
         inserted, kept = block_weights(cast(CifarResNet, network), load_cifar_resnet(beginning))
-        report(f"{name}: mean size of the last batch norms' weights: {inserted:.4f} in the blocks inserted, {kept:.4f} in those kept")
+        report(
+            f"{name}: mean size of the last batch norms' weights: {inserted:.4f} in the blocks inserted, {kept:.4f} in those kept"
+        )
     return network
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.subjects")
     parser.add_argument("--subject", required=True, choices=tuple(SUBJECTS))
-    parser.add_argument("--data", required=True, help="folder of CIFAR-10, or of CIFAR-100 for a resnetN-cifar100")
+    parser.add_argument(
+        "--data", required=True, help="folder of CIFAR-10, or of CIFAR-100 for a resnetN-cifar100"
+    )
     parser.add_argument("--epochs", type=int, help="passes over the training images")
-    parser.add_argument("--folder", type=Path, default=Path("runs/subjects"), help="where checkpoint and result go")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/subjects"), help="where checkpoint and result go"
+    )
     parser.add_argument("--start", type=Path, help="state dict to begin with")
     parser.add_argument("--teacher", type=Path, help="state dict of a teacher for the same classes")
     parser.add_argument("--seed", type=int, default=0)

@@ -28,7 +28,10 @@ def run(data: str, files: Sequence[Path]) -> list[str]:
     lines = []
     for path in files:
         teacher = load_teacher(path, classes=len(dataset.classes))
-        parts = [teacher.logits(scale_images(torch.tensor(images[i : i + BATCH]))).argmax(1) for i in range(0, len(labels), BATCH)]
+        parts = [
+            teacher.logits(scale_images(torch.tensor(images[i : i + BATCH]))).argmax(1)
+            for i in range(0, len(labels), BATCH)
+        ]
         correct = np.mean(torch.cat(parts).numpy() == labels)
         lines.append(f"{teacher.description}: {correct:.2%} of {len(labels):,} test images")
     return lines
@@ -37,6 +40,12 @@ def run(data: str, files: Sequence[Path]) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.teachers")
     parser.add_argument("--data", required=True, help="folder or file of CIFAR-10")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="state dict, such as resnet20-12fca82f.th")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="state dict, such as resnet20-12fca82f.th",
+    )
     arguments = parser.parse_args()
     print("\n".join(run(arguments.data, arguments.files)))

@@ -40,11 +40,15 @@ def _parts(problem: SearchProblem) -> dict[str, Callable[[], Any]]:
         "sram": lambda: peak_sram(problem.model, table, view.a_bits),
         "flash": lambda: flash(problem.memory_model, table, view.w_bits),
         "refine": lambda: refine(problem, table),
-        "mutate": lambda: mutate(problem.space, problem.frame, genes, np.random.default_rng(1), mutate_bits=False),
+        "mutate": lambda: mutate(
+            problem.space, problem.frame, genes, np.random.default_rng(1), mutate_bits=False
+        ),
         "evaluate": lambda: evaluate(problem, genes),
     }
 
 
-@pytest.mark.parametrize("part", ["unroll", "score", "sram", "flash", "refine", "mutate", "evaluate"])
+@pytest.mark.parametrize(
+    "part", ["unroll", "score", "sram", "flash", "refine", "mutate", "evaluate"]
+)
 def test_part(benchmark: Any, problem: SearchProblem, part: str) -> None:
     assert benchmark(_parts(problem)[part]) is not None

@@ -58,7 +58,9 @@ def run(candidates: int = 500_000, generations: int = 20) -> list[Row]:
 
     seconds, megabytes = default_search(candidates)
     help_seconds = best_seconds(
-        lambda: subprocess.run([sys.executable, "-m", "nas_engine.cli.main", "--help"], check=True, capture_output=True)
+        lambda: subprocess.run(
+            [sys.executable, "-m", "nas_engine.cli.main", "--help"], check=True, capture_output=True
+        )
     )
     return [
         Row(
@@ -85,16 +87,40 @@ def run(candidates: int = 500_000, generations: int = 20) -> list[Row]:
             at_least="< 500 MB",
             reached=megabytes < 500,
         ),
-        Row(what="nas-search --help", measured=f"{help_seconds:.2f} s", at_least="0.3 s", reached=help_seconds <= 0.3),
+        Row(
+            what="nas-search --help",
+            measured=f"{help_seconds:.2f} s",
+            at_least="0.3 s",
+            reached=help_seconds <= 0.3,
+        ),
     ]
 
 
 def default_search(candidates: int) -> tuple[float, float]:
     """Return wall seconds and the sum of the peak resident sets, in 10^6 bytes, of one search with two workers."""
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--device", "cortex-m7", "--sram", "256k", "--flash", "1m", "--workers", "2", "--no-plots"]
+        options = [
+            "--device",
+            "cortex-m7",
+            "--sram",
+            "256k",
+            "--flash",
+            "1m",
+            "--workers",
+            "2",
+            "--no-plots",
+        ]
         began = time.perf_counter()
-        command = [sys.executable, "-m", "nas_engine.cli.main", *options, "--candidates", str(candidates), "--out", f"{folder}/run"]
+        command = [
+            sys.executable,
+            "-m",
+            "nas_engine.cli.main",
+            *options,
+            "--candidates",
+            str(candidates),
+            "--out",
+            f"{folder}/run",
+        ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         peaks: dict[int, int] = {}
         while process.poll() is None:
@@ -108,7 +134,12 @@ def default_search(candidates: int) -> tuple[float, float]:
 
 def children(pid: int) -> list[int]:
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+        return [
+            int(child)
+            for child in Path(f"/proc/{pid}/task/{pid}/children")
+            .read_text(encoding="ascii")
+            .split()
+        ]
     except OSError:
         return []
 

@@ -22,7 +22,9 @@ def searched(folder: Path, options: Mapping[str, Any]) -> SearchRecord:
     return load_runs(run)[0]
 
 
-def trained(folder: Path, name: str, recipe: str, request: Mapping[str, Any], **changes: Any) -> TrainingResult:
+def trained(
+    folder: Path, name: str, recipe: str, request: Mapping[str, Any], **changes: Any
+) -> TrainingResult:
     """Return what training a copy of the searched run came to; goes on where an earlier call was stopped.
 
     Args:
@@ -37,5 +39,9 @@ def trained(folder: Path, name: str, recipe: str, request: Mapping[str, Any], **
         shutil.copytree(folder / "search", run)
     result = run / "training" / "result.json"
     if not result.exists():
-        run_training(run, TrainingRequest(recipe=replace(load_recipe(recipe), **changes), **request), resume=True)
+        run_training(
+            run,
+            TrainingRequest(recipe=replace(load_recipe(recipe), **changes), **request),
+            resume=True,
+        )
     return read_result(result)

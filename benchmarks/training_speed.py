@@ -56,9 +56,15 @@ def step_of(network: MobileNet, x: torch.Tensor, labels: torch.Tensor) -> Callab
 def gradient_of(function: Callable[..., torch.Tensor], batch: int) -> Callable[[], None]:
     """Return forward and backward of one depth-wise 5x5 layer with 96 channels at 16x16."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, 96, 16, 16, generator=generator).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = (
+        torch.randn(batch, 96, 16, 16, generator=generator)
+        .contiguous(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
     weight = torch.randn(96, 1, 5, 5, generator=generator).requires_grad_()
-    upstream = torch.randn(batch, 96, 16, 16, generator=generator).contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn(batch, 96, 16, 16, generator=generator).contiguous(
+        memory_format=torch.channels_last
+    )
 
     def once() -> None:
         torch.autograd.grad(function(x, weight), [x, weight], upstream)
@@ -71,10 +77,15 @@ def run(rounds: int = 15, batch: int = 64, threads: int = 0) -> list[Row]:
     torch.manual_seed(0)
     data = open_dataset("digits", resolution=32, channels=3).train
     x, labels = prepared(data.images[:batch], 32), torch.from_numpy(np.array(data.labels[:batch]))
-    plain, quantised = (MobileNet(read_architecture(NETWORK)).to(memory_format=torch.channels_last) for _ in range(2))
+    plain, quantised = (
+        MobileNet(read_architecture(NETWORK)).to(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
     insert_quantisers(quantised)
     calibrate(quantised, x)
-    float_s, quantised_s = medians([step_of(plain, x, labels), step_of(quantised, x, labels)], rounds)
+    float_s, quantised_s = medians(
+        [step_of(plain, x, labels), step_of(quantised, x, labels)], rounds
+    )
     ours, theirs = medians(
         [
             gradient_of(lambda x, w: depthwise_conv2d(x, w, 1, 2), batch),

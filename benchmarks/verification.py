@@ -51,20 +51,35 @@ def sampled(count: int, seed: int = 0) -> list[Architecture]:
     return chosen[:count]
 
 
-def verify_sampled(network: Architecture, seed: int, device: DeviceProfile, images: int, emulated_images: int) -> VerificationReport:
+def verify_sampled(
+    network: Architecture, seed: int, device: DeviceProfile, images: int, emulated_images: int
+) -> VerificationReport:
     """Export a network with random weights and verify it on handwritten digits, enlarged and tinted."""
     import sklearn.datasets  # noqa: F401  (without it the pictures would be noise)
 
     model = untrained(network, seed)
     batch = pictures(images, network.resolution, network.input_channels)
-    subject = subject_of(SavedModel(model=model, golden=GoldenVectors.of(model, batch[:4])), device.name)
+    subject = subject_of(
+        SavedModel(model=model, golden=GoldenVectors.of(model, batch[:4])), device.name
+    )
     with tempfile.TemporaryDirectory() as folder:
         for name, content in export_files(subject, ExportSettings(formats=formats_of())).items():
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        rows = [row for row in back_ends(device, images, emulated_images) if row.by_default and (Path(folder) / row.file).exists()]
-        return verify(subject, promised(network), Path(folder), rows, batch, "scikit-learn's digits, enlarged and tinted")
+        rows = [
+            row
+            for row in back_ends(device, images, emulated_images)
+            if row.by_default and (Path(folder) / row.file).exists()
+        ]
+        return verify(
+            subject,
+            promised(network),
+            Path(folder),
+            rows,
+            batch,
+            "scikit-learn's digits, enlarged and tinted",
+        )
 
 
 def describe(what: str, report: VerificationReport) -> list[Row]:
@@ -72,12 +87,23 @@ def describe(what: str, report: VerificationReport) -> list[Row]:
     rows = []
     for one in report.comparisons:
         exact = one.verdict is not Verdict.CLOSE
-        measured = f"{one.differing:,} of {one.values:,}" if one.values else f"{one.verdict}: {one.note}"
+        measured = (
+            f"{one.differing:,} of {one.values:,}" if one.values else f"{one.verdict}: {one.note}"
+        )
         if one.differing:
-            measured += f" (at most {one.largest}; {one.predictions:,} of {one.images:,} predictions)"
+            measured += (
+                f" (at most {one.largest}; {one.predictions:,} of {one.images:,} predictions)"
+            )
         wanted = "0" if exact else "reported"
         reached = not (exact and one.differing) and bool(one.values)
-        rows.append(Row(what=f"{what}: {one.backend}, {one.images:,} images", measured=measured, at_least=wanted, reached=reached))
+        rows.append(
+            Row(
+                what=f"{what}: {one.backend}, {one.images:,} images",
+                measured=measured,
+                at_least=wanted,
+                reached=reached,
+            )
+        )
     for line in report.memory:
         rows.append(
             Row(
@@ -90,7 +116,9 @@ def describe(what: str, report: VerificationReport) -> list[Row]:
     return rows
 
 
-def run(runs: str = "", networks: int = 50, images: int = 1000, emulated_images: int = 20) -> list[Row]:
+def run(
+    runs: str = "", networks: int = 50, images: int = 1000, emulated_images: int = 20
+) -> list[Row]:
     rows: list[Row] = []
     for path in filter(None, runs.split(",")):
         export_run(Path(path))
@@ -130,8 +158,22 @@ def run(runs: str = "", networks: int = 50, images: int = 1000, emulated_images:
         )
     for what, off in memory.items():
         most = 256 if "RAM" in what else 0
-        rows.append(Row(what=f"the same: {what}, largest error", measured=f"{off:,} B", at_least=f"{most} B", reached=off <= most))
-    rows.append(Row(what="the same: total Flash, largest error", measured=f"{flash:.2%}", at_least="1 %", reached=flash <= 0.01))
+        rows.append(
+            Row(
+                what=f"the same: {what}, largest error",
+                measured=f"{off:,} B",
+                at_least=f"{most} B",
+                reached=off <= most,
+            )
+        )
+    rows.append(
+        Row(
+            what="the same: total Flash, largest error",
+            measured=f"{flash:.2%}",
+            at_least="1 %",
+            reached=flash <= 0.01,
+        )
+    )
     return rows
 
 

@@ -31,8 +31,19 @@ MINUTES, GIB, MIB = 10.0, 2.0, 3.0
 
 
 def command(folder: Path, config: Path | None, threads: int) -> list[str]:
-    words = [sys.executable, "-c", "from nas_engine.cli.main import main; main()", "run", "--out", str(folder)]
-    return [*words, *([str(config)] if config else []), *(["--threads", str(threads)] if threads else [])]
+    words = [
+        sys.executable,
+        "-c",
+        "from nas_engine.cli.main import main; main()",
+        "run",
+        "--out",
+        str(folder),
+    ]
+    return [
+        *words,
+        *([str(config)] if config else []),
+        *(["--threads", str(threads)] if threads else []),
+    ]
 
 
 def lasting(directory: PipelineDirectory) -> dict[str, str]:
@@ -40,7 +51,9 @@ def lasting(directory: PipelineDirectory) -> dict[str, str]:
     at = directory
     weights = [at.network.training.float_network, at.final.start, at.final.training.network]
     networks = [run.path / "best.yaml" for run in (at.search, at.network, at.final)]
-    return digests(at.path, [*networks, *weights, at.final.integer, at.final.export, at.final.layer_errors])
+    return digests(
+        at.path, [*networks, *weights, at.final.integer, at.final.export, at.final.layer_errors]
+    )
 
 
 def moments(record: RunRecord, kills: int, seed: int) -> list[tuple[str, float]]:
@@ -65,7 +78,9 @@ def killed(words: list[str], folder: Path, when: list[tuple[str, float]]) -> lis
 def _kill_once(words: list[str], folder: Path, stage: str, seconds: float) -> str:
     """Start a command and kill it that many seconds after a stage has begun, or as soon as a later one is at work."""
     began, due = time.time(), float("inf")
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         while process.poll() is None:
             at = _at_work(folder, began)
@@ -83,7 +98,10 @@ def _kill_once(words: list[str], folder: Path, stage: str, seconds: float) -> st
 
 def beyond(first: Path, second: Path) -> list[str]:
     """Return the names of what lies below the second folder and not below the first, hidden and temporary files among them."""
-    names = [{path.relative_to(folder).as_posix() for path in folder.rglob("*")} for folder in (first, second)]
+    names = [
+        {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+        for folder in (first, second)
+    ]
     return sorted(names[1] - names[0])
 
 
@@ -94,7 +112,9 @@ def _at_work(folder: Path, began: float) -> str | None:
     return next((stage.name for stage in stages if not stage.done), None)
 
 
-def _chain(straight: Path, disturbed: Path, words: list[str], when: list[tuple[str, float]]) -> list[Row]:
+def _chain(
+    straight: Path, disturbed: Path, words: list[str], when: list[tuple[str, float]]
+) -> list[Row]:
     """Kill a run at all these moments, let it end, and compare it with the straight one."""
     stages = killed(words, disturbed, when)
     subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
@@ -122,7 +142,12 @@ def _named(names: list[str]) -> str:
 
 
 def run(
-    folder: str = "runs/benchmark-whole", kills: int = 10, config: str = "", threads: int = 0, seed: int = 0, chains: int = 1
+    folder: str = "runs/benchmark-whole",
+    kills: int = 10,
+    config: str = "",
+    threads: int = 0,
+    seed: int = 0,
+    chains: int = 1,
 ) -> list[Row]:
     root, file = Path(folder), Path(config) if config else None
     if root.exists():
@@ -130,7 +155,9 @@ def run(
     root.mkdir(parents=True)
     straight, disturbed = root / "straight", root / "disturbed"
     began = time.monotonic()
-    ended = subprocess.run(command(straight, file, threads), stdout=subprocess.DEVNULL, check=False).returncode
+    ended = subprocess.run(
+        command(straight, file, threads), stdout=subprocess.DEVNULL, check=False
+    ).returncode
     minutes = (time.monotonic() - began) / 60
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     record = load_run(straight)[1]
@@ -139,21 +166,47 @@ def run(
     size = PipelineDirectory(straight).report.stat().st_size / 2**20
     verdicts = list(figures.get("backends", {}).values())
     rows = [
-        Row(what="whole run, minutes", measured=f"{minutes:.1f}", at_least=f"at most {MINUTES:g}", reached=minutes <= MINUTES),
-        Row(what="most memory of a process, GiB", measured=f"{memory:.2f}", at_least=f"at most {GIB:g}", reached=memory <= GIB),
+        Row(
+            what="whole run, minutes",
+            measured=f"{minutes:.1f}",
+            at_least=f"at most {MINUTES:g}",
+            reached=minutes <= MINUTES,
+        ),
+        Row(
+            what="most memory of a process, GiB",
+            measured=f"{memory:.2f}",
+            at_least=f"at most {GIB:g}",
+            reached=memory <= GIB,
+        ),
         Row(
             what="verification",
             measured=f"exit code {ended}; {verdicts.count('equal')} back-ends equal, {figures.get('skipped')} not run",
             at_least="passed",
             reached=ended == 0 and bool(figures.get("passed")),
         ),
-        Row(what="report.html, MiB", measured=f"{size:.2f}", at_least=f"at most {MIB:g}", reached=size <= MIB),
+        Row(
+            what="report.html, MiB",
+            measured=f"{size:.2f}",
+            at_least=f"at most {MIB:g}",
+            reached=size <= MIB,
+        ),
     ]
     for chain in range(chains if kills else 0):
         own = disturbed if chains == 1 else root / f"disturbed-{chain + 1}"
-        rows += _chain(straight, own, command(own, file, threads), moments(record, kills, seed + chain))
+        rows += _chain(
+            straight, own, command(own, file, threads), moments(record, kills, seed + chain)
+        )
     return rows
 
 
 if __name__ == "__main__":
-    main("whole_run", run, folder="runs/benchmark-whole", kills=10, config="", threads=0, seed=0, chains=1)
+    main(
+        "whole_run",
+        run,
+        folder="runs/benchmark-whole",
+        kills=10,
+        config="",
+        threads=0,
+        seed=0,
+        chains=1,
+    )

@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from device_profiles.profile import BITS, LAYER_KINDS, MAX_CLOCK_HZ, SOURCED_KEYS, DeviceProfile, PairSupport
+from device_profiles.profile import (
+    BITS,
+    LAYER_KINDS,
+    MAX_CLOCK_HZ,
+    SOURCED_KEYS,
+    DeviceProfile,
+    PairSupport,
+)
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from nas_engine.units import parse_size
@@ -14,7 +21,10 @@ from nas_engine.units import parse_size
 _DATA = Path(__file__).parent / "data"
 _SIZES = ("sram_bytes", "flash_bytes", "reserved_sram_bytes", "reserved_flash_bytes")
 _WORDS = ("name", "title", "core", "dsp", "fpu", "compiler_flags", "emulator_machine")
-_BLOCK_KEYS = {"bit_pairs": ("rows", "source"), "cycles_per_mac": (*LAYER_KINDS, "estimate", "source")}
+_BLOCK_KEYS = {
+    "bit_pairs": ("rows", "source"),
+    "cycles_per_mac": (*LAYER_KINDS, "estimate", "source"),
+}
 _LETTERS = {"N": PairSupport.NATIVE, "S": PairSupport.STORAGE_ONLY, "F": PairSupport.FORBIDDEN}
 
 
@@ -50,8 +60,14 @@ def load_device(name_or_path: str | os.PathLike[str]) -> DeviceProfile:
     if isinstance(name_or_path, os.PathLike):
         return _read(Path(name_or_path))
     if not isinstance(name_or_path, str):
-        raise InputError(f"device is {name_or_path!r}; expected the name of a shipped device or the path of a YAML file")
-    if "/" in name_or_path or "\\" in name_or_path or name_or_path.lower().endswith((".yaml", ".yml")):
+        raise InputError(
+            f"device is {name_or_path!r}; expected the name of a shipped device or the path of a YAML file"
+        )
+    if (
+        "/" in name_or_path
+        or "\\" in name_or_path
+        or name_or_path.lower().endswith((".yaml", ".yml"))
+    ):
         return _read(Path(name_or_path))
     name = name_or_path.strip().lower().replace("_", "-")
     if name not in device_names():
@@ -74,7 +90,10 @@ def _parse(text: str, path: Path) -> DeviceProfile:
         "compiler_flags": top.take_str("compiler_flags", None),
         "emulator_machine": top.take_str("emulator_machine", None),
     }
-    blocks = {key: top.take_fields(key).only(*_BLOCK_KEYS.get(key, ("value", "source"))) for key in SOURCED_KEYS}
+    blocks = {
+        key: top.take_fields(key).only(*_BLOCK_KEYS.get(key, ("value", "source")))
+        for key in SOURCED_KEYS
+    }
     sources = {key: block.take_str("source").strip() for key, block in blocks.items()}
     values["clock_hz"] = blocks["clock_hz"].take_int("value", low=1, high=MAX_CLOCK_HZ)
     for key in _SIZES:
@@ -92,7 +111,10 @@ def _size(block: Fields) -> int:
     if value == 0 and type(value) is int and "reserved" in block.where:
         return 0
     if type(value) not in (int, str):
-        raise block.error("value", f"is {value!r}; expected a size such as 320k (binary: 327,680 B) or a whole number of bytes")
+        raise block.error(
+            "value",
+            f"is {value!r}; expected a size such as 320k (binary: 327,680 B) or a whole number of bytes",
+        )
     try:
         return parse_size(value, block.name("value"))
     except InputError as error:
@@ -104,7 +126,9 @@ def _pairs(block: Fields) -> tuple[tuple[PairSupport, ...], ...]:
     for bits, row in zip(BITS, rows, strict=True):
         if len(row) != len(BITS) or not set(row) <= set(_LETTERS):
             expected = f"{len(BITS)} letters N, S or F, for activation bits 2 to 8"
-            raise block.error("rows", f"the row of {bits}-bit weights is {row!r}; expected {expected}")
+            raise block.error(
+                "rows", f"the row of {bits}-bit weights is {row!r}; expected {expected}"
+            )
     return tuple(tuple(_LETTERS[letter] for letter in row) for row in rows)
 
 

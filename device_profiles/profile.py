@@ -22,7 +22,15 @@ LAYER_KINDS = ("conv", "pointwise", "depthwise", "dense")
 BITS = (2, 3, 4, 5, 6, 7, 8)
 """Bit widths of weights and activations, in the order of the rows and columns of every table."""
 
-SOURCED_KEYS = ("clock_hz", "sram_bytes", "flash_bytes", "reserved_sram_bytes", "reserved_flash_bytes", "bit_pairs", "cycles_per_mac")
+SOURCED_KEYS = (
+    "clock_hz",
+    "sram_bytes",
+    "flash_bytes",
+    "reserved_sram_bytes",
+    "reserved_flash_bytes",
+    "bit_pairs",
+    "cycles_per_mac",
+)
 """Fields that hold numbers or tables; each must have a text in ``DeviceProfile.sources``."""
 
 MAX_CLOCK_HZ = 10**10
@@ -109,24 +117,37 @@ class DeviceProfile:
         self._check_sizes()
         pairs = _table("bit_pairs", self.bit_pairs, _as_support)
         if all(pair is PairSupport.FORBIDDEN for row in pairs for pair in row):
-            raise InputError("bit_pairs forbids every pair of bit widths; expected at least one native or storage-only pair")
+            raise InputError(
+                "bit_pairs forbids every pair of bit widths; expected at least one native or storage-only pair"
+            )
         _check_keys("cycles_per_mac", self.cycles_per_mac, LAYER_KINDS)
         _check_keys("sources", self.sources, SOURCED_KEYS)
         for key in SOURCED_KEYS:
             if not _is_text(self.sources[key]):
-                raise InputError(f"sources.{key} is {self.sources[key]!r}; expected a text that says where {key} comes from")
-        cycles = {kind: _table(f"cycles_per_mac.{kind}", self.cycles_per_mac[kind], _as_cycles) for kind in LAYER_KINDS}
+                raise InputError(
+                    f"sources.{key} is {self.sources[key]!r}; expected a text that says where {key} comes from"
+                )
+        cycles = {
+            kind: _table(f"cycles_per_mac.{kind}", self.cycles_per_mac[kind], _as_cycles)
+            for kind in LAYER_KINDS
+        }
         object.__setattr__(self, "bit_pairs", pairs)
         object.__setattr__(self, "cycles_per_mac", MappingProxyType(cycles))
-        object.__setattr__(self, "sources", MappingProxyType({key: self.sources[key] for key in SOURCED_KEYS}))
+        object.__setattr__(
+            self, "sources", MappingProxyType({key: self.sources[key] for key in SOURCED_KEYS})
+        )
 
     def _check_words(self) -> None:
         for key in ("name", "title", "core", "fpu", "compiler_flags", "emulator_machine"):
             value = getattr(self, key)
-            if not (_is_text(value) or (value is None and key in ("compiler_flags", "emulator_machine"))):
+            if not (
+                _is_text(value) or (value is None and key in ("compiler_flags", "emulator_machine"))
+            ):
                 raise InputError(f"{key} is {value!r}; expected a text on one line")
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
-            raise InputError(f"name is {self.name!r}; expected lower-case letters, digits and inner hyphens, such as my-board")
+            raise InputError(
+                f"name is {self.name!r}; expected lower-case letters, digits and inner hyphens, such as my-board"
+            )
         for key in ("dsp", "cycles_are_estimates"):
             if not isinstance(getattr(self, key), bool):
                 raise InputError(f"{key} is {getattr(self, key)!r}; expected true or false")
@@ -142,7 +163,9 @@ class DeviceProfile:
             value = getattr(self, key)
             if type(value) is not int or not low <= value <= high:
                 unit = "Hz" if key == "clock_hz" else "bytes"
-                raise InputError(f"{key} is {value!r}; expected a whole number of {unit} from {low:,} to {high:,}")
+                raise InputError(
+                    f"{key} is {value!r}; expected a whole number of {unit} from {low:,} to {high:,}"
+                )
         for memory, total, reserved, use in (
             ("SRAM", self.sram_bytes, self.reserved_sram_bytes, "stack and static data"),
             ("Flash", self.flash_bytes, self.reserved_flash_bytes, "firmware and runtime code"),
@@ -156,7 +179,9 @@ class DeviceProfile:
     def __reduce__(self) -> tuple[Callable[..., DeviceProfile], tuple[dict[str, Any]]]:
         """Pickle through the constructor, so that a profile is checked wherever it is loaded."""
         state = {each.name: getattr(self, each.name) for each in fields(self)}
-        return _rebuild, ({**state, "cycles_per_mac": dict(self.cycles_per_mac), "sources": dict(self.sources)},)
+        return _rebuild, (
+            {**state, "cycles_per_mac": dict(self.cycles_per_mac), "sources": dict(self.sources)},
+        )
 
     @property
     def arena_bytes(self) -> int:
@@ -180,7 +205,9 @@ class DeviceProfile:
         """
         for what, bits in (("weight", w_bits), ("activation", a_bits)):
             if not (hasattr(bits, "__index__") and bits in BITS):
-                raise InputError(f"{what} bits: {bits!r} is not a supported width; expected one of 2, 3, 4, 5, 6, 7, 8")
+                raise InputError(
+                    f"{what} bits: {bits!r} is not a supported width; expected one of 2, 3, 4, 5, 6, 7, 8"
+                )
         return self.bit_pairs[w_bits - BITS[0]][a_bits - BITS[0]]
 
     def allowed(self, w_bits: int, a_bits: int) -> bool:
@@ -192,7 +219,9 @@ class DeviceProfile:
         import numpy as np
 
         table = np.zeros((BITS[-1] + 1, BITS[-1] + 1), dtype=np.bool_)
-        table[BITS[0] :, BITS[0] :] = [[pair is not PairSupport.FORBIDDEN for pair in row] for row in self.bit_pairs]
+        table[BITS[0] :, BITS[0] :] = [
+            [pair is not PairSupport.FORBIDDEN for pair in row] for row in self.bit_pairs
+        ]
         return table
 
     def cycles_table(self, kind: str) -> NDArray[np.float64]:
@@ -215,7 +244,9 @@ class DeviceProfile:
         table[~self.allowed_table()] = np.nan
         return table
 
-    def with_memory(self, sram_bytes: int | None = None, flash_bytes: int | None = None) -> DeviceProfile:
+    def with_memory(
+        self, sram_bytes: int | None = None, flash_bytes: int | None = None
+    ) -> DeviceProfile:
         """Return the same device with other memory totals; what is reserved stays reserved.
 
         Args:
@@ -244,7 +275,9 @@ def _is_text(value: object) -> bool:
 
 def _check_keys(what: str, mapping: object, expected: tuple[str, ...]) -> None:
     if not isinstance(mapping, Mapping):
-        raise InputError(f"{what} is {mapping!r}; expected a mapping with the keys {', '.join(expected)}")
+        raise InputError(
+            f"{what} is {mapping!r}; expected a mapping with the keys {', '.join(expected)}"
+        )
     for key in mapping:
         if key not in expected:
             raise UnknownNameError(f"key in {what}", key, expected)
@@ -253,12 +286,17 @@ def _check_keys(what: str, mapping: object, expected: tuple[str, ...]) -> None:
             raise InputError(f"{what}.{key} is missing; add it")
 
 
-def _table(what: str, rows: object, convert: Callable[[str, object], _Cell]) -> tuple[tuple[_Cell, ...], ...]:
+def _table(
+    what: str, rows: object, convert: Callable[[str, object], _Cell]
+) -> tuple[tuple[_Cell, ...], ...]:
     if not (_is_row(rows) and all(_is_row(row) for row in rows)):
         shape = "rows for weight bits 2 to 8, columns for activation bits 2 to 8"
         raise InputError(f"{what} is not a table of {len(BITS)} x {len(BITS)}; expected {shape}")
     return tuple(
-        tuple(convert(f"{what}, w{w_bits}a{a_bits}", cell) for a_bits, cell in zip(BITS, row, strict=True))
+        tuple(
+            convert(f"{what}, w{w_bits}a{a_bits}", cell)
+            for a_bits, cell in zip(BITS, row, strict=True)
+        )
         for w_bits, row in zip(BITS, rows, strict=True)
     )
 
@@ -269,11 +307,19 @@ def _is_row(value: object) -> TypeGuard[Sequence[Any]]:
 
 def _as_support(what: str, cell: object) -> PairSupport:
     if not (isinstance(cell, str) and cell in tuple(PairSupport)):
-        raise InputError(f"{what}: {cell!r} is no kind of support; expected one of: {', '.join(PairSupport)}")
+        raise InputError(
+            f"{what}: {cell!r} is no kind of support; expected one of: {', '.join(PairSupport)}"
+        )
     return PairSupport(cell)
 
 
 def _as_cycles(what: str, cell: object) -> float:
-    if isinstance(cell, bool) or not isinstance(cell, (int, float)) or not 0 < cell <= MAX_CYCLES_PER_MAC:
-        raise InputError(f"{what}: {cell!r} is not a number of cycles; expected a number above 0 and up to {MAX_CYCLES_PER_MAC:,.0f}")
+    if (
+        isinstance(cell, bool)
+        or not isinstance(cell, (int, float))
+        or not 0 < cell <= MAX_CYCLES_PER_MAC
+    ):
+        raise InputError(
+            f"{what}: {cell!r} is not a number of cycles; expected a number above 0 and up to {MAX_CYCLES_PER_MAC:,.0f}"
+        )
     return float(cell)

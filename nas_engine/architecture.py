@@ -28,13 +28,21 @@ MAX_CHANNELS = 8192
 """Widest layer accepted; far beyond any microcontroller, it keeps every size below 2**53 and so exact in float64."""
 
 _BITS = re.compile(r"w([2-8])a([2-8])")
-_RANGES = {"kernel": (1, 7), "stride": (1, 2), "channels": (1, MAX_CHANNELS), "resolution": (1, 1024), "bits": (2, 8)}
+_RANGES = {
+    "kernel": (1, 7),
+    "stride": (1, 2),
+    "channels": (1, MAX_CHANNELS),
+    "resolution": (1, 1024),
+    "bits": (2, 8),
+}
 
 
 def _check(what: str, kind: str, value: int) -> None:
     low, high = _RANGES[kind]
     if type(value) is not int or not low <= value <= high or (kind == "kernel" and value % 2 == 0):
-        raise InputError(f"{what} is {value!r}; expected {'an odd' if kind == 'kernel' else 'a whole'} number from {low} to {high}")
+        raise InputError(
+            f"{what} is {value!r}; expected {'an odd' if kind == 'kernel' else 'a whole'} number from {low} to {high}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,9 @@ class Bits:
         """
         match = _BITS.fullmatch(str(text))
         if match is None:
-            raise InputError(f"bits are {text!r}; expected w2a2 to w8a8, such as w4a8 (4-bit weights, 8-bit input)")
+            raise InputError(
+                f"bits are {text!r}; expected w2a2 to w8a8, such as w4a8 (4-bit weights, 8-bit input)"
+            )
         return Bits(int(match[1]), int(match[2]))
 
 
@@ -106,7 +116,9 @@ class Block:
         _check("bottleneck", "channels", self.bottleneck)
         _check("channels", "channels", self.channels)
         if not self.bits or any(len(row) != 3 for row in self.bits):
-            raise InputError("bits of a block: expected at least one row of three (expand, depth-wise, project)")
+            raise InputError(
+                "bits of a block: expected at least one row of three (expand, depth-wise, project)"
+            )
 
     @property
     def depth(self) -> int:
@@ -125,7 +137,9 @@ class Classifier:
 
     def __post_init__(self) -> None:
         if type(self.classes) is not int or not 1 <= self.classes <= 65536:
-            raise InputError(f"classes is {self.classes!r}; expected a whole number from 1 to 65,536")
+            raise InputError(
+                f"classes is {self.classes!r}; expected a whole number from 1 to 65,536"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +191,22 @@ class Architecture:
         """Return the name of each layer in order: ``stem``, ``s1.b1.expand`` ... ``head`` and, if there is one, ``classifier``."""
         names = ["stem"]
         for stage, block in enumerate(self.blocks, 1):
-            names += [f"s{stage}.b{i}.{part}" for i in range(1, block.depth + 1) for part in ("expand", "depthwise", "project")]
+            names += [
+                f"s{stage}.b{i}.{part}"
+                for i in range(1, block.depth + 1)
+                for part in ("expand", "depthwise", "project")
+            ]
         return (*names, "head", *(("classifier",) if self.classifier else ()))
 
     def layer_bits(self) -> tuple[Bits, ...]:
         """Return the widths of each layer, in the order of ``layer_names``."""
         inner = [bits for block in self.blocks for row in block.bits for bits in row]
-        return (self.stem.bits, *inner, self.head.bits, *((self.classifier.bits,) if self.classifier else ()))
+        return (
+            self.stem.bits,
+            *inner,
+            self.head.bits,
+            *((self.classifier.bits,) if self.classifier else ()),
+        )
 
 
 def dump_architecture(architecture: Architecture) -> str:
@@ -207,7 +230,9 @@ def dump_architecture(architecture: Architecture) -> str:
         lines += ["  bits:", *(f"  - [{', '.join(map(str, row))}]" for row in block.bits)]
     lines.append(convolution("head", architecture.head))
     last = architecture.classifier
-    lines.append(f"classifier: {f'{{classes: {last.classes}, bits: {last.bits}}}' if last else NO_CLASSIFIER}")
+    lines.append(
+        f"classifier: {f'{{classes: {last.classes}, bits: {last.bits}}}' if last else NO_CLASSIFIER}"
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -229,8 +254,16 @@ def read_architecture(path: str | os.PathLike[str], mends: str | None = None) ->
 
 def _parsed(text: str, path: object, *, given: bool) -> Architecture:
     network = parse_architecture(text, path)
-    if given and check_seal(text) is Seal.MISSING and FORMAT in text and not re.search(r"\bclassifier\b", text):
-        warn(path, "has no key 'classifier' (is it cut off?); taken as a network without one, which is written 'classifier: none'")
+    if (
+        given
+        and check_seal(text) is Seal.MISSING
+        and FORMAT in text
+        and not re.search(r"\bclassifier\b", text)
+    ):
+        warn(
+            path,
+            "has no key 'classifier' (is it cut off?); taken as a network without one, which is written 'classifier: none'",
+        )
     return network
 
 
@@ -242,7 +275,11 @@ def parse_architecture(text: str, path: object = "architecture") -> Architecture
     """
     literal = _parse_literal(text, path) if text.lstrip()[:1] in ("[", "{", "(") else None
     try:
-        return _from_literal(literal) if literal is not None else _from_yaml(Fields(parse_mapping(text, path), path))
+        return (
+            _from_literal(literal)
+            if literal is not None
+            else _from_yaml(Fields(parse_mapping(text, path), path))
+        )
     except FileFormatError:
         raise
     except InputError as error:
@@ -251,29 +288,56 @@ def parse_architecture(text: str, path: object = "architecture") -> Architecture
 
 def _from_yaml(fields: Fields) -> Architecture:
     if (found := fields.take("format", None)) != FORMAT:
-        raise fields.error("format", f"is {found!r}; expected '{FORMAT}' (an architecture file, as best.yaml in a run directory)")
-    fields.only("format", "resolution", "input_channels", "pooled_shortcut", "stem", "blocks", "head", "classifier")
+        raise fields.error(
+            "format",
+            f"is {found!r}; expected '{FORMAT}' (an architecture file, as best.yaml in a run directory)",
+        )
+    fields.only(
+        "format",
+        "resolution",
+        "input_channels",
+        "pooled_shortcut",
+        "stem",
+        "blocks",
+        "head",
+        "classifier",
+    )
 
     def convolution(key: str) -> Convolution:
         part = fields.take_fields(key).only("kernel", "stride", "channels", "bits")
-        kernel, stride, channels = (part.take_int(name) for name in ("kernel", "stride", "channels"))
+        kernel, stride, channels = (
+            part.take_int(name) for name in ("kernel", "stride", "channels")
+        )
         with part.located():
-            return Convolution(kernel=kernel, stride=stride, channels=channels, bits=Bits.parse(part.take("bits")))
+            return Convolution(
+                kernel=kernel, stride=stride, channels=channels, bits=Bits.parse(part.take("bits"))
+            )
 
     def block(part: Fields) -> Block:
         part.only("kernel", "stride", "bottleneck", "channels", "bits")
-        kernel, stride, bottleneck, channels = (part.take_int(name) for name in ("kernel", "stride", "bottleneck", "channels"))
+        kernel, stride, bottleneck, channels = (
+            part.take_int(name) for name in ("kernel", "stride", "bottleneck", "channels")
+        )
         with part.located():
-            rows: Any = tuple(tuple(Bits.parse(cell) for cell in row) for row in part.take_list("bits", of=list))
-            return Block(kernel=kernel, stride=stride, bottleneck=bottleneck, channels=channels, bits=rows)
+            rows: Any = tuple(
+                tuple(Bits.parse(cell) for cell in row) for row in part.take_list("bits", of=list)
+            )
+            return Block(
+                kernel=kernel, stride=stride, bottleneck=bottleneck, channels=channels, bits=rows
+            )
 
     classifier = None
     if (given := fields.take("classifier", NO_CLASSIFIER)) is None:
-        raise fields.error("classifier", f"holds nothing (is the file cut off?); write '{NO_CLASSIFIER}' for a network without one")
+        raise fields.error(
+            "classifier",
+            f"holds nothing (is the file cut off?); write '{NO_CLASSIFIER}' for a network without one",
+        )
     if given != NO_CLASSIFIER:
         part = fields.take_fields("classifier").only("classes", "bits")
         with part.located():
-            classifier = Classifier(classes=part.take_int("classes"), bits=Bits.parse(part.take("bits")))
+            classifier = Classifier(
+                classes=part.take_int("classes"), bits=Bits.parse(part.take("bits"))
+            )
     return Architecture(
         resolution=fields.take_int("resolution"),
         input_channels=fields.take_int("input_channels", 3),
@@ -288,11 +352,17 @@ def _from_yaml(fields: Fields) -> Architecture:
 def _parse_literal(text: str, path: object) -> Any:
     if text.lstrip()[0] == "{" and re.match(r"\s*\{\s*[a-z]\w*\s*:", text):
         return None  # YAML in flow style: keys without quotes
-    plain = re.sub(r"\b(null|true|false|inf|NaN)\b", lambda m: {"true": "True", "false": "False"}.get(m[1], "None"), text)
+    plain = re.sub(
+        r"\b(null|true|false|inf|NaN)\b",
+        lambda m: {"true": "True", "false": "False"}.get(m[1], "None"),
+        text,
+    )
     try:
         return ast.literal_eval(plain.strip())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise FileFormatError(path, "is neither an architecture file nor a structure literal (is it cut off?)") from error
+        raise FileFormatError(
+            path, "is neither an architecture file nor a structure literal (is it cut off?)"
+        ) from error
 
 
 def _from_literal(literal: Any) -> Architecture:
@@ -300,9 +370,17 @@ def _from_literal(literal: Any) -> Architecture:
     if isinstance(literal, dict):
         resolution = literal.get("resolution", resolution)
         structures = literal.get("best_structures")
-        literal = literal.get("structure", structures[0] if isinstance(structures, Sequence) and structures else None)
-    if not isinstance(literal, Sequence) or len(literal) < 3 or not all(isinstance(part, dict) for part in literal):
-        raise InputError("expected a list of blocks, alone or under the key 'structure' or 'best_structures': stem, super-blocks, head")
+        literal = literal.get(
+            "structure", structures[0] if isinstance(structures, Sequence) and structures else None
+        )
+    if (
+        not isinstance(literal, Sequence)
+        or len(literal) < 3
+        or not all(isinstance(part, dict) for part in literal)
+    ):
+        raise InputError(
+            "expected a list of blocks, alone or under the key 'structure' or 'best_structures': stem, super-blocks, head"
+        )
     expected = ["ConvKXBNRELU", *["SuperQuantResK1DWK1"] * (len(literal) - 2), "ConvKXBNRELU"]
     for i, (part, name) in enumerate(zip(literal, expected, strict=True)):
         if part.get("class") != name:
@@ -323,8 +401,12 @@ def _from_literal(literal: Any) -> Architecture:
 
     def block(index: int) -> Block:
         depth, w, a = (value(index, key) for key in ("L", "nbitsW", "nbitsA"))
-        if type(depth) is not int or not all(isinstance(bits, Sequence) and len(bits) == 3 * depth for bits in (w, a)):
-            raise InputError(f"block {index}: L is {depth!r}; expected a whole number, and 3 x L widths each in nbitsW and nbitsA")
+        if type(depth) is not int or not all(
+            isinstance(bits, Sequence) and len(bits) == 3 * depth for bits in (w, a)
+        ):
+            raise InputError(
+                f"block {index}: L is {depth!r}; expected a whole number, and 3 x L widths each in nbitsW and nbitsA"
+            )
         cells = [Bits(*pair) for pair in zip(w, a, strict=True)]
         rows = tuple((cells[i], cells[i + 1], cells[i + 2]) for i in range(0, len(cells), 3))
         k, s, btn, out = (value(index, key) for key in ("k", "s", "btn", "out"))

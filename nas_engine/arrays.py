@@ -48,8 +48,13 @@ def stored_arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
             if version != (1, 0):
                 raise ValueError(f"{entry.filename} is of version {version}")
             shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            if dtype.hasobject or member.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
+            if (
+                dtype.hasobject
+                or member.tell() + math.prod(shape) * dtype.itemsize != entry.file_size
+            ):
                 raise ValueError(f"{entry.filename} is not as large as its shape says")
             member.seek(0)
-            found[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+            found[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(
+                member, allow_pickle=False
+            )
     return found

@@ -70,7 +70,9 @@ def contents(folder: Path) -> dict[str, str]:
                     if found[name] == FOLDER:
                         waiting.append(f"{name}/")
         except OSError as error:
-            raise UnreadableError(folder / below, error, "give yourself the right to read it") from error
+            raise UnreadableError(
+                folder / below, error, "give yourself the right to read it"
+            ) from error
     return dict(sorted(found.items()))
 
 

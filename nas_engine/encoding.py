@@ -125,10 +125,15 @@ class GeneView:
     def __init__(self, frame: Frame, genes: Genes) -> None:
         stages, layers = frame.n_stages, frame.n_layers
         self.stem = genes[0]
-        self.kernel, self.bottleneck, self.channels, self.depth = (genes[1 + i * stages : 1 + (i + 1) * stages] for i in range(4))
+        self.kernel, self.bottleneck, self.channels, self.depth = (
+            genes[1 + i * stages : 1 + (i + 1) * stages] for i in range(4)
+        )
         self.head = genes[1 + 4 * stages]
         first = 2 + 4 * stages
-        self.w_bits, self.a_bits = genes[first : first + layers], genes[first + layers : first + 2 * layers]
+        self.w_bits, self.a_bits = (
+            genes[first : first + layers],
+            genes[first + layers : first + 2 * layers],
+        )
 
 
 def active_layers(frame: Frame, depth: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
@@ -161,17 +166,28 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
     for i, net in enumerate(architectures):
         own = architecture_frame(net)
         if own.max_residuals > frame.max_residuals or any(
-            getattr(own, name) != getattr(frame, name) for name in Frame.__dataclass_fields__ if name != "max_residuals"
+            getattr(own, name) != getattr(frame, name)
+            for name in Frame.__dataclass_fields__
+            if name != "max_residuals"
         ):
             raise InputError(
                 f"a network with frame {own} cannot be encoded in frame {frame}; expected equal but for a smaller max_residuals"
             )
         view.stem[i], view.head[i] = net.stem.channels, net.head.channels
-        for row, name in ((view.kernel, "kernel"), (view.bottleneck, "bottleneck"), (view.channels, "channels"), (view.depth, "depth")):
+        for row, name in (
+            (view.kernel, "kernel"),
+            (view.bottleneck, "bottleneck"),
+            (view.channels, "channels"),
+            (view.depth, "depth"),
+        ):
             row[:, i] = [getattr(block, name) for block in net.blocks]
         bits = net.layer_bits()
         convolutions = len(bits) - 1 - (net.classifier is not None)
-        rows = [*range(convolutions), frame.n_layers - 2, *([frame.n_layers - 1] if net.classifier else [])]
+        rows = [
+            *range(convolutions),
+            frame.n_layers - 2,
+            *([frame.n_layers - 1] if net.classifier else []),
+        ]
         view.w_bits[rows, i] = [width.w for width in bits]
         view.a_bits[rows, i] = [width.a for width in bits]
     return genes
@@ -180,7 +196,10 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
 def decode(frame: Frame, column: Genes) -> Architecture:
     """Return the network of one column of genes, shape ``(genes,)``."""
     view = GeneView(frame, column[:, None])
-    bits = [Bits(int(w), int(a)) if w and a else None for w, a in zip(view.w_bits[:, 0], view.a_bits[:, 0], strict=True)]
+    bits = [
+        Bits(int(w), int(a)) if w and a else None
+        for w, a in zip(view.w_bits[:, 0], view.a_bits[:, 0], strict=True)
+    ]
     blocks, row = [], 1
     for stage, stride in enumerate(frame.strides):
         depth = int(view.depth[stage, 0])
@@ -202,10 +221,17 @@ def decode(frame: Frame, column: Genes) -> Architecture:
         resolution=frame.resolution,
         input_channels=frame.input_channels,
         pooled_shortcut=frame.pooled_shortcut,
-        stem=Convolution(kernel=frame.stem_kernel, stride=frame.stem_stride, channels=int(view.stem[0]), bits=stem_bits),
+        stem=Convolution(
+            kernel=frame.stem_kernel,
+            stride=frame.stem_stride,
+            channels=int(view.stem[0]),
+            bits=stem_bits,
+        ),
         blocks=tuple(blocks),
         head=Convolution(kernel=1, stride=1, channels=int(view.head[0]), bits=head_bits),
-        classifier=Classifier(classes=frame.classes, bits=classifier_bits) if classifier_bits and frame.classes else None,
+        classifier=Classifier(classes=frame.classes, bits=classifier_bits)
+        if classifier_bits and frame.classes
+        else None,
     )
 
 
@@ -249,7 +275,9 @@ def legal(space: SearchSpace, frame: Frame, genes: Genes) -> npt.NDArray[np.bool
         ok &= (np.isin(bits, choices) | ~inner).all(axis=0) & ((bits == 0) | active).all(axis=0)
         ok &= (bits[0] == space.end_bits) & ((bits[-1] == space.end_bits) | ~active[-1])
         if space.tie_block_bits:
-            ok &= (bits[1:-2:3] == bits[2:-2:3]).all(axis=0) & (bits[1:-2:3] == bits[3:-2:3]).all(axis=0)
+            ok &= (bits[1:-2:3] == bits[2:-2:3]).all(axis=0) & (bits[1:-2:3] == bits[3:-2:3]).all(
+                axis=0
+            )
     return np.asarray(ok)
 
 

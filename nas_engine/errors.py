@@ -95,7 +95,9 @@ class UnknownNameError(InputError):
         name = shortened(terminal_line(self.name))
         near = difflib.get_close_matches(name, self.choices, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        return one_line(f"unknown {self.kind}: '{name}'; {hint}expected one of: {', '.join(self.choices)}")
+        return one_line(
+            f"unknown {self.kind}: '{name}'; {hint}expected one of: {', '.join(self.choices)}"
+        )
 
 
 class PathError(InputError):
@@ -136,7 +138,17 @@ class InfeasibleBudgetError(InputError):
         unit: ``"B"``, or empty for a count.
     """
 
-    def __init__(self, resource: str, smallest: float, budget: float, *, layer: str, is_sum: bool, remedy: str, unit: str = "B") -> None:
+    def __init__(
+        self,
+        resource: str,
+        smallest: float,
+        budget: float,
+        *,
+        layer: str,
+        is_sum: bool,
+        remedy: str,
+        unit: str = "B",
+    ) -> None:
         self.resource = resource
         self.smallest = smallest
         self.budget = budget

@@ -11,7 +11,9 @@ import shlex
 import unicodedata
 
 _HIDDEN_KINDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # part of how words and emoji are written
+_JOINERS = (
+    "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # part of how words and emoji are written
+)
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}
 _C_COMMENT_PAIRS = frozenset({"*/", "/*", "??"})
@@ -39,7 +41,9 @@ def _shown(character: str) -> str:
 
 def _bytes(character: str) -> bytes:
     """Return the UTF-8 of a character, of a byte that is no UTF-8 that byte."""
-    return character.encode(errors="surrogateescape" if 0xDC80 <= ord(character) <= 0xDCFF else "surrogatepass")
+    return character.encode(
+        errors="surrogateescape" if 0xDC80 <= ord(character) <= 0xDCFF else "surrogatepass"
+    )
 
 
 def terminal_line(text: str) -> str:
@@ -135,7 +139,10 @@ def _argument(word: str | os.PathLike[str]) -> str:
 
 def html_text(text: str) -> str:
     """Return a text for an element of HTML, or for an attribute in quotes; what is hidden becomes an escape that can be read."""
-    return "".join(_HTML.get(character) or (_shown(character) if is_hidden(character) else character) for character in text)
+    return "".join(
+        _HTML.get(character) or (_shown(character) if is_hidden(character) else character)
+        for character in text
+    )
 
 
 def markdown_text(text: str) -> str:
@@ -145,7 +152,11 @@ def markdown_text(text: str) -> str:
     for character, after in zip(text, f"{text[1:]} ", strict=False):
         if is_hidden(character):
             made.append(f"\\{_shown(character)}")
-        elif character in "\\`*[]<>#|~&!@$" or _links(before, character, after) or (character == "_" and not _inside(before, after)):
+        elif (
+            character in "\\`*[]<>#|~&!@$"
+            or _links(before, character, after)
+            or (character == "_" and not _inside(before, after))
+        ):
             made.append(f"\\{character}")
         else:
             made.append(character)

@@ -40,12 +40,19 @@ def storage_errors(path: object) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise PathError(path, "is longer than the system allows; give a shorter name") from error
+            raise PathError(
+                path, "is longer than the system allows; give a shorter name"
+            ) from error
         raise StorageError(path, error.strerror or str(error)) from error
 
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp", re.DOTALL)
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # file systems that cannot
+_NO_FOLDER_SYNC = {
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.ENOSYS,
+    errno.EBADF,
+}  # file systems that cannot
 
 
 def temporary(path: Path) -> Path:

@@ -80,11 +80,21 @@ class LayerTable:
     def take(self, columns: npt.NDArray[np.intp]) -> LayerTable:
         """Return the table of some of the networks, in the order of ``columns``."""
         arrays = {name: getattr(self, name) for name in LayerTable.__slots__ if name != "frame"}
-        taken: dict[str, Any] = {name: None if array is None else array[..., columns] for name, array in arrays.items()}
+        taken: dict[str, Any] = {
+            name: None if array is None else array[..., columns] for name, array in arrays.items()
+        }
         return LayerTable(frame=self.frame, **taken)
 
 
-def interleave(like: LayerTable, stem: Any, expand: Any, depthwise: Any, project: Any, head: Any, classifier: Any) -> Floats:
+def interleave(
+    like: LayerTable,
+    stem: Any,
+    expand: Any,
+    depthwise: Any,
+    project: Any,
+    head: Any,
+    classifier: Any,
+) -> Floats:
     """Return one ``(layers, n)`` array from its parts: ``(n,)`` or scalars for the ends, ``(residuals, n)`` for the three in between."""
     rows = np.empty((like.frame.n_layers, like.n))
     rows[0], rows[-2], rows[-1] = stem, head, classifier
@@ -95,12 +105,28 @@ def interleave(like: LayerTable, stem: Any, expand: Any, depthwise: Any, project
 def output_positions(table: LayerTable) -> Floats:
     """Return the output positions (height times width) of each layer, ``(layers, n)``."""
     sizes, classes = table.frame.resolutions(), table.frame.classes
-    return interleave(table, sizes[0][1] ** 2, table.area_in, table.area_out, table.area_out, sizes[-1][1] ** 2, classes > 0)
+    return interleave(
+        table,
+        sizes[0][1] ** 2,
+        table.area_in,
+        table.area_out,
+        table.area_out,
+        sizes[-1][1] ** 2,
+        classes > 0,
+    )
 
 
 def output_channels(table: LayerTable) -> Floats:
     """Return the output channels of each layer, ``(layers, n)``."""
-    return interleave(table, table.stem_channels, table.c_mid, table.c_mid, table.c_out, table.head_channels, table.frame.classes)
+    return interleave(
+        table,
+        table.stem_channels,
+        table.c_mid,
+        table.c_mid,
+        table.c_out,
+        table.head_channels,
+        table.frame.classes,
+    )
 
 
 def macs_per_layer(table: LayerTable) -> Floats:
@@ -124,7 +150,8 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
     """
     view, n = GeneView(frame, genes), genes.shape[1]
     stem, head, kernels, bottlenecks, channels, depth = (
-        part.astype(np.float64) for part in (view.stem, view.head, view.kernel, view.bottleneck, view.channels, view.depth)
+        part.astype(np.float64)
+        for part in (view.stem, view.head, view.kernel, view.bottleneck, view.channels, view.depth)
     )
     # the stage of each inverted residual; rows a network does not have get the stage behind the last, whose sizes are zero
     row = np.arange(frame.max_residuals, dtype=np.int16)[:, None]
@@ -144,7 +171,10 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
     column = stage * n
     column += np.arange(n)
     nothing = np.zeros((1, n))
-    kernel, c_mid, c_out = (np.concatenate([part, nothing]).take(column, mode="clip") for part in (kernels, bottlenecks, channels))
+    kernel, c_mid, c_out = (
+        np.concatenate([part, nothing]).take(column, mode="clip")
+        for part in (kernels, bottlenecks, channels)
+    )
     c_in = np.empty_like(c_out)
     c_in[0], c_in[1:] = stem, c_out[:-1]
     c_in *= active
@@ -156,7 +186,11 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
         shortcut &= ~strided
 
     weights = np.empty((frame.n_layers, n))
-    weights[0], weights[-2], weights[-1] = frame.stem_kernel**2 * frame.input_channels * stem, channels[-1] * head, head * frame.classes
+    weights[0], weights[-2], weights[-1] = (
+        frame.stem_kernel**2 * frame.input_channels * stem,
+        channels[-1] * head,
+        head * frame.classes,
+    )
     np.multiply(c_in, c_mid, out=weights[1:-2:3])
     np.multiply(np.square(kernel), c_mid, out=weights[2:-2:3])
     np.multiply(c_mid, c_out, out=weights[3:-2:3])

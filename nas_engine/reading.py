@@ -19,7 +19,16 @@ SMALL_FILE = 64 * 2**20
 LARGE_FILE = 2**32
 """Largest file of weights, images or firmware read, in bytes."""
 
-_OF_THE_PATH = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+_OF_THE_PATH = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -50,7 +59,9 @@ class UnreadableError(PathError):
         return self.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
-def open_regular(path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file") -> BinaryIO:
+def open_regular(
+    path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file"
+) -> BinaryIO:
     """Return a file opened to be read as bytes; the caller closes it.
 
     Args:
@@ -64,7 +75,9 @@ def open_regular(path: str | os.PathLike[str], most: int, remedy: str = "give th
     """
     try:
         _check(os.stat(path), path, most)  # before it is opened: opening a device can have effects
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
         try:
             _check(os.fstat(descriptor), path, most)  # again: another file may have taken the name
             return os.fdopen(descriptor, "rb")
@@ -77,7 +90,9 @@ def open_regular(path: str | os.PathLike[str], most: int, remedy: str = "give th
         raise UnreadableError(path, error, remedy) from error
 
 
-def read_regular(path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file") -> bytes:
+def read_regular(
+    path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file"
+) -> bytes:
     """Return the content of a file; arguments and errors as in ``open_regular``."""
     with open_regular(path, most, remedy) as file:
         try:
@@ -89,7 +104,9 @@ def read_regular(path: str | os.PathLike[str], most: int, remedy: str = "give th
     return content
 
 
-def read_regular_text(path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file") -> str:
+def read_regular_text(
+    path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file"
+) -> str:
     """Return the text of a UTF-8 file; arguments and errors as in ``open_regular``.
 
     Raises:
@@ -101,7 +118,9 @@ def read_regular_text(path: str | os.PathLike[str], most: int, remedy: str = "gi
         raise FileFormatError(path, f"is not a text file in UTF-8; {remedy}") from error
 
 
-def regular_digest(path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file") -> str:
+def regular_digest(
+    path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file"
+) -> str:
     """Return the SHA-256 of a file in hexadecimal, read in parts; arguments and errors as in ``open_regular``."""
     digest, size = hashlib.sha256(), 0
     with open_regular(path, most, remedy) as file:
@@ -117,7 +136,9 @@ def regular_digest(path: str | os.PathLike[str], most: int, remedy: str = "give 
 
 
 @contextlib.contextmanager
-def parsing(path: object, problem: str | Callable[[Exception], str], remedy: str = "try again") -> Iterator[None]:
+def parsing(
+    path: object, problem: str | Callable[[Exception], str], remedy: str = "try again"
+) -> Iterator[None]:
     """Turn whatever a parser raises on a damaged file into one line that says so; what is no damage passes.
 
     Args:
@@ -137,14 +158,22 @@ def parsing(path: object, problem: str | Callable[[Exception], str], remedy: str
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError(str(error)) from error
-        if isinstance(error, OSError) and error.errno is not None:  # without a number it is a parser's own, such as gzip's
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # without a number it is a parser's own, such as gzip's
             raise UnreadableError(path, error, remedy) from error
-        raise FileFormatError(path, problem if isinstance(problem, str) else problem(error)) from error
+        raise FileFormatError(
+            path, problem if isinstance(problem, str) else problem(error)
+        ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out: Python's, or one of torch's, which are RuntimeErrors."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )
 
 
 def _check(found: os.stat_result, path: str | os.PathLike[str], most: int) -> None:
@@ -156,7 +185,9 @@ def _check(found: os.stat_result, path: str | os.PathLike[str], most: int) -> No
 
 
 def _too_large(path: str | os.PathLike[str], most: int) -> FileFormatError:
-    return FileFormatError(path, f"is larger than {most:,} B, the most that is read here; give another file")
+    return FileFormatError(
+        path, f"is larger than {most:,} B, the most that is read here; give another file"
+    )
 
 
 def is_regular(path: Path) -> bool:

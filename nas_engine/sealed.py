@@ -29,7 +29,9 @@ KEY = "sha256"
 _JSON = re.compile(r'\{\n "sha256": "([0-9a-f]{64})"(,\n|\n)')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _YAML = re.compile(r"# sha256: ([0-9a-f]{64})\n")
-_SPOILT_HEAD = re.compile(r'# *sha256|[^\n]*: [0-9a-f]{64}\n|\{\s*"sha256"|\{\s*"[^"]*"\s*:\s*"[0-9a-f]{64}"')
+_SPOILT_HEAD = re.compile(
+    r'# *sha256|[^\n]*: [0-9a-f]{64}\n|\{\s*"sha256"|\{\s*"[^"]*"\s*:\s*"[0-9a-f]{64}"'
+)
 CHECK = "crc32"
 """Key of the check of one line, last in it; eight hexadecimal digits."""
 _LINE = re.compile(r'(.*), "crc32": "([0-9a-f]{8})"\}', re.DOTALL)
@@ -88,7 +90,10 @@ def check_seal(text: str) -> Seal:
 
 def broken_seal(path: object, remedy: str) -> FileFormatError:
     """Return (not raise) the error about a file in a run directory whose content is not what its digest says."""
-    return FileFormatError(path, f"does not fit the digest that it carries (changed by hand, cut off or damaged); {remedy}")
+    return FileFormatError(
+        path,
+        f"does not fit the digest that it carries (changed by hand, cut off or damaged); {remedy}",
+    )
 
 
 def warn(path: object, what: str) -> None:
@@ -148,7 +153,9 @@ def parse_sealed_json(text: str, path: object, remedy: str) -> tuple[dict[str, A
     return values, seal
 
 
-def read_sealed_json(path: str | os.PathLike[str], remedy: str, most: int = SMALL_FILE) -> tuple[dict[str, Any], Seal]:
+def read_sealed_json(
+    path: str | os.PathLike[str], remedy: str, most: int = SMALL_FILE
+) -> tuple[dict[str, Any], Seal]:
     """Return the values of a JSON file in a run directory without its digest, and whether it carried one.
 
     Args:

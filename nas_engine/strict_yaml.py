@@ -31,7 +31,9 @@ MAX_VALUES = 20_000
 
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
 _SCHEMA: Mapping[str, tuple[re.Pattern[str], str]] = {  # in the order in which they are tried
     "null": (re.compile("~|null|Null|NULL|"), "~nN"),
     "bool": (re.compile("true|True|TRUE|false|False|FALSE"), "tTfF"),
@@ -69,20 +71,28 @@ class _Loader(yaml.SafeLoader):
             self._count += 1
             self._sizes[id(node)] = self._count - before
         if node is not None and self._count > MAX_VALUES:
-            raise yaml.composer.ComposerError(None, None, f"more than {MAX_VALUES:,} values", node.start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, f"more than {MAX_VALUES:,} values", node.start_mark
+            )
         return node
 
 
 def _unique_mapping(loader: _Loader, node: yaml.Node) -> dict[Any, Any]:
     seen: set[Hashable] = set()
     if not isinstance(node, yaml.MappingNode):
-        raise yaml.constructor.ConstructorError(None, None, "the value does not fit its tag !!map", node.start_mark)
+        raise yaml.constructor.ConstructorError(
+            None, None, "the value does not fit its tag !!map", node.start_mark
+        )
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key must be a plain word", node.start_mark
+            )
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key '{shortened(str(key))}' stands twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key '{shortened(str(key))}' stands twice", key_node.start_mark
+            )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -92,7 +102,9 @@ def _scalar(kind: str, convert: Callable[[str], Any]) -> Callable[[_Loader, yaml
 
     def construct(loader: _Loader, node: yaml.Node) -> Any:
         if not isinstance(node, yaml.ScalarNode) or _SCHEMA[kind][0].fullmatch(node.value) is None:
-            raise yaml.constructor.ConstructorError(None, None, f"the value does not fit its tag !!{kind}", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the value does not fit its tag !!{kind}", node.start_mark
+            )
         if kind == "int" and re.match("[-+]?0[0-9_]", node.value):
             plain, text = str(_whole(node.value)), shortened(node.value)
             problem = f"{text} begins with a zero, which makes it octal in YAML 1.1; write {shortened(plain)}, or '{text}' for a text"
@@ -108,7 +120,13 @@ def _whole(text: str) -> int:
 
 
 def _real(text: str) -> float:
-    return float(text[:-4] + "inf" if text.lower().endswith(".inf") else "nan" if text.lower() == ".nan" else text)
+    return float(
+        text[:-4] + "inf"
+        if text.lower().endswith(".inf")
+        else "nan"
+        if text.lower() == ".nan"
+        else text
+    )
 
 
 _CONVERT: Mapping[str, Callable[[str], Any]] = {
@@ -126,12 +144,16 @@ class _Dumper(yaml.SafeDumper):
 for _name, (_pattern, _first) in _SCHEMA.items():
     for _class in (_Loader, _Dumper):
         _first_letters = [*_first, *([""] if _name == "null" else [])]
-        _class.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern.pattern})\\Z"), _first_letters)
+        _class.add_implicit_resolver(
+            f"{_TAG}{_name}", re.compile(f"(?:{_pattern.pattern})\\Z"), _first_letters
+        )
     _Loader.add_constructor(f"{_TAG}{_name}", _scalar(_name, _CONVERT[_name]))
 _Loader.add_constructor(f"{_TAG}map", _unique_mapping)
 
 
-def read_checked(path: str | os.PathLike[str], mends: str | None, parse: Callable[[str], _Parsed]) -> _Parsed:
+def read_checked(
+    path: str | os.PathLike[str], mends: str | None, parse: Callable[[str], _Parsed]
+) -> _Parsed:
     """Return what ``parse`` makes of the text of a small UTF-8 file.
 
     Args:
@@ -145,7 +167,9 @@ def read_checked(path: str | os.PathLike[str], mends: str | None, parse: Callabl
         UnreadableError: Missing, or the operating system refuses.
         FileFormatError: No regular file, not text, larger than ``MAX_FILE_BYTES``, or content that does not fit its digest.
     """
-    text = read_regular_text(path, MAX_FILE_BYTES, mends or "give the path of an existing YAML file").replace("\r\n", "\n")
+    text = read_regular_text(
+        path, MAX_FILE_BYTES, mends or "give the path of an existing YAML file"
+    ).replace("\r\n", "\n")
     seal = check_seal(text)
     if seal is Seal.BROKEN and mends is not None:
         raise broken_seal(path, mends)
@@ -175,8 +199,14 @@ def parse_value(text: str, origin: object) -> Any:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         wrong = "" if isinstance(error, _AmbiguousError) else "is not valid YAML: "
         raise FileFormatError(origin, f"{wrong}{where}{error.problem or error.context}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last: a number of thousands of digits
-        raise FileFormatError(origin, f"is not valid YAML: {shortened(' '.join(str(error).split()), 200)}") from error
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+    ) as error:  # the last: a number of thousands of digits
+        raise FileFormatError(
+            origin, f"is not valid YAML: {shortened(' '.join(str(error).split()), 200)}"
+        ) from error
 
 
 def parse_mapping(text: str, path: object) -> dict[str, Any]:
@@ -187,7 +217,10 @@ def parse_mapping(text: str, path: object) -> dict[str, Any]:
     """
     data = parse_value(text, path)
     if not isinstance(data, dict):
-        raise FileFormatError(path, f"holds {_kind(data)}; expected 'key: value' lines at the top (is the file cut off?)")
+        raise FileFormatError(
+            path,
+            f"holds {_kind(data)}; expected 'key: value' lines at the top (is the file cut off?)",
+        )
     return data
 
 
@@ -205,7 +238,14 @@ def read_mapping(path: str | os.PathLike[str], mends: str | None) -> dict[str, A
 def _kind(value: object) -> str:
     if value is None:
         return "nothing"
-    names = {bool: "a truth value", int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "a mapping"}
+    names = {
+        bool: "a truth value",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "a mapping",
+    }
     return names.get(type(value), f"a {type(value).__name__}")
 
 
@@ -220,7 +260,10 @@ class Fields:
         self.path = path
         self.where = where
         if not isinstance(data, Mapping):
-            raise FileFormatError(path, f"{where or 'the file'} holds {_kind(data)}; expected a mapping of keys to values")
+            raise FileFormatError(
+                path,
+                f"{where or 'the file'} holds {_kind(data)}; expected a mapping of keys to values",
+            )
         self._data = data
         self._asked: list[str] = []
 
@@ -254,41 +297,70 @@ class Fields:
 
     def take_int(self, key: str, default: Any = ..., *, low: int = 0, high: int = 2**53) -> Any:
         """Return a whole number in ``[low, high]`` (or the default)."""
-        return self._typed(key, default, lambda v: type(v) is int and low <= v <= high, f"a whole number from {low:,} to {high:,}")
+        return self._typed(
+            key,
+            default,
+            lambda v: type(v) is int and low <= v <= high,
+            f"a whole number from {low:,} to {high:,}",
+        )
 
-    def take_number(self, key: str, default: Any = ..., *, low: float = 0.0, high: float = 1e18) -> Any:
+    def take_number(
+        self, key: str, default: Any = ..., *, low: float = 0.0, high: float = 1e18
+    ) -> Any:
         """Return a number in ``[low, high]`` (or the default)."""
-        return self._typed(key, default, lambda v: type(v) in (int, float) and low <= v <= high, f"a number from {low:g} to {high:g}")
+        return self._typed(
+            key,
+            default,
+            lambda v: type(v) in (int, float) and low <= v <= high,
+            f"a number from {low:g} to {high:g}",
+        )
 
     def take_numbers(self, key: str, *, low: float = 0.0, high: float = 1e18) -> tuple[float, ...]:
         """Return a non-empty list of numbers in ``[low, high]``."""
         expected = f"a list of numbers from {low:g} to {high:g}"
 
         def accepts(values: Any) -> bool:
-            return isinstance(values, list) and bool(values) and all(type(v) in (int, float) and low <= v <= high for v in values)
+            return (
+                isinstance(values, list)
+                and bool(values)
+                and all(type(v) in (int, float) and low <= v <= high for v in values)
+            )
 
         return tuple(float(value) for value in self._typed(key, ..., accepts, expected))
 
     def take_str(self, key: str, default: Any = ..., *, choices: Iterable[str] = ()) -> Any:
         """Return a non-empty text, one of ``choices`` if given (or the default)."""
-        value = self._typed(key, default, lambda v: isinstance(v, str) and bool(v.strip()), "a text")
+        value = self._typed(
+            key, default, lambda v: isinstance(v, str) and bool(v.strip()), "a text"
+        )
         options = tuple(choices)
         if key in self._data and options and value not in options:
-            raise FileFormatError(self.path, str(UnknownNameError(f"value for {self.name(key)}", value, options)))
+            raise FileFormatError(
+                self.path, str(UnknownNameError(f"value for {self.name(key)}", value, options))
+            )
         return value
 
     def take_bool(self, key: str, default: Any = ...) -> Any:
         """Return true or false (or the default)."""
         return self._typed(key, default, lambda v: isinstance(v, bool), "true or false")
 
-    def take_list(self, key: str, default: Any = ..., *, length: int | None = None, of: type = object) -> Any:
+    def take_list(
+        self, key: str, default: Any = ..., *, length: int | None = None, of: type = object
+    ) -> Any:
         """Return a non-empty list, of ``length`` items of type ``of`` if given (or the default)."""
         expected = f"a list{f' of {length}' if length else ''}{'' if of is object else f' of {of.__name__}'}"
 
         def accepts(value: Any) -> bool:
-            if not isinstance(value, list) or not value or (length is not None and len(value) != length):
+            if (
+                not isinstance(value, list)
+                or not value
+                or (length is not None and len(value) != length)
+            ):
                 return False
-            return all(isinstance(item, of) and (of is object or not isinstance(item, bool)) for item in value)
+            return all(
+                isinstance(item, of) and (of is object or not isinstance(item, bool))
+                for item in value
+            )
 
         return self._typed(key, default, accepts, expected)
 
@@ -298,7 +370,10 @@ class Fields:
 
     def take_each(self, key: str) -> list[Fields]:
         """Return a list of mappings as a list of ``Fields``."""
-        return [Fields(item, self.path, f"{self.name(key)}[{i}]") for i, item in enumerate(self.take_list(key))]
+        return [
+            Fields(item, self.path, f"{self.name(key)}[{i}]")
+            for i, item in enumerate(self.take_list(key))
+        ]
 
     def only(self, *keys: str) -> Fields:
         """Refuse other keys before any is read, so that a misspelt key is reported as such and not as missing; return self.
@@ -318,7 +393,9 @@ class Fields:
         except FileFormatError:
             raise
         except InputError as error:
-            raise FileFormatError(self.path, f"{self.where}: {error}" if self.where else str(error)) from error
+            raise FileFormatError(
+                self.path, f"{self.where}: {error}" if self.where else str(error)
+            ) from error
 
     def finish(self) -> None:
         """Refuse keys that were never asked for.

@@ -40,12 +40,18 @@ def parse_size(text: str | int, what: str = "size") -> int:
     """
     match = _SIZE.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
     if match is None:
-        raise InputError(f"{what}: '{text}' is not a size; expected a number above 0, such as 256k or 1m (binary: 256k = 262,144 B)")
+        raise InputError(
+            f"{what}: '{text}' is not a size; expected a number above 0, such as 256k or 1m (binary: 256k = 262,144 B)"
+        )
     size = float(match["number"]) * _SIZE_FACTOR[match["prefix"].lower()]
     if size > ADDRESS_SPACE_BYTES:
-        raise InputError(f"{what}: '{text}' is beyond the 4,294,967,296 B (4 GiB) a 32-bit device can address; expected for example 256k")
+        raise InputError(
+            f"{what}: '{text}' is beyond the 4,294,967,296 B (4 GiB) a 32-bit device can address; expected for example 256k"
+        )
     if size <= 0 or size != int(size):
-        raise InputError(f"{what}: '{text}' is {size:g} B; expected a positive whole number of bytes, such as 256k")
+        raise InputError(
+            f"{what}: '{text}' is {size:g} B; expected a positive whole number of bytes, such as 256k"
+        )
     return int(size)
 
 
@@ -62,7 +68,9 @@ def parse_count(text: str | int | float, what: str = "count") -> float:
     match = _COUNT.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
     count = float(match["number"]) * _COUNT_FACTOR[match["prefix"].lower()] if match else 0.0
     if count <= 0 or count == float("inf"):
-        raise InputError(f"{what}: '{text}' is not a positive number; expected for example 50m (decimal: 50,000,000)")
+        raise InputError(
+            f"{what}: '{text}' is not a positive number; expected for example 50m (decimal: 50,000,000)"
+        )
     return count
 
 
@@ -77,7 +85,9 @@ def parse_duration(text: str | int | float, what: str = "duration") -> float:
         300.0
     """
     match = _DURATION.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
-    seconds = float(match["number"]) * _DURATION_FACTOR[(match["unit"] or "").lower()] if match else 0.0
+    seconds = (
+        float(match["number"]) * _DURATION_FACTOR[(match["unit"] or "").lower()] if match else 0.0
+    )
     if not 0 < seconds < float("inf"):
         raise InputError(f"{what}: '{text}' is not a duration; expected for example 60s, 5m or 1h")
     return seconds

@@ -10,7 +10,19 @@ from search_spaces.space import ChannelRange, SearchSpace, StageSpace
 
 _DATA = Path(__file__).parent / "data"
 _KEYS = (
-    *("name", "title", "source", "input_channels", "resolution", "classes", "stage_weights", "stem", "stages", "head", "bits"),
+    *(
+        "name",
+        "title",
+        "source",
+        "input_channels",
+        "resolution",
+        "classes",
+        "stage_weights",
+        "stem",
+        "stages",
+        "head",
+        "bits",
+    ),
     *("pooled_shortcut", "non_decreasing_channels", "max_layers", "max_stage_share"),
 )
 
@@ -31,7 +43,9 @@ def load_space(name_or_path: str) -> SearchSpace:
         return _read(Path(name_or_path))
     name = name_or_path.lower().replace("_", "-")
     if name not in space_names():
-        raise UnknownNameError("space (a path to your own .yaml works too)", name_or_path, space_names())
+        raise UnknownNameError(
+            "space (a path to your own .yaml works too)", name_or_path, space_names()
+        )
     return _read(_DATA / f"{name}.yaml")
 
 
@@ -43,7 +57,9 @@ def _parse(text: str, path: Path) -> SearchSpace:
     fields = Fields(parse_mapping(text, path), path).only(*_KEYS)
     stem = fields.take_fields("stem").only("kernel", "stride", "channels")
     head = fields.take_fields("head").only("channels")
-    bits = fields.take_fields("bits").only("weights", "activations", "stem_and_classifier", "tie_blocks")
+    bits = fields.take_fields("bits").only(
+        "weights", "activations", "stem_and_classifier", "tie_blocks"
+    )
     sizes = fields.take_fields("resolution").only("default", "min", "max")
     with fields.located():
         return SearchSpace(
@@ -76,7 +92,9 @@ def _channels(fields: Fields) -> ChannelRange:
     part = fields.take_fields("channels").only("min", "max", "step")
     with part.located():
         return ChannelRange(
-            minimum=part.take_int("min", high=8192), maximum=part.take_int("max", high=8192), step=part.take_int("step", 8, low=1, high=64)
+            minimum=part.take_int("min", high=8192),
+            maximum=part.take_int("max", high=8192),
+            step=part.take_int("step", 8, low=1, high=64),
         )
 
 

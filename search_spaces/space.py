@@ -27,7 +27,11 @@ class ChannelRange:
     """Every count is a multiple of this; 8 makes a packed pixel a whole number of bytes at every width."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.minimum <= self.maximum or self.minimum % self.step or self.maximum % self.step:
+        if (
+            not 0 < self.minimum <= self.maximum
+            or self.minimum % self.step
+            or self.maximum % self.step
+        ):
             raise InputError(
                 f"channels from {self.minimum} to {self.maximum} in steps of {self.step}; "
                 "expected 0 < min <= max, both multiples of the step"
@@ -61,9 +65,13 @@ class StageSpace:
         if not self.kernels or any(k not in (1, 3, 5, 7) for k in self.kernels):
             raise InputError(f"kernels are {list(self.kernels)}; expected some of 1, 3, 5, 7")
         if not self.expansions or any(not 0 < ratio <= 16 for ratio in self.expansions):
-            raise InputError(f"expansions are {list(self.expansions)}; expected ratios above 0, at most 16")
+            raise InputError(
+                f"expansions are {list(self.expansions)}; expected ratios above 0, at most 16"
+            )
         if not 1 <= self.min_depth <= self.max_depth:
-            raise InputError(f"depth from {self.min_depth} to {self.max_depth}; expected 1 <= min <= max")
+            raise InputError(
+                f"depth from {self.min_depth} to {self.max_depth}; expected 1 <= min <= max"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +129,14 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         low, high = BIT_RANGE
-        for what, bits in (("weight bits", self.weight_bits), ("activation bits", self.activation_bits)):
+        for what, bits in (
+            ("weight bits", self.weight_bits),
+            ("activation bits", self.activation_bits),
+        ):
             if not bits or list(bits) != sorted(set(bits)) or bits[0] < low or bits[-1] > high:
-                raise InputError(f"{what} are {list(bits)}; expected ascending widths from {low} to {high}")
+                raise InputError(
+                    f"{what} are {list(bits)}; expected ascending widths from {low} to {high}"
+                )
         if not low <= self.end_bits <= high:
             raise InputError(f"end_bits is {self.end_bits}; expected {low} to {high}")
         if not self.stages:
@@ -133,19 +146,29 @@ class SearchSpace:
             raise InputError("stage_weights are all 0; expected at least one above 0")
         ranges = [(s.channels.minimum, s.channels.maximum) for s in self.stages]
         steps = {s.channels.step for s in self.stages}
-        if self.non_decreasing and (len(steps) > 1 or any(b[0] < a[0] or b[1] < a[1] for a, b in pairwise(ranges))):
-            raise InputError("non_decreasing_channels needs one step and a min and max that do not fall from stage to stage")
+        if self.non_decreasing and (
+            len(steps) > 1 or any(b[0] < a[0] or b[1] < a[1] for a, b in pairwise(ranges))
+        ):
+            raise InputError(
+                "non_decreasing_channels needs one step and a min and max that do not fall from stage to stage"
+            )
         if len(self.stage_weights) != n_stages:
-            raise InputError(f"stage_weights has {len(self.stage_weights)} values; the strides make {n_stages} stages, give {n_stages}")
+            raise InputError(
+                f"stage_weights has {len(self.stage_weights)} values; the strides make {n_stages} stages, give {n_stages}"
+            )
         if not self.min_resolution <= self.resolution <= self.max_resolution:
-            raise InputError(f"resolution {self.resolution} is outside {self.min_resolution} to {self.max_resolution}")
+            raise InputError(
+                f"resolution {self.resolution} is outside {self.min_resolution} to {self.max_resolution}"
+            )
         shallowest = 2 + 3 * sum(stage.min_depth for stage in self.stages)
         if self.max_layers < shallowest:
             raise InputError(
                 f"max_layers {self.max_layers} is below the {shallowest} layers of the shallowest network"
             )
         if not 1 / len(self.stages) <= self.max_stage_share <= 1:
-            raise InputError(f"max_stage_share is {self.max_stage_share}; expected {1 / len(self.stages):.2f} (even) to 1 (no guard)")
+            raise InputError(
+                f"max_stage_share is {self.max_stage_share}; expected {1 / len(self.stages):.2f} (even) to 1 (no guard)"
+            )
 
     @property
     def max_residuals(self) -> int:

@@ -26,7 +26,9 @@ W8A8 = Bits(8, 8)
 
 
 def published(name: str) -> list[dict[str, Any]]:
-    literal: list[dict[str, Any]] = ast.literal_eval((GOLDEN / f"{name}.txt").read_text(encoding="utf-8"))
+    literal: list[dict[str, Any]] = ast.literal_eval(
+        (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+    )
     return literal
 
 
@@ -34,7 +36,15 @@ def small(**changes: Any) -> Architecture:
     values: dict[str, Any] = {
         "resolution": 96,
         "stem": Convolution(kernel=3, stride=2, channels=16, bits=W8A8),
-        "blocks": (Block(kernel=5, stride=2, bottleneck=48, channels=24, bits=((Bits(4, 6), Bits(2, 3), Bits(5, 7)),)),),
+        "blocks": (
+            Block(
+                kernel=5,
+                stride=2,
+                bottleneck=48,
+                channels=24,
+                bits=((Bits(4, 6), Bits(2, 3), Bits(5, 7)),),
+            ),
+        ),
         "head": Convolution(kernel=1, stride=1, channels=64, bits=Bits(3, 4)),
         "classifier": Classifier(classes=2, bits=W8A8),
     }

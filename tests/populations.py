@@ -22,7 +22,9 @@ def _opposite(space: SearchSpace) -> SearchSpace:
 
 
 SHIPPED = {name: load_space(name) for name in space_names()}
-SPACES = {space.name: space for shipped in SHIPPED.values() for space in (shipped, _opposite(shipped))}
+SPACES = {
+    space.name: space for shipped in SHIPPED.values() for space in (shipped, _opposite(shipped))
+}
 
 MODELS = ("arena", "paper")
 
@@ -43,8 +45,16 @@ def resolutions(space: SearchSpace) -> tuple[int, ...]:
     return (space.resolution, *((33, 57) if space.max_resolution < 225 else (97, 225)))
 
 
-def population(space: SearchSpace, n: int, seed: int = 0, resolution: int | None = None, classes: int | None = None) -> tuple[Frame, Genes]:
-    frame = space_frame(space, resolution or space.resolution, space.classes if classes is None else classes)
+def population(
+    space: SearchSpace,
+    n: int,
+    seed: int = 0,
+    resolution: int | None = None,
+    classes: int | None = None,
+) -> tuple[Frame, Genes]:
+    frame = space_frame(
+        space, resolution or space.resolution, space.classes if classes is None else classes
+    )
     return frame, sample(space, frame, n, np.random.default_rng(seed))
 
 

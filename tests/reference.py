@@ -123,7 +123,15 @@ def layers(net: Architecture) -> list[Layer]:
         for (kind, kernel, c_in, c_out, size_in, size_out), bits in zip(steps, r.bits, strict=True):
             found.append(
                 Layer(
-                    kind=kind, kernel=kernel, c_in=c_in, c_out=c_out, size_in=size_in, size_out=size_out, w=bits.w, a=bits.a, stage=r.stage
+                    kind=kind,
+                    kernel=kernel,
+                    c_in=c_in,
+                    c_out=c_out,
+                    size_in=size_in,
+                    size_out=size_out,
+                    w=bits.w,
+                    a=bits.a,
+                    stage=r.stage,
                 )
             )
         size, channels, stage = r.size_out, r.c_out, r.stage
@@ -162,7 +170,9 @@ def layers(net: Architecture) -> list[Layer]:
 # --- score
 
 
-def stage_terms(net: Architecture, alphas: Sequence[float] = ALPHAS, sigma_a: float = 5.0, sigma_w: float = 4.0) -> list[float]:
+def stage_terms(
+    net: Architecture, alphas: Sequence[float] = ALPHAS, sigma_a: float = 5.0, sigma_w: float = 4.0
+) -> list[float]:
     """alpha_i * S_i of each stage; the score is their sum."""
     convolutions = [layer for layer in layers(net) if layer.kind != "dense"]
     running, terms = 0.0, []
@@ -171,12 +181,16 @@ def stage_terms(net: Architecture, alphas: Sequence[float] = ALPHAS, sigma_a: fl
         for layer in mine:
             fan_in = layer.kernel**2 * (1 if layer.kind == "depthwise" else layer.c_in)
             running += 0.5 * math.log(fan_in) - math.log(sigma_a)
-            running += math.log(quantised_std(sigma_a, layer.a)) + math.log(quantised_std(sigma_w, layer.w))
+            running += math.log(quantised_std(sigma_a, layer.a)) + math.log(
+                quantised_std(sigma_w, layer.w)
+            )
         terms.append(alpha * (running + math.log(mine[-1].c_out)))
     return terms
 
 
-def qe_score(net: Architecture, alphas: Sequence[float] = ALPHAS, sigma_a: float = 5.0, sigma_w: float = 4.0) -> float:
+def qe_score(
+    net: Architecture, alphas: Sequence[float] = ALPHAS, sigma_a: float = 5.0, sigma_w: float = 4.0
+) -> float:
     return sum(stage_terms(net, alphas, sigma_a, sigma_w))
 
 
@@ -213,7 +227,10 @@ def paper_bitops_over_64(net: Architecture) -> float:
 
 def packed_flash(net: Architecture) -> list[int]:
     """Bytes per layer: weights in whole words; 9 bytes per output channel in whole words; a 52-byte record; what its pool and sum need."""
-    sizes = [4 * (-(-layer.weights * layer.w // 32)) + 4 * (-(-layer.c_out * 9 // 4)) + 52 for layer in layers(net)]
+    sizes = [
+        4 * (-(-layer.weights * layer.w // 32)) + 4 * (-(-layer.c_out * 9 // 4)) + 52
+        for layer in layers(net)
+    ]
     for i, r in enumerate(residuals(net)):
         sizes[3 * i + 3] += 24 * (r.waiting > 0) + 52 * r.pooled
     if net.classifier:
@@ -225,7 +242,10 @@ def paper_flash(net: Architecture) -> list[float]:
     return [layer.weights * layer.w / 8 + 2 * layer.c_out for layer in layers(net)]
 
 
-FLASH: dict[str, Callable[[Architecture], Sequence[float]]] = {"arena": packed_flash, "paper": paper_flash}
+FLASH: dict[str, Callable[[Architecture], Sequence[float]]] = {
+    "arena": packed_flash,
+    "paper": paper_flash,
+}
 
 
 # --- SRAM: bytes live at each step
@@ -239,18 +259,26 @@ def tensor_bytes(model: str, elements: int, bits: int) -> float:
 def _dense_scratch(model: str, taps: int, outputs: int, window: int = 1) -> int:
     """Per tap (in fours): two pixels at two bytes, up to 16 channels' weights (in pairs) at one byte, two gathered pixels at one byte."""
     gathered = 2 if window > 1 else 0
-    return 4 * (-(-taps // 4)) * (2 * 2 + min(outputs + outputs % 2, 16) + gathered) if model == "arena" else 0
+    return (
+        4 * (-(-taps // 4)) * (2 * 2 + min(outputs + outputs % 2, 16) + gathered)
+        if model == "arena"
+        else 0
+    )
 
 
 def at_stem(model: str, net: Architecture, out_bits: int) -> float:
     size = -(-net.resolution // net.stem.stride)
     image, output = net.input_channels * net.resolution**2, net.stem.channels * size**2
-    scratch = _dense_scratch(model, net.stem.kernel**2 * net.input_channels, net.stem.channels, net.stem.kernel)
+    scratch = _dense_scratch(
+        model, net.stem.kernel**2 * net.input_channels, net.stem.channels, net.stem.kernel
+    )
     return tensor_bytes(model, image, 8) + tensor_bytes(model, output, out_bits) + scratch
 
 
 def at_expand(model: str, r: Residual, a: int, b: int) -> float:
-    tensors = tensor_bytes(model, r.c_in * r.size_in**2, a) + tensor_bytes(model, r.c_mid * r.size_in**2, b)
+    tensors = tensor_bytes(model, r.c_in * r.size_in**2, a) + tensor_bytes(
+        model, r.c_mid * r.size_in**2, b
+    )
     return tensors + _dense_scratch(model, r.c_in, r.c_mid)
 
 
@@ -261,11 +289,20 @@ def at_depthwise(model: str, r: Residual, a: int, b: int, c: int) -> float:
     ring = tensor_bytes(model, r.kernel * r.size_in * r.c_mid, b)
     unpacked = 4 * (-(-(r.kernel**2) * r.c_mid // 4))
     expanded = 2 * 4 * r.kernel * (r.size_in + r.size_in % 2 + 2 * (r.kernel // 2))
-    return held + max(entry, tensor_bytes(model, r.c_mid * r.size_out**2, c)) + ring + unpacked + expanded
+    return (
+        held
+        + max(entry, tensor_bytes(model, r.c_mid * r.size_out**2, c))
+        + ring
+        + unpacked
+        + expanded
+    )
 
 
 def at_project(model: str, r: Residual, a: int, c: int, out_bits: int) -> float:
-    entry, output = tensor_bytes(model, r.c_mid * r.size_out**2, c), tensor_bytes(model, r.c_out * r.size_out**2, out_bits)
+    entry, output = (
+        tensor_bytes(model, r.c_mid * r.size_out**2, c),
+        tensor_bytes(model, r.c_out * r.size_out**2, out_bits),
+    )
     if model == "arena":
         output = max(output, tensor_bytes(model, r.waiting, a))
     return entry + output + _dense_scratch(model, r.c_mid, r.c_out)
@@ -273,16 +310,27 @@ def at_project(model: str, r: Residual, a: int, c: int, out_bits: int) -> float:
 
 def at_head(model: str, net: Architecture, in_bits: int, out_bits: int) -> float:
     last = list(residuals(net))[-1]
-    maps = tensor_bytes(model, last.c_out * last.size_out**2, in_bits) + tensor_bytes(model, net.head.channels * last.size_out**2, out_bits)
+    maps = tensor_bytes(model, last.c_out * last.size_out**2, in_bits) + tensor_bytes(
+        model, net.head.channels * last.size_out**2, out_bits
+    )
     return maps + _dense_scratch(model, last.c_out, net.head.channels)
 
 
 def at_classifier(model: str, net: Architecture) -> float:
     assert net.classifier is not None
-    size, bits, classes = list(residuals(net))[-1].size_out, net.classifier.bits.a, net.classifier.classes
+    size, bits, classes = (
+        list(residuals(net))[-1].size_out,
+        net.classifier.bits.a,
+        net.classifier.classes,
+    )
     pooled = tensor_bytes(model, net.head.channels, bits)
     pooling = pooled + tensor_bytes(model, net.head.channels * size**2, bits)
-    return max(pooling, pooled + tensor_bytes(model, classes, 8) + _dense_scratch(model, net.head.channels, classes))
+    return max(
+        pooling,
+        pooled
+        + tensor_bytes(model, classes, 8)
+        + _dense_scratch(model, net.head.channels, classes),
+    )
 
 
 def sram(model: str, net: Architecture) -> list[float]:
@@ -292,8 +340,14 @@ def sram(model: str, net: Architecture) -> list[float]:
     live = [at_stem(model, net, entering[0])]
     for r, out_bits in zip(rows, entering[1:], strict=True):
         a, b, c = (bits.a for bits in r.bits)
-        live += [at_expand(model, r, a, b), at_depthwise(model, r, a, b, c), at_project(model, r, a, c, out_bits)]
-    live.append(at_head(model, net, net.head.bits.a, net.classifier.bits.a if net.classifier else 8))
+        live += [
+            at_expand(model, r, a, b),
+            at_depthwise(model, r, a, b, c),
+            at_project(model, r, a, c, out_bits),
+        ]
+    live.append(
+        at_head(model, net, net.head.bits.a, net.classifier.bits.a if net.classifier else 8)
+    )
     return [*live, at_classifier(model, net)] if net.classifier else live
 
 

@@ -33,7 +33,10 @@ from tests.reference import (
 def with_bits(net: Architecture, bits: Sequence[Bits]) -> Architecture:
     """The same structure with other bits, given for all convolutions but the stem."""
     rest = iter(bits)
-    blocks = tuple(replace(block, bits=tuple((next(rest), next(rest), next(rest)) for _ in block.bits)) for block in net.blocks)
+    blocks = tuple(
+        replace(block, bits=tuple((next(rest), next(rest), next(rest)) for _ in block.bits))
+        for block in net.blocks
+    )
     return replace(net, blocks=blocks, head=replace(net.head, bits=next(rest)))
 
 
@@ -52,7 +55,10 @@ def best_activations(
     A chain: the state is the width of the stream, every pair (b, c) inside is tried for every pair of stream widths.
     Tied, b and c are the width of the stream.
     """
-    rows, value_of = list(residuals(net)), {bits: math.log(quantised_std(sigma_a, bits)) for bits in options}
+    rows, value_of = (
+        list(residuals(net)),
+        {bits: math.log(quantised_std(sigma_a, bits)) for bits in options},
+    )
     gains = worth(net, alphas)[1:]
     if net.classifier and at_classifier(model, net) > budget:
         return None
@@ -74,12 +80,21 @@ def best_activations(
                 if at_project(model, r, a, c, following) <= budget:
                     reached[following] = max(total, reached.get(following, -math.inf))
     out_bits = net.classifier.bits.a if net.classifier else 8
-    ends = [total + gains[-1] * value_of[a] for a, total in reached.items() if at_head(model, net, a, out_bits) <= budget]
+    ends = [
+        total + gains[-1] * value_of[a]
+        for a, total in reached.items()
+        if at_head(model, net, a, out_bits) <= budget
+    ]
     return max(ends, default=None)
 
 
 def _flash_choices(
-    net: Architecture, model: str, options: Sequence[int], alphas: Sequence[float], tied: bool, sigma_w: float
+    net: Architecture,
+    model: str,
+    options: Sequence[int],
+    alphas: Sequence[float],
+    tied: bool,
+    sigma_w: float,
 ) -> tuple[float, list[list[tuple[float, float]]]]:
     """Bytes that are always there, and for each free layer (or group of tied ones) its choices (bytes, worth * ln S), by rising width."""
     free = [layer for layer in layers(net)[1:] if layer.kind != "dense"]
@@ -94,7 +109,10 @@ def _flash_choices(
     groups = [range(first, min(first + size, len(free))) for first in range(0, len(free), size)]
     return fixed, [
         [
-            (sum(stored(free[i], bits) for i in group), sum(gains[i] for i in group) * math.log(quantised_std(sigma_w, bits)))
+            (
+                sum(stored(free[i], bits) for i in group),
+                sum(gains[i] for i in group) * math.log(quantised_std(sigma_w, bits)),
+            )
             for bits in options
         ]
         for group in groups
@@ -120,11 +138,15 @@ def best_weights_bound(
     for layer in choices:
         hull: list[tuple[float, float]] = []
         for x, y in layer:
-            while len(hull) > 1 and (y - hull[-1][1]) * (hull[-1][0] - hull[-2][0]) >= (hull[-1][1] - hull[-2][1]) * (x - hull[-1][0]):
+            while len(hull) > 1 and (y - hull[-1][1]) * (hull[-1][0] - hull[-2][0]) >= (
+                hull[-1][1] - hull[-2][1]
+            ) * (x - hull[-1][0]):
                 hull.pop()
             hull.append((x, y))
         left, value = left - hull[0][0], value + hull[0][1]
-        steps += [((y1 - y0) / (x1 - x0), x1 - x0) for (x0, y0), (x1, y1) in itertools.pairwise(hull)]
+        steps += [
+            ((y1 - y0) / (x1 - x0), x1 - x0) for (x0, y0), (x1, y1) in itertools.pairwise(hull)
+        ]
     if left < 0:
         return None
     for rate, size in sorted(steps, reverse=True):
@@ -147,7 +169,9 @@ def best_weights(
     fixed, choices = _flash_choices(net, model, options, alphas, tied, sigma_w)
     states = [(fixed, 0.0)]
     for layer in choices:
-        grown = sorted((x + dx, -(y + dy)) for x, y in states for dx, dy in layer if x + dx <= budget)
+        grown = sorted(
+            (x + dx, -(y + dy)) for x, y in states for dx, dy in layer if x + dx <= budget
+        )
         states, best = [], -math.inf
         for x, minus_y in grown:
             if -minus_y > best:
@@ -156,7 +180,9 @@ def best_weights(
     return max((y for _, y in states), default=None)
 
 
-def best_tied(net: Architecture, model: str, budgets: tuple[float, float], pairs: Iterable[tuple[int, int]]) -> float | None:
+def best_tied(
+    net: Architecture, model: str, budgets: tuple[float, float], pairs: Iterable[tuple[int, int]]
+) -> float | None:
     """Highest QE-Score over one (w, a) pair per inverted residual and one for the head; every combination is tried."""
     units = sum(block.depth for block in net.blocks)
     best = None
@@ -169,14 +195,22 @@ def best_tied(net: Architecture, model: str, budgets: tuple[float, float], pairs
 
 
 def best_of_all(
-    net: Architecture, model: str, budgets: tuple[float, float], pairs: Iterable[tuple[int, int]], limit: float = math.inf
+    net: Architecture,
+    model: str,
+    budgets: tuple[float, float],
+    pairs: Iterable[tuple[int, int]],
+    limit: float = math.inf,
 ) -> float | None:
     """Highest QE-Score over every combination of (w, a) pairs of the free convolutions, by brute force. For one inverted residual."""
     best = None
     free = 1 + 3 * sum(block.depth for block in net.blocks)
     for chosen in itertools.product([Bits(w, a) for w, a in pairs], repeat=free):
         other = with_bits(net, chosen)
-        if max(sram(model, other)) <= budgets[0] and sum(FLASH[model](other)) <= budgets[1] and bitops(other) <= limit:
+        if (
+            max(sram(model, other)) <= budgets[0]
+            and sum(FLASH[model](other)) <= budgets[1]
+            and bitops(other) <= limit
+        ):
             score = qe_score(other, alphas_for(net))
             best = score if best is None else max(best, score)
     return best

@@ -25,7 +25,9 @@ def usable_run(folder: Path) -> Path:
     space = folder / "space.yaml"
     space.write_text(SPACE)
     budgets = {name: RESERVED[name] + NEEDED[name] for name in NEEDED}
-    config = resolve_config({"device": "cortex-m7", "space": str(space), "resolution": 8, "classes": 10, **budgets})
+    config = resolve_config(
+        {"device": "cortex-m7", "space": str(space), "resolution": 8, "classes": 10, **budgets}
+    )
     run = small_run(folder / "run")
     RunDirectory(run).write_config(config.as_mapping())
     recipe = small_recipe(epochs=5, float_share=0.8, batch_size=32)
@@ -35,4 +37,9 @@ def usable_run(folder: Path) -> Path:
 
 def asked(method: str, **changes: Any) -> RefineRequest:
     """Return a request that takes a second or two."""
-    return RefineRequest(**({"method": method, "images": 64, "swaps": 1, "trials": 3, "solver_time_s": 0.3} | changes))
+    return RefineRequest(
+        **(
+            {"method": method, "images": 64, "swaps": 1, "trials": 3, "solver_time_s": 0.3}
+            | changes
+        )
+    )

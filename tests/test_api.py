@@ -27,7 +27,13 @@ from nas_engine.verification.table import back_ends
 from tests.generations import ENVIRONMENT, SMALL_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY: dict[str, Any] = {"sram": "24k", "flash": "64k", "space": "mobilenet-32", "resolution": 16, "candidates": "2k"}
+TINY: dict[str, Any] = {
+    "sram": "24k",
+    "flash": "64k",
+    "space": "mobilenet-32",
+    "resolution": 16,
+    "candidates": "2k",
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +45,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr("nas_engine.pipeline.search.SearchSettings", SMALL_SETTINGS)
         os.chdir(folder)
         try:
-            runner, finder = doctest.DocTestRunner(verbose=False), doctest.DocTestFinder(recurse=False)
+            runner, finder = (
+                doctest.DocTestRunner(verbose=False),
+                doctest.DocTestFinder(recurse=False),
+            )
             texts: list[str] = []
-            trained = (ne.train, ne.evaluate, ne.refine, ne.export, ne.verify, ne.load_model, ne.write_report)
+            trained = (
+                ne.train,
+                ne.evaluate,
+                ne.refine,
+                ne.export,
+                ne.verify,
+                ne.load_model,
+                ne.write_report,
+            )
             for function in (ne.search, ne.load, ne.score, *trained):
                 (test,) = finder.find(function, function.__name__)
                 assert test.examples, f"{function.__name__}() has no example"
@@ -54,11 +71,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 class TestNames:
     def test_each_is_what_the_types_say(self) -> None:
-        imports = [node for node in ast.parse((ROOT / "nas_engine" / "__init__.pyi").read_text()).body if isinstance(node, ast.ImportFrom)]
-        typed = {alias.asname: (node.module, alias.name) for node in imports for alias in node.names}
+        imports = [
+            node
+            for node in ast.parse((ROOT / "nas_engine" / "__init__.pyi").read_text()).body
+            if isinstance(node, ast.ImportFrom)
+        ]
+        typed = {
+            alias.asname: (node.module, alias.name) for node in imports for alias in node.names
+        }
         assert {*typed, "__version__"} == set(ne.__all__)
         for name, (module, original) in typed.items():
-            assert getattr(ne, name or "") is getattr(importlib.import_module(module or ""), original), name
+            assert getattr(ne, name or "") is getattr(
+                importlib.import_module(module or ""), original
+            ), name
 
     def test_listed_and_unknown(self) -> None:
         assert set(ne.__all__) <= set(dir(ne))
@@ -68,7 +93,11 @@ class TestNames:
 
     def test_no_name_is_a_package_of_the_project(self) -> None:
         """Importing ``nas_engine.report`` would put that package in the place of a function of this name."""
-        inside = {path.stem for path in (ROOT / "nas_engine").iterdir() if path.suffix == ".py" or path.is_dir()}
+        inside = {
+            path.stem
+            for path in (ROOT / "nas_engine").iterdir()
+            if path.suffix == ".py" or path.is_dir()
+        }
         assert not inside & set(ne.__all__)
 
     def test_importing_it_loads_nothing_heavy(self) -> None:
@@ -81,7 +110,14 @@ class TestNames:
             "heavy = {'numpy', 'torch', 'yaml', 'matplotlib'} & set(sys.modules)\n"
             "sys.exit(f'loaded: {heavy}' if heavy else 0)"
         )
-        done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
 
     def test_lists_for_completion_are_the_real_ones(self) -> None:
@@ -93,7 +129,14 @@ class TestExamples:
     def test_leave_what_the_commands_leave(self, place: Path) -> None:
         run = place / "runs" / "digits"
         names = {path.name for path in run.iterdir()}
-        assert {"best.yaml", "training", "integer", "refine", "export", "verification.json"} <= names
+        assert {
+            "best.yaml",
+            "training",
+            "integer",
+            "refine",
+            "export",
+            "verification.json",
+        } <= names
         record = ne.load(run)
         assert record.training is not None
         assert record.training.accuracy.integer is not None
@@ -101,15 +144,25 @@ class TestExamples:
 
     def test_search_is_the_one_of_the_command_line(self, place: Path) -> None:
         config = ne.load(place / "runs" / "digits").config
-        assert (config.sram_bytes, config.flash_bytes, config.candidates) == (24 * 1024, 64 * 1024, 2000)
+        assert (config.sram_bytes, config.flash_bytes, config.candidates) == (
+            24 * 1024,
+            64 * 1024,
+            2000,
+        )
         assert isinstance(config, SearchConfig)
 
     def test_watchers_are_told_and_nothing_is_printed(
-        self, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        place: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         monkeypatch.setattr("nas_engine.pipeline.search.SearchSettings", SMALL_SETTINGS)
         lines: list[str] = []
-        found = ne.search(**TINY, stage_weights=[0, 1, 1, 6], out=tmp_path / "run", watch=lines.append)
+        found = ne.search(
+            **TINY, stage_weights=[0, 1, 1, 6], out=tmp_path / "run", watch=lines.append
+        )
         assert lines[-1].endswith(f"/2,000 networks; score {found.best.qe_score:.2f}")
         again = ne.search(out=tmp_path / "run", resume=True, candidates=2000)
         assert again.best == found.best
@@ -122,7 +175,9 @@ class TestExamples:
     def test_verification_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = Comparison(backend="host C", verdict=Verdict.EQUAL)
 
-        def fake(path: Path, data: str | None, *, announce: Announce, observe: Observe, **_: object) -> VerificationReport:
+        def fake(
+            path: Path, data: str | None, *, announce: Announce, observe: Observe, **_: object
+        ) -> VerificationReport:
             announce("host C on 2 images ...", 0, 1)
             observe(one, 1, 1)
             return VerificationReport(data="noise", comparisons=(one,), memory=())
@@ -145,13 +200,32 @@ class TestExamples:
         monkeypatch.setattr("nas_engine.pipeline.run.run_pipeline", fake)
         (tmp_path / "mine.yaml").write_text("search: {sram: 32k, seed: 3}\ntrain: {epochs: 9}\n")
         lines: list[str] = []
-        found = ne.run(tmp_path / "mine.yaml", out=tmp_path / "run", train={"epochs": 4}, accelerator="cpu", threads=1, watch=lines.append)
+        found = ne.run(
+            tmp_path / "mine.yaml",
+            out=tmp_path / "run",
+            train={"epochs": 4},
+            accelerator="cpu",
+            threads=1,
+            watch=lines.append,
+        )
         assert found is record
         config = seen["config"]
-        assert (config.search.sram_bytes, config.search.seed, config.train.epochs, config.data.source) == (32 * 1024, 3, 4, "digits")
-        assert (seen["path"], seen["force"], seen["workers"], seen["accelerator"]) == (tmp_path / "run", False, 1, "cpu")
+        assert (
+            config.search.sram_bytes,
+            config.search.seed,
+            config.train.epochs,
+            config.data.source,
+        ) == (32 * 1024, 3, 4, "digits")
+        assert (seen["path"], seen["force"], seen["workers"], seen["accelerator"]) == (
+            tmp_path / "run",
+            False,
+            1,
+            "cpu",
+        )
         assert lines == ["searching ...", "note: a note"]
-        assert ne.run({"search": {"sram": "32k"}}, out=tmp_path / "run", watch=lines.append) is record
+        assert (
+            ne.run({"search": {"sram": "32k"}}, out=tmp_path / "run", watch=lines.append) is record
+        )
         (tmp_path / "run").mkdir()
         write_run_config(tmp_path / "run" / "run.yaml", config)
         ne.run(out=tmp_path / "run", train={"epochs": 6}, watch=lines.append)
@@ -162,7 +236,10 @@ class TestExamples:
 
     def test_stop(self, place: Path, tmp_path: Path) -> None:
         run = Path(shutil.copytree(place / "runs" / "digits", tmp_path / "run"))
-        with pytest.raises(ne.StoppedError, match=r"stopped; what was done is kept; call train\(\) again with resume=True"):
+        with pytest.raises(
+            ne.StoppedError,
+            match=r"stopped; what was done is kept; call train\(\) again with resume=True",
+        ):
             ne.train(run, epochs=2, limit=40, threads=1, force=True, stop=lambda: True)
         assert ne.train(run, epochs=2, limit=40, threads=1, resume=True).quantised_epochs == 1
         with pytest.raises(ne.StoppedError, match=r"call refine\(\) again"):
@@ -173,7 +250,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            ({"candidats": 5}, "unknown option of search(): 'candidats'; did you mean 'candidates'?"),
+            (
+                {"candidats": 5},
+                "unknown option of search(): 'candidats'; did you mean 'candidates'?",
+            ),
             ({"sram": "12x"}, "'12x' is not a size"),
             ({"sram": 0}, "'0' is 0 B"),
             ({"candidates": "many"}, "'many' is not a positive number"),
@@ -196,12 +276,21 @@ class TestRefusals:
     def test_other_functions(self, place: Path, tmp_path: Path) -> None:
         run = place / "runs" / "digits"
         for call, says in (
-            (lambda: ne.train(run, epoch=3), "unknown option of train(): 'epoch'; did you mean 'epochs'?"),  # type: ignore[call-arg]
+            (
+                lambda: ne.train(run, epoch=3),
+                "unknown option of train(): 'epoch'; did you mean 'epochs'?",
+            ),  # type: ignore[call-arg]
             (lambda: ne.train(run), "holds a training already"),
-            (lambda: ne.refine(run, swap=3), "unknown option of refine(): 'swap'; did you mean 'swaps'?"),  # type: ignore[call-arg]
+            (
+                lambda: ne.refine(run, swap=3),
+                "unknown option of refine(): 'swap'; did you mean 'swaps'?",
+            ),  # type: ignore[call-arg]
             (lambda: ne.refine(run, images="some"), "images: is 'some'; expected"),  # type: ignore[arg-type]
             (lambda: ne.refine(run, method="clado-x"), "did you mean 'clado'?"),
-            (lambda: ne.run(out=tmp_path / "x", serch={}), "unknown option of run(): 'serch'; did you mean 'search'?"),  # type: ignore[call-arg]
+            (
+                lambda: ne.run(out=tmp_path / "x", serch={}),
+                "unknown option of run(): 'serch'; did you mean 'search'?",
+            ),  # type: ignore[call-arg]
             (lambda: ne.export(run, ["tflit"]), "unknown format: 'tflit'; did you mean 'tflite'?"),
             (lambda: ne.verify(run, backends=["host"]), "--backend 'host' is unknown"),
             (lambda: ne.load(tmp_path), "is not a run directory"),
@@ -216,7 +305,9 @@ class TestRefusals:
 
     def test_folder_of_a_whole_run(self, tmp_path: Path) -> None:
         (tmp_path / "run.yaml").write_text("")
-        with pytest.raises(ne.InputError, match="is the folder of a whole run; give one of its run directories"):
+        with pytest.raises(
+            ne.InputError, match="is the folder of a whole run; give one of its run directories"
+        ):
             ne.load(tmp_path)
 
     def test_without_torch(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

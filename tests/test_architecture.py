@@ -28,7 +28,16 @@ from nas_engine.architecture import (
 from nas_engine.errors import FileFormatError, InputError, PathError
 from nas_engine.sealed import ChangedFileWarning, seal_yaml
 from nas_engine.strict_yaml import MAX_FILE_BYTES
-from tests.architectures import GOLDEN, PUBLISHED, W8A8, parses_or_one_line, refusal, small, small_literal, small_yaml
+from tests.architectures import (
+    GOLDEN,
+    PUBLISHED,
+    W8A8,
+    parses_or_one_line,
+    refusal,
+    small,
+    small_literal,
+    small_yaml,
+)
 from tests.nested import change
 from tests.populations import SPACES, networks, population
 
@@ -36,7 +45,9 @@ from tests.populations import SPACES, networks, population
 class TestValues:
     """What the constructors refuse."""
 
-    @pytest.mark.parametrize("bits", [(1, 8), (8, 1), (9, 8), (8, 9), (0, 0), (4.0, 4), ("4", 4), (4, True), (None, 4)])
+    @pytest.mark.parametrize(
+        "bits", [(1, 8), (8, 1), (9, 8), (8, 9), (0, 0), (4.0, 4), ("4", 4), (4, True), (None, 4)]
+    )
     def test_bits(self, bits: tuple[Any, Any]) -> None:
         with pytest.raises(InputError, match=r"bits is .*; expected a whole number from 2 to 8"):
             Bits(*bits)
@@ -47,7 +58,23 @@ class TestValues:
         assert str(Bits(w, a)) == f"w{w}a{a}"
 
     @pytest.mark.parametrize(
-        "text", ["", "w8", "a8w8", "w8a8 ", "W8A8", "w1a8", "w8a9", "w10a8", "8/8", 8, None, ["w8a8"], "w8a8\n", "w٣a3"]
+        "text",
+        [
+            "",
+            "w8",
+            "a8w8",
+            "w8a8 ",
+            "W8A8",
+            "w1a8",
+            "w8a9",
+            "w10a8",
+            "8/8",
+            8,
+            None,
+            ["w8a8"],
+            "w8a8\n",
+            "w٣a3",
+        ],
     )
     def test_bits_of_any_other_text_are_refused(self, text: object) -> None:
         with pytest.raises(InputError, match=r"expected w2a2 to w8a8"):
@@ -86,8 +113,14 @@ class TestValues:
             ({"resolution": 96.0}, "resolution is 96.0"),
             ({"input_channels": 0}, "input_channels is 0"),
             ({"blocks": ()}, "blocks is empty"),
-            ({"head": Convolution(kernel=3, stride=1, channels=8, bits=W8A8)}, "the head is 3x3 with stride 1"),
-            ({"head": Convolution(kernel=1, stride=2, channels=8, bits=W8A8)}, "the head is 1x1 with stride 2"),
+            (
+                {"head": Convolution(kernel=3, stride=1, channels=8, bits=W8A8)},
+                "the head is 3x3 with stride 1",
+            ),
+            (
+                {"head": Convolution(kernel=1, stride=2, channels=8, bits=W8A8)},
+                "the head is 1x1 with stride 2",
+            ),
         ],
     )
     def test_architecture(self, changes: dict[str, Any], says: str) -> None:
@@ -96,8 +129,22 @@ class TestValues:
 
     def test_names_and_bits_of_layers_go_together(self) -> None:
         net = small()
-        assert net.layer_names() == ("stem", "s1.b1.expand", "s1.b1.depthwise", "s1.b1.project", "head", "classifier")
-        assert [str(bits) for bits in net.layer_bits()] == ["w8a8", "w4a6", "w2a3", "w5a7", "w3a4", "w8a8"]
+        assert net.layer_names() == (
+            "stem",
+            "s1.b1.expand",
+            "s1.b1.depthwise",
+            "s1.b1.project",
+            "head",
+            "classifier",
+        )
+        assert [str(bits) for bits in net.layer_bits()] == [
+            "w8a8",
+            "w4a6",
+            "w2a3",
+            "w5a7",
+            "w3a4",
+            "w8a8",
+        ]
         assert small(classifier=None).layer_names()[-1] == "head"
         assert len(small(classifier=None).layer_bits()) == 5
 
@@ -129,7 +176,10 @@ class TestRoundTrip:
         path.write_text(seal_yaml(dump_architecture(small())), encoding="utf-8")
         assert read_architecture(path) == read_architecture(path, "search again") == small()
         path.write_text(path.read_text().replace("resolution: ", "resolution: 1"))
-        with pytest.warns(ChangedFileWarning, match=f"^{path} was changed after nas-search wrote it; taken as it is now$"):
+        with pytest.warns(
+            ChangedFileWarning,
+            match=f"^{path} was changed after nas-search wrote it; taken as it is now$",
+        ):
             assert read_architecture(path).resolution == int(f"1{small().resolution}")
         with pytest.raises(FileFormatError, match=r"does not fit the digest .*; search again$"):
             read_architecture(path, "search again")
@@ -145,16 +195,24 @@ class TestRoundTrip:
                 net = None
                 with contextlib.suppress(FileFormatError):
                     net = read_architecture(path)
-            seen = net == small() and end == len(whole) - 1 and not sealed  # without the last line break it is still whole
-            assert [one.category for one in noted] == ([] if net is None or seen else [ChangedFileWarning]), whole[:end]
+            seen = (
+                net == small() and end == len(whole) - 1 and not sealed
+            )  # without the last line break it is still whole
+            assert [one.category for one in noted] == (
+                [] if net is None or seen else [ChangedFileWarning]
+            ), whole[:end]
             if sealed and end > 80:
                 with pytest.raises(FileFormatError):
                     read_architecture(path, "search again")
 
-    def test_a_file_of_ours_that_says_nothing_of_a_classifier_is_taken_with_a_note(self, tmp_path: Path) -> None:
+    def test_a_file_of_ours_that_says_nothing_of_a_classifier_is_taken_with_a_note(
+        self, tmp_path: Path
+    ) -> None:
         path = tmp_path / "best.yaml"
         path.write_text(dump_architecture(small(classifier=None)).replace("classifier: none\n", ""))
-        with pytest.warns(ChangedFileWarning, match="has no key 'classifier' .*; taken as a network without one"):
+        with pytest.warns(
+            ChangedFileWarning, match="has no key 'classifier' .*; taken as a network without one"
+        ):
             assert read_architecture(path) == small(classifier=None)
 
     def test_optional_keys(self) -> None:
@@ -162,12 +220,19 @@ class TestRoundTrip:
         for key in ("input_channels", "pooled_shortcut", "classifier"):
             del data[key]
         assert parse_architecture(yaml.safe_dump(data)) == small(classifier=None)
-        assert parse_architecture(yaml.safe_dump(data | {"classifier": "none"})) == small(classifier=None)
+        assert parse_architecture(yaml.safe_dump(data | {"classifier": "none"})) == small(
+            classifier=None
+        )
         assert dump_architecture(small(classifier=None)).endswith("\nclassifier: none\n")
-        assert "classifier: holds nothing (is the file cut off?); write 'none'" in refusal(yaml.safe_dump(data | {"classifier": None}))
+        assert "classifier: holds nothing (is the file cut off?); write 'none'" in refusal(
+            yaml.safe_dump(data | {"classifier": None})
+        )
 
     def test_flow_style_yaml(self) -> None:
-        assert parse_architecture(yaml.safe_dump(small_yaml(), default_flow_style=True, width=10**6)) == small()
+        assert (
+            parse_architecture(yaml.safe_dump(small_yaml(), default_flow_style=True, width=10**6))
+            == small()
+        )
 
 
 class TestErrors:
@@ -181,7 +246,11 @@ class TestErrors:
             ("stem",),
             ("blocks",),
             ("head",),
-            *((part, key) for part in ("stem", "head") for key in ("kernel", "stride", "channels", "bits")),
+            *(
+                (part, key)
+                for part in ("stem", "head")
+                for key in ("kernel", "stride", "channels", "bits")
+            ),
             *(("blocks", 0, key) for key in ("kernel", "stride", "bottleneck", "channels", "bits")),
             ("classifier", "classes"),
             ("classifier", "bits"),
@@ -193,7 +262,14 @@ class TestErrors:
         assert "is missing; add it" in message or where == ("format",)
 
     @pytest.mark.parametrize(
-        "where", [("colour",), ("stem", "colour"), ("blocks", 0, "colour"), ("head", "colour"), ("classifier", "colour")]
+        "where",
+        [
+            ("colour",),
+            ("stem", "colour"),
+            ("blocks", 0, "colour"),
+            ("head", "colour"),
+            ("classifier", "colour"),
+        ],
     )
     def test_unknown_key(self, where: tuple[Any, ...]) -> None:
         assert "unknown key" in refusal(yaml.safe_dump(change(small_yaml(), where, 1)))
@@ -207,8 +283,12 @@ class TestErrors:
             ((), "class", "classifier"),
         ],
     )
-    def test_misspelt_optional_or_extra_key_suggests_the_nearest(self, where: tuple[Any, ...], wrong: str, right: str) -> None:
-        assert f"'{wrong}'; did you mean '{right}'?" in refusal(yaml.safe_dump(change(small_yaml(), (*where, wrong), 3)))
+    def test_misspelt_optional_or_extra_key_suggests_the_nearest(
+        self, where: tuple[Any, ...], wrong: str, right: str
+    ) -> None:
+        assert f"'{wrong}'; did you mean '{right}'?" in refusal(
+            yaml.safe_dump(change(small_yaml(), (*where, wrong), 3))
+        )
 
     @pytest.mark.parametrize(
         ("where", "values", "says"),
@@ -227,7 +307,17 @@ class TestErrors:
             (("stem", "bits"), [None, 8, "w8", "w9a9", ["w8a8"], {}], "stem: bits are"),
             (
                 ("blocks", 0, "bits"),
-                [None, [], "w8a8", ["w8a8"], [["w8a8", "w8a8"]], [[]], [["w8a8"] * 4], [[1, 2, 3]], [[None] * 3]],
+                [
+                    None,
+                    [],
+                    "w8a8",
+                    ["w8a8"],
+                    [["w8a8", "w8a8"]],
+                    [[]],
+                    [["w8a8"] * 4],
+                    [[1, 2, 3]],
+                    [[None] * 3],
+                ],
                 "blocks[0]",
             ),
             (("blocks", 0, "stride"), [0, 3, "2", None], "blocks[0]"),
@@ -237,7 +327,9 @@ class TestErrors:
         for value in values:
             assert says in refusal(yaml.safe_dump(change(small_yaml(), where, value)))
 
-    @pytest.mark.parametrize("write", [lambda: dump_architecture(small()), lambda: repr(small_literal())])
+    @pytest.mark.parametrize(
+        "write", [lambda: dump_architecture(small()), lambda: repr(small_literal())]
+    )
     def test_cut_off_anywhere(self, write: Callable[[], str]) -> None:
         text = write()
         whole = parse_architecture(text)
@@ -268,7 +360,11 @@ class TestErrors:
             assert str(caught.value).startswith(f"{path}: ")
             assert len(str(caught.value).splitlines()) == 1
 
-    @given(st.one_of(st.text(max_size=60), st.text("[](){}'\",:0123456789.abnNtTru-+jé\\\n ", max_size=60)))
+    @given(
+        st.one_of(
+            st.text(max_size=60), st.text("[](){}'\",:0123456789.abnNtTru-+jé\\\n ", max_size=60)
+        )
+    )
     def test_any_text(self, text: str) -> None:
         assert parses_or_one_line(text) is None
 
@@ -280,7 +376,9 @@ class TestErrors:
 
     JSON = st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
-        lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=4)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=5), inner, max_size=4)
+        ),
         max_leaves=10,
     )
 
@@ -294,7 +392,9 @@ class TestErrors:
     )
     def test_any_value_anywhere_in_a_literal(self, where: tuple[Any, ...], value: object) -> None:
         parses_or_one_line(repr(change(small_literal(), where, value)))
-        parses_or_one_line(repr({"structure": change(small_literal(), where, value), "resolution": value}))
+        parses_or_one_line(
+            repr({"structure": change(small_literal(), where, value), "resolution": value})
+        )
 
     @given(
         st.sampled_from(

@@ -37,7 +37,12 @@ def header(shape: tuple[int, ...], descr: str = "<f8") -> bytes:
 
 
 def test_arrays_come_back_as_they_were() -> None:
-    arrays = {"text": np.array("{}"), "none": np.zeros((0, 3)), "wide": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "i": np.int8([1])}
+    arrays = {
+        "text": np.array("{}"),
+        "none": np.zeros((0, 3)),
+        "wide": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "i": np.int8([1]),
+    }
     found = stored_arrays(archive(**arrays) + b"digest")
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
@@ -48,7 +53,9 @@ def test_arrays_come_back_as_they_were() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(with_member(header((2**20,)) + bytes(2**23), zipfile.ZIP_DEFLATED), id="compressed"),
+        pytest.param(
+            with_member(header((2**20,)) + bytes(2**23), zipfile.ZIP_DEFLATED), id="compressed"
+        ),
         pytest.param(with_member(header((2**60,))), id="more-than-is-there"),
         pytest.param(with_member(header((2,)) + bytes(17)), id="less-than-is-there"),
         pytest.param(with_member(header((-1,))), id="negative"),

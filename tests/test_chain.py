@@ -39,7 +39,9 @@ from tests.training.tasks import IMAGES, digits_architecture, small_recipe
 
 
 def request(seed: int) -> TrainingRequest:
-    return TrainingRequest(data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES, seed=seed)
+    return TrainingRequest(
+        data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES, seed=seed
+    )
 
 
 def made(path: Path, seed: int) -> Path:
@@ -86,7 +88,14 @@ TRAINED = (
     "best.yaml",
 )
 MODEL = ("integer/model.json", "integer/model.npz", "integer")
-EXPORTED = ("export", "export/c/model.c", "export/model_int.onnx", "export/quant.json", "export/settings.json", "export/SHA256SUMS")
+EXPORTED = (
+    "export",
+    "export/c/model.c",
+    "export/model_int.onnx",
+    "export/quant.json",
+    "export/settings.json",
+    "export/SHA256SUMS",
+)
 RECORDS = ("verification.json", "layer_errors.json")
 MIXTURES = (
     *((name,) for name in (*TRAINED, *MODEL, *EXPORTED, *RECORDS, "training")),
@@ -104,11 +113,17 @@ SAME = {"training/recipe.yaml"}
 
 
 def stale_for_the_training(names: tuple[str, ...]) -> bool:
-    return bool({*TRAINED, *MODEL, "training"} & {*names} - SAME) and not {"training", "integer", "best.yaml"} <= {*names}
+    return bool({*TRAINED, *MODEL, "training"} & {*names} - SAME) and not {
+        "training",
+        "integer",
+        "best.yaml",
+    } <= {*names}
 
 
 @pytest.mark.parametrize("names", MIXTURES, ids="+".join)
-def test_a_mixture_is_never_green(names: tuple[str, ...], runs: tuple[Path, Path], run: Path) -> None:
+def test_a_mixture_is_never_green(
+    names: tuple[str, ...], runs: tuple[Path, Path], run: Path
+) -> None:
     for name in names:
         put(runs[1] / name, run / name)
     facts = gather(run)
@@ -122,7 +137,10 @@ def test_a_mixture_is_never_green(names: tuple[str, ...], runs: tuple[Path, Path
     assert text.startswith("Stale, so that nothing is proven: ")
     assert facts.verification is None
     assert not any(isinstance(block, Sentence) and block.tone is Tone.GOOD for block in blocks)
-    assert all(one.command in " ".join(block.text for block in blocks if isinstance(block, Sentence)) for one in facts.stale)
+    assert all(
+        one.command in " ".join(block.text for block in blocks if isinstance(block, Sentence))
+        for one in facts.stale
+    )
     assert (facts.result is None) == stale_for_the_training(names)
 
 
@@ -138,8 +156,12 @@ READERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("names", [names for names in MIXTURES if stale_for_the_training(names)], ids="+".join)
-def test_every_reader_of_a_training_refuses_a_mixed_one(names: tuple[str, ...], runs: tuple[Path, Path], run: Path) -> None:
+@pytest.mark.parametrize(
+    "names", [names for names in MIXTURES if stale_for_the_training(names)], ids="+".join
+)
+def test_every_reader_of_a_training_refuses_a_mixed_one(
+    names: tuple[str, ...], runs: tuple[Path, Path], run: Path
+) -> None:
     for name in names:
         put(runs[1] / name, run / name)
     before = snapshot(run)
@@ -148,7 +170,9 @@ def test_every_reader_of_a_training_refuses_a_mixed_one(names: tuple[str, ...], 
             read(run)
         message = str(caught.value)
         assert message.startswith(f"{run}/training/result.json: is not of the files beside it (")
-        assert message.endswith(f"put them back, or type: nas-search train {run} --force --data digits")
+        assert message.endswith(
+            f"put them back, or type: nas-search train {run} --force --data digits"
+        )
         assert len(message.splitlines()) == 1
     assert snapshot(run) == before
 
@@ -157,14 +181,18 @@ def test_what_fits_is_told_as_recorded_with_its_date(run: Path) -> None:
     facts = gather(run)
     assert facts.checked
     assert facts.verification is not None
-    assert verdict_sentence(facts)[0].startswith(f"Recorded on {facts.verification.date}, digests fit")
+    assert verdict_sentence(facts)[0].startswith(
+        f"Recorded on {facts.verification.date}, digests fit"
+    )
     assert chain.check(RunDirectory(run), chain.LAYER_ERRORS).standing is chain.Standing.FITS
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda run: (run / "export" / "c" / "model.c").write_text((run / "export" / "c" / "model.c").read_text() + "\n"),
+        lambda run: (run / "export" / "c" / "model.c").write_text(
+            (run / "export" / "c" / "model.c").read_text() + "\n"
+        ),
         lambda run: (run / "export" / "c" / "model.c").write_text("half"),
         lambda run: (run / "export" / "c" / "nas_zz.c").write_text("int more;\n"),
         lambda run: (run / "export" / "c" / "nas_zz.c").symlink_to("/dev/zero"),
@@ -202,14 +230,21 @@ def test_a_record_without_digests_is_amber(name: str, run: Path) -> None:
     text, tone = verdict_sentence(facts)
     assert tone is Tone.WARN
     assert ", not checked" in text
-    assert any(isinstance(block, Sentence) and block.text.startswith(f"Not checked: {name}") for block in headline(facts).blocks)
+    assert any(
+        isinstance(block, Sentence) and block.text.startswith(f"Not checked: {name}")
+        for block in headline(facts).blocks
+    )
     assert evaluate_run(run, None, limit=20)
 
 
 def test_the_export_of_0_1_0_is_amber(run: Path) -> None:
     (run / "export" / "settings.json").unlink()
     (run / "export" / "SHA256SUMS").write_text(
-        "".join(line for line in (run / "export" / "SHA256SUMS").read_text().splitlines(keepends=True) if "settings.json" not in line)
+        "".join(
+            line
+            for line in (run / "export" / "SHA256SUMS").read_text().splitlines(keepends=True)
+            if "settings.json" not in line
+        )
     )
     change(run / "verification.json", made_of=None)
     facts = gather(run)
@@ -228,7 +263,11 @@ def test_the_command_that_it_names_mends_it(runs: tuple[Path, Path], run: Path) 
 def test_every_digest_that_a_verification_names_is_of_a_file(run: Path) -> None:
     named = content(run / "verification.json")["made_of"]
     assert {name for name in named if not (run / name).is_file()} == {"data"}
-    exported = {f"export/{path.relative_to(run / 'export').as_posix()}" for path in (run / "export").rglob("*") if path.is_file()}
+    exported = {
+        f"export/{path.relative_to(run / 'export').as_posix()}"
+        for path in (run / "export").rglob("*")
+        if path.is_file()
+    }
     assert exported == {name for name in named if name.startswith("export/")}
 
 
@@ -239,7 +278,9 @@ def test_a_verification_says_on_which_day(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["best.yaml", "training/metrics.jsonl", "training/network.pt"])
-def test_a_failing_disk_makes_nothing_stale(run: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_disk_makes_nothing_stale(
+    run: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = os.open
 
     def failing(path: str | os.PathLike[str], *more: Any, **options: Any) -> int:

@@ -28,7 +28,19 @@ from nas_engine.verification.table import back_ends
 from search_spaces import load_space, space_names
 from tests.docs.example_run import example_run, prepare, smaller, smaller_parts
 from tests.docs.few import few_back_ends
-from tests.docs.pages import DOCS, NAMES, PAGES, ROOT, Block, anchors, blocks, commands, inline_commands, links, pages_with
+from tests.docs.pages import (
+    DOCS,
+    NAMES,
+    PAGES,
+    ROOT,
+    Block,
+    anchors,
+    blocks,
+    commands,
+    inline_commands,
+    links,
+    pages_with,
+)
 from tests.generations import SMALL_SETTINGS
 
 
@@ -62,7 +74,11 @@ def test_every_part_of_the_report_is_explained() -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = DOCS / "README.md"
-    named = {(DOCS / target.partition("#")[0]).resolve() for target in links(index) if not target.startswith("http")}
+    named = {
+        (DOCS / target.partition("#")[0]).resolve()
+        for target in links(index)
+        if not target.startswith("http")
+    }
     assert [str(page) for page in DOCS.rglob("*.md") if page != index and page not in named] == []
 
 
@@ -102,13 +118,17 @@ def check_command(words: list[str]) -> None:
     name = words[0] if words and not words[0].startswith("-") else None
     command = sub_command(name) if name else cli
     assert command is not None, f"no command {name}; expected one of: {', '.join(all_commands())}"
-    given = [re.sub(r"^[A-Z_]+$", "1", word) for word in words[1 if name else 0 :]]  # N, PATH, NAME: any number or path
+    given = [
+        re.sub(r"^[A-Z_]+$", "1", word) for word in words[1 if name else 0 :]
+    ]  # N, PATH, NAME: any number or path
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(click.exceptions.Exit):
         command.make_context(name or "nas-search", list(given))
     for option, value in itertools.pairwise(given):
         if option in values() and value != "1":
             for part in value.split(","):
-                assert part.endswith((".yaml", ".yml")) or part in values()[option], f"{option} {value}"
+                assert part.endswith((".yaml", ".yml")) or part in values()[option], (
+                    f"{option} {value}"
+                )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -132,8 +152,15 @@ class TestCommands:
     def test_options_and_modules_exist(self, page: Path) -> None:
         text = page.read_text(encoding="utf-8")
         every = [cli, *filter(None, map(sub_command, all_commands()))]
-        options = [option for command in every for option in command.params if isinstance(option, click.Option)]
-        known = {name for option in options for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+        options = [
+            option
+            for command in every
+            for option in command.params
+            if isinstance(option, click.Option)
+        ]
+        known = {name for option in options for name in (*option.opts, *option.secondary_opts)} | {
+            "--help"
+        }
         known |= {"--index-url", "--extra-index-url"}  # of pip
         for code in re.findall(r"`(--[a-z][a-z-]+)[^`]*`", text):
             assert code in known, code
@@ -142,7 +169,13 @@ class TestCommands:
 
 
 def test_a_wrong_command_is_found() -> None:
-    for words in (["--bogus"], ["train", "runs/x", "--epochs", "many"], ["refine", "x", "--method", "magic"], ["fly", "x"], ["export"]):
+    for words in (
+        ["--bogus"],
+        ["train", "runs/x", "--epochs", "many"],
+        ["refine", "x", "--method", "magic"],
+        ["fly", "x"],
+        ["export"],
+    ):
         with pytest.raises((click.ClickException, AssertionError)):
             check_command(words)
 
@@ -159,12 +192,19 @@ def readers() -> Mapping[str, Callable[[str], Any]]:
         "stages": load_space,
         "epochs": load_recipe,
         "search": lambda path: read_options(Path(path)),
-        "build": lambda path: yaml.safe_load(Path(path).read_text(encoding="utf-8")),  # Zephyr's, see tests/docs/test_firmware.py
+        "build": lambda path: yaml.safe_load(
+            Path(path).read_text(encoding="utf-8")
+        ),  # Zephyr's, see tests/docs/test_firmware.py
     }
 
 
-@pytest.mark.parametrize("block", [pytest.param(b, id=f"{b.page.name}:{b.line}") for page in PAGES for b in blocks(page, "yaml")])
-def test_yaml_is_read_by_the_reader_it_is_for(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(b, id=f"{b.page.name}:{b.line}") for page in PAGES for b in blocks(page, "yaml")],
+)
+def test_yaml_is_read_by_the_reader_it_is_for(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = yaml.safe_load(block.text).keys()
     kinds = [reader for key, reader in readers().items() if key in keys]
     assert kinds, f"nothing reads a file with the keys {', '.join(keys)}"
@@ -175,19 +215,29 @@ def test_yaml_is_read_by_the_reader_it_is_for(block: Block, tmp_path: Path, monk
 
 
 def test_the_example_space_is_what_the_page_says(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(blocks(DOCS / "spaces.md", "yaml")[0].text, encoding="utf-8")
+    (tmp_path / "tiny.yaml").write_text(
+        blocks(DOCS / "spaces.md", "yaml")[0].text, encoding="utf-8"
+    )
     space = load_space(str(tmp_path / "tiny.yaml"))
     assert space.name == "tiny"
     assert space.max_residuals == 5
 
 
-@pytest.mark.parametrize("page", [page for page in pages_with("python") if page.name != "tutorial.md"], ids=lambda page: page.name)
-def test_python_runs(page: Path, exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "page",
+    [page for page in pages_with("python") if page.name != "tutorial.md"],
+    ids=lambda page: page.name,
+)
+def test_python_runs(
+    page: Path, exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All blocks of a page, one after the other, in a folder that has what the page speaks of (the tutorial's: test_tutorial.py)."""
     monkeypatch.chdir(tmp_path)
     text = "".join(block.text for block in blocks(page, "python"))
     gone = [old for old in smaller_parts(page) if old not in text]
-    assert gone == [], "adapt SMALLER in tests/docs/example_run.py; at full size examples take minutes"
+    assert gone == [], (
+        "adapt SMALLER in tests/docs/example_run.py; at full size examples take minutes"
+    )
     if smaller_parts(page):
         few_back_ends(monkeypatch)
         monkeypatch.setattr("nas_engine.pipeline.search.SearchSettings", SMALL_SETTINGS)

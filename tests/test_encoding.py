@@ -33,7 +33,9 @@ class TestRoundTrip:
     @pytest.mark.parametrize("classes", [0, 10])
     def test_encode_undoes_decode(self, name: str, classes: int) -> None:
         for resolution in resolutions(SPACES[name]):
-            frame, genes = population(SPACES[name], 40, seed=resolution, resolution=resolution, classes=classes)
+            frame, genes = population(
+                SPACES[name], 40, seed=resolution, resolution=resolution, classes=classes
+            )
             again = encode(frame, networks(frame, genes))
             assert again.dtype == genes.dtype
             assert (again == genes).all()
@@ -53,7 +55,14 @@ class TestRoundTrip:
         assert frame.resolutions() == ((224, 112), (112, 56), (56, 28), (28, 14), (14, 14), (14, 7))
 
     def test_odd_resolution_is_rounded_up(self) -> None:
-        assert space_frame(SHIPPED["mobilenet"], 97, 10).resolutions() == ((97, 49), (49, 25), (25, 13), (13, 7), (7, 7), (7, 4))
+        assert space_frame(SHIPPED["mobilenet"], 97, 10).resolutions() == (
+            (97, 49),
+            (49, 25),
+            (25, 13),
+            (13, 7),
+            (7, 7),
+            (7, 4),
+        )
 
     def test_a_network_of_another_frame_is_refused(self) -> None:
         frame, genes = population(SHIPPED["mobilenet"], 2)
@@ -83,7 +92,9 @@ class TestSpaceFrame:
     def test_what_lies_outside_is_refused(self) -> None:
         space = SHIPPED["mobilenet"]
         for resolution in (space.min_resolution - 1, space.max_resolution + 1):
-            with pytest.raises(InputError, match=f"resolution {resolution} is outside space 'mobilenet'"):
+            with pytest.raises(
+                InputError, match=f"resolution {resolution} is outside space 'mobilenet'"
+            ):
                 space_frame(space, resolution, 10)
         for classes in (-1, 65537):
             with pytest.raises(InputError, match=f"classes is {classes}"):
@@ -97,7 +108,11 @@ class TestSpaceFrame:
             active = active_layers(frame, GeneView(frame, genes).depth)
             for column, net in zip(active.T, networks(frame, genes), strict=True):
                 convolutions = 3 * sum(block.depth for block in net.blocks)
-                expected = [True] * (1 + convolutions) + [False] * (3 * frame.max_residuals - convolutions) + [True, classes > 0]
+                expected = (
+                    [True] * (1 + convolutions)
+                    + [False] * (3 * frame.max_residuals - convolutions)
+                    + [True, classes > 0]
+                )
                 assert column.tolist() == expected
 
 
@@ -189,7 +204,9 @@ class TestLegal:
         assert tighter.max_residuals == frame.max_residuals - 1
         again = np.zeros((tighter.n_genes, 1), np.int16)
         for part in ("stem", "head", "kernel", "bottleneck", "channels", "depth"):
-            getattr(GeneView(tighter, again), part)[...] = getattr(GeneView(frame, deepest[:, :1]), part)
+            getattr(GeneView(tighter, again), part)[...] = getattr(
+                GeneView(frame, deepest[:, :1]), part
+            )
         assert not legal(space, tighter, again).any()
 
     def test_depth_guard(self) -> None:
@@ -201,7 +218,16 @@ class TestLegal:
         assert 0 < within.sum() < within.size
 
     @pytest.mark.parametrize(
-        ("share", "total", "most"), [(0.4, 5, 2), (0.4, 6, 3), (0.2, 5, 1), (0.2, 6, 2), (1.0, 15, 15), (0.1, 30, 3), (0.3, 10, 3)]
+        ("share", "total", "most"),
+        [
+            (0.4, 5, 2),
+            (0.4, 6, 3),
+            (0.2, 5, 1),
+            (0.2, 6, 2),
+            (1.0, 15, 15),
+            (0.1, 30, 3),
+            (0.3, 10, 3),
+        ],
     )
     def test_most_of_one_stage(self, share: float, total: int, most: int) -> None:
         space = replace(SHIPPED["mobilenet"])
@@ -210,4 +236,6 @@ class TestLegal:
 
     def test_bottlenecks_by_hand(self) -> None:
         # ratios 1.5, 2, 2.5, 3, 3.5, 4 of 24 channels are 36, 48, 60, 72, 84, 96; halves round up
-        assert bottleneck_choices(SHIPPED["mobilenet"], 1, np.array([24], np.int16))[:, 0].tolist() == [40, 48, 64, 72, 88, 96]
+        assert bottleneck_choices(SHIPPED["mobilenet"], 1, np.array([24], np.int16))[
+            :, 0
+        ].tolist() == [40, 48, 64, 72, 88, 96]

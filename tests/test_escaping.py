@@ -34,7 +34,9 @@ ODD = (
     "*/\\?é\n\0\r\t\x1b\x07\x85\u2028\u2029\u202e\u200f\u2066\ufeff\udce9\ud800\U0001f408\u200d\ufffe"
     "'\"$`!#;&|<>{}[]()%@:=-_.,~^ wW09aé图"
 )
-TEXTS = st.text(st.sampled_from(ODD), max_size=12) | st.text(st.characters(exclude_categories=()), max_size=12)
+TEXTS = st.text(st.sampled_from(ODD), max_size=12) | st.text(
+    st.characters(exclude_categories=()), max_size=12
+)
 HIDDEN = {
     *map(chr, range(32)),
     *map(chr, range(127, 160)),
@@ -45,7 +47,10 @@ HIDDEN = {
 
 def utf8_of(text: str) -> bytes:
     """Return the bytes that a text stands for: of half a surrogate pair made of a byte, that byte."""
-    return b"".join(bytes([ord(c) - 0xDC00]) if 0xDC80 <= ord(c) <= 0xDCFF else c.encode(errors="surrogatepass") for c in text)
+    return b"".join(
+        bytes([ord(c) - 0xDC00]) if 0xDC80 <= ord(c) <= 0xDCFF else c.encode(errors="surrogatepass")
+        for c in text
+    )
 
 
 def literal_of_c(text: str) -> bytes:
@@ -78,7 +83,10 @@ def test_a_terminal_line_is_one_line_that_moves_nothing(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("it's \"odd\" ü %d \U0001f468\u200d\U0001f680", "it's \"odd\" ü %d \U0001f468\u200d\U0001f680"),
+        (
+            'it\'s "odd" ü %d \U0001f468\u200d\U0001f680',
+            'it\'s "odd" ü %d \U0001f468\u200d\U0001f680',
+        ),
         ("a\nnote: fine\x1b[31m\x07", "a\\nnote: fine\\x1b[31m\\x07"),
         ("donn\udce9es\x85\u202e\ud800", "donn\\xe9es\\u0085\\u202e\\ud800"),
     ],
@@ -137,7 +145,17 @@ def test_a_shell_reads_the_words(texts: list[str]) -> None:
     assert done.stdout.split(b"\0")[:-1] == [utf8_of(text) for text in texts]
 
 
-NAMES = ("plain", "a b", "it's", 'a "b"', "a\nb", "ü", "-rf", "--force", b"donn\xe9es".decode(errors="surrogateescape"))
+NAMES = (
+    "plain",
+    "a b",
+    "it's",
+    'a "b"',
+    "a\nb",
+    "ü",
+    "-rf",
+    "--force",
+    b"donn\xe9es".decode(errors="surrogateescape"),
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -198,10 +216,16 @@ def test_markdown_shows_the_text_and_nothing_else(text: str) -> None:
         escaped = made[at] == "\\"
         if escaped:
             at += 1
-            assert made[at] in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"  # what CommonMark lets be escaped
+            assert (
+                made[at] in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+            )  # what CommonMark lets be escaped
         else:
-            assert made[at] not in "`*[]<>#|~&!@$"  # code, stress, links, elements, cells, references
-            assert made[at] != "_" or re.fullmatch("[A-Za-z0-9]_[A-Za-z0-9]", made[max(at - 1, 0) : at + 2])
+            assert (
+                made[at] not in "`*[]<>#|~&!@$"
+            )  # code, stress, links, elements, cells, references
+            assert made[at] != "_" or re.fullmatch(
+                "[A-Za-z0-9]_[A-Za-z0-9]", made[max(at - 1, 0) : at + 2]
+            )
         shown.append(made[at])
         at += 1
     assert "".join(shown) == terminal_line(text)
@@ -222,15 +246,22 @@ def inserted(path: Path) -> list[str]:
             parts = list(node.values)
             for text, value in itertools.pairwise(parts):
                 said = text.value if isinstance(text, ast.Constant) else ""
-                if isinstance(value, ast.FormattedValue) and re.search(r"nas-search (-{0,2}[a-z][a-z-]* )+['\"]?$", str(said)):
+                if isinstance(value, ast.FormattedValue) and re.search(
+                    r"nas-search (-{0,2}[a-z][a-z-]* )+['\"]?$", str(said)
+                ):
                     found.append(f"{path.name}:{node.lineno}")
     return found
 
 
 def test_no_command_is_made_by_hand(tmp_path: Path) -> None:
     sample = tmp_path / "sample.py"
-    sample.write_text('def f(path): return f"type: nas-search export {path}", f"type: nas-search --out {path!r} --force"\n')
+    sample.write_text(
+        'def f(path): return f"type: nas-search export {path}", f"type: nas-search --out {path!r} --force"\n'
+    )
     assert inserted(sample) == ["sample.py:1", "sample.py:1"]
     sources = sorted((Path(__file__).parents[1] / "nas_engine").rglob("*.py"))
     assert [place for path in sources for place in inserted(path)] == []
-    assert [path.name for path in sources if "shlex" in path.read_text(encoding="utf-8")] == ["escaping.py", "host_c.py"]
+    assert [path.name for path in sources if "shlex" in path.read_text(encoding="utf-8")] == [
+        "escaping.py",
+        "host_c.py",
+    ]

@@ -56,7 +56,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained and exported run, only to be read or copied."""
     path = small_run(tmp_path_factory.mktemp("exported") / "run")
     RunDirectory(path).write_config(resolve_config(CONFIG).as_mapping())
-    assert run_training(path, TrainingRequest(data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES)) is not None
+    assert (
+        run_training(
+            path,
+            TrainingRequest(
+                data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES
+            ),
+        )
+        is not None
+    )
     export_run(path)
     return path
 
@@ -74,7 +82,14 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def weaken(folder: Path) -> None:
     """Change one weight of the first layer in the C of an export."""
     path = folder / "c" / "model.c"
-    path.write_text(re.sub(r"0x([0-9a-fA-F]{8})", lambda m: f"0x{int(m[1], 16) ^ 0x40:08x}", path.read_text(), count=1))
+    path.write_text(
+        re.sub(
+            r"0x([0-9a-fA-F]{8})",
+            lambda m: f"0x{int(m[1], 16) ^ 0x40:08x}",
+            path.read_text(),
+            count=1,
+        )
+    )
 
 
 class TestExport:
@@ -83,26 +98,46 @@ class TestExport:
 
     def test_all_files_with_their_digests(self, exported: Path) -> None:
         files = snapshot(exported / "export")
-        assert {"quant.json", "memory_plan.json", "model.tflite", "model_int.onnx", "model_qcdq.onnx", "c/model.c"} <= files.keys()
+        assert {
+            "quant.json",
+            "memory_plan.json",
+            "model.tflite",
+            "model_int.onnx",
+            "model_qcdq.onnx",
+            "c/model.c",
+        } <= files.keys()
         rows = dict(reversed(line.split("  ")) for line in files.pop(DIGESTS).decode().splitlines())
-        assert rows == {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        assert rows == {
+            name: hashlib.sha256(content).hexdigest() for name, content in files.items()
+        }
 
     def test_again_gives_the_same_bytes(self, exported: Path, copied: Path) -> None:
         (copied / "verification.json").write_text("{}")
         (copied / ".export.99999999.tmp").mkdir()
         result = export_run(copied)
         assert snapshot(copied) == snapshot(exported)
-        assert dict(result.files) == {name: len(content) for name, content in snapshot(copied / "export").items()}
+        assert dict(result.files) == {
+            name: len(content) for name, content in snapshot(copied / "export").items()
+        }
 
     def test_one_format(self, copied: Path) -> None:
         names = {name.split("/")[0] for name, _ in export_run(copied, ["c"]).files}
-        assert names == {"quant.json", "quant.schema.json", "memory_plan.json", "settings.json", "c", DIGESTS}
+        assert names == {
+            "quant.json",
+            "quant.schema.json",
+            "memory_plan.json",
+            "settings.json",
+            "c",
+            DIGESTS,
+        }
 
     def test_a_missing_package(self, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         line = "ONNX needs onnx; type: pip install 'nas-search[export]'"
         monkeypatch.setattr(type(EXPORTERS["onnx"]), "missing", lambda self: line)
         before = snapshot(copied)
-        with pytest.raises(InputError, match=re.escape(f"{line}; or leave that format out: --format c,tflite")):
+        with pytest.raises(
+            InputError, match=re.escape(f"{line}; or leave that format out: --format c,tflite")
+        ):
             export_run(copied)
         assert snapshot(copied) == before
         assert export_run(copied, ["c", "tflite"]).files
@@ -115,13 +150,20 @@ class TestExport:
         profile["bit_pairs"]["rows"][2] = "FFFFFFF"
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(profile | {"name": "mine"}))
         config = yaml.safe_load((copied / "config.yaml").read_text())
-        (copied / "config.yaml").write_text(yaml.safe_dump(config | {"device": str(tmp_path / "mine.yaml")}))
+        (copied / "config.yaml").write_text(
+            yaml.safe_dump(config | {"device": str(tmp_path / "mine.yaml")})
+        )
         before = snapshot(copied)
-        with pytest.raises(ExportError, match=r"^mine: layer s1\.b1\.expand has w4a4, which the device forbids; search again"):
+        with pytest.raises(
+            ExportError,
+            match=r"^mine: layer s1\.b1\.expand has w4a4, which the device forbids; search again",
+        ):
             export_run(copied)
         assert snapshot(copied) == before
 
-    def test_a_full_disk_keeps_the_old_export(self, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk_keeps_the_old_export(
+        self, copied: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         before = snapshot(copied)
 
         def full(descriptor: int) -> None:
@@ -133,7 +175,9 @@ class TestExport:
         monkeypatch.undo()
         assert snapshot(copied) == before
 
-    def test_a_refused_rename_keeps_the_old_export(self, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_refused_rename_keeps_the_old_export(
+        self, copied: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         before, rename = snapshot(copied), Path.rename
 
         def refuse(self: Path, target: Path) -> Path:
@@ -148,20 +192,31 @@ class TestExport:
         assert snapshot(copied) == before
 
     def test_not_trained(self, tmp_path: Path, copied: Path) -> None:
-        with pytest.raises(RunDirectoryError, match="is not trained to the end yet; type: nas-search train"):
+        with pytest.raises(
+            RunDirectoryError, match="is not trained to the end yet; type: nas-search train"
+        ):
             export_run(small_run(tmp_path / "new"))
         change(copied / "training" / "result.json", quantised_epochs=0)
-        with pytest.raises(RunDirectoryError, match="was trained in float only, so there are no integers"):
+        with pytest.raises(
+            RunDirectoryError, match="was trained in float only, so there are no integers"
+        ):
             export_run(copied)
 
     @pytest.mark.parametrize("name", ["model.json", "model.npz"])
     def test_a_changed_or_cut_model(self, copied: Path, name: str) -> None:
         path = copied / "integer" / name
         whole = path.read_bytes()
-        changed = whole.replace(b'"bits": 4', b'"bits": 5', 1) if name == "model.json" else whole[:-9] + bytes(9)
+        changed = (
+            whole.replace(b'"bits": 4', b'"bits": 5', 1)
+            if name == "model.json"
+            else whole[:-9] + bytes(9)
+        )
         for damaged in (whole[: len(whole) // 2], changed):
             path.write_bytes(damaged)
-            with pytest.raises(FileFormatError, match=rf"is not of the files beside it \(integer/{name} is another one\)"):
+            with pytest.raises(
+                FileFormatError,
+                match=rf"is not of the files beside it \(integer/{name} is another one\)",
+            ):
                 export_run(copied)
         change(copied / "training" / "result.json", made_of=None)
         for damaged in (whole[: len(whole) // 2], changed):
@@ -170,7 +225,9 @@ class TestExport:
                 export_run(copied)
 
     def test_a_new_training_removes_the_export(self, copied: Path) -> None:
-        request = TrainingRequest(data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES, seed=1)
+        request = TrainingRequest(
+            data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES, seed=1
+        )
         run_training(copied, request, force=True)
         assert not (copied / "export").exists()
 
@@ -178,13 +235,20 @@ class TestExport:
 class TestVerify:
     def test_everything_agrees(self, copied: Path) -> None:
         seen: list[str] = []
-        report = verify_run(copied, images=24, emulated_images=3, observe=lambda comparison, *_: seen.append(comparison.backend))
+        report = verify_run(
+            copied,
+            images=24,
+            emulated_images=3,
+            observe=lambda comparison, *_: seen.append(comparison.backend),
+        )
         assert report.passed
         assert [comparison.backend for comparison in report.comparisons] == seen
-        exact = [comparison for comparison in report.comparisons if comparison.verdict is Verdict.EQUAL]
-        assert {"host C", "Cortex-M7", "Cortex-M4"} <= {comparison.backend for comparison in exact} | {
-            comparison.backend for comparison in report.skipped
-        }
+        exact = [
+            comparison for comparison in report.comparisons if comparison.verdict is Verdict.EQUAL
+        ]
+        assert {"host C", "Cortex-M7", "Cortex-M4"} <= {
+            comparison.backend for comparison in exact
+        } | {comparison.backend for comparison in report.skipped}
         for comparison in exact:
             assert (comparison.differing, comparison.differing_tensors) == (0, ())
             few = FEW_IMAGES if comparison.backend in map(title, FEW_CORES) else 3
@@ -200,7 +264,9 @@ class TestVerify:
         assert report.comparisons[0].values == expected.size
         assert np.unique(expected, axis=0).shape[0] > 1
 
-    def test_a_wrong_weight_is_found_and_located(self, copied: Path, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_wrong_weight_is_found_and_located(
+        self, copied: Path, command: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def written_wrong(folder: Path, files: Mapping[str, bytes]) -> None:
             write_files(folder, files)
             weaken(folder)
@@ -216,42 +282,79 @@ class TestVerify:
     def test_only_what_was_exported(self, copied: Path, command: Run) -> None:
         export_run(copied, ["onnx"])
         report = verify_run(copied, images=2)
-        assert {comparison.backend for comparison in report.comparisons} == {"ONNX Runtime, integer graph", "ONNX Runtime, QCDQ"}
+        assert {comparison.backend for comparison in report.comparisons} == {
+            "ONNX Runtime, integer graph",
+            "ONNX Runtime, QCDQ",
+        }
         refusal = command("verify", copied, "--backend", "host-c").refusal()
-        assert refusal == "--backend host-c needs c/main.c, which was not exported; export again without --format"
+        assert (
+            refusal
+            == "--backend host-c needs c/main.c, which was not exported; export again without --format"
+        )
 
-    def test_too_small_a_device(self, copied: Path, command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_too_small_a_device(
+        self, copied: Path, command: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         small = replace(device_of(RunDirectory(copied)), sram_bytes=3000, reserved_sram_bytes=0)
         monkeypatch.setattr("nas_engine.pipeline.verify.device_of", lambda directory: small)
         outcome = command("verify", copied, "--backend", "cortex-m7", "--json")
         assert outcome.code == 1
-        assert re.search(r"SRAM over budget by [\d,]+ B", json.loads(outcome.out)["backends"][0]["note"])
+        assert re.search(
+            r"SRAM over budget by [\d,]+ B", json.loads(outcome.out)["backends"][0]["note"]
+        )
 
     def test_refusals(self, copied: Path, command: Run, tmp_path: Path) -> None:
-        assert command("verify", copied, "--backend", "host").refusal().startswith("--backend 'host' is unknown; expected one of: host-c,")
-        assert "is not trained to the end yet" in command("verify", small_run(tmp_path / "new")).refusal()
+        assert (
+            command("verify", copied, "--backend", "host")
+            .refusal()
+            .startswith("--backend 'host' is unknown; expected one of: host-c,")
+        )
+        assert (
+            "is not trained to the end yet"
+            in command("verify", small_run(tmp_path / "new")).refusal()
+        )
         (copied / "export" / "c" / "nas_runtime.h").unlink()
-        assert f"nas_runtime.h: is missing; type: nas-search export {copied}" in command("verify", copied).refusal()
+        assert (
+            f"nas_runtime.h: is missing; type: nas-search export {copied}"
+            in command("verify", copied).refusal()
+        )
         shutil.rmtree(copied / "export")
-        assert command("verify", copied).refusal() == f"{copied}: has no export yet; type: nas-search export {copied}"
+        assert (
+            command("verify", copied).refusal()
+            == f"{copied}: has no export yet; type: nas-search export {copied}"
+        )
 
     def test_the_export_of_another_training(self, copied: Path, tmp_path: Path) -> None:
         kept = Path(shutil.copytree(copied / "export", tmp_path / "kept"))
-        request = TrainingRequest(data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES, seed=1)
+        request = TrainingRequest(
+            data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES, seed=1
+        )
         run_training(copied, request, force=True)
         shutil.copytree(kept, copied / "export")
-        with pytest.raises(FileFormatError, match=r"settings\.json: is not of the files beside it \(integer/model.json is another one"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"settings\.json: is not of the files beside it \(integer/model.json is another one",
+        ):
             verify_run(copied)
         settings = content(copied / "export" / "settings.json")
         del settings["made_of"]
         rewrite(copied / "export" / "settings.json", settings)
-        with pytest.raises(FileFormatError, match=r"quant\.json: is that of another training or device; type: nas-search export"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"quant\.json: is that of another training or device; type: nas-search export",
+        ):
             verify_run(copied)
 
     def test_data_that_are_gone(self, copied: Path, command: Run) -> None:
         change(copied / "training" / "result.json", data="/nowhere/images")
-        assert "are not there any more; give their place with --data" in command("verify", copied).refusal()
-        assert command("verify", copied, "--data", "digits", "--backend", "onnx", "--images", "2").code == 0
+        assert (
+            "are not there any more; give their place with --data"
+            in command("verify", copied).refusal()
+        )
+        assert (
+            command("verify", copied, "--data", "digits", "--backend", "onnx", "--images", "2").code
+            == 0
+        )
 
 
 def test_it_needs_no_torch_and_c_no_package_at_all(copied: Path) -> None:
@@ -272,7 +375,13 @@ export_run(run, ["c"])
 report = verify_run(run, images=2, backends=["host-c"])
 print(report.comparisons[0].verdict, report.comparisons[0].note)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(("equal", "not run"))
 

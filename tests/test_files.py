@@ -49,7 +49,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks up descriptors
 
 
 @linux
-def test_a_file_is_flushed_before_it_takes_its_name_and_its_folders_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_flushed_before_it_takes_its_name_and_its_folders_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = record(monkeypatch, tmp_path)
     write_atomically(tmp_path / "a" / "b" / "file", "text")
     assert done == ["sync a/b/.file.tmp", "name a/b/file", "sync a/b", "sync a", "sync ."]
@@ -60,15 +62,26 @@ def test_a_file_is_flushed_before_it_takes_its_name_and_its_folders_after(tmp_pa
 
 
 @linux
-def test_an_export_is_flushed_whole_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_is_flushed_whole_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = record(monkeypatch, tmp_path)
     RunDirectory(tmp_path).write_export(FILES)
     files = [f"sync .export.tmp/{name}" for name in FILES]
-    assert done == [*files, "sync .export.tmp", "sync .export.tmp/c", "sync .export.tmp/c/board", "name export", "sync ."]
+    assert done == [
+        *files,
+        "sync .export.tmp",
+        "sync .export.tmp/c",
+        "sync .export.tmp/c/board",
+        "name export",
+        "sync .",
+    ]
 
 
 @pytest.mark.parametrize("call", range(7))
-def test_whatever_flush_fails_is_one_error_and_leaves_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+def test_whatever_flush_fails_is_one_error_and_leaves_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
     directory, fsync, calls = RunDirectory(tmp_path), os.fsync, []
     directory.write_export({"quant.json": b"old"})
 
@@ -91,7 +104,9 @@ def test_whatever_flush_fails_is_one_error_and_leaves_no_litter(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("number", sorted({errno.EINVAL, errno.ENOTSUP}))
-def test_a_file_system_that_cannot_flush_folders_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_file_system_that_cannot_flush_folders_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     fsync = os.fsync
 
     def refuse(descriptor: int) -> None:
@@ -107,8 +122,18 @@ def test_a_file_system_that_cannot_flush_folders_is_no_error(tmp_path: Path, mon
 def test_what_killed_processes_left_is_removed_wherever_it_lies(tmp_path: Path) -> None:
     inner = tmp_path / "search" / "pareto"
     inner.mkdir(parents=True)
-    left = [tmp_path / f".run.json.{DEAD}.tmp", inner / f".001.yaml.{DEAD}.tmp", tmp_path / f".a b\n'c'.{DEAD}.tmp", temporary(inner / "x")]
-    stays = [tmp_path / f".run.json.{os.getppid()}.tmp", tmp_path / ".notes.tmp", tmp_path / f"run.json.{DEAD}.tmp", inner / "001.yaml"]
+    left = [
+        tmp_path / f".run.json.{DEAD}.tmp",
+        inner / f".001.yaml.{DEAD}.tmp",
+        tmp_path / f".a b\n'c'.{DEAD}.tmp",
+        temporary(inner / "x"),
+    ]
+    stays = [
+        tmp_path / f".run.json.{os.getppid()}.tmp",
+        tmp_path / ".notes.tmp",
+        tmp_path / f"run.json.{DEAD}.tmp",
+        inner / "001.yaml",
+    ]
     for path in (*left, *stays):
         path.touch()
     folder = tmp_path / f".export.{DEAD}.tmp" / "c"
@@ -120,5 +145,9 @@ def test_what_killed_processes_left_is_removed_wherever_it_lies(tmp_path: Path) 
     (tmp_path / "link").symlink_to(outside)
     (tmp_path / f".link.{DEAD}.tmp").symlink_to(outside)
     sweep(tmp_path)
-    assert not [path for path in (*left, folder.parent, tmp_path / f".link.{DEAD}.tmp") if os.path.lexists(path)]
+    assert not [
+        path
+        for path in (*left, folder.parent, tmp_path / f".link.{DEAD}.tmp")
+        if os.path.lexists(path)
+    ]
     assert all(path.exists() for path in (*stays, outside / f".file.{DEAD}.tmp"))

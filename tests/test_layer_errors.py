@@ -51,15 +51,23 @@ def tiny() -> Architecture:
     )
 
 
-def with_bits(architecture: Architecture, bits: Bits, cut: str = "", cut_to: Bits | None = None) -> Architecture:
+def with_bits(
+    architecture: Architecture, bits: Bits, cut: str = "", cut_to: Bits | None = None
+) -> Architecture:
     """Return the network with one width everywhere, and another at one layer of its inverted residuals."""
     names = iter([name for name in architecture.layer_names() if "." in name])
     blocks = []
     for block in architecture.blocks:
-        rows = [tuple(cut_to if next(names) == cut and cut_to else bits for _ in range(3)) for _ in range(block.depth)]
+        rows = [
+            tuple(cut_to if next(names) == cut and cut_to else bits for _ in range(3))
+            for _ in range(block.depth)
+        ]
         blocks.append(replace(block, bits=tuple(rows)))  # type: ignore[arg-type]
     assert architecture.classifier is not None
-    ends = {end: replace(getattr(architecture, end), bits=bits) for end in ("stem", "head", "classifier")}
+    ends = {
+        end: replace(getattr(architecture, end), bits=bits)
+        for end in ("stem", "head", "classifier")
+    }
     return replace(architecture, blocks=tuple(blocks), **ends)
 
 
@@ -83,7 +91,9 @@ def float_network(architecture: Architecture) -> MobileNet:
     return network
 
 
-def quantised(network: MobileNet, architecture: Architecture | None = None, shrink: float = 1.0) -> tuple[MobileNet, IntegerModel]:
+def quantised(
+    network: MobileNet, architecture: Architecture | None = None, shrink: float = 1.0
+) -> tuple[MobileNet, IntegerModel]:
     """Return the network with quantisers, their steps fitted to noise, and its integers; ``shrink`` times those of block outputs."""
     copied = with_widths_of(network, architecture or network.architecture)
     insert_quantisers(copied)
@@ -92,16 +102,28 @@ def quantised(network: MobileNet, architecture: Architecture | None = None, shri
         assert isinstance(block.output, ActivationQuantiser)
         block.output.step.data *= shrink
     assert copied.architecture.classifier is not None
-    return copied, lower(extract(copied, [f"c{i}" for i in range(copied.architecture.classifier.classes)]))
+    return copied, lower(
+        extract(copied, [f"c{i}" for i in range(copied.architecture.classifier.classes)])
+    )
 
 
 def clamped(value: float, quantiser: Any) -> float:
-    low, high = (quantiser.low, quantiser.high) if isinstance(quantiser, ActivationQuantiser) else (-quantiser.limit, quantiser.limit)
+    low, high = (
+        (quantiser.low, quantiser.high)
+        if isinstance(quantiser, ActivationQuantiser)
+        else (-quantiser.limit, quantiser.limit)
+    )
     step = float(quantiser.step)
     return min(max(value, low * step), high * step)
 
 
-def layer_by_hand(step: IntegerConvolution, unit: ConvolutionUnit, values: dict[str, Plane], target: Any, block: Any) -> Plane:
+def layer_by_hand(
+    step: IntegerConvolution,
+    unit: ConvolutionUnit,
+    values: dict[str, Plane],
+    target: Any,
+    block: Any,
+) -> Plane:
     """Return what a layer gives without rounding, one multiplication at a time."""
     quantiser = unit.weight_quantiser
     assert isinstance(quantiser, WeightQuantiser)
@@ -116,19 +138,25 @@ def layer_by_hand(step: IntegerConvolution, unit: ConvolutionUnit, values: dict[
             for o, limit in enumerate(limits):
                 total = 0.0
                 for i, j, channels in window:
-                    for c, value in [(0, channels[o])] if step.kind == "depthwise" else enumerate(channels):
+                    for c, value in (
+                        [(0, channels[o])] if step.kind == "depthwise" else enumerate(channels)
+                    ):
                         total += value * min(max(weights[o][c][i][j], -limit), limit)
                 norm: Any = unit.norm
                 if unit.bias is None:
                     spread = math.sqrt(float(norm.running_var[o]) + norm.eps)
-                    total = (total - float(norm.running_mean[o])) / spread * float(norm.weight[o]) + float(norm.bias[o])
+                    total = (total - float(norm.running_mean[o])) / spread * float(
+                        norm.weight[o]
+                    ) + float(norm.bias[o])
                 else:
                     total += float(unit.bias[o])
                 if isinstance(unit.output, ActivationQuantiser):
                     total = clamped(total, unit.output)
                 if step.shortcut is not None:
                     grid = float(block.output.step)
-                    total = min(max(total, -128 * grid), 127 * grid) + shortcut_by_hand(values, block.source_name, y, x, o, block.pooled)
+                    total = min(max(total, -128 * grid), 127 * grid) + shortcut_by_hand(
+                        values, block.source_name, y, x, o, block.pooled
+                    )
                 if block is not None:
                     total = clamped(total, block.output)
                 place.append(total)
@@ -136,15 +164,24 @@ def layer_by_hand(step: IntegerConvolution, unit: ConvolutionUnit, values: dict[
     return result
 
 
-def shortcut_by_hand(values: dict[str, Plane], name: str, y: int, x: int, channel: int, pooled: bool) -> float:
+def shortcut_by_hand(
+    values: dict[str, Plane], name: str, y: int, x: int, channel: int, pooled: bool
+) -> float:
     plane = values[name]
     if not pooled:
         return plane[y][x][channel]
-    found = [plane[2 * y + i][2 * x + j][channel] for i in (0, 1) for j in (0, 1) if 2 * y + i < len(plane) and 2 * x + j < len(plane[0])]
+    found = [
+        plane[2 * y + i][2 * x + j][channel]
+        for i in (0, 1)
+        for j in (0, 1)
+        if 2 * y + i < len(plane) and 2 * x + j < len(plane[0])
+    ]
     return sum(found) / len(found)
 
 
-def errors_by_hand(network: MobileNet, model: IntegerModel, images: Pixels) -> dict[str, list[float]]:
+def errors_by_hand(
+    network: MobileNet, model: IntegerModel, images: Pixels
+) -> dict[str, list[float]]:
     """Return the four mean squares of every layer."""
     network.requires_grad_(False)
     units, blocks = dict(network.units()), dict(network.named_blocks())
@@ -156,14 +193,23 @@ def errors_by_hand(network: MobileNet, model: IntegerModel, images: Pixels) -> d
         real: dict[str, Plane] = {}
         for name, plane in integers.items():
             tensor = model.tensor(name)
-            real[name] = [[[tensor.scale * (value - tensor.zero_point) for value in place] for place in row] for row in plane]
-        floats: dict[str, Plane] = {"image": [[[(pixel - 128) / 128 for pixel in place] for place in row] for row in pixels]}
+            real[name] = [
+                [[tensor.scale * (value - tensor.zero_point) for value in place] for place in row]
+                for row in plane
+            ]
+        floats: dict[str, Plane] = {
+            "image": [[[(pixel - 128) / 128 for pixel in place] for place in row] for row in pixels]
+        }
         source = "stem output"
         for step in model.steps:
             if not isinstance(step, IntegerConvolution):
                 continue
             target = model.tensor(step.output)
-            block: Any = blocks.get(step.name.removesuffix(".project")) if step.name.endswith(".project") else None
+            block: Any = (
+                blocks.get(step.name.removesuffix(".project"))
+                if step.name.endswith(".project")
+                else None
+            )
             if block is not None:
                 block.source_name = source
             outputs = []
@@ -171,7 +217,9 @@ def errors_by_hand(network: MobileNet, model: IntegerModel, images: Pixels) -> d
                 given = dict(values)
                 if step.name == "classifier":
                     flat = [place for row in values["head output"] for place in row]
-                    given["pooled vector"] = [[[sum(column) / len(flat) for column in zip(*flat, strict=True)]]]
+                    given["pooled vector"] = [
+                        [[sum(column) / len(flat) for column in zip(*flat, strict=True)]]
+                    ]
                 outputs.append(layer_by_hand(step, units[step.name], given, target, block))
             floats[step.output] = outputs[0]
             if block is not None:
@@ -181,7 +229,9 @@ def errors_by_hand(network: MobileNet, model: IntegerModel, images: Pixels) -> d
             for i, output in enumerate(outputs):
                 flat_output = [value for row in output for place in row for value in place]
                 total[2 * i] += sum(value**2 for value in flat_output)
-                total[2 * i + 1] += sum((a - b) ** 2 for a, b in zip(found, flat_output, strict=True))
+                total[2 * i + 1] += sum(
+                    (a - b) ** 2 for a, b in zip(found, flat_output, strict=True)
+                )
             counts[step.name] = counts.get(step.name, 0) + len(found)
     return {name: [value / counts[name] for value in total] for name, total in sums.items()}
 
@@ -191,19 +241,31 @@ def squares(layer: LayerError) -> list[float]:
 
 
 class TestMeasurement:
-    @pytest.mark.parametrize(("architecture", "shrink"), [(tiny(), 1.0), (with_bits(tiny(), Bits(8, 8)), 0.2)])
+    @pytest.mark.parametrize(
+        ("architecture", "shrink"), [(tiny(), 1.0), (with_bits(tiny(), Bits(8, 8)), 0.2)]
+    )
     def test_every_layer_as_by_hand(self, architecture: Architecture, shrink: float) -> None:
-        network, model = quantised(float_network(architecture), shrink=shrink)  # shrunk, so that operands of sums saturate
+        network, model = quantised(
+            float_network(architecture), shrink=shrink
+        )  # shrunk, so that operands of sums saturate
         assert any(step.shortcut for step in model.steps if isinstance(step, IntegerConvolution))
         images = noise(network.architecture, 2)
         found = layer_errors(network, model, images)
         expected = errors_by_hand(network, model, images)
-        assert [layer.name for layer in found] == list(expected) == list(network.architecture.layer_names())
+        assert (
+            [layer.name for layer in found]
+            == list(expected)
+            == list(network.architecture.layer_names())
+        )
         for layer in found:
-            assert squares(layer) == pytest.approx(expected[layer.name], rel=2e-3, abs=1e-9), layer.name
+            assert squares(layer) == pytest.approx(expected[layer.name], rel=2e-3, abs=1e-9), (
+                layer.name
+            )
             assert layer.error > 0
         widths = network.architecture.layer_bits()
-        assert [(layer.w_bits, layer.a_bits) for layer in found] == [(bits.w, bits.a) for bits in widths]
+        assert [(layer.w_bits, layer.a_bits) for layer in found] == [
+            (bits.w, bits.a) for bits in widths
+        ]
         assert [layer.out_bits for layer in found] == [*(bits.a for bits in widths[1:]), 8]
 
     def test_first_layer_has_no_error_but_its_own(self) -> None:
@@ -215,7 +277,8 @@ class TestMeasurement:
         network = float_network(small_architecture())
         images = noise(network.architecture, 8)
         wide, narrow = (
-            layer_errors(*quantised(network, with_bits(network.architecture, bits)), images) for bits in (Bits(8, 8), Bits(2, 2))
+            layer_errors(*quantised(network, with_bits(network.architecture, bits)), images)
+            for bits in (Bits(8, 8), Bits(2, 2))
         )
         for eight, two in zip(wide, narrow, strict=True):
             assert eight.own_sqnr_db > two.own_sqnr_db + 10, eight.name
@@ -227,7 +290,11 @@ class TestMeasurement:
         network = float_network(small_architecture())
         images = noise(network.architecture, 8)
         whole, with_cut = (
-            layer_errors(*quantised(network, with_bits(network.architecture, Bits(8, 8), name, Bits(2, 8))), images) for name in ("", cut)
+            layer_errors(
+                *quantised(network, with_bits(network.architecture, Bits(8, 8), name, Bits(2, 8))),
+                images,
+            )
+            for name in ("", cut)
         )
         at = network.architecture.layer_names().index(cut)
         for i, (before, after) in enumerate(zip(whole, with_cut, strict=True)):
@@ -260,7 +327,10 @@ class TestMeasurement:
         quantiser: Any = network.stem.weight_quantiser
         assert torch.allclose(bent[0].abs().max(), quantiser.limit * quantiser.step[0])
         assert torch.equal(
-            bent[1:], within.stem.weight[1:].clamp(-quantiser.limit * quantiser.step[1:], quantiser.limit * quantiser.step[1:])
+            bent[1:],
+            within.stem.weight[1:].clamp(
+                -quantiser.limit * quantiser.step[1:], quantiser.limit * quantiser.step[1:]
+            ),
         )
         levels = within.stem(images) / network.stem.output.step
         assert ((levels - levels.round()).abs() > 0.01).any()
@@ -271,7 +341,9 @@ class TestMeasurement:
         with pytest.raises(InputError, match="other layers than the trained network"):
             layer_errors(network, quantised(float_network(small_architecture(3, 1)))[1], images)
         wider = replace(tiny(), head=replace(tiny().head, channels=33))
-        with pytest.raises(InputError, match=r"head gives \[32, 2, 2\] in the trained network and \[33, 2, 2\]"):
+        with pytest.raises(
+            InputError, match=r"head gives \[32, 2, 2\] in the trained network and \[33, 2, 2\]"
+        ):
             layer_errors(network, quantised(float_network(wider))[1], images)
 
 
@@ -280,7 +352,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run, only to be copied."""
     run = small_run(tmp_path_factory.mktemp("trained") / "run")
     recipe = small_recipe(epochs=2)
-    assert run_training(run, TrainingRequest(data="digits", recipe=recipe, limit=IMAGES)) is not None
+    assert (
+        run_training(run, TrainingRequest(data="digits", recipe=recipe, limit=IMAGES)) is not None
+    )
     return run
 
 
@@ -300,7 +374,12 @@ class TestRun:
         told: list[str] = []
         errors = measure_layer_errors(run, images=20, announce=told.append)
         assert read_layer_errors(run / FILE) == errors
-        assert (errors.data, errors.split, errors.images, len(errors.layers)) == ("digits", "test", 20, 12)
+        assert (errors.data, errors.split, errors.images, len(errors.layers)) == (
+            "digits",
+            "test",
+            20,
+            12,
+        )
         assert told == ["reading digits ...", "comparing integers and float on 20 images ..."]
         assert measure_layer_errors(run, images=20) == errors
         training = measure_layer_errors(run, images=20, split="train")
@@ -313,12 +392,16 @@ class TestRun:
         assert measure_layer_errors(run, images=100_000).images == 359
 
     def test_not_trained(self, tmp_path: Path) -> None:
-        with pytest.raises(RunDirectoryError, match="is not trained to the end yet; type: nas-search train"):
+        with pytest.raises(
+            RunDirectoryError, match="is not trained to the end yet; type: nas-search train"
+        ):
             measure_layer_errors(small_run(tmp_path / "new"))
 
     def test_in_float_alone(self, run: Path) -> None:
         change_result(run, quantised_epochs=0)
-        with pytest.raises(RunDirectoryError, match="was trained in float alone, so there is no integer model"):
+        with pytest.raises(
+            RunDirectoryError, match="was trained in float alone, so there is no integer model"
+        ):
             measure_layer_errors(run)
         assert not (run / FILE).exists()
 
@@ -334,18 +417,30 @@ class TestRun:
             measure_layer_errors(run, images=images)
 
     def test_no_such_split(self, run: Path) -> None:
-        with pytest.raises(InputError, match="there is no split 'validation'; give one of: train, test"):
+        with pytest.raises(
+            InputError, match="there is no split 'validation'; give one of: train, test"
+        ):
             measure_layer_errors(run, split="validation")
 
     def test_integers_of_another_run(self, run: Path, tmp_path: Path) -> None:
         from nas_engine.integer.store import save
 
-        other = replace(small_architecture(10, 1), resolution=8, head=replace(small_architecture().head, channels=16))
+        other = replace(
+            small_architecture(10, 1),
+            resolution=8,
+            head=replace(small_architecture().head, channels=16),
+        )
         shutil.rmtree(run / "integer")
         _, model = quantised(float_network(other))
         save(run / "integer", model, noise(other, 2))
-        with pytest.raises(FileFormatError, match=r"result\.json: is not of the files beside it \(integer/model\.json is another"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"result\.json: is not of the files beside it \(integer/model\.json is another",
+        ):
             measure_layer_errors(run)
         change_result(run, made_of=None)
-        with pytest.raises(FileFormatError, match=r"integer: head gives .*; train again with: nas-search train .* --force"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"integer: head gives .*; train again with: nas-search train .* --force",
+        ):
             measure_layer_errors(run)

@@ -63,7 +63,13 @@ OUTSIDE = ("tests", "benchmarks")
 LEAVES = ("device_profiles", "search_spaces")
 """Packages that know nothing of the engine but ``SHARED_WITH_LEAVES``, and nothing of each other."""
 
-SHARED_WITH_LEAVES = ("nas_engine.errors", "nas_engine.units", "nas_engine.reading", "nas_engine.sealed", "nas_engine.strict_yaml")
+SHARED_WITH_LEAVES = (
+    "nas_engine.errors",
+    "nas_engine.units",
+    "nas_engine.reading",
+    "nas_engine.sealed",
+    "nas_engine.strict_yaml",
+)
 
 HEAVY = (
     "torch", "torchvision", "optuna", "onnx", "onnxruntime", "flatbuffers", "ai_edge_litert", "tflite_runtime", "tflite_micro",
@@ -71,7 +77,13 @@ HEAVY = (
 )  # fmt: skip
 """Optional packages that the search must run without."""
 
-MAY_USE_HEAVY = ("nas_engine.models", "nas_engine.quantization", "nas_engine.training", "nas_engine.exporters", "nas_engine.verification")
+MAY_USE_HEAVY = (
+    "nas_engine.models",
+    "nas_engine.quantization",
+    "nas_engine.training",
+    "nas_engine.exporters",
+    "nas_engine.verification",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +120,23 @@ def _absolute(node: ast.ImportFrom, importer: str, is_package: bool) -> str:
 def _named_by_text(node: ast.Call) -> str | None:
     """Return the module of ``importlib.import_module("X")`` or ``__import__("X")`` if it is a plain absolute text."""
     function = node.func
-    name = function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    name = (
+        function.attr
+        if isinstance(function, ast.Attribute)
+        else function.id
+        if isinstance(function, ast.Name)
+        else ""
+    )
     if name not in ("import_module", "__import__") or not node.args:
         return None
     first = node.args[0]
-    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) and not first.value.startswith(".") else None
+    return (
+        first.value
+        if isinstance(first, ast.Constant)
+        and isinstance(first.value, str)
+        and not first.value.startswith(".")
+        else None
+    )
 
 
 def find_imports(root: Path) -> list[Import]:
@@ -137,7 +161,11 @@ def find_imports(root: Path) -> list[Import]:
             else:
                 continue
             place = f"{path.relative_to(root).as_posix()}:{getattr(node, 'lineno', 0)}"
-            found += [Import(importer=importer, target=target, place=place) for target in targets if target]
+            found += [
+                Import(importer=importer, target=target, place=place)
+                for target in targets
+                if target
+            ]
     return found
 
 
@@ -176,7 +204,9 @@ def find_violations(root: Path) -> list[str]:
             problems.append(f"{arrow}, which stands in no entry of ORDER")
         elif is_under(item.importer, LEAVES):
             if not is_under(item.target, [item.importer.split(".")[0], *SHARED_WITH_LEAVES]):
-                problems.append(f"{arrow}; it may import only {', '.join(SHARED_WITH_LEAVES)} and itself")
+                problems.append(
+                    f"{arrow}; it may import only {', '.join(SHARED_WITH_LEAVES)} and itself"
+                )
         elif target > where:
             problems.append(f"{arrow}, which stands after it")
     return problems
@@ -199,7 +229,11 @@ def find_cycles(root: Path) -> list[str]:
         if item.target in modules:
             edges[item.importer].add(item.target)
     reach = {module: _reachable(edges, module) for module in modules}
-    groups = {tuple(sorted(other for other in reach[module] if module in reach[other])) for module in modules if module in reach[module]}
+    groups = {
+        tuple(sorted(other for other in reach[module] if module in reach[other]))
+        for module in modules
+        if module in reach[module]
+    }
     return [" <-> ".join(group) for group in sorted(groups)]
 
 
@@ -217,7 +251,12 @@ def _reachable(edges: Mapping[str, set[str]], start: str) -> set[str]:
 class TestProject:
     def test_finds_the_modules(self) -> None:
         modules = find_modules(ROOT)
-        assert {"nas_engine", "nas_engine.errors", "device_profiles", "search_spaces"} <= modules.keys()
+        assert {
+            "nas_engine",
+            "nas_engine.errors",
+            "device_profiles",
+            "search_spaces",
+        } <= modules.keys()
         assert any(item.target == "nas_engine.errors" for item in find_imports(ROOT))
 
     def test_imports_follow_the_order(self) -> None:
@@ -268,31 +307,70 @@ class TestCheckerFails:
     @pytest.mark.parametrize(
         ("importer", "text"),
         [
-            pytest.param("nas_engine/costs/flash.py", "from nas_engine.evolution import search", id="from"),
-            pytest.param("nas_engine/costs/flash.py", "import nas_engine.evolution.search as s", id="import-as"),
-            pytest.param("nas_engine/costs/flash.py", "from nas_engine import evolution", id="from-parent"),
-            pytest.param("nas_engine/costs/flash.py", "from ..evolution.search import run", id="relative"),
-            pytest.param("nas_engine/costs/__init__.py", "from ..evolution import search", id="relative-in-package"),
-            pytest.param("nas_engine/costs/flash.py", "def f():\n    from nas_engine.evolution import search", id="in-function"),
+            pytest.param(
+                "nas_engine/costs/flash.py", "from nas_engine.evolution import search", id="from"
+            ),
+            pytest.param(
+                "nas_engine/costs/flash.py",
+                "import nas_engine.evolution.search as s",
+                id="import-as",
+            ),
+            pytest.param(
+                "nas_engine/costs/flash.py", "from nas_engine import evolution", id="from-parent"
+            ),
+            pytest.param(
+                "nas_engine/costs/flash.py", "from ..evolution.search import run", id="relative"
+            ),
+            pytest.param(
+                "nas_engine/costs/__init__.py",
+                "from ..evolution import search",
+                id="relative-in-package",
+            ),
+            pytest.param(
+                "nas_engine/costs/flash.py",
+                "def f():\n    from nas_engine.evolution import search",
+                id="in-function",
+            ),
             pytest.param(
                 "nas_engine/costs/flash.py",
                 "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from nas_engine.evolution import search",
                 id="type-checking",
             ),
-            pytest.param("nas_engine/costs/flash.py", "import importlib\nimportlib.import_module('nas_engine.evolution')", id="by-text"),
+            pytest.param(
+                "nas_engine/costs/flash.py",
+                "import importlib\nimportlib.import_module('nas_engine.evolution')",
+                id="by-text",
+            ),
             pytest.param("nas_engine/__init__.py", "import nas_engine.evolution", id="top-package"),
             pytest.param("nas_engine/errors.py", "import nas_engine.units", id="single-files"),
             pytest.param("nas_engine/errors.py", "import device_profiles", id="leaf-is-later"),
-            pytest.param("device_profiles/loader.py", "from nas_engine.layers import LayerTable", id="leaf-imports-engine"),
-            pytest.param("device_profiles/loader.py", "import nas_engine", id="leaf-imports-top-package"),
-            pytest.param("device_profiles/loader.py", "import search_spaces", id="leaf-imports-later-leaf"),
-            pytest.param("search_spaces/loader.py", "import device_profiles", id="leaf-imports-earlier-leaf"),
+            pytest.param(
+                "device_profiles/loader.py",
+                "from nas_engine.layers import LayerTable",
+                id="leaf-imports-engine",
+            ),
+            pytest.param(
+                "device_profiles/loader.py", "import nas_engine", id="leaf-imports-top-package"
+            ),
+            pytest.param(
+                "device_profiles/loader.py", "import search_spaces", id="leaf-imports-later-leaf"
+            ),
+            pytest.param(
+                "search_spaces/loader.py", "import device_profiles", id="leaf-imports-earlier-leaf"
+            ),
             pytest.param("nas_engine/cli/main.py", "import tests.conftest", id="tests"),
-            pytest.param("nas_engine/cli/main.py", "from nas_engine.helpers import x", id="target-without-place"),
+            pytest.param(
+                "nas_engine/cli/main.py",
+                "from nas_engine.helpers import x",
+                id="target-without-place",
+            ),
         ],
     )
     def test_import_against_the_order(self, tmp_path: Path, importer: str, text: str) -> None:
-        base = {f"nas_engine/{name}.py": "" for name in ("errors", "units", "layers", "costs/flash", "evolution/search", "cli/main")}
+        base = {
+            f"nas_engine/{name}.py": ""
+            for name in ("errors", "units", "layers", "costs/flash", "evolution/search", "cli/main")
+        }
         assert find_violations(write_tree(tmp_path / "clean", base)) == []
         problems = find_violations(write_tree(tmp_path / "dirty", {**base, importer: text + "\n"}))
         assert len(problems) == 1
@@ -300,7 +378,9 @@ class TestCheckerFails:
 
     def test_module_without_a_place(self, tmp_path: Path) -> None:
         problems = find_violations(write_tree(tmp_path, {"nas_engine/helpers.py": ""}))
-        assert problems == ["nas_engine/helpers.py: 'nas_engine.helpers' stands in no entry of ORDER; give it a place"]
+        assert problems == [
+            "nas_engine/helpers.py: 'nas_engine.helpers' stands in no entry of ORDER; give it a place"
+        ]
 
     def test_a_longer_name_is_another_module(self, tmp_path: Path) -> None:
         assert len(find_violations(write_tree(tmp_path, {"nas_engine/costs_extra.py": ""}))) == 1
@@ -316,7 +396,9 @@ class TestCheckerFails:
             },
         )
         assert find_violations(root) == []
-        assert find_cycles(root) == ["nas_engine.costs.a <-> nas_engine.costs.b <-> nas_engine.costs.c"]
+        assert find_cycles(root) == [
+            "nas_engine.costs.a <-> nas_engine.costs.b <-> nas_engine.costs.c"
+        ]
 
     def test_cycle_through_a_package(self, tmp_path: Path) -> None:
         root = write_tree(
@@ -328,19 +410,38 @@ class TestCheckerFails:
         )
         assert find_cycles(root) == ["nas_engine.costs <-> nas_engine.costs.a"]
 
-    @pytest.mark.parametrize("text", ["import torch.nn", "def f():\n    import optuna", "from onnx import helper"])
+    @pytest.mark.parametrize(
+        "text", ["import torch.nn", "def f():\n    import optuna", "from onnx import helper"]
+    )
     def test_optional_package(self, tmp_path: Path, text: str) -> None:
-        root = write_tree(tmp_path, {"nas_engine/scoring/score.py": text + "\n", "nas_engine/training/loop.py": text + "\n"})
+        root = write_tree(
+            tmp_path,
+            {
+                "nas_engine/scoring/score.py": text + "\n",
+                "nas_engine/training/loop.py": text + "\n",
+            },
+        )
         assert [line.split(":")[0] for line in find_heavy(root)] == ["nas_engine/scoring/score.py"]
 
 
 def run_python(code: str) -> list[str]:
     """Run code in a fresh interpreter at the project root and return the lines it printed; fail with its error output."""
     # No user or site hooks may load what the code under test does not.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV_", "NAS_SEARCH_"))}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PYTHON", "COV_", "NAS_SEARCH_"))
+    }
     command = [sys.executable, "-c", code]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -390,4 +491,7 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
     assert any("Usage" in row for row in text)
     loaded = set(json.loads(line))
     assert "nas_engine" in loaded
-    assert loaded & {"numpy", "matplotlib", "yaml", "tqdm", "numba", "multiprocessing", *HEAVY} == set()
+    assert (
+        loaded & {"numpy", "matplotlib", "yaml", "tqdm", "numba", "multiprocessing", *HEAVY}
+        == set()
+    )

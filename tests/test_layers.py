@@ -22,12 +22,23 @@ from tests.populations import SPACES, networks, population, resolutions
 @pytest.mark.parametrize("classes", [0, 7])
 def test_table_is_the_scalar_walk(name: str, classes: int) -> None:
     for resolution in resolutions(SPACES[name]):
-        frame, genes = population(SPACES[name], 25, seed=resolution, resolution=resolution, classes=classes)
+        frame, genes = population(
+            SPACES[name], 25, seed=resolution, resolution=resolution, classes=classes
+        )
         table = unroll(frame, genes)
-        weights, macs, outputs, positions = table.weights, macs_per_layer(table), output_channels(table), output_positions(table)
+        weights, macs, outputs, positions = (
+            table.weights,
+            macs_per_layer(table),
+            output_channels(table),
+            output_positions(table),
+        )
         for i, net in enumerate(networks(frame, genes)):
             layers = reference.layers(net)
-            rows = [*range(len(layers) - 1 - bool(classes)), frame.n_layers - 2, *([frame.n_layers - 1] if classes else [])]
+            rows = [
+                *range(len(layers) - 1 - bool(classes)),
+                frame.n_layers - 2,
+                *([frame.n_layers - 1] if classes else []),
+            ]
             unused = sorted(set(range(frame.n_layers)) - set(rows))
             assert weights[rows, i].tolist() == [layer.weights for layer in layers]
             assert macs[rows, i].tolist() == [layer.macs for layer in layers]
@@ -38,7 +49,9 @@ def test_table_is_the_scalar_walk(name: str, classes: int) -> None:
             assert not outputs[unused, i].any()
             residuals = list(reference.residuals(net))
             used = len(residuals)
-            assert table.active[:, i].tolist() == [True] * used + [False] * (frame.max_residuals - used)
+            assert table.active[:, i].tolist() == [True] * used + [False] * (
+                frame.max_residuals - used
+            )
             for column, wanted in (
                 (table.c_in, [r.c_in for r in residuals]),
                 (table.c_mid, [r.c_mid for r in residuals]),
@@ -102,7 +115,9 @@ def test_bits_do_not_enter_the_table() -> None:
 def test_interleave_puts_every_part_in_its_row() -> None:
     frame, genes = population(SPACES["mobilenet-32"], 2)
     residuals = np.arange(frame.max_residuals, dtype=float)[:, None] * [1, 1]
-    rows = interleave(unroll(frame, genes), 100, residuals, residuals + 0.25, residuals + 0.5, [200, 201], 300)
+    rows = interleave(
+        unroll(frame, genes), 100, residuals, residuals + 0.25, residuals + 0.5, [200, 201], 300
+    )
     middle = [i + part for i in range(frame.max_residuals) for part in (0, 0.25, 0.5)]
     assert rows.T.tolist() == [[100, *middle, 200, 300], [100, *middle, 201, 300]]
 
@@ -111,7 +126,8 @@ MODULES = sorted(
     module.name
     for package in (nas_engine, search_spaces, device_profiles)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    if not module.name.endswith("__main__") and not module.name.startswith("nas_engine.api.")  # one goes on from the other: test_api
+    if not module.name.endswith("__main__")
+    and not module.name.startswith("nas_engine.api.")  # one goes on from the other: test_api
 )
 
 
@@ -122,5 +138,9 @@ def test_examples_in_docstrings(module: str) -> None:
 
 def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder()
-    found = sum(bool(test.examples) for module in MODULES for test in finder.find(importlib.import_module(module)))
+    found = sum(
+        bool(test.examples)
+        for module in MODULES
+        for test in finder.find(importlib.import_module(module))
+    )
     assert found >= 8

@@ -47,7 +47,10 @@ def test_digests_of_folders_are_those_of_their_files(tmp_path: Path) -> None:
     (tmp_path / "a" / "b" / "x").write_bytes(b"x")
     (tmp_path / "a" / "y").write_bytes(b"y")
     found = digests(tmp_path, [tmp_path / "a"])
-    assert found == {"a/b/x": hashlib.sha256(b"x").hexdigest(), "a/y": hashlib.sha256(b"y").hexdigest()}
+    assert found == {
+        "a/b/x": hashlib.sha256(b"x").hexdigest(),
+        "a/y": hashlib.sha256(b"y").hexdigest(),
+    }
     assert file_digest(tmp_path / "gone") == "none"
 
 
@@ -62,7 +65,9 @@ def test_data_are_other_data_when_a_file_changes(tmp_path: Path) -> None:
     assert stamp("digits") == "digits"
 
 
-def test_entries_that_cannot_be_looked_at_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_that_cannot_be_looked_at_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "data" / "cat"
     folder.mkdir(parents=True)
     (folder / "1.png").write_bytes(b"1234")
@@ -82,8 +87,13 @@ def test_entries_that_cannot_be_looked_at_change_nothing(tmp_path: Path, monkeyp
 
 
 class TestStanding:
-    def now(self, before: StageRecord | None, root: Path, key: str = "k", **changes: object) -> tuple[State, str]:
-        values = {"settings": {"recipe": {"epochs": 4}, "seed": 0}, "inputs": {"data": "d", "network": "n"}} | changes
+    def now(
+        self, before: StageRecord | None, root: Path, key: str = "k", **changes: object
+    ) -> tuple[State, str]:
+        values = {
+            "settings": {"recipe": {"epochs": 4}, "seed": 0},
+            "inputs": {"data": "d", "network": "n"},
+        } | changes
         found = standing(before, key, values["settings"], values["inputs"], root)  # type: ignore[arg-type]
         return found.state, found.reason
 
@@ -97,7 +107,9 @@ class TestStanding:
         assert self.now(stage(state=RUNNING), tmp_path, "other")[0] is State.AGAIN
 
     @pytest.mark.parametrize("content", [b"left", b"other", None])
-    def test_a_stage_is_done_while_its_files_are_what_it_left(self, tmp_path: Path, content: bytes | None) -> None:
+    def test_a_stage_is_done_while_its_files_are_what_it_left(
+        self, tmp_path: Path, content: bytes | None
+    ) -> None:
         if content is not None:
             (tmp_path / "file").write_bytes(content)
         before = stage(outputs={"file": hashlib.sha256(b"left").hexdigest()})
@@ -110,11 +122,16 @@ class TestStanding:
 
     def test_what_has_changed_is_named(self, tmp_path: Path) -> None:
         settings = {"recipe": {"epochs": 8}, "seed": 0, "limit": None}
-        state, reason = self.now(stage(), tmp_path, "other", settings=settings, inputs={"data": "d", "network": "m"})
+        state, reason = self.now(
+            stage(), tmp_path, "other", settings=settings, inputs={"data": "d", "network": "m"}
+        )
         assert (state, reason) == (State.AGAIN, "recipe.epochs 4 -> 8, other network")
 
     def test_another_version_is_named_where_nothing_else_has_changed(self, tmp_path: Path) -> None:
-        assert self.now(stage(), tmp_path, "other") == (State.AGAIN, "another version of nas-search")
+        assert self.now(stage(), tmp_path, "other") == (
+            State.AGAIN,
+            "another version of nas-search",
+        )
 
 
 class TestExport:
@@ -131,12 +148,22 @@ class TestExport:
 
     @pytest.mark.parametrize(
         ("add", "kind"),
-        [(Path.touch, "a file"), (Path.mkdir, "a folder"), (lambda at: at.symlink_to("model.c"), "a link"), (os.mkfifo, "a named pipe")],
+        [
+            (Path.touch, "a file"),
+            (Path.mkdir, "a folder"),
+            (lambda at: at.symlink_to("model.c"), "a link"),
+            (os.mkfifo, "a named pipe"),
+        ],
     )
-    def test_what_is_added_is_named(self, add: Callable[[Path], None], kind: str, tmp_path: Path) -> None:
+    def test_what_is_added_is_named(
+        self, add: Callable[[Path], None], kind: str, tmp_path: Path
+    ) -> None:
         before = self.left(tmp_path)
         add(tmp_path / "final" / "export" / "c" / "nas_zz.c")
-        assert changed_output(before, tmp_path) == f"final/export/c/nas_zz.c ({kind}) is not what it left"
+        assert (
+            changed_output(before, tmp_path)
+            == f"final/export/c/nas_zz.c ({kind}) is not what it left"
+        )
 
     def test_a_link_in_its_place_is_named(self, tmp_path: Path) -> None:
         before, folder = self.left(tmp_path), tmp_path / "final" / "export"
@@ -148,7 +175,9 @@ class TestExport:
         before, file = self.left(tmp_path), tmp_path / "final" / "export" / "c" / "model.c"
         file.unlink()
         os.mkfifo(file)
-        assert changed_output(before, tmp_path) == "final/export/c/model.c is no longer what it left"
+        assert (
+            changed_output(before, tmp_path) == "final/export/c/model.c is no longer what it left"
+        )
 
 
 def test_within_folders_kinds_stand_for_what_is_no_file(tmp_path: Path) -> None:

@@ -21,11 +21,15 @@ from tests.training.tasks import digits_architecture
 
 
 @pytest.mark.parametrize("call", ["replace", "open"])
-def test_whichever_write_fails_the_same_call_ends_alike(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whichever_write_fails_the_same_call_ends_alike(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(SPACE)
     budgets = {name: RESERVED[name] + NEEDED[name] for name in NEEDED}
-    config = resolve_config({"device": "cortex-m7", "space": str(space), "resolution": 8, "classes": 10, **budgets})
+    config = resolve_config(
+        {"device": "cortex-m7", "space": str(space), "resolution": 8, "classes": 10, **budgets}
+    )
     origin = RunDirectory(small_run(tmp_path / "origin"))
     origin.write_config(config.as_mapping())
     search, network = build_problem(config)[0], digits_architecture()
@@ -34,7 +38,9 @@ def test_whichever_write_fails_the_same_call_ends_alike(call: str, tmp_path: Pat
     for number in itertools.count(1):
         run, count = RunDirectory(tmp_path / f"run{number}"), itertools.count(1)
 
-        def failing(*args: Any, number: int = number, count: itertools.count[int] = count, **kwargs: Any) -> Any:
+        def failing(
+            *args: Any, number: int = number, count: itertools.count[int] = count, **kwargs: Any
+        ) -> Any:
             if next(count) == number:
                 raise OSError(28, "No space left on device")
             return real(*args, **kwargs)

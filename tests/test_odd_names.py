@@ -25,12 +25,16 @@ from tests.exporters.c_exports import STRICT, compile_c, host_compiler
 from tests.training.runs import small_run
 from tests.training.tasks import small_recipe
 
-ODD = os.fsdecode(b"donn\xe9es *\\ int x; \\* ??\\\nnote: fine\x1b[31m \xe2\x80\xae it's \"odd\" <b> `x` $HOME")
+ODD = os.fsdecode(
+    b'donn\xe9es *\\ int x; \\* ??\\\nnote: fine\x1b[31m \xe2\x80\xae it\'s "odd" <b> `x` $HOME'
+)
 NAMES = [ODD, " ", "-rf", os.fsdecode(b"\xff\xfe"), "it's"]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
     monkeypatch.chdir(tmp_path)
     return runner(monkeypatch, capsys)
 
@@ -43,19 +47,28 @@ def is_plain(text: str) -> bool:
 def pasted(command_line: str) -> list[bytes]:
     """Return the words of a command as a shell reads them."""
     shell = shutil.which("bash") or pytest.skip("needs bash")
-    done = subprocess.run([shell, "-c", f"printf '%s\\0' {command_line}"], capture_output=True, check=True)
+    done = subprocess.run(
+        [shell, "-c", f"printf '%s\\0' {command_line}"], capture_output=True, check=True
+    )
     return done.stdout.split(b"\0")[:-1]
 
 
 def begun(run: Path) -> None:
     """Write a run directory with a small winner of ten classes."""
     small_run(run)
-    RunDirectory(run).write_config(resolve_config({"space": "mobilenet-32", "resolution": 8, "classes": 10}).as_mapping())
+    RunDirectory(run).write_config(
+        resolve_config({"space": "mobilenet-32", "resolution": 8, "classes": 10}).as_mapping()
+    )
 
 
 def trained(run: Path, data: Path) -> None:
     """Train a run on ten classes of noise in an .npz file of that name."""
-    arrays = {"x_train": pixels(20, 8, 8), "y_train": labels(20, 10), "x_test": pixels(10, 8, 8, seed=1), "y_test": labels(10, 10)}
+    arrays = {
+        "x_train": pixels(20, 8, 8),
+        "y_train": labels(20, 10),
+        "x_test": pixels(10, 8, 8, seed=1),
+        "y_test": labels(10, 10),
+    }
     with data.open("wb") as file:
         np.savez(file, **arrays)
     begun(run)
@@ -71,13 +84,21 @@ def test_every_command_works_with_every_name(name: str, command: Run, tmp_path: 
     outcome = command("export", run)
     assert (outcome.code, outcome.err) == (0, "")
     assert is_plain(outcome.out)
-    assert pasted(outcome.out.splitlines()[-1].removeprefix("prove it: ")) == [b"nas-search", b"verify", os.fsencode(run)]
+    assert pasted(outcome.out.splitlines()[-1].removeprefix("prove it: ")) == [
+        b"nas-search",
+        b"verify",
+        os.fsencode(run),
+    ]
     exported = run / "export" / "c"
-    compile_c(host_compiler(), *STRICT, "-fsyntax-only", f"-I{exported}", *sorted(exported.glob("*.c")))
+    compile_c(
+        host_compiler(), *STRICT, "-fsyntax-only", f"-I{exported}", *sorted(exported.glob("*.c"))
+    )
     head = (exported / "model.h").read_text(encoding="ascii")
     assert re.search(r"^ \* data: \S", head, re.MULTILINE)
     assert is_plain((exported / "README.md").read_text(encoding="utf-8"))
-    assert json.loads((run / "training" / "result.json").read_bytes())["data"] == str(folder / f"{name}.npz")
+    assert json.loads((run / "training" / "result.json").read_bytes())["data"] == str(
+        folder / f"{name}.npz"
+    )
     outcome = command("evaluate", run, "--layers")
     assert outcome.code == 0, outcome
     assert is_plain(outcome.out + outcome.err)
@@ -86,11 +107,15 @@ def test_every_command_works_with_every_name(name: str, command: Run, tmp_path: 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 @pytest.mark.parametrize("verb", ["train", "evaluate", "export", "verify", "refine"])
-def test_refusals_are_one_line_with_commands_to_paste(verb: str, name: str, command: Run, tmp_path: Path) -> None:
+def test_refusals_are_one_line_with_commands_to_paste(
+    verb: str, name: str, command: Run, tmp_path: Path
+) -> None:
     run = Path(name)
     begun(run)
     argument = f"./{run}"
-    refusal = command(verb, argument, *(["--data", f"missing {name}"] if verb == "train" else [])).refusal()
+    refusal = command(
+        verb, argument, *(["--data", f"missing {name}"] if verb == "train" else [])
+    ).refusal()
     assert is_plain(refusal)
     told = re.search(r"(?:type|with|again): (nas-search .*?)(?: \(with|, or|$)", refusal)
     if told and verb in ("evaluate", "export", "verify", "refine"):

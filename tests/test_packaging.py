@@ -36,13 +36,21 @@ def read_setup() -> configparser.ConfigParser:
 
 def lines(text: str) -> list[str]:
     """Return the entries of a list in setup.cfg."""
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    return [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.strip().startswith("#")
+    ]
 
 
 def requirements(extra: str | None = None) -> list[Requirement]:
     """Return what an extra (or, without one, the package itself) requires, parsed."""
     setup = read_setup()
-    text = setup["options"]["install_requires"] if extra is None else setup["options.extras_require"][extra]
+    text = (
+        setup["options"]["install_requires"]
+        if extra is None
+        else setup["options.extras_require"][extra]
+    )
     return [Requirement(line) for line in lines(text)]
 
 
@@ -51,7 +59,11 @@ def outside(extra: str | None = None) -> list[Requirement]:
     found = []
     for requirement in requirements(extra):
         own = requirement.name == "nas-search"
-        found += [other for name in sorted(requirement.extras) for other in outside(name)] if own else [requirement]
+        found += (
+            [other for name in sorted(requirement.extras) for other in outside(name)]
+            if own
+            else [requirement]
+        )
     return found
 
 
@@ -59,20 +71,47 @@ def outside(extra: str | None = None) -> list[Requirement]:
 def project_files() -> tuple[Path, ...]:
     """Return the files of the project: those git tracks or would track; without git, all but caches and builds."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    git = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    git = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
     if (ROOT / ".git").exists():
-        done = subprocess.run(git, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
+        done = subprocess.run(
+            git,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
         names = sorted({os.fsdecode(name) for name in done.stdout.split(b"\0") if name})
         return tuple(path for path in (ROOT / name for name in names) if path.is_file())
-    skipped = re.compile(r"(^|/)(\.(?!ci/|gitignore$)[^/]*|__pycache__|[^/]*\.egg-info|build|dist|venv|runs)(/|$)")
-    return tuple(path for path in sorted(ROOT.rglob("*")) if path.is_file() and not skipped.search(path.relative_to(ROOT).as_posix()))
+    skipped = re.compile(
+        r"(^|/)(\.(?!ci/|gitignore$)[^/]*|__pycache__|[^/]*\.egg-info|build|dist|venv|runs)(/|$)"
+    )
+    return tuple(
+        path
+        for path in sorted(ROOT.rglob("*"))
+        if path.is_file() and not skipped.search(path.relative_to(ROOT).as_posix())
+    )
 
 
 def readme_command(name: str) -> str:
     """Return the one line in the fenced block that follows ``<!-- ci: NAME -->`` in the README."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(rf"^<!-- ci: {name} -->\n```[a-z]*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 1, f"README.md: expected one fenced block right after a line '<!-- ci: {name} -->', found {len(blocks)}"
+    blocks = re.findall(
+        rf"^<!-- ci: {name} -->\n```[a-z]*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == 1, (
+        f"README.md: expected one fenced block right after a line '<!-- ci: {name} -->', found {len(blocks)}"
+    )
     block: list[str] = blocks[0].splitlines()
     assert len(block) == 1, f"README.md: the command '{name}' must be one line"
     return block[0]
@@ -91,13 +130,17 @@ class TestReadme:
         assert command.startswith("python3 -m venv .venv && ")
         assert "-c constraints.txt '.[run]'" in command
         assert command.endswith(" && .venv/bin/nas-search run")
-        assert ".venv/bin/nas-search --device cortex-m7 --sram 256k --flash 1m" in (ROOT / "README.md").read_text(encoding="utf-8")
+        assert ".venv/bin/nas-search --device cortex-m7 --sram 256k --flash 1m" in (
+            ROOT / "README.md"
+        ).read_text(encoding="utf-8")
 
     def test_ci_reads_the_readme(self) -> None:
         script = ROOT / ".ci" / "run"
         assert os.access(script, os.X_OK)
         assert '"<!-- ci: $1 -->"' in script.read_text(encoding="utf-8")
-        subprocess.run(["bash", "-n", str(script)], check=True, timeout=60, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            ["bash", "-n", str(script)], check=True, timeout=60, stdin=subprocess.DEVNULL
+        )
 
 
 class TestVersion:
@@ -108,7 +151,9 @@ class TestVersion:
         assert read_setup()["metadata"]["version"] == "attr: nas_engine.__version__"
 
     def test_is_in_the_changelog(self) -> None:
-        assert f"\n## [{nas_engine.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+        assert f"\n## [{nas_engine.__version__}]" in (ROOT / "CHANGELOG.md").read_text(
+            encoding="utf-8"
+        )
 
     def test_installed_is_this_one(self) -> None:
         try:
@@ -121,7 +166,9 @@ class TestVersion:
 class TestData:
     @pytest.mark.parametrize("package", ["device_profiles", "search_spaces"])
     def test_is_there(self, package: str) -> None:
-        names = [entry.name for entry in importlib.resources.files(package).joinpath("data").iterdir()]
+        names = [
+            entry.name for entry in importlib.resources.files(package).joinpath("data").iterdir()
+        ]
         assert any(name.endswith(".yaml") for name in names)
 
     def test_every_file_in_a_package_is_installed(self) -> None:
@@ -133,7 +180,9 @@ class TestData:
                 continue
             inside = "/".join(rest)
             own, common = lines(patterns.get(package, "")), lines(patterns["*"])
-            if not any(fnmatch.fnmatch(inside, pattern) for pattern in own) and not any(fnmatch.fnmatch(path.name, p) for p in common):
+            if not any(fnmatch.fnmatch(inside, pattern) for pattern in own) and not any(
+                fnmatch.fnmatch(path.name, p) for p in common
+            ):
                 missed.append(f"{package}/{inside}")
         assert missed == [], "add them to [options.package_data] in setup.cfg"
 
@@ -157,7 +206,11 @@ class TestRequirements:
     def test_all_names_extras_that_exist(self) -> None:
         (everything,) = requirements("all")
         assert everything.name == "nas-search"
-        assert {"train", "export", "test"} <= everything.extras <= set(read_setup()["options.extras_require"])
+        assert (
+            {"train", "export", "test"}
+            <= everything.extras
+            <= set(read_setup()["options.extras_require"])
+        )
 
     @pytest.mark.parametrize(
         ("extra", "name", "before"),
@@ -169,8 +222,12 @@ class TestRequirements:
             (None, "pyyaml", "5.3.1"),  # CVE-2020-14343
         ],
     )
-    def test_releases_with_known_faults_are_excluded(self, extra: str | None, name: str, before: str) -> None:
-        (requirement,) = [each for each in (requirements(extra) if extra else requirements()) if each.name == name]
+    def test_releases_with_known_faults_are_excluded(
+        self, extra: str | None, name: str, before: str
+    ) -> None:
+        (requirement,) = [
+            each for each in (requirements(extra) if extra else requirements()) if each.name == name
+        ]
         assert not requirement.specifier.contains(before)
 
     def test_pins_are_exact_and_within_the_ranges(self) -> None:
@@ -184,13 +241,21 @@ class TestRequirements:
         for requirement in [*outside(), *outside("test")]:
             name = canonicalize_name(requirement.name)
             assert name in pins, f"constraints.txt does not pin {name}"
-            assert requirement.specifier.contains(pins[name]), f"constraints.txt pins {name} outside of {requirement.specifier}"
+            assert requirement.specifier.contains(pins[name]), (
+                f"constraints.txt pins {name} outside of {requirement.specifier}"
+            )
 
 
 class TestContents:
     def test_finds_the_files(self) -> None:
         names = {path.relative_to(ROOT).as_posix() for path in project_files()}
-        assert {"setup.cfg", "LICENSE", ".ci/run", "nas_engine/__init__.py", "tests/test_packaging.py"} <= names
+        assert {
+            "setup.cfg",
+            "LICENSE",
+            ".ci/run",
+            "nas_engine/__init__.py",
+            "tests/test_packaging.py",
+        } <= names
         assert not any(name.startswith((".venv/", ".git/", "build/")) for name in names)
 
     def test_licence_is_apache_2(self) -> None:
@@ -198,10 +263,18 @@ class TestContents:
         assert read_setup()["metadata"]["license"] == "Apache-2.0"
 
     def test_no_large_file(self) -> None:
-        assert [str(path.relative_to(ROOT)) for path in project_files() if path.stat().st_size > MAX_FILE_BYTES] == []
+        assert [
+            str(path.relative_to(ROOT))
+            for path in project_files()
+            if path.stat().st_size > MAX_FILE_BYTES
+        ] == []
 
     def test_no_path_of_one_machine(self) -> None:
         # Put together here, so that this file does not find itself.
         forbidden = [b"/" + name for name in (b"work/", b"tmp/w")]
-        found = [str(path.relative_to(ROOT)) for path in project_files() if any(text in path.read_bytes() for text in forbidden)]
+        found = [
+            str(path.relative_to(ROOT))
+            for path in project_files()
+            if any(text in path.read_bytes() for text in forbidden)
+        ]
         assert found == []

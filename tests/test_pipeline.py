@@ -22,13 +22,26 @@ from device_profiles import load_device
 from nas_engine.costs.flash import flash
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import GeneView
-from nas_engine.errors import FileFormatError, InfeasibleBudgetError, InputError, NasEngineError, RunDirectoryError
+from nas_engine.errors import (
+    FileFormatError,
+    InfeasibleBudgetError,
+    InputError,
+    NasEngineError,
+    RunDirectoryError,
+)
 from nas_engine.evolution.feasibility import require_feasible, smallest_network
 from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import make_problem
 from nas_engine.files import StorageError, write_atomically
 from nas_engine.layers import unroll
-from nas_engine.pipeline import SearchConfig, check_config, load_configs, load_runs, resolve_config, run_search
+from nas_engine.pipeline import (
+    SearchConfig,
+    check_config,
+    load_configs,
+    load_runs,
+    resolve_config,
+    run_search,
+)
 from nas_engine.report.run_directory import RunDirectory
 from search_spaces import load_space, space_names
 from tests.generations import ENVIRONMENT, GENERATION, SMALL_SETTINGS, python
@@ -44,11 +57,21 @@ def config(candidates: int = 3 * GENERATION, **options: Any) -> SearchConfig:
 
 def results(path: Path) -> dict[str, object]:
     """Return what a run found: every file but those that hold times; no temporary file may be left."""
-    files = {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+    files = {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
     assert not [name for name in files if Path(name).name.startswith(".")]
     del files["checkpoint.npz"]
     rows = [json.loads(line) for line in files.pop("search.jsonl").splitlines()]
-    return {**files, "history": [{key: value for key, value in row.items() if key not in ("elapsed_s", "crc32")} for row in rows]}
+    return {
+        **files,
+        "history": [
+            {key: value for key, value in row.items() if key not in ("elapsed_s", "crc32")}
+            for row in rows
+        ],
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,7 +95,9 @@ class Killed(BaseException):
 
 
 class TestKilled:
-    def test_before_and_after_the_writes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, object]) -> None:
+    def test_before_and_after_the_writes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, object]
+    ) -> None:
         """Dies when the n-th file is flushed (odd: after it took its name); the many equal files of the front stand for each other."""
         real: dict[str, Callable[..., None]] = {"fsync": os.fsync, "replace": os.replace}
 
@@ -108,7 +133,11 @@ class TestKilled:
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
     @pytest.mark.parametrize(("workers", "moments"), [(1, (0.3, 0.5, 0.7)), (2, (0.6, 1.0))])
     def test_by_the_system_at_any_moment(
-        self, tmp_path: Path, uninterrupted: dict[str, object], workers: int, moments: tuple[float, ...]
+        self,
+        tmp_path: Path,
+        uninterrupted: dict[str, object],
+        workers: int,
+        moments: tuple[float, ...],
     ) -> None:
         code = (
             "import sys\nfrom pathlib import Path\nfrom nas_engine.pipeline import resolve_config, run_search\n"
@@ -117,7 +146,9 @@ class TestKilled:
         )
         path = tmp_path / "run"
         for moment in (*moments, None):
-            process = subprocess.Popen(python(code, str(path)), env=ENVIRONMENT, start_new_session=True)
+            process = subprocess.Popen(
+                python(code, str(path)), env=ENVIRONMENT, start_new_session=True
+            )
             try:
                 process.wait(moment)
             except subprocess.TimeoutExpired:
@@ -160,7 +191,9 @@ class TestKilled:
 
 class TestRunSearch:
     @pytest.mark.parametrize("workers", [2, 3])
-    def test_workers_do_not_change_the_result(self, tmp_path: Path, uninterrupted: dict[str, object], workers: int) -> None:
+    def test_workers_do_not_change_the_result(
+        self, tmp_path: Path, uninterrupted: dict[str, object], workers: int
+    ) -> None:
         run_search(config(), tmp_path / "run", workers=workers)
         assert results(tmp_path / "run") == uninterrupted
 
@@ -176,7 +209,11 @@ class TestRunSearch:
 
     @pytest.mark.parametrize("call", range(8))
     def test_full_disk_at_any_write(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, object], call: int
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        uninterrupted: dict[str, object],
+        call: int,
     ) -> None:
         calls = itertools.count()
 
@@ -204,12 +241,20 @@ class TestRunSearch:
 
     def test_fewer_candidates_than_were_evaluated(self, tmp_path: Path) -> None:
         run_search(config(), tmp_path / "run")
-        assert run_search(config(GENERATION), tmp_path / "run", resume=True).evaluated == 3 * GENERATION
+        assert (
+            run_search(config(GENERATION), tmp_path / "run", resume=True).evaluated
+            == 3 * GENERATION
+        )
 
-    def test_another_search_under_the_same_config(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_search_under_the_same_config(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         run_search(config(GENERATION), tmp_path / "run")
         real = load_device("cortex-m7")
-        monkeypatch.setattr("nas_engine.pipeline.search_config.load_device", lambda name: replace(real, reserved_flash_bytes=65536))
+        monkeypatch.setattr(
+            "nas_engine.pipeline.search_config.load_device",
+            lambda name: replace(real, reserved_flash_bytes=65536),
+        )
         with pytest.raises(FileFormatError, match="belongs to another search"):
             run_search(config(GENERATION), tmp_path / "run", resume=True)
 
@@ -224,7 +269,10 @@ class TestRunSearch:
 
 class TestConfig:
     def test_round_trip(self, tmp_path: Path) -> None:
-        for each in (config(), config(max_macs=5e7, qbr=False, sigma_a=3.0, seed=7, classes=0, resolution=48)):
+        for each in (
+            config(),
+            config(max_macs=5e7, qbr=False, sigma_a=3.0, seed=7, classes=0, resolution=48),
+        ):
             RunDirectory(tmp_path).write_config(each.as_mapping())
             assert load_configs(tmp_path) == [each]
 
@@ -239,10 +287,16 @@ class TestConfig:
             with pytest.raises(FileFormatError, match="resolutions"):
                 load_configs(tmp_path)
 
-    def test_names_are_spelled_as_shipped_and_paths_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_names_are_spelled_as_shipped_and_paths_absolute(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(tmp_path)
-        (tmp_path / "mine.yaml").write_bytes((ROOT / "device_profiles" / "data" / "rp2040.yaml").read_bytes())
-        assert resolve_config({"device": " STM32F746", "space": "MobileNet_32"}).device == "stm32f746"
+        (tmp_path / "mine.yaml").write_bytes(
+            (ROOT / "device_profiles" / "data" / "rp2040.yaml").read_bytes()
+        )
+        assert (
+            resolve_config({"device": " STM32F746", "space": "MobileNet_32"}).device == "stm32f746"
+        )
         assert resolve_config({"space": "MobileNet_32"}).space == "mobilenet-32"
         assert resolve_config({"device": "mine.yaml"}).device == str(tmp_path / "mine.yaml")
 
@@ -255,13 +309,27 @@ class TestConfig:
 
 class TestFeasibility:
     @pytest.mark.parametrize("model", ["arena", "paper"])
-    @pytest.mark.parametrize(("space", "resolution"), [("mobilenet", 96), ("mobilenet", 224), ("mobilenet-32", 32), ("qe-score-2022", 128)])
-    def test_smallest_is_exact(self, tmp_path: Path, space: str, resolution: int, model: str) -> None:
+    @pytest.mark.parametrize(
+        ("space", "resolution"),
+        [("mobilenet", 96), ("mobilenet", 224), ("mobilenet-32", 32), ("qe-score-2022", 128)],
+    )
+    def test_smallest_is_exact(
+        self, tmp_path: Path, space: str, resolution: int, model: str
+    ) -> None:
         """The budget the message names is met by a search; below it, no network of the space can be."""
         device = load_device("stm32u585")
         needs = {}
-        for memory, reserved in (("sram", device.reserved_sram_bytes), ("flash", device.reserved_flash_bytes)):
-            options = {"space": space, "device": "stm32u585", "resolution": resolution, "memory_model": model, "candidates": 1}
+        for memory, reserved in (
+            ("sram", device.reserved_sram_bytes),
+            ("flash", device.reserved_flash_bytes),
+        ):
+            options = {
+                "space": space,
+                "device": "stm32u585",
+                "resolution": resolution,
+                "memory_model": model,
+                "candidates": 1,
+            }
             options |= {"sram_bytes": 2**24, "flash_bytes": 2**24, f"{memory}_bytes": reserved + 1}
             with pytest.raises(InfeasibleBudgetError) as caught:
                 check_config(resolve_config(options))
@@ -272,13 +340,20 @@ class TestFeasibility:
             assert enough == int(np.ceil(error.smallest)) + reserved
             with pytest.raises(InfeasibleBudgetError):
                 check_config(resolve_config({**options, f"{memory}_bytes": enough - 1}))
-            record = run_search(resolve_config({**options, f"{memory}_bytes": enough}), tmp_path / memory)
-            assert {"sram": record.best.peak_sram_bytes, "flash": record.best.total_flash_bytes}[memory] == error.smallest
+            record = run_search(
+                resolve_config({**options, f"{memory}_bytes": enough}), tmp_path / memory
+            )
+            assert {"sram": record.best.peak_sram_bytes, "flash": record.best.total_flash_bytes}[
+                memory
+            ] == error.smallest
 
         problem = make_problem(load_space(space), device, resolution=resolution, memory_model=model)
         genes = sample(problem.space, problem.frame, 4000, np.random.default_rng(1))
         view = GeneView(problem.frame, genes)
-        for bits, narrowest in ((view.w_bits, problem.space.weight_bits[0]), (view.a_bits, problem.space.activation_bits[0])):
+        for bits, narrowest in (
+            (view.w_bits, problem.space.weight_bits[0]),
+            (view.a_bits, problem.space.activation_bits[0]),
+        ):
             bits[1:-1] = np.where(bits[1:-1] > 0, narrowest, 0)
         table = unroll(problem.frame, genes)
         assert peak_sram(problem.model, table, view.a_bits).min() == needs["sram"]
@@ -318,7 +393,9 @@ class TestWriteAtomically:
 
             with monkeypatch.context() as patch:
                 patch.setattr(os, name, fail)
-                with pytest.raises(StorageError, match=r"a\.yaml: cannot be written \(No space left on device\)"):
+                with pytest.raises(
+                    StorageError, match=r"a\.yaml: cannot be written \(No space left on device\)"
+                ):
                     write_atomically(file, "new")
             assert file.read_text() == "old"
             assert list(file.parent.iterdir()) == [file]

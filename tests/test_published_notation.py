@@ -21,7 +21,12 @@ class TestPublishedNotation:
     def test_every_form_is_the_same_network(self, name: str) -> None:
         literal = published(name)
         net = read_architecture(GOLDEN / f"{name}.txt")
-        for form in (literal, {"structure": literal}, {"best_structures": [literal]}, {"best_structures": [literal, []], "score": None}):
+        for form in (
+            literal,
+            {"structure": literal},
+            {"best_structures": [literal]},
+            {"best_structures": [literal, []], "score": None},
+        ):
             for text in (
                 repr(form),
                 json.dumps(form),
@@ -34,7 +39,12 @@ class TestPublishedNotation:
     @pytest.mark.parametrize("name", PUBLISHED)
     def test_every_number_arrives(self, name: str) -> None:
         literal, net = published(name), read_architecture(GOLDEN / f"{name}.txt")
-        assert (net.resolution, net.input_channels, net.classifier, net.pooled_shortcut) == (224, 3, None, True)
+        assert (net.resolution, net.input_channels, net.classifier, net.pooled_shortcut) == (
+            224,
+            3,
+            None,
+            True,
+        )
         for part, conv in ((literal[0], net.stem), (literal[-1], net.head)):
             assert (part["k"], part["s"], part["out"], part["nbitsW"], part["nbitsA"]) == (
                 conv.kernel,
@@ -67,8 +77,14 @@ class TestPublishedNotation:
             ((1, "class"), ..., "block 1 is of class None; expected SuperQuantResK1DWK1"),
             ((1, "in"), 16, "block 1 takes 16 channels, block 0 gives 8"),
             ((2, "in"), ..., "block 2 takes None channels"),
-            *(((1, key), ..., f"block 1 has no key '{key}'") for key in ("k", "s", "btn", "L", "nbitsA", "nbitsW")),
-            *(((0, key), ..., f"block 0 has no key '{key}'") for key in ("k", "s", "in", "nbitsA", "nbitsW")),
+            *(
+                ((1, key), ..., f"block 1 has no key '{key}'")
+                for key in ("k", "s", "btn", "L", "nbitsA", "nbitsW")
+            ),
+            *(
+                ((0, key), ..., f"block 0 has no key '{key}'")
+                for key in ("k", "s", "in", "nbitsA", "nbitsW")
+            ),
             ((1, "L"), 3, "3 x L widths each in nbitsW and nbitsA"),
             ((1, "L"), "3", "3 x L widths each in nbitsW and nbitsA"),
             ((1, "L"), [2], "3 x L widths each in nbitsW and nbitsA"),
@@ -148,7 +164,9 @@ class TestPublishedNotation:
 
     @pytest.mark.parametrize("resolution", [0, -1, "224", None, 224.0, True, [224], {}, 10**20])
     def test_wrong_resolution(self, resolution: object) -> None:
-        assert "resolution is" in refusal(repr({"structure": small_literal(), "resolution": resolution}))
+        assert "resolution is" in refusal(
+            repr({"structure": small_literal(), "resolution": resolution})
+        )
 
     def test_nothing_in_a_literal_is_run(self, tmp_path: Path) -> None:
         refusal(f"[__import__('pathlib').Path({str(tmp_path / 'made')!r}).touch(), 1, 2]")

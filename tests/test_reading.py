@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from nas_engine.errors import FileFormatError
-from nas_engine.reading import UnreadableError, is_regular, open_regular, parsing, read_regular, read_regular_text, regular_digest
+from nas_engine.reading import (
+    UnreadableError,
+    is_regular,
+    open_regular,
+    parsing,
+    read_regular,
+    read_regular_text,
+    regular_digest,
+)
 
 
 def test_a_file_and_a_link_to_it_are_read_up_to_the_size_stated(tmp_path: Path) -> None:
@@ -23,15 +31,25 @@ def test_a_file_and_a_link_to_it_are_read_up_to_the_size_stated(tmp_path: Path) 
     for path in (file, tmp_path / "link", str(file)):
         assert read_regular(path, 5) == b"12345"
         assert is_regular(Path(path))
-    with pytest.raises(FileFormatError, match=r"file: is larger than 4 B, the most that is read here"):
+    with pytest.raises(
+        FileFormatError, match=r"file: is larger than 4 B, the most that is read here"
+    ):
         read_regular(file, 4)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders")
 @pytest.mark.parametrize(
-    ("kind", "words"), [("pipe", "a named pipe"), ("folder", "a folder"), ("socket", "a socket"), ("device", "a device")]
+    ("kind", "words"),
+    [
+        ("pipe", "a named pipe"),
+        ("folder", "a folder"),
+        ("socket", "a socket"),
+        ("device", "a device"),
+    ],
 )
-def test_anything_but_a_regular_file_is_refused_at_once(kind: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_anything_but_a_regular_file_is_refused_at_once(
+    kind: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)  # the path of a socket may not be long
     path = Path(kind)
     if kind == "pipe":
@@ -48,8 +66,12 @@ def test_anything_but_a_regular_file_is_refused_at_once(kind: str, words: str, t
         open_regular(path, 2**20)
 
 
-def test_what_the_system_refuses_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnreadableError, match=r"cannot be read \(No such file or directory\); search again") as missing:
+def test_what_the_system_refuses_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        UnreadableError, match=r"cannot be read \(No such file or directory\); search again"
+    ) as missing:
         read_regular(tmp_path / "none", 10, "search again")
     assert missing.value.missing
     assert missing.value.exit_code == 2
@@ -68,7 +90,9 @@ def test_what_the_system_refuses_is_no_damage(tmp_path: Path, monkeypatch: pytes
     assert not isinstance(refused.value, FileFormatError)
 
 
-def test_running_out_of_memory_passes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_passes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_bytes(b"1")
 
     def exhausted(*_: object) -> object:
@@ -95,7 +119,12 @@ class OutOfMemoryError(RuntimeError):
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), OutOfMemoryError("CUDA"), RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")]
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("CUDA"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"),
+    ],
 )
 def test_out_of_memory_is_never_damage(error: Exception) -> None:
     with pytest.raises(MemoryError), parsing("file", "is damaged"):
@@ -104,16 +133,27 @@ def test_out_of_memory_is_never_damage(error: Exception) -> None:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOMEM])
 def test_what_the_system_refuses_while_a_file_is_parsed_is_no_damage(number: int) -> None:
-    with pytest.raises(UnreadableError, match=r"^file: cannot be read \(.+\); put it back$") as caught, parsing("file", "", "put it back"):
+    with (
+        pytest.raises(
+            UnreadableError, match=r"^file: cannot be read \(.+\); put it back$"
+        ) as caught,
+        parsing("file", "", "put it back"),
+    ):
         raise OSError(number, os.strerror(number))
     assert caught.value.errno == number
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("y"), gzip.BadGzipFile("z"), AssertionError(), RecursionError()])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("x"), RuntimeError("y"), gzip.BadGzipFile("z"), AssertionError(), RecursionError()],
+)
 def test_whatever_else_a_parser_raises_is_damage(error: Exception) -> None:
     with pytest.raises(FileFormatError, match=r"^file: is damaged$"), parsing("file", "is damaged"):
         raise error
-    with pytest.raises(FileFormatError, match=f"^file: {type(error).__name__}$"), parsing("file", lambda error: type(error).__name__):
+    with (
+        pytest.raises(FileFormatError, match=f"^file: {type(error).__name__}$"),
+        parsing("file", lambda error: type(error).__name__),
+    ):
         raise error
     with pytest.raises(FileFormatError, match=r"^other: its own$"), parsing("file", "is damaged"):
         raise FileFormatError("other", "its own")

@@ -58,7 +58,9 @@ def network(folder: Path) -> Read:
 def checkpoint_of_a_training(folder: Path) -> Read:
     task = small_task()
     save_checkpoint(folder / "state.pt", first_state(task), task.recipe, task.fingerprint)
-    return lambda: read_checkpoint(folder / "state.pt", task.architecture, task.recipe, task.fingerprint)
+    return lambda: read_checkpoint(
+        folder / "state.pt", task.architecture, task.recipe, task.fingerprint
+    )
 
 
 def teacher(folder: Path) -> Read:
@@ -75,15 +77,27 @@ def program(folder: Path) -> Read:
 
 def measurement(folder: Path) -> Read:
     def state() -> MeasurementState:
-        return MeasurementState(path=folder / "singles.npz", fingerprint={"network": "a"}, total=2, arrays={"sums": np.zeros(3)})
+        return MeasurementState(
+            path=folder / "singles.npz",
+            fingerprint={"network": "a"},
+            total=2,
+            arrays={"sums": np.zeros(3)},
+        )
 
     state().save()
     return lambda: state().read()
 
 
 def checkpoint_of_a_search(folder: Path) -> Read:
-    found = Candidates(genes=np.zeros((3, 2), np.int16), **{name: np.zeros(2) for name in ("score", "violation", "sram", "flash", "macs")})
-    save_state(folder / "checkpoint.npz", SearchState(generation=1, evaluated=2, population=found, front=found), "a")
+    found = Candidates(
+        genes=np.zeros((3, 2), np.int16),
+        **{name: np.zeros(2) for name in ("score", "violation", "sram", "flash", "macs")},
+    )
+    save_state(
+        folder / "checkpoint.npz",
+        SearchState(generation=1, evaluated=2, population=found, front=found),
+        "a",
+    )
     return lambda: load_state(folder / "checkpoint.npz", "a")
 
 
@@ -111,7 +125,8 @@ def device(folder: Path) -> Read:
 
 def history(folder: Path) -> Read:
     (folder / "history.jsonl").write_text(
-        '{"generation": 1, "evaluated": 2, "feasible": 1.0, "elapsed_s": 1.0, "best_score": 3.0}\n', encoding="utf-8"
+        '{"generation": 1, "evaluated": 2, "feasible": 1.0, "elapsed_s": 1.0, "best_score": 3.0}\n',
+        encoding="utf-8",
     )
     return lambda: SearchHistory(folder / "history.jsonl").read()
 
@@ -173,7 +188,14 @@ def outcome(read: Read) -> BaseException | None:
     return None
 
 
-def swept(make: Make, folder: Path, error: BaseException, told: Callable[[BaseException], bool], *, memory: bool) -> int:
+def swept(
+    make: Make,
+    folder: Path,
+    error: BaseException,
+    told: Callable[[BaseException], bool],
+    *,
+    memory: bool,
+) -> int:
     """Fail call 1, 2, ... of a reader until one attempt passes; return how many failed."""
     read = make(folder)
     before = content(folder)
@@ -198,7 +220,11 @@ def swept(make: Make, folder: Path, error: BaseException, told: Callable[[BaseEx
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
 def test_what_the_system_refuses_is_told_as_that(make: Make, number: int, tmp_path: Path) -> None:
     def told(error: BaseException) -> bool:
-        return isinstance(error, UnreadableError) and error.errno == number and any(error.path == str(path) for path in tmp_path.iterdir())
+        return (
+            isinstance(error, UnreadableError)
+            and error.errno == number
+            and any(error.path == str(path) for path in tmp_path.iterdir())
+        )
 
     assert swept(make, tmp_path, OSError(number, os.strerror(number)), told, memory=False) >= 4
 
@@ -206,14 +232,23 @@ def test_what_the_system_refuses_is_told_as_that(make: Make, number: int, tmp_pa
 @pytest.mark.parametrize("make", READERS, ids=lambda make: make.__name__)
 def test_out_of_memory_is_told_as_that(make: Make, tmp_path: Path) -> None:
     def told(error: BaseException) -> bool:
-        return isinstance(error, MemoryError) or (make is data and "does not fit into memory at 8 x 8 pixels" in str(error))
+        return isinstance(error, MemoryError) or (
+            make is data and "does not fit into memory at 8 x 8 pixels" in str(error)
+        )
 
     assert swept(make, tmp_path, MemoryError("no memory"), told, memory=True) >= 4
 
 
-@pytest.mark.parametrize("make", [network, checkpoint_of_a_training, teacher], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make", [network, checkpoint_of_a_training, teacher], ids=lambda make: make.__name__
+)
 def test_so_is_what_torch_says_then(make: Make, tmp_path: Path) -> None:
-    read, error = make(tmp_path), RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
+    read, error = (
+        make(tmp_path),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+        ),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "load", Failing(1, error).wrap(torch.load))
         with pytest.raises(MemoryError, match="DefaultCPUAllocator"):

@@ -84,7 +84,11 @@ def is_read(call: ast.Call) -> bool:
     last = name.rpartition(".")[2]
     keywords = {keyword.arg for keyword in call.keywords}
     first = call.args[0] if call.args else None
-    constants = [each.value for each in (*call.args, *(k.value for k in call.keywords)) if isinstance(each, ast.Constant)]
+    constants = [
+        each.value
+        for each in (*call.args, *(k.value for k in call.keywords))
+        if isinstance(each, ast.Constant)
+    ]
     modes = [value for value in constants if isinstance(value, str) and value]
     if last in ("read_bytes", "imread", "loadtxt", "genfromtxt", "fromfile", "memmap", "safe_open"):
         return True
@@ -113,11 +117,19 @@ def swallows(attempt: ast.Try) -> Iterator[ast.ExceptHandler]:
     for handler in attempt.handlers:
         names, body = names_of(handler), handler.body
         ends = isinstance(body[-1], ast.Raise) and body[-1].exc is None
-        looks = any(isinstance(node, ast.Call) and dotted(node.func) in TELLS for node in ast.walk(handler))
+        looks = any(
+            isinstance(node, ast.Call) and dotted(node.func) in TELLS for node in ast.walk(handler)
+        )
         wide = bool(names & {"Exception", "BaseException"})
         memory = wide or "MemoryError" in names
-        system = wide or ("OSError" in names and bool(names & {"ValueError", "KeyError", "TypeError", "RecursionError"}))
-        if not ends and ((memory and not looks and "MemoryError" not in passed) or (system and not looks and "OSError" not in passed)):
+        system = wide or (
+            "OSError" in names
+            and bool(names & {"ValueError", "KeyError", "TypeError", "RecursionError"})
+        )
+        if not ends and (
+            (memory and not looks and "MemoryError" not in passed)
+            or (system and not looks and "OSError" not in passed)
+        ):
             yield handler
         if ends:
             passed |= names
@@ -186,7 +198,14 @@ def test_every_way_to_read_is_found(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["path.open('wb')", "np.load(io.BytesIO(b))", "archive.open(entry)", "tarfile.open(fileobj=f)", "a.open(resume=False)", "read(p)"],
+    [
+        "path.open('wb')",
+        "np.load(io.BytesIO(b))",
+        "archive.open(entry)",
+        "tarfile.open(fileobj=f)",
+        "a.open(resume=False)",
+        "read(p)",
+    ],
 )
 def test_nothing_else_is_found(text: str) -> None:
     assert found_reads(iter([("a.py", ast.parse(text))])) == set()

@@ -17,7 +17,9 @@ from nas_engine.report.run_directory import RunDirectory
 def refinement(images: int = 2000, **judged: tuple[float, float]) -> Refinement:
     """Return a refinement whose methods were judged with these losses and accuracies."""
     reports = [
-        SimpleNamespace(method=method.replace("_", "-"), judged=SimpleNamespace(loss=loss, accuracy=accuracy))
+        SimpleNamespace(
+            method=method.replace("_", "-"), judged=SimpleNamespace(loss=loss, accuracy=accuracy)
+        )
         for method, (loss, accuracy) in judged.items()
     ]
     return Refinement(
@@ -31,15 +33,26 @@ def refinement(images: int = 2000, **judged: tuple[float, float]) -> Refinement:
 @pytest.mark.parametrize(
     ("judged", "chosen"),
     [
-        ({"hawq": (0.9, 70.0), "gauss_newton": (0.8, 69.0)}, "gauss-newton"),  # without the run's own bits the loss decides
-        ({"qbr": (0.9, 69.8), "gauss_newton": (0.8, 69.7)}, "qbr"),  # a smaller loss alone is not ahead
-        ({"qbr": (0.9, 69.8), "gauss_newton": (0.8, 70.9)}, "qbr"),  # within the noise of 2,000 images
+        (
+            {"hawq": (0.9, 70.0), "gauss_newton": (0.8, 69.0)},
+            "gauss-newton",
+        ),  # without the run's own bits the loss decides
+        (
+            {"qbr": (0.9, 69.8), "gauss_newton": (0.8, 69.7)},
+            "qbr",
+        ),  # a smaller loss alone is not ahead
+        (
+            {"qbr": (0.9, 69.8), "gauss_newton": (0.8, 70.9)},
+            "qbr",
+        ),  # within the noise of 2,000 images
         ({"qbr": (0.9, 69.8), "gauss_newton": (0.8, 73.0)}, "gauss-newton"),
         ({"qbr": (0.7, 69.8), "gauss_newton": (0.8, 73.0)}, "qbr"),  # its own loss is the smallest
         ({"qbr": (0.9, 69.8)}, "qbr"),
     ],
 )
-def test_the_bits_of_the_run_stay_unless_others_are_ahead(judged: dict[str, tuple[float, float]], chosen: str) -> None:
+def test_the_bits_of_the_run_stay_unless_others_are_ahead(
+    judged: dict[str, tuple[float, float]], chosen: str
+) -> None:
     assert refinement(**judged).chosen.path == Path("run/refine") / chosen
 
 

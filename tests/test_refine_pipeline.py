@@ -47,7 +47,12 @@ from tests.training.test_loop import Pause
 
 
 def request(teacher: str = "none", **changes: Any) -> TrainingRequest:
-    return TrainingRequest(data="digits", recipe=small_recipe(**({"epochs": 2, "ema_decay": 0.5} | changes)), teacher=teacher, limit=IMAGES)
+    return TrainingRequest(
+        data="digits",
+        recipe=small_recipe(**({"epochs": 2, "ema_decay": 0.5} | changes)),
+        teacher=teacher,
+        limit=IMAGES,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,37 +95,65 @@ class TestTrainingFromFloatWeights:
     @pytest.mark.parametrize("steps", [1, 3])
     def test_interrupted(self, tmp_path: Path, started: Path, steps: int) -> None:
         whole, pause = Path(shutil.copytree(started, tmp_path / "whole")), Pause(steps)
-        assert run_training(started, request(epochs=4), stop=pause.stop, observe=lambda what, task, state: pause.watch(state)) is None
+        assert (
+            run_training(
+                started,
+                request(epochs=4),
+                stop=pause.stop,
+                observe=lambda what, task, state: pause.watch(state),
+            )
+            is None
+        )
         assert run_training(started, request(epochs=4), resume=True) is not None
         assert run_training(whole, request(epochs=4)) is not None
         assert results(started) == results(whole)
 
     def test_not_resumed_with_other_weights(self, trained: Path, started: Path) -> None:
         pause = Pause(1)
-        run_training(started, request(), stop=pause.stop, observe=lambda what, task, state: pause.watch(state))
+        run_training(
+            started,
+            request(),
+            stop=pause.stop,
+            observe=lambda what, task, state: pause.watch(state),
+        )
         network = load_network(started / "start.pt")
         network.stem.weight.data *= 2.0
         save_network(started / "start.pt", network)
         before = snapshot(started)
-        with pytest.raises(FileFormatError, match=r"was begun with other data, seed or teacher \(start [0-9a-f]{64}; now start"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"was begun with other data, seed or teacher \(start [0-9a-f]{64}; now start",
+        ):
             run_training(started, request(), resume=True)
         assert snapshot(started) == before
 
     def test_teacher_of_its_own(self, started: Path) -> None:
         assert run_training(started, request("auto")) is not None
-        rows = [json.loads(row) for row in (started / "training" / "teacher" / "metrics.jsonl").read_text().splitlines()]
+        rows = [
+            json.loads(row)
+            for row in (started / "training" / "teacher" / "metrics.jsonl").read_text().splitlines()
+        ]
         assert [(row["stage"], row["epoch"]) for row in rows] == [("float", 1), ("float", 2)]
 
     def test_weights_that_cannot_be_used(self, trained: Path, started: Path) -> None:
         start = RunDirectory(started).start
         good = start.read_bytes()
-        with pytest.raises(InputError, match=r"recipe 'small' trains in float only, but .*start.pt holds float weights already"):
+        with pytest.raises(
+            InputError,
+            match=r"recipe 'small' trains in float only, but .*start.pt holds float weights already",
+        ):
             run_training(started, request(float_share=1.0))
         network = digits_architecture()
         for content, says in (
             (good[:-1000], "is damaged, cut off or of another kind"),
-            ((trained / "training" / "network.pt").read_bytes(), "holds a quantised network; expected the float weights of"),
-            (MobileNet(replace(network, head=replace(network.head, channels=16))), "holds another network than best.yaml; expected"),
+            (
+                (trained / "training" / "network.pt").read_bytes(),
+                "holds a quantised network; expected the float weights of",
+            ),
+            (
+                MobileNet(replace(network, head=replace(network.head, channels=16))),
+                "holds another network than best.yaml; expected",
+            ),
         ):
             if isinstance(content, MobileNet):
                 save_network(start, content)
@@ -165,7 +198,9 @@ class TestRefinement:
             assert report.usage["peak SRAM"][0] == plan_memory(best).arena_bytes
             assert report.usage["Flash"][0] <= search.flash_bytes == report.usage["Flash"][1]
             assert tuple(bits.w for bits in best.layer_bits()) == report.w_bits
-        assert refined.reports[list(ALLOCATORS).index("qbr")].w_bits == tuple(bits.w for bits in digits_architecture().layer_bits())
+        assert refined.reports[list(ALLOCATORS).index("qbr")].w_bits == tuple(
+            bits.w for bits in digits_architecture().layer_bits()
+        )
 
     def test_says_where_the_bits_of_the_search_are_better(self, refined: Refinement) -> None:
         own = refined.reports[list(ALLOCATORS).index("qbr")].judged.accuracy
@@ -190,7 +225,12 @@ class TestRefinement:
             assert record["warnings"] == []
         assert folder.comparison.exists()
         assert (folder.path / "allocations.png").exists()
-        assert {path.name for path in folder.path.glob("*.npz")} == {"singles.npz", "pairs.npz", "hessian.npz", "entropies.npz"}
+        assert {path.name for path in folder.path.glob("*.npz")} == {
+            "singles.npz",
+            "pairs.npz",
+            "hessian.npz",
+            "entropies.npz",
+        }
         assert folder.study.exists()
 
     def test_trained_and_exported(self, tmp_path: Path, refined: Refinement) -> None:
@@ -201,11 +241,15 @@ class TestRefinement:
         assert result is not None
         assert (result.float_epochs, result.quantised_epochs) == (0, 1)
         exported = export_run(run.path, ["c"])
-        assert exported.arena_bytes == plan_memory(run.read_best()).arena_bytes <= NEEDED["sram_bytes"]
+        assert (
+            exported.arena_bytes == plan_memory(run.read_best()).arena_bytes <= NEEDED["sram_bytes"]
+        )
         assert exported.packed_bytes <= NEEDED["flash_bytes"]
         assert len(draw_plots(load_runs(run.path)[0])) == 12
         before = snapshot(origin)
-        with pytest.raises(RunDirectoryError, match=r"gauss-newton: was trained already; add --force to replace it"):
+        with pytest.raises(
+            RunDirectoryError, match=r"gauss-newton: was trained already; add --force to replace it"
+        ):
             run_refinement(origin, asked("gauss-newton"))
         assert snapshot(origin) == before
         assert run_refinement(origin, asked("gauss-newton", swaps=0), force=True) is not None
@@ -222,7 +266,9 @@ class TestRefinement:
 
     def test_a_refined_run_is_refined_again(self, tmp_path: Path, refined: Refinement) -> None:
         """It has no float stage: its trained weights without quantisers are the base."""
-        run = RunDirectory(Path(shutil.copytree(refined.directory.refine.run("greedy").path, tmp_path / "run")))
+        run = RunDirectory(
+            Path(shutil.copytree(refined.directory.refine.run("greedy").path, tmp_path / "run"))
+        )
         with pytest.raises(RunDirectoryError, match="is not trained to the end yet"):
             run_refinement(run.path, asked("uniform"))
         recipe = small_recipe(epochs=1, float_share=0.0, batch_size=64)
@@ -283,19 +329,30 @@ class TestMeasurementsAreKept:
         run, seen = Path(shutil.copytree(usable, tmp_path / "run")), []
 
         def watch(stop_at: int) -> Watch:
-            return Watch(stop=lambda: len(seen) >= stop_at, progress=lambda what, done, total: seen.append((what, done, total)))
+            return Watch(
+                stop=lambda: len(seen) >= stop_at,
+                progress=lambda what, done, total: seen.append((what, done, total)),
+            )
 
         assert run_refinement(run, request, watch=watch(1)) is None
         assert seen == [("measuring singles", 1, 2)]
         assert not (run / "refine" / "greedy").exists()
         result = run_refinement(run, request, watch=watch(99))
-        assert [part for part in seen if "swaps" not in part[0]] == [("measuring singles", 1, 2), ("measuring singles", 2, 2)]
+        assert [part for part in seen if "swaps" not in part[0]] == [
+            ("measuring singles", 1, 2),
+            ("measuring singles", 2, 2),
+        ]
         assert result is not None
         assert result.reports[0].w_bits == whole.reports[0].w_bits
         assert result.setting.measurements[0].loss == whole.setting.measurements[0].loss
 
-    @pytest.mark.parametrize(("method", "file"), [("greedy", "singles.npz"), ("hawq", "hessian.npz"), ("entropy-window", "entropies.npz")])
-    def test_of_another_network_or_damaged(self, tmp_path: Path, refined: Refinement, method: str, file: str) -> None:
+    @pytest.mark.parametrize(
+        ("method", "file"),
+        [("greedy", "singles.npz"), ("hawq", "hessian.npz"), ("entropy-window", "entropies.npz")],
+    )
+    def test_of_another_network_or_damaged(
+        self, tmp_path: Path, refined: Refinement, method: str, file: str
+    ) -> None:
         run, notes = Path(shutil.copytree(refined.directory.path, tmp_path / "run")), []
         request = asked(method, trials=0, swaps=0)
         assert run_refinement(run, request, watch=Watch(note=notes.append)) is not None
@@ -323,14 +380,16 @@ class TestMeasurementsAreKept:
         given.write_bytes((run / "refine" / "entropy_study.log").read_bytes())
         request = asked("entropy-window", floor=50.0, trials=2)
         before = given.read_bytes()
-        with pytest.raises(FileFormatError, match=r"study\.log: is a study with .*accuracy floor.*; give another --storage or remove it"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"study\.log: is a study with .*accuracy floor.*; give another --storage or remove it",
+        ):
             run_refinement(run, replace(request, storage=given))
         assert given.read_bytes() == before
         assert run_refinement(run, request, watch=Watch(note=notes.append)) is not None
         assert len(notes) == 1
         assert notes[0].startswith(f"{run}/refine/entropy_study.log: is a study with ")
         assert notes[0].endswith("; begun anew")
-
 
     def test_trials_stopped_and_gone_on(self, tmp_path: Path, usable: Path) -> None:
         run, seen = Path(shutil.copytree(usable, tmp_path / "run")), []
@@ -339,11 +398,15 @@ class TestMeasurementsAreKept:
             def stop() -> bool:
                 return any(name == what and done >= stop_at for name, done, _ in seen)
 
-            return Watch(stop=stop, progress=lambda what, done, total: seen.append((what, done, total)))
+            return Watch(
+                stop=stop, progress=lambda what, done, total: seen.append((what, done, total))
+            )
 
         trials = "entropy-window: trials"
         for stop_at in (0, 2):
-            assert run_refinement(run, asked("entropy-window"), watch=watch(trials, stop_at)) is None
+            assert (
+                run_refinement(run, asked("entropy-window"), watch=watch(trials, stop_at)) is None
+            )
             assert seen[-1] == (trials, stop_at, 3)
             seen.clear()
         assert run_refinement(run, asked("entropy-window"), watch=watch(trials, 4)) is not None
@@ -354,9 +417,14 @@ class TestRunsThatAreNotTrained:
     def test_at_all(self, tmp_path: Path, usable: Path) -> None:
         run = small_run(tmp_path / "run")
         RunDirectory(run).write_config(RunDirectory(usable).read_config())
-        with pytest.raises(RunDirectoryError, match=r"is not trained to the end yet; type: nas-search train .* or add --force"):
+        with pytest.raises(
+            RunDirectoryError,
+            match=r"is not trained to the end yet; type: nas-search train .* or add --force",
+        ):
             run_refinement(run, asked("uniform"))
-        with pytest.raises(InputError, match="it is not known what this run is trained on; give --data PATH"):
+        with pytest.raises(
+            InputError, match="it is not known what this run is trained on; give --data PATH"
+        ):
             run_refinement(run, asked("uniform"), force=True)
         result = run_refinement(run, asked("uniform", data="digits"), force=True)
         assert result is not None
@@ -369,11 +437,18 @@ class TestRunsThatAreNotTrained:
     def test_to_the_end(self, tmp_path: Path, usable: Path) -> None:
         run, pause = small_run(tmp_path / "run"), Pause(4)
         RunDirectory(run).write_config(RunDirectory(usable).read_config())
-        run_training(run, request(epochs=4), stop=pause.stop, observe=lambda what, task, state: pause.watch(state))
+        run_training(
+            run,
+            request(epochs=4),
+            stop=pause.stop,
+            observe=lambda what, task, state: pause.watch(state),
+        )
         result = run_refinement(run, asked("uniform", data="digits"), force=True)
         assert result is not None
         source = run / "training" / "checkpoint.pt"
-        assert result.setting.warnings == (f"{run} is not trained to the end: bits are chosen for the weights in {source}",)
+        assert result.setting.warnings == (
+            f"{run} is not trained to the end: bits are chosen for the weights in {source}",
+        )
         start = load_network(run / "refine" / "uniform" / "start.pt")
         assert (start.stem.weight == network_of_checkpoint(source).stem.weight).all()
 
@@ -382,11 +457,20 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"method": "gaus-newton"}, "unknown method: 'gaus-newton'; did you mean 'gauss-newton'?"),
-            ({"method": "greedy", "exact_pairs": True}, "--exact-pairs: method 'greedy' needs no pairs"),
+            (
+                {"method": "gaus-newton"},
+                "unknown method: 'gaus-newton'; did you mean 'gauss-newton'?",
+            ),
+            (
+                {"method": "greedy", "exact_pairs": True},
+                "--exact-pairs: method 'greedy' needs no pairs",
+            ),
             ({"images": 65}, "--images: 65; expected an even number from 64"),
             ({"images": 62}, "--images: 62; expected an even number from 64"),
-            ({"limit": 40}, r"40 training images are too few to choose bits by \(expected 64 .*\); give more data, or --method qbr, which"),
+            (
+                {"limit": 40},
+                r"40 training images are too few to choose bits by \(expected 64 .*\); give more data, or --method qbr, which",
+            ),
             ({"data": "nowhere"}, "nowhere"),
         ],
     )
@@ -404,22 +488,36 @@ class TestRefusals:
     def test_budgets_that_nothing_fits(self, tmp_path: Path, usable: Path) -> None:
         run = Path(shutil.copytree(usable, tmp_path / "run"))
         RunDirectory(run).write_config(RunDirectory(run).read_config() | {"sram_bytes": 4096 + 512})
-        with pytest.raises(InfeasibleAllocationError, match=r"no choice of bits fits: the smallest possible peak SRAM .* give the search"):
+        with pytest.raises(
+            InfeasibleAllocationError,
+            match=r"no choice of bits fits: the smallest possible peak SRAM .* give the search",
+        ):
             run_refinement(run, asked("greedy"))
 
-    def test_widths_that_the_space_forbids(self, tmp_path: Path, usable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_widths_that_the_space_forbids(
+        self, tmp_path: Path, usable: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """They matter to ``qbr`` alone: the others choose anew, and ``all`` does without it."""
         run = Path(shutil.copytree(usable, tmp_path / "run"))
         network = digits_architecture()
-        RunDirectory(run).write_best(replace(network, head=replace(network.head, bits=Bits(5, 8))), {})
+        RunDirectory(run).write_best(
+            replace(network, head=replace(network.head, bits=Bits(5, 8))), {}
+        )
         change(run / "training" / "result.json", made_of=None)  # else it is refused
-        with pytest.raises(InputError, match="head weights: 5 bits are not allowed here; expected one of 2, 4, 8"):
+        with pytest.raises(
+            InputError, match="head weights: 5 bits are not allowed here; expected one of 2, 4, 8"
+        ):
             run_refinement(run, asked("qbr"))
-        monkeypatch.setattr("nas_engine.pipeline.refine_request.ALLOCATORS", {name: ALLOCATORS[name] for name in ("uniform", "qbr")})
+        monkeypatch.setattr(
+            "nas_engine.pipeline.refine_request.ALLOCATORS",
+            {name: ALLOCATORS[name] for name in ("uniform", "qbr")},
+        )
         result = run_refinement(run, asked("all"))
         assert result is not None
         assert [report.method for report in result.reports] == ["uniform"]
-        assert result.setting.warnings == ("qbr is left out: head weights: 5 bits are not allowed here; expected one of 2, 4, 8",)
+        assert result.setting.warnings == (
+            "qbr is left out: head weights: 5 bits are not allowed here; expected one of 2, 4, 8",
+        )
 
     def test_weights_that_are_no_numbers(self, tmp_path: Path, usable: Path) -> None:
         run = Path(shutil.copytree(usable, tmp_path / "run"))
@@ -431,14 +529,25 @@ class TestRefusals:
             run_refinement(run, asked("greedy"))
         assert len(str(caught.value).splitlines()) == 1
 
-    def test_bits_that_do_not_fit_are_never_written(self, tmp_path: Path, usable: Path, refined: Refinement) -> None:
+    def test_bits_that_do_not_fit_are_never_written(
+        self, tmp_path: Path, usable: Path, refined: Refinement
+    ) -> None:
         run = RunDirectory(Path(shutil.copytree(usable, tmp_path / "run")))
         config = SearchConfig.from_mapping(run.read_config(), "config.yaml")
         search, _ = build_problem(config)
         base = base_network(run, run.read_best(), force=False, seed=0)
-        wide = with_levels(device_problem(search, run.read_best()), run.read_best(), device_problem(search, run.read_best()).widest)
-        with pytest.raises(NasEngineError, match="internal error: method 'uniform' chose bits with a peak SRAM of 1,784 B; the budget is"):
-            write_refined_run(run, search, base, wide, refined.reports[0], refined.setting, ["0", "1"])
+        wide = with_levels(
+            device_problem(search, run.read_best()),
+            run.read_best(),
+            device_problem(search, run.read_best()).widest,
+        )
+        with pytest.raises(
+            NasEngineError,
+            match="internal error: method 'uniform' chose bits with a peak SRAM of 1,784 B; the budget is",
+        ):
+            write_refined_run(
+                run, search, base, wide, refined.reports[0], refined.setting, ["0", "1"]
+            )
         assert not run.refine.path.exists()
 
 
@@ -446,17 +555,31 @@ def test_images_that_measure_and_images_that_judge() -> None:
     dataset = digits(None)
     drawn = draw_images(dataset, 128, seed=3)
     measured, judged = drawn.measured, drawn.judged
-    assert (len(measured), len(judged), drawn.enough, drawn.note) == (128, len(dataset.train) - 128, True, "")
+    assert (len(measured), len(judged), drawn.enough, drawn.note) == (
+        128,
+        len(dataset.train) - 128,
+        True,
+        "",
+    )
     assert measured.class_counts(10).min() >= 12
     both = np.concatenate([measured.images, judged.images]).reshape(len(dataset.train), -1)
-    assert sorted(map(bytes, both)) == sorted(map(bytes, dataset.train.images.reshape(len(dataset.train), -1)))
-    again, other = draw_images(dataset, 128, seed=3).measured, draw_images(dataset, 128, seed=4).measured
+    assert sorted(map(bytes, both)) == sorted(
+        map(bytes, dataset.train.images.reshape(len(dataset.train), -1))
+    )
+    again, other = (
+        draw_images(dataset, 128, seed=3).measured,
+        draw_images(dataset, 128, seed=4).measured,
+    )
     assert (again.images == measured.images).all()
     assert (other.images != measured.images).any()
 
 
 @settings(max_examples=300)
-@given(asked=st.integers(32, 2000).map(lambda half: 2 * half), images=st.integers(2, 5000), classes=st.integers(2, 300))
+@given(
+    asked=st.integers(32, 2000).map(lambda half: 2 * half),
+    images=st.integers(2, 5000),
+    classes=st.integers(2, 300),
+)
 def test_how_many_images_measure(asked: int, images: int, classes: int) -> None:
     count, fewest = images_to_measure(asked, images, classes), max(64, classes)
     if count is None:
@@ -464,7 +587,9 @@ def test_how_many_images_measure(asked: int, images: int, classes: int) -> None:
     else:
         assert count % 2 == 0
         assert fewest <= count <= images - fewest
-        assert count == max(asked, classes + classes % 2) or (count <= asked and images // 2 - count in (0, 1))
+        assert count == max(asked, classes + classes % 2) or (
+            count <= asked and images // 2 - count in (0, 1)
+        )
     assert (shortage(asked, images, classes) == "") == (count == asked)
 
 
@@ -472,17 +597,23 @@ def test_how_many_images_measure(asked: int, images: int, classes: int) -> None:
 def test_few_images_are_parted_all_the_same(images: int) -> None:
     labels = np.arange(images) % 2
     split = Split(images=np.zeros((images, 4, 4, 1), np.uint8), labels=labels)
-    drawn = draw_images(Dataset(name="few", source="few", classes=("a", "b"), train=split, test=split), 512, seed=0)
+    drawn = draw_images(
+        Dataset(name="few", source="few", classes=("a", "b"), train=split, test=split), 512, seed=0
+    )
     assert len(drawn.measured) + len(drawn.judged) == images
     assert min(len(drawn.measured), len(drawn.judged)) >= 1
     assert drawn.enough == (images >= 128)
-    assert len(drawn.measured) == (512 if images == 576 else images // 4 * 2 if drawn.enough else images // 2)
+    assert len(drawn.measured) == (
+        512 if images == 576 else images // 4 * 2 if drawn.enough else images // 2
+    )
 
 
 class TestFewImages:
     """Too few to choose bits by."""
 
-    def test_the_bits_of_the_search_are_kept_and_it_is_said(self, tmp_path: Path, usable: Path) -> None:
+    def test_the_bits_of_the_search_are_kept_and_it_is_said(
+        self, tmp_path: Path, usable: Path
+    ) -> None:
         run, notes = Path(shutil.copytree(usable, tmp_path / "run")), list[str]()
         result = run_refinement(run, asked("qbr,greedy", limit=40), watch=Watch(note=notes.append))
         assert result is not None
@@ -499,7 +630,9 @@ class TestFewImages:
         assert result.chosen.read_best() == RunDirectory(run).read_best()
         assert notes == []
 
-    def test_half_measure_where_as_many_as_asked_would_leave_too_few(self, tmp_path: Path, usable: Path) -> None:
+    def test_half_measure_where_as_many_as_asked_would_leave_too_few(
+        self, tmp_path: Path, usable: Path
+    ) -> None:
         run, notes = Path(shutil.copytree(usable, tmp_path / "run")), list[str]()
         result = run_refinement(run, asked("uniform", images=1400), watch=Watch(note=notes.append))
         assert result is not None

@@ -19,7 +19,9 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)::([\w:]+)`")
 def rows() -> dict[int, str]:
     """Return the rows of the table of reports by their number."""
     table = PAGE.read_text(encoding="utf-8").partition("## Reports from elsewhere")[2]
-    return {int(found[1]): found[0] for found in re.finditer(r"^\| (\d+) \|.*$", table, re.MULTILINE)}
+    return {
+        int(found[1]): found[0] for found in re.finditer(r"^\| (\d+) \|.*$", table, re.MULTILINE)
+    }
 
 
 def named(text: str) -> list[tuple[str, str]]:
@@ -34,7 +36,11 @@ def held(path: Path) -> set[str]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         if isinstance(node, ast.ClassDef):
-            names |= {f"{node.name}::{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+            names |= {
+                f"{node.name}::{inner.name}"
+                for inner in node.body
+                if isinstance(inner, ast.FunctionDef)
+            }
     return names
 
 

@@ -42,7 +42,14 @@ LIMIT = 3 * 2**20
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run that is only searched, its report drawn."""
     run = tmp_path_factory.mktemp("report") / "my run"
-    options = {"space": "mobilenet-32", "resolution": 16, "classes": 10, "sram_bytes": 24576, "flash_bytes": 65536, "max_macs": 2e6}
+    options = {
+        "space": "mobilenet-32",
+        "resolution": 16,
+        "classes": 10,
+        "sram_bytes": 24576,
+        "flash_bytes": 65536,
+        "max_macs": 2e6,
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_module, "SearchSettings", SMALL_SETTINGS)
         run_search(resolve_config({**options, "candidates": GENERATION}), run)
@@ -60,7 +67,11 @@ def write_training(run: Path, *stages: str, finished: bool = True, **accuracy: A
     """Write what a training leaves that the report reads."""
     folder = RunDirectory(run).training
     folder.path.mkdir(exist_ok=True)
-    rows = [{"stage": stage, "epoch": i, "loss": 2.0 / i, "train_accuracy": 50.0, "accuracy": 70.0 + i} for stage in stages for i in (1, 2)]
+    rows = [
+        {"stage": stage, "epoch": i, "loss": 2.0 / i, "train_accuracy": 50.0, "accuracy": 70.0 + i}
+        for stage in stages
+        for i in (1, 2)
+    ]
     folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder.recipe.write_text("batch_size: 64\n")
     result = trained(**accuracy).result
@@ -72,18 +83,35 @@ def write_training(run: Path, *stages: str, finished: bool = True, **accuracy: A
 def write_proof(run: Path) -> None:
     """Write what an export and its verification leave that the report reads."""
     directory = RunDirectory(run)
-    settings = settings_file(ExportSettings(formats=("c",)), {"nas-search": "0.1.0"}, chain.made_of(directory, chain.EXPORT))
+    settings = settings_file(
+        ExportSettings(formats=("c",)),
+        {"nas-search": "0.1.0"},
+        chain.made_of(directory, chain.EXPORT),
+    )
     files = {"c/model.c": b"int model;\n", "settings.json": settings}
     directory.write_export({**files, DIGESTS: digest_list(files)})
-    directory.verification.write_text(proof(EQUAL, OWN_CORE, CLOSE).as_json(chain.made_of(directory, chain.VERIFICATION)))
+    directory.verification.write_text(
+        proof(EQUAL, OWN_CORE, CLOSE).as_json(chain.made_of(directory, chain.VERIFICATION))
+    )
 
 
 def write_errors(run: Path) -> None:
     """Write the error of every layer."""
     network = read_architecture(run / "best.yaml")
     layers = tuple(
-        LayerError(name=name, w_bits=bits.w, a_bits=bits.a, out_bits=8, signal=1.0, error=0.01 * i, own_signal=1.0, own_error=0.001 * i)
-        for i, (name, bits) in enumerate(zip(network.layer_names(), network.layer_bits(), strict=True))
+        LayerError(
+            name=name,
+            w_bits=bits.w,
+            a_bits=bits.a,
+            out_bits=8,
+            signal=1.0,
+            error=0.01 * i,
+            own_signal=1.0,
+            own_error=0.001 * i,
+        )
+        for i, (name, bits) in enumerate(
+            zip(network.layer_names(), network.layer_bits(), strict=True)
+        )
     )
     errors = LayerErrors(data="digits", split="test", images=4, layers=layers)
     write_layer_errors(run / FILE, errors, chain.made_of(RunDirectory(run), chain.LAYER_ERRORS))
@@ -92,9 +120,19 @@ def write_errors(run: Path) -> None:
 def method(run: Path, name: str) -> dict[str, Any]:
     """Return what a method of allocation leaves."""
     network = read_architecture(run / "best.yaml")
-    bits = {layer: f"w{bits.w}a{bits.a}" for layer, bits in zip(network.layer_names(), network.layer_bits(), strict=True)}
+    bits = {
+        layer: f"w{bits.w}a{bits.a}"
+        for layer, bits in zip(network.layer_names(), network.layer_bits(), strict=True)
+    }
     return {
-        **{"method": name, "bits": bits, "mean_weight_bits": 5.0, "mean_activation_bits": 8.0, "usage": {}, "status": "optimal"},
+        **{
+            "method": name,
+            "bits": bits,
+            "mean_weight_bits": 5.0,
+            "mean_activation_bits": 8.0,
+            "usage": {},
+            "status": "optimal",
+        },
         **{"judged": {"loss": 0.5, "accuracy": 80.0}, "seconds": 1.0, "notes": []},
     }
 
@@ -109,7 +147,9 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
     del search["version"]
     sizes = {memory: search.pop(f"{memory}_bytes") for memory in ("sram", "flash")}
     folder.mkdir()
-    whole.config.write_text(json.dumps({"format": "nas-search/run-config/1", "search": search | sizes}))
+    whole.config.write_text(
+        json.dumps({"format": "nas-search/run-config/1", "search": search | sizes})
+    )
     shutil.copytree(searched, whole.search.path)
     shutil.copytree(searched, whole.network.path)
     write_training(whole.network.path, "float", quantised=None, integer=None, agreement=None)
@@ -118,8 +158,19 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
         | dict.fromkeys(("peak_sram_bytes", "flash_bytes", "macs", "loss"), 1.0)
         for i in (1, 2, 3)
     ]
-    done = {"state": DONE, "key": "k", "settings": {}, "inputs": {}, "command": None, "seconds": 1.0}
-    figures = {"images": 50, "epochs": 2, "members": [row | {"chosen": row["rank"] == 3} for row in members]}
+    done = {
+        "state": DONE,
+        "key": "k",
+        "settings": {},
+        "inputs": {},
+        "command": None,
+        "seconds": 1.0,
+    }
+    figures = {
+        "images": 50,
+        "epochs": 2,
+        "members": [row | {"chosen": row["rank"] == 3} for row in members],
+    }
     stages = [StageRecord(name="shortlist", figures=figures, **done)]
     if finished:
         shutil.copytree(searched, whole.final.path)
@@ -131,13 +182,33 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
         write_errors(whole.final.path)
         whole.network.refine.path.mkdir()
         methods = [method(searched, "qbr"), method(searched, "hawq")]
-        values = {"format": "nas-search/allocations/1", "warnings": [], "setting": SETTING, "methods": methods}
-        rewrite(whole.network.refine.comparison, values | {"made_of": chain.made_of(whole.network, chain.COMPARISON)})
-        stages.append(StageRecord(name="refine", figures={"chosen": "hawq", "methods": {"qbr": {}, "hawq": {}}}, **done))
+        values = {
+            "format": "nas-search/allocations/1",
+            "warnings": [],
+            "setting": SETTING,
+            "methods": methods,
+        }
+        rewrite(
+            whole.network.refine.comparison,
+            values | {"made_of": chain.made_of(whole.network, chain.COMPARISON)},
+        )
+        stages.append(
+            StageRecord(
+                name="refine",
+                figures={"chosen": "hawq", "methods": {"qbr": {}, "hawq": {}}},
+                **done,
+            )
+        )
     else:
         stages.append(StageRecord(name="train", **(done | {"state": RUNNING})))
     write_record(
-        whole.record, RunRecord(command="nas-search run 'my <own>.yaml'", versions={"numpy": "2"}, machine="Linux", stages=tuple(stages))
+        whole.record,
+        RunRecord(
+            command="nas-search run 'my <own>.yaml'",
+            versions={"numpy": "2"},
+            machine="Linux",
+            stages=tuple(stages),
+        ),
     )
     return folder
 
@@ -157,7 +228,15 @@ def pictures(folder: Path) -> set[str]:
     return png
 
 
-OF_A_SEARCH = {"bit_map", "sram_per_layer", "memory_plan", "flash_per_layer", "search_progress", "pareto_front", "budget_bars"}
+OF_A_SEARCH = {
+    "bit_map",
+    "sram_per_layer",
+    "memory_plan",
+    "flash_per_layer",
+    "search_progress",
+    "pareto_front",
+    "budget_bars",
+}
 
 
 class TestRunDirectory:
@@ -181,10 +260,22 @@ class TestRunDirectory:
 
     def test_one_method_of_a_refinement(self, run: Path) -> None:
         refined = RunDirectory(run).refine.run("hawq").path
-        shutil.copytree(run, refined, ignore=shutil.ignore_patterns("refine", "search.jsonl", "plots"))
-        values = {"format": "nas-search/allocation/1", "warnings": [], "setting": SETTING, **method(run, "hawq")}
-        rewrite(refined / "allocation.json", values | {"made_of": chain.made_of(RunDirectory(refined), chain.ALLOCATION)})
-        (refined / "pareto.csv").write_text("".join((run / "pareto.csv").read_text().splitlines(keepends=True)[:2]))
+        shutil.copytree(
+            run, refined, ignore=shutil.ignore_patterns("refine", "search.jsonl", "plots")
+        )
+        values = {
+            "format": "nas-search/allocation/1",
+            "warnings": [],
+            "setting": SETTING,
+            **method(run, "hawq"),
+        }
+        rewrite(
+            refined / "allocation.json",
+            values | {"made_of": chain.made_of(RunDirectory(refined), chain.ALLOCATION)},
+        )
+        (refined / "pareto.csv").write_text(
+            "".join((run / "pareto.csv").read_text().splitlines(keepends=True)[:2])
+        )
         page = read(refined)
         assert "copy, refined by hawq: the refined network" in page.words
         assert "front" not in page.ids
@@ -204,7 +295,9 @@ class TestRunDirectory:
 
     def test_a_picture_of_other_data_is_drawn_anew(self, run: Path) -> None:
         before = (run / "plots" / "pareto_front.svg").read_bytes()
-        (run / "pareto.csv").write_text("".join((run / "pareto.csv").read_text().splitlines(keepends=True)[:4]))
+        (run / "pareto.csv").write_text(
+            "".join((run / "pareto.csv").read_text().splitlines(keepends=True)[:4])
+        )
         write_report(run)
         assert (run / "plots" / "pareto_front.svg").read_bytes() != before
 
@@ -257,7 +350,12 @@ class TestWholeRun:
         assert "The run went on with the bits of hawq" in page.words
         assert "held in 0 of 3 pairs" in page.words
         assert "missing" not in page.ids
-        assert pictures(run / "report") == OF_A_SEARCH | {"training_curves", "layer_error", "shortlist", "allocations"}
+        assert pictures(run / "report") == OF_A_SEARCH | {
+            "training_curves",
+            "layer_error",
+            "shortlist",
+            "allocations",
+        }
         assert not (run / "final" / "plots").exists()
 
     def test_an_unfinished_one(self, searched: Path, tmp_path: Path) -> None:
@@ -312,9 +410,14 @@ class TestCommand:
 
     def test_it_prints_json(self, run: Path, redrawn: list[bool]) -> None:
         outcome = CliRunner().invoke(report, [str(run), "--json"])
-        assert json.loads(outcome.stdout) == {"report": str(run / "report.html"), "bytes": (run / "report.html").stat().st_size}
+        assert json.loads(outcome.stdout) == {
+            "report": str(run / "report.html"),
+            "bytes": (run / "report.html").stat().st_size,
+        }
 
-    def test_it_shows_the_page(self, run: Path, redrawn: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_shows_the_page(
+        self, run: Path, redrawn: list[bool], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         shown: list[str] = []
         monkeypatch.setattr("click.launch", shown.append)
         assert CliRunner().invoke(report, [str(run), "--open"]).exit_code == 0

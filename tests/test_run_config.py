@@ -35,8 +35,12 @@ options = st.fixed_dictionaries(
                 "sigma_a": st.floats(0.5, 10),
             },
         ),
-        "data": st.fixed_dictionaries({}, optional={"source": st.just("digits"), "limit": st.integers(100, 1000)}),
-        "shortlist": st.fixed_dictionaries({}, optional={"count": st.integers(1, 9), "epochs": st.integers(2, 9)}),
+        "data": st.fixed_dictionaries(
+            {}, optional={"source": st.just("digits"), "limit": st.integers(100, 1000)}
+        ),
+        "shortlist": st.fixed_dictionaries(
+            {}, optional={"count": st.integers(1, 9), "epochs": st.integers(2, 9)}
+        ),
         "train": st.fixed_dictionaries(
             {},
             optional={
@@ -47,7 +51,11 @@ options = st.fixed_dictionaries(
             },
         ),
         "refine": st.fixed_dictionaries(
-            {}, optional={"method": st.sampled_from([*ALLOCATORS, "all"]), "images": st.integers(32, 499).map(lambda half: 2 * half)}
+            {},
+            optional={
+                "method": st.sampled_from([*ALLOCATORS, "all"]),
+                "images": st.integers(32, 499).map(lambda half: 2 * half),
+            },
         ),
         "verify": st.fixed_dictionaries({}, optional={"images": st.integers(1, 999)}),
     },
@@ -72,7 +80,12 @@ def test_a_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def test_without_anything_it_is_the_digits_in_a_small_device() -> None:
     config = resolve_run_config({})
     search = config.search
-    assert (config.data.source, search.space, search.resolution, search.classes) == ("digits", "mobilenet-32", 16, 10)
+    assert (config.data.source, search.space, search.resolution, search.classes) == (
+        "digits",
+        "mobilenet-32",
+        16,
+        10,
+    )
     assert (search.sram_bytes, search.flash_bytes, search.max_macs) == (24576, 65536, 2e6)
     assert config.train.recipe == "digits"
 
@@ -89,16 +102,25 @@ def test_the_seed_is_that_of_the_search_unless_it_has_its_own() -> None:
 
 
 def test_options_override_a_file_key_by_key() -> None:
-    layers = merged({"search": {"sram": "64k", "flash": "256k"}, "seed": 1}, {"search": {"sram": "128k"}})
+    layers = merged(
+        {"search": {"sram": "64k", "flash": "256k"}, "seed": 1}, {"search": {"sram": "128k"}}
+    )
     assert layers == {"search": {"sram": "128k", "flash": "256k"}, "seed": 1}
 
 
 def test_what_follows_from_a_value_that_changes_is_resolved_anew() -> None:
     stored = resolve_run_config({"search": {"device": "stm32f746"}}).as_mapping()
-    other = resolve_run_config(continued(stored, {"search": {"device": "cortex-m7", "space": "mobilenet"}}))
-    assert other.search.sram_bytes == resolve_run_config({"search": {"device": "cortex-m7"}}).search.sram_bytes
+    other = resolve_run_config(
+        continued(stored, {"search": {"device": "cortex-m7", "space": "mobilenet"}})
+    )
+    assert (
+        other.search.sram_bytes
+        == resolve_run_config({"search": {"device": "cortex-m7"}}).search.sram_bytes
+    )
     assert len(other.search.stage_weights) == 5
-    same = resolve_run_config(continued(stored, {"search": {"device": "stm32f746"}, "train": {"epochs": 9}}))
+    same = resolve_run_config(
+        continued(stored, {"search": {"device": "stm32f746"}, "train": {"epochs": 9}})
+    )
     assert same.search == resolve_run_config(stored).search
     assert same.train.epochs == 9
 
@@ -112,12 +134,21 @@ def test_what_follows_from_a_value_that_changes_is_resolved_anew() -> None:
         ({"search": ["sram"]}, "search holds a list; expected a mapping"),
         ({"search": {"device": "cortex-m77"}}, "did you mean 'cortex-m7'?"),
         ({"search": {"space": "mobilnet"}}, "did you mean 'mobilenet'?"),
-        ({"search": {"classes": 0}}, "search.classes is 0; a network without a classifier cannot be trained"),
+        (
+            {"search": {"classes": 0}},
+            "search.classes is 0; a network without a classifier cannot be trained",
+        ),
         ({"search": {"candidates": 0.5}}, "expected a whole number from 1"),
         ({"seed": -1}, "seed: is -1; expected a whole number"),
-        ({"data": {"source": "no/such/place"}}, "'no/such/place' does not exist; expected a path, or 'digits'"),
+        (
+            {"data": {"source": "no/such/place"}},
+            "'no/such/place' does not exist; expected a path, or 'digits'",
+        ),
         ({"train": {"epochs": 1}}, "epochs: is 1; expected a whole number from 2"),
-        ({"train": {"float_share": 1}}, "train.float_share is 1; a run trains in float and then quantised"),
+        (
+            {"train": {"float_share": 1}},
+            "train.float_share is 1; a run trains in float and then quantised",
+        ),
         ({"train": {"teacher": "no/teacher.pt"}}, "expected a path, or 'none' or 'auto'"),
         ({"refine": {"method": "clad"}}, "did you mean 'clado'?"),
         ({"format": "nas-search/run-config/99"}, "expected 'nas-search/run-config/1'"),
@@ -132,5 +163,15 @@ def test_bad_options_are_one_clear_line(bad: dict[str, Any], said: str) -> None:
 
 def test_every_setting_is_in_the_file() -> None:
     mapping = resolve_run_config({}).as_mapping()
-    assert set(mapping) == {"format", "version", "seed", "search", "data", "shortlist", "train", "refine", "verify"}
+    assert set(mapping) == {
+        "format",
+        "version",
+        "seed",
+        "search",
+        "data",
+        "shortlist",
+        "train",
+        "refine",
+        "verify",
+    }
     assert isinstance(resolve_run_config(mapping), RunConfig)

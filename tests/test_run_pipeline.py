@@ -71,7 +71,9 @@ def space(whole: tuple[Path, RunRecord, int]) -> Path:
 
 
 class TestOnce:
-    def test_every_stage_is_recorded_with_what_it_came_to(self, whole: tuple[Path, RunRecord, int]) -> None:
+    def test_every_stage_is_recorded_with_what_it_came_to(
+        self, whole: tuple[Path, RunRecord, int]
+    ) -> None:
         folder, record, _ = whole
         assert [stage.name for stage in record.stages] == list(STAGES)
         assert all(stage.done and stage.seconds > 0 for stage in record.stages)
@@ -82,34 +84,54 @@ class TestOnce:
         assert verified.figures["passed"]
         assert (folder / "run" / "report.html").exists()
 
-    def test_the_shortlist_has_two_networks_of_different_structure(self, whole: tuple[Path, RunRecord, int]) -> None:
+    def test_the_shortlist_has_two_networks_of_different_structure(
+        self, whole: tuple[Path, RunRecord, int]
+    ) -> None:
         stage = whole[1].stage("shortlist")
         assert stage is not None
         assert stage.figures is not None
         members = stage.figures["members"]
         assert [member["rank"] for member in members] == [1, 2]
         assert members[0]["qe_score"] >= members[1]["qe_score"]
-        chosen = best_of(*([member[name] for member in members] for name in ("accuracy", "loss")), stage.figures["images"])
+        chosen = best_of(
+            *([member[name] for member in members] for name in ("accuracy", "loss")),
+            stage.figures["images"],
+        )
         best = members[chosen]
         assert best["chosen"]
         assert sum(member["chosen"] for member in members) == 1
         directory = PipelineDirectory(whole[0] / "run")
         assert directory.network.read_best() == directory.candidate(best["rank"]).read_best()
-        apart = is_ahead(*sorted((member["accuracy"] for member in members), reverse=True), stage.figures["images"])
+        apart = is_ahead(
+            *sorted((member["accuracy"] for member in members), reverse=True),
+            stage.figures["images"],
+        )
         assert stage.figures["decided_by"] == ("accuracy" if apart else "loss")
 
-    def test_the_shortlist_takes_other_depths_before_other_channels(self, whole: tuple[Path, RunRecord, int]) -> None:
+    def test_the_shortlist_takes_other_depths_before_other_channels(
+        self, whole: tuple[Path, RunRecord, int]
+    ) -> None:
         search = PipelineDirectory(whole[0] / "run").search
         scores = [row["qe_score"] for row in search.front.read()]
-        front = [read_architecture(search.path / "pareto" / f"{number:03d}.yaml") for number in range(1, len(scores) + 1)]
-        by_score = [network for _, network in sorted(zip(scores, front, strict=True), key=lambda item: -item[0])]
+        front = [
+            read_architecture(search.path / "pareto" / f"{number:03d}.yaml")
+            for number in range(1, len(scores) + 1)
+        ]
+        by_score = [
+            network
+            for _, network in sorted(zip(scores, front, strict=True), key=lambda item: -item[0])
+        ]
         firsts: dict[tuple[int, ...], Architecture] = {}
         for network in by_score:
             firsts.setdefault(depths(network), network)
         assert len(firsts) > 1
         found = members(search, len(front) + 1)
         assert found[: len(firsts)] == list(firsts.values())
-        assert not any(same_structure(one, other) for number, one in enumerate(found) for other in found[:number])
+        assert not any(
+            same_structure(one, other)
+            for number, one in enumerate(found)
+            for other in found[:number]
+        )
         assert members(search, 2) == found[:2]
 
     def test_the_chosen_bits_are_the_final_ones(self, whole: tuple[Path, RunRecord, int]) -> None:
@@ -118,16 +140,23 @@ class TestOnce:
         assert stage.figures is not None
         methods = stage.figures["methods"]
         assert set(methods) == {"qbr", "gauss-newton"}
-        ahead = is_ahead(methods["gauss-newton"]["accuracy"], methods["qbr"]["accuracy"], stage.figures["images"])
+        ahead = is_ahead(
+            methods["gauss-newton"]["accuracy"], methods["qbr"]["accuracy"], stage.figures["images"]
+        )
         smaller = methods["gauss-newton"]["loss"] < methods["qbr"]["loss"]
         assert stage.figures["chosen"] == ("gauss-newton" if ahead and smaller else "qbr")
         directory = PipelineDirectory(whole[0] / "run")
-        assert directory.final.read_best() == directory.network.refine.run(stage.figures["chosen"]).read_best()
+        assert (
+            directory.final.read_best()
+            == directory.network.refine.run(stage.figures["chosen"]).read_best()
+        )
 
     def test_the_table_has_a_line_per_stage(self, whole: tuple[Path, RunRecord, int]) -> None:
         lines = run_table(whole[1]).splitlines()
         assert [line.split()[0] for line in lines[2:]] == list(STAGES)
-        assert "equal, but not verified for this device: of " in lines[8]  # only some back-ends are asked for
+        assert (
+            "equal, but not verified for this device: of " in lines[8]
+        )  # only some back-ends are asked for
 
 
 @pytest.mark.parametrize(
@@ -135,19 +164,28 @@ class TestOnce:
     [
         ([60.0, 61.0, 62.0], [1.0, 0.9, 1.1], 1000, 1),  # noise: the loss decides
         ([60.0, 61.0, 62.0], [1.0, 0.9, 1.1], 1_000_000, 2),  # no noise
-        ([40.0, 61.0, 62.0], [0.1, 0.9, 0.8], 1000, 2),  # a small loss does not save one that is behind
+        (
+            [40.0, 61.0, 62.0],
+            [0.1, 0.9, 0.8],
+            1000,
+            2,
+        ),  # a small loss does not save one that is behind
         ([0.0, 0.0], [2.3, 2.2], 50, 1),
         ([100.0], [0.0], 50, 0),
     ],
 )
-def test_the_loss_decides_where_accuracies_are_alike(accuracies: list[float], losses: list[float], images: int, best: int) -> None:
+def test_the_loss_decides_where_accuracies_are_alike(
+    accuracies: list[float], losses: list[float], images: int, best: int
+) -> None:
     assert best_of(accuracies, losses, images) == best
 
 
 class TestFailingCandidates:
     """Of a shortlist of two."""
 
-    def choose(self, copy: Path, space: Path, errors: dict[int, Exception], notes: list[str]) -> dict[str, Any] | None:
+    def choose(
+        self, copy: Path, space: Path, errors: dict[int, Exception], notes: list[str]
+    ) -> dict[str, Any] | None:
         directory = PipelineDirectory(copy)
 
         def attempt(path: Path, what: str) -> TrainingResult:
@@ -156,19 +194,41 @@ class TestFailingCandidates:
             return read_result(RunDirectory(path).training.result)
 
         search = build_problem(tiny_config(space).search)[0]
-        return choose(directory, search, members(directory.search, 2), attempt, fresh=False, note=notes.append)
+        return choose(
+            directory, search, members(directory.search, 2), attempt, fresh=False, note=notes.append
+        )
 
-    @pytest.mark.parametrize("error", [DivergedError("float epoch 1, step 1", "the loss is nan"), LoweringError("no integer model")])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            DivergedError("float epoch 1, step 1", "the loss is nan"),
+            LoweringError("no integer model"),
+        ],
+    )
     @pytest.mark.parametrize("failing", [1, 2])
     def test_one_is_left_out_and_said(
-        self, whole: tuple[Path, RunRecord, int], space: Path, copy: Path, error: Exception, failing: int
+        self,
+        whole: tuple[Path, RunRecord, int],
+        space: Path,
+        copy: Path,
+        error: Exception,
+        failing: int,
     ) -> None:
         notes: list[str] = []
         figures = self.choose(copy, space, {failing: error}, notes)
         assert figures is not None
         lost, taken = (figures["members"][place] for place in (failing - 1, 2 - failing))
-        assert (lost["accuracy"], lost["loss"], lost["failure"], lost["chosen"]) == (None, None, str(error), False)
-        assert (taken["failure"], taken["chosen"], figures["decided_by"]) == (None, True, "failures")
+        assert (lost["accuracy"], lost["loss"], lost["failure"], lost["chosen"]) == (
+            None,
+            None,
+            str(error),
+            False,
+        )
+        assert (taken["failure"], taken["chosen"], figures["decided_by"]) == (
+            None,
+            True,
+            "failures",
+        )
         assert notes == [f"candidate {failing} of 2 is left out: {error}"]
         directory = PipelineDirectory(copy)
         assert directory.network.read_best() == directory.candidate(3 - failing).read_best()
@@ -179,12 +239,22 @@ class TestFailingCandidates:
         assert [one.failure for one in shown.members if one.accuracy is None] == [str(error)]
 
     def test_all_failing_is_one_line(self, space: Path, copy: Path) -> None:
-        errors = {rank: DivergedError("float epoch 1, step 1", f"the loss is {rank}") for rank in (1, 2)}
-        with pytest.raises(NasEngineError, match=r"^none of the 2 networks .*; the first: .*the loss is 1; every .*another --recipe$"):
+        errors = {
+            rank: DivergedError("float epoch 1, step 1", f"the loss is {rank}") for rank in (1, 2)
+        }
+        with pytest.raises(
+            NasEngineError,
+            match=r"^none of the 2 networks .*; the first: .*the loss is 1; every .*another --recipe$",
+        ):
             self.choose(copy, space, dict(errors), [])
 
-    @pytest.mark.parametrize("error", [TrainingError("float epoch 1, step 1", "out of memory"), InputError("no such data")])
-    def test_what_is_no_fault_of_the_network_ends_the_stage(self, space: Path, copy: Path, error: NasEngineError) -> None:
+    @pytest.mark.parametrize(
+        "error",
+        [TrainingError("float epoch 1, step 1", "out of memory"), InputError("no such data")],
+    )
+    def test_what_is_no_fault_of_the_network_ends_the_stage(
+        self, space: Path, copy: Path, error: NasEngineError
+    ) -> None:
         with pytest.raises(type(error)):
             self.choose(copy, space, {1: error}, [])
 
@@ -198,7 +268,9 @@ class TestAgain:
         assert lasting(PipelineDirectory(copy)) == before
         assert all(stage.done for stage in record.stages)
 
-    def test_a_release_that_changes_no_stage_redoes_nothing(self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_release_that_changes_no_stage_redoes_nothing(
+        self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         for module in list(sys.modules.values()):
             if module.__name__.startswith("nas_engine") and hasattr(module, "__version__"):
                 monkeypatch.setattr(module, "__version__", "99.0.0")
@@ -209,9 +281,15 @@ class TestAgain:
         assert recorder.done == ["report"]
         assert lasting(PipelineDirectory(copy)) == before
 
-    def test_a_stage_of_another_version_is_done_again(self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_stage_of_another_version_is_done_again(
+        self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         verify = STAGE_TABLE["verify"]
-        monkeypatch.setattr(run_module, "STAGE_TABLE", {**STAGE_TABLE, "verify": replace(verify, version=verify.version + 1)})
+        monkeypatch.setattr(
+            run_module,
+            "STAGE_TABLE",
+            {**STAGE_TABLE, "verify": replace(verify, version=verify.version + 1)},
+        )
         recorder = Recorder()
         run_tiny(space, copy, recorder)
         assert recorder.done == ["verify", "report"]
@@ -219,7 +297,16 @@ class TestAgain:
 
     def test_every_stage_has_a_version_of_its_own(self) -> None:
         """A number here changes with the code of that stage, and with nothing else: see ``Stage.version``."""
-        versions = {"search": 1, "shortlist": 1, "train": 1, "refine": 1, "quantise": 1, "export": 1, "verify": 1, "report": 1}
+        versions = {
+            "search": 1,
+            "shortlist": 1,
+            "train": 1,
+            "refine": 1,
+            "quantise": 1,
+            "export": 1,
+            "verify": 1,
+            "report": 1,
+        }
         assert {name: stage.version for name, stage in STAGE_TABLE.items()} == versions
 
     def test_a_change_of_the_proof_does_the_proof_again(self, space: Path, copy: Path) -> None:
@@ -248,7 +335,9 @@ class TestAgain:
         assert recorder.why["export"] == "again final/export/quant.json is no longer what it left"
         assert lasting(directory) == before
 
-    def test_a_file_that_was_put_into_the_export_is_removed_and_never_compiled(self, space: Path, copy: Path, tmp_path: Path) -> None:
+    def test_a_file_that_was_put_into_the_export_is_removed_and_never_compiled(
+        self, space: Path, copy: Path, tmp_path: Path
+    ) -> None:
         directory = PipelineDirectory(copy)
         before, effect = lasting(directory), tmp_path / "effect"
         (directory.final.export / "c" / "nas_zz.c").write_text(
@@ -257,7 +346,9 @@ class TestAgain:
         recorder = Recorder()
         run_tiny(space, copy, recorder)
         assert recorder.done[0] == "export"
-        assert recorder.why["export"] == "again final/export/c/nas_zz.c (a file) is not what it left"
+        assert (
+            recorder.why["export"] == "again final/export/c/nas_zz.c (a file) is not what it left"
+        )
         assert lasting(directory) == before
         assert not effect.exists()
 
@@ -270,25 +361,41 @@ class TestAgain:
         assert stage.figures is not None
         assert [member["accuracy"] for member in stage.figures["members"]] == [None]
 
-    def test_other_budgets_choose_the_bits_anew_but_keep_the_training(self, space: Path, copy: Path) -> None:
+    def test_other_budgets_choose_the_bits_anew_but_keep_the_training(
+        self, space: Path, copy: Path
+    ) -> None:
         directory = PipelineDirectory(copy)
         before, after = (Work(config=config, recipe=recipe_of(config), directory=directory) for config in (
             tiny_config(space), tiny_config(space, search={"flash": 65536})
         ))  # fmt: skip
-        changed = {name for name, stage in STAGE_TABLE.items() if stage.settings(before) != stage.settings(after)}
+        changed = {
+            name
+            for name, stage in STAGE_TABLE.items()
+            if stage.settings(before) != stage.settings(after)
+        }
         assert changed == {"search", "refine", "export", "verify"}
 
         trained = file_digest(directory.network.training.float_network)
         directory.search.write_config(directory.search.read_config() | {"flash_bytes": 65536})
         network = directory.network.read_best()
-        choose(directory, build_problem(after.config.search)[0], [network], lambda path, what: None, fresh=False)
+        choose(
+            directory,
+            build_problem(after.config.search)[0],
+            [network],
+            lambda path, what: None,
+            fresh=False,
+        )
         assert directory.network.read_config()["flash_bytes"] == 65536
         assert file_digest(directory.network.training.float_network) == trained
 
-    def test_long_work_is_not_thrown_away(self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_long_work_is_not_thrown_away(
+        self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(run_module, "PRECIOUS_S", 0.0)
         before = lasting(PipelineDirectory(copy))
-        with pytest.raises(InputError, match=r"stage 'shortlist' took .* \(epochs 2 -> 3.*add --force to do so"):
+        with pytest.raises(
+            InputError, match=r"stage 'shortlist' took .* \(epochs 2 -> 3.*add --force to do so"
+        ):
             run_tiny(space, copy, Recorder(), shortlist={"epochs": 3})
         assert lasting(PipelineDirectory(copy)) == before
 
@@ -300,20 +407,48 @@ class TestPage:
         facts = gather(copy)
         assert facts.checked
         assert facts.verification is not None
-        assert verdict_sentence(facts)[0].startswith(f"Recorded on {facts.verification.date}, digests fit")
+        assert verdict_sentence(facts)[0].startswith(
+            f"Recorded on {facts.verification.date}, digests fit"
+        )
 
     @pytest.mark.parametrize(
         ("stage", "change", "told"),
         [
-            ("quantise", lambda figures: figures["accuracy"].update(integer=95.33), "stage 'quantise' says integer 95.33, its record "),
-            ("train", lambda figures: figures["accuracy"].update(floating=99.0), "stage 'train' says floating 99.0, its record "),
-            ("verify", lambda figures: figures.update(passed=False), "stage 'verify' says passed False, its record True"),
-            ("refine", lambda figures: figures["methods"]["qbr"].update(accuracy=99.0), "says of qbr accuracy 99.0, its record"),
-            ("shortlist", lambda figures: figures["members"][0].update(accuracy=99.0), "of candidate 1 an accuracy of 99.0, its record"),
-            ("search", lambda figures: figures.update(candidates=1), "stage 'search' says candidates 1, its record "),
+            (
+                "quantise",
+                lambda figures: figures["accuracy"].update(integer=95.33),
+                "stage 'quantise' says integer 95.33, its record ",
+            ),
+            (
+                "train",
+                lambda figures: figures["accuracy"].update(floating=99.0),
+                "stage 'train' says floating 99.0, its record ",
+            ),
+            (
+                "verify",
+                lambda figures: figures.update(passed=False),
+                "stage 'verify' says passed False, its record True",
+            ),
+            (
+                "refine",
+                lambda figures: figures["methods"]["qbr"].update(accuracy=99.0),
+                "says of qbr accuracy 99.0, its record",
+            ),
+            (
+                "shortlist",
+                lambda figures: figures["members"][0].update(accuracy=99.0),
+                "of candidate 1 an accuracy of 99.0, its record",
+            ),
+            (
+                "search",
+                lambda figures: figures.update(candidates=1),
+                "stage 'search' says candidates 1, its record ",
+            ),
         ],
     )
-    def test_figures_that_are_not_those_of_their_records(self, copy: Path, stage: str, change: Any, told: str) -> None:
+    def test_figures_that_are_not_those_of_their_records(
+        self, copy: Path, stage: str, change: Any, told: str
+    ) -> None:
         path = PipelineDirectory(copy).record
         values = content(path)
         change(next(one for one in values["stages"] if one["name"] == stage)["figures"])
@@ -325,19 +460,32 @@ class TestPage:
         assert facts.record is None
 
     @pytest.mark.parametrize(
-        "name", ["network/training/float.pt", "network/best.yaml", "final/training/network.pt", "final/start.pt", "final/best.yaml"]
+        "name",
+        [
+            "network/training/float.pt",
+            "network/best.yaml",
+            "final/training/network.pt",
+            "final/start.pt",
+            "final/best.yaml",
+        ],
     )
     def test_files_that_are_not_what_the_run_left(self, copy: Path, name: str) -> None:
         """Those of another network of the shortlist stand in their place."""
         other = "training/network.pt" if name.endswith(".pt") else "best.yaml"
         candidates = [PipelineDirectory(copy).candidate(rank) for rank in (1, 2)]
-        source = next(one for one in candidates if not same_structure(one.read_best(), PipelineDirectory(copy).network.read_best()))
+        source = next(
+            one
+            for one in candidates
+            if not same_structure(one.read_best(), PipelineDirectory(copy).network.read_best())
+        )
         shutil.copyfile(source.path / other, copy / name)
         facts = gather(copy)
         assert facts.stale
         assert verdict_sentence(facts)[1] is Tone.BAD
 
-    def test_a_proof_that_is_not_run_again_is_called_recorded(self, whole: tuple[Path, RunRecord, int]) -> None:
+    def test_a_proof_that_is_not_run_again_is_called_recorded(
+        self, whole: tuple[Path, RunRecord, int]
+    ) -> None:
         stage = whole[1].stage("verify")
         assert stage is not None
         assert stage.figures is not None
@@ -347,10 +495,25 @@ class TestPage:
 
 
 class TestKilled:
-    def test_killed_again_and_again_it_ends_with_the_same_files(self, whole: tuple[Path, RunRecord, int], tmp_path: Path) -> None:
+    def test_killed_again_and_again_it_ends_with_the_same_files(
+        self, whole: tuple[Path, RunRecord, int], tmp_path: Path
+    ) -> None:
         folder, _, told = whole
         kills = 0
-        for kill_at in (2, told // 9, told // 7, told // 5, told // 4, 4, told // 6, 3, 9, told // 8, 5, 7):
+        for kill_at in (
+            2,
+            told // 9,
+            told // 7,
+            told // 5,
+            told // 4,
+            4,
+            told // 6,
+            3,
+            9,
+            told // 8,
+            5,
+            7,
+        ):
             try:
                 run_tiny(folder, tmp_path / "run", Recorder(kill_at=kill_at))
             except Killed:
@@ -358,9 +521,13 @@ class TestKilled:
         record = run_tiny(folder, tmp_path / "run")
         assert kills >= 6
         assert all(stage.done for stage in record.stages)
-        assert lasting(PipelineDirectory(tmp_path / "run")) == lasting(PipelineDirectory(folder / "run"))
+        assert lasting(PipelineDirectory(tmp_path / "run")) == lasting(
+            PipelineDirectory(folder / "run")
+        )
 
-    def test_a_refined_run_has_no_winner_before_its_weights(self, copy: Path, tmp_path: Path) -> None:
+    def test_a_refined_run_has_no_winner_before_its_weights(
+        self, copy: Path, tmp_path: Path
+    ) -> None:
         directory = PipelineDirectory(copy)
 
         def killed(run: RunDirectory) -> None:
@@ -372,15 +539,22 @@ class TestKilled:
         with pytest.raises(RunDirectoryError, match=r"has no best\.yaml yet"):
             run.read_best()
 
-    def test_stopped_it_says_what_is_not_done(self, whole: tuple[Path, RunRecord, int], tmp_path: Path) -> None:
+    def test_stopped_it_says_what_is_not_done(
+        self, whole: tuple[Path, RunRecord, int], tmp_path: Path
+    ) -> None:
         folder, _, told = whole
         recorder = Recorder(stop_at=told // 4)
         record = run_tiny(folder, tmp_path / "run", recorder)
         assert not record.stages[-1].done
         assert load_run(tmp_path / "run")[1] == record
-        network, problem = PipelineDirectory(tmp_path / "run").search.read_best(), build_problem(tiny_config(folder).search)[0]
+        network, problem = (
+            PipelineDirectory(tmp_path / "run").search.read_best(),
+            build_problem(tiny_config(folder).search)[0],
+        )
         remark = depth_remark(report_member(network, problem))
-        assert [note for note in recorder.notes if "deep for its width" in note] == ([remark] if remark else [])
+        assert [note for note in recorder.notes if "deep for its width" in note] == (
+            [remark] if remark else []
+        )
 
 
 class TestSmallFolders:
@@ -389,7 +563,11 @@ class TestSmallFolders:
     def test_half_of_the_images_measure(self, tmp_path: Path) -> None:
         data = write_folder(tmp_path / "data", 130)
         recorder = Recorder()
-        options = {"data": {"source": str(data)}, "refine": {"images": 512}, "verify": {"backends": ["host-c"]}}
+        options = {
+            "data": {"source": str(data)},
+            "refine": {"images": 512},
+            "verify": {"backends": ["host-c"]},
+        }
         record = run_tiny(tmp_path, tmp_path / "run", recorder, **options)
         assert all(stage.done for stage in record.stages)
         stage = record.stage("refine")
@@ -397,7 +575,9 @@ class TestSmallFolders:
         assert stage.figures is not None
         assert set(stage.figures["methods"]) == {"qbr", "gauss-newton"}
         told = [note for note in recorder.notes if "training images" in note]
-        assert told == 2 * ["64 of 130 training images measure what bits cost, instead of 512"]  # before the search, and in its stage
+        assert told == 2 * [
+            "64 of 130 training images measure what bits cost, instead of 512"
+        ]  # before the search, and in its stage
 
 
 class TestAskedFirst:
@@ -411,28 +591,40 @@ class TestAskedFirst:
 
     def test_classes(self, tmp_path: Path) -> None:
         said = self.refused(tmp_path, search={"classes": 7})
-        assert said == "digits: the data have 10 classes, 7 are asked for; give --classes 10, or leave it out"
+        assert (
+            said
+            == "digits: the data have 10 classes, 7 are asked for; give --classes 10, or leave it out"
+        )
 
     def test_limit(self, tmp_path: Path) -> None:
         assert "limit is 9, but there are 10 classes" in self.refused(tmp_path, data={"limit": 9})
 
     def test_a_class_with_nothing_to_set_aside(self, tmp_path: Path) -> None:
         said = self.refused(tmp_path, data={"limit": 10})
-        assert "class '0' has a single training image, and the shortlist sets one of each class aside" in said
+        assert (
+            "class '0' has a single training image, and the shortlist sets one of each class aside"
+            in said
+        )
         assert said.endswith("add images, or give --shortlist 1")
 
     def test_channels(self, tmp_path: Path) -> None:
-        (tmp_path / "space.yaml").write_text(SPACE.replace("input_channels: 1", "input_channels: 5"))
+        (tmp_path / "space.yaml").write_text(
+            SPACE.replace("input_channels: 1", "input_channels: 5")
+        )
         assert "takes images of 5 channels, which no data have" in self.refused(tmp_path)
 
     def test_resolution(self, tmp_path: Path) -> None:
         assert "resolution 17 is outside space" in self.refused(tmp_path, search={"resolution": 17})
 
     def test_odd_number_of_images(self, tmp_path: Path) -> None:
-        assert "refine.images: is 65; expected an even number from 64, such as 66" in self.refused(tmp_path, refine={"images": 65})
+        assert "refine.images: is 65; expected an even number from 64, such as 66" in self.refused(
+            tmp_path, refine={"images": 65}
+        )
 
     def test_a_teacher_for_images_of_another_kind(self, tmp_path: Path) -> None:
-        save_network(tmp_path / "colour.pt", MobileNet(replace(digits_architecture(), input_channels=3)))
+        save_network(
+            tmp_path / "colour.pt", MobileNet(replace(digits_architecture(), input_channels=3))
+        )
         said = self.refused(tmp_path, train={"teacher": str(tmp_path / "colour.pt")})
         assert "fails on images of 1x8x8 (channels x height x width)" in said
 
@@ -444,17 +636,30 @@ class TestAskedFirst:
 
     def test_remarks_on_size_and_colour(self, tmp_path: Path) -> None:
         assert self.remarks(tmp_path) == []
-        (tmp_path / "space.yaml").write_text(SPACE.replace("input_channels: 1", "input_channels: 3").replace("max: 16}", "max: 24}", 1))
+        (tmp_path / "space.yaml").write_text(
+            SPACE.replace("input_channels: 1", "input_channels: 3").replace(
+                "max: 16}", "max: 24}", 1
+            )
+        )
         needed = {"sram": 131072, "flash": 131072}
         grey, size = sorted(self.remarks(tmp_path, search={**needed, "resolution": 20}))
         assert size.startswith("the images are grey; space '")
-        assert grey.startswith("the images are 8 x 8 pixels and the network's input 20 x 20 pixels: enlarging shows nothing new")
+        assert grey.startswith(
+            "the images are 8 x 8 pixels and the network's input 20 x 20 pixels: enlarging shows nothing new"
+        )
 
     def test_colours_on_a_grey_space(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
-        arrays = {f"x_{split}": rng.integers(0, 256, (40, 8, 8, 3), np.uint8) for split in ("train", "test")}
-        np.savez(tmp_path / "data.npz", y_train=np.arange(40) % 2, y_test=np.arange(40) % 2, **arrays)
-        notes = self.remarks(tmp_path, data={"source": str(tmp_path / "data.npz")}, refine={"method": "qbr"})
+        arrays = {
+            f"x_{split}": rng.integers(0, 256, (40, 8, 8, 3), np.uint8)
+            for split in ("train", "test")
+        }
+        np.savez(
+            tmp_path / "data.npz", y_train=np.arange(40) % 2, y_test=np.arange(40) % 2, **arrays
+        )
+        notes = self.remarks(
+            tmp_path, data={"source": str(tmp_path / "data.npz")}, refine={"method": "qbr"}
+        )
         assert [note.partition(";")[0] for note in notes] == ["the images have colours"]
 
     def test_data_are_looked_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,7 +682,10 @@ class TestBadInput:
     def test_a_folder_with_other_files_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "thesis.tex").write_text("")
-        with pytest.raises(RunDirectoryError, match="holds files that are not a run's; give --out a new or empty directory"):
+        with pytest.raises(
+            RunDirectoryError,
+            match="holds files that are not a run's; give --out a new or empty directory",
+        ):
             run_tiny(tmp_path, tmp_path / "run")
 
     def test_a_run_of_single_commands_is_refused(self, tmp_path: Path) -> None:
@@ -486,13 +694,19 @@ class TestBadInput:
         with pytest.raises(RunDirectoryError, match="holds a run of single commands"):
             run_tiny(tmp_path, tmp_path / "run")
 
-    def test_a_budget_that_nothing_fits_is_refused_before_anything_is_written(self, tmp_path: Path) -> None:
+    def test_a_budget_that_nothing_fits_is_refused_before_anything_is_written(
+        self, tmp_path: Path
+    ) -> None:
         with pytest.raises(InputError, match="smallest possible"):
             run_tiny(tmp_path, tmp_path / "run", search={"sram": 4200})
         assert not (tmp_path / "run").exists()
 
-    def test_what_would_fail_after_the_training_is_refused_before_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(InputError, match=r"unknown back-end: 'host-d'; did you mean 'host-c'\?"):
+    def test_what_would_fail_after_the_training_is_refused_before_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(
+            InputError, match=r"unknown back-end: 'host-d'; did you mean 'host-c'\?"
+        ):
             run_tiny(tmp_path, tmp_path / "run", verify={"backends": ["host-d"]})
         teacher = tmp_path / "teacher.pt"
         teacher.write_bytes(b"no network")
@@ -502,7 +716,10 @@ class TestBadInput:
         recipe.write_text("epochs: 4\nfloat_share: 1\n")
         with pytest.raises(InputError, match="recipe 'float' has only one stage"):
             run_tiny(tmp_path, tmp_path / "run", train={"recipe": str(recipe)})
-        monkeypatch.setattr("nas_engine.exporters.to_onnx.OnnxExporter.missing", lambda self: "onnx is not installed")
+        monkeypatch.setattr(
+            "nas_engine.exporters.to_onnx.OnnxExporter.missing",
+            lambda self: "onnx is not installed",
+        )
         with pytest.raises(InputError, match="onnx is not installed"):
             run_tiny(tmp_path, tmp_path / "run")
         assert not (tmp_path / "run").exists()
@@ -519,7 +736,9 @@ class TestBadInput:
             run_tiny(space, copy)
         assert lasting(PipelineDirectory(copy)) == before
 
-    def test_a_record_of_another_version_makes_every_stage_anew(self, space: Path, copy: Path) -> None:
+    def test_a_record_of_another_version_makes_every_stage_anew(
+        self, space: Path, copy: Path
+    ) -> None:
         path = copy / "run.json"
         record = content(path)
         for stage in record["stages"]:

@@ -11,11 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError
-from nas_engine.sealed import Seal, check_seal, parse_line, parse_sealed_json, read_sealed_json, seal_json, seal_line, seal_yaml
+from nas_engine.sealed import (
+    Seal,
+    check_seal,
+    parse_line,
+    parse_sealed_json,
+    read_sealed_json,
+    seal_json,
+    seal_line,
+    seal_yaml,
+)
 
 VALUES = st.dictionaries(
     st.text(max_size=5).filter(lambda key: key != "sha256"),
-    st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=5),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3),
+        max_leaves=5,
+    ),
     max_size=4,
 )
 
@@ -52,7 +65,12 @@ def test_no_cut_of_yaml_goes_unseen(body: str, data: st.DataObject) -> None:
     assert check_seal(text[: data.draw(st.integers(head, len(text) - 1))]) is Seal.BROKEN
 
 
-ROWS = st.dictionaries(st.text(max_size=5).filter(lambda key: key != "crc32"), st.integers() | st.text(max_size=5), min_size=1, max_size=4)
+ROWS = st.dictionaries(
+    st.text(max_size=5).filter(lambda key: key != "crc32"),
+    st.integers() | st.text(max_size=5),
+    min_size=1,
+    max_size=4,
+)
 
 
 @given(ROWS, st.data())
@@ -73,7 +91,10 @@ def test_a_line_without_a_check_is_taken_and_one_with_a_key_of_that_name_cannot_
             seal_line(values)
 
 
-@pytest.mark.parametrize("text", ["# sha256: 12\na: 1\n", "#sha256: x", '{"sha256": "0", "a": 1}', '{\n "sha256"', "# sha256"])
+@pytest.mark.parametrize(
+    "text",
+    ["# sha256: 12\na: 1\n", "#sha256: x", '{"sha256": "0", "a": 1}', '{\n "sha256"', "# sha256"],
+)
 def test_a_head_that_is_spoilt_is_no_missing_one(text: str) -> None:
     assert check_seal(text) is Seal.BROKEN
 
@@ -83,7 +104,10 @@ def test_a_changed_file_is_refused_with_what_mends_it(tmp_path: Path) -> None:
     path.write_text(seal_json({"accuracy": 15.33}))
     assert read_sealed_json(path, "type: nas-search train RUN") == ({"accuracy": 15.33}, Seal.FITS)
     path.write_text(path.read_text().replace("15.33", "95.33"))
-    with pytest.raises(FileFormatError, match=r"record.json: does not fit the digest that it carries .*; type: nas-search train RUN"):
+    with pytest.raises(
+        FileFormatError,
+        match=r"record.json: does not fit the digest that it carries .*; type: nas-search train RUN",
+    ):
         read_sealed_json(path, "type: nas-search train RUN")
     path.write_text('{"accuracy": 15.33}')
     assert read_sealed_json(path, "") == ({"accuracy": 15.33}, Seal.MISSING)

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError, PathError
 from nas_engine.escaping import terminal_line
-from nas_engine.strict_yaml import MAX_FILE_BYTES, Fields, dump_mapping, parse_mapping, parse_value, read_checked, read_mapping
+from nas_engine.strict_yaml import (
+    MAX_FILE_BYTES,
+    Fields,
+    dump_mapping,
+    parse_mapping,
+    parse_value,
+    read_checked,
+    read_mapping,
+)
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -60,7 +68,9 @@ class TestFiles:
             with pytest.raises(PathError) as caught:
                 read_mapping(path, None)
             assert f": {says}" in str(caught.value)
-            assert str(caught.value).startswith(terminal_line(str(path))[:60])  # a name of thousands of characters is shortened
+            assert str(caught.value).startswith(
+                terminal_line(str(path))[:60]
+            )  # a name of thousands of characters is shortened
             assert len(str(caught.value).splitlines()) == 1
             assert caught.value.exit_code == 2
 
@@ -69,7 +79,9 @@ class TestFiles:
         pipe = tmp_path / "pipe.yaml"
         os.mkfifo(pipe)
         for path, kind in ((pipe, "a named pipe"), (Path("/dev/zero"), "a device")):
-            with pytest.raises(FileFormatError, match=f"{path}: is {kind}; expected a regular file"):
+            with pytest.raises(
+                FileFormatError, match=f"{path}: is {kind}; expected a regular file"
+            ):
                 read_mapping(path, None)
 
     def test_file_of_the_largest_size_is_read(self, tmp_path: Path) -> None:
@@ -90,8 +102,14 @@ class TestParseMapping:
             ("true", "holds a truth value"),
             ("- a\n- b", "holds a list"),
             ("2020-01-01", "holds a text"),
-            ("a: 010", "line 1, column 4: 010 begins with a zero, which makes it octal in YAML 1.1; write 10, or '010' for a text"),
-            ("a: [-0_7]", "line 1, column 5: -0_7 begins with a zero, which makes it octal in YAML 1.1; write -7, or '-0_7' for a text"),
+            (
+                "a: 010",
+                "line 1, column 4: 010 begins with a zero, which makes it octal in YAML 1.1; write 10, or '010' for a text",
+            ),
+            (
+                "a: [-0_7]",
+                "line 1, column 5: -0_7 begins with a zero, which makes it octal in YAML 1.1; write -7, or '-0_7' for a text",
+            ),
             ("a: 1\nb: 2\na: 3", "line 3, column 1: key 'a' stands twice"),
             ("a: {b: 1, b: 2}", "key 'b' stands twice"),
             ("a: 1\n a: 2", "is not valid YAML: line 2"),
@@ -112,7 +130,18 @@ class TestParseMapping:
         assert says in refusal(lambda: parse_mapping(text, "x.yaml"))
 
     @pytest.mark.parametrize(
-        "value", ["!!int ''", "!!bool maybe", "!!timestamp x", "!!float x", "!!binary é", "!!set x", "!!omap x", "!!map x", "!!int 0x_"]
+        "value",
+        [
+            "!!int ''",
+            "!!bool maybe",
+            "!!timestamp x",
+            "!!float x",
+            "!!binary é",
+            "!!set x",
+            "!!omap x",
+            "!!map x",
+            "!!int 0x_",
+        ],
     )
     def test_a_value_that_its_own_tag_does_not_fit_is_not_valid_yaml(self, value: str) -> None:
         assert "is not valid YAML" in refusal(lambda: parse_mapping(f"a: {value}", "x.yaml"))
@@ -120,13 +149,60 @@ class TestParseMapping:
     @pytest.mark.parametrize(
         ("text", "value"),
         [
-            *((word, word) for word in ("yes", "no", "on", "off", "y", "N", "1:30:00", "1:30.5", "2024-01-01", "2024-13-45")),
-            *((word, word) for word in ("0x_", "0b11", "1__0", "_1", "1_", "1_0.5", "<<", "=", "0o8", "nULL", "tRUE", ".Inf1", "1e", "é")),
+            *(
+                (word, word)
+                for word in (
+                    "yes",
+                    "no",
+                    "on",
+                    "off",
+                    "y",
+                    "N",
+                    "1:30:00",
+                    "1:30.5",
+                    "2024-01-01",
+                    "2024-13-45",
+                )
+            ),
+            *(
+                (word, word)
+                for word in (
+                    "0x_",
+                    "0b11",
+                    "1__0",
+                    "_1",
+                    "1_",
+                    "1_0.5",
+                    "<<",
+                    "=",
+                    "0o8",
+                    "nULL",
+                    "tRUE",
+                    ".Inf1",
+                    "1e",
+                    "é",
+                )
+            ),
             *((word, None) for word in ("", "~", "null", "Null", "NULL")),
             *((word, True) for word in ("true", "True", "TRUE")),
             *((word, False) for word in ("false", "False", "FALSE")),
-            *(("0", 0), ("-0", 0), ("+12", 12), ("-3", -3), ("0x1F", 31), ("0o17", 15), ("133_000_000", 133_000_000)),
-            *(("1e3", 1000.0), ("5e-4", 0.0005), (".5", 0.5), ("1.", 1.0), ("-1.5E+2", -150.0), ("01.5", 1.5)),
+            *(
+                ("0", 0),
+                ("-0", 0),
+                ("+12", 12),
+                ("-3", -3),
+                ("0x1F", 31),
+                ("0o17", 15),
+                ("133_000_000", 133_000_000),
+            ),
+            *(
+                ("1e3", 1000.0),
+                ("5e-4", 0.0005),
+                (".5", 0.5),
+                ("1.", 1.0),
+                ("-1.5E+2", -150.0),
+                ("01.5", 1.5),
+            ),
             *((".inf", math.inf), ("-.INF", -math.inf), ("1e999", math.inf)),
             *(("!!str 5", "5"), ("'010'", "010"), ("!!float 5", 5.0), ("!!null ''", None)),
         ],
@@ -135,7 +211,13 @@ class TestParseMapping:
         found = parse_value(text, "x.yaml")
         assert (type(found), found) == (type(value), value)
 
-    @given(st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=6))
+    @given(
+        st.recursive(
+            PLAIN,
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+            max_leaves=6,
+        )
+    )
     def test_what_is_dumped_comes_back_also_to_readers_of_yaml_1_1(self, value: object) -> None:
         text = dump_mapping({"a": value})
         assert parse_mapping(text, "x.yaml") == yaml.safe_load(text) == {"a": value}
@@ -152,7 +234,13 @@ class TestParseMapping:
 class TestFields:
     def test_values(self) -> None:
         data = fields(i=3, n=1.5, s="text", b=True, l=[1, 2], m={"x": 1}, e=[{"y": 2}], none=None)
-        assert (data.take_int("i"), data.take_number("n"), data.take_number("i"), data.take_str("s"), data.take_bool("b")) == (
+        assert (
+            data.take_int("i"),
+            data.take_number("n"),
+            data.take_number("i"),
+            data.take_str("s"),
+            data.take_bool("b"),
+        ) == (
             3,
             1.5,
             3,
@@ -169,7 +257,12 @@ class TestFields:
 
     def test_defaults(self) -> None:
         data = fields()
-        assert (data.take_int("i", 7), data.take_str("s", None), data.take_list("l", ()), data.take_bool("b", False)) == (
+        assert (
+            data.take_int("i", 7),
+            data.take_str("s", None),
+            data.take_list("l", ()),
+            data.take_bool("b", False),
+        ) == (
             7,
             None,
             (),
@@ -178,13 +271,19 @@ class TestFields:
 
     @pytest.mark.parametrize("kind", ["int", "number", "str", "bool", "list", "fields", "each"])
     def test_missing(self, kind: str) -> None:
-        assert refusal(lambda: getattr(fields(), f"take_{kind}")("a")) == "x.yaml: a: is missing; add it"
+        assert (
+            refusal(lambda: getattr(fields(), f"take_{kind}")("a"))
+            == "x.yaml: a: is missing; add it"
+        )
 
     @pytest.mark.parametrize(
         ("kind", "value"),
         [
             *(("int", value) for value in (True, 1.0, "1", None, -1, [1], 2**53 + 1)),
-            *(("number", value) for value in (True, "1", None, -0.5, float("nan"), float("inf"), 1e19)),
+            *(
+                ("number", value)
+                for value in (True, "1", None, -0.5, float("nan"), float("inf"), 1e19)
+            ),
             *(("str", value) for value in ("", "  ", 1, None, True, ["a"])),
             *(("bool", value) for value in (0, 1, "true", None)),
             *(("list", value) for value in ([], "ab", None, 1, {"a": 1})),
@@ -198,25 +297,40 @@ class TestFields:
         assert "expected" in message
 
     def test_ranges_lengths_and_items(self) -> None:
-        assert refusal(lambda: fields(a=5).take_int("a", low=6, high=9)).endswith("a: is 5; expected a whole number from 6 to 9")
-        assert refusal(lambda: fields(a=10).take_int("a", low=6, high=9)).endswith("a: is 10; expected a whole number from 6 to 9")
+        assert refusal(lambda: fields(a=5).take_int("a", low=6, high=9)).endswith(
+            "a: is 5; expected a whole number from 6 to 9"
+        )
+        assert refusal(lambda: fields(a=10).take_int("a", low=6, high=9)).endswith(
+            "a: is 10; expected a whole number from 6 to 9"
+        )
         assert fields(a=6).take_int("a", low=6, high=6) == 6
-        assert refusal(lambda: fields(a=[1]).take_list("a", length=2)).endswith("expected a list of 2")
-        assert refusal(lambda: fields(a=[1, "b"]).take_list("a", of=int)).endswith("expected a list of int")
-        assert refusal(lambda: fields(a=[True]).take_list("a", of=int)).endswith("expected a list of int")
-        assert "did you mean 'red'" in refusal(lambda: fields(a="rde").take_str("a", choices=("red", "blue")))
+        assert refusal(lambda: fields(a=[1]).take_list("a", length=2)).endswith(
+            "expected a list of 2"
+        )
+        assert refusal(lambda: fields(a=[1, "b"]).take_list("a", of=int)).endswith(
+            "expected a list of int"
+        )
+        assert refusal(lambda: fields(a=[True]).take_list("a", of=int)).endswith(
+            "expected a list of int"
+        )
+        assert "did you mean 'red'" in refusal(
+            lambda: fields(a="rde").take_str("a", choices=("red", "blue"))
+        )
 
     def test_place_is_named_with_its_parents(self) -> None:
         data = fields(stages=[{"depth": {"min": 1}}, {"depth": {"min": "x"}}])
-        assert refusal(lambda: data.take_each("stages")[1].take_fields("depth").take_int("min")).startswith(
-            "x.yaml: stages[1].depth.min: is 'x'"
-        )
+        assert refusal(
+            lambda: data.take_each("stages")[1].take_fields("depth").take_int("min")
+        ).startswith("x.yaml: stages[1].depth.min: is 'x'")
 
     def test_key_that_nobody_asked_for(self) -> None:
         data = fields(part={"depth": 1, "dept": 2})
         part = data.take_fields("part")
         part.take_int("depth")
-        assert refusal(part.finish) == "x.yaml: unknown key in part: 'dept'; did you mean 'depth'? expected one of: depth"
+        assert (
+            refusal(part.finish)
+            == "x.yaml: unknown key in part: 'dept'; did you mean 'depth'? expected one of: depth"
+        )
         data.finish()
 
     @pytest.mark.parametrize("key", [1, None, True, "a\nb", 2.5, "\x85"])

@@ -13,13 +13,24 @@ import pytest
 
 from nas_engine.architecture import dump_architecture
 from nas_engine.datasets import Dataset
-from nas_engine.errors import FileFormatError, InputError, NasEngineError, PathError, RunDirectoryError
+from nas_engine.errors import (
+    FileFormatError,
+    InputError,
+    NasEngineError,
+    PathError,
+    RunDirectoryError,
+)
 from nas_engine.files import StorageError
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.models.widen import widen
 from nas_engine.pipeline.evaluation import evaluate_run
-from nas_engine.pipeline.training import TrainingRequest, default_recipe, run_training, trained_architecture
+from nas_engine.pipeline.training import (
+    TrainingRequest,
+    default_recipe,
+    run_training,
+    trained_architecture,
+)
 from nas_engine.quantization.prepare import is_quantised
 from nas_engine.quantization.record import QuantisationError
 from nas_engine.report.epochs import read_epochs
@@ -39,7 +50,12 @@ STEPS = 6
 
 
 def request(teacher: str = "none", **changes: Any) -> TrainingRequest:
-    return TrainingRequest(data="digits", recipe=small_recipe(**({"epochs": 2, "ema_decay": 0.5} | changes)), teacher=teacher, limit=IMAGES)
+    return TrainingRequest(
+        data="digits",
+        recipe=small_recipe(**({"epochs": 2, "ema_decay": 0.5} | changes)),
+        teacher=teacher,
+        limit=IMAGES,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +82,38 @@ def copied(run: Path, to: Path) -> Path:
 class TestResult:
     def test_files_and_figures(self, finished: Path) -> None:
         result = read_result(finished / "training" / "result.json")
-        assert (result.data, result.dataset, result.recipe, result.teacher, result.seed) == ("digits", "digits", "small", "none", 0)
-        assert (result.float_epochs, result.quantised_epochs, result.accuracy.split, result.accuracy.images) == (1, 1, "test", IMAGES)
+        assert (result.data, result.dataset, result.recipe, result.teacher, result.seed) == (
+            "digits",
+            "digits",
+            "small",
+            "none",
+            0,
+        )
+        assert (
+            result.float_epochs,
+            result.quantised_epochs,
+            result.accuracy.split,
+            result.accuracy.images,
+        ) == (1, 1, "test", IMAGES)
         assert set(result.versions) == {"nas-search", "torch", "numpy"}
         rows = read_epochs(finished / "training" / "metrics.jsonl")
-        assert [(row["stage"], row["epoch"], row["updates"]) for row in rows] == [("float", 1, 3), ("quantised", 1, 3)]
-        assert (rows[0]["accuracy"], rows[1]["accuracy"]) == (result.accuracy.floating, result.accuracy.quantised)
+        assert [(row["stage"], row["epoch"], row["updates"]) for row in rows] == [
+            ("float", 1, 3),
+            ("quantised", 1, 3),
+        ]
+        assert (rows[0]["accuracy"], rows[1]["accuracy"]) == (
+            result.accuracy.floating,
+            result.accuracy.quantised,
+        )
         assert result.elapsed_s >= rows[1]["elapsed_s"] - 0.001
         assert load_recipe(str(finished / "training" / "recipe.yaml")) == request().recipe
         assert not is_quantised(load_network(finished / "training" / "float.pt"))
         assert is_quantised(load_network(finished / "training" / "network.pt"))
         model = load_integer(finished / "integer").model
-        assert model.provenance == {"architecture": dump_architecture(digits_architecture()), "data": "digits"}
+        assert model.provenance == {
+            "architecture": dump_architecture(digits_architecture()),
+            "data": "digits",
+        }
 
     def test_evaluation_gives_the_same(self, finished: Path) -> None:
         dataset, accuracy = evaluate_run(finished, None, limit=IMAGES)
@@ -85,7 +121,9 @@ class TestResult:
         assert dataset.source == "digits"
         _, whole = evaluate_run(finished, "digits", split="train")
         assert (whole.split, whole.images) == ("train", 1438)
-        with pytest.raises(InputError, match="there is no split 'validation'; give one of: train, test"):
+        with pytest.raises(
+            InputError, match="there is no split 'validation'; give one of: train, test"
+        ):
             evaluate_run(finished, None, split="validation")
 
     def test_resumed_when_finished_stays_the_same(self, tmp_path: Path, finished: Path) -> None:
@@ -93,11 +131,20 @@ class TestResult:
         for lost in ("result.json", "network.pt"):
             (run / "training" / lost).unlink()
         shutil.rmtree(run / "integer")
-        assert run_training(run, request(), resume=True) == read_result(finished / "training" / "result.json")
+        assert run_training(run, request(), resume=True) == read_result(
+            finished / "training" / "result.json"
+        )
         assert results(run) == results(finished)
 
     def test_round_trip(self, tmp_path: Path) -> None:
-        accuracy = Accuracy(split="validation", images=7, floating=None, quantised=100 / 3, integer=0.0, agreement=100.0)
+        accuracy = Accuracy(
+            split="validation",
+            images=7,
+            floating=None,
+            quantised=100 / 3,
+            integer=0.0,
+            agreement=100.0,
+        )
         result = TrainingResult(
             data="/a b/é",
             dataset="x",
@@ -116,7 +163,11 @@ class TestResult:
     @pytest.mark.parametrize(
         ("key", "value", "says"),
         [
-            ("format", "nas-search/training-result/2", "format: is 'nas-search/training-result/2'; expected"),
+            (
+                "format",
+                "nas-search/training-result/2",
+                "format: is 'nas-search/training-result/2'; expected",
+            ),
             ("seed", -1, "seed: is -1; expected"),
             ("seeed", 0, "unknown key: 'seeed'; did you mean 'seed'?"),
             ("versions", [], "versions: is no mapping"),
@@ -124,39 +175,80 @@ class TestResult:
             ("elapsed_s", float("nan"), "elapsed_s: is nan"),
         ],
     )
-    def test_damaged(self, tmp_path: Path, finished: Path, key: str, value: object, says: str) -> None:
+    def test_damaged(
+        self, tmp_path: Path, finished: Path, key: str, value: object, says: str
+    ) -> None:
         path = tmp_path / "result.json"
         rewrite(path, content(finished / "training" / "result.json") | {key: value})
         with pytest.raises(FileFormatError, match=r"result.json") as caught:
             read_result(path)
         assert says in str(caught.value)
         path.write_text("{")
-        with pytest.raises(FileFormatError, match=r"is not whole JSON .*; train again: nas-search train .* --force"):
+        with pytest.raises(
+            FileFormatError, match=r"is not whole JSON .*; train again: nas-search train .* --force"
+        ):
             read_result(path)
 
     def test_percentages(self) -> None:
         with pytest.raises(InputError, match="floating is nan; expected a percentage"):
-            Accuracy(split="test", images=1, floating=float("nan"), quantised=None, integer=None, agreement=None)
+            Accuracy(
+                split="test",
+                images=1,
+                floating=float("nan"),
+                quantised=None,
+                integer=None,
+                agreement=None,
+            )
 
 
 class TestInterrupted:
     @pytest.mark.parametrize("steps", [1, 3, 4])
     def test_stopped(self, tmp_path: Path, finished: Path, steps: int) -> None:
         run, pause = small_run(tmp_path / "run"), Pause(steps)
-        assert run_training(run, request(), stop=pause.stop, observe=lambda what, task, state: pause.watch(state)) is None
+        assert (
+            run_training(
+                run,
+                request(),
+                stop=pause.stop,
+                observe=lambda what, task, state: pause.watch(state),
+            )
+            is None
+        )
         assert not (run / "training" / "result.json").exists()
         assert run_training(run, request(), resume=True) is not None
         assert results(run) == results(finished)
 
     @pytest.mark.parametrize(("steps", "left"), [(2, 4), (STEPS, 0), (STEPS + 1, 0)])
-    def test_stopped_with_a_teacher_of_its_own(self, tmp_path: Path, taught: Path, steps: int, left: int) -> None:
+    def test_stopped_with_a_teacher_of_its_own(
+        self, tmp_path: Path, taught: Path, steps: int, left: int
+    ) -> None:
         run, pause, seen = small_run(tmp_path / "run"), Pause(steps), []
-        assert run_training(run, request("auto"), stop=pause.stop, observe=lambda what, task, state: pause.watch(state)) is None
-        assert run_training(run, request("auto"), resume=True, observe=lambda what, task, state: seen.append(what)) is not None
-        assert seen == ["teacher"] * left + ["network"] * (STEPS if left else STEPS - 1)  # asked to stop after a step, not before
+        assert (
+            run_training(
+                run,
+                request("auto"),
+                stop=pause.stop,
+                observe=lambda what, task, state: pause.watch(state),
+            )
+            is None
+        )
+        assert (
+            run_training(
+                run,
+                request("auto"),
+                resume=True,
+                observe=lambda what, task, state: seen.append(what),
+            )
+            is not None
+        )
+        assert seen == ["teacher"] * left + ["network"] * (
+            STEPS if left else STEPS - 1
+        )  # asked to stop after a step, not before
         assert results(run) == results(taught)
 
-    def test_killed_before_and_after_every_write(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> None:
+    def test_killed_before_and_after_every_write(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path
+    ) -> None:
         class Killed(BaseException):
             pass
 
@@ -182,7 +274,10 @@ class TestInterrupted:
 
         calls = attempt(small_run(tmp_path / "run"), -1)
         assert results(tmp_path / "run") == results(finished)
-        for dies in (0, *range(1, calls, 2)):  # the first before it takes its name, each after it did
+        for dies in (
+            0,
+            *range(1, calls, 2),
+        ):  # the first before it takes its name, each after it did
             run = small_run(tmp_path / f"run{dies}")
             with pytest.raises(Killed):
                 attempt(run, dies)
@@ -190,7 +285,9 @@ class TestInterrupted:
             run_training(run, request(), resume=True)
             assert results(run) == results(finished), dies
 
-    def test_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> None:
+    def test_full_disk(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path
+    ) -> None:
         run, fsync, calls = small_run(tmp_path / "run"), os.fsync, []
 
         def fill(descriptor: int) -> None:
@@ -208,7 +305,10 @@ class TestInterrupted:
 
     def test_second_process_is_kept_out(self, tmp_path: Path) -> None:
         run = small_run(tmp_path / "run")
-        with RunDirectory(run).locked(), pytest.raises(RunDirectoryError, match="is in use by another"):
+        with (
+            RunDirectory(run).locked(),
+            pytest.raises(RunDirectoryError, match="is in use by another"),
+        ):
             run_training(run, request())
         assert not (run / "training").exists()
 
@@ -218,7 +318,10 @@ class TestTeacher:
         teacher = load_network(taught / "training" / "teacher" / "network.pt")
         assert teacher.architecture == widen(digits_architecture())
         assert not is_quantised(teacher)
-        assert read_result(taught / "training" / "result.json").teacher == "a float network of twice the channels"
+        assert (
+            read_result(taught / "training" / "result.json").teacher
+            == "a float network of twice the channels"
+        )
         rows = read_epochs(taught / "training" / "teacher" / "metrics.jsonl")
         assert [(row["stage"], row["epoch"]) for row in rows] == [("float", 1), ("float", 2)]
 
@@ -228,13 +331,17 @@ class TestTeacher:
         result = run_training(run, request(str(file)))
         assert result is not None
         assert result.teacher == "network (network.pt)"
-        assert (run / "training" / "network.pt").read_bytes() == (taught / "training" / "network.pt").read_bytes()
+        assert (run / "training" / "network.pt").read_bytes() == (
+            taught / "training" / "network.pt"
+        ).read_bytes()
         assert not (run / "training" / "teacher").exists()
         save_network(file, load_network(run / "training" / "float.pt"))
         with pytest.raises(FileFormatError, match="was begun with other data, seed or teacher"):
             run_training(run, request(str(file)), resume=True)
 
-    def test_none_is_trained_for_a_training_that_cannot_be_continued(self, tmp_path: Path, finished: Path) -> None:
+    def test_none_is_trained_for_a_training_that_cannot_be_continued(
+        self, tmp_path: Path, finished: Path
+    ) -> None:
         run = copied(finished, tmp_path / "run")
         before = snapshot(run)
         with pytest.raises(FileFormatError, match="teacher none; now teacher auto"):
@@ -243,9 +350,16 @@ class TestTeacher:
 
     def test_one_that_was_begun_otherwise(self, tmp_path: Path) -> None:
         run, pause = small_run(tmp_path / "run"), Pause(2)
-        run_training(run, request("auto"), stop=pause.stop, observe=lambda what, task, state: pause.watch(state))
+        run_training(
+            run,
+            request("auto"),
+            stop=pause.stop,
+            observe=lambda what, task, state: pause.watch(state),
+        )
         before, described = snapshot(run), []
-        with pytest.raises(FileFormatError, match=r"teacher/checkpoint.pt: was begun with epochs 2 \(now 5\)"):
+        with pytest.raises(
+            FileFormatError, match=r"teacher/checkpoint.pt: was begun with epochs 2 \(now 5\)"
+        ):
             run_training(run, request("auto", epochs=5), resume=True, describe=described.append)
         assert described == []
         assert snapshot(run) == before
@@ -257,9 +371,15 @@ class TestShares:
         result = run_training(run, request(float_share=1.0), force=True)
         assert result is not None
         assert not (run / "integer").exists()
-        assert (result.accuracy.quantised, result.accuracy.integer, result.accuracy.agreement) == (None, None, None)
+        assert (result.accuracy.quantised, result.accuracy.integer, result.accuracy.agreement) == (
+            None,
+            None,
+            None,
+        )
         assert evaluate_run(run, None, limit=IMAGES)[1] == result.accuracy
-        assert (run / "training" / "float.pt").read_bytes() == (run / "training" / "network.pt").read_bytes()
+        assert (run / "training" / "float.pt").read_bytes() == (
+            run / "training" / "network.pt"
+        ).read_bytes()
 
     def test_quantised_alone(self, tmp_path: Path) -> None:
         run = small_run(tmp_path / "run")
@@ -281,21 +401,32 @@ class TestRuns:
         directory = RunDirectory(tmp_path / "group")
         directory.path.mkdir()
         directory.write_config({"resolutions": [8, 16]})
-        for act in (lambda: run_training(directory.path, request()), lambda: evaluate_run(directory.path, None)):
-            with pytest.raises(RunDirectoryError, match=r"holds one run per resolution; give one of them: .*r8, .*r16"):
+        for act in (
+            lambda: run_training(directory.path, request()),
+            lambda: evaluate_run(directory.path, None),
+        ):
+            with pytest.raises(
+                RunDirectoryError,
+                match=r"holds one run per resolution; give one of them: .*r8, .*r16",
+            ):
                 act()
         assert run_training(small_run(directory.path / "r8"), request()) is not None
 
     def test_without_a_winner_or_a_classifier(self, tmp_path: Path) -> None:
         run = small_run(tmp_path / "run", replace(digits_architecture(), classifier=None))
-        with pytest.raises(InputError, match="has no classifier, so it cannot be trained; search again with --classes N"):
+        with pytest.raises(
+            InputError,
+            match="has no classifier, so it cannot be trained; search again with --classes N",
+        ):
             run_training(run, request())
         (run / "best.yaml").unlink()
         with pytest.raises(RunDirectoryError, match=r"has no best.yaml yet"):
             trained_architecture(RunDirectory(run))
         with pytest.raises(RunDirectoryError, match="is not a run directory"):
             run_training(tmp_path, request())
-        with pytest.raises(RunDirectoryError, match="is not trained to the end yet; type: nas-search train"):
+        with pytest.raises(
+            RunDirectoryError, match="is not trained to the end yet; type: nas-search train"
+        ):
             evaluate_run(run, None)
 
     def test_a_new_search_removes_the_training(self, tmp_path: Path, finished: Path) -> None:
@@ -335,12 +466,23 @@ class TestNothingIsLost:
             {"teacher": "wide.pt"},
         ],
     )
-    def test_bad_request(self, tmp_path: Path, finished: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_bad_request(
+        self,
+        tmp_path: Path,
+        finished: Path,
+        changes: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "text.pt").write_text("no teacher")
         architecture = digits_architecture()
         assert architecture.classifier is not None
-        save_network(tmp_path / "wide.pt", MobileNet(replace(architecture, classifier=replace(architecture.classifier, classes=11))))
+        save_network(
+            tmp_path / "wide.pt",
+            MobileNet(
+                replace(architecture, classifier=replace(architecture.classifier, classes=11))
+            ),
+        )
         run = copied(finished, tmp_path / "run")
         before = snapshot(run)
         for flags in ({"force": True}, {"resume": True}, {}):
@@ -355,37 +497,51 @@ class TestNothingIsLost:
             run_training(run, request(epochs=4), resume=True)
         assert snapshot(run) == before
         RunDirectory(run).write_best(digits_architecture(9), {})
-        with pytest.raises(FileFormatError, match=r"result\.json: is not of the files beside it \(best\.yaml is another one\)"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"result\.json: is not of the files beside it \(best\.yaml is another one\)",
+        ):
             run_training(run, request(), resume=True)
         (run / "training" / "result.json").unlink()
         with pytest.raises(FileFormatError, match=r"is of another architecture than best.yaml"):
             run_training(run, request(), resume=True)
         RunDirectory(run).write_best(digits_architecture(), {})
         (run / "training" / "metrics.jsonl").write_text("{}\n")
-        with pytest.raises(FileFormatError, match="is damaged; remove it to go on without these figures"):
+        with pytest.raises(
+            FileFormatError, match="is damaged; remove it to go on without these figures"
+        ):
             run_training(run, request(), resume=True)
         (run / "training" / "metrics.jsonl").unlink()
         assert run_training(run, request(), resume=True) is not None
 
     def test_diverged(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run, pause = small_run(tmp_path / "run"), Pause(4)
-        run_training(run, request(), stop=pause.stop, observe=lambda what, task, state: pause.watch(state))
+        run_training(
+            run, request(), stop=pause.stop, observe=lambda what, task, state: pause.watch(state)
+        )
         before = snapshot(run)
         with monkeypatch.context() as patch:
-            patch.setattr("nas_engine.training.loop.hard_loss", lambda logits, *_: logits.sum() * float("inf"))
+            patch.setattr(
+                "nas_engine.training.loop.hard_loss", lambda logits, *_: logits.sum() * float("inf")
+            )
             with pytest.raises(TrainingError, match="at quantised epoch 1, step 2: the loss is"):
                 run_training(run, request(), resume=True)
         assert snapshot(run) == before
         assert run_training(run, request(), resume=True) is not None
 
-    def test_network_that_cannot_be_lowered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> None:
+    def test_network_that_cannot_be_lowered(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path
+    ) -> None:
         def fail(*_: object) -> None:
             raise QuantisationError("head", "an accumulator is too large")
 
         run = small_run(tmp_path / "run")
         with monkeypatch.context() as patch:
             patch.setattr("nas_engine.pipeline.training.lower", fail)
-            with pytest.raises(NasEngineError, match=r"trained, but no integer model .* \(head: an accumulator is too large\);"):
+            with pytest.raises(
+                NasEngineError,
+                match=r"trained, but no integer model .* \(head: an accumulator is too large\);",
+            ):
                 run_training(run, request())
         assert run_training(run, request(), resume=True) is not None
         assert results(run) == results(finished)
@@ -394,7 +550,10 @@ class TestNothingIsLost:
         run = copied(finished, tmp_path / "run")
         result = read_result(run / "training" / "result.json")
         write_result(run / "training" / "result.json", replace(result, data="/gone/data"))
-        with pytest.raises(PathError, match=r"/gone/data: the data that this run was trained on are not there any more; give .* --data"):
+        with pytest.raises(
+            PathError,
+            match=r"/gone/data: the data that this run was trained on are not there any more; give .* --data",
+        ):
             evaluate_run(run, None)
         assert evaluate_run(run, "digits", limit=IMAGES)[1] == result.accuracy
         (run / "integer" / "model.npz").write_bytes(b"")

@@ -27,15 +27,34 @@ SETTINGS = (f"search.max_layers={LAYERS}", "shortlist.epochs=2", *REFINE, *VERIF
 
 TINY: Mapping[str, list[str]] = {
     "": [*SEARCH, "--max-layers", LAYERS, "--no-plots"],
-    "run": [*SEARCH, *TRAIN, "--shortlist", "2", *(word for setting in SETTINGS for word in ("--set", setting))],
+    "run": [
+        *SEARCH,
+        *TRAIN,
+        "--shortlist",
+        "2",
+        *(word for setting in SETTINGS for word in ("--set", setting)),
+    ],
     "train": TRAIN,
-    "refine": ["--images", "64", "--swaps", "0", "--solver-time", "1s", "--limit", "200", "--threads", "1"],
+    "refine": [
+        "--images",
+        "64",
+        "--swaps",
+        "0",
+        "--solver-time",
+        "1s",
+        "--limit",
+        "200",
+        "--threads",
+        "1",
+    ],
     "verify": ["--images", "2", "--emulated-images", "1"],
 }
 """What is added to a command, by its name; of options given twice the last one counts."""
 
 
-def test_every_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """C alone is exported, and runs on one core; other formats and back-ends have tests of their own."""
     few_back_ends(monkeypatch, "cortex-m7")
     monkeypatch.chdir(tmp_path)
@@ -50,7 +69,11 @@ def test_every_command_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert [stage.name for stage in whole.stages if stage.done] == list(STAGES)
     found = RunDirectory(tmp_path / "runs" / "digits" / "refine" / "gauss-newton")
     assert json.loads(found.verification.read_text())["passed"]
-    for path in (tmp_path / "runs" / "whole" / "report.html", found.path / "report.html", found.export / "c" / "model.c"):
+    for path in (
+        tmp_path / "runs" / "whole" / "report.html",
+        found.path / "report.html",
+        found.export / "c" / "model.c",
+    ):
         assert path.stat().st_size > 0, path
 
     module = types.ModuleType("documented_example")

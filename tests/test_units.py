@@ -81,12 +81,23 @@ class TestParseSize:
 class TestParseCount:
     @pytest.mark.parametrize(
         ("text", "count"),
-        [("50m", 5e7), ("50M", 5e7), ("1k", 1e3), ("2g", 2e9), ("1e6", 1e6), ("1.5e+3", 1500), (500_000, 5e5), (0.5, 0.5)],
+        [
+            ("50m", 5e7),
+            ("50M", 5e7),
+            ("1k", 1e3),
+            ("2g", 2e9),
+            ("1e6", 1e6),
+            ("1.5e+3", 1500),
+            (500_000, 5e5),
+            (0.5, 0.5),
+        ],
     )
     def test_reads(self, text: str | float, count: float) -> None:
         assert parse_count(text) == count
 
-    @pytest.mark.parametrize("text", ["", "0", "-5", "m", "1e999", "inf", "nan", True, None, "5 mm", "9" * 400])
+    @pytest.mark.parametrize(
+        "text", ["", "0", "-5", "m", "1e999", "inf", "nan", True, None, "5 mm", "9" * 400]
+    )
     def test_refuses(self, text: object) -> None:
         with pytest.raises(InputError, match=r"^--max-macs: "):
             parse_count(text, "--max-macs")  # type: ignore[arg-type]
@@ -95,12 +106,24 @@ class TestParseCount:
 class TestParseDuration:
     @pytest.mark.parametrize(
         ("text", "seconds"),
-        [("60s", 60), ("60", 60), (60, 60), (1.5, 1.5), ("5m", 300), ("5min", 300), ("1h", 3600), ("0.5H", 1800), (" 2 s ", 2)],
+        [
+            ("60s", 60),
+            ("60", 60),
+            (60, 60),
+            (1.5, 1.5),
+            ("5m", 300),
+            ("5min", 300),
+            ("1h", 3600),
+            ("0.5H", 1800),
+            (" 2 s ", 2),
+        ],
     )
     def test_reads(self, text: str | float, seconds: float) -> None:
         assert parse_duration(text) == seconds
 
-    @pytest.mark.parametrize("text", ["", "0", "0s", "-1s", "s", "1d", "1e3s", "inf", "nan", True, None, "9" * 400])
+    @pytest.mark.parametrize(
+        "text", ["", "0", "0s", "-1s", "s", "1d", "1e3s", "inf", "nan", True, None, "9" * 400]
+    )
     def test_refuses(self, text: object) -> None:
         with pytest.raises(InputError, match=r"^--time-limit: "):
             parse_duration(text, "--time-limit")  # type: ignore[arg-type]
@@ -109,7 +132,12 @@ class TestParseDuration:
 class TestFormat:
     @pytest.mark.parametrize(
         ("size", "text"),
-        [(262_144, "262,144 B (256 KiB)"), (255_120, "255,120 B (249.1 KiB)"), (0, "0 B (0 KiB)"), (122.5, "122.500 B (0.1 KiB)")],
+        [
+            (262_144, "262,144 B (256 KiB)"),
+            (255_120, "255,120 B (249.1 KiB)"),
+            (0, "0 B (0 KiB)"),
+            (122.5, "122.500 B (0.1 KiB)"),
+        ],
     )
     def test_size(self, size: float, text: str) -> None:
         assert format_size(size) == text
@@ -120,7 +148,15 @@ class TestFormat:
 
     @pytest.mark.parametrize(
         ("count", "text"),
-        [(38_200_000, "38.2 M"), (999, "999"), (1000, "1 k"), (2.5e9, "2.5 G"), (0, "0"), (999_000, "999 k"), (999_499_999, "999 M")],
+        [
+            (38_200_000, "38.2 M"),
+            (999, "999"),
+            (1000, "1 k"),
+            (2.5e9, "2.5 G"),
+            (0, "0"),
+            (999_000, "999 k"),
+            (999_499_999, "999 M"),
+        ],
     )
     def test_count(self, count: float, text: str) -> None:
         assert format_count(count) == text
@@ -134,4 +170,8 @@ class TestFormat:
         text = format_count(count)
         assert "e" not in text
         number, _, prefix = text.partition(" ")
-        assert math.isclose(float(number) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[prefix], count, rel_tol=0.005 if prefix else 0.5)
+        assert math.isclose(
+            float(number) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[prefix],
+            count,
+            rel_tol=0.005 if prefix else 0.5,
+        )

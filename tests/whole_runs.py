@@ -18,7 +18,10 @@ def tiny_config(folder: Path, **changes: Any) -> RunConfig:
     space = folder / "space.yaml"
     if not space.exists():
         space.write_text(SPACE)
-    sizes = {memory: RESERVED[f"{memory}_bytes"] + NEEDED[f"{memory}_bytes"] for memory in ("sram", "flash")}
+    sizes = {
+        memory: RESERVED[f"{memory}_bytes"] + NEEDED[f"{memory}_bytes"]
+        for memory in ("sram", "flash")
+    }
     options = {
         "search": {"space": str(space), "resolution": 8, "candidates": 2000, **sizes},
         "data": {"limit": 300},
@@ -39,7 +42,9 @@ def run_tiny(space: Path, run: Path, watch: RunWatch | None = None, **changes: A
         watch: Whom to tell.
         **changes: Of its config.
     """
-    return run_pipeline(tiny_config(space, **changes), run, watch=watch, command="nas-search run tiny.yaml")
+    return run_pipeline(
+        tiny_config(space, **changes), run, watch=watch, command="nas-search run tiny.yaml"
+    )
 
 
 class Killed(BaseException):

@@ -63,7 +63,14 @@ class Allocator(Protocol):
         The value at its choice is ``BitAllocation.objective``. Swaps on the real loss are ranked by it.
         """
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return widths that meet every constraint; the same problem, evidence and seed give the same.
 
         ``nas_engine.allocation.table.allocate`` is what to call: it checks what comes in and what goes out, and it never asks an

@@ -24,23 +24,46 @@ class Uniform:
     """
 
     name: ClassVar[str] = "uniform"
-    summary: ClassVar[str] = "one width for all weights and one for all activations, the widest pair that fits"
+    summary: ClassVar[str] = (
+        "one width for all weights and one for all activations, the widest pair that fits"
+    )
     needs: ClassVar[tuple[str, ...]] = ()
 
     def model(self, problem: AllocationProblem, evidence: Evidence) -> LossModel | None:
         """Return ``None``: nothing is minimised."""
         return None
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return the widest pair that fits; see the class."""
-        kinds = [kind for kind in (WEIGHTS, ACTIVATIONS) if any(v.kind == kind for v in problem.variables)]
-        options = [sorted({bits for v in problem.variables if v.kind == kind for bits in v.bits}) for kind in kinds]
-        choices = sorted(product(*options), key=lambda pair: (-sum(pair), max(pair) - min(pair), -pair[0]))
+        kinds = [
+            kind
+            for kind in (WEIGHTS, ACTIVATIONS)
+            if any(v.kind == kind for v in problem.variables)
+        ]
+        options = [
+            sorted({bits for v in problem.variables if v.kind == kind for bits in v.bits})
+            for kind in kinds
+        ]
+        choices = sorted(
+            product(*options), key=lambda pair: (-sum(pair), max(pair) - min(pair), -pair[0])
+        )
         for pair in choices:
             widths = dict(zip(kinds, pair, strict=True))
             levels = levels_at(problem, widths)
             if problem.is_feasible(levels):
-                return allocation_of(problem, self.name, levels, details={f"{kind} bits": width for kind, width in widths.items()})
+                return allocation_of(
+                    problem,
+                    self.name,
+                    levels,
+                    details={f"{kind} bits": width for kind, width in widths.items()},
+                )
         note = "no pair of equal widths fits; the widths differ"
         return allocation_of(problem, self.name, feasible_start(problem), notes=(note,))
 
@@ -61,12 +84,21 @@ class Random:
         """Return ``None``: nothing is minimised."""
         return None
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return a maximal choice, drawn with ``seed``."""
         rng = np.random.default_rng(seed)
         levels = feasible_start(problem)
         while True:
-            up = np.flatnonzero(feasible_moves(problem, levels) & (steps_of_moves(problem, levels) > 0))
+            up = np.flatnonzero(
+                feasible_moves(problem, levels) & (steps_of_moves(problem, levels) > 0)
+            )
             # The first move of each variable is the smallest step that fits: positions ascend with the width.
             owners, first = np.unique(problem.owner[up], return_index=True)
             if not owners.size:
@@ -86,7 +118,14 @@ class Given:
         """Return ``None``: nothing is minimised."""
         return None
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return the given widths.
 
         Raises:
@@ -95,7 +134,9 @@ class Given:
         assert evidence.given is not None
         levels = np.asarray(evidence.given, np.intp)
         smallest = problem.costs(problem.narrowest)
-        for constraint, cost, least in zip(problem.constraints, problem.costs(levels), smallest, strict=True):
+        for constraint, cost, least in zip(
+            problem.constraints, problem.costs(levels), smallest, strict=True
+        ):
             if cost > constraint.limit + TOLERANCE:
                 unit = f" {constraint.unit}" if constraint.unit else ""
                 raise InputError(

@@ -112,12 +112,20 @@ def prove(program: Program, levels: Levels, objective: float, *, deadline: float
     bound, root = _root(search, allowed)
     if root is not None:
         bound = max(bound, _tree(search, root))
-    return Proof(levels=search.levels, objective=search.objective, bound=min(bound, search.objective), nodes=max(search.nodes, 1))
+    return Proof(
+        levels=search.levels,
+        objective=search.objective,
+        bound=min(bound, search.objective),
+        nodes=max(search.nodes, 1),
+    )
 
 
 def _size_of(program: Program, objective: float) -> float:
     """Return how large objectives are, to scale tolerances and steps."""
-    spread = [np.ptp(program.linear[f : f + c]) for f, c in zip(program.problem.first, program.problem.counts, strict=True)]
+    spread = [
+        np.ptp(program.linear[f : f + c])
+        for f, c in zip(program.problem.first, program.problem.counts, strict=True)
+    ]
     typical = float(np.sum(spread))
     if program.pairs is not None:
         typical = max(typical, float(np.abs(program.pairs).max()))
@@ -130,7 +138,9 @@ def _conflicts(program: Program) -> Mask:
     found = np.zeros((n, n), np.bool_)
     for row, room in zip(program.rows, program.rooms, strict=True):
         found[np.diag_indices(n)] |= row > room + TOLERANCE
-    for row, cross, room in zip(program.cross_rows, program.cross, program.cross_rooms, strict=True):
+    for row, cross, room in zip(
+        program.cross_rows, program.cross, program.cross_rooms, strict=True
+    ):
         found |= (row[:, None] + row[None, :] + cross > room + TOLERANCE) & ~program.same
         found[np.diag_indices(n)] |= row > room + TOLERANCE
     return found
@@ -198,7 +208,9 @@ def _tree(search: _Search, root: _Root) -> float:
     """Branch until no node is left below the best objective or time is over; return the bound."""
     relaxation, form = root.relaxation, root.relaxation.form
     propagate = _Propagation(search, form)
-    heap: list[tuple[float, int, Floats, Floats, Mask]] = [(root.bound, 0, root.point, root.multipliers, root.places)]
+    heap: list[tuple[float, int, Floats, Floats, Mask]] = [
+        (root.bound, 0, root.point, root.multipliers, root.places)
+    ]
     count = 1
     while heap and heap[0][0] < search.cut and not search.late():
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
@@ -207,12 +219,21 @@ def _tree(search: _Search, root: _Root) -> float:
         search.descend(form.levels(_shares(form, points[:1], allowed[:1]).argmax(axis=2)[0]))
         variable = _branch_on(relaxation, points, allowed, propagate)
         allowed = _split(form, points, allowed, variable)
-        floor, points, multipliers = np.tile(floor, 2), np.tile(points, (2, 1)), np.tile(multipliers, (2, 1))
+        floor, points, multipliers = (
+            np.tile(floor, 2),
+            np.tile(points, (2, 1)),
+            np.tile(multipliers, (2, 1)),
+        )
         allowed = propagate(allowed)
         alive = _possible(allowed)
         search.nodes += int(alive.sum())
         for steps in STEPS:
-            floor, points, multipliers, allowed = floor[alive], points[alive], multipliers[alive], allowed[alive]
+            floor, points, multipliers, allowed = (
+                floor[alive],
+                points[alive],
+                multipliers[alive],
+                allowed[alive],
+            )
             if not len(floor):
                 break
             points, multipliers = relaxation.improve(points, multipliers, allowed, steps)
@@ -227,7 +248,9 @@ def _tree(search: _Search, root: _Root) -> float:
             alive = _possible(allowed) & undecided & (floor < search.cut)
             _offer_leaves(search, form, allowed)
         for node in np.flatnonzero(alive) if len(floor) else ():
-            heapq.heappush(heap, (float(floor[node]), count, points[node], multipliers[node], allowed[node]))
+            heapq.heappush(
+                heap, (float(floor[node]), count, points[node], multipliers[node], allowed[node])
+            )
             count += 1
     return min(heap[0][0], search.cut) if heap else search.cut
 
@@ -246,15 +269,25 @@ class _Propagation:
         among = search.conflicts[np.ix_(form.choices.ravel(), form.choices.ravel())]
         self.conflicts = among.astype(np.float32) if among.any() else None
         taken = np.setdiff1d(np.arange(len(form.base)), form.free)
-        self.blocked = search.conflicts[form.base[taken]][:, form.choices.ravel()].any(axis=0).reshape(form.choices.shape)
+        self.blocked = (
+            search.conflicts[form.base[taken]][:, form.choices.ravel()]
+            .any(axis=0)
+            .reshape(form.choices.shape)
+        )
 
     def __call__(self, allowed: Mask) -> Mask:
         allowed = allowed & ~self.blocked
         if self.conflicts is not None:
-            made = (allowed & (allowed.sum(axis=2, keepdims=True) == 1)).reshape(len(allowed), -1).astype(np.float32)
+            made = (
+                (allowed & (allowed.sum(axis=2, keepdims=True) == 1))
+                .reshape(len(allowed), -1)
+                .astype(np.float32)
+            )
             allowed &= ~(made @ self.conflicts > 0).reshape(allowed.shape)
         for row, room, slack in zip(self.rows, self.form.rooms, self.form.slack, strict=True):
-            with np.errstate(invalid="ignore"):  # a variable without choices: infinite, and so all its choices go
+            with np.errstate(
+                invalid="ignore"
+            ):  # a variable without choices: infinite, and so all its choices go
                 least = np.where(allowed, row, np.inf).min(axis=2)
                 rest = least.sum(axis=1, keepdims=True) - least
                 allowed &= rest[:, :, None] + row <= room + slack
@@ -264,8 +297,14 @@ class _Propagation:
         """Return for each variable how many others its rounded choice clashes with, ``(nodes, variables)``."""
         if self.conflicts is None:
             return np.zeros(chosen.shape)
-        taken = (np.arange(allowed.shape[2]) == chosen[:, :, None]).reshape(len(chosen), -1).astype(np.float32)
-        return np.asarray(((taken @ self.conflicts) * taken).reshape(allowed.shape).sum(axis=2), np.float64)
+        taken = (
+            (np.arange(allowed.shape[2]) == chosen[:, :, None])
+            .reshape(len(chosen), -1)
+            .astype(np.float32)
+        )
+        return np.asarray(
+            ((taken @ self.conflicts) * taken).reshape(allowed.shape).sum(axis=2), np.float64
+        )
 
 
 def _shares(form: Form, points: Floats, allowed: Mask) -> Floats:
@@ -274,12 +313,16 @@ def _shares(form: Form, points: Floats, allowed: Mask) -> Floats:
     return np.where(allowed, np.concatenate([z, 1 - z.sum(axis=2, keepdims=True)], axis=2), -1.0)
 
 
-def _branch_on(relaxation: Relaxation, points: Floats, allowed: Mask, propagate: _Propagation) -> Levels:
+def _branch_on(
+    relaxation: Relaxation, points: Floats, allowed: Mask, propagate: _Propagation
+) -> Levels:
     """Return the variable of each node whose fractions hide most of the gap: ``<T_u, diag(y_u) - y_u y_u'> / 2``, ``(nodes,)``."""
     form = relaxation.form
     z = points.reshape(-1, form.variables, form.width)
     index = np.arange(form.variables)
-    blocks = relaxation.blocks.reshape(form.variables, form.width, form.variables, form.width)[index, :, index, :]
+    blocks = relaxation.blocks.reshape(form.variables, form.width, form.variables, form.width)[
+        index, :, index, :
+    ]
     linear = np.einsum("vaa,nva->nv", blocks, z)
     gap = 0.5 * (linear - np.einsum("nva,vab,nvb->nv", z, blocks, z, optimize=True))
     fractions = (z * (1 - z)).sum(axis=2)

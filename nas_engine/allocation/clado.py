@@ -32,7 +32,9 @@ class Diagonal:
     """The sum of measured single losses, CLADO's own control without cross terms ("naive" in the authors' code)."""
 
     name: ClassVar[str] = "diagonal"
-    summary: ClassVar[str] = "the smallest sum of measured single losses (CLADO without cross terms)"
+    summary: ClassVar[str] = (
+        "the smallest sum of measured single losses (CLADO without cross terms)"
+    )
     needs: ClassVar[tuple[str, ...]] = ("singles",)
 
     def model(self, problem: AllocationProblem, evidence: Evidence) -> LossModel:
@@ -40,7 +42,14 @@ class Diagonal:
         assert evidence.singles is not None
         return monotone_losses(problem, evidence.singles.losses), None
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return the best widths for that sum."""
         return _solved(problem, self.name, self.model(problem, evidence), seed, time_limit_s)
 
@@ -50,7 +59,9 @@ class Hawq:
     """HAWQ-V2 and -V3 (Dong et al. 2020; Yao et al. 2021): mean Hessian trace times squared perturbation, summed over the tensors."""
 
     name: ClassVar[str] = "hawq"
-    summary: ClassVar[str] = "the smallest sum of mean Hessian trace times squared perturbation (HAWQ-V2, -V3)"
+    summary: ClassVar[str] = (
+        "the smallest sum of mean Hessian trace times squared perturbation (HAWQ-V2, -V3)"
+    )
     needs: ClassVar[tuple[str, ...]] = ("hessian",)
 
     def model(self, problem: AllocationProblem, evidence: Evidence) -> LossModel:
@@ -58,7 +69,14 @@ class Hawq:
         assert evidence.hessian is not None
         return monotone_losses(problem, evidence.hessian), None
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return the best widths for that sum."""
         return _solved(problem, self.name, self.model(problem, evidence), seed, time_limit_s)
 
@@ -84,10 +102,19 @@ class Clado:
         assert evidence.pairs is not None
         return _model(problem, evidence, evidence.pairs, self.projection, self.most_noise)[0]
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return the best widths for that objective; a note says where the pairs were left out."""
         assert evidence.pairs is not None
-        model, notes, details = _model(problem, evidence, evidence.pairs, self.projection, self.most_noise)
+        model, notes, details = _model(
+            problem, evidence, evidence.pairs, self.projection, self.most_noise
+        )
         return _solved(problem, self.name, model, seed, time_limit_s, notes, details)
 
 
@@ -102,7 +129,9 @@ class GaussNewton:
     """Pair noise above which the single losses decide alone."""
 
     name: ClassVar[str] = "gauss-newton"
-    summary: ClassVar[str] = "the smallest predicted loss with Gauss-Newton cross terms from single choices"
+    summary: ClassVar[str] = (
+        "the smallest predicted loss with Gauss-Newton cross terms from single choices"
+    )
     needs: ClassVar[tuple[str, ...]] = ("singles",)
 
     def model(self, problem: AllocationProblem, evidence: Evidence) -> LossModel:
@@ -110,27 +139,54 @@ class GaussNewton:
         assert evidence.singles is not None
         return _model(problem, evidence, evidence.singles, self.projection, self.most_noise)[0]
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return the best widths for that objective; a note says where the cross terms were left out."""
         assert evidence.singles is not None
-        model, notes, details = _model(problem, evidence, evidence.singles, self.projection, self.most_noise)
+        model, notes, details = _model(
+            problem, evidence, evidence.singles, self.projection, self.most_noise
+        )
         return _solved(problem, self.name, model, seed, time_limit_s, notes, details)
 
 
 def _model(
-    problem: AllocationProblem, evidence: Evidence, measured: Sensitivity, projection: str, most_noise: float
+    problem: AllocationProblem,
+    evidence: Evidence,
+    measured: Sensitivity,
+    projection: str,
+    most_noise: float,
 ) -> tuple[LossModel, tuple[str, ...], dict[str, Any]]:
     """Return the objective of a matrix, or its single losses where the cross terms are noise; with notes and details."""
-    noise = float("nan") if measured.halves is None else pair_noise(measured.halves, measured.matrix)
+    noise = (
+        float("nan") if measured.halves is None else pair_noise(measured.halves, measured.matrix)
+    )
     if noise > most_noise:
         note = (
             f"the noise of the cross terms is {noise:.2g} of the losses, above {most_noise:g}: single losses alone decided; "
             "measure on more images"
         )
         losses = (evidence.singles or measured).losses  # measured on more images, as a rule
-        return (monotone_losses(problem, losses), None), (note,), {"pair noise": noise, "projection": "diagonal"}
-    notes = ("the noise of the cross terms is not known: no halves were measured",) if np.isnan(noise) else ()
-    return objective_of(measured, problem, projection), notes, {"pair noise": noise, "projection": projection}
+        return (
+            (monotone_losses(problem, losses), None),
+            (note,),
+            {"pair noise": noise, "projection": "diagonal"},
+        )
+    notes = (
+        ("the noise of the cross terms is not known: no halves were measured",)
+        if np.isnan(noise)
+        else ()
+    )
+    return (
+        objective_of(measured, problem, projection),
+        notes,
+        {"pair noise": noise, "projection": projection},
+    )
 
 
 def _solved(
@@ -147,7 +203,9 @@ def _solved(
     None of these objectives is negative anywhere: sums of losses that are made monotone from 0, and forms that are positive
     semi-definite over allocations. So 0 is a bound even where a proof has not begun.
     """
-    solution = solve(problem, *model, seed=seed, time_limit_s=time_limit_s, start=feasible_start(problem))
+    solution = solve(
+        problem, *model, seed=seed, time_limit_s=time_limit_s, start=feasible_start(problem)
+    )
     bound = min(max(solution.bound, 0.0), solution.objective)
     gap = (solution.objective - bound) / max(abs(solution.objective), 1e-12)
     status = OPTIMAL if gap <= PROVEN else FEASIBLE

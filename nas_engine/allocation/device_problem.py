@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Constraint, Floats, Levels, Variable
+from nas_engine.allocation.problem import (
+    ACTIVATIONS,
+    WEIGHTS,
+    AllocationProblem,
+    Constraint,
+    Floats,
+    Levels,
+    Variable,
+)
 from nas_engine.architecture import Architecture
 from nas_engine.costs.compute import extra_bitops
 from nas_engine.costs.flash import fixed_flash, weight_bytes
@@ -43,10 +51,17 @@ def levels_of(problem: AllocationProblem, architecture: Architecture) -> Levels:
     """
     widths = dict(zip(architecture.layer_names(), architecture.layer_bits(), strict=True))
     first = [widths[variable.layers[0]] for variable in problem.variables]
-    return problem.levels([bits.w if v.kind == WEIGHTS else bits.a for v, bits in zip(problem.variables, first, strict=True)])
+    return problem.levels(
+        [
+            bits.w if v.kind == WEIGHTS else bits.a
+            for v, bits in zip(problem.variables, first, strict=True)
+        ]
+    )
 
 
-def with_levels(problem: AllocationProblem, architecture: Architecture, levels: Levels) -> Architecture:
+def with_levels(
+    problem: AllocationProblem, architecture: Architecture, levels: Levels
+) -> Architecture:
     """Return the network with the widths of an allocation."""
     frame = architecture_frame(architecture)
     genes = encode(frame, [architecture])
@@ -68,13 +83,17 @@ class _Builder:
         self.names = architecture.layer_names()
         self.inputs = _input_elements(self.table)
         self.end = search.space.end_bits
-        residual_layers = [self.names[i : i + 3] for i, name in enumerate(self.names) if name.endswith(".expand")]
+        residual_layers = [
+            self.names[i : i + 3] for i, name in enumerate(self.names) if name.endswith(".expand")
+        ]
         apart: list[tuple[str, ...]] = [(layer,) for row in residual_layers for layer in row]
         self.groups = [*(residual_layers if search.space.tie_block_bits else apart), ("head",)]
         self.residuals = residual_layers
         self.bare = AllocationProblem(self._variables())
         self.variable_of = {
-            (variable.kind, layer): index for index, variable in enumerate(self.bare.variables) for layer in variable.layers
+            (variable.kind, layer): index
+            for index, variable in enumerate(self.bare.variables)
+            for layer in variable.layers
         }
 
     def problem(self) -> AllocationProblem:
@@ -83,14 +102,27 @@ class _Builder:
         if search.limits.bitops < UNLIMITED:
             products = np.outer(np.arange(9.0), np.arange(9.0))
             fixed = float(extra_bitops(search.memory_model, self.table)[0])
-            constraints.append(self._pairs("BitOps", "", search.limits.bitops, fixed, lambda kind: products))
+            constraints.append(
+                self._pairs("BitOps", "", search.limits.bitops, fixed, lambda kind: products)
+            )
         if search.limits.cycles < UNLIMITED:
             costs = {kind: np.nan_to_num(search.cycles_per_mac[kind]) for kind in KINDS}
-            constraints.append(self._pairs("cycles", "", search.limits.cycles, 0.0, costs.__getitem__))
+            constraints.append(
+                self._pairs("cycles", "", search.limits.cycles, 0.0, costs.__getitem__)
+            )
         pairs = search.allowed[np.ix_(search.weight_options, search.activation_options)]
         if not pairs.all():
             forbidden = (~search.allowed).astype(np.float64)
-            constraints.append(self._pairs("pairs of widths that the device forbids", "", 0.0, 0.0, lambda kind: forbidden, macs=False))
+            constraints.append(
+                self._pairs(
+                    "pairs of widths that the device forbids",
+                    "",
+                    0.0,
+                    0.0,
+                    lambda kind: forbidden,
+                    macs=False,
+                )
+            )
         remedy = "give the search a larger --sram or --flash"
         return AllocationProblem(self.bare.variables, constraints, remedy=remedy)
 
@@ -103,14 +135,18 @@ class _Builder:
             for layers in self.groups:
                 name = layers[0].removesuffix(".expand") if len(layers) > 1 else layers[0]
                 count = int(sum(elements[layer] for layer in layers))
-                yield Variable(name=f"{name} {kind}", kind=kind, layers=layers, bits=options, elements=count)
+                yield Variable(
+                    name=f"{name} {kind}", kind=kind, layers=layers, bits=options, elements=count
+                )
 
     def _choices(self, kind: str, layer: str) -> slice | None:
         """Return the positions of a layer's choices, ``None`` where its width is fixed."""
         index = self.variable_of.get((kind, layer))
         if index is None:
             return None
-        return slice(int(self.bare.first[index]), int(self.bare.first[index] + self.bare.counts[index]))
+        return slice(
+            int(self.bare.first[index]), int(self.bare.first[index] + self.bare.counts[index])
+        )
 
     def _flash(self) -> Constraint:
         model, linear = self.search.memory_model, np.zeros(self.bare.n)
@@ -120,8 +156,18 @@ class _Builder:
             if at is None:
                 fixed += float(weight_bytes(model, count, float(self.end)))
             else:
-                linear[at] += [float(weight_bytes(model, count, float(bits))) for bits in self.bare.choice_bits[at]]
-        return Constraint(name=FLASH, resource=FLASH, unit="B", limit=self.search.flash_bytes, fixed=fixed, linear=linear)
+                linear[at] += [
+                    float(weight_bytes(model, count, float(bits)))
+                    for bits in self.bare.choice_bits[at]
+                ]
+        return Constraint(
+            name=FLASH,
+            resource=FLASH,
+            unit="B",
+            limit=self.search.flash_bytes,
+            fixed=fixed,
+            linear=linear,
+        )
 
     def _sram(self) -> Iterator[Constraint]:
         """Yield the terms of the peak; every size is an array over the widths 0 to 8, ``(9,)``."""
@@ -130,16 +176,31 @@ class _Builder:
         yield self._peak("stem", 0.0, (self._after(0), stem_live(model, table, bits)))
         for index, (expand, depthwise, project) in enumerate(self.residuals):
             unit = units.residual(index)
-            scratch = [float(part[0]) for part in (unit.expand_scratch, unit.depthwise_scratch, unit.project_scratch)]
+            scratch = [
+                float(part[0])
+                for part in (unit.expand_scratch, unit.depthwise_scratch, unit.project_scratch)
+            ]
             stream, after = model.size(unit.stream[0], bits), model.size(unit.stream[1], bits)
             held = model.size(unit.held, bits)
-            yield self._peak(expand, scratch[0], (expand, stream), (depthwise, model.size(unit.expanded, bits)))
-            yield self._peak(depthwise, scratch[1], (expand, held), (depthwise, model.depthwise_input(unit, bits)))
-            working = (depthwise, model.depthwise_beside(unit, bits)), (project, model.depthwise_output(unit, bits))
+            yield self._peak(
+                expand, scratch[0], (expand, stream), (depthwise, model.size(unit.expanded, bits))
+            )
+            yield self._peak(
+                depthwise,
+                scratch[1],
+                (expand, held),
+                (depthwise, model.depthwise_input(unit, bits)),
+            )
+            working = (
+                (depthwise, model.depthwise_beside(unit, bits)),
+                (project, model.depthwise_output(unit, bits)),
+            )
             yield self._peak(depthwise, scratch[1], (expand, held), *working)
             filtered = (project, model.size(unit.filtered, bits))
             yield self._peak(project, scratch[2], filtered, (expand, model.merge(held, 0.0)))
-            yield self._peak(project, scratch[2], filtered, (self._after(index + 1), model.merge(0.0, after)))
+            yield self._peak(
+                project, scratch[2], filtered, (self._after(index + 1), model.merge(0.0, after))
+            )
         out = float(self.end) if table.frame.classes else 8.0
         yield self._peak("head", 0.0, ("head", head_live(model, table, bits, out)))
         if table.frame.classes:
@@ -157,11 +218,23 @@ class _Builder:
             assert at is not None
             linear[at] += np.broadcast_to(sizes, (9,))[self.bare.choice_bits[at]] * granule
         return Constraint(
-            name=f"{SRAM} at {step}", resource=SRAM, unit="B", limit=self.search.sram_bytes, fixed=fixed * granule, linear=linear
+            name=f"{SRAM} at {step}",
+            resource=SRAM,
+            unit="B",
+            limit=self.search.sram_bytes,
+            fixed=fixed * granule,
+            linear=linear,
         )
 
     def _pairs(
-        self, name: str, unit: str, limit: float, fixed: float, cost: Callable[[str], Floats], *, macs: bool = True
+        self,
+        name: str,
+        unit: str,
+        limit: float,
+        fixed: float,
+        cost: Callable[[str], Floats],
+        *,
+        macs: bool = True,
     ) -> Constraint:
         """Return a limit on a sum over layers of MACs times a table of (weight bits, activation bits), or of the table alone."""
         linear, quadratic = np.zeros(self.bare.n), np.zeros((self.bare.n, self.bare.n))
@@ -175,12 +248,22 @@ class _Builder:
             part = table[np.ix_(self.bare.choice_bits[w], self.bare.choice_bits[a])]
             quadratic[w, a] += part
             quadratic[a, w] += part.T
-        return Constraint(name=name, resource=name, unit=unit, limit=limit, fixed=fixed, linear=linear, quadratic=quadratic)
+        return Constraint(
+            name=name,
+            resource=name,
+            unit=unit,
+            limit=limit,
+            fixed=fixed,
+            linear=linear,
+            quadratic=quadratic,
+        )
 
 
 def _kind(layer: str) -> str:
     """Return the kind of a layer, one of ``KINDS``, from its name."""
-    return {"stem": "conv", "classifier": "dense"}.get(layer, "depthwise" if layer.endswith(".depthwise") else "pointwise")
+    return {"stem": "conv", "classifier": "dense"}.get(
+        layer, "depthwise" if layer.endswith(".depthwise") else "pointwise"
+    )
 
 
 def _input_elements(table: LayerTable) -> dict[str, float]:

@@ -61,12 +61,19 @@ class EntropyWindow:
             raise UnknownNameError("axis of the entropy window", self.axis, (BATCHES, DEPTH))
         if self.window < 1:
             raise InputError(f"the entropy window is {self.window}; expected at least 1")
-        if not self.spread >= 0.0 or not np.isfinite([self.spread, self.weight_alpha, self.activation_alpha]).all():
+        if (
+            not self.spread >= 0.0
+            or not np.isfinite([self.spread, self.weight_alpha, self.activation_alpha]).all()
+        ):
             raise InputError(
                 f"thresholds {self.weight_alpha}, {self.activation_alpha} with spread {self.spread}; expected finite numbers, spread >= 0"
             )
-        if list(self.widths) != sorted(set(self.widths)) or any(not 2 <= width <= 8 for width in self.widths):
-            raise InputError(f"widths of the entropy window are {list(self.widths)}; expected some of 2 to 8, ascending")
+        if list(self.widths) != sorted(set(self.widths)) or any(
+            not 2 <= width <= 8 for width in self.widths
+        ):
+            raise InputError(
+                f"widths of the entropy window are {list(self.widths)}; expected some of 2 to 8, ascending"
+            )
 
 
 def smooth(values: Floats, window: int, axis: str = BATCHES) -> Floats:
@@ -83,7 +90,10 @@ def smooth(values: Floats, window: int, axis: str = BATCHES) -> Floats:
     means = values.mean(axis=0)
     sums = np.concatenate([[0.0], np.cumsum(means)])
     places = np.arange(len(means))
-    low, high = np.maximum(places - window // 2, 0), np.minimum(places + window // 2 + 1, len(means))
+    low, high = (
+        np.maximum(places - window // 2, 0),
+        np.minimum(places + window // 2 + 1, len(means)),
+    )
     return np.asarray((sums[high] - sums[low]) / (high - low))
 
 
@@ -113,7 +123,9 @@ def assign(problem: AllocationProblem, evidence: Evidence, settings: EntropyWind
     Raises:
         InputError: No entropies of the estimator.
     """
-    return _Ladder.of(problem, evidence, settings).levels({WEIGHTS: settings.weight_alpha, ACTIVATIONS: settings.activation_alpha})
+    return _Ladder.of(problem, evidence, settings).levels(
+        {WEIGHTS: settings.weight_alpha, ACTIVATIONS: settings.activation_alpha}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +140,23 @@ class EntropyWindowAllocator:
     """Estimator, window, axis, spread and widths; its alphas are not used."""
 
     name: ClassVar[str] = "entropy-window"
-    summary: ClassVar[str] = "more bits where smoothed entropy exceeds a threshold, the lowest thresholds that fit (no training)"
+    summary: ClassVar[str] = (
+        "more bits where smoothed entropy exceeds a threshold, the lowest thresholds that fit (no training)"
+    )
     needs: ClassVar[tuple[str, ...]] = ("entropies",)
 
     def model(self, problem: AllocationProblem, evidence: Evidence) -> LossModel | None:
         """Return ``None``: nothing is minimised."""
         return None
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return the widest assignment that fits; see the class."""
         ladder = _Ladder.of(problem, evidence, self.settings)
         found = _lowest_that_fit(problem, ladder)
@@ -171,7 +192,10 @@ class _Ladder:
             raise UnknownNameError("entropy estimator", settings.estimator, records)
         values = records[settings.estimator].values
         choices = tuple(
-            np.unique([nearest_level(v.bits, width) for width in settings.widths or v.bits]).astype(np.intp) for v in problem.variables
+            np.unique([nearest_level(v.bits, width) for width in settings.widths or v.bits]).astype(
+                np.intp
+            )
+            for v in problem.variables
         )
         kinds = tuple(variable.kind for variable in problem.variables)
         criticals: list[Floats] = [np.zeros(0)] * len(kinds)
@@ -179,22 +203,33 @@ class _Ladder:
             mine = [index for index, own in enumerate(kinds) if own == kind]
             smoothed = smooth(values[:, mine], settings.window, settings.axis)
             for place, index in enumerate(mine):
-                criticals[index] = critical_alphas(smoothed, len(choices[index]) - 1, settings.spread)[place]
+                criticals[index] = critical_alphas(
+                    smoothed, len(choices[index]) - 1, settings.spread
+                )[place]
         return _Ladder(choices=choices, criticals=tuple(criticals), kinds=kinds)
 
     def levels(self, alphas: dict[str, float]) -> Levels:
         """Return what the variables take at one alpha per kind, ``(variables,)``."""
-        steps = [int((alphas[kind] < own).sum()) for kind, own in zip(self.kinds, self.criticals, strict=True)]
-        return np.array([choice[step] for choice, step in zip(self.choices, steps, strict=True)], np.intp)
+        steps = [
+            int((alphas[kind] < own).sum())
+            for kind, own in zip(self.kinds, self.criticals, strict=True)
+        ]
+        return np.array(
+            [choice[step] for choice, step in zip(self.choices, steps, strict=True)], np.intp
+        )
 
     def alphas(self, kind: str) -> list[float]:
         """Return the alphas at which any variable of a kind changes, ascending, after one below them all."""
-        own = [critical for critical, of in zip(self.criticals, self.kinds, strict=True) if of == kind]
+        own = [
+            critical for critical, of in zip(self.criticals, self.kinds, strict=True) if of == kind
+        ]
         found = sorted({float(alpha) for critical in own for alpha in critical})
         return [min(found, default=1.0) - 1.0, *found]
 
 
-def _lowest_that_fit(problem: AllocationProblem, ladder: _Ladder) -> tuple[Levels, dict[str, float]] | None:
+def _lowest_that_fit(
+    problem: AllocationProblem, ladder: _Ladder
+) -> tuple[Levels, dict[str, float]] | None:
     """Return the widest assignment that fits and its alphas; ``None`` if there is none.
 
     Along a staircase: the higher the weights' alpha, the lower may be that of the activations. Where costs grow with the width no
@@ -204,7 +239,9 @@ def _lowest_that_fit(problem: AllocationProblem, ladder: _Ladder) -> tuple[Level
     weights, activations = ladder.alphas(WEIGHTS), ladder.alphas(ACTIVATIONS)
 
     def fits(i: int, j: int) -> bool:
-        return problem.is_feasible(ladder.levels({WEIGHTS: weights[i], ACTIVATIONS: activations[j]}))
+        return problem.is_feasible(
+            ladder.levels({WEIGHTS: weights[i], ACTIVATIONS: activations[j]})
+        )
 
     stairs, j = [], len(activations) - 1
     for i in range(len(weights)):
@@ -213,7 +250,10 @@ def _lowest_that_fit(problem: AllocationProblem, ladder: _Ladder) -> tuple[Level
         if fits(i, j):
             stairs.append((i, j))
     if not stairs:
-        grids = [np.unique(np.linspace(0, len(alphas) - 1, _GRID).astype(np.intp)).tolist() for alphas in (weights, activations)]
+        grids = [
+            np.unique(np.linspace(0, len(alphas) - 1, _GRID).astype(np.intp)).tolist()
+            for alphas in (weights, activations)
+        ]
         stairs = [(i, j) for i, j in product(*grids) if fits(i, j)]
     best: tuple[float, Levels, dict[str, float]] | None = None
     for i, j in stairs:

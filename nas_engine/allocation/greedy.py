@@ -13,7 +13,13 @@ from typing import ClassVar
 import numpy as np
 
 from nas_engine.allocation.allocator import LossModel, allocation_of
-from nas_engine.allocation.moves import costs_of_moves, feasible_start, limits_of, moved, steps_of_moves
+from nas_engine.allocation.moves import (
+    costs_of_moves,
+    feasible_start,
+    limits_of,
+    moved,
+    steps_of_moves,
+)
 from nas_engine.allocation.problem import TOLERANCE, AllocationProblem, Floats, Levels
 from nas_engine.allocation.quadratic import monotone_losses
 from nas_engine.allocation.records import BitAllocation, Evidence
@@ -35,13 +41,26 @@ class Greedy:
         assert evidence.singles is not None
         return monotone_losses(problem, evidence.singles.losses), None
 
-    def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+    def allocate(
+        self,
+        problem: AllocationProblem,
+        evidence: Evidence,
+        *,
+        seed: int = 0,
+        time_limit_s: float = 20.0,
+    ) -> BitAllocation:
         """Return widths that fit and of which none can be raised alone; the objective is the sum of measured single losses."""
         losses, _ = self.model(problem, evidence)
         levels, down = lowered(problem, losses)
         levels, up = raised(problem, losses, levels)
         objective = float(losses[problem.positions(levels)].sum())
-        return allocation_of(problem, self.name, levels, objective=objective, details={"steps down": down, "steps up": up})
+        return allocation_of(
+            problem,
+            self.name,
+            levels,
+            objective=objective,
+            details={"steps down": down, "steps up": up},
+        )
 
 
 def lowered(problem: AllocationProblem, losses: Floats) -> tuple[Levels, int]:
@@ -51,7 +70,9 @@ def lowered(problem: AllocationProblem, losses: Floats) -> tuple[Levels, int]:
     while not problem.is_feasible(levels):
         now = losses[problem.positions(levels)][problem.owner]
         excess = (np.maximum(problem.costs(levels) - limits, 0.0) / scale).sum()
-        after = (np.maximum(costs_of_moves(problem, levels) - limits[:, None], 0.0) / scale[:, None]).sum(axis=0)
+        after = (
+            np.maximum(costs_of_moves(problem, levels) - limits[:, None], 0.0) / scale[:, None]
+        ).sum(axis=0)
         relief = np.where(steps_of_moves(problem, levels) < 0, excess - after, 0.0)
         open_moves = np.flatnonzero(relief > _TINY)
         if not open_moves.size:
@@ -74,7 +95,9 @@ def raised(problem: AllocationProblem, losses: Floats, levels: Levels) -> tuple[
         if not up.size:
             return levels, steps
         gain = losses[problem.positions(levels)][problem.owner][up] - losses[up]
-        spent = (np.maximum(costs[:, up] - problem.costs(levels)[:, None], 0.0) / scale[:, None]).sum(axis=0)
+        spent = (
+            np.maximum(costs[:, up] - problem.costs(levels)[:, None], 0.0) / scale[:, None]
+        ).sum(axis=0)
         levels = moved(problem, levels, int(up[(gain / np.maximum(spent, _TINY)).argmax()]))
         steps += 1
 

@@ -67,19 +67,38 @@ def solve(
     """
     began = time.perf_counter()
     linear = _checked(linear, (problem.n,), "linear")
-    quadratic = None if quadratic is None else _checked(quadratic, (problem.n, problem.n), "quadratic")
-    if start is not None and (len(start) != len(problem.variables) or (start < 0).any() or (start > problem.widest).any()):
-        raise InputError(f"start is {list(start)}; expected a level for each of {len(problem.variables)} variables")
+    quadratic = (
+        None if quadratic is None else _checked(quadratic, (problem.n, problem.n), "quadratic")
+    )
+    if start is not None and (
+        len(start) != len(problem.variables) or (start < 0).any() or (start > problem.widest).any()
+    ):
+        raise InputError(
+            f"start is {list(start)}; expected a level for each of {len(problem.variables)} variables"
+        )
     program = Program(problem, linear, quadratic)
     found = local_search(program, seed=seed, start=start)
-    levels, objective, bound, nodes, found_at = found.levels, found.objective, float("-inf"), 0, found.found_at_s
+    levels, objective, bound, nodes, found_at = (
+        found.levels,
+        found.objective,
+        float("-inf"),
+        0,
+        found.found_at_s,
+    )
     if prove:
         proof = branch_and_bound.prove(program, levels, objective, deadline=began + time_limit_s)
         if proof.objective < objective:
             levels = widen(program, proof.levels)
             objective, found_at = program.objective(levels), time.perf_counter() - began
         bound, nodes = min(proof.bound, objective), proof.nodes
-    return Solution(levels=levels, objective=objective, bound=bound, nodes=nodes, seconds=time.perf_counter() - began, found_at_s=found_at)
+    return Solution(
+        levels=levels,
+        objective=objective,
+        bound=bound,
+        nodes=nodes,
+        seconds=time.perf_counter() - began,
+        found_at_s=found_at,
+    )
 
 
 def _checked(array: Floats, shape: tuple[int, ...], name: str) -> Floats:
@@ -87,5 +106,7 @@ def _checked(array: Floats, shape: tuple[int, ...], name: str) -> Floats:
     if array.shape != shape:
         raise InputError(f"{name} has shape {array.shape}; expected {shape}, one entry per choice")
     if not np.isfinite(array).all():
-        raise InputError(f"{name} has entries that are not finite numbers; measure the sensitivities again")
+        raise InputError(
+            f"{name} has entries that are not finite numbers; measure the sensitivities again"
+        )
     return array

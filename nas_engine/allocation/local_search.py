@@ -13,7 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.allocation.problem import TOLERANCE, AllocationProblem, Floats, InfeasibleAllocationError, Levels
+from nas_engine.allocation.problem import (
+    TOLERANCE,
+    AllocationProblem,
+    Floats,
+    InfeasibleAllocationError,
+    Levels,
+)
 
 KICKS = 15
 """Most kicks of one search, for each variable that has a choice."""
@@ -38,7 +44,9 @@ class Program:
     moves to the linear part, and all blocks of single variables become zero. Constraints without a limit are left out.
     """
 
-    def __init__(self, problem: AllocationProblem, linear: Floats, quadratic: Floats | None) -> None:
+    def __init__(
+        self, problem: AllocationProblem, linear: Floats, quadratic: Floats | None
+    ) -> None:
         self.problem = problem
         self.owner = problem.owner
         self.same = self.owner[:, None] == self.owner[None, :]
@@ -54,11 +62,17 @@ class Program:
         kept = [constraint for constraint in problem.constraints if np.isfinite(constraint.limit)]
         plain = [constraint for constraint in kept if constraint.quadratic is None]
         crossed = [constraint for constraint in kept if constraint.quadratic is not None]
-        self.rows = np.array([constraint.linear for constraint in plain]).reshape(len(plain), problem.n)
+        self.rows = np.array([constraint.linear for constraint in plain]).reshape(
+            len(plain), problem.n
+        )
         self.rooms = np.array([constraint.limit - constraint.fixed for constraint in plain])
-        self.cross_rows = np.array([constraint.linear for constraint in crossed]).reshape(len(crossed), problem.n)
+        self.cross_rows = np.array([constraint.linear for constraint in crossed]).reshape(
+            len(crossed), problem.n
+        )
         self.cross_rooms = np.array([constraint.limit - constraint.fixed for constraint in crossed])
-        self.cross = [np.where(self.same, 0.0, c.quadratic) for c in crossed if c.quadratic is not None]
+        self.cross = [
+            np.where(self.same, 0.0, c.quadratic) for c in crossed if c.quadratic is not None
+        ]
 
     def objective(self, levels: Levels) -> float:
         """Return the objective of an allocation."""
@@ -89,10 +103,18 @@ def _state(program: Program, levels: Levels) -> _State:
     slope = program.linear.copy()
     if program.pairs is not None:
         slope += program.pairs[at].sum(axis=0)
-    cross_pairs = np.array([matrix[at].sum(axis=0) for matrix in program.cross]).reshape(program.cross_rows.shape)
+    cross_pairs = np.array([matrix[at].sum(axis=0) for matrix in program.cross]).reshape(
+        program.cross_rows.shape
+    )
     cross_slope = program.cross_rows + cross_pairs
     used = program.cross_rows[:, at].sum(axis=1) + 0.5 * cross_pairs[:, at].sum(axis=1)
-    return _State(at, slope, program.rooms - program.rows[:, at].sum(axis=1), cross_slope, program.cross_rooms - used)
+    return _State(
+        at,
+        slope,
+        program.rooms - program.rows[:, at].sum(axis=1),
+        cross_slope,
+        program.cross_rooms - used,
+    )
 
 
 def _move(program: Program, state: _State, choice: int) -> None:
@@ -110,7 +132,11 @@ def _move(program: Program, state: _State, choice: int) -> None:
 def _single_changes(program: Program, state: _State) -> tuple[Floats, Floats, Floats]:
     """Return what each choice, taken instead of its variable's present one, changes: objective, linear and quadratic constraints."""
     now = state.at[program.owner]
-    return state.slope - state.slope[now], program.rows - program.rows[:, now], state.cross_slope - state.cross_slope[:, now]
+    return (
+        state.slope - state.slope[now],
+        program.rows - program.rows[:, now],
+        state.cross_slope - state.cross_slope[:, now],
+    )
 
 
 def _fitting(state: _State, rows: Floats, cross: Floats) -> npt.NDArray[np.bool_]:
@@ -144,14 +170,20 @@ def _descend(program: Program, state: _State, smallest: float) -> float:
             _move(program, state, choice)
 
 
-def _best_pair(program: Program, state: _State, change: Floats, rows: Floats, cross: Floats, smallest: float) -> tuple[int, int] | None:
+def _best_pair(
+    program: Program, state: _State, change: Floats, rows: Floats, cross: Floats, smallest: float
+) -> tuple[int, int] | None:
     """Return the two moves of different variables that improve most, or ``None``."""
     now = state.at[program.owner]
     gain = change[:, None] + change[None, :]
     if program.pairs is not None:
         gain += _second_difference(program.pairs, now)
     good = (gain < -smallest) & ~program.same
-    order = np.argsort(state.room / (np.abs(program.rooms) + 1e-300)) if len(state.room) else np.zeros(0, np.intp)
+    order = (
+        np.argsort(state.room / (np.abs(program.rooms) + 1e-300))
+        if len(state.room)
+        else np.zeros(0, np.intp)
+    )
     for k in order[:2]:
         good &= rows[k][:, None] <= (state.room[k] + TOLERANCE) - rows[k][None, :]
     first, second = np.nonzero(good)
@@ -174,18 +206,25 @@ def _best_pair(program: Program, state: _State, change: Floats, rows: Floats, cr
 def _excess(program: Program, state: _State) -> float:
     """Return by how much constraints are exceeded, each relative to its limit, all together."""
     over = np.maximum(-state.room - TOLERANCE, 0) / np.maximum(np.abs(program.rooms), 1.0)
-    cross = np.maximum(-state.cross_room - TOLERANCE, 0) / np.maximum(np.abs(program.cross_rooms), 1.0)
+    cross = np.maximum(-state.cross_room - TOLERANCE, 0) / np.maximum(
+        np.abs(program.cross_rooms), 1.0
+    )
     return float(over.sum() + cross.sum())
 
 
 def _make_fit(program: Program, state: _State) -> bool:
     """Take single moves until all constraints hold: the smallest rise of the objective per excess removed. Return whether they do."""
-    scale, cross_scale = np.maximum(np.abs(program.rooms), 1.0)[:, None], np.maximum(np.abs(program.cross_rooms), 1.0)[:, None]
+    scale, cross_scale = (
+        np.maximum(np.abs(program.rooms), 1.0)[:, None],
+        np.maximum(np.abs(program.cross_rooms), 1.0)[:, None],
+    )
     excess = _excess(program, state)
     while excess > 0:
         change, rows, cross = _single_changes(program, state)
         after = (np.maximum(rows - state.room[:, None] - TOLERANCE, 0) / scale).sum(axis=0)
-        after += (np.maximum(cross - state.cross_room[:, None] - TOLERANCE, 0) / cross_scale).sum(axis=0)
+        after += (np.maximum(cross - state.cross_room[:, None] - TOLERANCE, 0) / cross_scale).sum(
+            axis=0
+        )
         removed = excess - after
         useful = removed > 1e-12 * max(excess, 1e-12)
         if not useful.any():
@@ -202,7 +241,9 @@ def _kick(program: Program, levels: Levels, rng: np.random.Generator, most: int)
     levels = levels.copy()
     free = np.flatnonzero(counts > 1)
     some = rng.choice(free, size=min(len(free), int(rng.integers(1, most + 1))), replace=False)
-    levels[some] = np.clip(levels[some] + rng.choice([-2, -1, 1, 2], size=len(some)), 0, counts[some] - 1)
+    levels[some] = np.clip(
+        levels[some] + rng.choice([-2, -1, 1, 2], size=len(some)), 0, counts[some] - 1
+    )
     return levels
 
 
@@ -219,7 +260,9 @@ def feasible_start(program: Program, seed: int = 0) -> Levels:
     rng = np.random.default_rng(seed)
     best, least = problem.narrowest, float("inf")
     for turn in range(REPAIRS if (problem.counts > 1).any() else 1):
-        state = _state(program, _kick(program, best, rng, MOST_KICKED) if turn else problem.narrowest)
+        state = _state(
+            program, _kick(program, best, rng, MOST_KICKED) if turn else problem.narrowest
+        )
         _make_fit(program, state)
         levels = state.at - problem.first
         if problem.is_feasible(levels):
@@ -227,9 +270,14 @@ def feasible_start(program: Program, seed: int = 0) -> Levels:
         excess = _excess(program, state)
         if excess <= least:
             best, least = levels, excess
-    over = [cost - constraint.limit for cost, constraint in zip(problem.costs(best), problem.constraints, strict=True)]
+    over = [
+        cost - constraint.limit
+        for cost, constraint in zip(problem.costs(best), problem.constraints, strict=True)
+    ]
     worst = problem.constraints[int(np.argmax(over))]
-    raise InfeasibleAllocationError(worst, float(problem.costs(best)[int(np.argmax(over))]), problem.remedy)
+    raise InfeasibleAllocationError(
+        worst, float(problem.costs(best)[int(np.argmax(over))]), problem.remedy
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -244,7 +292,9 @@ class Found:
     """When it was found, seconds after the search began."""
 
 
-def local_search(program: Program, *, seed: int = 0, start: Levels | None = None, kicks: int | None = None) -> Found:
+def local_search(
+    program: Program, *, seed: int = 0, start: Levels | None = None, kicks: int | None = None
+) -> Found:
     """Search for a small objective.
 
     Three descents (from the narrowest allocation, from the widest one narrowed until it fits, and from ``start``) are followed by
@@ -263,7 +313,9 @@ def local_search(program: Program, *, seed: int = 0, start: Levels | None = None
     began = time.perf_counter()
     problem, rng = program.problem, np.random.default_rng(seed)
     narrow = feasible_start(program, seed)
-    scale = float(np.abs(program.linear).max(initial=0.0)) + (float(np.abs(program.pairs).max()) if program.pairs is not None else 0.0)
+    scale = float(np.abs(program.linear).max(initial=0.0)) + (
+        float(np.abs(program.pairs).max()) if program.pairs is not None else 0.0
+    )
     smallest = 1e-12 * max(scale, 1e-300)
     best, lowest, found_at, done = narrow, program.objective(narrow), 0.0, 0.0
 
@@ -288,7 +340,9 @@ def local_search(program: Program, *, seed: int = 0, start: Levels | None = None
         for turn in range(_most_kicks(program) if kicks is None else kicks):
             if done > max(WORK, LEAST_LOOKS * problem.n**2):
                 break
-            here, value = try_from(_kick(program, here, rng, min(2 + turn % 5, MOST_KICKED)), here, value)
+            here, value = try_from(
+                _kick(program, here, rng, min(2 + turn % 5, MOST_KICKED)), here, value
+            )
             if turn % 50 == 49:
                 here, value = best, lowest
     return Found(levels=best, objective=lowest, found_at_s=found_at)
@@ -314,9 +368,13 @@ def _most_kicks(program: Program) -> int:
     return KICKS * free if program.pairs is not None else free
 
 
-def _better(value: float, levels: Levels, other: float, other_levels: Levels, smallest: float) -> bool:
+def _better(
+    value: float, levels: Levels, other: float, other_levels: Levels, smallest: float
+) -> bool:
     """Return whether an allocation is lower, or as low and wider."""
-    return value < other - smallest or (value <= other + smallest and int(levels.sum()) > int(other_levels.sum()))
+    return value < other - smallest or (
+        value <= other + smallest and int(levels.sum()) > int(other_levels.sum())
+    )
 
 
 def _widen(program: Program, state: _State, smallest: float) -> Levels:

@@ -9,14 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.allocation import local_search
-from nas_engine.allocation.problem import TOLERANCE, AllocationProblem, Floats, InfeasibleAllocationError, Levels
+from nas_engine.allocation.problem import (
+    TOLERANCE,
+    AllocationProblem,
+    Floats,
+    InfeasibleAllocationError,
+    Levels,
+)
 from nas_engine.errors import InputError
 
 Bools = npt.NDArray[np.bool_]
 """Array of bool."""
 
 
-def changes(problem: AllocationProblem, levels: Levels, linear: Floats, quadratic: Floats | None = None) -> Floats:
+def changes(
+    problem: AllocationProblem, levels: Levels, linear: Floats, quadratic: Floats | None = None
+) -> Floats:
     """Return by how much ``linear . x + x' quadratic x / 2`` changes with every move, ``(n,)``; 0 for the choices that stand.
 
     Entries of ``quadratic`` between two choices of one variable do not count, its diagonal does.
@@ -33,7 +41,9 @@ def changes(problem: AllocationProblem, levels: Levels, linear: Floats, quadrati
     return np.asarray(change)
 
 
-def interactions(problem: AllocationProblem, levels: Levels, quadratic: Floats, rows: Levels, columns: Levels) -> Floats:
+def interactions(
+    problem: AllocationProblem, levels: Levels, quadratic: Floats, rows: Levels, columns: Levels
+) -> Floats:
     """Return what two moves together change beyond the sum of both, ``(rows, columns)``.
 
     Args:
@@ -65,7 +75,9 @@ def limits_of(problem: AllocationProblem) -> Floats:
 
 def feasible_moves(problem: AllocationProblem, levels: Levels) -> Bools:
     """Return which moves meet every constraint, ``(n,)``."""
-    return np.asarray((costs_of_moves(problem, levels) <= limits_of(problem)[:, None] + TOLERANCE).all(axis=0))
+    return np.asarray(
+        (costs_of_moves(problem, levels) <= limits_of(problem)[:, None] + TOLERANCE).all(axis=0)
+    )
 
 
 def moved(problem: AllocationProblem, levels: Levels, *moves: int) -> Levels:
@@ -98,4 +110,6 @@ def feasible_start(problem: AllocationProblem) -> Levels:
         return local_search.feasible_start(local_search.Program(problem, np.zeros(problem.n), None))
     except InfeasibleAllocationError:
         names = ", ".join(dict.fromkeys(constraint.resource for constraint in problem.constraints))
-        raise InputError(f"found no choice of bits that meets {names} together; {problem.remedy}") from None
+        raise InputError(
+            f"found no choice of bits that meets {names} together; {problem.remedy}"
+        ) from None

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Constraint, Variable
+from nas_engine.allocation.problem import (
+    ACTIVATIONS,
+    WEIGHTS,
+    AllocationProblem,
+    Constraint,
+    Variable,
+)
 from nas_engine.errors import InputError
 
 
@@ -52,13 +58,19 @@ def network_problem(
     """
     unknown = sorted(set(fixed) - {layer.name for layer in layers})
     if unknown:
-        raise InputError(f"there is no layer '{unknown[0]}'; expected one of: {', '.join(layer.name for layer in layers)}")
+        raise InputError(
+            f"there is no layer '{unknown[0]}'; expected one of: {', '.join(layer.name for layer in layers)}"
+        )
     free = [layer for layer in layers if layer.name not in fixed]
     variables = [
-        Variable(name=f"{layer.name} {kind}", kind=kind, layers=(layer.name,), bits=bits, elements=count)
+        Variable(
+            name=f"{layer.name} {kind}", kind=kind, layers=(layer.name,), bits=bits, elements=count
+        )
         for kind, bits in ((WEIGHTS, weight_bits), (ACTIVATIONS, activation_bits))
         if bits
-        for layer, count in ((layer, layer.weights if kind == WEIGHTS else layer.inputs) for layer in free)
+        for layer, count in (
+            (layer, layer.weights if kind == WEIGHTS else layer.inputs) for layer in free
+        )
     ]
     bare = AllocationProblem(variables)
     elements = np.array([variable.elements for variable in bare.variables], np.float64)[bare.owner]
@@ -66,7 +78,21 @@ def network_problem(
     for kind, mean in ((WEIGHTS, mean_weight_bits), (ACTIVATIONS, mean_activation_bits)):
         mine = np.array([variable.kind == kind for variable in bare.variables])[bare.owner]
         if mean is not None and mine.any():
-            share = elements * mine / sum(variable.elements for variable in bare.variables if variable.kind == kind)
+            share = (
+                elements
+                * mine
+                / sum(variable.elements for variable in bare.variables if variable.kind == kind)
+            )
             name = f"mean {kind[:-1]} bits"
-            constraints.append(Constraint(name=name, resource=name, unit="bits", limit=mean, linear=share * bare.choice_bits))
-    return AllocationProblem(bare.variables, constraints, remedy="raise the mean, or allow narrower widths")
+            constraints.append(
+                Constraint(
+                    name=name,
+                    resource=name,
+                    unit="bits",
+                    limit=mean,
+                    linear=share * bare.choice_bits,
+                )
+            )
+    return AllocationProblem(
+        bare.variables, constraints, remedy="raise the mean, or allow narrower widths"
+    )

@@ -74,11 +74,19 @@ class Variable:
 
     def __post_init__(self) -> None:
         if self.kind not in (WEIGHTS, ACTIVATIONS):
-            raise InputError(f"{self.name}: kind is {self.kind!r}; expected '{WEIGHTS}' or '{ACTIVATIONS}'")
+            raise InputError(
+                f"{self.name}: kind is {self.kind!r}; expected '{WEIGHTS}' or '{ACTIVATIONS}'"
+            )
         if not self.layers:
             raise InputError(f"{self.name}: no layers; expected at least one")
-        if not self.bits or list(self.bits) != sorted(set(self.bits)) or not 2 <= self.bits[0] <= self.bits[-1] <= 8:
-            raise InputError(f"{self.name}: widths are {list(self.bits)}; expected some of 2 to 8, ascending")
+        if (
+            not self.bits
+            or list(self.bits) != sorted(set(self.bits))
+            or not 2 <= self.bits[0] <= self.bits[-1] <= 8
+        ):
+            raise InputError(
+                f"{self.name}: widths are {list(self.bits)}; expected some of 2 to 8, ascending"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,7 +115,9 @@ class Constraint:
                 array = np.array(array, np.float64)
                 array.flags.writeable = False
                 object.__setattr__(self, name, array)
-        if self.linear.min(initial=0.0) < 0 or (self.quadratic is not None and self.quadratic.min(initial=0.0) < 0):
+        if self.linear.min(initial=0.0) < 0 or (
+            self.quadratic is not None and self.quadratic.min(initial=0.0) < 0
+        ):
             raise InputError(f"{self.name}: a choice has a negative cost; expected 0 or more")
 
 
@@ -123,13 +133,21 @@ class AllocationProblem:
         InputError: Two variables of one name, or arrays of another length than ``n``.
     """
 
-    def __init__(self, variables: Iterable[Variable], constraints: Iterable[Constraint] = (), *, remedy: str = "raise the limit") -> None:
+    def __init__(
+        self,
+        variables: Iterable[Variable],
+        constraints: Iterable[Constraint] = (),
+        *,
+        remedy: str = "raise the limit",
+    ) -> None:
         self.variables = tuple(variables)
         self.constraints = tuple(constraints)
         self.remedy = remedy
         names = [variable.name for variable in self.variables]
         if not names or len(set(names)) < len(names):
-            raise InputError("an allocation problem needs at least one variable, each with a name of its own")
+            raise InputError(
+                "an allocation problem needs at least one variable, each with a name of its own"
+            )
         counts = [len(variable.bits) for variable in self.variables]
         self.n = sum(counts)
         """Number of choices, all variables together."""
@@ -138,9 +156,15 @@ class AllocationProblem:
         self.counts: Levels = np.array(counts, np.intp)
         """Number of choices of each variable, ``(variables,)``."""
         for constraint in self.constraints:
-            shapes = [array.shape for array in (constraint.linear, constraint.quadratic) if array is not None]
+            shapes = [
+                array.shape
+                for array in (constraint.linear, constraint.quadratic)
+                if array is not None
+            ]
             if shapes not in ([(self.n,)], [(self.n,), (self.n, self.n)]):
-                raise InputError(f"{constraint.name}: costs have shapes {shapes}; expected ({self.n},) and ({self.n}, {self.n})")
+                raise InputError(
+                    f"{constraint.name}: costs have shapes {shapes}; expected ({self.n},) and ({self.n}, {self.n})"
+                )
 
     @cached_property
     def owner(self) -> Levels:
@@ -183,12 +207,22 @@ class AllocationProblem:
             InputError: A width that a variable may not have.
         """
         if len(bits) != len(self.variables):
-            raise InputError(f"{len(bits)} widths; expected {len(self.variables)}, one per variable")
+            raise InputError(
+                f"{len(bits)} widths; expected {len(self.variables)}, one per variable"
+            )
         for variable, width in zip(self.variables, bits, strict=True):
             if width not in variable.bits:
                 allowed = ", ".join(map(str, variable.bits))
-                raise InputError(f"{variable.name}: {width} bits are not allowed here; expected one of {allowed}")
-        return np.array([variable.bits.index(width) for variable, width in zip(self.variables, bits, strict=True)], np.intp)
+                raise InputError(
+                    f"{variable.name}: {width} bits are not allowed here; expected one of {allowed}"
+                )
+        return np.array(
+            [
+                variable.bits.index(width)
+                for variable, width in zip(self.variables, bits, strict=True)
+            ],
+            np.intp,
+        )
 
     def costs(self, levels: Levels) -> Floats:
         """Return what an allocation costs in each constraint, ``(constraints,)``."""
@@ -198,7 +232,10 @@ class AllocationProblem:
     def is_feasible(self, levels: Levels) -> bool:
         """Return whether an allocation meets every constraint."""
         at = self.positions(levels)
-        return all(cost_of(constraint, at) <= constraint.limit + TOLERANCE for constraint in self.constraints)
+        return all(
+            cost_of(constraint, at) <= constraint.limit + TOLERANCE
+            for constraint in self.constraints
+        )
 
     def usage(self, levels: Levels) -> dict[str, tuple[float, float]]:
         """Return the cost and limit of each resource: of its constraint that comes nearest to its limit."""
@@ -212,7 +249,11 @@ class AllocationProblem:
     def mean_bits(self, levels: Levels, kind: str) -> float:
         """Return the mean width of all numbers of a kind, weighted by how many they are; nan where there are none."""
         widths = self.bits(levels)
-        parts = [(v.elements, bits) for v, bits in zip(self.variables, widths, strict=True) if v.kind == kind]
+        parts = [
+            (v.elements, bits)
+            for v, bits in zip(self.variables, widths, strict=True)
+            if v.kind == kind
+        ]
         total = sum(count for count, _ in parts)
         return sum(count * bits for count, bits in parts) / total if total else float("nan")
 
@@ -237,7 +278,9 @@ class AllocationProblem:
         """
         least = constraint.fixed + float(np.minimum.reduceat(constraint.linear, self.first).sum())
         if constraint.quadratic is not None:
-            blocks = np.minimum.reduceat(np.minimum.reduceat(constraint.quadratic, self.first, axis=0), self.first, axis=1)
+            blocks = np.minimum.reduceat(
+                np.minimum.reduceat(constraint.quadratic, self.first, axis=0), self.first, axis=1
+            )
             least += 0.5 * float(blocks.sum() - np.trace(blocks))
         return least
 

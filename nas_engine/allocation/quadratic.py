@@ -90,7 +90,9 @@ def pair_noise(halves: Floats, matrix: Floats) -> float:
         InputError: Arrays of other shapes.
     """
     if halves.shape != (2, *matrix.shape):
-        raise InputError(f"halves have shape {halves.shape}; expected {(2, *matrix.shape)}, two matrices like the whole")
+        raise InputError(
+            f"halves have shape {halves.shape}; expected {(2, *matrix.shape)}, two matrices like the whole"
+        )
     size = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
     one, two = np.triu_indices(len(matrix), 1)
     difference = 0.5 * np.abs(halves[0] - halves[1])[one, two]
@@ -110,7 +112,9 @@ def _symmetric(matrix: Floats) -> Floats:
     return 0.5 * (matrix + matrix.T)
 
 
-def objective_of(sensitivity: Sensitivity, problem: AllocationProblem, projection: str = "clip") -> tuple[Floats, Floats | None]:
+def objective_of(
+    sensitivity: Sensitivity, problem: AllocationProblem, projection: str = "clip"
+) -> tuple[Floats, Floats | None]:
     """Return ``linear`` and ``quadratic`` for ``solve``: the predicted loss change ``x' M x / 2``, in nats.
 
     The diagonal is safeguarded after the projection (``monotone_losses``), only ever upwards, so that a positive semidefinite matrix
@@ -128,11 +132,19 @@ def objective_of(sensitivity: Sensitivity, problem: AllocationProblem, projectio
     if projection not in PROJECTIONS:
         raise InputError(f"projection is '{projection}'; expected one of: {', '.join(PROJECTIONS)}")
     if sensitivity.matrix.shape != (problem.n, problem.n):
-        raise InputError(f"the matrix has shape {sensitivity.matrix.shape}; expected {(problem.n, problem.n)}: measure for these variables")
+        raise InputError(
+            f"the matrix has shape {sensitivity.matrix.shape}; expected {(problem.n, problem.n)}: measure for these variables"
+        )
     if projection == "diagonal":
         return monotone_losses(problem, 0.5 * np.diagonal(sensitivity.matrix)), None
-    projections: dict[str, Callable[[Floats], Floats]] = {"clip": psd_clip, "correlation": psd_clip_correlation, "none": _symmetric}
+    projections: dict[str, Callable[[Floats], Floats]] = {
+        "clip": psd_clip,
+        "correlation": psd_clip_correlation,
+        "none": _symmetric,
+    }
     matrix = projections[projection](sensitivity.matrix)
     diagonal = np.diagonal(matrix)
-    matrix[np.diag_indices(problem.n)] = np.maximum(diagonal, 2 * monotone_losses(problem, 0.5 * diagonal))
+    matrix[np.diag_indices(problem.n)] = np.maximum(
+        diagonal, 2 * monotone_losses(problem, 0.5 * diagonal)
+    )
     return np.zeros(problem.n), matrix

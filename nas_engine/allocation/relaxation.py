@@ -54,7 +54,10 @@ class Form:
         problem = program.problem
         self.program = program
         counts = np.add.reduceat(allowed, problem.first)
-        kept = [np.flatnonzero(allowed[first : first + count]) + first for first, count in zip(problem.first, problem.counts, strict=True)]
+        kept = [
+            np.flatnonzero(allowed[first : first + count]) + first
+            for first, count in zip(problem.first, problem.counts, strict=True)
+        ]
         reference = np.array([choices[-1] for choices in kept])
         self.free: Levels = np.flatnonzero(counts > 1)
         """Variables that still have a choice, ``(variables,)``."""
@@ -80,7 +83,12 @@ class Form:
             gradient += pull
             self.constant += 0.5 * float(pull[reference].sum())
             pairs = program.pairs
-            self.cross = pairs[np.ix_(at, at)] - pairs[np.ix_(ref, at)] - pairs[np.ix_(at, ref)] + pairs[np.ix_(ref, ref)]
+            self.cross = (
+                pairs[np.ix_(at, at)]
+                - pairs[np.ix_(ref, at)]
+                - pairs[np.ix_(at, ref)]
+                + pairs[np.ix_(ref, ref)]
+            )
         self.slope: Floats = gradient[at] - gradient[ref]
         rows, rooms = _all_rows(program, near)
         scale = np.abs(rows[:, at] - rows[:, ref]).sum(axis=1)
@@ -90,11 +98,18 @@ class Form:
         self.rooms: Floats = (rooms - rows[:, reference].sum(axis=1)) / scale
         self.slack: Floats = TOLERANCE / scale + 1e-12
         useful = self._can_bind()
-        self.rows, self.rooms, self.slack = self.rows[useful], self.rooms[useful], self.slack[useful]
+        self.rows, self.rooms, self.slack = (
+            self.rows[useful],
+            self.rooms[useful],
+            self.slack[useful],
+        )
 
     def _can_bind(self) -> Mask:
         """Return the rows that some choice can exceed, ``(rows,)``."""
-        most = np.maximum(self.rows.reshape(len(self.rows), self.variables, self.width).max(axis=2, initial=0.0), 0).sum(axis=1)
+        most = np.maximum(
+            self.rows.reshape(len(self.rows), self.variables, self.width).max(axis=2, initial=0.0),
+            0,
+        ).sum(axis=1)
         return np.asarray(most > self.rooms)
 
     def places(self, many: Floats) -> Floats:
@@ -109,7 +124,12 @@ class Form:
         if blocks is None:
             return np.zeros((size, size))
         at, ref = self.choices[:, :-1].ravel(), np.repeat(self.choices[:, -1], self.width)
-        found = blocks[np.ix_(at, at)] - blocks[np.ix_(ref, at)] - blocks[np.ix_(at, ref)] + blocks[np.ix_(ref, ref)]
+        found = (
+            blocks[np.ix_(at, at)]
+            - blocks[np.ix_(ref, at)]
+            - blocks[np.ix_(at, ref)]
+            + blocks[np.ix_(ref, ref)]
+        )
         owner = np.repeat(np.arange(self.variables), self.width)
         return np.where(owner[:, None] == owner[None, :], found, 0.0)
 
@@ -129,7 +149,9 @@ def _all_rows(program: Program, near: Levels) -> tuple[Floats, Floats]:
     """Return linear constraints that every feasible allocation meets: the linear ones, and estimates of the quadratic ones."""
     rows, rooms = [*program.rows], [*program.rooms]
     problem = program.problem
-    for linear, cross, room in zip(program.cross_rows, program.cross, program.cross_rooms, strict=True):
+    for linear, cross, room in zip(
+        program.cross_rows, program.cross, program.cross_rooms, strict=True
+    ):
         if room <= TOLERANCE:
             continue  # forbids pairs: seen to when a choice is made
         for levels in (near, problem.narrowest, problem.widest):
@@ -167,7 +189,11 @@ class Relaxation:
         self.slope = form.slope - 0.5 * np.diagonal(blocks)
         diagonal = np.diagonal(self.hessian)
         size = np.sqrt(np.maximum(diagonal, 1e-9 * max(float(diagonal.max(initial=0.0)), 1e-300)))
-        norm = float(np.linalg.eigvalsh(self.hessian / np.outer(size, size))[-1]) if self.hessian.any() else 0.0
+        norm = (
+            float(np.linalg.eigvalsh(self.hessian / np.outer(size, size))[-1])
+            if self.hessian.any()
+            else 0.0
+        )
         lengths = np.abs(form.rows)
         # The steps of Chambolle and Pock (2011) with the diagonal scaling of Pock and Chambolle (2011), plus the curvature (Condat 2013);
         # all in units of ``weight``, for single precision.
@@ -176,10 +202,15 @@ class Relaxation:
         self._inverse = (1.0 / steps).astype(np.float32)
         self._scale = steps.astype(np.float32).reshape(1, form.variables, form.width)
         self._dual_steps = (1.0 / np.maximum(lengths.sum(axis=1), 1e-30)).astype(np.float32)
-        self._hessian, self._slope = (self.hessian / weight).astype(np.float32), (self.slope / weight).astype(np.float32)
+        self._hessian, self._slope = (
+            (self.hessian / weight).astype(np.float32),
+            (self.slope / weight).astype(np.float32),
+        )
         self._rows, self._rooms = form.rows.astype(np.float32), form.rooms.astype(np.float32)
 
-    def improve(self, points: Floats, multipliers: Floats, allowed: Mask, iterations: int) -> tuple[Floats, Floats]:
+    def improve(
+        self, points: Floats, multipliers: Floats, allowed: Mask, iterations: int
+    ) -> tuple[Floats, Floats]:
         """Take primal-dual steps for a batch of nodes, in single precision: bounds are exact for whatever comes out.
 
         Args:
@@ -203,7 +234,9 @@ class Relaxation:
             wanted[closed] = -1e6
             after = _project(wanted, self._scale, inverse, low).reshape(len(at), -1)
             if len(rooms):
-                prices = np.maximum(0, prices + self._dual_steps * ((2 * after - at) @ rows.T - rooms))
+                prices = np.maximum(
+                    0, prices + self._dual_steps * ((2 * after - at) @ rows.T - rooms)
+                )
             at = after
         return at.astype(np.float64), prices.astype(np.float64) * self._unit
 
@@ -214,7 +247,12 @@ class Relaxation:
         costs = form.places(self.slope + pull + multipliers @ form.rows)
         costs[~allowed] = np.inf
         least = costs.min(axis=2)
-        bounds = form.constant - 0.5 * (points * pull).sum(axis=1) - multipliers @ form.rooms + least.sum(axis=1)
+        bounds = (
+            form.constant
+            - 0.5 * (points * pull).sum(axis=1)
+            - multipliers @ form.rooms
+            + least.sum(axis=1)
+        )
         return bounds, costs - least[:, :, None]
 
     def polish(self, points: Floats, multipliers: Floats, allowed: Mask, steps: int = 24) -> Floats:
@@ -250,14 +288,24 @@ def _project(wanted: Singles, scale: Singles, inverse: Singles, low: Singles) ->
         positive = wanted > shift[:, :, None] * inverse
         weight = (positive * inverse).sum(axis=2)
         excess = np.where(positive, wanted, 0).sum(axis=2) - 1
-        after = np.maximum(shift, np.divide(excess, weight, out=np.full_like(excess, -np.inf), where=weight > 0))
+        after = np.maximum(
+            shift, np.divide(excess, weight, out=np.full_like(excess, -np.inf), where=weight > 0)
+        )
         if np.array_equal(after, shift):
             break
         shift = after
     return np.asarray(np.maximum(wanted - shift[:, :, None] * inverse, 0))
 
 
-def convexify(form: Form, start: Floats, worth: float, weight: float, *, rounds: int = ROUNDS, deadline: float = float("inf")) -> Floats:
+def convexify(
+    form: Form,
+    start: Floats,
+    worth: float,
+    weight: float,
+    *,
+    rounds: int = ROUNDS,
+    deadline: float = float("inf"),
+) -> Floats:
     """Return blocks that make the form convex with a high bound, ``(size, size)``.
 
     The bound is concave in the blocks and, at the solution ``y`` of the relaxation, rises with ``-<T_u, diag(y_u) - y_u y_u'> / 2``. So
@@ -289,8 +337,12 @@ def convexify(form: Form, start: Floats, worth: float, weight: float, *, rounds:
         whole[np.ix_(real, real)] = blocks
         relaxation = Relaxation(form, whole, weight)
         point, multipliers = relaxation.improve(point, multipliers, everything, 150)
-        soft = ((1 - SOFTEN) * point.reshape(form.variables, form.width) + SOFTEN / (form.width + 1)).ravel()[real]
-        spread = np.where(owner[:, None] == owner[None, :], np.diag(soft) - np.outer(soft, soft), 0.0)
+        soft = (
+            (1 - SOFTEN) * point.reshape(form.variables, form.width) + SOFTEN / (form.width + 1)
+        ).ravel()[real]
+        spread = np.where(
+            owner[:, None] == owner[None, :], np.diag(soft) - np.outer(soft, soft), 0.0
+        )
         mixed = spread if mixed is None else mixed + max(1 / (turn + 1), 0.3) * (spread - mixed)
         barrier = worth / len(real) * max(0.1 * 0.4**turn, 5e-4)
         blocks = _newton(cross, blocks, mixed, barrier, pairs, deadline)
@@ -309,7 +361,14 @@ def _definite(cross: Floats, blocks: Floats) -> Floats:
     return np.asarray(blocks + np.diag((max(-least, 0.0) * 1.01 + 0.01) * size))
 
 
-def _newton(cross: Floats, blocks: Floats, spread: Floats, barrier: float, pairs: tuple[Levels, Levels], deadline: float) -> Floats:
+def _newton(
+    cross: Floats,
+    blocks: Floats,
+    spread: Floats,
+    barrier: float,
+    pairs: tuple[Levels, Levels],
+    deadline: float,
+) -> Floats:
     """Maximise ``-<blocks, spread> / 2 + barrier log det(cross + blocks)`` over the entries ``pairs`` of the blocks."""
     one, two = pairs
     twice = np.where(one == two, 1.0, 2.0)
@@ -319,7 +378,9 @@ def _newton(cross: Floats, blocks: Floats, spread: Floats, barrier: float, pairs
             factor = np.linalg.cholesky(cross + candidate)
         except np.linalg.LinAlgError:
             return float("-inf")
-        return float(-0.5 * (candidate * spread).sum() + 2 * barrier * np.log(np.diagonal(factor)).sum())
+        return float(
+            -0.5 * (candidate * spread).sum() + 2 * barrier * np.log(np.diagonal(factor)).sum()
+        )
 
     now = value(blocks)
     for _ in range(NEWTON_STEPS):

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from nas_engine.allocation.allocator import allocation_of
-from nas_engine.allocation.moves import changes, costs_of_moves, interactions, limits_of, moved, steps_of_moves
+from nas_engine.allocation.moves import (
+    changes,
+    costs_of_moves,
+    interactions,
+    limits_of,
+    moved,
+    steps_of_moves,
+)
 from nas_engine.allocation.problem import TOLERANCE, AllocationProblem, Floats, Levels
 from nas_engine.allocation.records import FEASIBLE, HEURISTIC, OPTIMAL, BitAllocation
 from nas_engine.errors import InputError
@@ -54,7 +61,9 @@ def real_loss_swaps(
         InputError: A start that is not feasible.
     """
     if not problem.is_feasible(allocation.levels):
-        raise InputError(f"swaps of '{allocation.method}' start at widths that do not fit; expected an allocation of this problem")
+        raise InputError(
+            f"swaps of '{allocation.method}' start at widths that do not fit; expected an allocation of this problem"
+        )
     levels = np.array(allocation.levels, np.intp)
     counter = _Counter(loss, watch)
     before = least = counter(levels)
@@ -79,14 +88,18 @@ def real_loss_swaps(
         "loss before swaps": before,
         "loss after swaps": least,
     }
-    notes = allocation.notes + ((f"{counter.broken} losses were not finite and were skipped",) if counter.broken else ())
+    notes = allocation.notes + (
+        (f"{counter.broken} losses were not finite and were skipped",) if counter.broken else ()
+    )
     return _after(problem, allocation, levels, linear, quadratic, notes, details)
 
 
 class _Counter:
     """The real loss with a memory: infinite where it is no number, and what was evaluated."""
 
-    def __init__(self, loss: Callable[[Levels], float], watch: Callable[[int, float], None]) -> None:
+    def __init__(
+        self, loss: Callable[[Levels], float], watch: Callable[[int, float], None]
+    ) -> None:
         self.loss, self.watch = loss, watch
         self.seen: dict[bytes, float] = {}
         self.broken = 0
@@ -110,7 +123,9 @@ class _Counter:
                 yield candidate
 
 
-def _ranked(problem: AllocationProblem, levels: Levels, linear: Floats, quadratic: Floats | None) -> Iterator[Levels]:
+def _ranked(
+    problem: AllocationProblem, levels: Levels, linear: Floats, quadratic: Floats | None
+) -> Iterator[Levels]:
     """Yield the feasible neighbours of an allocation, the largest predicted gain first; of equal ones in the order of positions."""
     steps = steps_of_moves(problem, levels)
     limits = limits_of(problem) + TOLERANCE
@@ -121,7 +136,9 @@ def _ranked(problem: AllocationProblem, levels: Levels, linear: Floats, quadrati
     if quadratic is not None:
         gain = gain + interactions(problem, levels, quadratic, down, up)
     fits = problem.owner[down][:, None] != problem.owner[up][None, :]
-    for row, (constraint, cost, limit) in enumerate(zip(problem.constraints, problem.costs(levels), limits, strict=True)):
+    for row, (constraint, cost, limit) in enumerate(
+        zip(problem.constraints, problem.costs(levels), limits, strict=True)
+    ):
         both = costs[row, down][:, None] + costs[row, up][None, :] - cost
         if constraint.quadratic is not None:
             both = both + interactions(problem, levels, constraint.quadratic, down, up)
@@ -148,15 +165,32 @@ def _after(
     """Return the record: the model's objective moves with the widths, its bound stays, and what was proven is so no more."""
     objective, status = start.objective, start.status
     if levels.tolist() != start.levels.tolist():
-        objective += _value(problem, levels, linear, quadratic) - _value(problem, start.levels, linear, quadratic)
-        status = FEASIBLE if status == OPTIMAL and not np.isnan(objective) else HEURISTIC if status == OPTIMAL else status
+        objective += _value(problem, levels, linear, quadratic) - _value(
+            problem, start.levels, linear, quadratic
+        )
+        status = (
+            FEASIBLE
+            if status == OPTIMAL and not np.isnan(objective)
+            else HEURISTIC
+            if status == OPTIMAL
+            else status
+        )
     record = allocation_of(
-        problem, start.method, levels, objective=objective, bound=start.bound, status=status, seconds=start.seconds, notes=notes
+        problem,
+        start.method,
+        levels,
+        objective=objective,
+        bound=start.bound,
+        status=status,
+        seconds=start.seconds,
+        notes=notes,
     )
     return replace(record, details={**start.details, **details})
 
 
-def _value(problem: AllocationProblem, levels: Levels, linear: Floats, quadratic: Floats | None) -> float:
+def _value(
+    problem: AllocationProblem, levels: Levels, linear: Floats, quadratic: Floats | None
+) -> float:
     at = problem.positions(levels)
     value = float(linear[at].sum())
     if quadratic is None:

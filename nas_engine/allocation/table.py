@@ -15,7 +15,13 @@ from nas_engine.allocation.entropy_window import EntropyWindowAllocator
 from nas_engine.allocation.greedy import Greedy
 from nas_engine.allocation.moves import feasible_start
 from nas_engine.allocation.problem import AllocationProblem
-from nas_engine.allocation.records import OPTIMAL, BitAllocation, Evidence, LayerEntropies, Sensitivity
+from nas_engine.allocation.records import (
+    OPTIMAL,
+    BitAllocation,
+    Evidence,
+    LayerEntropies,
+    Sensitivity,
+)
 from nas_engine.errors import InputError, UnknownNameError
 
 ALLOCATORS: dict[str, Allocator] = {
@@ -38,7 +44,14 @@ NO_LIMIT_BINDS = "no limit binds: every variable has its widest choice"
 """The note of an allocation that no limit holds back."""
 
 
-def allocate(name: str, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+def allocate(
+    name: str,
+    problem: AllocationProblem,
+    evidence: Evidence,
+    *,
+    seed: int = 0,
+    time_limit_s: float = 20.0,
+) -> BitAllocation:
     """Return the widths that an allocator chooses; they meet every constraint.
 
     Where the widest choice of every variable meets them at once, that is the answer of every method, without objective: losses
@@ -67,11 +80,20 @@ def allocate(name: str, problem: AllocationProblem, evidence: Evidence, *, seed:
         _check(problem, field, value)
     began = time.perf_counter()
     if problem.is_feasible(problem.widest):
-        return allocation_of(problem, name, problem.widest, status=OPTIMAL, seconds=time.perf_counter() - began, notes=(NO_LIMIT_BINDS,))
+        return allocation_of(
+            problem,
+            name,
+            problem.widest,
+            status=OPTIMAL,
+            seconds=time.perf_counter() - began,
+            notes=(NO_LIMIT_BINDS,),
+        )
     feasible_start(problem)
     found = allocator.allocate(problem, evidence, seed=seed, time_limit_s=time_limit_s)
     if not problem.is_feasible(found.levels):
-        raise AssertionError(f"internal error: method '{name}' chose widths that do not fit: {problem.usage(found.levels)}")
+        raise AssertionError(
+            f"internal error: method '{name}' chose widths that do not fit: {problem.usage(found.levels)}"
+        )
     return replace(found, seconds=time.perf_counter() - began)
 
 
@@ -92,31 +114,48 @@ def _check(problem: AllocationProblem, field: str, value: Any) -> None:
         for record in value:
             assert isinstance(record, LayerEntropies)
             if record.values.ndim != 2 or not len(record.values):
-                raise InputError(f"{field}: shape {record.values.shape}; expected (batches, {variables}) with at least one batch")
+                raise InputError(
+                    f"{field}: shape {record.values.shape}; expected (batches, {variables}) with at least one batch"
+                )
             broken = ~np.isfinite(record.values).all(axis=0)
-            _check_array(problem, f"{field} ({record.estimator})", np.where(broken, np.nan, 0.0), (variables,))
+            _check_array(
+                problem,
+                f"{field} ({record.estimator})",
+                np.where(broken, np.nan, 0.0),
+                (variables,),
+            )
     elif field == "given":
         _check_array(problem, field, np.asarray(value, np.float64), (variables,))
         wrong = np.flatnonzero((np.asarray(value) < 0) | (np.asarray(value) >= problem.counts))
         if wrong.size:
             variable = problem.variables[wrong[0]]
-            raise InputError(f"{field}: level {value[wrong[0]]} of {variable.name}; expected 0 to {len(variable.bits) - 1}")
+            raise InputError(
+                f"{field}: level {value[wrong[0]]} of {variable.name}; expected 0 to {len(variable.bits) - 1}"
+            )
     else:
         _check_array(problem, field, value, (n,))
 
 
-def _check_array(problem: AllocationProblem, what: str, values: Any, shape: tuple[int, ...]) -> None:
+def _check_array(
+    problem: AllocationProblem, what: str, values: Any, shape: tuple[int, ...]
+) -> None:
     if values.shape != shape:
-        raise InputError(f"{what}: shape {values.shape}; expected {shape}: it was measured for another problem, measure again")
+        raise InputError(
+            f"{what}: shape {values.shape}; expected {shape}: it was measured for another problem, measure again"
+        )
     bad = np.argwhere(~np.isfinite(values))
     if bad.size:
         names = [_place(problem, index, size) for index, size in zip(bad[0], shape, strict=True)]
         at = " and ".join(dict.fromkeys(name for name in names if name))
-        raise InputError(f"{what} of {at} is {values[tuple(bad[0])]}; expected a number: measure again, with another set of images")
+        raise InputError(
+            f"{what} of {at} is {values[tuple(bad[0])]}; expected a number: measure again, with another set of images"
+        )
 
 
 def _place(problem: AllocationProblem, index: int, size: int) -> str:
     """Return what a position stands for: a choice in arrays of length ``n``, a variable in those of that length."""
     if size == problem.n:
-        return f"{problem.variables[problem.owner[index]].name} at {problem.choice_bits[index]} bits"
+        return (
+            f"{problem.variables[problem.owner[index]].name} at {problem.choice_bits[index]} bits"
+        )
     return problem.variables[index].name if size == len(problem.variables) else ""

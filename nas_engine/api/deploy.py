@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from nas_engine.verification.result import VerificationReport
 
 
-def export(run: Run, formats: Sequence[str] | None = None, *, prefix: str = "model", metadata: bool = True) -> ExportResult:
+def export(
+    run: Run, formats: Sequence[str] | None = None, *, prefix: str = "model", metadata: bool = True
+) -> ExportResult:
     """Write the firmware and model files of a trained run, all of them or none, into its ``export/``.
 
     Args:
@@ -81,7 +83,9 @@ def verify(
         emulated_images=emulated_images,
         backends=backends,
         announce=lambda text, done, total: told(f"{done}/{total} {text}"),
-        observe=lambda comparison, done, total: told(f"{done}/{total} {comparison.backend}: {comparison.verdict}"),
+        observe=lambda comparison, done, total: told(
+            f"{done}/{total} {comparison.backend}: {comparison.verdict}"
+        ),
     )
 
 

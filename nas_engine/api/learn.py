@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from nas_engine.api.options import RecipeOptions, RefineOptions, Run, Stop, Watch, ignore, known, path_of, require_torch
+from nas_engine.api.options import (
+    RecipeOptions,
+    RefineOptions,
+    Run,
+    Stop,
+    Watch,
+    ignore,
+    known,
+    path_of,
+    require_torch,
+)
 
 if TYPE_CHECKING:
     from nas_engine.pipeline.refine import Refinement
@@ -83,17 +93,27 @@ def train(
     def observe(what: str, task: Any, state: Any) -> None:
         if watch is not None and state.step == task.steps:
             loss = state.running["loss"] / max(state.running["images"], 1.0)
-            watch(f"{what}, {state.stage} epoch {state.epoch + 1}/{task.epochs(state.stage)}: loss {loss:.3f}")
+            watch(
+                f"{what}, {state.stage} epoch {state.epoch + 1}/{task.epochs(state.stage)}: loss {loss:.3f}"
+            )
 
     result = run_training(
-        path, request, resume=resume, force=force, stop=stop or (lambda: False), observe=observe, announce=watch or ignore
+        path,
+        request,
+        resume=resume,
+        force=force,
+        stop=stop or (lambda: False),
+        observe=observe,
+        announce=watch or ignore,
     )
     if result is None:
         raise StoppedError(str(path), "call train() again with resume=True")
     return result
 
 
-def chosen_recipe(path: Path, data: str, recipe: TrainingRecipe | str | None, changes: Mapping[str, Any]) -> TrainingRecipe:
+def chosen_recipe(
+    path: Path, data: str, recipe: TrainingRecipe | str | None, changes: Mapping[str, Any]
+) -> TrainingRecipe:
     """Return a recipe with changes applied; the one that fits the data if none is given. Needs torch.
 
     Args:
@@ -118,11 +138,15 @@ def chosen_recipe(path: Path, data: str, recipe: TrainingRecipe | str | None, ch
     start = RunDirectory(path).start
     if os.path.exists(start):  # unlike Path.exists, False for a name that cannot be
         if "float_share" in given:
-            raise InputError(f"--float-share: {start} holds float weights already, so there is no float stage; leave it out")
+            raise InputError(
+                f"--float-share: {start} holds float weights already, so there is no float stage; leave it out"
+            )
         if "epochs" in given:
             given["float_share"] = 0.0
     if "learning_rate" in given:
-        given["quantised_learning_rate"] = recipe.quantised_learning_rate * given["learning_rate"] / recipe.learning_rate
+        given["quantised_learning_rate"] = (
+            recipe.quantised_learning_rate * given["learning_rate"] / recipe.learning_rate
+        )
     return replace(recipe, **given)
 
 
@@ -211,7 +235,10 @@ def refine(
     from nas_engine.training.compute import prepare_compute
     from nas_engine.units import parse_duration
 
-    part, defaults = Fields({key: value for key, value in options.items() if value is not None}, "refine()"), RefineRequest()
+    part, defaults = (
+        Fields({key: value for key, value in options.items() if value is not None}, "refine()"),
+        RefineRequest(),
+    )
     request = RefineRequest(
         method=method,
         data=None if data is None else os.fspath(data),
@@ -221,7 +248,9 @@ def refine(
         trials=part.take_int("trials", defaults.trials, high=100_000),
         storage=Path(part.take_str("storage")) if part.has("storage") else None,
         floor=part.take_number("floor", None, high=100.0),
-        solver_time_s=parse_duration(part.take("solver_time", defaults.solver_time_s), "solver_time"),
+        solver_time_s=parse_duration(
+            part.take("solver_time", defaults.solver_time_s), "solver_time"
+        ),
         limit=part.take_int("limit", None, low=2),
         seed=part.take_int("seed", defaults.seed, high=2**32 - 1),
     )

@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from nas_engine.api.options import Count, Run, RunOptions, SearchOptions, Size, Watch, ignore, known, path_of
+from nas_engine.api.options import (
+    Count,
+    Run,
+    RunOptions,
+    SearchOptions,
+    Size,
+    Watch,
+    ignore,
+    known,
+    path_of,
+)
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -62,15 +72,26 @@ def search(
     from nas_engine.units import parse_duration
 
     known("search", options, SearchOptions)
-    given = {"device": None if device is None else os.fspath(device), "sram": sram, "flash": flash, **options}
-    fields = check_options({"search": {name: value for name, value in given.items() if value is not None}}, "search()").get("search", {})
-    fields |= {f"{memory}_bytes": fields.pop(memory) for memory in ("sram", "flash") if memory in fields}
+    given = {
+        "device": None if device is None else os.fspath(device),
+        "sram": sram,
+        "flash": flash,
+        **options,
+    }
+    fields = check_options(
+        {"search": {name: value for name, value in given.items() if value is not None}}, "search()"
+    ).get("search", {})
+    fields |= {
+        f"{memory}_bytes": fields.pop(memory) for memory in ("sram", "flash") if memory in fields
+    }
     if "stage_weights" in fields:
         fields["stage_weights"] = tuple(fields["stage_weights"])
     stored = load_configs(Path(out)) if resume else []
     if len(stored) > 1:
         again = command_line("nas-search", "--resume", "--out", Path(out))
-        raise InputError(f"{terminal_line(str(out))}: holds one run per resolution; continue them with: {again}")
+        raise InputError(
+            f"{terminal_line(str(out))}: holds one run per resolution; continue them with: {again}"
+        )
     config = resolve_config({**(stored[0].as_options() if stored else {}), **fields})
 
     def told(state: SearchState) -> None:
@@ -128,7 +149,13 @@ def run(
         True
     """
     from nas_engine.api.options import require_torch
-    from nas_engine.pipeline.run_options import check_options, continued, merged, read_options, stored_options
+    from nas_engine.pipeline.run_options import (
+        check_options,
+        continued,
+        merged,
+        read_options,
+        stored_options,
+    )
     from nas_engine.report.pipeline_directory import PipelineDirectory
 
     known("run", options, RunOptions)
@@ -140,7 +167,9 @@ def run(
 
     given, before = check_options(options, "run()"), PipelineDirectory(Path(out))
     if config is not None:
-        layers = merged(config if isinstance(config, Mapping) else read_options(Path(config)), given)
+        layers = merged(
+            config if isinstance(config, Mapping) else read_options(Path(config)), given
+        )
     else:
         layers = continued(stored_options(before), given) if before.started() else given
     return run_pipeline(
@@ -176,7 +205,8 @@ def load(run: Run) -> SearchRecord:
     whole = PipelineDirectory(path)
     if whole.started():
         raise RunDirectoryError(
-            path, f"is the folder of a whole run; give one of its run directories, such as {whole.final.path}, or use load_run()"
+            path,
+            f"is the folder of a whole run; give one of its run directories, such as {whole.final.path}, or use load_run()",
         )
     records = load_runs(path)
     if len(records) > 1:
@@ -197,7 +227,10 @@ def load_run(path: str | os.PathLike[str]) -> RunRecord:
 
     directory = PipelineDirectory(Path(path))
     if not directory.started():
-        raise RunDirectoryError(path, "is not the folder of a whole run (no run.yaml); give the one that nas-search run wrote")
+        raise RunDirectoryError(
+            path,
+            "is not the folder of a whole run (no run.yaml); give the one that nas-search run wrote",
+        )
     return read_record(directory.record)
 
 
@@ -236,13 +269,21 @@ def score(
     from nas_engine.report.network import report_network
     from nas_engine.scoring.qe_score import ScoreSettings
 
-    profile = load_device(device) if device is not None and not isinstance(device, DeviceProfile) else device
+    profile = (
+        load_device(device)
+        if device is not None and not isinstance(device, DeviceProfile)
+        else device
+    )
     if not isinstance(network, Architecture):
         network = read_architecture(network)
     if resolution is not None:
         network = network.at_resolution(resolution)
     weights = default_stage_weights(network) if stage_weights is None else tuple(stage_weights)
-    sigmas = {name: value for name, value in (("sigma_a", sigma_a), ("sigma_w", sigma_w)) if value is not None}
+    sigmas = {
+        name: value
+        for name, value in (("sigma_a", sigma_a), ("sigma_w", sigma_w))
+        if value is not None
+    }
     return report_network(
         network,
         memory_model=memory_model,

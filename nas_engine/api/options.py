@@ -99,7 +99,9 @@ def path_of(run: Run) -> Path:
         return run.directory.path
     if isinstance(run, RunDirectory):
         return run.path
-    raise InputError(f"run is a {type(run).__name__}; expected the path of a run directory, or what search() or refine().chosen gave")
+    raise InputError(
+        f"run is a {type(run).__name__}; expected the path of a run directory, or what search() or refine().chosen gave"
+    )
 
 
 def known(function: str, options: Mapping[str, object], names: type) -> None:

@@ -21,5 +21,15 @@ def open_bar(look: str, total: int, *, done: int = 0, text: str = "") -> Any:
     """
     from tqdm import tqdm
 
-    columns = os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH  # 0 where a terminal does not know
-    return tqdm(total=total, initial=done, desc=text, bar_format=look, ncols=min(WIDTH, columns), nrows=20, mininterval=0.2)
+    columns = (
+        os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH
+    )  # 0 where a terminal does not know
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=text,
+        bar_format=look,
+        ncols=min(WIDTH, columns),
+        nrows=20,
+        mininterval=0.2,
+    )

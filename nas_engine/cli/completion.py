@@ -17,7 +17,17 @@ from click.shell_completion import CompletionItem
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 """What ``shell_complete`` of an option takes."""
 
-METHODS = ("uniform", "random", "qbr", "greedy", "diagonal", "hawq", "clado", "gauss-newton", "entropy-window")
+METHODS = (
+    "uniform",
+    "random",
+    "qbr",
+    "greedy",
+    "diagonal",
+    "hawq",
+    "clado",
+    "gauss-newton",
+    "entropy-window",
+)
 """Methods that choose bits; a test keeps it equal to ``ALLOCATORS``, which is too heavy to import for ``--help``."""
 
 FORMATS = ("c", "tflite", "onnx")
@@ -34,20 +44,28 @@ def shipped(package: str, folder: str) -> tuple[str, ...]:
     """Return the names of the YAML files that ship in a folder of a package, which is not imported."""
     spec = find_spec(package)
     places = (spec.submodule_search_locations if spec else None) or ()
-    return tuple(sorted(file.stem for place in places for file in (Path(place) / folder).glob("*.yaml")))
+    return tuple(
+        sorted(file.stem for place in places for file in (Path(place) / folder).glob("*.yaml"))
+    )
 
 
-def complete_devices(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_devices(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Complete the names of device profiles, or a file."""
     return _matching(shipped("device_profiles", "data"), incomplete)
 
 
-def complete_spaces(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_spaces(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Complete the names of search spaces, or a file."""
     return _matching(shipped("search_spaces", "data"), incomplete)
 
 
-def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_recipes(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Complete the names of training recipes, or a file."""
     return _matching(shipped("nas_engine", os.path.join("training", "recipes")), incomplete)
 
@@ -60,15 +78,23 @@ def complete_words(*words: str, files: bool = False) -> Complete:
 def complete_list(*words: str) -> Complete:
     """Return what completes the last of several words with commas between."""
 
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",")
         taken = before.split(",")
-        return [CompletionItem(f"{before}{comma}{word}") for word in words if word.startswith(last) and word not in taken]
+        return [
+            CompletionItem(f"{before}{comma}{word}")
+            for word in words
+            if word.startswith(last) and word not in taken
+        ]
 
     return complete
 
 
-def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_runs(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Complete the directory of a run, up to two folders deeper than what is typed; any directory where there is none."""
     found = {
         os.path.dirname(file)
@@ -76,7 +102,9 @@ def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -
         for name in ("config.yaml", "run.yaml")
         for file in glob.iglob(os.path.join(f"{glob.escape(incomplete)}{depth}", name))
     }
-    return [CompletionItem(path) for path in sorted(found)] or [CompletionItem(incomplete, type="dir")]
+    return [CompletionItem(path) for path in sorted(found)] or [
+        CompletionItem(incomplete, type="dir")
+    ]
 
 
 def _matching(names: Sequence[str], incomplete: str, *, files: bool = True) -> list[CompletionItem]:

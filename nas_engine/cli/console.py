@@ -50,12 +50,20 @@ def _remember(key: str) -> Callable[[click.Context, click.Parameter, bool], None
 def quiet_option(function: _F) -> _F:
     """Add ``--quiet`` to a command."""
     text = "Show no progress and no tables, only errors."
-    return click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember(_QUIET), help=text)(function)
+    return click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=_remember(_QUIET), help=text
+    )(function)
 
 
 def json_option(function: _F) -> _F:
     """Add ``--json`` to a command."""
-    return click.option("--json", is_flag=True, expose_value=False, callback=_remember(_JSON), help="Print one JSON object.")(function)
+    return click.option(
+        "--json",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember(_JSON),
+        help="Print one JSON object.",
+    )(function)
 
 
 def is_quiet() -> bool:
@@ -99,7 +107,9 @@ def notes_of_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         others = warnings.showwarning
 
-        def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        def show_warning(
+            message: Warning | str, category: type[Warning], *place: Any, **more: Any
+        ) -> None:
             if not issubclass(category, ChangedFileWarning):
                 others(message, category, *place, **more)
             elif str(message) not in told:

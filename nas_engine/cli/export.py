@@ -39,7 +39,13 @@ __all__ = ["FORMATS", "export", "verify"]
     show_default=True,
     help="Start of every name of the C: give each network of a program its own.",
 )
-@click.option("--no-metadata", "metadata", flag_value=False, default=True, help="Leave the manifest out of the TFLite files: less Flash.")
+@click.option(
+    "--no-metadata",
+    "metadata",
+    flag_value=False,
+    default=True,
+    help="Leave the manifest out of the TFLite files: less Flash.",
+)
 @json_option
 @quiet_option
 def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
@@ -57,7 +63,9 @@ def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
     emit({"folder": str(result.folder), **sizes, "files": dict(result.files)})
     for name, size in result.files:
         show(f"{result.folder / name}  {size:,} B")
-    show(f"in C: arena {format_size(result.arena_bytes)}, weights and constants {format_size(result.packed_bytes)}")
+    show(
+        f"in C: arena {format_size(result.arena_bytes)}, weights and constants {format_size(result.packed_bytes)}"
+    )
     show(f"prove it: {command_line('nas-search', 'verify', Path(run))}")
 
 
@@ -72,8 +80,20 @@ def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
 )
 @run_argument
 @data_option("Data whose test images are used.  [default: those it was trained on]")
-@click.option("--images", type=click.IntRange(1, 10**6), default=200, show_default=True, help="Test images on this machine.")
-@click.option("--emulated-images", type=click.IntRange(1, 10**6), default=20, show_default=True, help="Test images on emulated cores.")
+@click.option(
+    "--images",
+    type=click.IntRange(1, 10**6),
+    default=200,
+    show_default=True,
+    help="Test images on this machine.",
+)
+@click.option(
+    "--emulated-images",
+    type=click.IntRange(1, 10**6),
+    default=20,
+    show_default=True,
+    help="Test images on emulated cores.",
+)
 @click.option(
     "--backend",
     "backends",
@@ -87,7 +107,13 @@ def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
 @quiet_option
 @click.pass_context
 def verify(
-    ctx: click.Context, run: str, data: str | None, images: int, emulated_images: int, backends: tuple[str, ...], layers: bool
+    ctx: click.Context,
+    run: str,
+    data: str | None,
+    images: int,
+    emulated_images: int,
+    backends: tuple[str, ...],
+    layers: bool,
 ) -> None:
     """Verify an export: host C, emulated Cortex-M7, M4, M33 and M0, TFLite, TFLite Micro and ONNX Runtime against the integer reference.
 

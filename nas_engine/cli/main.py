@@ -13,7 +13,13 @@ import click
 
 from nas_engine import __version__
 from nas_engine.cli.command import Explained
-from nas_engine.cli.console import INTERRUPTED, json_option, notes_of_warnings, quiet_option, show_error
+from nas_engine.cli.console import (
+    INTERRUPTED,
+    json_option,
+    notes_of_warnings,
+    quiet_option,
+    show_error,
+)
 from nas_engine.cli.export import export, verify
 from nas_engine.cli.options import search_options
 from nas_engine.cli.plot import plot
@@ -35,8 +41,12 @@ class _SearchGroup(Explained, click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order in which they are used
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and not ctx.resilient_parsing:  # which means that a shell completes
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if (
+            args and args[0] not in self.commands and not ctx.resilient_parsing
+        ):  # which means that a shell completes
             name = shortened(args[0])
             near = difflib.get_close_matches(name, self.commands, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
@@ -75,11 +85,17 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     Sizes are binary (256k = 262,144 bytes) and mean the whole device; what the profile reserves for firmware is taken off.
     Ctrl-C writes the best network so far; --resume --out DIR continues a run, also one that was killed.
     """
-    given = [name for name in (*options, "json", "quiet") if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+    given = [
+        name
+        for name in (*options, "json", "quiet")
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    ]
     if ctx.invoked_subcommand is not None:
         if given:
             option = next(p.opts[-1] for p in ctx.command.params if p.name == given[0])
-            raise click.UsageError(f"{option} before '{ctx.invoked_subcommand}' belongs to a search; leave it out or put it behind")
+            raise click.UsageError(
+                f"{option} before '{ctx.invoked_subcommand}' belongs to a search; leave it out or put it behind"
+            )
         return
     if not given:
         click.echo(ctx.get_help())
@@ -90,7 +106,19 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
         ctx.exit(INTERRUPTED)
 
 
-for _command in (run, train, evaluate, refine, export, verify, report, score, plot, devices, spaces):
+for _command in (
+    run,
+    train,
+    evaluate,
+    refine,
+    export,
+    verify,
+    report,
+    score,
+    plot,
+    devices,
+    spaces,
+):
     cli.add_command(_command)
 
 
@@ -115,7 +143,9 @@ def main() -> None:
     except MemoryError:
         _fail("out of memory; close other programs, or give fewer --workers", 1)
     except BrokenPipeError:  # such as `nas-search devices | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains when it ends
         sys.exit(1)
     except OSError as error:
         place = f"{shown_path(str(error.filename))}: " if error.filename else ""
@@ -126,7 +156,9 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     text = one_line(message)
-    half = LONGEST // 2 - 6  # with the word in front and the dots the whole line is no longer than that either
+    half = (
+        LONGEST // 2 - 6
+    )  # with the word in front and the dots the whole line is no longer than that either
     show_error(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
     sys.exit(code)
 

@@ -11,7 +11,11 @@ from nas_engine.cli.console import announce, emit, json_option, quiet_option, sh
 from nas_engine.cli.options import run_argument
 
 
-@click.command(cls=Explained, short_help="Draw the pictures of a run again.", examples=("nas-search plot runs/NAME",))
+@click.command(
+    cls=Explained,
+    short_help="Draw the pictures of a run again.",
+    examples=("nas-search plot runs/NAME",),
+)
 @run_argument
 @json_option
 @quiet_option

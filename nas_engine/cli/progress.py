@@ -35,7 +35,11 @@ class SearchProgress:
 
     def __init__(self, config: SearchConfig) -> None:
         device = load_device(config.device).with_memory(config.sram_bytes, config.flash_bytes)
-        self._sram, self._flash, self._total = device.arena_bytes, device.storage_bytes, config.candidates
+        self._sram, self._flash, self._total = (
+            device.arena_bytes,
+            device.storage_bytes,
+            config.candidates,
+        )
         self._label = f"{config.resolution} px"
         self._bars: list[Any] = []
         self._began, self._next, self._first = time.monotonic(), 0.0, 0
@@ -51,18 +55,41 @@ class SearchProgress:
             self._next = state.evaluated + self._total / PLAIN_LINES
             elapsed = time.monotonic() - self._began
             self._first = self._first or state.evaluated
-            rate = (state.evaluated - self._first) / elapsed if state.evaluated > self._first else 0.0
-            left = f", {rate:,.0f}/s, {max(self._total - state.evaluated, 0) / rate:.0f} s left" if rate else ""
-            console.tell(f"{self._label}: {state.evaluated:,}/{self._total:,} networks{left}; {self._text(state)}")
+            rate = (
+                (state.evaluated - self._first) / elapsed if state.evaluated > self._first else 0.0
+            )
+            left = (
+                f", {rate:,.0f}/s, {max(self._total - state.evaluated, 0) / rate:.0f} s left"
+                if rate
+                else ""
+            )
+            console.tell(
+                f"{self._label}: {state.evaluated:,}/{self._total:,} networks{left}; {self._text(state)}"
+            )
 
     def _draw(self, state: SearchState) -> None:
         from tqdm import tqdm
 
         evaluated = min(state.evaluated, self._total)
         if not self._bars:
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH  # 0 where a terminal does not know
-            look = {"ncols": min(WIDTH, columns), "nrows": 20, "mininterval": 0.2, "unit": "", "unit_scale": True}
-            bar = tqdm(total=self._total, initial=evaluated, desc=self._label, bar_format=_BAR, position=0, **look)
+            columns = (
+                os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH
+            )  # 0 where a terminal does not know
+            look = {
+                "ncols": min(WIDTH, columns),
+                "nrows": 20,
+                "mininterval": 0.2,
+                "unit": "",
+                "unit_scale": True,
+            }
+            bar = tqdm(
+                total=self._total,
+                initial=evaluated,
+                desc=self._label,
+                bar_format=_BAR,
+                position=0,
+                **look,
+            )
             self._bars = [bar, tqdm(bar_format="{desc}", position=1, leave=True, **look)]
         bar, text = self._bars
         text.set_description_str(self._text(state), refresh=False)
@@ -78,7 +105,12 @@ class SearchProgress:
             f"Flash {budget_text(float(best.flash[0]), self._flash)}"
         )
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for bar in reversed(self._bars):
             bar.refresh()
         for bar in self._bars:

@@ -10,7 +10,15 @@ import click
 
 from nas_engine.cli.command import Explained, options_of
 from nas_engine.cli.completion import METHODS, complete_list
-from nas_engine.cli.console import INTERRUPTED, emit, json_option, quiet_option, show, show_stopped, show_table
+from nas_engine.cli.console import (
+    INTERRUPTED,
+    emit,
+    json_option,
+    quiet_option,
+    show,
+    show_stopped,
+    show_table,
+)
 from nas_engine.cli.options import DURATION, IMAGES, SEED, data_option, run_argument, same_command
 from nas_engine.cli.train import require_torch
 from nas_engine.escaping import command_line
@@ -20,7 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "refine"]
 
-choice, measuring, window = options_of("Choice of bits"), options_of("Measuring"), options_of("Entropy window")
+choice, measuring, window = (
+    options_of("Choice of bits"),
+    options_of("Measuring"),
+    options_of("Entropy window"),
+)
 
 
 @click.command(
@@ -42,22 +54,60 @@ choice, measuring, window = options_of("Choice of bits"), options_of("Measuring"
     shell_complete=complete_list(*METHODS, "all"),
 )
 @data_option("Data whose training images are used.  [default: those it was trained on]", measuring)
-@measuring("--images", type=IMAGES, default=512, show_default=True, help="Training images that measure; others judge.")
-@measuring("--exact-pairs", is_flag=True, help="With 'all': measure pairs for 'clado' too, which takes long.")
-@choice("--swaps", type=click.IntRange(0, 1000), default=5, show_default=True, help="Rounds of swaps on the real loss; 0: none.")
-@window("--trials", type=click.IntRange(0, 100_000), default=50, show_default=True, help="Trials of 'entropy-window'; 0: untuned.")
-@window("--storage", type=click.Path(), help="File of these trials; several processes may share it.  [default: in RUN/refine]")
+@measuring(
+    "--images",
+    type=IMAGES,
+    default=512,
+    show_default=True,
+    help="Training images that measure; others judge.",
+)
+@measuring(
+    "--exact-pairs",
+    is_flag=True,
+    help="With 'all': measure pairs for 'clado' too, which takes long.",
+)
+@choice(
+    "--swaps",
+    type=click.IntRange(0, 1000),
+    default=5,
+    show_default=True,
+    help="Rounds of swaps on the real loss; 0: none.",
+)
+@window(
+    "--trials",
+    type=click.IntRange(0, 100_000),
+    default=50,
+    show_default=True,
+    help="Trials of 'entropy-window'; 0: untuned.",
+)
+@window(
+    "--storage",
+    type=click.Path(),
+    help="File of these trials; several processes may share it.  [default: in RUN/refine]",
+)
 @window(
     "--floor",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
     help="'entropy-window' loses so much accuracy at most, for fewest bits.  [default: best accuracy]",
 )
-@choice("--solver-time", type=DURATION, default="20s", show_default=True, help="Time for a proof, per method.")
+@choice(
+    "--solver-time",
+    type=DURATION,
+    default="20s",
+    show_default=True,
+    help="Time for a proof, per method.",
+)
 @measuring("--limit", type=IMAGES, help="Images per split at most.  [default: all]")
 @measuring("--seed", type=SEED, default=0, show_default=True, help="Seed of images and methods.")
-@click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]")
-@click.option("--force", is_flag=True, help="Take a run that is not trained, and replace refined runs that are.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]"
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Take a run that is not trained, and replace refined runs that are.",
+)
 @json_option
 @quiet_option
 @click.pass_context
@@ -109,11 +159,22 @@ def refine(
     )
     prepare_compute("cpu", threads)
     result = None
-    with RefineProgress() as progress, stop_on_interrupt() as stopped, contextlib.suppress(KeyboardInterrupt):
-        watch = Watch(stop=stopped.is_set, progress=progress.progress, announce=progress.announce, note=progress.note)
+    with (
+        RefineProgress() as progress,
+        stop_on_interrupt() as stopped,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        watch = Watch(
+            stop=stopped.is_set,
+            progress=progress.progress,
+            announce=progress.announce,
+            note=progress.note,
+        )
         result = run_refinement(Path(run), request, force=force, watch=watch)
     if result is None:
-        show_stopped(f"stopped; what was measured is kept in {Path(run) / 'refine'}; go on with: {same_command(ctx)}")
+        show_stopped(
+            f"stopped; what was measured is kept in {Path(run) / 'refine'}; go on with: {same_command(ctx)}"
+        )
         ctx.exit(INTERRUPTED)
     emit(comparison(result.reports, result.setting) | {"train": _train_command(result)})
     show_table(allocation_table(result.reports, result.setting))

@@ -18,7 +18,15 @@ from nas_engine.cli.completion import (
     complete_spaces,
     complete_words,
 )
-from nas_engine.cli.console import INTERRUPTED, emit, json_option, quiet_option, show, show_stopped, show_table
+from nas_engine.cli.console import (
+    INTERRUPTED,
+    emit,
+    json_option,
+    quiet_option,
+    show,
+    show_stopped,
+    show_table,
+)
 from nas_engine.cli.options import CANDIDATES, COUNT, IMAGES, PERCENT, SEED, SIZE, data_option
 from nas_engine.errors import InputError, shortened
 from nas_engine.escaping import command_line
@@ -30,7 +38,10 @@ _search, _train = options_of("Search"), options_of("Data, training and bits")
 _machine, _folder = options_of("Machine"), options_of("Folder of the run")
 
 _KEYS = {
-    **{name: ("search", name) for name in ("device", "sram", "flash", "space", "resolution", "classes", "candidates")},
+    **{
+        name: ("search", name)
+        for name in ("device", "sram", "flash", "space", "resolution", "classes", "candidates")
+    },
     **{name: ("search", name) for name in ("max_macs", "max_effectiveness")},
     "data": ("data", "source"),
     "limit": ("data", "limit"),
@@ -51,28 +62,71 @@ _KEYS = {
     ),
 )
 @click.argument("config", required=False, type=click.Path())
-@_search("--device", metavar="NAME|FILE", help="Device profile.  [default: cortex-m7]", shell_complete=complete_devices)
+@_search(
+    "--device",
+    metavar="NAME|FILE",
+    help="Device profile.  [default: cortex-m7]",
+    shell_complete=complete_devices,
+)
 @_search("--sram", type=SIZE, help="SRAM of the device, such as 256k.  [default: the device's]")
 @_search("--flash", type=SIZE, help="Flash of the device, such as 1m.  [default: the device's]")
-@_search("--space", metavar="NAME|FILE", help="Search space.  [default: mobilenet]", shell_complete=complete_spaces)
-@_search("--resolution", type=click.IntRange(1, 1024), help="Input height and width.  [default: the space's]")
-@_search("--classes", type=click.IntRange(2, 65536), help="Classes to tell apart.  [default: those of the data]")
+@_search(
+    "--space",
+    metavar="NAME|FILE",
+    help="Search space.  [default: mobilenet]",
+    shell_complete=complete_spaces,
+)
+@_search(
+    "--resolution",
+    type=click.IntRange(1, 1024),
+    help="Input height and width.  [default: the space's]",
+)
+@_search(
+    "--classes",
+    type=click.IntRange(2, 65536),
+    help="Classes to tell apart.  [default: those of the data]",
+)
 @_search("--max-macs", type=COUNT, help="Limit on MACs, such as 12m.  [default: none]")
-@_search("--max-effectiveness", type=float, help="Limit on depth over width (DeepMAD's rho), such as 0.7.  [default: none]")
+@_search(
+    "--max-effectiveness",
+    type=float,
+    help="Limit on depth over width (DeepMAD's rho), such as 0.7.  [default: none]",
+)
 @_search("--candidates", type=CANDIDATES, help="Networks to evaluate.  [default: 500k]")
 @data_option("What to train on.  [default: digits, with small budgets]", _train)
 @_train("--limit", type=IMAGES, help="Images per split at most.  [default: all]")
-@_train("--shortlist", type=click.IntRange(1, 100), help="Networks of the front that get a short training.  [default: 3]")
-@_train("--recipe", metavar="NAME|FILE", help="How to train.  [default: by the data]", shell_complete=complete_recipes)
-@_train("--epochs", type=click.IntRange(2, 100_000), help="Epochs of both stages.  [default: the recipe's]")
+@_train(
+    "--shortlist",
+    type=click.IntRange(1, 100),
+    help="Networks of the front that get a short training.  [default: 3]",
+)
+@_train(
+    "--recipe",
+    metavar="NAME|FILE",
+    help="How to train.  [default: by the data]",
+    shell_complete=complete_recipes,
+)
+@_train(
+    "--epochs",
+    type=click.IntRange(2, 100_000),
+    help="Epochs of both stages.  [default: the recipe's]",
+)
 @_train(
     "--teacher",
     metavar="FILE|auto|none",
     help="Whom to learn from.  [default: none]",
     shell_complete=complete_words("auto", "none", files=True),
 )
-@_train("--min-accuracy", type=PERCENT, help="Exit code 3 if the integers reach less on the test images.  [default: none]")
-@_train("--teacher-code", is_flag=True, help="Runs the program in the teacher's FILE (TorchScript), with your rights.")
+@_train(
+    "--min-accuracy",
+    type=PERCENT,
+    help="Exit code 3 if the integers reach less on the test images.  [default: none]",
+)
+@_train(
+    "--teacher-code",
+    is_flag=True,
+    help="Runs the program in the teacher's FILE (TorchScript), with your rights.",
+)
 @_train(
     "--method",
     metavar="NAME|all",
@@ -80,11 +134,35 @@ _KEYS = {
     shell_complete=complete_list(*METHODS, "all"),
 )
 @click.option("--seed", type=SEED, help="Seed of everything.  [default: 0]")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Any key of the file, such as verify.images=1000.")
-@_machine("--workers", type=click.IntRange(1, 256), help="Processes of the search.  [default: cores, 4 at most]")
-@_machine("--threads", type=click.IntRange(1, 256), help="CPU threads of the training.  [default: one per core]")
-@_machine("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.  [default: CUDA if there]")
-@_folder("--out", type=click.Path(), help="Folder of the run, new or to go on with.  [default: runs/NAME]", shell_complete=complete_runs)
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Any key of the file, such as verify.images=1000.",
+)
+@_machine(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes of the search.  [default: cores, 4 at most]",
+)
+@_machine(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="CPU threads of the training.  [default: one per core]",
+)
+@_machine(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="Where to train.  [default: CUDA if there]",
+)
+@_folder(
+    "--out",
+    type=click.Path(),
+    help="Folder of the run, new or to go on with.  [default: runs/NAME]",
+    shell_complete=complete_runs,
+)
 @_folder("--force", is_flag=True, help="Do again also what took long, where a setting has changed.")
 @json_option
 @quiet_option
@@ -135,7 +213,13 @@ def run(
             watch=progress,
         )
     last = record.stage(STAGES[-1])
-    again: list[str | Path] = ["nas-search", "run", "--out", folder, *(["--teacher-code"] if teacher_code else [])]
+    again: list[str | Path] = [
+        "nas-search",
+        "run",
+        "--out",
+        folder,
+        *(["--teacher-code"] if teacher_code else []),
+    ]
     emit({"folder": str(folder), **record_mapping(record)})
     show_table(run_table(record, progress.kept))
     if last is None or not last.done or stopped.is_set():
@@ -166,12 +250,18 @@ def _options(given: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
         place, equals, text = setting.partition("=")
         section, dot, key = place.strip().partition(".")
         if not (equals and dot and key and text.strip()) or section == "seed":
-            raise InputError(f"--set: '{shortened(setting)}' is no setting; expected SECTION.KEY=VALUE, such as train.batch_size=64")
-        options.setdefault(section, {})[key] = parse_value(text, f"--set {shortened(place.strip())}")
+            raise InputError(
+                f"--set: '{shortened(setting)}' is no setting; expected SECTION.KEY=VALUE, such as train.batch_size=64"
+            )
+        options.setdefault(section, {})[key] = parse_value(
+            text, f"--set {shortened(place.strip())}"
+        )
     return options
 
 
-def _resolve(config: str | None, options: dict[str, Any], out: str | None) -> tuple[RunConfig, Path]:
+def _resolve(
+    config: str | None, options: dict[str, Any], out: str | None
+) -> tuple[RunConfig, Path]:
     """Return the config and the folder: a file's values under the options, or those of the run that is gone on with."""
     from nas_engine.cli.search import run_name
     from nas_engine.pipeline.run_config import resolve_run_config
@@ -187,5 +277,9 @@ def _resolve(config: str | None, options: dict[str, Any], out: str | None) -> tu
     asked = resolve_run_config(layers)
     if out is not None:
         return asked, Path(out)
-    name = Path(config).stem if config is not None else f"{run_name([asked.search])}-{Path(asked.data.source).stem}"
+    name = (
+        Path(config).stem
+        if config is not None
+        else f"{run_name([asked.search])}-{Path(asked.data.source).stem}"
+    )
     return asked, Path("runs") / name

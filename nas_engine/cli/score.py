@@ -22,7 +22,11 @@ from nas_engine.cli.options import RESOLUTIONS, score_options
     ),
 )
 @click.argument("file", type=click.Path())
-@click.option("--resolution", type=RESOLUTIONS, help="Input pixels.  [default: the file's; 224 for the authors' structures]")
+@click.option(
+    "--resolution",
+    type=RESOLUTIONS,
+    help="Input pixels.  [default: the file's; 224 for the authors' structures]",
+)
 @click.option(
     "--device",
     metavar="NAME|FILE",
@@ -31,7 +35,13 @@ from nas_engine.cli.options import RESOLUTIONS, score_options
 )
 @json_option
 @score_options
-def score(file: str, resolution: tuple[int, ...] | None, device: str | None, memory_model: str | None, **settings: Any) -> None:
+def score(
+    file: str,
+    resolution: tuple[int, ...] | None,
+    device: str | None,
+    memory_model: str | None,
+    **settings: Any,
+) -> None:
     """Score one network: QE-Score, SRAM per layer, Flash, MACs, BitOps.
 
     FILE is an architecture (best.yaml of a run directory) or a structure as the authors of QE-Score publish it.
@@ -41,10 +51,16 @@ def score(file: str, resolution: tuple[int, ...] | None, device: str | None, mem
     from nas_engine.report.tables import network_table
 
     if resolution and len(resolution) > 1:
-        raise click.UsageError("--resolution: score counts one resolution at a time; give one size, such as 160")
+        raise click.UsageError(
+            "--resolution: score counts one resolution at a time; give one size, such as 160"
+        )
     size = resolution[0] if resolution else None
-    report = api.score(file, resolution=size, device=device, memory_model=memory_model or "arena", **settings)
+    report = api.score(
+        file, resolution=size, device=device, memory_model=memory_model or "arena", **settings
+    )
     emit(report.as_json())
     profile = load_device(device) if device else None
-    budgets = (float(profile.arena_bytes), float(profile.storage_bytes)) if profile else (None, None)
+    budgets = (
+        (float(profile.arena_bytes), float(profile.storage_bytes)) if profile else (None, None)
+    )
     show_table(network_table(report, *budgets))

@@ -46,11 +46,19 @@ def search(
     configs, path = _resolve(options, resolution, out, resume)
     folders, continues = [path], resume
     if len(configs) > 1:
-        folders, continues, force = open_group(configs, path, resume=resume, force=force), True, False
+        folders, continues, force = (
+            open_group(configs, path, resume=resume, force=force),
+            True,
+            False,
+        )
     deadline = None if time_limit is None else time.monotonic() + time_limit
     records: list[SearchRecord] = []
     for config, folder in zip(configs, folders, strict=True):
-        share = None if deadline is None else max(deadline - time.monotonic(), 0.0) / (len(configs) - len(records))
+        share = (
+            None
+            if deadline is None
+            else max(deadline - time.monotonic(), 0.0) / (len(configs) - len(records))
+        )
         announce(f"{config.resolution} px: the first networks ...")
         with SearchProgress(config) as progress:
             record = run_search(
@@ -72,15 +80,27 @@ def search(
         show_table("\n" + winners_table([_winner(record) for record in records]))
     complete = len(records) == len(configs) and all(record.complete for record in records)
     winners = [_summary(record) for record in records]
-    emit({"run": str(path), "complete": complete, "interrupted": records[-1].interrupted, "winners": winners})
+    emit(
+        {
+            "run": str(path),
+            "complete": complete,
+            "interrupted": records[-1].interrupted,
+            "winners": winners,
+        }
+    )
     if not complete:
-        spent, wanted = sum(record.evaluated for record in records), sum(config.candidates for config in configs)
+        spent, wanted = (
+            sum(record.evaluated for record in records),
+            sum(config.candidates for config in configs),
+        )
         command = command_line("nas-search", "--resume", "--out", path)
         show_stopped(f"stopped after {spent:,} of {wanted:,} candidates; continue with: {command}")
     return records[-1].interrupted
 
 
-def _resolve(options: dict[str, Any], resolution: tuple[int, ...] | None, out: str | None, resume: bool) -> tuple[list[SearchConfig], Path]:
+def _resolve(
+    options: dict[str, Any], resolution: tuple[int, ...] | None, out: str | None, resume: bool
+) -> tuple[list[SearchConfig], Path]:
     """Return one config per resolution and the run directory; a run that is continued gives the options that are not given."""
 
     def resolve(options: dict[str, Any], sizes: Sequence[int | None]) -> list[SearchConfig]:
@@ -94,22 +114,35 @@ def _resolve(options: dict[str, Any], resolution: tuple[int, ...] | None, out: s
     stored = load_configs(path) if resume else []
     if stored:
         given = {key: value for key, value in options.items() if value is not None}
-        return resolve({**stored[0].as_options(), **given}, resolution or [config.resolution for config in stored]), path
+        return resolve(
+            {**stored[0].as_options(), **given},
+            resolution or [config.resolution for config in stored],
+        ), path
     if resume and resolution is None and all(value is None for value in options.values()):
-        raise RunDirectoryError(path, "holds no run to continue; give the directory of a run, or the options of a new search")
+        raise RunDirectoryError(
+            path,
+            "holds no run to continue; give the directory of a run, or the options of a new search",
+        )
     return resolve(options, resolution or (None,)), path
 
 
 def cores() -> int:
     """Return how many processes a search takes unless it is told."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(MAX_DEFAULT_WORKERS, found)
 
 
 def run_name(configs: list[SearchConfig]) -> str:
     """Return the name of a run that is given none: device, sizes, space and resolutions."""
     config = configs[0]
-    parts = [Path(config.device).stem, _short(config.sram_bytes), _short(config.flash_bytes), Path(config.space).stem]
+    parts = [
+        Path(config.device).stem,
+        _short(config.sram_bytes),
+        _short(config.flash_bytes),
+        Path(config.space).stem,
+    ]
     return "-".join([*parts, *(str(c.resolution) for c in configs)])
 
 
@@ -123,8 +156,14 @@ def _short(size: int) -> str:
 def _show(record: SearchRecord, *, plots: bool) -> None:
     """Print the winner and draw the pictures; after Ctrl-C there is no time for pictures."""
     best, device, config = record.best, record.device, record.config
-    show_table(network_table(best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes))
-    seconds = f"; about {best.cycles / device.clock_hz:.2g} s at {device.clock_hz / 1e6:.0f} MHz (estimate)" if best.cycles else ""
+    show_table(
+        network_table(best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes)
+    )
+    seconds = (
+        f"; about {best.cycles / device.clock_hz:.2g} s at {device.clock_hz / 1e6:.0f} MHz (estimate)"
+        if best.cycles
+        else ""
+    )
     show("")
     show(f"best of {record.evaluated:,} candidates at {config.resolution} px{seconds}")
     show(
@@ -137,7 +176,9 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
     if drawn and not plots_are_current(record):
         announce(f"drawing the pictures of {record.directory.path} ...")
         draw_plots(record)
-    show(f"written to {record.directory.path} (best.yaml, memory_plan.json, pareto.csv{', plots/' if drawn else ''})")
+    show(
+        f"written to {record.directory.path} (best.yaml, memory_plan.json, pareto.csv{', plots/' if drawn else ''})"
+    )
 
 
 def _winner(record: SearchRecord) -> dict[str, Any]:

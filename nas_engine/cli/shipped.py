@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @click.command(
     cls=Explained,
     short_help="List the device profiles, or show one.",
-    examples=("nas-search devices", "nas-search devices stm32f746", "nas-search devices boards/mine.yaml --json"),
+    examples=(
+        "nas-search devices",
+        "nas-search devices stm32f746",
+        "nas-search devices boards/mine.yaml --json",
+    ),
 )
 @click.argument("name", required=False, shell_complete=complete_devices)
 @json_option
@@ -29,25 +33,41 @@ def devices(name: str | None) -> None:
     from nas_engine.units import format_size
 
     if as_json():
-        emit({"devices": [_device(load_device(each)) for each in device_names()]} if name is None else _device(load_device(name)))
+        emit(
+            {"devices": [_device(load_device(each)) for each in device_names()]}
+            if name is None
+            else _device(load_device(name))
+        )
         return
     if name is None:
         for shipped in device_names():
             device = load_device(shipped)
-            memory = f"SRAM {format_size(device.sram_bytes):<24} Flash {format_size(device.flash_bytes)}"
-            click.echo(f"{shipped:<14} {device.core:<12} {device.clock_hz / 1e6:>5.0f} MHz  {memory}")
-        click.echo("\nnas-search devices NAME shows one with its sources; --device also takes the path of your own YAML file.")
+            memory = (
+                f"SRAM {format_size(device.sram_bytes):<24} Flash {format_size(device.flash_bytes)}"
+            )
+            click.echo(
+                f"{shipped:<14} {device.core:<12} {device.clock_hz / 1e6:>5.0f} MHz  {memory}"
+            )
+        click.echo(
+            "\nnas-search devices NAME shows one with its sources; --device also takes the path of your own YAML file."
+        )
         return
     device = load_device(name)
     click.echo(terminal_line(f"{device.name}: {device.title}"))
     dsp = "yes" if device.dsp else "no"
-    click.echo(f"  core {device.core}, {device.clock_hz / 1e6:.0f} MHz, DSP instructions: {dsp}, FPU: {device.fpu}")
+    click.echo(
+        f"  core {device.core}, {device.clock_hz / 1e6:.0f} MHz, DSP instructions: {dsp}, FPU: {device.fpu}"
+    )
     for memory, total, reserved, left, use in (
         ("SRAM ", device.sram_bytes, device.reserved_sram_bytes, device.arena_bytes, "the arena"),
         ("Flash", device.flash_bytes, device.reserved_flash_bytes, device.storage_bytes, "weights"),
     ):
-        click.echo(f"  {memory} {format_size(total)}, {format_size(reserved)} reserved, {format_size(left)} for {use}")
-    click.echo("  widths (rows: weights 2 to 8, columns: activations 2 to 8; N native, S storage-only, F forbidden):")
+        click.echo(
+            f"  {memory} {format_size(total)}, {format_size(reserved)} reserved, {format_size(left)} for {use}"
+        )
+    click.echo(
+        "  widths (rows: weights 2 to 8, columns: activations 2 to 8; N native, S storage-only, F forbidden):"
+    )
     for w, row in enumerate(device.bit_pairs, 2):
         click.echo(f"    w{w}  {' '.join(pair.name[0].upper() for pair in row)}")
     click.echo("  sources:")
@@ -61,13 +81,22 @@ def _device(device: DeviceProfile) -> dict[str, Any]:
 
     values = {field.name: getattr(device, field.name) for field in fields(device)}
     tables = {name: dict(values[name]) for name in ("cycles_per_mac", "sources")}
-    return {**values, **tables, "arena_bytes": device.arena_bytes, "storage_bytes": device.storage_bytes}
+    return {
+        **values,
+        **tables,
+        "arena_bytes": device.arena_bytes,
+        "storage_bytes": device.storage_bytes,
+    }
 
 
 @click.command(
     cls=Explained,
     short_help="List the search spaces, or show one.",
-    examples=("nas-search spaces", "nas-search spaces mobilenet-32", "nas-search spaces mine.yaml --json"),
+    examples=(
+        "nas-search spaces",
+        "nas-search spaces mobilenet-32",
+        "nas-search spaces mine.yaml --json",
+    ),
 )
 @click.argument("name", required=False, shell_complete=complete_spaces)
 @json_option
@@ -78,32 +107,44 @@ def spaces(name: str | None) -> None:
     from search_spaces import load_space, space_names
 
     if as_json():
-        emit({"spaces": [asdict(load_space(each)) for each in space_names()]} if name is None else asdict(load_space(name)))
+        emit(
+            {"spaces": [asdict(load_space(each)) for each in space_names()]}
+            if name is None
+            else asdict(load_space(name))
+        )
         return
     if name is None:
         for shipped in space_names():
             space = load_space(shipped)
             click.echo(f"{shipped:<14} {space.title}")
-        click.echo("\nnas-search spaces NAME shows one; --space also takes the path of your own YAML file.")
+        click.echo(
+            "\nnas-search spaces NAME shows one; --space also takes the path of your own YAML file."
+        )
         return
     space = load_space(name)
     click.echo(terminal_line(f"{space.name}: {space.title}"))
     resolutions = f"{space.min_resolution} to {space.max_resolution} px, default {space.resolution}"
     click.echo(f"  input {space.input_channels} channels, {resolutions}; {space.classes} classes")
-    click.echo(f"  stem {space.stem_kernel}x{space.stem_kernel} stride {space.stem_stride}, {_range(space.stem_channels)} channels")
+    click.echo(
+        f"  stem {space.stem_kernel}x{space.stem_kernel} stride {space.stem_stride}, {_range(space.stem_channels)} channels"
+    )
     for number, stage in enumerate(space.stages, 1):
         expansions = ", ".join(f"{ratio:g}" for ratio in stage.expansions)
         click.echo(
             f"  stage {number}: stride {stage.stride}, {_range(stage.channels)} channels, kernels {list(stage.kernels)}, "
             f"expansions [{expansions}], {stage.min_depth} to {stage.max_depth} deep"
         )
-    click.echo(f"  head {_range(space.head_channels)} channels; at most {space.max_layers} convolutions")
+    click.echo(
+        f"  head {_range(space.head_channels)} channels; at most {space.max_layers} convolutions"
+    )
     tied = "tied within a block" if space.tie_block_bits else "free per convolution"
     click.echo(
         f"  weight bits {list(space.weight_bits)}, activation bits {list(space.activation_bits)}, {tied}; "
         f"stem and classifier {space.end_bits}"
     )
-    click.echo(f"  QE-Score stage weights {','.join(f'{weight:g}' for weight in space.stage_weights)}")
+    click.echo(
+        f"  QE-Score stage weights {','.join(f'{weight:g}' for weight in space.stage_weights)}"
+    )
     click.echo(terminal_line(f"  source: {' '.join(space.source.split())}"))
 
 

@@ -13,8 +13,26 @@ import click
 
 from nas_engine.cli.command import Explained, options_of
 from nas_engine.cli.completion import complete_recipes, complete_words
-from nas_engine.cli.console import INTERRUPTED, announce, emit, json_option, quiet_option, show, show_stopped, show_table, tell
-from nas_engine.cli.options import DURATION, IMAGES, PERCENT, SEED, data_option, run_argument, same_command
+from nas_engine.cli.console import (
+    INTERRUPTED,
+    announce,
+    emit,
+    json_option,
+    quiet_option,
+    show,
+    show_stopped,
+    show_table,
+    tell,
+)
+from nas_engine.cli.options import (
+    DURATION,
+    IMAGES,
+    PERCENT,
+    SEED,
+    data_option,
+    run_argument,
+    same_command,
+)
 from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
 
@@ -22,7 +40,9 @@ if TYPE_CHECKING:
     from nas_engine.datasets import Dataset
     from nas_engine.training.result import Accuracy
 
-images, recipe_of, machine, course = (options_of(title) for title in ("Data", "Recipe", "Machine", "Course of the training"))
+images, recipe_of, machine, course = (
+    options_of(title) for title in ("Data", "Recipe", "Machine", "Course of the training")
+)
 
 
 @click.command(
@@ -35,7 +55,9 @@ images, recipe_of, machine, course = (options_of(title) for title in ("Data", "R
     ),
 )
 @run_argument
-@data_option("CIFAR archive, IDX or image folder, .npz; scikit-learn's digits.  [default: digits]", images)
+@data_option(
+    "CIFAR archive, IDX or image folder, .npz; scikit-learn's digits.  [default: digits]", images
+)
 @images("--limit", type=IMAGES, help="Images per split at most, for a quick try.  [default: all]")
 @recipe_of(
     "--recipe",
@@ -49,20 +71,55 @@ images, recipe_of, machine, course = (options_of(title) for title in ("Data", "R
     help="Distil from a file, or from a wider one trained first.  [default: none]",
     shell_complete=complete_words("auto", "none", files=True),
 )
-@recipe_of("--teacher-code", is_flag=True, help="Runs the program in the teacher's FILE (TorchScript), with your rights.")
-@recipe_of("--epochs", type=click.IntRange(1, 100_000), help="Epochs of both stages; fixed once begun.  [default: the recipe's]")
-@recipe_of("--float-share", type=click.FloatRange(0, 1), help="Share of the epochs in float, first.  [default: the recipe's]")
-@recipe_of("--batch-size", type=click.IntRange(2, 65536), help="Images of one step.  [default: the recipe's]")
+@recipe_of(
+    "--teacher-code",
+    is_flag=True,
+    help="Runs the program in the teacher's FILE (TorchScript), with your rights.",
+)
+@recipe_of(
+    "--epochs",
+    type=click.IntRange(1, 100_000),
+    help="Epochs of both stages; fixed once begun.  [default: the recipe's]",
+)
+@recipe_of(
+    "--float-share",
+    type=click.FloatRange(0, 1),
+    help="Share of the epochs in float, first.  [default: the recipe's]",
+)
+@recipe_of(
+    "--batch-size",
+    type=click.IntRange(2, 65536),
+    help="Images of one step.  [default: the recipe's]",
+)
 @recipe_of(
     "--learning-rate",
     type=click.FloatRange(0, 100, min_open=True),
     help="Peak of the float stage; the other scales along.  [default: the recipe's]",
 )
-@recipe_of("--seed", type=SEED, default=0, help="Seed of weights, order and augmentation.  [default: 0]")
-@machine("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.  [default: CUDA if there]")
-@machine("--threads", type=click.IntRange(1, 256), help="CPU threads; fewer where other work runs.  [default: one per core]")
-@course("--min-accuracy", type=PERCENT, help="Exit code 3 if the integers reach less on the test images.  [default: none]")
-@course("--time-limit", type=DURATION, help="Stop after this time, such as 1h; --resume goes on.  [default: none]")
+@recipe_of(
+    "--seed", type=SEED, default=0, help="Seed of weights, order and augmentation.  [default: 0]"
+)
+@machine(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="Where to train.  [default: CUDA if there]",
+)
+@machine(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="CPU threads; fewer where other work runs.  [default: one per core]",
+)
+@course(
+    "--min-accuracy",
+    type=PERCENT,
+    help="Exit code 3 if the integers reach less on the test images.  [default: none]",
+)
+@course(
+    "--time-limit",
+    type=DURATION,
+    help="Stop after this time, such as 1h; --resume goes on.  [default: none]",
+)
 @course("--resume", is_flag=True, help="Continue the training in RUN; give the same options again.")
 @course("--force", is_flag=True, help="Replace the training in RUN.")
 @json_option
@@ -117,7 +174,9 @@ def train(
         limit=limit,
     )
     if min_accuracy is not None and not request.recipe.quantised_epochs:
-        raise InputError("--min-accuracy judges integers, and this recipe trains in float only; leave it out, or lower --float-share")
+        raise InputError(
+            "--min-accuracy judges integers, and this recipe trains in float only; leave it out, or lower --float-share"
+        )
     stopped = threading.Event()
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(TrainingProgress(time_limit))
@@ -126,7 +185,9 @@ def train(
             nonlocal stopped
             for line in summary_lines(dataset):
                 tell(line)
-            stopped = stack.enter_context(stop_on_interrupt())  # before this there is nothing to save
+            stopped = stack.enter_context(
+                stop_on_interrupt()
+            )  # before this there is nothing to save
 
         result = run_training(
             Path(run),
@@ -152,7 +213,9 @@ def train(
     else:
         show(f"written to {Path(run) / 'training'}; never quantised, so there is no integer model")
     if min_accuracy is not None:
-        check_goal(result.accuracy.integer, result.accuracy.images, result.accuracy.split, min_accuracy)
+        check_goal(
+            result.accuracy.integer, result.accuracy.images, result.accuracy.split, min_accuracy
+        )
 
 
 @click.command(
@@ -173,13 +236,29 @@ def train(
     help="Which part of them.  [default: test; all of a new folder without splits]",
 )
 @click.option("--limit", type=IMAGES, help="Images at most.  [default: all]")
-@click.option("--min-accuracy", type=PERCENT, help="Exit code 3 if the integers reach less, in percent.  [default: none]")
-@click.option("--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]")
-@click.option("--layers", is_flag=True, help="Also measure the quantisation error of every layer; the report draws it.")
+@click.option(
+    "--min-accuracy",
+    type=PERCENT,
+    help="Exit code 3 if the integers reach less, in percent.  [default: none]",
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]"
+)
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Also measure the quantisation error of every layer; the report draws it.",
+)
 @json_option
 @quiet_option
 def evaluate(
-    run: str, data: str | None, split: str | None, limit: int | None, min_accuracy: float | None, threads: int | None, layers: bool
+    run: str,
+    data: str | None,
+    split: str | None,
+    limit: int | None,
+    min_accuracy: float | None,
+    threads: int | None,
+    layers: bool,
 ) -> None:
     """Evaluate a trained run: top-1 accuracy in float, fake-quantised and in integers, side by side.
 
@@ -197,12 +276,26 @@ def evaluate(
 
     prepare_compute("cpu", threads)
     with TrainingProgress() as progress:
-        judged, accuracy = evaluate_run(Path(run), data, split=split, limit=limit, announce=progress.announce)
+        judged, accuracy = evaluate_run(
+            Path(run), data, split=split, limit=limit, announce=progress.announce
+        )
         images = min(limit or LAYER_IMAGES, LAYER_IMAGES)
-        errors = measure_layer_errors(Path(run), data, images=images, split=split, announce=progress.announce) if layers else None
+        errors = (
+            measure_layer_errors(
+                Path(run), data, images=images, split=split, announce=progress.announce
+            )
+            if layers
+            else None
+        )
     for note in judged.notes:
         tell(f"note: {note}")
-    emit({"data": judged.source, **accuracy.as_mapping(), **({"layers": as_rows(errors)} if errors else {})})
+    emit(
+        {
+            "data": judged.source,
+            **accuracy.as_mapping(),
+            **({"layers": as_rows(errors)} if errors else {}),
+        }
+    )
     show(f"{judged.name}, from {judged.source}")
     show_table(_table(accuracy, "all of the folder" if accuracy.split == ALL else accuracy.split))
     if errors:

@@ -50,7 +50,10 @@ class TrainingProgress:
             self._close()
             self._what, self._began, self._first = what, time.monotonic(), done
         images = max(state.running.get("images", 0.0), 1.0)
-        loss, accuracy = state.running.get("loss", 0.0) / images, 100.0 * state.running.get("correct", 0.0) / images
+        loss, accuracy = (
+            state.running.get("loss", 0.0) / images,
+            100.0 * state.running.get("correct", 0.0) / images,
+        )
         text = f"loss {loss:.3f}, train accuracy {accuracy:.1f} %"
         epoch = f"{what}, {state.stage} epoch {state.epoch + 1}/{task.epochs(state.stage)}"
         if console.progress() is Progress.BAR:
@@ -72,5 +75,10 @@ class TrainingProgress:
             self._bar.close()
             self._bar = None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._close()

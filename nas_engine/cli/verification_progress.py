@@ -41,6 +41,11 @@ class VerificationProgress:
         else:
             console.tell(f"{done}/{total} {comparison.backend}: {comparison.verdict}")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._bar is not None:
             self._bar.close()

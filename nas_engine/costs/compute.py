@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.layers import KINDS, Floats, LayerTable, macs_per_layer, output_channels, output_positions
+from nas_engine.layers import (
+    KINDS,
+    Floats,
+    LayerTable,
+    macs_per_layer,
+    output_channels,
+    output_positions,
+)
 
 PAPER_OPS_PER_OUTPUT = 3
 """Batch-norm (2) and ReLU (1) per output element in the authors' count, each as 8 x 8 bit operation."""
@@ -27,13 +34,17 @@ def extra_bitops(model_name: str, table: LayerTable) -> Floats:
     """Return the BitOps that do not depend on any width, ``(n,)``: zero but for the ``paper`` convention."""
     if model_name != "paper":
         return np.zeros(table.n)
-    elements = PAPER_OPS_PER_OUTPUT * (output_channels(table) * output_positions(table))[:-1].sum(axis=0)
+    elements = PAPER_OPS_PER_OUTPUT * (output_channels(table) * output_positions(table))[:-1].sum(
+        axis=0
+    )
     if table.pooled is not None:
         elements += (table.area_in * table.c_in * table.pooled).sum(axis=0)
     return np.asarray(64.0 * elements)
 
 
-def bitops(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any]) -> Floats:
+def bitops(
+    model_name: str, table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any]
+) -> Floats:
     """Return the BitOps of each network.
 
     Args:
@@ -46,10 +57,17 @@ def bitops(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any], a_bits:
         BitOps, ``(n,)``.
     """
     products = (w_bits * a_bits).astype(np.float64)
-    return np.asarray((macs_per_layer(table) * products).sum(axis=0) + extra_bitops(model_name, table))
+    return np.asarray(
+        (macs_per_layer(table) * products).sum(axis=0) + extra_bitops(model_name, table)
+    )
 
 
-def cycles(table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any], cycles_per_mac: dict[str, Floats]) -> Floats:
+def cycles(
+    table: LayerTable,
+    w_bits: npt.NDArray[Any],
+    a_bits: npt.NDArray[Any],
+    cycles_per_mac: dict[str, Floats],
+) -> Floats:
     """Return an estimate of the processor cycles of each network: MACs times the device's cycles per MAC.
 
     Args:

@@ -23,7 +23,13 @@ def convolutions(table: LayerTable) -> Bools:
 
 def log_fan_in(table: LayerTable) -> Floats:
     """Return the natural logarithm of each convolution's fan-in, ``(layers, n)``, 0 elsewhere."""
-    return np.asarray(np.log(np.where(convolutions(table), table.weights / np.maximum(output_channels(table), 1.0), 1.0)))
+    return np.asarray(
+        np.log(
+            np.where(
+                convolutions(table), table.weights / np.maximum(output_channels(table), 1.0), 1.0
+            )
+        )
+    )
 
 
 def effectiveness(table: LayerTable) -> Floats:

@@ -74,7 +74,9 @@ def fixed_flash(model_name: str, table: LayerTable) -> Floats:
     residual = constant_bytes(model_name, table.stage_bottleneck) * 2
     residual += constant_bytes(model_name, table.stage_channels)
     residual *= table.depth
-    ends = constant_bytes(model_name, table.stem_channels) + constant_bytes(model_name, table.head_channels)
+    ends = constant_bytes(model_name, table.stem_channels) + constant_bytes(
+        model_name, table.head_channels
+    )
     if table.frame.classes:
         ends += constant_bytes(model_name, table.frame.classes) + classifier
     return np.asarray(residual.sum(axis=0) + ends + np.sum(project, axis=0))
@@ -94,9 +96,15 @@ def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]
     outputs = output_channels(table)
     project, classifier = _step_bytes(model_name, table)
     steps = interleave(table, 0.0, 0.0, 0.0, project, 0.0, classifier)
-    return np.asarray(weight_bytes(model_name, table.weights, w_bits) + constant_bytes(model_name, outputs) * (outputs > 0) + steps)
+    return np.asarray(
+        weight_bytes(model_name, table.weights, w_bits)
+        + constant_bytes(model_name, outputs) * (outputs > 0)
+        + steps
+    )
 
 
 def flash(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
     """Return the Flash bytes of each network, ``(n,)``; arguments as ``flash_per_layer``."""
-    return np.asarray(stored_bytes(model_name, table.weights, w_bits) + fixed_flash(model_name, table))
+    return np.asarray(
+        stored_bytes(model_name, table.weights, w_bits) + fixed_flash(model_name, table)
+    )

@@ -71,7 +71,9 @@ class MemoryUnits:
 
     def residual(self, row: int) -> MemoryUnits:
         """Return the units of one inverted residual, arrays of shape ``(n,)``, its stream of shape ``(2, n)``: input and output."""
-        others = {name: getattr(self, name)[row] for name in MemoryUnits.__slots__ if name != "stream"}
+        others = {
+            name: getattr(self, name)[row] for name in MemoryUnits.__slots__ if name != "stream"
+        }
         return MemoryUnits(stream=self.stream[row : row + 2], **others)
 
 
@@ -116,7 +118,9 @@ def _stream(table: LayerTable) -> Floats:
     stream = np.empty((table.frame.max_residuals + 1, table.n))
     np.multiply(table.area_in, table.c_in, out=stream[:-1])
     stream[-1] = 0.0
-    stream[table.last_row, np.arange(table.n)] = table.frame.resolutions()[-1][1] ** 2 * table.stage_channels[-1]
+    stream[table.last_row, np.arange(table.n)] = (
+        table.frame.resolutions()[-1][1] ** 2 * table.stage_channels[-1]
+    )
     return stream
 
 
@@ -145,7 +149,9 @@ class Arena:
             held=_held(table, stream, self.elements(1.0)),
             depthwise_extra=table.kernel * np.sqrt(table.area_in) * mid,
             expand_scratch=self.dense_scratch(table.c_in, table.c_mid),
-            depthwise_scratch=self.depthwise_scratch(table.kernel, np.sqrt(table.area_in), table.c_mid),
+            depthwise_scratch=self.depthwise_scratch(
+                table.kernel, np.sqrt(table.area_in), table.c_mid
+            ),
             project_scratch=self.dense_scratch(table.c_mid, table.c_out),
         )
 
@@ -172,7 +178,9 @@ class Arena:
             channels: Channels.
         """
         row = width + width % 2 + kernel // 2 * 2
-        return np.ceil(kernel * kernel * channels / WORD_BYTES) + kernel * row * (CHANNELS_EXPANDED * 2 / WORD_BYTES)
+        return np.ceil(kernel * kernel * channels / WORD_BYTES) + kernel * row * (
+            CHANNELS_EXPANDED * 2 / WORD_BYTES
+        )
 
     def depthwise_input(self, units: MemoryUnits, b_bits: Any) -> Any:
         """Input and ring of k packed input rows."""

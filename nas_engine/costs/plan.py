@@ -67,33 +67,50 @@ class MemoryPlan:
 
     def live(self, step: int) -> tuple[PlannedTensor, ...]:
         """Return what lives at a step."""
-        return tuple(tensor for tensor in self.tensors if tensor.first_step <= step <= tensor.last_step)
+        return tuple(
+            tensor for tensor in self.tensors if tensor.first_step <= step <= tensor.last_step
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``memory_plan.json`` holds."""
         return {
             "format": SCHEMA,
             "arena_bytes": self.arena_bytes,
-            "steps": [{"name": name, "used_bytes": bytes_in_use(self.live(i))} for i, name in enumerate(self.steps)],
-            "tensors": [{name: getattr(tensor, name) for name in PlannedTensor.__slots__} for tensor in self.tensors],
+            "steps": [
+                {"name": name, "used_bytes": bytes_in_use(self.live(i))}
+                for i, name in enumerate(self.steps)
+            ],
+            "tensors": [
+                {name: getattr(tensor, name) for name in PlannedTensor.__slots__}
+                for tensor in self.tensors
+            ],
         }
 
 
 def place(
-    steps: tuple[str, ...], bottom: list[PlannedTensor], top: list[PlannedTensor], scratch: list[PlannedTensor]
+    steps: tuple[str, ...],
+    bottom: list[PlannedTensor],
+    top: list[PlannedTensor],
+    scratch: list[PlannedTensor],
 ) -> MemoryPlan:
     """Return the plan of tensors whose sizes and lives are known: ``bottom`` at offset 0, ``top`` up to the end, scratch in between."""
 
     def largest(end: list[PlannedTensor], step: int) -> int:
         return max((t.size for t in end if t.first_step <= step <= t.last_step), default=0)
 
-    arena = max(sum(largest(end, step) for end in (bottom, scratch, top)) for step in range(len(steps)))
+    arena = max(
+        sum(largest(end, step) for end in (bottom, scratch, top)) for step in range(len(steps))
+    )
     placed = [
         *(replace(t, kind="stream") for t in bottom),
         *(replace(t, kind="bottleneck", offset=arena - t.size) for t in top),
         *(replace(t, kind="scratch", offset=largest(bottom, t.first_step)) for t in scratch),
     ]
-    return MemoryPlan(arena_bytes=arena, steps=steps, tensors=tuple(sorted(placed, key=lambda t: (t.first_step, t.offset))))
+    return MemoryPlan(
+        arena_bytes=arena,
+        steps=steps,
+        tensors=tuple(sorted(placed, key=lambda t: (t.first_step, t.offset))),
+    )
 
 
 def plan_memory(architecture: Architecture) -> MemoryPlan:
@@ -124,12 +141,36 @@ class _Draft:
     def size(self, unit: Any, bits: int) -> int:
         return int(self.model.size(unit, bits)) * self.model.granule
 
-    def put(self, end: list[PlannedTensor], name: str, size: int, bits: int, steps: tuple[int, int], over: str | None = None) -> None:
+    def put(
+        self,
+        end: list[PlannedTensor],
+        name: str,
+        size: int,
+        bits: int,
+        steps: tuple[int, int],
+        over: str | None = None,
+    ) -> None:
         if size:
-            end.append(PlannedTensor(name=name, offset=0, size=size, bits=bits, first_step=steps[0], last_step=steps[1], in_place_of=over))
+            end.append(
+                PlannedTensor(
+                    name=name,
+                    offset=0,
+                    size=size,
+                    bits=bits,
+                    first_step=steps[0],
+                    last_step=steps[1],
+                    in_place_of=over,
+                )
+            )
 
     def work(self, step: int, granules: Any) -> None:
-        self.put(self.scratch, f"{self.steps[step]} scratch", int(granules) * self.model.granule, 8, (step, step))
+        self.put(
+            self.scratch,
+            f"{self.steps[step]} scratch",
+            int(granules) * self.model.granule,
+            8,
+            (step, step),
+        )
 
     def stream(self, row: int, name: str, first: int, over: str | None) -> None:
         """Put a tensor of the residual stream: the input of inverted residual ``row``, or of the head."""
@@ -137,15 +178,31 @@ class _Draft:
         last = step
         if row < self.frame.max_residuals and self.table.shortcut[row, 0] and not self._pooled(row):
             last = step + 2
-        self.put(self.bottom, name, self.size(self.units.stream[row, 0], self.a_bits[step]), self.a_bits[step], (first, last), over)
+        self.put(
+            self.bottom,
+            name,
+            self.size(self.units.stream[row, 0], self.a_bits[step]),
+            self.a_bits[step],
+            (first, last),
+            over,
+        )
 
     def _pooled(self, row: int) -> bool:
         return self.table.pooled is not None and bool(self.table.pooled[row, 0])
 
     def stem(self) -> None:
         pixels = self.frame.input_channels * self.frame.resolution**2
-        self.put(self.top, "image", self.size(self.model.elements(float(pixels)), IMAGE_BITS), IMAGE_BITS, (0, 0))
-        taps, windows = float(self.frame.stem_kernel**2 * self.frame.input_channels), self.frame.stem_kernel > 1
+        self.put(
+            self.top,
+            "image",
+            self.size(self.model.elements(float(pixels)), IMAGE_BITS),
+            IMAGE_BITS,
+            (0, 0),
+        )
+        taps, windows = (
+            float(self.frame.stem_kernel**2 * self.frame.input_channels),
+            self.frame.stem_kernel > 1,
+        )
         self.work(0, self.model.dense_scratch(taps, self.net.stem.channels, windows=windows))
         self.stream(0, "stem output", 0, None)
 
@@ -165,11 +222,22 @@ class _Draft:
             )
             source = self.bottom[-1].name
         self.put(self.top, f"{name} expanded", self.size(unit.expanded[0], b), b, (step, step + 1))
-        self.put(self.top, f"{name} filtered", self.size(unit.filtered[0], c), c, (step + 1, step + 2), f"{name} expanded")
+        self.put(
+            self.top,
+            f"{name} filtered",
+            self.size(unit.filtered[0], c),
+            c,
+            (step + 1, step + 2),
+            f"{name} expanded",
+        )
         ring = self.model.depthwise_beside(unit, b)[0]
-        for offset, granules in enumerate((unit.expand_scratch[0], ring + unit.depthwise_scratch[0], unit.project_scratch[0])):
+        for offset, granules in enumerate(
+            (unit.expand_scratch[0], ring + unit.depthwise_scratch[0], unit.project_scratch[0])
+        ):
             self.work(step + offset, granules)
-        self.stream(row + 1, f"{name} output", step + 2, source if self.table.shortcut[row, 0] else None)
+        self.stream(
+            row + 1, f"{name} output", step + 2, source if self.table.shortcut[row, 0] else None
+        )
 
     def end(self) -> None:
         head = 1 + 3 * self.frame.max_residuals
@@ -177,10 +245,22 @@ class _Draft:
         area, channels = self.frame.resolutions()[-1][1] ** 2, float(self.net.head.channels)
         out_bits = classifier.bits.a if classifier else 8
         last = head + 1 if classifier else head
-        self.put(self.top, "head output", self.size(self.model.elements(area * channels), out_bits), out_bits, (head, last))
+        self.put(
+            self.top,
+            "head output",
+            self.size(self.model.elements(area * channels), out_bits),
+            out_bits,
+            (head, last),
+        )
         self.work(head, self.model.dense_scratch(float(self.net.blocks[-1].channels), channels))
         if classifier:
-            self.put(self.bottom, "pooled vector", self.size(self.model.elements(channels), out_bits), out_bits, (head + 1, head + 2))
+            self.put(
+                self.bottom,
+                "pooled vector",
+                self.size(self.model.elements(channels), out_bits),
+                out_bits,
+                (head + 1, head + 2),
+            )
             logits = self.size(self.model.elements(float(classifier.classes)), LOGIT_BITS)
             self.put(self.top, "logits", logits, LOGIT_BITS, (head + 2, head + 2))
             self.work(head + 2, self.model.dense_scratch(channels, classifier.classes))

@@ -17,16 +17,26 @@ LOGIT_BITS = 8
 def stem_live(model: MemoryModel, table: LayerTable, out_bits: Any) -> Any:
     """Return the granules live at the stem, image and output; ``out_bits`` broadcasts against ``(n,)``."""
     frame = table.frame
-    image = model.size(model.elements(float(frame.input_channels * frame.resolution**2)), IMAGE_BITS)
-    output = model.size(model.elements(frame.resolutions()[0][1] ** 2 * table.stem_channels), out_bits)
+    image = model.size(
+        model.elements(float(frame.input_channels * frame.resolution**2)), IMAGE_BITS
+    )
+    output = model.size(
+        model.elements(frame.resolutions()[0][1] ** 2 * table.stem_channels), out_bits
+    )
     taps = float(frame.stem_kernel**2 * frame.input_channels)
-    return image + output + model.dense_scratch(taps, table.stem_channels, windows=frame.stem_kernel > 1)
+    return (
+        image
+        + output
+        + model.dense_scratch(taps, table.stem_channels, windows=frame.stem_kernel > 1)
+    )
 
 
 def head_live(model: MemoryModel, table: LayerTable, in_bits: Any, out_bits: Any) -> Any:
     """Return the granules live at the head; widths broadcast against ``(n,)``."""
     unit = model.elements(float(table.frame.resolutions()[-1][1] ** 2))
-    live = model.size(unit * table.stage_channels[-1], in_bits) + model.size(unit * table.head_channels, out_bits)
+    live = model.size(unit * table.stage_channels[-1], in_bits) + model.size(
+        unit * table.head_channels, out_bits
+    )
     return live + model.dense_scratch(table.stage_channels[-1], table.head_channels)
 
 
@@ -35,9 +45,13 @@ def classifier_live(model: MemoryModel, table: LayerTable, in_bits: Any) -> Any:
     if not table.frame.classes:
         return np.zeros(table.n)
     pooled = model.size(model.elements(table.head_channels), in_bits)
-    pooling = pooled + model.size(model.elements(table.frame.resolutions()[-1][1] ** 2 * table.head_channels), in_bits)
+    pooling = pooled + model.size(
+        model.elements(table.frame.resolutions()[-1][1] ** 2 * table.head_channels), in_bits
+    )
     logits = model.size(model.elements(float(table.frame.classes)), LOGIT_BITS)
-    return np.maximum(pooling, pooled + logits + model.dense_scratch(table.head_channels, table.frame.classes))
+    return np.maximum(
+        pooling, pooled + logits + model.dense_scratch(table.head_channels, table.frame.classes)
+    )
 
 
 def head_out_bits(table: LayerTable, a_bits: npt.NDArray[Any]) -> Any:
@@ -64,17 +78,32 @@ def _live(
     held = model.size(units.held, bits[1:-2:3])
     expand = stream[:-1] + model.size(units.expanded, b)
     expand += units.expand_scratch
-    depthwise = np.maximum(model.depthwise_input(units, b), model.depthwise_beside(units, b) + model.depthwise_output(units, c))
+    depthwise = np.maximum(
+        model.depthwise_input(units, b),
+        model.depthwise_beside(units, b) + model.depthwise_output(units, c),
+    )
     depthwise += held
     depthwise += units.depthwise_scratch
     project = model.size(units.filtered, c)
     project += model.merge(held, stream[1:])
     project += units.project_scratch
     head = head_live(model, table, bits[-2], head_out_bits(table, bits))
-    return stem_live(model, table, bits[1]), expand, depthwise, project, head, classifier_live(model, table, bits[-1])
+    return (
+        stem_live(model, table, bits[1]),
+        expand,
+        depthwise,
+        project,
+        head,
+        classifier_live(model, table, bits[-1]),
+    )
 
 
-def sram_per_layer(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], units: MemoryUnits | None = None) -> Floats:
+def sram_per_layer(
+    model: MemoryModel,
+    table: LayerTable,
+    a_bits: npt.NDArray[Any],
+    units: MemoryUnits | None = None,
+) -> Floats:
     """Return the bytes live at each layer.
 
     Args:
@@ -87,11 +116,18 @@ def sram_per_layer(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[An
         Bytes, ``(layers, n)``; zero in rows that a network does not have.
     """
     stem, expand, *others = _live(model, table, a_bits, units)
-    expand *= table.active  # the row behind a network's last residual holds the head's input, which the head counts
+    expand *= (
+        table.active
+    )  # the row behind a network's last residual holds the head's input, which the head counts
     return interleave(table, stem, expand, *others) * model.granule
 
 
-def peak_sram(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], units: MemoryUnits | None = None) -> Floats:
+def peak_sram(
+    model: MemoryModel,
+    table: LayerTable,
+    a_bits: npt.NDArray[Any],
+    units: MemoryUnits | None = None,
+) -> Floats:
     """Return the largest number of bytes live at any layer, ``(n,)``; arguments as ``sram_per_layer``."""
     stem, expand, depthwise, project, head, classifier = _live(model, table, a_bits, units)
     peak = np.maximum(np.maximum(stem, head), classifier)

@@ -2,7 +2,14 @@
 
 from nas_engine.datasets.class_names import check_classes, matched_classes
 from nas_engine.datasets.errors import DatasetError, MissingPackageError
-from nas_engine.datasets.formats import FORMATS, Format, format_name, open_dataset, open_judged, place_of
+from nas_engine.datasets.formats import (
+    FORMATS,
+    Format,
+    format_name,
+    open_dataset,
+    open_judged,
+    place_of,
+)
 from nas_engine.datasets.records import Dataset, Judged, SkippedFile, Split
 from nas_engine.datasets.summary import summary_lines
 

@@ -75,7 +75,9 @@ def assemble(
         chosen = balanced_choice(labels, request.limit, request.seed)
         if chosen is not None:
             images, labels = images[chosen], labels[chosen]
-        made[purpose] = Split(images=fit_array(images, request.resolution, request.channels), labels=labels)
+        made[purpose] = Split(
+            images=fit_array(images, request.resolution, request.channels), labels=labels
+        )
     return Dataset(
         name=name,
         source=source,
@@ -95,7 +97,9 @@ def check_counts(source: object, where: str, images: int, labels: int) -> None:
         DatasetError: Both numbers.
     """
     if images != labels:
-        raise DatasetError(source, f"{where}: {images:,} images, but {labels:,} labels; expected as many of both")
+        raise DatasetError(
+            source, f"{where}: {images:,} images, but {labels:,} labels; expected as many of both"
+        )
 
 
 def _check(source: str, raw: RawSplit, shape: tuple[int, ...]) -> None:
@@ -104,9 +108,16 @@ def _check(source: str, raw: RawSplit, shape: tuple[int, ...]) -> None:
     if not count:
         raise DatasetError(source, f"{raw.where}: no images; expected some of every class")
     if height != width or not height:
-        raise DatasetError(source, f"{raw.where}: the images are {height} x {width} pixels; expected square ones")
+        raise DatasetError(
+            source, f"{raw.where}: the images are {height} x {width} pixels; expected square ones"
+        )
     if channels not in (1, 3):
-        raise DatasetError(source, f"{raw.where}: the images have {channels} channels; expected 1 (grey) or 3 (red, green, blue)")
+        raise DatasetError(
+            source,
+            f"{raw.where}: the images have {channels} channels; expected 1 (grey) or 3 (red, green, blue)",
+        )
     if raw.images.shape[1:] != shape:
         here, there = (" x ".join(map(str, each)) for each in (raw.images.shape[1:], shape))
-        raise DatasetError(source, f"{raw.where}: the images are {here}, those of train {there}; expected the same")
+        raise DatasetError(
+            source, f"{raw.where}: the images are {here}, those of train {there}; expected the same"
+        )

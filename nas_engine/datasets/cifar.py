@@ -99,7 +99,9 @@ def read_cifar100(location: str | Path, request: ImageRequest) -> Dataset:
 def _is(variant: _Variant, path: Path) -> bool:
     if path.is_file():
         return path.name.startswith(variant.archive) and path.name.endswith(_ARCHIVES)
-    return path.is_dir() and (path.name == variant.folder or sum((path / name).is_file() for name in variant.files) > 1)
+    return path.is_dir() and (
+        path.name == variant.folder or sum((path / name).is_file() for name in variant.files) > 1
+    )
 
 
 def _read(variant: _Variant, path: Path, request: ImageRequest) -> Dataset:
@@ -107,7 +109,10 @@ def _read(variant: _Variant, path: Path, request: ImageRequest) -> Dataset:
     meta = load_pickle(read(variant.meta), path / variant.meta, whole=100)
     names = meta.get(variant.names_key)
     if not isinstance(names, list) or not all(isinstance(name, bytes | str) for name in names):
-        raise FileFormatError(path / variant.meta, f"has no list of names under '{variant.names_key}'; download the original")
+        raise FileFormatError(
+            path / variant.meta,
+            f"has no list of names under '{variant.names_key}'; download the original",
+        )
     batches = [_read_batch(variant, read(name), path / name) for name in variant.train]
     train = RawSplit(
         where="train",
@@ -118,8 +123,13 @@ def _read(variant: _Variant, path: Path, request: ImageRequest) -> Dataset:
     return assemble(
         name=variant.name,
         source=str(path),
-        classes=tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names),
-        splits={"train": train, "test": _read_batch(variant, read(variant.test), path / variant.test)},
+        classes=tuple(
+            name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names
+        ),
+        splits={
+            "train": train,
+            "test": _read_batch(variant, read(variant.test), path / variant.test),
+        },
         request=request,
     )
 
@@ -129,11 +139,20 @@ def _read_batch(variant: _Variant, data: bytes, path: Path) -> RawSplit:
     batch = load_pickle(data, path, whole=_ROW * variant.images_per_file[path.name])
     pixels, labels = batch.get("data"), batch.get(variant.labels_key)
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != _ROW:
-        raise FileFormatError(path, f"has no uint8 array [N, {_ROW}] under 'data'; download the original")
-    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 2**31 for label in labels):
-        raise FileFormatError(path, f"has no list of class numbers under '{variant.labels_key}'; download the original")
+        raise FileFormatError(
+            path, f"has no uint8 array [N, {_ROW}] under 'data'; download the original"
+        )
+    if not isinstance(labels, list) or not all(
+        type(label) is int and 0 <= label < 2**31 for label in labels
+    ):
+        raise FileFormatError(
+            path,
+            f"has no list of class numbers under '{variant.labels_key}'; download the original",
+        )
     if len(labels) != len(pixels):
-        raise DatasetError(path, f"{len(pixels):,} images, but {len(labels):,} labels; expected as many of both")
+        raise DatasetError(
+            path, f"{len(pixels):,} images, but {len(labels):,} labels; expected as many of both"
+        )
     images = np.ascontiguousarray(pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
     return RawSplit(where=path.name, images=images, labels=np.array(labels, np.int64))
 
@@ -150,7 +169,11 @@ def _reader(variant: _Variant, path: Path) -> Callable[[str], bytes]:
             with tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
                     name = Path(member.name).name
-                    if name in variant.files and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
+                    if (
+                        name in variant.files
+                        and member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+                        and not member.issparse()
+                    ):
                         content = archive.extractfile(member)
                         assert content is not None
                         members[name] = content.read()
@@ -187,4 +210,6 @@ class _Limited:
 def _check_complete(variant: _Variant, path: Path, found: Container[str]) -> None:
     missing = [name for name in variant.files if name not in found]
     if missing:
-        raise DatasetError(path, f"lacks {listed(missing)} of {variant.name}; unpack or download it again")
+        raise DatasetError(
+            path, f"lacks {listed(missing)} of {variant.name}; unpack or download it again"
+        )

@@ -70,7 +70,9 @@ def _are_numbers(names: Sequence[str]) -> bool:
     return set(names) == {str(number) for number in range(len(names))}
 
 
-def _relabelled(data: Data, places: Sequence[int], known: Sequence[str], notes: tuple[str, ...]) -> Data:
+def _relabelled(
+    data: Data, places: Sequence[int], known: Sequence[str], notes: tuple[str, ...]
+) -> Data:
     classes = tuple(composed(name) for name in known)
     table = np.array(places, np.int64)
 
@@ -78,8 +80,15 @@ def _relabelled(data: Data, places: Sequence[int], known: Sequence[str], notes: 
         return Split(images=split.images, labels=table[split.labels])
 
     if isinstance(data, Judged):
-        return replace(data, classes=classes, images=moved(data.images), notes=(*data.notes, *notes))
+        return replace(
+            data, classes=classes, images=moved(data.images), notes=(*data.notes, *notes)
+        )
     validation = None if data.validation is None else moved(data.validation)
     return replace(
-        data, classes=classes, train=moved(data.train), test=moved(data.test), validation=validation, notes=(*data.notes, *notes)
+        data,
+        classes=classes,
+        train=moved(data.train),
+        test=moved(data.test),
+        validation=validation,
+        notes=(*data.notes, *notes),
     )

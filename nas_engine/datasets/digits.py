@@ -47,5 +47,7 @@ def read_digits(location: str | Path, request: ImageRequest) -> Dataset:
             "test": RawSplit(where="test", images=images[is_test], labels=labels[is_test]),
         },
         request=request,
-        notes=(f"no split of its own: a fixed {100 * TEST_SHARE:.0f} % of each class are the test images",),
+        notes=(
+            f"no split of its own: a fixed {100 * TEST_SHARE:.0f} % of each class are the test images",
+        ),
     )

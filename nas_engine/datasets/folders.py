@@ -48,7 +48,9 @@ def is_image_folder(location: str | Path) -> bool:
     if not root.is_dir():
         return False
     return any(
-        _purpose(folder) == "train" or _has_images(folder) or (_purpose(folder) and any(map(_has_images, _folders(folder))))
+        _purpose(folder) == "train"
+        or _has_images(folder)
+        or (_purpose(folder) and any(map(_has_images, _folders(folder))))
         for folder in _folders(root)
     )
 
@@ -61,14 +63,23 @@ def class_names(folder: Path) -> set[str]:
 def unread_files(root: Path) -> str | None:
     """Return what is said of a folder whose folders hold files, but none with the ending of an image; ``None`` of any other."""
     places = [root, *_folders(root)]
-    files = [entry for place in places for folder in _folders(place) for entry in _entries(folder) if not entry.is_dir()]
+    files = [
+        entry
+        for place in places
+        for folder in _folders(place)
+        for entry in _entries(folder)
+        if not entry.is_dir()
+    ]
     return _no_images(files) if files and not any(map(_is_image_name, files)) else None
 
 
 def _no_images(entries: Sequence[Path]) -> str:
     """Return which endings there are, and what to do."""
     endings = Counter(entry.suffix.lower() for entry in entries)
-    counts = [f"{repr(shortened(ending, 20)) if ending else 'no ending'} ({count:,})" for ending, count in endings.most_common(3)]
+    counts = [
+        f"{repr(shortened(ending, 20)) if ending else 'no ending'} ({count:,})"
+        for ending, count in endings.most_common(3)
+    ]
     remedy = f"expected files that end with {', '.join(SUFFIXES)}"
     if endings.keys() & set(TO_CONVERT):
         remedy = f"convert them to JPEG or PNG; {remedy}"
@@ -89,7 +100,9 @@ def read_image_folder(location: str | Path, request: ImageRequest) -> Dataset:
     listings, notes = _listings(root)
     classes = tuple(listings["train"].files)
     if len(classes) < 2:
-        raise DatasetError(root, f"has only one class ({listed(classes)}); expected at least two to tell apart")
+        raise DatasetError(
+            root, f"has only one class ({listed(classes)}); expected at least two to tell apart"
+        )
     splits: dict[str, Split] = {}
     skipped: list[SkippedFile] = []
     for purpose, listing in listings.items():
@@ -124,7 +137,9 @@ def read_judged_folder(location: str | Path, request: ImageRequest, split: str |
     found, notes = _split_folders(root)
     if found is None and split is None:
         listing, purpose = _listing(root), ALL
-        notes = (f"no folders 'train' and 'test', so all images are judged; add --split test if the network was trained on {root}",)
+        notes = (
+            f"no folders 'train' and 'test', so all images are judged; add --split test if the network was trained on {root}",
+        )
     else:
         purpose = split or "test"
         if found is None:
@@ -134,8 +149,14 @@ def read_judged_folder(location: str | Path, request: ImageRequest, split: str |
             notes += stands_in
             listings = {purpose: _listing(found[purpose])} if purpose in found else {}
         if purpose not in listings:
-            names = ", ".join(name for name in ("train", "validation", "test") if name in (listings if found is None else found))
-            raise InputError(f"{root}: there is no split '{purpose}'; give one of: {names} (--split)")
+            names = ", ".join(
+                name
+                for name in ("train", "validation", "test")
+                if name in (listings if found is None else found)
+            )
+            raise InputError(
+                f"{root}: there is no split '{purpose}'; give one of: {names} (--split)"
+            )
         listing = listings[purpose]
     images, skipped = _read_split(purpose, listing, request, request.resolution)
     return Judged(
@@ -154,21 +175,30 @@ def _split_folders(root: Path) -> tuple[dict[str, Path] | None, tuple[str, ...]]
     folders = _folders(root)
     splits = [folder for folder in folders if _purpose(folder)]
     others = [folder for folder in folders if not _purpose(folder)]
-    if not splits or (all(map(_has_images, splits)) and any(map(_has_images, others))):  # the latter: a class of trains
+    if not splits or (
+        all(map(_has_images, splits)) and any(map(_has_images, others))
+    ):  # the latter: a class of trains
         return None, ()
     found: dict[str, Path] = {}
     for folder in splits:
         other = found.setdefault(_purpose(folder), folder)
         if other is not folder:
             both = listed([other.name, folder.name])
-            raise DatasetError(root, f"has more than one folder of {_purpose(folder)} images ({both}); keep one")
+            raise DatasetError(
+                root, f"has more than one folder of {_purpose(folder)} images ({both}); keep one"
+            )
     if len(found) == 1:
         (purpose, folder), classes = next(iter(found.items())), class_names(splits[0])
         twin = next((each for each in others if classes and class_names(each) == classes), None)
         if twin is not None:
             name = "test" if purpose == "train" else "train"
-            raise DatasetError(root, f"{listed([folder.name, twin.name])} have the same classes; rename '{twin.name}' to '{name}'")
-    return found, (f"folders not read: {listed([folder.name for folder in others])}",) if others else ()
+            raise DatasetError(
+                root,
+                f"{listed([folder.name, twin.name])} have the same classes; rename '{twin.name}' to '{name}'",
+            )
+    return found, (
+        f"folders not read: {listed([folder.name for folder in others])}",
+    ) if others else ()
 
 
 def _purpose(folder: Path) -> str:
@@ -191,10 +221,14 @@ def _listings(root: Path) -> tuple[dict[str, _Listing], tuple[str, ...]]:
         return _divided(_listing(root))
     names = [folder.name for folder in found.values()]
     if "train" not in found:
-        raise DatasetError(root, f"has {listed(sorted(names))}, but no folder 'train'; expected train/CLASS/*.jpg and test/CLASS/*.jpg")
+        raise DatasetError(
+            root,
+            f"has {listed(sorted(names))}, but no folder 'train'; expected train/CLASS/*.jpg and test/CLASS/*.jpg",
+        )
     if len(found) == 1:
         raise DatasetError(
-            root, f"has '{names[0]}', but neither 'test' nor 'val'; add one, or give {found['train']} to have a fifth of it set aside"
+            root,
+            f"has '{names[0]}', but neither 'test' nor 'val'; add one, or give {found['train']} to have a fifth of it set aside",
         )
     found, stands_in = _with_test(found)
     listings = {purpose: _listing(folder) for purpose, folder in found.items()}
@@ -207,20 +241,33 @@ def _listing(folder: Path) -> _Listing:
     """Return the class folders of one folder and the files in each."""
     folders = _folders(folder)
     if not folders:
-        raise DatasetError(folder, "has no class folders; expected one folder of images per class, such as train/cat/1.jpg")
+        raise DatasetError(
+            folder,
+            "has no class folders; expected one folder of images per class, such as train/cat/1.jpg",
+        )
     files: dict[str, list[Path]] = {}
     for each in sorted(folders, key=lambda folder: composed(folder.name)):
         entries = _entries(each)
         inner = [entry for entry in entries if entry.is_dir()]
         if inner:
-            raise DatasetError(each, f"has a folder '{inner[0].name}' in it; expected the images of a class directly in its folder")
+            raise DatasetError(
+                each,
+                f"has a folder '{inner[0].name}' in it; expected the images of a class directly in its folder",
+            )
         if not any(map(_is_image_name, entries)):
             raise DatasetError(each, f"{_no_images(entries)}, or remove the folder")
         name = composed(each.name)
         if name in files:
-            raise DatasetError(folder, f"has two folders named '{name}', whose accents are written in two ways; put their images into one")
+            raise DatasetError(
+                folder,
+                f"has two folders named '{name}', whose accents are written in two ways; put their images into one",
+            )
         files[name] = entries
-    return _Listing(folder=folder, files=files, strays=[entry for entry in _entries(folder) if _is_image_name(entry) and entry.is_file()])
+    return _Listing(
+        folder=folder,
+        files=files,
+        strays=[entry for entry in _entries(folder) if _is_image_name(entry) and entry.is_file()],
+    )
 
 
 def _divided(whole: _Listing) -> tuple[dict[str, _Listing], tuple[str, ...]]:
@@ -229,7 +276,10 @@ def _divided(whole: _Listing) -> tuple[dict[str, _Listing], tuple[str, ...]]:
     test: dict[str, list[Path]] = {}
     for name, files in whole.files.items():
         if len(files) < 2:
-            raise DatasetError(whole.folder / name, "has one image; expected at least two, one to learn from and one for the test")
+            raise DatasetError(
+                whole.folder / name,
+                "has one image; expected at least two, one to learn from and one for the test",
+            )
         aside = set_aside_by_name([f"{name}/{file.name}" for file in files])
         train[name] = [file for file, is_test in zip(files, aside, strict=True) if not is_test]
         test[name] = [file for file, is_test in zip(files, aside, strict=True) if is_test]
@@ -244,15 +294,25 @@ def _check_same_classes(train: _Listing, other: _Listing) -> None:
     missing = sorted(train.files.keys() - other.files.keys())
     extra = sorted(other.files.keys() - train.files.keys())
     if missing or extra:
-        parts = [f"{word} {listed(names)}" for word, names in (("missing", missing), ("extra", extra)) if names]
+        parts = [
+            f"{word} {listed(names)}"
+            for word, names in (("missing", missing), ("extra", extra))
+            if names
+        ]
         counts = f"has {len(other.files)} classes, {train.folder.name} has {len(train.files)}"
-        raise DatasetError(other.folder, f"{counts}: {'; '.join(parts)}; expected the same class folders")
+        raise DatasetError(
+            other.folder, f"{counts}: {'; '.join(parts)}; expected the same class folders"
+        )
 
 
-def _read_split(purpose: str, listing: _Listing, request: ImageRequest, size: int) -> tuple[Split, list[SkippedFile]]:
+def _read_split(
+    purpose: str, listing: _Listing, request: ImageRequest, size: int
+) -> tuple[Split, list[SkippedFile]]:
     """Return the images of one split, and what could not be used."""
     paths = [path for files in listing.files.values() for path in files]
-    labels: Labels = np.repeat(np.arange(len(listing.files)), [len(files) for files in listing.files.values()]).astype(np.int64)
+    labels: Labels = np.repeat(
+        np.arange(len(listing.files)), [len(files) for files in listing.files.values()]
+    ).astype(np.int64)
     chosen = balanced_choice(labels, request.limit, request.seed)
     if chosen is not None:
         paths, labels = [paths[index] for index in chosen], labels[chosen]
@@ -264,8 +324,13 @@ def _read_split(purpose: str, listing: _Listing, request: ImageRequest, size: in
             f"{reasons[first]}; {len(reasons):,} of {len(paths):,} files for {purpose} cannot be used, more than "
             f"{100 * MAX_SKIPPED_SHARE:.0f} %; replace or remove them",
         )
-    skipped = [SkippedFile(path=str(path), reason="lies beside the class folders") for path in listing.strays]
-    skipped += [SkippedFile(path=str(paths[index]), reason=reason) for index, reason in reasons.items()]
+    skipped = [
+        SkippedFile(path=str(path), reason="lies beside the class folders")
+        for path in listing.strays
+    ]
+    skipped += [
+        SkippedFile(path=str(paths[index]), reason=reason) for index, reason in reasons.items()
+    ]
     if reasons:
         images, labels = np.delete(images, list(reasons), axis=0), np.delete(labels, list(reasons))
     return Split(images=images, labels=labels), skipped
@@ -273,7 +338,11 @@ def _read_split(purpose: str, listing: _Listing, request: ImageRequest, size: in
 
 def _entries(folder: Path) -> list[Path]:
     """Return what lies in a folder, by name, without hidden files and what desktops leave behind."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in _IGNORED)
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name.lower() not in _IGNORED
+    )
 
 
 def _folders(folder: Path) -> Sequence[Path]:
@@ -282,7 +351,10 @@ def _folders(folder: Path) -> Sequence[Path]:
 
 def _has_images(folder: Path) -> bool:
     with os.scandir(folder) as entries:
-        return any(_is_image_name(Path(entry.name)) and not entry.name.startswith(".") and entry.is_file() for entry in entries)
+        return any(
+            _is_image_name(Path(entry.name)) and not entry.name.startswith(".") and entry.is_file()
+            for entry in entries
+        )
 
 
 def _is_image_name(path: Path) -> bool:

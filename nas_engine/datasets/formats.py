@@ -11,7 +11,13 @@ from pathlib import Path
 from nas_engine.datasets.cifar import is_cifar10, is_cifar100, read_cifar10, read_cifar100
 from nas_engine.datasets.digits import is_digits, read_digits
 from nas_engine.datasets.errors import DatasetError
-from nas_engine.datasets.folders import class_names, is_image_folder, read_image_folder, read_judged_folder, unread_files
+from nas_engine.datasets.folders import (
+    class_names,
+    is_image_folder,
+    read_image_folder,
+    read_judged_folder,
+    unread_files,
+)
 from nas_engine.datasets.idx import is_idx, read_idx_folder
 from nas_engine.datasets.npz import is_npz, read_npz
 from nas_engine.datasets.records import Dataset, Judged, judged_split, listed
@@ -38,10 +44,25 @@ class Format:
 
 FORMATS = (
     Format(name="digits", layout="the word digits", detect=is_digits, read=read_digits),
-    Format(name="CIFAR-10", layout="cifar-10-batches-py or its .tar.gz", detect=is_cifar10, read=read_cifar10),
-    Format(name="CIFAR-100", layout="cifar-100-python or its .tar.gz", detect=is_cifar100, read=read_cifar100),
+    Format(
+        name="CIFAR-10",
+        layout="cifar-10-batches-py or its .tar.gz",
+        detect=is_cifar10,
+        read=read_cifar10,
+    ),
+    Format(
+        name="CIFAR-100",
+        layout="cifar-100-python or its .tar.gz",
+        detect=is_cifar100,
+        read=read_cifar100,
+    ),
     Format(name="IDX", layout="a folder of IDX files (MNIST)", detect=is_idx, read=read_idx_folder),
-    Format(name=".npz", layout="an .npz file with x_train, y_train, x_test, y_test", detect=is_npz, read=read_npz),
+    Format(
+        name=".npz",
+        layout="an .npz file with x_train, y_train, x_test, y_test",
+        detect=is_npz,
+        read=read_npz,
+    ),
     Format(
         name="image folder",
         layout="a folder with train/CLASS/*.jpg and test/CLASS/*.jpg",
@@ -54,7 +75,13 @@ FORMATS = (
 
 
 def open_dataset(
-    location: str | Path, *, resolution: int, channels: int, resize_margin: float = 1.0, limit: int | None = None, seed: int = 0
+    location: str | Path,
+    *,
+    resolution: int,
+    channels: int,
+    resize_margin: float = 1.0,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> Dataset:
     """Return the data set at a place, at the size that a network takes.
 
@@ -75,14 +102,26 @@ def open_dataset(
         DatasetError: Nothing there, nothing known, or data that cannot be learnt from.
         FileFormatError: A file that is cut off or of another kind.
     """
-    request = ImageRequest(resolution=resolution, channels=channels, resize_margin=resize_margin, limit=limit, seed=seed)
+    request = ImageRequest(
+        resolution=resolution,
+        channels=channels,
+        resize_margin=resize_margin,
+        limit=limit,
+        seed=seed,
+    )
     with _faults(location, resolution):
         place, kind = _find(location)
         return kind.read(place, request)
 
 
 def open_judged(
-    location: str | Path, *, resolution: int, channels: int, split: str | None = None, limit: int | None = None, seed: int = 0
+    location: str | Path,
+    *,
+    resolution: int,
+    channels: int,
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> Judged:
     """Return images to judge a network by: one split of the data at a place.
 
@@ -100,7 +139,11 @@ def open_judged(
     request = ImageRequest(resolution=resolution, channels=channels, limit=limit, seed=seed)
     with _faults(location, resolution):
         place, kind = _find(location)
-        return kind.judge(place, request, split) if kind.judge else judged_split(kind.read(place, request), split or "test")
+        return (
+            kind.judge(place, request, split)
+            if kind.judge
+            else judged_split(kind.read(place, request), split or "test")
+        )
 
 
 def place_of(location: str | Path) -> str:
@@ -116,10 +159,13 @@ def _faults(location: str | Path, resolution: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnreadableError(error.filename or location, error, "give other data, or mend that") from error
+        raise UnreadableError(
+            error.filename or location, error, "give other data, or mend that"
+        ) from error
     except MemoryError as error:
         raise DatasetError(
-            location, f"does not fit into memory at {resolution} x {resolution} pixels; give a lower resolution or a limit"
+            location,
+            f"does not fit into memory at {resolution} x {resolution} pixels; give a lower resolution or a limit",
         ) from error
 
 
@@ -148,14 +194,22 @@ def _find(location: str | Path) -> tuple[str | Path, Format]:
     folders = [Path(place) for place, kind in found if kind.name == "image folder"]
     if len(found) == len(folders) == 2 and class_names(folders[0]) == class_names(folders[1]):
         both = listed([folder.name for folder in folders])
-        raise DatasetError(location, f"holds two folders with the same classes, {both}: rename them to 'train' and 'test'")
+        raise DatasetError(
+            location,
+            f"holds two folders with the same classes, {both}: rename them to 'train' and 'test'",
+        )
     if len(found) > 1:
-        raise DatasetError(location, f"holds more than one data set; give one of them: {listed([str(place) for place, _ in found])}")
+        raise DatasetError(
+            location,
+            f"holds more than one data set; give one of them: {listed([str(place) for place, _ in found])}",
+        )
     unread = None if found else unread_files(path)
     if unread is not None:
         raise DatasetError(location, unread)
     if not found:
-        raise DatasetError(location, f"no known layout: found {listed(names)}; expected {_layouts()}")
+        raise DatasetError(
+            location, f"no known layout: found {listed(names)}; expected {_layouts()}"
+        )
     return found[0]
 
 

@@ -26,6 +26,9 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
     labels = dataset.train.labels
     counts = dataset.train.class_counts(len(dataset.classes))
     aside = ranks_within_class(labels, seed) < np.maximum(np.rint(share * counts), 1)[labels]
-    kept, test = (Split(images=dataset.train.images[chosen], labels=labels[chosen]) for chosen in (~aside, aside))
+    kept, test = (
+        Split(images=dataset.train.images[chosen], labels=labels[chosen])
+        for chosen in (~aside, aside)
+    )
     note = f"{int(aside.sum()):,} training images are set aside to judge by; no test image is looked at"
     return replace(dataset, train=kept, test=test, notes=(*dataset.notes, note))

@@ -26,7 +26,9 @@ _PART = 2**20
 def is_idx(location: str | Path) -> bool:
     """Return whether a folder holds at least one of the four files."""
     folder = Path(location)
-    return folder.is_dir() and any(_find(folder, split, what) for split in _PREFIXES for what in _DIMENSIONS)
+    return folder.is_dir() and any(
+        _find(folder, split, what) for split in _PREFIXES for what in _DIMENSIONS
+    )
 
 
 def read_idx_folder(location: str | Path, request: ImageRequest) -> Dataset:
@@ -43,12 +45,19 @@ def read_idx_folder(location: str | Path, request: ImageRequest) -> Dataset:
         for what, path in paths.items():
             if path is None:
                 names = " or ".join(_file_name(prefix, what) for prefix in prefixes)
-                raise DatasetError(folder, f"has IDX files, but not {names} (or the same with .gz); download it too")
+                raise DatasetError(
+                    folder,
+                    f"has IDX files, but not {names} (or the same with .gz); download it too",
+                )
         found = {what: path for what, path in paths.items() if path}
-        check_counts(folder, split, *(_shape(path, _DIMENSIONS[what])[0] for what, path in found.items()))
+        check_counts(
+            folder, split, *(_shape(path, _DIMENSIONS[what])[0] for what, path in found.items())
+        )
         images, labels = (read_idx(path, _DIMENSIONS[what]) for what, path in found.items())
         splits[split] = RawSplit(where=split, images=images[..., np.newaxis], labels=labels)
-    return assemble(name=folder.resolve().name, source=str(folder), classes=None, splits=splits, request=request)
+    return assemble(
+        name=folder.resolve().name, source=str(folder), classes=None, splits=splits, request=request
+    )
 
 
 def read_idx(path: Path, dimensions: int) -> Pixels:
@@ -65,13 +74,23 @@ def read_idx(path: Path, dimensions: int) -> Pixels:
     header, shape = 4 + 4 * dimensions, _shape(path, dimensions)
     size = header + math.prod(shape)
     if size > MAX_BYTES:
-        raise FileFormatError(path, f"its header says {size:,} B in all (unpacked); at most {MAX_BYTES:,} B are read; give fewer images")
+        raise FileFormatError(
+            path,
+            f"its header says {size:,} B in all (unpacked); at most {MAX_BYTES:,} B are read; give fewer images",
+        )
     data, is_whole = _beginning(path, size)
     if len(data) != size:
-        what, found = ("is cut off", f"{len(data):,} B") if len(data) < size else ("is too long", "more")
-        raise FileFormatError(path, f"{what}: its header says {size:,} B in all (unpacked), found {found}; download it again")
+        what, found = (
+            ("is cut off", f"{len(data):,} B") if len(data) < size else ("is too long", "more")
+        )
+        raise FileFormatError(
+            path,
+            f"{what}: its header says {size:,} B in all (unpacked), found {found}; download it again",
+        )
     if not is_whole:
-        raise FileFormatError(path, "is cut off in its last 8 B, where gzip keeps a checksum; download it again")
+        raise FileFormatError(
+            path, "is cut off in its last 8 B, where gzip keeps a checksum; download it again"
+        )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
@@ -80,12 +99,17 @@ def _shape(path: Path, dimensions: int) -> tuple[int, ...]:
     header = 4 + 4 * dimensions
     data, _ = _beginning(path, header)
     if len(data) < header:
-        raise FileFormatError(path, f"is cut off: the header of an IDX file has {header} B, found {len(data)} B; download it again")
+        raise FileFormatError(
+            path,
+            f"is cut off: the header of an IDX file has {header} B, found {len(data)} B; download it again",
+        )
     magic, *shape = struct.unpack_from(f">{1 + dimensions}I", data)
     expected = 0x800 + dimensions  # 8: unsigned bytes
     if magic != expected:
         kind = "images" if dimensions == 3 else "labels"
-        raise FileFormatError(path, f"begins with 0x{magic:08x}; an IDX file of {kind} begins with 0x{expected:08x}")
+        raise FileFormatError(
+            path, f"begins with 0x{magic:08x}; an IDX file of {kind} begins with 0x{expected:08x}"
+        )
     return tuple(shape)
 
 

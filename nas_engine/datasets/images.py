@@ -116,7 +116,9 @@ def read_images(paths: list[Path], size: int, channels: int) -> tuple[Pixels, di
             reasons[index] = str(error)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about damaged camera data and large pictures; the pixels are there
+        warnings.simplefilter(
+            "ignore"
+        )  # about damaged camera data and large pictures; the pixels are there
         _for_each(read, len(paths))
     return result, dict(sorted(reasons.items()))
 
@@ -144,7 +146,11 @@ def _for_each(work: Callable[[int], None], count: int) -> None:
 def unread_suffix(suffix: str) -> str:
     """Return why a file of that ending is not read, and what to do."""
     ending = f"ends with '{shortened(suffix)}'" if suffix else "has no ending"
-    remedy = "convert it to JPEG or PNG" if suffix.lower() in TO_CONVERT else f"expected {', '.join(SUFFIXES)}"
+    remedy = (
+        "convert it to JPEG or PNG"
+        if suffix.lower() in TO_CONVERT
+        else f"expected {', '.join(SUFFIXES)}"
+    )
     return f"the name {ending}; {remedy}"
 
 
@@ -159,8 +165,14 @@ def _decoded(path: Path, size: int, channels: int) -> Pixels:
             if pixels > MAX_PIXELS:
                 raise _NoUseError(_TOO_LARGE)
             with _ALONE if pixels > _LARGE else contextlib.nullcontext():
-                image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at 1/2, 1/4 or 1/8, never below twice the size wanted
-                lies = file.orientation if file.orientation != 1 else orientation_of(image.info.get("exif", b""))  # the latter: WebP
+                image.draft(
+                    None, (2 * size, 2 * size)
+                )  # a large JPEG is decoded at 1/2, 1/4 or 1/8, never below twice the size wanted
+                lies = (
+                    file.orientation
+                    if file.orientation != 1
+                    else orientation_of(image.info.get("exif", b""))
+                )  # the latter: WebP
                 return _fitted(_upright(_opaque(image, file), lies), size, channels)
     except (MemoryError, _NoUseError):
         raise
@@ -168,7 +180,9 @@ def _decoded(path: Path, size: int, channels: int) -> Pixels:
         from PIL.Image import DecompressionBombError
 
         too_large = isinstance(error, DecompressionBombError)
-        raise _NoUseError(_TOO_LARGE if too_large else shortened(one_line(str(error) or type(error).__name__))) from error
+        raise _NoUseError(
+            _TOO_LARGE if too_large else shortened(one_line(str(error) or type(error).__name__))
+        ) from error
 
 
 def _opened(file: PictureFile) -> ImageFile:
@@ -236,11 +250,15 @@ def _at_level(image: ImageFile, file: PictureFile) -> npt.NDArray[np.bool_]:
     assert file.level is not None
     values = np.asarray(image.convert("L") if image.mode == "1" else image)
     if values.ndim == 2:
-        stretched = 255 // ((1 << file.depth) - 1) if file.depth <= 8 else 1  # Pillow spreads fewer than 8 bits over 0 to 255
+        stretched = (
+            255 // ((1 << file.depth) - 1) if file.depth <= 8 else 1
+        )  # Pillow spreads fewer than 8 bits over 0 to 255
         return np.asarray(values == file.level[0] * stretched)
     if file.depth <= 8:
         return np.asarray((values == file.level).all(axis=2))
-    with _opened(file) as again:  # Pillow has no 16-bit colour: the lower bytes, as if they were the upper ones
+    with _opened(
+        file
+    ) as again:  # Pillow has no 16-bit colour: the lower bytes, as if they were the upper ones
         again.tile = [again.tile[0]._replace(args="RGB;16L")]
         lower = np.asarray(again)
     upper = (values == [level >> 8 for level in file.level]).all(axis=2)
@@ -255,5 +273,7 @@ def _fitted(image: Image.Image, size: int, channels: int) -> Pixels:
     if image.size != (size, size):
         side = min(image.size)
         left, top = ((length - side) / 2 for length in image.size)
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+        image = image.resize(
+            (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+        )
     return np.asarray(image).reshape(size, size, channels)

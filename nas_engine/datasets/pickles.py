@@ -48,7 +48,9 @@ class _Array:
     def fill(self, data: bytes, kind: _Type, shape: tuple[int, ...], order: str) -> None:
         if type(kind) is not _Type or math.prod(shape) != len(data):
             raise ValueError("an array that is not what its header says")
-        self.value = np.frombuffer(data, np.uint8).reshape(shape, order="F" if order == "F" else "C")
+        self.value = np.frombuffer(data, np.uint8).reshape(
+            shape, order="F" if order == "F" else "C"
+        )
 
 
 def _reconstruct(*_: object) -> _Array:
@@ -113,20 +115,26 @@ def load_pickle(data: bytes, path: object, *, whole: int) -> dict[str, Any]:
         content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}, not a dictionary")
-        return {_text(key): value.value if isinstance(value, _Array) else value for key, value in content.items()}
+        return {
+            _text(key): value.value if isinstance(value, _Array) else value
+            for key, value in content.items()
+        }
     except _ForbiddenError as error:
         raise FileFormatError(
-            path, f"asks Python for '{shortened(str(error))}', which no CIFAR file does; nothing was run; download the original"
+            path,
+            f"asks Python for '{shortened(str(error))}', which no CIFAR file does; nothing was run; download the original",
         ) from error
     except MemoryError:
         raise
     except Exception as error:  # a damaged pickle can make the reader raise nearly anything
         if isinstance(error, EOFError) or any(word in str(error) for word in _CUT_OFF):
             raise FileFormatError(
-                path, f"is cut off after {len(data):,} B; expected at least {whole:,} B, as the original has; download it again"
+                path,
+                f"is cut off after {len(data):,} B; expected at least {whole:,} B, as the original has; download it again",
             ) from error
         raise FileFormatError(
-            path, f"is not a file of the CIFAR archives ({shortened(one_line(str(error)))}); download it again"
+            path,
+            f"is not a file of the CIFAR archives ({shortened(one_line(str(error)))}); download it again",
         ) from error
 
 

@@ -89,10 +89,17 @@ def _png(data: bytes) -> PictureFile:
         elif kind == b"tRNS" and colour != 3:
             count = {0: 1, 2: 3}.get(colour, 0)
             if count and length == 2 * count:
-                level = tuple(value & ((1 << depth) - 1) for value in struct.unpack(f">{count}H", content))
+                level = tuple(
+                    value & ((1 << depth) - 1) for value in struct.unpack(f">{count}H", content)
+                )
         elif kind in _PNG_PARTS or not kind[0] & 0x20:  # a small first letter: can be ignored
             parts.append(whole)
-    return PictureFile(pixels=b"".join([*parts, view[place:]]), orientation=orientation_of(exif), level=level, depth=depth)
+    return PictureFile(
+        pixels=b"".join([*parts, view[place:]]),
+        orientation=orientation_of(exif),
+        level=level,
+        depth=depth,
+    )
 
 
 def _jpeg(data: bytes) -> PictureFile:

@@ -37,10 +37,19 @@ class Split:
 
     def __post_init__(self) -> None:
         shape = self.images.shape
-        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
-            raise InputError(f"images are {self.images.dtype} {list(shape)}; expected uint8 [N, H, H, 1 or 3]")
+        if (
+            self.images.dtype != np.uint8
+            or len(shape) != 4
+            or shape[1] != shape[2]
+            or shape[3] not in (1, 3)
+        ):
+            raise InputError(
+                f"images are {self.images.dtype} {list(shape)}; expected uint8 [N, H, H, 1 or 3]"
+            )
         if self.labels.dtype != np.int64 or self.labels.shape != shape[:1]:
-            raise InputError(f"labels are {self.labels.dtype} {list(self.labels.shape)}; expected int64 [{shape[0]}], one for each image")
+            raise InputError(
+                f"labels are {self.labels.dtype} {list(self.labels.shape)}; expected int64 [{shape[0]}], one for each image"
+            )
         for name in ("images", "labels"):
             view = getattr(self, name).view()
             view.flags.writeable = False
@@ -56,7 +65,9 @@ class Split:
             InputError: A label is not below ``classes``, or negative.
         """
         if len(self) and not 0 <= self.labels.min() <= self.labels.max() < classes:
-            raise InputError(f"labels run from {self.labels.min()} to {self.labels.max()}; expected 0 to {classes - 1}")
+            raise InputError(
+                f"labels run from {self.labels.min()} to {self.labels.max()}; expected 0 to {classes - 1}"
+            )
         return np.bincount(self.labels, minlength=classes).astype(np.int64)
 
 
@@ -90,7 +101,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
-            raise DatasetError(self.source, f"has only one class ({listed(self.classes)}); expected at least two to tell apart")
+            raise DatasetError(
+                self.source,
+                f"has only one class ({listed(self.classes)}); expected at least two to tell apart",
+            )
         check_class_names(self.source, self.classes)
         for purpose, split in self.splits():
             check_labels(self.source, self.classes, purpose, split)
@@ -130,7 +144,11 @@ class Judged:
     def what(self) -> str:
         """Which images these are, such as ``"the test images of digits"``."""
         where = self.source if self.name == self.source else f"{self.name}, {self.source}"
-        return f"all images of {where}" if self.split == ALL else f"the {_SPLIT_WORDS[self.split]} images of {where}"
+        return (
+            f"all images of {where}"
+            if self.split == ALL
+            else f"the {_SPLIT_WORDS[self.split]} images of {where}"
+        )
 
 
 ALL = "all"
@@ -147,7 +165,9 @@ def judged_split(dataset: Dataset, split: str) -> Judged:
     """
     splits = dict(dataset.splits())
     if split not in splits:
-        raise InputError(f"{dataset.source}: there is no split '{split}'; give one of: {', '.join(splits)}")
+        raise InputError(
+            f"{dataset.source}: there is no split '{split}'; give one of: {', '.join(splits)}"
+        )
     return Judged(
         name=dataset.name,
         source=dataset.source,
@@ -168,7 +188,10 @@ def check_class_names(source: str, classes: tuple[str, ...]) -> None:
     for name, times in Counter(classes).items():
         if times > 1 or not name.strip() or not name.isprintable():
             what = "stands twice" if times > 1 else "is no printable text"
-            raise DatasetError(source, f"the class name {shortened(repr(name))} {what}; expected a name of its own for each class")
+            raise DatasetError(
+                source,
+                f"the class name {shortened(repr(name))} {what}; expected a name of its own for each class",
+            )
 
 
 def check_labels(source: str, classes: tuple[str, ...], purpose: str, split: Split) -> None:

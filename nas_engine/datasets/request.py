@@ -32,17 +32,27 @@ class ImageRequest:
 
     def __post_init__(self) -> None:
         if type(self.resolution) is not int or not 1 <= self.resolution <= MAX_RESOLUTION:
-            raise InputError(f"resolution is {self.resolution!r}; expected a whole number of pixels from 1 to {MAX_RESOLUTION}")
+            raise InputError(
+                f"resolution is {self.resolution!r}; expected a whole number of pixels from 1 to {MAX_RESOLUTION}"
+            )
         if type(self.channels) is not int or self.channels not in (1, 3):
             raise InputError(f"channels is {self.channels!r}; images have 1 (grey) or 3 (colour)")
         if not 1 <= self.resize_margin <= 2:
-            raise InputError(f"resize_margin is {self.resize_margin!r}; expected a factor from 1 to 2, such as 1.15")
+            raise InputError(
+                f"resize_margin is {self.resize_margin!r}; expected a factor from 1 to 2, such as 1.15"
+            )
         if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
-            raise InputError(f"limit is {self.limit!r}; expected a whole number of images per split, 1 or more")
+            raise InputError(
+                f"limit is {self.limit!r}; expected a whole number of images per split, 1 or more"
+            )
         if type(self.seed) is not int or not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed!r}; expected a whole number from 0 to 4,294,967,295")
+            raise InputError(
+                f"seed is {self.seed!r}; expected a whole number from 0 to 4,294,967,295"
+            )
 
     @property
     def training_resolution(self) -> int:
         """Side of the training images of an image folder, in pixels."""
-        return math.ceil(round(self.resolution * self.resize_margin, 6))  # 10 * 1.1 is a little more than 11
+        return math.ceil(
+            round(self.resolution * self.resize_margin, 6)
+        )  # 10 * 1.1 is a little more than 11

@@ -42,7 +42,9 @@ def balanced_choice(labels: Labels, limit: int | None, seed: int) -> npt.NDArray
         return None
     classes = len(np.unique(labels))
     if limit < classes:
-        raise InputError(f"limit is {limit}, but there are {classes} classes; expected at least one image of each")
+        raise InputError(
+            f"limit is {limit}, but there are {classes} classes; expected at least one image of each"
+        )
     order = np.lexsort((labels, ranks_within_class(labels, seed)))
     return np.sort(order[:limit])
 
@@ -50,7 +52,9 @@ def balanced_choice(labels: Labels, limit: int | None, seed: int) -> npt.NDArray
 def set_aside_by_rank(labels: Labels) -> npt.NDArray[np.bool_]:
     """Return which images are for the test, bool ``[N]``: the same fifth of each class every time."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    aside: npt.NDArray[np.bool_] = ranks_within_class(labels, 0) < np.rint(TEST_SHARE * counts)[inverse]
+    aside: npt.NDArray[np.bool_] = (
+        ranks_within_class(labels, 0) < np.rint(TEST_SHARE * counts)[inverse]
+    )
     return aside
 
 
@@ -70,5 +74,7 @@ def set_aside_by_name(names: Sequence[str]) -> list[bool]:
 
 def _place(name: str) -> float:
     """Return a number in [0, 1] that depends on nothing but the name (in either way of writing its accents)."""
-    digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).digest()
+    digest = hashlib.sha256(
+        unicodedata.normalize("NFC", name).encode(errors="surrogateescape")
+    ).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -28,15 +28,29 @@ _AT_ONCE = 64
 def summary_lines(dataset: Dataset) -> list[str]:
     """Return a description to be read, one line each: splits with their sizes, images per class, notes, the first files skipped."""
     splits = dict(dataset.splits())
-    counts = {purpose: split.class_counts(len(dataset.classes)).tolist() for purpose, split in splits.items()}
+    counts = {
+        purpose: split.class_counts(len(dataset.classes)).tolist()
+        for purpose, split in splits.items()
+    }
     lines = [f"{dataset.name}: {len(dataset.classes)} classes, from {dataset.source}"]
     for purpose, split in splits.items():
-        lines.append(f"  {purpose:<10} {len(split):>9,} images of {' x '.join(map(str, split.images.shape[1:]))}")
+        lines.append(
+            f"  {purpose:<10} {len(split):>9,} images of {' x '.join(map(str, split.images.shape[1:]))}"
+        )
     if len(dataset.classes) <= MAX_ROWS:
         width = max(len(name) for name in ("class", *dataset.classes))
-        lines.append("  ".join([f"  {'class':<{width}}", *(f"{purpose:>10}" for purpose in splits)]))
+        lines.append(
+            "  ".join([f"  {'class':<{width}}", *(f"{purpose:>10}" for purpose in splits)])
+        )
         for index, name in enumerate(dataset.classes):
-            lines.append("  ".join([f"  {name:<{width}}", *(f"{counts[purpose][index]:>10,}" for purpose in splits)]))
+            lines.append(
+                "  ".join(
+                    [
+                        f"  {name:<{width}}",
+                        *(f"{counts[purpose][index]:>10,}" for purpose in splits),
+                    ]
+                )
+            )
     else:
         for purpose, numbers in counts.items():
             lines.append(f"  {purpose}: {min(numbers):,} to {max(numbers):,} images per class")
@@ -49,7 +63,9 @@ def summary_lines(dataset: Dataset) -> list[str]:
             )
     lines += [f"note: {remark}" for remark in (*contrast_remarks(dict(splits)), *dataset.notes)]
     if dataset.skipped:
-        lines.append(f"note: {len(dataset.skipped):,} file{'s' if len(dataset.skipped) > 1 else ''} skipped:")
+        lines.append(
+            f"note: {len(dataset.skipped):,} file{'s' if len(dataset.skipped) > 1 else ''} skipped:"
+        )
         lines += [f"  {file.path}: {file.reason}" for file in dataset.skipped[:_SHOWN]]
         if len(dataset.skipped) > _SHOWN:
             lines.append(f"  and {len(dataset.skipped) - _SHOWN:,} more")

@@ -38,8 +38,17 @@ def save_state(path: Path, state: SearchState, fingerprint: str) -> None:
     Raises:
         StorageError: The disk is full or the folder cannot be written; the previous checkpoint is still there.
     """
-    head = {"format": FORMAT, "fingerprint": fingerprint, "generation": state.generation, "evaluated": state.evaluated}
-    arrays = {f"{part}_{name}": getattr(getattr(state, part), name) for part in _PARTS for name in Candidates.__slots__}
+    head = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "generation": state.generation,
+        "evaluated": state.evaluated,
+    }
+    arrays = {
+        f"{part}_{name}": getattr(getattr(state, part), name)
+        for part in _PARTS
+        for name in Candidates.__slots__
+    }
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, head=np.array(json.dumps(head)), **arrays)
     data = buffer.getvalue()
@@ -56,15 +65,32 @@ def load_state(path: Path, fingerprint: str) -> SearchState:
     content = read_regular(path, LARGE_FILE, "put it back, or start again with --force")
     data, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if not data or hashlib.sha256(data).digest() != digest:
-        raise FileFormatError(path, "is not a whole checkpoint (cut off or damaged); put a copy back, or start again with --force")
-    with parsing(path, "is no checkpoint of a search; put a copy back, or start again with --force"):
+        raise FileFormatError(
+            path,
+            "is not a whole checkpoint (cut off or damaged); put a copy back, or start again with --force",
+        )
+    with parsing(
+        path, "is no checkpoint of a search; put a copy back, or start again with --force"
+    ):
         arrays = stored_arrays(data)
         head = json.loads(str(arrays["head"]))
         if head["format"] != FORMAT:
-            raise FileFormatError(path, f"is a checkpoint of version {head['format']!r}, this is {FORMAT!r}; start again with --force")
+            raise FileFormatError(
+                path,
+                f"is a checkpoint of version {head['format']!r}, this is {FORMAT!r}; start again with --force",
+            )
         if head["fingerprint"] != fingerprint:
             raise FileFormatError(
-                path, "belongs to another search (was the device or the space file changed?); put it back, or start again with --force"
+                path,
+                "belongs to another search (was the device or the space file changed?); put it back, or start again with --force",
             )
-        population, front = (Candidates(**{name: arrays[f"{part}_{name}"] for name in Candidates.__slots__}) for part in _PARTS)
-        return SearchState(generation=int(head["generation"]), evaluated=int(head["evaluated"]), population=population, front=front)
+        population, front = (
+            Candidates(**{name: arrays[f"{part}_{name}"] for name in Candidates.__slots__})
+            for part in _PARTS
+        )
+        return SearchState(
+            generation=int(head["generation"]),
+            evaluated=int(head["evaluated"]),
+            population=population,
+            front=front,
+        )

@@ -43,12 +43,19 @@ class Candidates:
 
     def take(self, index: object) -> Candidates:
         """Return a selection, in the order of ``index``."""
-        return Candidates(**{name: getattr(self, name)[..., index] for name in Candidates.__slots__})
+        return Candidates(
+            **{name: getattr(self, name)[..., index] for name in Candidates.__slots__}
+        )
 
     @staticmethod
     def concatenate(parts: list[Candidates]) -> Candidates:
         """Return all candidates of several batches, in order."""
-        return Candidates(**{name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in Candidates.__slots__})
+        return Candidates(
+            **{
+                name: np.concatenate([getattr(part, name) for part in parts], axis=-1)
+                for name in Candidates.__slots__
+            }
+        )
 
 
 def nearest_allowed(
@@ -65,7 +72,9 @@ def nearest_allowed(
     for width in range(1, 9):
         nearest_a[width] = _nearest(width, problem.activation_options)
         for a in problem.activation_options:
-            nearest_w[width, a] = _nearest(width, [w for w in problem.weight_options if problem.allowed[w, a]])
+            nearest_w[width, a] = _nearest(
+                width, [w for w in problem.weight_options if problem.allowed[w, a]]
+            )
     a_bits = nearest_a[a_bits]
     return nearest_w[w_bits, a_bits], a_bits
 
@@ -76,22 +85,36 @@ def _nearest(width: int, options: Sequence[int]) -> int:
 
 def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     """Return the candidates of a gene matrix, ``(genes, n)``, into which their bits, refined or moved to allowed ones, are written."""
-    view, table, name = GeneView(problem.frame, genes), unroll(problem.frame, genes), problem.memory_model
+    view, table, name = (
+        GeneView(problem.frame, genes),
+        unroll(problem.frame, genes),
+        problem.memory_model,
+    )
     units = problem.model.units(table)
     coefficients = layer_coefficients(table, problem.score)
     if problem.qbr:
-        view.w_bits[:], view.a_bits[:] = refine(problem, table, units=units, coefficients=coefficients)
+        view.w_bits[:], view.a_bits[:] = refine(
+            problem, table, units=units, coefficients=coefficients
+        )
     else:
         inner = slice(1, -1)
-        view.w_bits[inner], view.a_bits[inner] = nearest_allowed(problem, view.w_bits[inner], view.a_bits[inner])
+        view.w_bits[inner], view.a_bits[inner] = nearest_allowed(
+            problem, view.w_bits[inner], view.a_bits[inner]
+        )
     w_bits, a_bits = view.w_bits, view.a_bits
-    score = structure_score(table, problem.score) + bits_score(coefficients, w_bits, a_bits, problem.score)
+    score = structure_score(table, problem.score) + bits_score(
+        coefficients, w_bits, a_bits, problem.score
+    )
     sram, flash_bytes = peak_sram(problem.model, table, a_bits, units), flash(name, table, w_bits)
     macs = np.asarray(macs_per_layer(table).sum(axis=0))
     violation = np.zeros(table.n)
-    for cost, budget in _spending(problem, table, view, sram=sram, flash_bytes=flash_bytes, macs=macs).values():
+    for cost, budget in _spending(
+        problem, table, view, sram=sram, flash_bytes=flash_bytes, macs=macs
+    ).values():
         violation += np.maximum(cost / budget - 1.0, 0.0)
-    return Candidates(genes=genes, score=score, violation=violation, sram=sram, flash=flash_bytes, macs=macs)
+    return Candidates(
+        genes=genes, score=score, violation=violation, sram=sram, flash=flash_bytes, macs=macs
+    )
 
 
 def exceeded(problem: SearchProblem, candidates: Candidates) -> dict[str, tuple[float, float]]:
@@ -103,12 +126,24 @@ def exceeded(problem: SearchProblem, candidates: Candidates) -> dict[str, tuple[
     """
     first = candidates.take(slice(0, 1))
     view, table = GeneView(problem.frame, first.genes), unroll(problem.frame, first.genes)
-    spent = _spending(problem, table, view, sram=first.sram, flash_bytes=first.flash, macs=first.macs)
-    return {option: (float(cost[0]), budget) for option, (cost, budget) in spent.items() if cost[0] > budget}
+    spent = _spending(
+        problem, table, view, sram=first.sram, flash_bytes=first.flash, macs=first.macs
+    )
+    return {
+        option: (float(cost[0]), budget)
+        for option, (cost, budget) in spent.items()
+        if cost[0] > budget
+    }
 
 
 def _spending(
-    problem: SearchProblem, table: LayerTable, view: GeneView, *, sram: Floats, flash_bytes: Floats, macs: Floats
+    problem: SearchProblem,
+    table: LayerTable,
+    view: GeneView,
+    *,
+    sram: Floats,
+    flash_bytes: Floats,
+    macs: Floats,
 ) -> dict[str, tuple[Floats, float]]:
     """Return the cost, ``(n,)``, of all that is limited, and its limit, by the option that sets it."""
     limits, name, w_bits, a_bits = problem.limits, problem.memory_model, view.w_bits, view.a_bits
@@ -118,7 +153,10 @@ def _spending(
     if limits.bitops < UNLIMITED:
         spent["--max-bitops"] = compute.bitops(name, table, w_bits, a_bits), limits.bitops
     if limits.cycles < UNLIMITED:
-        spent["--max-cycles"] = compute.cycles(table, w_bits, a_bits, problem.cycles_per_mac), limits.cycles
+        spent["--max-cycles"] = (
+            compute.cycles(table, w_bits, a_bits, problem.cycles_per_mac),
+            limits.cycles,
+        )
     if limits.effectiveness < UNLIMITED:
         spent["--max-effectiveness"] = effectiveness(table), limits.effectiveness
     return spent

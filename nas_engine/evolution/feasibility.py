@@ -26,7 +26,9 @@ def smallest_network(problem: SearchProblem) -> Genes:
     return genes
 
 
-def require_feasible(problem: SearchProblem, *, reserved_sram: int = 0, reserved_flash: int = 0) -> None:
+def require_feasible(
+    problem: SearchProblem, *, reserved_sram: int = 0, reserved_flash: int = 0
+) -> None:
     """Check that the smallest network fits every budget and limit by itself.
 
     Args:
@@ -46,13 +48,27 @@ def require_feasible(problem: SearchProblem, *, reserved_sram: int = 0, reserved
     if sram.max() > problem.sram_bytes:
         remedy = f"give --sram {int(np.ceil(sram.max())) + reserved_sram} or more, a lower --resolution or another --space"
         layer = names[int(sram.argmax())]
-        raise InfeasibleBudgetError("peak SRAM", float(sram.max()), problem.sram_bytes, layer=layer, is_sum=False, remedy=remedy)
+        raise InfeasibleBudgetError(
+            "peak SRAM",
+            float(sram.max()),
+            problem.sram_bytes,
+            layer=layer,
+            is_sum=False,
+            remedy=remedy,
+        )
 
     flash = flash_per_layer(problem.memory_model, table, view.w_bits)[rows, 0]
     if flash.sum() > problem.flash_bytes:
         remedy = f"give --flash {int(np.ceil(flash.sum())) + reserved_flash} or more, fewer --classes or another --space"
         layer = names[int(flash.argmax())]
-        raise InfeasibleBudgetError("Flash", float(flash.sum()), problem.flash_bytes, layer=layer, is_sum=True, remedy=remedy)
+        raise InfeasibleBudgetError(
+            "Flash",
+            float(flash.sum()),
+            problem.flash_bytes,
+            layer=layer,
+            is_sum=True,
+            remedy=remedy,
+        )
 
     macs = macs_per_layer(table)[rows, 0]
     for name, limit, smallest in (
@@ -63,7 +79,9 @@ def require_feasible(problem: SearchProblem, *, reserved_sram: int = 0, reserved
         if smallest > limit:
             remedy = f"give --max-{name.lower()} {np.ceil(smallest):.0f} or more, a lower --resolution or another --space"
             layer = names[int(macs.argmax())]
-            raise InfeasibleBudgetError(name, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit="")
+            raise InfeasibleBudgetError(
+                name, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit=""
+            )
 
 
 def _least_bitops(problem: SearchProblem, genes: Genes) -> float:
@@ -71,19 +89,31 @@ def _least_bitops(problem: SearchProblem, genes: Genes) -> float:
     genes = genes.copy()
     _set_inner(problem, genes, min(_allowed_pairs(problem), key=lambda pair: pair[0] * pair[1]))
     view = GeneView(problem.frame, genes)
-    return float(compute.bitops(problem.memory_model, unroll(problem.frame, genes), view.w_bits, view.a_bits)[0])
+    return float(
+        compute.bitops(
+            problem.memory_model, unroll(problem.frame, genes), view.w_bits, view.a_bits
+        )[0]
+    )
 
 
 def _least_cycles(problem: SearchProblem, genes: Genes) -> float:
     """Return the estimated cycles of a network, each layer at the allowed widths that are the fastest for its kind."""
     view, ends = GeneView(problem.frame, genes), problem.space.end_bits
     pairs = [*_allowed_pairs(problem), (ends, ends)]
-    fastest = {kind: np.full((9, 9), min(table[pair] for pair in pairs)) for kind, table in problem.cycles_per_mac.items()}
+    fastest = {
+        kind: np.full((9, 9), min(table[pair] for pair in pairs))
+        for kind, table in problem.cycles_per_mac.items()
+    }
     return float(compute.cycles(unroll(problem.frame, genes), view.w_bits, view.a_bits, fastest)[0])
 
 
 def _allowed_pairs(problem: SearchProblem) -> list[tuple[int, int]]:
-    return [(w, a) for w in problem.space.weight_bits for a in problem.space.activation_bits if problem.allowed[w, a]]
+    return [
+        (w, a)
+        for w in problem.space.weight_bits
+        for a in problem.space.activation_bits
+        if problem.allowed[w, a]
+    ]
 
 
 def _set_inner(problem: SearchProblem, genes: Genes, pair: tuple[int, int]) -> None:

@@ -48,7 +48,9 @@ def update_front(front: Candidates, new: Candidates) -> Candidates:
     if new.n == 0:
         return front
     new = new.take(non_dominated(objectives(new)))
-    union = Candidates.concatenate([front.take(np.flatnonzero(~covered(objectives(front), objectives(new)))), new])
+    union = Candidates.concatenate(
+        [front.take(np.flatnonzero(~covered(objectives(front), objectives(new)))), new]
+    )
     union = union.take(np.lexsort((union.macs, -union.score)))
     return thin(union, MAX_FRONT) if union.n > 2 * MAX_FRONT else union
 

@@ -11,7 +11,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.encoding import Frame, Genes, GeneView, active_layers, bottleneck_choices, stage_depth_cap
+from nas_engine.encoding import (
+    Frame,
+    Genes,
+    GeneView,
+    active_layers,
+    bottleneck_choices,
+    stage_depth_cap,
+)
 from search_spaces import ChannelRange, SearchSpace
 
 Shorts = npt.NDArray[np.int16]
@@ -37,7 +44,9 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
     """
     genes = np.zeros((frame.n_genes, n), np.int16)
     view = GeneView(frame, genes)
-    view.stem[:], view.head[:] = (_random_channels(part, n, rng) for part in (space.stem_channels, space.head_channels))
+    view.stem[:], view.head[:] = (
+        _random_channels(part, n, rng) for part in (space.stem_channels, space.head_channels)
+    )
     view.depth[:] = _random_depths(space, frame, n, rng)
     for s, stage in enumerate(space.stages):
         view.kernel[s] = rng.choice(stage.kernels, n)
@@ -46,7 +55,11 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
 
     view.stem[0], view.head[0] = space.stem_channels.minimum, space.head_channels.minimum
     for s, stage in enumerate(space.stages):
-        view.kernel[s, 0], view.channels[s, 0], view.depth[s, 0] = min(stage.kernels), stage.channels.minimum, stage.min_depth
+        view.kernel[s, 0], view.channels[s, 0], view.depth[s, 0] = (
+            min(stage.kernels),
+            stage.channels.minimum,
+            stage.min_depth,
+        )
         ratios[s, 0] = int(np.argmin(stage.expansions))
     if space.non_decreasing:
         _push_neighbours(space, view.channels, np.zeros(n, np.intp))
@@ -59,7 +72,9 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
     return genes
 
 
-def mutate(space: SearchSpace, frame: Frame, parents: Genes, rng: np.random.Generator, *, mutate_bits: bool) -> Genes:
+def mutate(
+    space: SearchSpace, frame: Frame, parents: Genes, rng: np.random.Generator, *, mutate_bits: bool
+) -> Genes:
     """Return one child per parent, ``(genes, n)``; all are networks of the space.
 
     Args:
@@ -81,10 +96,16 @@ def mutate(space: SearchSpace, frame: Frame, parents: Genes, rng: np.random.Gene
             here = part == s
             _put(view.kernel[s], here & (what == 0), _pick(stage.kernels, draw))
             _put(ratios[s], here & (what == 1), (draw * len(stage.expansions)).astype(ratios.dtype))
-            _put(view.channels[s], here & (what == 2), _scaled(stage.channels, view.channels[s], factor))
+            _put(
+                view.channels[s],
+                here & (what == 2),
+                _scaled(stage.channels, view.channels[s], factor),
+            )
         if space.non_decreasing:
             _push_neighbours(space, view.channels, np.minimum(part, stages - 1))
-        _mutate_depths(space, frame, view.depth, np.where(part < stages, part, -1), what, step, other)
+        _mutate_depths(
+            space, frame, view.depth, np.where(part < stages, part, -1), what, step, other
+        )
         _put(view.stem, part == stages, _scaled(space.stem_channels, view.stem, factor))
         _put(view.head, part == stages + 1, _scaled(space.head_channels, view.head, factor))
         if mutate_bits:
@@ -99,7 +120,9 @@ def mutate(space: SearchSpace, frame: Frame, parents: Genes, rng: np.random.Gene
     return genes
 
 
-def _put(target: npt.NDArray[np.generic], where: npt.NDArray[np.bool_], values: npt.NDArray[np.generic]) -> None:
+def _put(
+    target: npt.NDArray[np.generic], where: npt.NDArray[np.bool_], values: npt.NDArray[np.generic]
+) -> None:
     np.copyto(target, values, where=where, casting="same_kind")
 
 
@@ -140,7 +163,12 @@ def _push_neighbours(space: SearchSpace, channels: Shorts, changed: npt.NDArray[
 def _ratios(space: SearchSpace, view: GeneView) -> npt.NDArray[np.int8]:
     """Index of the expansion ratio of each stage, ``(stages, n)``: the one whose bottleneck is nearest."""
     return np.stack(
-        [np.abs(bottleneck_choices(space, s, view.channels[s]) - view.bottleneck[s]).argmin(axis=0) for s in range(len(space.stages))]
+        [
+            np.abs(bottleneck_choices(space, s, view.channels[s]) - view.bottleneck[s]).argmin(
+                axis=0
+            )
+            for s in range(len(space.stages))
+        ]
     ).astype(np.int8)
 
 
@@ -153,7 +181,9 @@ def _set_bottlenecks(space: SearchSpace, view: GeneView, ratios: npt.NDArray[np.
 def _depth_ok(space: SearchSpace, frame: Frame, depth: Shorts) -> npt.NDArray[np.bool_]:
     total = depth.sum(axis=0, dtype=np.int16)
     low = np.array([[stage.min_depth] for stage in space.stages])
-    high = np.minimum(np.array([[stage.max_depth] for stage in space.stages]), stage_depth_cap(space, total))
+    high = np.minimum(
+        np.array([[stage.max_depth] for stage in space.stages]), stage_depth_cap(space, total)
+    )
     ok = (total <= frame.max_residuals) & ((depth >= low) & (depth <= high)).all(axis=0)
     return np.asarray(ok)
 
@@ -190,7 +220,13 @@ def _mutate_depths(
     depth[:, columns[ok]] = new[:, ok]
 
 
-def _mutate_bits(space: SearchSpace, frame: Frame, view: GeneView, where: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+def _mutate_bits(
+    space: SearchSpace,
+    frame: Frame,
+    view: GeneView,
+    where: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> None:
     """Move the bits of a few random layers one option up or down, in place."""
     columns = np.flatnonzero(where)
     for bits, choices in ((view.w_bits, space.weight_bits), (view.a_bits, space.activation_bits)):
@@ -209,8 +245,12 @@ def _same_residual(old_depth: Shorts, depth: Shorts, max_residuals: int) -> npt.
     ends, old_ends = np.cumsum(depth, axis=0), np.cumsum(old_depth, axis=0)
     stage = np.minimum((row >= ends[:, None]).sum(axis=0), len(depth) - 1)
     start = np.take_along_axis(ends - depth, stage, axis=0)
-    old_start, old_size = (np.take_along_axis(part, stage, axis=0) for part in (old_ends - old_depth, old_depth))
-    return np.asarray(np.minimum(old_start + np.minimum(row - start, old_size - 1), max_residuals - 1), np.intp)
+    old_start, old_size = (
+        np.take_along_axis(part, stage, axis=0) for part in (old_ends - old_depth, old_depth)
+    )
+    return np.asarray(
+        np.minimum(old_start + np.minimum(row - start, old_size - 1), max_residuals - 1), np.intp
+    )
 
 
 def _settle_bits(space: SearchSpace, bits: Shorts, active: npt.NDArray[np.bool_]) -> None:

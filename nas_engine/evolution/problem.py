@@ -88,12 +88,20 @@ class SearchProblem:
     @property
     def weight_options(self) -> tuple[int, ...]:
         """Weight widths of the space that the device allows beside some activation width, ascending."""
-        return tuple(w for w in self.space.weight_bits if self.allowed[w, list(self.space.activation_bits)].any())
+        return tuple(
+            w
+            for w in self.space.weight_bits
+            if self.allowed[w, list(self.space.activation_bits)].any()
+        )
 
     @property
     def activation_options(self) -> tuple[int, ...]:
         """Activation widths of the space that the device allows beside some weight width, ascending."""
-        return tuple(a for a in self.space.activation_bits if self.allowed[list(self.space.weight_bits), a].any())
+        return tuple(
+            a
+            for a in self.space.activation_bits
+            if self.allowed[list(self.space.weight_bits), a].any()
+        )
 
     @property
     def model(self) -> MemoryModel:
@@ -120,7 +128,9 @@ def make_problem(
     return SearchProblem(
         space=space,
         frame=space_frame(
-            space, space.resolution if resolution is None else resolution, space.classes if classes is None else classes
+            space,
+            space.resolution if resolution is None else resolution,
+            space.classes if classes is None else classes,
         ),
         sram_bytes=device.arena_bytes,
         flash_bytes=device.storage_bytes,

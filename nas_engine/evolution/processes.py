@@ -29,10 +29,18 @@ def mapper(workers: int, note: Callable[[str], None] = lambda text: None) -> Ite
     pool = None
     if workers > 1:
         try:
-            pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-        except (OSError, ImportError, NotImplementedError) as error:  # some containers have no writable /dev/shm
+            pool = ProcessPoolExecutor(
+                workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+            )
+        except (
+            OSError,
+            ImportError,
+            NotImplementedError,
+        ) as error:  # some containers have no writable /dev/shm
             reason = getattr(error, "strerror", None) or error
-            note(f"{workers} processes cannot share semaphores ({reason}; on Linux they lie in /dev/shm); one works, as with --workers 1")
+            note(
+                f"{workers} processes cannot share semaphores ({reason}; on Linux they lie in /dev/shm); one works, as with --workers 1"
+            )
     if pool is None:
         keep_freed_blocks()
         yield itertools.starmap
@@ -48,7 +56,9 @@ def mapper(workers: int, note: Callable[[str], None] = lambda text: None) -> Ite
                     pool.submit(int)  # a process starts with each job that finds none idle
             yield run
         except BrokenProcessPool as error:
-            raise NasEngineError("a worker process died (out of memory?); add --resume to continue from the last checkpoint") from error
+            raise NasEngineError(
+                "a worker process died (out of memory?); add --resume to continue from the last checkpoint"
+            ) from error
 
 
 @contextlib.contextmanager

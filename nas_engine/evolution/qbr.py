@@ -25,7 +25,11 @@ _Widths = npt.NDArray[np.int16]
 
 
 def refine(
-    problem: SearchProblem, table: LayerTable, *, units: MemoryUnits | None = None, coefficients: Floats | None = None
+    problem: SearchProblem,
+    table: LayerTable,
+    *,
+    units: MemoryUnits | None = None,
+    coefficients: Floats | None = None,
 ) -> tuple[_Widths, _Widths]:
     """Return the refined widths of each layer; where a budget cannot be met at all, the smallest ones.
 
@@ -39,7 +43,9 @@ def refine(
         Weight bits and activation bits, each ``(layers, n)``, 0 in rows that a network does not have.
     """
     units = units or problem.model.units(table)
-    worth = gain_coefficients(layer_coefficients(table, problem.score) if coefficients is None else coefficients)
+    worth = gain_coefficients(
+        layer_coefficients(table, problem.score) if coefficients is None else coefficients
+    )
     a_bits = refine_activations(problem, table, units, worth)
     w_bits = refine_weights(problem, table, worth)
     if problem.limits.bitops < UNLIMITED:

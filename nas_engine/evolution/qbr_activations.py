@@ -63,7 +63,9 @@ def refine_activations(
     bits = options.astype(np.float64)[:, None]
     k, residuals = len(options), table.frame.max_residuals
     # gain of the option with index i - 1; index 0 stands for "none fits"
-    gain = np.concatenate([[-np.inf], width_gain(log_std_table(problem.score.sigma_a)[options], options)])
+    gain = np.concatenate(
+        [[-np.inf], width_gain(log_std_table(problem.score.sigma_a)[options], options)]
+    )
     end = float(problem.space.end_bits)
 
     value = np.where(stem_live(model, table, bits) <= room, 0.0, -np.inf)
@@ -77,7 +79,11 @@ def refine_activations(
         best = np.full((k, n), -np.inf)
         origin = np.zeros((k, n), np.int8)
         for i in range(k):
-            reached = np.where(wide_next > i, by_input[i], -np.inf) if tied else np.minimum(by_input[i], by_output)
+            reached = (
+                np.where(wide_next > i, by_input[i], -np.inf)
+                if tied
+                else np.minimum(by_input[i], by_output)
+            )
             reached += base[i]
             better = reached > best
             np.copyto(best, reached, where=better)
@@ -100,7 +106,11 @@ def refine_activations(
         following, at = at, before[row][at, column]
         index[1 + 3 * row] = at
         index[2 + 3 * row] = expanded[row][at, column] - 1
-        index[3 + 3 * row] = at if tied else np.minimum(filtered[row][at, column], follower[row][following, column]) - 1
+        index[3 + 3 * row] = (
+            at
+            if tied
+            else np.minimum(filtered[row][at, column], follower[row][following, column]) - 1
+        )
     index *= fits
     a_bits = options[index]
     for part in range(3):
@@ -110,7 +120,9 @@ def refine_activations(
     return a_bits
 
 
-def _widest(problem: SearchProblem, units: MemoryUnits, bits: Floats, room: float, tied: bool) -> tuple[_Index, _Index, _Index]:
+def _widest(
+    problem: SearchProblem, units: MemoryUnits, bits: Floats, room: float, tied: bool
+) -> tuple[_Index, _Index, _Index]:
     """Return how many options fit at one inverted residual, each ``(options, n)``.
 
     Returns:
@@ -123,7 +135,10 @@ def _widest(problem: SearchProblem, units: MemoryUnits, bits: Floats, room: floa
     filtered = model.size(units.filtered, bits)
     at_depthwise = (room - units.depthwise_scratch) - held
     wide_b = _count(model.size(units.expanded, bits), (room - units.expand_scratch) - stream)
-    inputs = np.maximum(model.depthwise_input(units, bits), model.depthwise_beside(units, bits) + model.depthwise_output(units, smallest))
+    inputs = np.maximum(
+        model.depthwise_input(units, bits),
+        model.depthwise_beside(units, bits) + model.depthwise_output(units, smallest),
+    )
     np.minimum(wide_b, _count(inputs, at_depthwise), out=wide_b)
     if tied:
         own = np.arange(1, len(bits) + 1, dtype=np.int8)[:, None]

@@ -28,7 +28,11 @@ _Widths = npt.NDArray[np.int16]
 
 
 def refine_bitops(
-    problem: SearchProblem, table: LayerTable, coefficients: Floats, w_bits: _Widths, a_bits: _Widths
+    problem: SearchProblem,
+    table: LayerTable,
+    coefficients: Floats,
+    w_bits: _Widths,
+    a_bits: _Widths,
 ) -> tuple[_Widths, _Widths]:
     """Return weight and activation widths that meet ``problem.limits.bitops`` as well, where any do.
 
@@ -70,12 +74,16 @@ def refine_bitops(
     _spend(problem, key, cost, room, (w, a), (w_cap, a_cap), (w_gain, a_gain))
 
     bites = ((w < w_cap) | (a < a_cap)).any(axis=0)
-    capped = ((w_cap < problem.weight_options[-1]) | (a_cap < problem.activation_options[-1])).any(axis=0)
+    capped = ((w_cap < problem.weight_options[-1]) | (a_cap < problem.activation_options[-1])).any(
+        axis=0
+    )
     w_bits, a_bits = w_bits.copy(), a_bits.copy()
     w_bits[_INNER], a_bits[_INNER] = join_units(w, tied), join_units(a, tied)
     some = np.flatnonzero(bites & capped & ((cost * (w * a)).sum(axis=0) <= room))
     if some.size:  # what was lowered has made room in SRAM and Flash that other layers may use
-        w_bits[:, some], a_bits[:, some] = _raise_within_all(problem, table.take(some), w_bits[:, some], a_bits[:, some])
+        w_bits[:, some], a_bits[:, some] = _raise_within_all(
+            problem, table.take(some), w_bits[:, some], a_bits[:, some]
+        )
     return w_bits, a_bits
 
 
@@ -105,7 +113,9 @@ def _spend(
     while columns.size:
         left = room[columns] - (cost[:, columns] * (w[:, columns] * a[:, columns])).sum(axis=0)
         rates = []
-        for width, other, cap, gain, following in zip(bits, (a, w), caps, gains, followings, strict=True):
+        for width, other, cap, gain, following in zip(
+            bits, (a, w), caps, gains, followings, strict=True
+        ):
             now = width[:, columns]
             raised = following[now]
             product = (raised - now) * other[:, columns]
@@ -125,11 +135,17 @@ def _spend(
             width[row, column] = following[width[row, column]]
 
 
-def _raise_within_all(problem: SearchProblem, table: LayerTable, w_bits: _Widths, a_bits: _Widths) -> tuple[_Widths, _Widths]:
+def _raise_within_all(
+    problem: SearchProblem, table: LayerTable, w_bits: _Widths, a_bits: _Widths
+) -> tuple[_Widths, _Widths]:
     """Raise single widths, layer by layer from the input on, as long as SRAM, Flash and BitOps all still hold."""
     model, name, tied = problem.model, problem.memory_model, problem.space.tie_block_bits
     units, last = model.units(table), table.frame.n_layers - 2
-    groups = [[row, row + 1, row + 2] if tied else [row + part] for row in range(1, last, 3) for part in range(1 if tied else 3)]
+    groups = [
+        [row, row + 1, row + 2] if tied else [row + part]
+        for row in range(1, last, 3)
+        for part in range(1 if tied else 3)
+    ]
     followings = (_next_width(problem.weight_options), _next_width(problem.activation_options))
     raised = True
     while raised:
@@ -150,20 +166,32 @@ def _raise_within_all(problem: SearchProblem, table: LayerTable, w_bits: _Widths
 
 def _next_width(options: tuple[int, ...]) -> _Widths:
     """Return for each width 0..8 the next option above it, or itself at the top and at 0, where there is no layer."""
-    return np.array([next((o for o in options if 0 < width < o), width) for width in range(9)], np.int16)
+    return np.array(
+        [next((o for o in options if 0 < width < o), width) for width in range(9)], np.int16
+    )
 
 
-def _hull(problem: SearchProblem, w_gain: Floats, a_gain: Floats) -> tuple[_Widths, _Widths, Floats]:
+def _hull(
+    problem: SearchProblem, w_gain: Floats, a_gain: Floats
+) -> tuple[_Widths, _Widths, Floats]:
     """Return the pairs on the concave hull of gain over product, by rising product, and the log slopes between them."""
-    options = [(w * a, w_gain[w] + a_gain[a], w, a) for w in problem.weight_options for a in problem.activation_options]
+    options = [
+        (w * a, w_gain[w] + a_gain[a], w, a)
+        for w in problem.weight_options
+        for a in problem.activation_options
+    ]
     hull: list[tuple[int, float, int, int]] = []
     for point in sorted(options, key=lambda o: (o[0], -o[1])):
         if hull and (point[0] == hull[-1][0] or point[1] <= hull[-1][1]):
             continue
-        while len(hull) > 1 and (point[1] - hull[-1][1]) * (hull[-1][0] - hull[-2][0]) >= (hull[-1][1] - hull[-2][1]) * (
-            point[0] - hull[-1][0]
-        ):
+        while len(hull) > 1 and (point[1] - hull[-1][1]) * (hull[-1][0] - hull[-2][0]) >= (
+            hull[-1][1] - hull[-2][1]
+        ) * (point[0] - hull[-1][0]):
             hull.pop()
         hull.append(point)
     slopes = np.log([(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(hull)])
-    return np.array([p[2] for p in hull], np.int16), np.array([p[3] for p in hull], np.int16), slopes
+    return (
+        np.array([p[2] for p in hull], np.int16),
+        np.array([p[3] for p in hull], np.int16),
+        slopes,
+    )

@@ -44,7 +44,9 @@ def split_units(values: Floats, tied: bool) -> Floats:
     if not tied:
         return values[None]
     head = np.stack([values[-1], np.zeros_like(values[-1]), np.zeros_like(values[-1])])
-    return np.concatenate([values[:-1].reshape(-1, 3, values.shape[1]).swapaxes(0, 1), head[:, None]], axis=1)
+    return np.concatenate(
+        [values[:-1].reshape(-1, 3, values.shape[1]).swapaxes(0, 1), head[:, None]], axis=1
+    )
 
 
 def join_units(values: npt.NDArray[Any], tied: bool) -> npt.NDArray[Any]:
@@ -60,7 +62,9 @@ def price_keys(worth: Floats, cost: Floats) -> Floats:
     return key
 
 
-def refine_weights(problem: SearchProblem, table: LayerTable, coefficients: Floats) -> npt.NDArray[np.int16]:
+def refine_weights(
+    problem: SearchProblem, table: LayerTable, coefficients: Floats
+) -> npt.NDArray[np.int16]:
     """Return the best weight widths that fit the Flash budget.
 
     Args:
@@ -71,7 +75,11 @@ def refine_weights(problem: SearchProblem, table: LayerTable, coefficients: Floa
     Returns:
         Weight width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the smallest widths where none fit.
     """
-    name, tied, end_bits = problem.memory_model, problem.space.tie_block_bits, problem.space.end_bits
+    name, tied, end_bits = (
+        problem.memory_model,
+        problem.space.tie_block_bits,
+        problem.space.end_bits,
+    )
     room = problem.flash_bytes - fixed_flash(name, table)
     for end in (0, -1):
         room = room - weight_bytes(name, table.weights[end], float(end_bits))
@@ -85,13 +93,22 @@ def refine_weights(problem: SearchProblem, table: LayerTable, coefficients: Floa
     high = np.full(table.n, gain.max(initial=0.0) + key.max(initial=0.0) + 1.0)
     for _ in range(BISECTIONS):
         price = 0.5 * (low + high)
-        fits = weight_bytes(name, parts, widths.take(_level(key, price, gain))).sum(axis=(0, 1)) <= room
+        fits = (
+            weight_bytes(name, parts, widths.take(_level(key, price, gain))).sum(axis=(0, 1))
+            <= room
+        )
         np.copyto(high, price, where=fits)
         np.copyto(low, price, where=~fits)
     level = _level(key, high, gain)
     left = room - weight_bytes(name, parts, widths.take(level)).sum(axis=(0, 1))
     level *= left >= 0
-    _fill(np.stack([weight_bytes(name, parts, width).sum(axis=0) for width in widths]), gain, key, level, left)
+    _fill(
+        np.stack([weight_bytes(name, parts, width).sum(axis=0) for width in widths]),
+        gain,
+        key,
+        level,
+        left,
+    )
 
     w_bits = np.zeros((table.frame.n_layers, table.n), np.int16)
     w_bits[_INNER] = join_units(options.take(level), tied) * (table.weights[_INNER] > 0)
@@ -102,7 +119,9 @@ def refine_weights(problem: SearchProblem, table: LayerTable, coefficients: Floa
 
 def step_gains(options: npt.NDArray[np.int16], sigma: float) -> Floats:
     """Return the log gain per bit of the step above each option but the last, for a layer of coefficient 1; it falls from step to step."""
-    return np.asarray(np.log(np.diff(width_gain(log_std_table(sigma)[options], options)) / np.diff(options)))
+    return np.asarray(
+        np.log(np.diff(width_gain(log_std_table(sigma)[options], options)) / np.diff(options))
+    )
 
 
 def _level(key: Floats, price: Floats, gain: Floats) -> _Levels:
@@ -124,7 +143,9 @@ def _fill(stored: Floats, gain: Floats, key: Floats, level: _Levels, left: Float
         left: Bytes left, negative where nothing fits, ``(n,)``; used up.
     """
     units, n = level.shape
-    none = np.full((1, units, n), np.nan)  # above the top there is no step; a comparison with nan is false
+    none = np.full(
+        (1, units, n), np.nan
+    )  # above the top there is no step; a comparison with nan is false
     cost_of = np.concatenate([np.diff(stored, axis=0), none]).reshape(len(stored), -1)
     cost_of[:, np.isneginf(key.reshape(-1))] = np.nan
     gain_of = np.append(gain, -np.inf)
@@ -134,7 +155,10 @@ def _fill(stored: Floats, gain: Floats, key: Floats, level: _Levels, left: Float
     rate = (gain_of.take(flat_level) + flat_key).reshape(units, n)
     columns = np.arange(n)
     while True:
-        best, position = np.where(cost <= left, rate, -np.inf).argmax(axis=0), np.arange(columns.size)
+        best, position = (
+            np.where(cost <= left, rate, -np.inf).argmax(axis=0),
+            np.arange(columns.size),
+        )
         step = cost[best, position]
         some = np.flatnonzero(step <= left)
         if some.size == 0:

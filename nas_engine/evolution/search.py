@@ -79,7 +79,9 @@ Mapper = Callable[[Callable[..., Candidates], Iterable[Job]], Iterable[Candidate
 """``itertools.starmap``, or the starmap of a process pool."""
 
 
-def breed(problem: SearchProblem, settings: SearchSettings, generation: int, chunk: int, parents: Genes) -> Candidates:
+def breed(
+    problem: SearchProblem, settings: SearchSettings, generation: int, chunk: int, parents: Genes
+) -> Candidates:
     """Return one evaluated batch: random networks in generation 0, else children of random parents.
 
     Args:
@@ -93,27 +95,45 @@ def breed(problem: SearchProblem, settings: SearchSettings, generation: int, chu
     if generation == 0:
         return evaluate(problem, sample(problem.space, problem.frame, settings.chunk, rng))
     chosen = parents[:, rng.integers(parents.shape[1], size=settings.chunk)]
-    return evaluate(problem, mutate(problem.space, problem.frame, chosen, rng, mutate_bits=not problem.qbr))
+    return evaluate(
+        problem, mutate(problem.space, problem.frame, chosen, rng, mutate_bits=not problem.qbr)
+    )
 
 
 def init(problem: SearchProblem, settings: SearchSettings, run: Mapper) -> SearchState:
     """Return the state after the random first generation."""
-    empty = evaluate(problem, sample(problem.space, problem.frame, 1, np.random.default_rng(0))).take(slice(0, 0))
+    empty = evaluate(
+        problem, sample(problem.space, problem.frame, 1, np.random.default_rng(0))
+    ).take(slice(0, 0))
     state = SearchState(generation=0, evaluated=0, population=empty, front=empty)
     return step(state, problem, settings, run)
 
 
-def step(state: SearchState, problem: SearchProblem, settings: SearchSettings, run: Mapper) -> SearchState:
+def step(
+    state: SearchState, problem: SearchProblem, settings: SearchSettings, run: Mapper
+) -> SearchState:
     """Return the state one generation later; ``run`` maps ``breed`` over the batches, in order."""
-    jobs = [(problem, settings, state.generation, chunk, state.population.genes) for chunk in range(settings.chunks)]
+    jobs = [
+        (problem, settings, state.generation, chunk, state.population.genes)
+        for chunk in range(settings.chunks)
+    ]
     children = Candidates.concatenate(list(run(breed, jobs)))
     union = Candidates.concatenate([state.population, children])
-    fresh = unique_networks(union.genes, structure_only=problem.qbr, rows=2 + 4 * problem.frame.n_stages)
+    fresh = unique_networks(
+        union.genes, structure_only=problem.qbr, rows=2 + 4 * problem.frame.n_stages
+    )
     best = np.lexsort((-union.score[fresh], union.violation[fresh]))[: settings.population]
     survivors = fresh[best]
     population = union.take(survivors)
-    front = update_front(state.front, union.take(np.sort(survivors[survivors >= state.population.n])))
-    return SearchState(generation=state.generation + 1, evaluated=state.evaluated + children.n, population=population, front=front)
+    front = update_front(
+        state.front, union.take(np.sort(survivors[survivors >= state.population.n]))
+    )
+    return SearchState(
+        generation=state.generation + 1,
+        evaluated=state.evaluated + children.n,
+        population=population,
+        front=front,
+    )
 
 
 def done(state: SearchState, settings: SearchSettings) -> bool:
@@ -138,5 +158,7 @@ def unique_networks(genes: Genes, *, structure_only: bool, rows: int) -> npt.NDA
         rows: Number of structure rows.
     """
     compared = np.ascontiguousarray((genes[:rows] if structure_only else genes).T)
-    _, first = np.unique(compared.view(f"V{compared.shape[1] * compared.itemsize}").ravel(), return_index=True)
+    _, first = np.unique(
+        compared.view(f"V{compared.shape[1] * compared.itemsize}").ravel(), return_index=True
+    )
     return np.sort(first)

@@ -35,7 +35,12 @@ def subject_of(saved: SavedModel, device: str | None = None) -> ExportSubject:
         QuantisationError: Steps that do not form a chain of inverted residuals.
     """
     plan = plan_memory(saved.model)
-    return ExportSubject(model=saved.model, golden=saved.golden, plan=plan, manifest=manifest(saved.model, plan, device=device))
+    return ExportSubject(
+        model=saved.model,
+        golden=saved.golden,
+        plan=plan,
+        manifest=manifest(saved.model, plan, device=device),
+    )
 
 
 def formats_of(names: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -81,13 +86,17 @@ def export_files(
     files: dict[str, bytes] = {}
     for name in (ManifestExporter.name, *formats_of(settings.formats)):
         files |= EXPORTERS[name].files(subject)
-    files[SETTINGS] = settings_file(settings, versions_for(settings) if versions is None else versions, made_of)
+    files[SETTINGS] = settings_file(
+        settings, versions_for(settings) if versions is None else versions, made_of
+    )
     return {**files, DIGESTS: digest_list(files)}
 
 
 def digest_list(files: Mapping[str, bytes]) -> bytes:
     """Return the list of digests of files."""
-    return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)).encode()
+    return "".join(
+        f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)
+    ).encode()
 
 
 def check_export(
@@ -120,10 +129,24 @@ def check_export(
     if problem is None:
         return files
     name, what = problem
-    others = {package: (found, versions[package]) for package, found in versions_for(settings).items() if found != versions[package]}
-    if culprits := {package: pair for package, pair in others.items() if _writes(package, name, subject, settings)}:
-        then, now = (" and ".join(f"{package} {pair[which]}" for package, pair in culprits.items()) for which in (1, 0))
-        raise FileFormatError(folder, f"was written by {then}; here is {now}, which writes other bytes ({name}); {remedy}")
+    others = {
+        package: (found, versions[package])
+        for package, found in versions_for(settings).items()
+        if found != versions[package]
+    }
+    if culprits := {
+        package: pair
+        for package, pair in others.items()
+        if _writes(package, name, subject, settings)
+    }:
+        then, now = (
+            " and ".join(f"{package} {pair[which]}" for package, pair in culprits.items())
+            for which in (1, 0)
+        )
+        raise FileFormatError(
+            folder,
+            f"was written by {then}; here is {now}, which writes other bytes ({name}); {remedy}",
+        )
     raise FileFormatError(folder / name, f"{what}; {remedy}")
 
 
@@ -151,4 +174,6 @@ def _difference(folder: Path, files: Mapping[str, bytes]) -> tuple[str, str] | N
 def _writes(package: str, name: str, subject: ExportSubject, settings: ExportSettings) -> bool:
     """Return whether a package decides the bytes of an exported file."""
     formats = [one for one in settings.formats if PACKAGES.get(one) == package]
-    return package not in PACKAGES.values() or any(name in EXPORTERS[one].files(subject) for one in formats)
+    return package not in PACKAGES.values() or any(
+        name in EXPORTERS[one].files(subject) for one in formats
+    )

@@ -54,7 +54,9 @@ def row_order(step: IntegerConvolution | IntegerPool, source: Placed, target: Pl
     return "backward" if _is_safe(step, source, target, reversed(rows)) else None
 
 
-def _is_safe(step: IntegerConvolution | IntegerPool, source: Placed, target: Placed, order: Iterable[int]) -> bool:
+def _is_safe(
+    step: IntegerConvolution | IntegerPool, source: Placed, target: Placed, order: Iterable[int]
+) -> bool:
     def window(row: int) -> range:
         top = row * step.stride - step.padding[0]
         return range(max(top, 0), min(top + step.kernel, source.tensor.height))

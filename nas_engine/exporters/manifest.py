@@ -59,8 +59,14 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
     """
     placed = {tensor.name: tensor for tensor in plan.tensors}
     if lacking := [tensor.name for tensor in model.tensors if tensor.name not in placed]:
-        raise ExportError("manifest", f"the memory plan has no tensor {shortened(repr(lacking[0]))}; plan the memory of this network")
-    layers = [_convolution(model, step) if isinstance(step, IntegerConvolution) else _pool(model, step) for step in model.steps]
+        raise ExportError(
+            "manifest",
+            f"the memory plan has no tensor {shortened(repr(lacking[0]))}; plan the memory of this network",
+        )
+    layers = [
+        _convolution(model, step) if isinstance(step, IntegerConvolution) else _pool(model, step)
+        for step in model.steps
+    ]
     document: dict[str, Any] = {
         "format": FORMAT,
         "generator": {"name": "nas-search", "version": __version__},
@@ -98,7 +104,9 @@ def shortest_float32(value: float) -> float:
         value: A float32 value.
     """
     short = float(str(np.float32(value)))
-    return short if float(np.float32(short)) == value else value  # a decimal beside the middle of two float32 could round twice
+    return (
+        short if float(np.float32(short)) == value else value
+    )  # a decimal beside the middle of two float32 could round twice
 
 
 def schema() -> dict[str, Any]:
@@ -133,12 +141,21 @@ class ManifestExporter:
 def _text(value: Any, depth: int = 0) -> str:
     """Return JSON in which what holds only plain values stands on one line, so that a channel list does not fill a page."""
     short = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    parts = (
+        list(value.values())
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list)
+        else []
+    )
     plain = not any(isinstance(part, dict | list) for part in parts)
     if not parts or (plain and (isinstance(value, list) or len(short) + depth <= 140)):
         return short
     if isinstance(value, dict):
-        lines = [f"{json.dumps(key, ensure_ascii=False)}: {_text(part, depth + 1)}" for key, part in value.items()]
+        lines = [
+            f"{json.dumps(key, ensure_ascii=False)}: {_text(part, depth + 1)}"
+            for key, part in value.items()
+        ]
     else:
         lines = [_text(part, depth + 1) for part in parts]
     indent = "\n" + " " * (depth + 1)
@@ -166,7 +183,9 @@ def _tensor(model: IntegerModel, tensor: TensorSpec, place: PlannedTensor) -> di
     }
 
 
-def _window(model: IntegerModel, step: IntegerConvolution | IntegerPool, kind: str) -> dict[str, Any]:
+def _window(
+    model: IntegerModel, step: IntegerConvolution | IntegerPool, kind: str
+) -> dict[str, Any]:
     return {
         "kind": kind,
         "name": step.name,
@@ -182,7 +201,10 @@ def _window(model: IntegerModel, step: IntegerConvolution | IntegerPool, kind: s
 
 def _pool(model: IntegerModel, step: IntegerPool) -> dict[str, Any]:
     flash = {"record": LAYER_RECORD_BYTES, "total": LAYER_RECORD_BYTES}
-    return {**_window(model, step, "average_pool"), "storage": {"function": _POOL_FUNCTION, "flash": flash}}
+    return {
+        **_window(model, step, "average_pool"),
+        "storage": {"function": _POOL_FUNCTION, "flash": flash},
+    }
 
 
 def _convolution(model: IntegerModel, step: IntegerConvolution) -> dict[str, Any]:
@@ -220,7 +242,12 @@ def _convolution(model: IntegerModel, step: IntegerConvolution) -> dict[str, Any
             "shifted_bound": step.bounds.shifted,
         },
         "addition": addition,
-        "containers": {"tflite": "INT8", "tflite-int4": narrow, "onnx-integer": narrow, "onnx-qcdq": "FLOAT"},
+        "containers": {
+            "tflite": "INT8",
+            "tflite-int4": narrow,
+            "onnx-integer": narrow,
+            "onnx-qcdq": "FLOAT",
+        },
         "storage": {
             "device": "native" if packed.native else "storage-only",
             "layout": packed.layout,
@@ -236,13 +263,17 @@ def _totals(layers: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the sums over all layers."""
     convolutions = [layer for layer in layers if layer["kind"] != "average_pool"]
     weights = [math.prod(layer["weight_shape"]) for layer in convolutions]
-    weight_bits = sum(count * layer["weight_bits"] for count, layer in zip(weights, convolutions, strict=True))
+    weight_bits = sum(
+        count * layer["weight_bits"] for count, layer in zip(weights, convolutions, strict=True)
+    )
     return {
         "packed_bytes": sum(layer["storage"]["flash"]["total"] for layer in layers),
         "weights": sum(weights),
         "mean_weight_bits": weight_bits / max(sum(weights), 1),
         "macs": sum(layer["macs"] for layer in convolutions),
-        "bitops": sum(layer["macs"] * layer["weight_bits"] * layer["input_bits"] for layer in convolutions),
+        "bitops": sum(
+            layer["macs"] * layer["weight_bits"] * layer["input_bits"] for layer in convolutions
+        ),
     }
 
 
@@ -259,7 +290,11 @@ def _formats(model: IntegerModel) -> dict[str, Any]:
         else "no layer has weights of 4 bits or less: this file is not written, it would be the one with INT8 weights"
     )
     rows = {
-        "c": (True, True, "weights and activations of 2 to 8 bits are dense bit streams of their own width"),
+        "c": (
+            True,
+            True,
+            "weights and activations of 2 to 8 bits are dense bit streams of their own width",
+        ),
         "tflite": (
             True,
             whole and {8}.issuperset(weights),
@@ -277,7 +312,10 @@ def _formats(model: IntegerModel) -> dict[str, Any]:
             "float32 operators between quantisers, which round once and halves to even: results can differ; bounds of Clip tell the widths",
         ),
     }
-    return {name: {"exact": exact, "stores_widths": stores, "why": why} for name, (exact, stores, why) in rows.items()}
+    return {
+        name: {"exact": exact, "stores_widths": stores, "why": why}
+        for name, (exact, stores, why) in rows.items()
+    }
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -289,9 +327,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     document = _read_json(path)
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:
-        raise FileFormatError(path, f"format: is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the network again)")
+        raise FileFormatError(
+            path,
+            f"format: is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the network again)",
+        )
     if document.get("sha256") != checksum(document):
-        raise FileFormatError(path, f"sha256: is not that of the other keys (was the file changed by hand?); {_REMEDY}")
+        raise FileFormatError(
+            path,
+            f"sha256: is not that of the other keys (was the file changed by hand?); {_REMEDY}",
+        )
     checked: dict[str, Any] = document
     return checked
 
@@ -309,6 +353,11 @@ def _read_json(path: Path) -> Any:
     try:
         document = json.loads(data.decode(), object_pairs_hook=unique, parse_constant=refuse)
         json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise FileFormatError(path, f"is not whole JSON (cut off or damaged?); {_REMEDY}") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise FileFormatError(
+            path, f"is not whole JSON (cut off or damaged?); {_REMEDY}"
+        ) from error
     return document

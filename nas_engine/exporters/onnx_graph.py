@@ -61,7 +61,11 @@ def groups(step: IntegerConvolution) -> int:
 def window(kernel: int, stride: int, padding: tuple[int, int, int, int]) -> dict[str, Any]:
     """Return the attributes of a convolution or pool: kernel, strides, and padding in the order of ONNX (top, left, bottom, right)."""
     top, bottom, left, right = padding
-    return {"kernel_shape": [kernel, kernel], "strides": [stride, stride], "pads": [top, left, bottom, right]}
+    return {
+        "kernel_shape": [kernel, kernel],
+        "strides": [stride, stride],
+        "pads": [top, left, bottom, right],
+    }
 
 
 def image_shape(tensor: TensorSpec) -> list[int | str]:
@@ -95,15 +99,24 @@ class OnnxGraph:
 
     def constant(self, name: str, values: npt.ArrayLike, dtype: Any) -> str:
         """Add an array as an initialiser and return its name."""
-        tensor = self.onnx.numpy_helper.from_array(np.array(values, dtype, order="C"), self.unique(name))
+        tensor = self.onnx.numpy_helper.from_array(
+            np.array(values, dtype, order="C"), self.unique(name)
+        )
         self._constants.append(tensor)
         return str(tensor.name)
 
     def constant_int4(self, name: str, values: npt.NDArray[np.int8]) -> str:
         """Add an INT4 initialiser of values in -8 to 7 and return its name: two values per byte, the first in the low half."""
-        nibbles = np.append(values.reshape(-1), np.zeros(values.size % 2, np.int8)).view(np.uint8).reshape(-1, 2) & 15
+        nibbles = (
+            np.append(values.reshape(-1), np.zeros(values.size % 2, np.int8))
+            .view(np.uint8)
+            .reshape(-1, 2)
+            & 15
+        )
         packed = (nibbles[:, 0] | nibbles[:, 1] << 4).astype(np.uint8).tobytes()
-        tensor = self.onnx.helper.make_tensor(self.unique(name), self.onnx.TensorProto.INT4, list(values.shape), packed, raw=True)
+        tensor = self.onnx.helper.make_tensor(
+            self.unique(name), self.onnx.TensorProto.INT4, list(values.shape), packed, raw=True
+        )
         self._constants.append(tensor)
         return str(tensor.name)
 
@@ -116,7 +129,11 @@ class OnnxGraph:
 
     def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add a node of one output and return the output's name; a name of the model's tensors is taken as it is."""
-        self._nodes.append(self.onnx.helper.make_node(op, list(inputs), [output], name=f"{op} {output}", **attributes))
+        self._nodes.append(
+            self.onnx.helper.make_node(
+                op, list(inputs), [output], name=f"{op} {output}", **attributes
+            )
+        )
         return output
 
     def cast(self, value: str, dtype: Any, output: str) -> str:
@@ -129,14 +146,23 @@ class OnnxGraph:
 
     def describe(self, tensor: str, dtype: Any, shape: Sequence[int | str]) -> None:
         """Write down type and shape of a tensor inside the graph."""
-        self._values.append(self.onnx.helper.make_tensor_value_info(tensor, self.element(dtype), list(shape)))
+        self._values.append(
+            self.onnx.helper.make_tensor_value_info(tensor, self.element(dtype), list(shape))
+        )
 
     def width(self, tensor: str, bits: int, *, signed: bool) -> None:
         """Write down the width of a tensor's whole numbers."""
         self._widths[tensor] = f"{'INT' if signed else 'UINT'}{bits}"
 
     def file(
-        self, subject: ExportSubject, *, what: str, opset: int, ir: int, image: tuple[Any, str], logits: tuple[Any, str]
+        self,
+        subject: ExportSubject,
+        *,
+        what: str,
+        opset: int,
+        ir: int,
+        image: tuple[Any, str],
+        logits: tuple[Any, str],
     ) -> bytes:
         """Return the bytes of the file: checked by the onnx package, and the same for the same graph.
 
@@ -153,10 +179,20 @@ class OnnxGraph:
         """
         model, helper = subject.model, self.onnx.helper
         source = model.tensor(model.image)
-        inputs = helper.make_tensor_value_info(model.image, self.element(image[0]), image_shape(source), image[1])
-        outputs = helper.make_tensor_value_info(model.logits, self.element(logits[0]), ["N", len(model.classes)], logits[1])
+        inputs = helper.make_tensor_value_info(
+            model.image, self.element(image[0]), image_shape(source), image[1]
+        )
+        outputs = helper.make_tensor_value_info(
+            model.logits, self.element(logits[0]), ["N", len(model.classes)], logits[1]
+        )
         graph = helper.make_graph(
-            self._nodes, "network", [inputs], [outputs], self._constants, doc_string=what, value_info=self._values
+            self._nodes,
+            "network",
+            [inputs],
+            [outputs],
+            self._constants,
+            doc_string=what,
+            value_info=self._values,
         )
         for tensor, width in self._widths.items():
             annotation = self.onnx.TensorAnnotation(tensor_name=tensor)
@@ -170,15 +206,28 @@ class OnnxGraph:
             producer_version=__version__,
             doc_string=what,
         )
-        metadata = {QUANT_KEY: _compact(subject.manifest), CLASSES_KEY: _compact(list(model.classes))}
+        metadata = {
+            QUANT_KEY: _compact(subject.manifest),
+            CLASSES_KEY: _compact(list(model.classes)),
+        }
         for key, text in metadata.items():
             proto.metadata_props.add(key=key, value=text)
         try:
             self.onnx.checker.check_model(proto, full_check=True)
-        except (self.onnx.checker.ValidationError, self.onnx.shape_inference.InferenceError) as error:
-            raise ExportError("ONNX", f"the onnx package refuses the graph: {' '.join(str(error).split())}") from error
+        except (
+            self.onnx.checker.ValidationError,
+            self.onnx.shape_inference.InferenceError,
+        ) as error:
+            raise ExportError(
+                "ONNX", f"the onnx package refuses the graph: {' '.join(str(error).split())}"
+            ) from error
         return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _compact(value: Mapping[str, Any] | list[str]) -> str:
-    return json.dumps(dict(value) if isinstance(value, Mapping) else value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        dict(value) if isinstance(value, Mapping) else value,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    )

@@ -103,7 +103,9 @@ class _Writer:
         graph, result = self.graph, self._multiplied(step, self._accumulator(step))
         if step.addition is not None:
             result = self._shortcut(step, target, result)
-        value = self._add(result, target.zero_point - target.low, np.int64, self._name(step.name, "value"))
+        value = self._add(
+            result, target.zero_point - target.low, np.int64, self._name(step.name, "value")
+        )
         bounds = [graph.scalar(bound, np.int64) for bound in (0, target.high - target.low)]
         clamped = graph.node("Clip", [value, *bounds], self._name(step.name, "clamped"))
         graph.cast(clamped, np.uint8, name)
@@ -112,12 +114,25 @@ class _Writer:
         """Return the int32 accumulators: ``(sum << weight_shift) + bias``."""
         graph, source = self.graph, self.model.tensor(step.input)
         zero_point = graph.scalar(source.zero_point - source.low, np.uint8)
-        inputs = [self.stored[source.name], self._weights(step), zero_point, graph.scalar(_WEIGHT_ZERO, np.uint8)]
+        inputs = [
+            self.stored[source.name],
+            self._weights(step),
+            zero_point,
+            graph.scalar(_WEIGHT_ZERO, np.uint8),
+        ]
         acc = graph.node(
-            "ConvInteger", inputs, self._name(step.name, "sum"), group=groups(step), **window(step.kernel, step.stride, step.padding)
+            "ConvInteger",
+            inputs,
+            self._name(step.name, "sum"),
+            group=groups(step),
+            **window(step.kernel, step.stride, step.padding),
         )
         if step.weight_shift:
-            acc = graph.node("Mul", [acc, graph.scalar(1 << step.weight_shift, np.int32)], self._name(step.name, "shifted"))
+            acc = graph.node(
+                "Mul",
+                [acc, graph.scalar(1 << step.weight_shift, np.int32)],
+                self._name(step.name, "shifted"),
+            )
         bias = graph.constant(f"{step.name}.bias", _per_channel(step.bias), np.int32)
         graph.width(bias, 32, signed=True)
         return graph.node("Add", [acc, bias], self._name(step.name, "accumulator"))
@@ -133,15 +148,24 @@ class _Writer:
             stored = plain = graph.constant(name, weights, np.int8)
         graph.width(stored, step.weight_bits, signed=True)
         wide = graph.cast(plain, np.int32, self._name(name, "wide"))
-        return graph.cast(self._add(wide, _WEIGHT_ZERO, np.int32, self._name(name, "moved")), np.uint8, self._name(name, "uint8"))
+        return graph.cast(
+            self._add(wide, _WEIGHT_ZERO, np.int32, self._name(name, "moved")),
+            np.uint8,
+            self._name(name, "uint8"),
+        )
 
     def _multiplied(self, step: IntegerConvolution, acc: str) -> str:
         """Return accumulators in the output's scale, int64."""
         wide = self.graph.cast(acc, np.int64, self._name(step.name, "wide"))
-        multiplier, shift = (column.astype(np.int64) for column in (step.requantizer.multiplier, step.requantizer.shift))
+        multiplier, shift = (
+            column.astype(np.int64)
+            for column in (step.requantizer.multiplier, step.requantizer.shift)
+        )
         return self._requantised(step.name, wide, _per_channel(multiplier), _per_channel(shift))
 
-    def _requantised(self, owner: str, value: str, multiplier: Ints, shift: Ints, carried: int = 0) -> str:
+    def _requantised(
+        self, owner: str, value: str, multiplier: Ints, shift: Ints, carried: int = 0
+    ) -> str:
         """Return ``(value << carried) * multiplier / 2^31 * 2^shift``, rounded twice (``MultiplyByQuantizedMultiplier``).
 
         Args:
@@ -157,7 +181,9 @@ class _Writer:
         product = graph.node("Mul", [value, factor], self._name(owner, "product"))
         # high = floor((product + 2^30) / 2^31), with 2^31 * 2^31 added before the division and 2^31 taken away behind it.
         positive = self._add(product, 2**62 + 2**30, np.int64, self._name(owner, "positive"))
-        quotient = graph.node("Div", [positive, graph.scalar(2**31, np.int64)], self._name(owner, "quotient"))
+        quotient = graph.node(
+            "Div", [positive, graph.scalar(2**31, np.int64)], self._name(owner, "quotient")
+        )
         high = self._add(quotient, -(2**31), np.int64, self._name(owner, "high"))
         if not right.any():
             return high
@@ -167,7 +193,11 @@ class _Writer:
         size = graph.node("Abs", [high], self._name(owner, "size"))
         more = graph.node("Add", [size, half], self._name(owner, "more"))
         rounded = graph.node("Div", [more, divisor], self._name(owner, "rounded"))
-        return graph.node("Mul", [rounded, graph.node("Sign", [high], self._name(owner, "sign"))], self._name(owner, "result"))
+        return graph.node(
+            "Mul",
+            [rounded, graph.node("Sign", [high], self._name(owner, "sign"))],
+            self._name(owner, "result"),
+        )
 
     def _shortcut(self, step: IntegerConvolution, target: TensorSpec, result: str) -> str:
         """Return the sum of a layer's result and its shortcut, without the output's zero point, int64."""
@@ -177,7 +207,9 @@ class _Writer:
         limits = [graph.scalar(bound, np.int64) for bound in (-128, 127)]
         own = graph.node("Clip", [result, *limits], self._name(step.name, "own"))
         wide = graph.cast(self.stored[shortcut.name], np.int64, self._name(step.name, "shortcut"))
-        operand = self._add(wide, shortcut.low - shortcut.zero_point, np.int64, self._name(step.name, "operand"))
+        operand = self._add(
+            wide, shortcut.low - shortcut.zero_point, np.int64, self._name(step.name, "operand")
+        )
         if shortcut.scale == target.scale:  # what the three multiplications come to, exactly
             return graph.node("Add", [operand, own], self._name(step.name, "total"))
 
@@ -187,7 +219,12 @@ class _Writer:
 
         first = scaled("first", operand, addition.first, ADD_LEFT_SHIFT)
         second = scaled("second", own, addition.second, ADD_LEFT_SHIFT)
-        return scaled("out", graph.node("Add", [first, second], self._name(step.name, "total")), addition.out, 0)
+        return scaled(
+            "out",
+            graph.node("Add", [first, second], self._name(step.name, "total")),
+            addition.out,
+            0,
+        )
 
     def _pool(self, step: IntegerPool, target: TensorSpec, name: str) -> None:
         """Write one average pool; its stored values are called ``name``.
@@ -195,15 +232,27 @@ class _Writer:
         The mean of whole numbers within a range, rounded, stays within it, so that nothing is clamped.
         """
         graph, source = self.graph, self.model.tensor(step.input)
-        whole = (target.height, target.width) == (1, 1) and step.kernel >= max(source.height, source.width)
+        whole = (target.height, target.width) == (1, 1) and step.kernel >= max(
+            source.height, source.width
+        )
         stored, total = self.stored[source.name], self._name(step.name, "stored sum")
         if whole and _taps(step, source, target).item() == source.height * source.width:
             wide = graph.cast(stored, np.int32, self._name(step.name, "wide"))
             axes = graph.constant(f"{step.name}.axes", [2, 3], np.int64)
             graph.node("ReduceSum", [wide, axes], total, keepdims=1)
         else:  # a padded element is a stored 0, which adds nothing
-            ones = graph.constant(f"{step.name}.ones", np.ones((source.channels, 1, step.kernel, step.kernel)), np.uint8)
-            graph.node("ConvInteger", [stored, ones], total, group=source.channels, **window(step.kernel, step.stride, step.padding))
+            ones = graph.constant(
+                f"{step.name}.ones",
+                np.ones((source.channels, 1, step.kernel, step.kernel)),
+                np.uint8,
+            )
+            graph.node(
+                "ConvInteger",
+                [stored, ones],
+                total,
+                group=source.channels,
+                **window(step.kernel, step.stride, step.padding),
+            )
         counts = _taps(step, source, target)
         low = graph.constant(f"{step.name}.low", counts * source.low, np.int32)
         half = graph.constant(f"{step.name}.half", counts // 2, np.int32)
@@ -213,8 +262,14 @@ class _Writer:
         size = graph.node("Abs", [values], self._name(step.name, "size"))
         more = graph.node("Add", [size, half], self._name(step.name, "more"))
         rounded = graph.node("Div", [more, divisor], self._name(step.name, "rounded"))
-        mean = graph.node("Mul", [rounded, graph.node("Sign", [values], self._name(step.name, "sign"))], self._name(step.name, "mean"))
-        graph.cast(self._add(mean, -target.low, np.int32, self._name(step.name, "value")), np.uint8, name)
+        mean = graph.node(
+            "Mul",
+            [rounded, graph.node("Sign", [values], self._name(step.name, "sign"))],
+            self._name(step.name, "mean"),
+        )
+        graph.cast(
+            self._add(mean, -target.low, np.int32, self._name(step.name, "value")), np.uint8, name
+        )
 
 
 def _per_channel(column: npt.NDArray[np.signedinteger]) -> npt.NDArray[np.signedinteger]:
@@ -230,5 +285,7 @@ def _taps(step: IntegerPool, source: TensorSpec, target: TensorSpec) -> Ints:
         start = np.arange(out, dtype=np.int64) * step.stride - before
         return np.asarray(np.minimum(start + step.kernel, size) - np.maximum(start, 0), np.int64)
 
-    counts = along(source.height, target.height, top)[:, None] * along(source.width, target.width, left)
+    counts = along(source.height, target.height, top)[:, None] * along(
+        source.width, target.width, left
+    )
     return np.asarray(counts[None, None], np.int64)

@@ -59,10 +59,14 @@ class _Writer:
 
     def write(self) -> None:
         image, logits = self.model.tensor(self.model.image), self.model.logits
-        self.real[image.name] = self._activation(image, image.name, self.graph.unique(f"{image.name}/real"))
+        self.real[image.name] = self._activation(
+            image, image.name, self.graph.unique(f"{image.name}/real")
+        )
         for step in self.model.steps:
             target = self.model.tensor(step.output)
-            name = self.graph.unique(f"{target.name}/real") if target.name == logits else target.name
+            name = (
+                self.graph.unique(f"{target.name}/real") if target.name == logits else target.name
+            )
             result = self._pool(step) if isinstance(step, IntegerPool) else self._convolution(step)
             self.real[target.name] = self._activation(target, result, name)
             self.graph.describe(name, np.float32, image_shape(target))
@@ -71,10 +75,18 @@ class _Writer:
     def _activation(self, tensor: TensorSpec, value: str, output: str) -> str:
         """Return a value quantised to the levels of a tensor; an unsigned tensor has a zero point of 0 here and levels from 0."""
         low, high = tensor.low - tensor.zero_point, tensor.high - tensor.zero_point
-        return self._quantised(tensor.name, value, output, np.asarray(tensor.scale), (low, high), tensor.bits)
+        return self._quantised(
+            tensor.name, value, output, np.asarray(tensor.scale), (low, high), tensor.bits
+        )
 
     def _quantised(
-        self, owner: str, value: str, output: str, scale: npt.NDArray[np.floating], bounds: tuple[int, int], bits: int
+        self,
+        owner: str,
+        value: str,
+        output: str,
+        scale: npt.NDArray[np.floating],
+        bounds: tuple[int, int],
+        bits: int,
     ) -> str:
         """Add the chain of three nodes; one scale per output channel (axis 0) if there is more than one.
 
@@ -85,18 +97,29 @@ class _Writer:
         step = graph.constant(f"{owner}/scale", scale, np.float32)
         zero = graph.constant(f"{owner}/zero point", np.zeros(scale.shape), dtype)
         axis = {"axis": 0} if scale.ndim else {}
-        rounded = graph.node("QuantizeLinear", [value, step, zero], graph.unique(f"{owner}/rounded"), **axis)
-        limits = [graph.constant(f"{owner}/{end}", bound, dtype) for end, bound in zip(("low", "high"), bounds, strict=True)]
+        rounded = graph.node(
+            "QuantizeLinear", [value, step, zero], graph.unique(f"{owner}/rounded"), **axis
+        )
+        limits = [
+            graph.constant(f"{owner}/{end}", bound, dtype)
+            for end, bound in zip(("low", "high"), bounds, strict=True)
+        ]
         held = graph.node("Clip", [rounded, *limits], graph.unique(f"{owner}/levels"))
         graph.width(held, bits, signed=signed)
         return graph.node("DequantizeLinear", [held, step, zero], output, **axis)
 
     def _convolution(self, step: IntegerConvolution) -> str:
-        graph, source, target = self.graph, self.model.tensor(step.input), self.model.tensor(step.output)
+        graph, source, target = (
+            self.graph,
+            self.model.tensor(step.input),
+            self.model.tensor(step.output),
+        )
         name, most = f"{step.name}.weights", 2 ** (step.weight_bits - 1) - 1
         scale = step.weight_scale.astype(np.float64) * 2**step.weight_shift
         grid = graph.constant(name, channel_first(step) * scale[:, None, None, None], np.float32)
-        weights = self._quantised(name, grid, graph.unique(f"{name}/real"), scale, (-most, most), step.weight_bits)
+        weights = self._quantised(
+            name, grid, graph.unique(f"{name}/real"), scale, (-most, most), step.weight_bits
+        )
         offset = step.bias * (source.scale * step.weight_scale.astype(np.float64))
         bias = graph.constant(f"{step.name}.bias", offset.reshape(1, -1, 1, 1), np.float32)
         total = graph.node(
@@ -109,9 +132,15 @@ class _Writer:
         result = graph.node("Add", [total, bias], graph.unique(f"{step.name}/biased"))
         if step.addition is None:
             return result
-        owner = graph.unique(f"{step.name}/own")  # the layer's own result has the scale of the output and all of int8
-        own = self._quantised(owner, result, graph.unique(f"{owner}/real"), np.asarray(target.scale), (-128, 127), 8)
-        return graph.node("Add", [self.real[step.addition.shortcut], own], graph.unique(f"{step.name}/total"))
+        owner = graph.unique(
+            f"{step.name}/own"
+        )  # the layer's own result has the scale of the output and all of int8
+        own = self._quantised(
+            owner, result, graph.unique(f"{owner}/real"), np.asarray(target.scale), (-128, 127), 8
+        )
+        return graph.node(
+            "Add", [self.real[step.addition.shortcut], own], graph.unique(f"{step.name}/total")
+        )
 
     def _pool(self, step: IntegerPool) -> str:
         return self.graph.node(

@@ -82,14 +82,17 @@ def pack_layer(step: IntegerConvolution, source: TensorSpec, target: TensorSpec)
         native=layout.startswith("words"),
         weights=_packed(step, layout),
         constants=_constants(step, source, shift),
-        fast_rounding=step.bounds.accumulator < FAST_ACCUMULATOR and all(value in FAST_SHIFTS for value in shift.tolist()),
+        fast_rounding=step.bounds.accumulator < FAST_ACCUMULATOR
+        and all(value in FAST_SHIFTS for value in shift.tolist()),
     )
 
 
 def _kernel(step: IntegerConvolution) -> tuple[str, str]:
     """Return the C function and the layout of the weights."""
     if step.kind == "depthwise":
-        return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(step.kernel, "nas_depthwise"), "stream"
+        return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(
+            step.kernel, "nas_depthwise"
+        ), "stream"
     if step.kernel > 1:
         return "nas_convolution_stream", "stream-pairs"
     channels, taps, bits = len(step.weights), step.weights[0].size, step.weight_bits
@@ -107,7 +110,9 @@ def _packed(step: IntegerConvolution, layout: str) -> Words:
     if layout in ("stream-pairs", "words-w8"):
         return _stream(_in_pairs(flat), bits)
     at_once = 32 // bits
-    order = np.arange(at_once).reshape(-1, 2, 2).transpose(1, 0, 2).reshape(-1)  # 0 1 4 5 ... 2 3 6 7 ...
+    order = (
+        np.arange(at_once).reshape(-1, 2, 2).transpose(1, 0, 2).reshape(-1)
+    )  # 0 1 4 5 ... 2 3 6 7 ...
     words = flat.reshape(-1, 2, flat.shape[1] // at_once, at_once)[..., order].transpose(0, 2, 1, 3)
     return _stream(words.reshape(-1) + 2 ** (bits - 1), bits)
 
@@ -115,7 +120,9 @@ def _packed(step: IntegerConvolution, layout: str) -> Words:
 def _in_pairs(flat: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return weights ``[O, taps]`` in the order of ``stream-pairs``, ``[O * taps]``."""
     channel, tap = (index.reshape(-1) for index in np.indices(flat.shape))
-    return flat.reshape(-1)[np.lexsort((tap, channel, tap // 4, channel // 2))]  # by pair, then four, then channel, then tap
+    return flat.reshape(-1)[
+        np.lexsort((tap, channel, tap // 4, channel // 2))
+    ]  # by pair, then four, then channel, then tap
 
 
 def _stream(values: npt.NDArray[np.int64], bits: int) -> Words:
@@ -127,7 +134,14 @@ def _stream(values: npt.NDArray[np.int64], bits: int) -> Words:
 
 def _constants(step: IntegerConvolution, source: TensorSpec, shift: npt.NDArray[np.int32]) -> Words:
     sums = step.weights.reshape(len(step.weights), -1).astype(np.int64).sum(axis=1)
-    bias = (step.bias + (((source.low - source.zero_point) * sums) << step.weight_shift)) & 0xFFFFFFFF
+    bias = (
+        step.bias + (((source.low - source.zero_point) * sums) << step.weight_shift)
+    ) & 0xFFFFFFFF
     shifts = shift.astype(np.int8).tobytes()
-    content = bias.astype("<u4").tobytes() + step.requantizer.multiplier.astype("<u4").tobytes() + shifts + b"\xff" * (-len(shifts) % 4)
+    content = (
+        bias.astype("<u4").tobytes()
+        + step.requantizer.multiplier.astype("<u4").tobytes()
+        + shifts
+        + b"\xff" * (-len(shifts) % 4)
+    )
     return np.frombuffer(content, "<u4").astype(np.uint32)

@@ -53,8 +53,12 @@ class ExportSettings:
     """Whether the TFLite files carry the manifest."""
 
     def __post_init__(self) -> None:
-        if len(set(self.formats)) != len(self.formats) or not all(_NAME.fullmatch(name) for name in self.formats):
-            raise InputError(f"formats are {shortened(repr(list(self.formats)))}; expected names of formats, each once")
+        if len(set(self.formats)) != len(self.formats) or not all(
+            _NAME.fullmatch(name) for name in self.formats
+        ):
+            raise InputError(
+                f"formats are {shortened(repr(list(self.formats)))}; expected names of formats, each once"
+            )
         if not _PREFIX.fullmatch(self.prefix):
             expected = "expected up to 31 lower-case letters and digits, a letter first, with single underscores between, such as 'cats_v2'"
             raise InputError(f"the prefix is {shortened(repr(self.prefix))}; {expected}")
@@ -64,7 +68,11 @@ class ExportSettings:
 
     def options(self, formats: Sequence[str]) -> list[str]:
         """Return the options of ``nas-search export`` that give these settings where those are all the formats."""
-        given = ["--format", ",".join(self.formats)] if self.formats and self.formats != tuple(formats) else []
+        given = (
+            ["--format", ",".join(self.formats)]
+            if self.formats and self.formats != tuple(formats)
+            else []
+        )
         given += ["--prefix", self.prefix] if self.prefix != DEFAULT_PREFIX else []
         return given + ["--no-metadata"] * (not self.metadata)
 
@@ -88,7 +96,9 @@ def _packages(settings: ExportSettings) -> list[str]:
     return sorted({PACKAGES[name] for name in settings.formats if name in PACKAGES})
 
 
-def settings_file(settings: ExportSettings, versions: Mapping[str, str], made_of: Mapping[str, str] | None = None) -> bytes:
+def settings_file(
+    settings: ExportSettings, versions: Mapping[str, str], made_of: Mapping[str, str] | None = None
+) -> bytes:
     """Return the content of ``settings.json``.
 
     Args:
@@ -96,9 +106,15 @@ def settings_file(settings: ExportSettings, versions: Mapping[str, str], made_of
         versions: Versions of what writes it, as ``versions_for`` returns them.
         made_of: Digests of the files of the integer model, by path below the run directory.
     """
-    values: dict[str, object] = {"formats": list(settings.formats), "prefix": settings.prefix, "metadata": settings.metadata}
+    values: dict[str, object] = {
+        "formats": list(settings.formats),
+        "prefix": settings.prefix,
+        "metadata": settings.metadata,
+    }
     values["versions"] = dict(versions)
-    return seal_json({"format": FORMAT, **values, **({} if made_of is None else {"made_of": dict(made_of)})}).encode()
+    return seal_json(
+        {"format": FORMAT, **values, **({} if made_of is None else {"made_of": dict(made_of)})}
+    ).encode()
 
 
 def read_settings(path: Path, remedy: str) -> tuple[ExportSettings, dict[str, str]]:
@@ -122,7 +138,11 @@ def read_settings(path: Path, remedy: str) -> tuple[ExportSettings, dict[str, st
         if not isinstance(formats, list) or not all(isinstance(name, str) for name in formats):
             raise top.error("formats", f"is {shortened(repr(formats))}; expected a list of names")
         with top.located():
-            settings = ExportSettings(formats=tuple(formats), prefix=top.take_str("prefix"), metadata=top.take_bool("metadata"))
+            settings = ExportSettings(
+                formats=tuple(formats),
+                prefix=top.take_str("prefix"),
+                metadata=top.take_bool("metadata"),
+            )
         versions = top.take_fields("versions").only("nas-search", *_packages(settings))
         names = {name: versions.take_str(name) for name in ("nas-search", *_packages(settings))}
         for name, text in names.items():
@@ -131,5 +151,7 @@ def read_settings(path: Path, remedy: str) -> tuple[ExportSettings, dict[str, st
     except FileFormatError as error:
         raise FileFormatError(path, f"{error.problem}; {remedy}") from error
     if seal is Seal.MISSING:
-        raise FileFormatError(path, f"carries no digest of its content, so that nas-search did not write it; {remedy}")
+        raise FileFormatError(
+            path, f"carries no digest of its content, so that nas-search did not write it; {remedy}"
+        )
     return settings, names

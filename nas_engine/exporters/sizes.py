@@ -14,7 +14,9 @@ def step_bytes(step: IntegerConvolution | IntegerPool) -> int:
     """
     if isinstance(step, IntegerPool):
         return LAYER_RECORD_BYTES
-    words = -(-step.weights.size * step.weight_bits // (8 * WORD_BYTES)) - (-len(step.bias) * CHANNEL_BYTES // WORD_BYTES)
+    words = -(-step.weights.size * step.weight_bits // (8 * WORD_BYTES)) - (
+        -len(step.bias) * CHANNEL_BYTES // WORD_BYTES
+    )
     return words * WORD_BYTES + LAYER_RECORD_BYTES + (ADDITION_BYTES if step.addition else 0)
 
 

@@ -9,6 +9,7 @@ from nas_engine.exporters.to_onnx import OnnxExporter
 from nas_engine.exporters.to_tflite import TfliteExporter
 
 EXPORTERS: dict[str, Exporter] = {
-    exporter.name: exporter for exporter in (ManifestExporter(), CExporter(), TfliteExporter(), OnnxExporter())
+    exporter.name: exporter
+    for exporter in (ManifestExporter(), CExporter(), TfliteExporter(), OnnxExporter())
 }
 """Formats by the name that ``--format`` takes; the manifest is always written."""

@@ -22,7 +22,10 @@ FILE_ID = b"TFL3"
 INSTALL = "pip install 'nas-search[export]'"
 """What brings flatbuffers and a schema."""
 
-SCHEMAS = ("ai_edge_litert.schema_py_generated", "tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
+SCHEMAS = (
+    "ai_edge_litert.schema_py_generated",
+    "tflite_micro.tensorflow.lite.micro.python.schema_py_generated",
+)
 """Modules with the schema and its object API; the first that is installed is taken."""
 
 VERSIONS: Mapping[str, int] = {
@@ -70,7 +73,12 @@ def packed_int4(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
 
     TFLite ``UnpackDenseInt4IntoInt8`` (tensor_utils.cc).
     """
-    halves = np.append(values.reshape(-1), np.zeros(values.size % 2, np.int8)).astype(np.uint8).reshape(-1, 2) & 15
+    halves = (
+        np.append(values.reshape(-1), np.zeros(values.size % 2, np.int8))
+        .astype(np.uint8)
+        .reshape(-1, 2)
+        & 15
+    )
     return np.asarray(halves[:, 0] | halves[:, 1] << 4, np.uint8)
 
 
@@ -82,11 +90,15 @@ class TfliteFile:
         self._graph, self._file = self.schema.SubGraphT(), self.schema.ModelT()
         self._graph.name, self._graph.tensors, self._graph.operators = "main", [], []
         self._file.version, self._file.operatorCodes, self._file.metadata = 3, [], []
-        self._file.buffers = [self.schema.BufferT()]  # the first one is empty: of all that is no constant
+        self._file.buffers = [
+            self.schema.BufferT()
+        ]  # the first one is empty: of all that is no constant
         self._codes: list[str] = []
         self._names: set[str] = set()
 
-    def tensor(self, name: str, shape: Sequence[int], scale: npt.ArrayLike, zero_point: int = 0) -> int:
+    def tensor(
+        self, name: str, shape: Sequence[int], scale: npt.ArrayLike, zero_point: int = 0
+    ) -> int:
         """Add an INT8 tensor that an operator makes, or the input, and return its index.
 
         Args:
@@ -95,7 +107,9 @@ class TfliteFile:
             scale: Real value of one level, a float32 number.
             zero_point: Value that stands for 0.
         """
-        return self._tensor(name, shape, self.schema.TensorType.INT8, 0, self._quantisation(scale, zero_point, 0))
+        return self._tensor(
+            name, shape, self.schema.TensorType.INT8, 0, self._quantisation(scale, zero_point, 0)
+        )
 
     def constant(
         self, name: str, values: npt.NDArray[Any], scale: npt.ArrayLike | None = None, zero_point: int = 0, *, axis: int = 0,
@@ -112,12 +126,18 @@ class TfliteFile:
             int4: Whether int8 values, -8 to 7, become INT4.
         """
         types = self.schema.TensorType
-        data = packed_int4(values) if int4 else np.frombuffer(values.astype(values.dtype.newbyteorder("<")).tobytes(), np.uint8)
+        data = (
+            packed_int4(values)
+            if int4
+            else np.frombuffer(values.astype(values.dtype.newbyteorder("<")).tobytes(), np.uint8)
+        )
         kind = types.INT4 if int4 else types.INT32 if values.dtype == np.int32 else types.INT8
         quantisation = None if scale is None else self._quantisation(scale, zero_point, axis)
         return self._tensor(name, values.shape, kind, self._buffer(data), quantisation)
 
-    def operator(self, name: str, inputs: Sequence[int], output: int, options: str, **values: Any) -> None:
+    def operator(
+        self, name: str, inputs: Sequence[int], output: int, options: str, **values: Any
+    ) -> None:
         """Add an operator.
 
         Args:
@@ -129,12 +149,18 @@ class TfliteFile:
         """
         if name not in self._codes:
             code = self.schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = getattr(self.schema.BuiltinOperator, name)
+            code.builtinCode = code.deprecatedBuiltinCode = getattr(
+                self.schema.BuiltinOperator, name
+            )
             code.version = VERSIONS[name]
             self._codes.append(name)
             self._file.operatorCodes.append(code)
         made = self.schema.OperatorT()
-        made.opcodeIndex, made.inputs, made.outputs = self._codes.index(name), list(inputs), [output]
+        made.opcodeIndex, made.inputs, made.outputs = (
+            self._codes.index(name),
+            list(inputs),
+            [output],
+        )
         made.builtinOptionsType = getattr(self.schema.BuiltinOptions, f"{options}Options")
         made.builtinOptions = getattr(self.schema, f"{options}OptionsT")()
         for key, value in values.items():
@@ -187,12 +213,20 @@ class TfliteFile:
         made.quantizedDimension = axis
         return made
 
-    def _tensor(self, name: str, shape: Sequence[int], kind: int, buffer: int, quantisation: Any) -> int:
+    def _tensor(
+        self, name: str, shape: Sequence[int], kind: int, buffer: int, quantisation: Any
+    ) -> int:
         while name in self._names:
             name += "_"
         self._names.add(name)
         made = self.schema.TensorT()
-        made.name, made.shape, made.type, made.buffer, made.quantization = name, list(shape), kind, buffer, quantisation
+        made.name, made.shape, made.type, made.buffer, made.quantization = (
+            name,
+            list(shape),
+            kind,
+            buffer,
+            quantisation,
+        )
         self._graph.tensors.append(made)
         return len(self._graph.tensors) - 1
 

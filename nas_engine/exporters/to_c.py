@@ -17,7 +17,14 @@ import numpy.typing as npt
 
 from nas_engine.costs.flash import LAYER_RECORD_BYTES
 from nas_engine.costs.plan import MemoryPlan
-from nas_engine.escaping import build_file_word, c_comment, c_string, markdown_text, terminal_line, utf8
+from nas_engine.escaping import (
+    build_file_word,
+    c_comment,
+    c_string,
+    markdown_text,
+    terminal_line,
+    utf8,
+)
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer, pack_layer
@@ -111,9 +118,19 @@ class CExporter:
             for name, content in runtime_files(step.kernel for step in steps).items()
         }
         own = "" if prefix == DEFAULT_PREFIX else f"{prefix}_"
-        values = {"PREFIX": prefix, "UPPER": prefix.upper(), "TITLE": _title(subject), "OWN": own, "OWN_UPPER": own.upper()}
-        sources = [build_file_word(name) for name in (f"{prefix}.c", *runtime) if name.endswith(".c")]
-        headers = [build_file_word(name) for name in (f"{prefix}.h", *runtime) if name.endswith(".h")]
+        values = {
+            "PREFIX": prefix,
+            "UPPER": prefix.upper(),
+            "TITLE": _title(subject),
+            "OWN": own,
+            "OWN_UPPER": own.upper(),
+        }
+        sources = [
+            build_file_word(name) for name in (f"{prefix}.c", *runtime) if name.endswith(".c")
+        ]
+        headers = [
+            build_file_word(name) for name in (f"{prefix}.h", *runtime) if name.endswith(".h")
+        ]
         values |= _header_values(subject)
         values |= _source_values(model, steps, prefix)
         values |= _test_values(subject)
@@ -122,9 +139,20 @@ class CExporter:
             "HEADERS": " ".join(headers),
             "SOURCES": "".join(f"    {name}\n" for name in sources),
             "ZEPHYR": " ".join(f"c/{name}" for name in sources),
-            "ALIASES": "" if not own else "".join(f"{name}: {own}{name}\n\n" for name in ("objects", "test", "clean")),
-            "PHONY": " ".join(["objects", "test", "clean", *(f"{own}{name}" for name in ("objects", "test", "clean") if own)]),
-            "FILES": "\n".join(f"| `{name}` | {_about(name.removeprefix(own))} |" for name in runtime),
+            "ALIASES": ""
+            if not own
+            else "".join(f"{name}: {own}{name}\n\n" for name in ("objects", "test", "clean")),
+            "PHONY": " ".join(
+                [
+                    "objects",
+                    "test",
+                    "clean",
+                    *(f"{own}{name}" for name in ("objects", "test", "clean") if own),
+                ]
+            ),
+            "FILES": "\n".join(
+                f"| `{name}` | {_about(name.removeprefix(own))} |" for name in runtime
+            ),
             "FIGURES": "\n".join(f"| {what} | {value} |" for what, value in _facts(subject)),
             "LAYERS_TABLE": "\n".join(_table_row(model, step) for step in steps),
             "PROVENANCE": "\n\n".join(_provenance_as_markdown(model)) or "Nothing is recorded.",
@@ -138,7 +166,10 @@ class CExporter:
             "README.md": "README.md",
         }
         folder = _folder("c_templates")
-        written = {name: render(folder.joinpath(f"{template}.in"), values, prefix) for name, template in templates.items()}
+        written = {
+            name: render(folder.joinpath(f"{template}.in"), values, prefix)
+            for name, template in templates.items()
+        }
         return {f"c/{name}": content for name, content in (written | runtime).items()}
 
 
@@ -160,7 +191,11 @@ def own_names(text: str, prefix: str) -> str:
     """
     if prefix == DEFAULT_PREFIX:
         return text
-    return re.sub(r"\b(nas|NAS)_(?!engine\b|@)", lambda found: f"{prefix if found[1] == 'nas' else prefix.upper()}_{found[0]}", text)
+    return re.sub(
+        r"\b(nas|NAS)_(?!engine\b|@)",
+        lambda found: f"{prefix if found[1] == 'nas' else prefix.upper()}_{found[0]}",
+        text,
+    )
 
 
 def runtime_files(kernels: Iterable[str]) -> dict[str, bytes]:
@@ -175,7 +210,9 @@ def runtime_files(kernels: Iterable[str]) -> dict[str, bytes]:
     waiting = ["nas_runtime.h"]
     for kernel in sorted(set(kernels)):
         if kernel not in KERNELS or not folder.joinpath(f"{kernel}.c").is_file():
-            raise ExportError(_TARGET, f"there is no kernel {kernel!r}; expected one of {', '.join(KERNELS)}")
+            raise ExportError(
+                _TARGET, f"there is no kernel {kernel!r}; expected one of {', '.join(KERNELS)}"
+            )
         waiting.append(f"{kernel}.c")
     found: dict[str, bytes] = {}
     while waiting:
@@ -196,13 +233,28 @@ def _folder(name: str) -> Traversable:
 def _steps(model: IntegerModel, plan: MemoryPlan) -> list[_Step]:
     offsets = {tensor.name: tensor.offset for tensor in plan.tensors}
     if missing := [tensor.name for tensor in model.tensors if tensor.name not in offsets]:
-        raise ExportError(_TARGET, f"the memory plan has no place for {missing[0]!r}; plan the memory of this network")
-    if plan.arena_bytes > _LARGEST["uint32"] or plan.arena_bytes % 4 or any(offset % 4 for offset in offsets.values()):
-        raise ExportError(_TARGET, "the memory plan is not in words of 4 bytes within 4 GiB; plan the memory again")
+        raise ExportError(
+            _TARGET,
+            f"the memory plan has no place for {missing[0]!r}; plan the memory of this network",
+        )
+    if (
+        plan.arena_bytes > _LARGEST["uint32"]
+        or plan.arena_bytes % 4
+        or any(offset % 4 for offset in offsets.values())
+    ):
+        raise ExportError(
+            _TARGET,
+            "the memory plan is not in words of 4 bytes within 4 GiB; plan the memory again",
+        )
     return [_step(model, number, step, offsets) for number, step in enumerate(model.steps)]
 
 
-def _step(model: IntegerModel, number: int, step: IntegerConvolution | IntegerPool, offsets: Mapping[str, int]) -> _Step:
+def _step(
+    model: IntegerModel,
+    number: int,
+    step: IntegerConvolution | IntegerPool,
+    offsets: Mapping[str, int],
+) -> _Step:
     source = Placed(tensor=model.tensor(step.input), offset=offsets[step.input])
     target = Placed(tensor=model.tensor(step.output), offset=offsets[step.output])
     _check_ranges(step, source.tensor, target.tensor)
@@ -214,7 +266,9 @@ def _step(model: IntegerModel, number: int, step: IntegerConvolution | IntegerPo
         if step.addition is not None:
             shortcut = model.tensor(step.addition.shortcut)
             _check_shortcut(step, shortcut, offsets)
-            flags += ["NAS_ADD_SHORTCUT"] + ["NAS_SAME_SCALE"] * (shortcut.scale == target.tensor.scale)
+            flags += ["NAS_ADD_SHORTCUT"] + ["NAS_SAME_SCALE"] * (
+                shortcut.scale == target.tensor.scale
+            )
     if source.overlaps(target):
         order = _order(step, source, target)
         flags += ["NAS_BACKWARD"] * (order == "backward")
@@ -235,36 +289,58 @@ def _order(step: IntegerConvolution | IntegerPool, source: Placed, target: Place
     order: str | None = None
     if isinstance(step, IntegerPool):
         one_pixel = target.tensor.height * target.tensor.width == 1
-        if source.offset == target.offset and (step.kernel <= step.stride or one_pixel):  # nas_average_pool.c
+        if source.offset == target.offset and (
+            step.kernel <= step.stride or one_pixel
+        ):  # nas_average_pool.c
             order = "forward"
     elif step.kind == "depthwise":
         order = row_order(step, source, target)
     else:
-        raise ExportError(_TARGET, f"layer {step.name!r} would overwrite its input, which only depth-wise layers and pools can; plan again")
+        raise ExportError(
+            _TARGET,
+            f"layer {step.name!r} would overwrite its input, which only depth-wise layers and pools can; plan again",
+        )
     if order is None:
         places = f"bytes {source.offset}..{source.end} to {target.offset}..{target.end}"
-        raise ExportError(_TARGET, f"layer {step.name!r} cannot work in place from {places}: it would overwrite unread values; plan again")
+        raise ExportError(
+            _TARGET,
+            f"layer {step.name!r} cannot work in place from {places}: it would overwrite unread values; plan again",
+        )
     return order
 
 
-def _check_ranges(step: IntegerConvolution | IntegerPool, source: TensorSpec, target: TensorSpec) -> None:
+def _check_ranges(
+    step: IntegerConvolution | IntegerPool, source: TensorSpec, target: TensorSpec
+) -> None:
     """Refuse what does not fit into the fields of a layer record."""
     for kind, numbers in (
         ("uint8", {"kernel": step.kernel, "stride": step.stride, "padding": max(step.padding)}),
-        ("uint16", {"size of the input": max(source.shape), "size of the output": max(target.shape)}),
+        (
+            "uint16",
+            {"size of the input": max(source.shape), "size of the output": max(target.shape)},
+        ),
     ):
         for what, number in numbers.items():
             if number > _LARGEST[kind]:
                 limit = f"the layer record holds up to {_LARGEST[kind]:,}; give the network another shape"
-                raise ExportError(_TARGET, f"layer {step.name!r}: the {what} is {number:,}; {limit}")
+                raise ExportError(
+                    _TARGET, f"layer {step.name!r}: the {what} is {number:,}; {limit}"
+                )
 
 
-def _check_shortcut(step: IntegerConvolution, shortcut: TensorSpec, offsets: Mapping[str, int]) -> None:
+def _check_shortcut(
+    step: IntegerConvolution, shortcut: TensorSpec, offsets: Mapping[str, int]
+) -> None:
     if step.kind != "conv" or step.kernel != 1:
-        raise ExportError(_TARGET, f"layer {step.name!r} adds a shortcut; only 1x1 convolutions can")
+        raise ExportError(
+            _TARGET, f"layer {step.name!r} adds a shortcut; only 1x1 convolutions can"
+        )
     if offsets[step.output] != offsets[shortcut.name]:
         places = f"{step.output!r} at byte {offsets[step.output]}, {shortcut.name!r} at byte {offsets[shortcut.name]}"
-        raise ExportError(_TARGET, f"layer {step.name!r} adds a shortcut in place, but the memory plan has {places}; plan again")
+        raise ExportError(
+            _TARGET,
+            f"layer {step.name!r} adds a shortcut in place, but the memory plan has {places}; plan again",
+        )
 
 
 def _header_values(subject: ExportSubject) -> dict[str, str]:
@@ -289,7 +365,10 @@ def _facts(subject: ExportSubject) -> list[tuple[str, str]]:
     model = subject.model
     image = model.tensor(model.image)
     return [
-        ("Input", f"uint8 {image.height} x {image.width} x {image.channels} (height, width, channels)"),
+        (
+            "Input",
+            f"uint8 {image.height} x {image.width} x {image.channels} (height, width, channels)",
+        ),
         ("Classes", f"{len(model.classes)}"),
         ("Layers", f"{len(model.steps)}"),
         ("Multiply-accumulates", f"{sum(step_macs(model, step) for step in model.steps):,}"),
@@ -326,16 +405,27 @@ def _arrays(step: _Step, prefix: str) -> Iterator[str]:
     for what, words in (("weights", step.packed.weights), ("constants", step.packed.constants)):
         yield f"static const uint32_t {what}_{step.label}[{len(words)}] {section} = {{\n{_words(words)}\n}};"
     if (addition := step.step.addition) is not None:
-        numbers = ", ".join(str(number) for pair in (addition.first, addition.second, addition.out) for number in pair)
+        numbers = ", ".join(
+            str(number)
+            for pair in (addition.first, addition.second, addition.out)
+            for number in pair
+        )
         yield f"static const {own_names('nas_addition', prefix)} addition_{step.label} {section} = {{{numbers}}};"
     yield ""
 
 
 def _record(step: _Step, prefix: str) -> str:
     """Return the ``nas_layer`` of a step, fields in the order of nas_runtime.h, below one line about it."""
-    source, target, shortcut, window = step.source.tensor, step.target.tensor, step.shortcut, step.step
+    source, target, shortcut, window = (
+        step.source.tensor,
+        step.target.tensor,
+        step.shortcut,
+        step.step,
+    )
     label = step.label
-    pointers = f"weights_{label}, (const int32_t *)constants_{label}" if step.packed else "NULL, NULL"
+    pointers = (
+        f"weights_{label}, (const int32_t *)constants_{label}" if step.packed else "NULL, NULL"
+    )
     pointers += f", &addition_{label}" if shortcut else ", NULL"
     top, _, left, _ = window.padding
     return "\n".join(
@@ -356,7 +446,9 @@ def _summary(step: _Step) -> str:
     """Return one line about a step: name, kind, bits and shapes."""
     source, target, window = step.source.tensor, step.target.tensor, step.step
     weights = f"{step.weight_bits}-bit weights, " if step.packed else ""
-    shapes = " to ".join(f"{'x'.join(map(str, tensor.shape))} of {tensor.bits} bits" for tensor in (source, target))
+    shapes = " to ".join(
+        f"{'x'.join(map(str, tensor.shape))} of {tensor.bits} bits" for tensor in (source, target)
+    )
     added = f", adds {step.shortcut.name!r} of {step.shortcut.bits} bits" if step.shortcut else ""
     return f"{window.name}: {step.kind} {window.kernel}x{window.kernel} stride {window.stride}, {weights}{shapes}{added}"
 
@@ -370,9 +462,19 @@ def _info(model: IntegerModel, step: _Step) -> str:
     target = step.target.tensor
     macs = step_macs(model, step.step)
     if macs > _LARGEST["uint32"]:
-        raise ExportError(_TARGET, f"layer {step.step.name!r} has {macs:,} MACs; the layer record holds up to {_LARGEST['uint32']:,}")
+        raise ExportError(
+            _TARGET,
+            f"layer {step.step.name!r} has {macs:,} MACs; the layer record holds up to {_LARGEST['uint32']:,}",
+        )
     numbers = (
-        *(step.target.offset, macs, *target.shape, step.weight_bits, step.source.tensor.bits, target.bits),
+        *(
+            step.target.offset,
+            macs,
+            *target.shape,
+            step.weight_bits,
+            step.source.tensor.bits,
+            target.bits,
+        ),
         *(int(step.packed is not None and step.packed.native), target.low),
     )
     return f"    {{{c_string(step.step.name)}, {c_string(step.kind)}, {', '.join(map(str, numbers))}}},"
@@ -380,7 +482,9 @@ def _info(model: IntegerModel, step: _Step) -> str:
 
 def _test_values(subject: ExportSubject) -> dict[str, str]:
     image = subject.golden.images[0].ravel()
-    sums = np.array([subject.golden.checksums[step.output] for step in subject.model.steps], np.uint32)
+    sums = np.array(
+        [subject.golden.checksums[step.output] for step in subject.model.steps], np.uint32
+    )
     return {
         "IMAGE_BYTES": str(image.size),
         "IMAGE": _rows(image, 24),
@@ -391,7 +495,9 @@ def _test_values(subject: ExportSubject) -> dict[str, str]:
 
 def _rows(numbers: npt.NDArray[np.uint8] | npt.NDArray[np.int8], at_once: int) -> str:
     texts = [str(number) for number in numbers.tolist()]
-    return ",\n".join("    " + ", ".join(texts[i : i + at_once]) for i in range(0, len(texts), at_once))
+    return ",\n".join(
+        "    " + ", ".join(texts[i : i + at_once]) for i in range(0, len(texts), at_once)
+    )
 
 
 def _words(words: npt.NDArray[np.uint32]) -> str:
@@ -409,7 +515,13 @@ def _about(name: str) -> str:
 def _table_row(model: IntegerModel, step: _Step) -> str:
     window, target = step.step, step.target.tensor
     weights = "-" if step.packed is None else "native" if step.packed.native else "unpacked"
-    place = "over the shortcut" if step.shortcut else "over the input" if step.source.overlaps(step.target) else "-"
+    place = (
+        "over the shortcut"
+        if step.shortcut
+        else "over the input"
+        if step.source.overlaps(step.target)
+        else "-"
+    )
     cells = (
         step.number + 1,
         markdown_text(window.name),

@@ -23,4 +23,7 @@ class OnnxExporter:
         Raises:
             ExportError: The onnx package is missing, or refuses a graph.
         """
-        return {onnx_integer.FILE_NAME: onnx_integer.integer_file(subject), onnx_qcdq.FILE_NAME: onnx_qcdq.qcdq_file(subject)}
+        return {
+            onnx_integer.FILE_NAME: onnx_integer.integer_file(subject),
+            onnx_qcdq.FILE_NAME: onnx_qcdq.qcdq_file(subject),
+        }

@@ -80,7 +80,11 @@ class TfliteExporter:
 
 def int4_layers(model: IntegerModel) -> tuple[str, ...]:
     """Return the names of the layers whose weights fit into INT4; without any there is no ``model_int4.tflite``."""
-    return tuple(step.name for step in model.steps if isinstance(step, IntegerConvolution) and step.weight_bits <= INT4_BITS)
+    return tuple(
+        step.name
+        for step in model.steps
+        if isinstance(step, IntegerConvolution) and step.weight_bits <= INT4_BITS
+    )
 
 
 def exceptions(model: IntegerModel) -> tuple[str, ...]:
@@ -92,12 +96,16 @@ def exceptions(model: IntegerModel) -> tuple[str, ...]:
             f"{INT4_NAME}: weights of {len(layers)} layers ({', '.join(layers)}) are INT4, so that their biases and accumulators are "
             f"{coarser} times coarser than the reference's; results can differ, and differences are reported, not refused"
         )
-    odd = sorted({step.weight_bits for step in model.steps if isinstance(step, IntegerConvolution)} - {8})
+    odd = sorted(
+        {step.weight_bits for step in model.steps if isinstance(step, IntegerConvolution)} - {8}
+    )
     if odd:
         lines.append(f"{EXACT_NAME}: exact, but weights of {_listed(odd)} bits take 8 bits each")
     narrow = sorted({model.tensor(step.output).bits for step in model.steps} - {8})
     if narrow:
-        lines.append(f"TFLite: activations of {_listed(narrow)} bits take 8 bits each, held to their range")
+        lines.append(
+            f"TFLite: activations of {_listed(narrow)} bits take 8 bits each, held to their range"
+        )
     return tuple(lines)
 
 
@@ -105,7 +113,9 @@ def _listed(bits: list[int]) -> str:
     return ", ".join(map(str, bits))
 
 
-def convolution_window(step: IntegerConvolution, source: TensorSpec, target: TensorSpec) -> Window | None:
+def convolution_window(
+    step: IntegerConvolution, source: TensorSpec, target: TensorSpec
+) -> Window | None:
     """Return the window of a convolution, or ``None`` if its padding is neither VALID nor SAME."""
     side = Side(step.kernel, step.stride)
     if not any(step.padding):
@@ -124,7 +134,9 @@ def pool_window(step: IntegerPool, source: TensorSpec, target: TensorSpec) -> Wi
     Padded elements do not count, so that a single window that reaches over the edge is a smaller one that does not.
     """
     side, options = Side(step.kernel, step.stride), []
-    for pad, size, out in zip((step.padding[:2], step.padding[2:]), source.shape[:2], target.shape[:2], strict=True):
+    for pad, size, out in zip(
+        (step.padding[:2], step.padding[2:]), source.shape[:2], target.shape[:2], strict=True
+    ):
         valid = side if pad == (0, 0) else None
         if out == 1:
             inside = min(size, step.kernel - pad[0])
@@ -145,7 +157,11 @@ def _is_same(side: Side, padding: tuple[int, ...], size: int, out: int) -> bool:
 
 def relu6_range(tensor: TensorSpec) -> bool:
     """Return whether RELU6 is exactly the range of an unsigned tensor: TFLite ``CalculateActivationRangeQuantized`` (kernel_util.cc)."""
-    return not tensor.signed and int(round_half_away(np.float32(6) / np.float32(tensor.scale))) == tensor.high - tensor.zero_point
+    return (
+        not tensor.signed
+        and int(round_half_away(np.float32(6) / np.float32(tensor.scale)))
+        == tensor.high - tensor.zero_point
+    )
 
 
 class _Graph:
@@ -167,12 +183,24 @@ class _Graph:
         # The classifier stays a 1x1 convolution: of FULLY_CONNECTED, which would need no RESHAPE, tflite-runtime 2.14 and TFLite Micro
         # refuse INT4 with a scale per class.
         logits = self.model.tensor(self.model.logits)
-        flat = self.file.tensor(f"{logits.name} flat", (1, logits.channels), logits.scale, logits.zero_point)
+        flat = self.file.tensor(
+            f"{logits.name} flat", (1, logits.channels), logits.scale, logits.zero_point
+        )
         # -1: the batch, which an interpreter may be told to make larger.
-        shape = self.file.constant(f"{logits.name} shape", np.array([-1, logits.channels], np.int32))
-        self.file.operator("RESHAPE", [self.places[logits.name], shape], flat, "Reshape", newShape=[-1, logits.channels])
+        shape = self.file.constant(
+            f"{logits.name} shape", np.array([-1, logits.channels], np.int32)
+        )
+        self.file.operator(
+            "RESHAPE",
+            [self.places[logits.name], shape],
+            flat,
+            "Reshape",
+            newShape=[-1, logits.channels],
+        )
         if self.metadata:
-            content = json.dumps(dict(self.manifest), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            content = json.dumps(
+                dict(self.manifest), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+            )
             self.file.metadata(METADATA_NAME, content.encode())
         self.file.signature(SIGNATURE, (IMAGE, self.places[self.model.image]), (LOGITS, flat))
         return self.file.finish(self.places[self.model.image], flat, self.description())
@@ -200,11 +228,19 @@ class _Graph:
         window, place = convolution_window(step, source, target), self.places[source.name]
         if window is None:
             place = self.padded(step, source)
-            window = Window(same=False, rows=Side(step.kernel, step.stride), columns=Side(step.kernel, step.stride))
+            window = Window(
+                same=False,
+                rows=Side(step.kernel, step.stride),
+                columns=Side(step.kernel, step.stride),
+            )
         depthwise = step.kind == "depthwise"
         inputs = [place, *self.weights(step, source)]
         kind = ("DEPTHWISE_CONV_2D", "DepthwiseConv2D") if depthwise else ("CONV_2D", "Conv2D")
-        options = self.window(window) | {"dilationHFactor": 1, "dilationWFactor": 1} | ({"depthMultiplier": 1} if depthwise else {})
+        options = (
+            self.window(window)
+            | {"dilationHFactor": 1, "dilationWFactor": 1}
+            | ({"depthMultiplier": 1} if depthwise else {})
+        )
         if step.shortcut is None:
             self.limited(target, kind, inputs, options)
             return
@@ -216,14 +252,18 @@ class _Graph:
     def weights(self, step: IntegerConvolution, source: TensorSpec) -> list[int]:
         """Add weights and bias; in INT4 as finely as that goes: with as many zeros behind as 4 bits have room for."""
         depthwise, int4 = step.kind == "depthwise", self.int4 and step.weight_bits <= INT4_BITS
-        shift, lost = (INT4_BITS - step.weight_bits, 8 - INT4_BITS) if int4 else (step.weight_shift, 0)
+        shift, lost = (
+            (INT4_BITS - step.weight_bits, 8 - INT4_BITS) if int4 else (step.weight_shift, 0)
+        )
         carried: npt.NDArray[np.int8] = step.weights << np.int8(shift)
         if depthwise:
             carried = np.ascontiguousarray(carried.transpose(3, 1, 2, 0))
         scale = step.weight_scale * np.float32(2**lost)
         bias = round_half_away(step.bias / 2**lost).astype(np.int32)
         return [
-            self.file.constant(f"{step.name} weights", carried, scale, axis=3 if depthwise else 0, int4=int4),
+            self.file.constant(
+                f"{step.name} weights", carried, scale, axis=3 if depthwise else 0, int4=int4
+            ),
             self.file.constant(f"{step.name} bias", bias, np.float32(source.scale) * scale),
         ]
 
@@ -233,25 +273,40 @@ class _Graph:
         shape = (1, source.height + top + bottom, source.width + left + right, source.channels)
         name = f"{step.name} padded"
         made = self.file.tensor(name, shape, source.scale, source.zero_point)
-        border = self.file.constant(f"{name} by", np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32))
-        zero = self.file.constant(f"{name} with", np.array([source.zero_point], np.int8), source.scale, source.zero_point)
+        border = self.file.constant(
+            f"{name} by", np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
+        )
+        zero = self.file.constant(
+            f"{name} with", np.array([source.zero_point], np.int8), source.scale, source.zero_point
+        )
         self.file.operator("PADV2", [self.places[source.name], border, zero], made, "PadV2")
         return made
 
-    def limited(self, target: TensorSpec, kind: tuple[str, str], inputs: list[int], options: dict[str, Any]) -> None:
+    def limited(
+        self, target: TensorSpec, kind: tuple[str, str], inputs: list[int], options: dict[str, Any]
+    ) -> None:
         """Add an operator whose result is held to the range of a tensor."""
         ends = {"MAXIMUM": target.low} if target.low > -128 else {}
         if target.high < 127 and not relu6_range(target):
             ends["MINIMUM"] = target.high
         fused = self.activations.NONE
         if not target.signed:  # at 8 bits the range of int8 does all of it
-            fused = self.activations.RELU6 if target.bits < 8 and not ends else self.activations.RELU
+            fused = (
+                self.activations.RELU6 if target.bits < 8 and not ends else self.activations.RELU
+            )
         before_ends = (f"{target.name} unclamped", f"{target.name} unclamped above")[: len(ends)]
-        places = [*(self.activation(target, name) for name in before_ends), self.places[target.name]]
-        self.file.operator(kind[0], inputs, places[0], kind[1], fusedActivationFunction=fused, **options)
+        places = [
+            *(self.activation(target, name) for name in before_ends),
+            self.places[target.name],
+        ]
+        self.file.operator(
+            kind[0], inputs, places[0], kind[1], fusedActivationFunction=fused, **options
+        )
         for (name, end), before, after in zip(ends.items(), places, places[1:], strict=False):
             side = "lowest" if name == "MAXIMUM" else "highest"
-            limit = self.file.constant(f"{target.name} {side}", np.array([end], np.int8), target.scale, target.zero_point)
+            limit = self.file.constant(
+                f"{target.name} {side}", np.array([end], np.int8), target.scale, target.zero_point
+            )
             self.file.operator(name, [before, limit], after, "MaximumMinimum")
 
     def pool(self, step: IntegerPool) -> None:
@@ -259,10 +314,18 @@ class _Graph:
         window = pool_window(step, source, target)
         if window is None:
             found = f"{step.name}: an average pool of {step.kernel} x {step.kernel}, stride {step.stride}, padding {step.padding}"
-            raise ExportError("TFLite", f"{found}; it knows only SAME padding and none; use one of them, or export to C")
+            raise ExportError(
+                "TFLite",
+                f"{found}; it knows only SAME padding and none; use one of them, or export to C",
+            )
         sides = {"filterHeight": window.rows.kernel, "filterWidth": window.columns.kernel}
         self.file.operator(
-            "AVERAGE_POOL_2D", [self.places[source.name]], self.places[target.name], "Pool2D", **sides, **self.window(window)
+            "AVERAGE_POOL_2D",
+            [self.places[source.name]],
+            self.places[target.name],
+            "Pool2D",
+            **sides,
+            **self.window(window),
         )
 
     def window(self, window: Window) -> dict[str, Any]:

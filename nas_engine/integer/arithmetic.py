@@ -79,7 +79,9 @@ def rounding_divide_by_pot(x: npt.ArrayLike, exponent: npt.ArrayLike) -> Ints:
     return np.asarray((value >> power) + ((value & mask) > threshold), np.int64)
 
 
-def multiply_by_quantized_multiplier(x: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike) -> Ints:
+def multiply_by_quantized_multiplier(
+    x: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike
+) -> Ints:
     """Return ``x * multiplier / 2^31 * 2^shift``, rounded twice (TFLite ``MultiplyByQuantizedMultiplier``, common.h).
 
     ``MultiplyByQuantizedMultiplierSmallerThanOneExp`` is the same for shifts of 0 or below.
@@ -91,10 +93,14 @@ def multiply_by_quantized_multiplier(x: npt.ArrayLike, multiplier: npt.ArrayLike
     """
     power = np.asarray(shift, np.int64)
     left, right = np.maximum(power, 0), np.maximum(-power, 0)
-    return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(np.asarray(x, np.int64) << left, multiplier), right)
+    return rounding_divide_by_pot(
+        saturating_rounding_doubling_high_mul(np.asarray(x, np.int64) << left, multiplier), right
+    )
 
 
-def addition_multipliers(scale1: float, scale2: float, scale_out: float) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+def addition_multipliers(
+    scale1: float, scale2: float, scale_out: float
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Return multiplier and shift of both operands and of the sum of an addition (TFLite ``add.cc``, int8).
 
     Args:
@@ -104,12 +110,16 @@ def addition_multipliers(scale1: float, scale2: float, scale_out: float) -> tupl
     """
     twice_max = 2 * max(scale1, scale2)
     real = [scale1 / twice_max, scale2 / twice_max, twice_max / (2**ADD_LEFT_SHIFT * scale_out)]
-    first, second, out = zip(*(column.tolist() for column in quantize_multiplier(real)), strict=True)
+    first, second, out = zip(
+        *(column.tolist() for column in quantize_multiplier(real)), strict=True
+    )
     return first, second, out
 
 
 def add(
-    values1: npt.ArrayLike, values2: npt.ArrayLike, multipliers: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    values1: npt.ArrayLike,
+    values2: npt.ArrayLike,
+    multipliers: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
 ) -> npt.NDArray[np.int64]:
     """Return the sum of two operands, without zero point and clamp (TFLite ``reference_integer_ops::AddElementwise``).
 
@@ -119,8 +129,12 @@ def add(
         multipliers: From ``addition_multipliers``.
     """
     first, second, out = multipliers
-    scaled1 = multiply_by_quantized_multiplier(np.asarray(values1, np.int64) << ADD_LEFT_SHIFT, *first)
-    scaled2 = multiply_by_quantized_multiplier(np.asarray(values2, np.int64) << ADD_LEFT_SHIFT, *second)
+    scaled1 = multiply_by_quantized_multiplier(
+        np.asarray(values1, np.int64) << ADD_LEFT_SHIFT, *first
+    )
+    scaled2 = multiply_by_quantized_multiplier(
+        np.asarray(values2, np.int64) << ADD_LEFT_SHIFT, *second
+    )
     return multiply_by_quantized_multiplier(scaled1 + scaled2, *out)
 
 

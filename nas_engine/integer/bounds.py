@@ -39,7 +39,11 @@ class AccumulatorBounds:
 
 
 def accumulator_bounds(
-    name: str, sums: tuple[Ints, Ints], carried_shift: int, bias: npt.ArrayLike, requantizer_shift: npt.ArrayLike
+    name: str,
+    sums: tuple[Ints, Ints],
+    carried_shift: int,
+    bias: npt.ArrayLike,
+    requantizer_shift: npt.ArrayLike,
 ) -> AccumulatorBounds:
     """Return the bounds of a layer.
 
@@ -57,10 +61,13 @@ def accumulator_bounds(
     added = np.asarray(bias, np.int64)
     largest = np.maximum(np.abs(least + added), np.abs(most + added))
     shifts = np.asarray(requantizer_shift).tolist()
-    shifted = max(value << max(shift, 0) for value, shift in zip(largest.tolist(), shifts, strict=True))  # whole numbers of any size
+    shifted = max(
+        value << max(shift, 0) for value, shift in zip(largest.tolist(), shifts, strict=True)
+    )  # whole numbers of any size
     bounds = AccumulatorBounds(accumulator=int(largest.max()), shifted=shifted)
     if bounds.shifted > INT32_MAX:
         raise QuantisationError(
-            name, f"an accumulator can reach {bounds.shifted:,}, int32 ends at {INT32_MAX:,}; use fewer weight bits or a larger output step"
+            name,
+            f"an accumulator can reach {bounds.shifted:,}, int32 ends at {INT32_MAX:,}; use fewer weight bits or a larger output step",
         )
     return bounds

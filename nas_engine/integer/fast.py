@@ -63,13 +63,19 @@ class FastProgram:
         self._scratch: dict[str, npt.NDArray[Any]] = {}
         self._values = self._place()
         self._steps: list[tuple[str, Callable[[], None]]] = [
-            (step.output, self._pool(step) if isinstance(step, IntegerPool) else self._convolution(step)) for step in model.steps
+            (
+                step.output,
+                self._pool(step) if isinstance(step, IntegerPool) else self._convolution(step),
+            )
+            for step in model.steps
         ]
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.int8]]:
         """Return the kept tensors of up to ``n`` images ``[N, height, width, channels]``, of the same form."""
         count, image = len(images), self._model.image
-        np.subtract(images.transpose(3, 0, 1, 2), np.float32(128), out=self._values[image][:, :count])
+        np.subtract(
+            images.transpose(3, 0, 1, 2), np.float32(128), out=self._values[image][:, :count]
+        )
         kept = {image: self._levels(image, count)} if image in self._keep else {}
         with _unbuffered_rows():
             for name, step in self._steps:
@@ -79,7 +85,10 @@ class FastProgram:
         return kept
 
     def _levels(self, name: str, count: int) -> npt.NDArray[np.int8]:
-        return (self._values[name][:, :count].transpose(1, 2, 3, 0) + self._model.tensor(name).zero_point).astype(np.int8)
+        return (
+            self._values[name][:, :count].transpose(1, 2, 3, 0)
+            + self._model.tensor(name).zero_point
+        ).astype(np.int8)
 
     def _place(self) -> dict[str, npt.NDArray[np.float32]]:
         """Give each tensor a buffer; one whose tensor is read for the last time serves again, while it is still in the cache."""
@@ -89,10 +98,14 @@ class FastProgram:
         free: list[npt.NDArray[np.float32]] = []
         held: dict[str, npt.NDArray[np.float32]] = {}
         values = {}
-        for i, (name, sources) in enumerate([(model.image, []), *((step.output, _sources(step)) for step in model.steps)], -1):
+        for i, (name, sources) in enumerate(
+            [(model.image, []), *((step.output, _sources(step)) for step in model.steps)], -1
+        ):
             height, width, channels = model.tensor(name).shape
             held[name] = free.pop() if free else np.zeros(largest, np.float32)
-            values[name] = held[name][: channels * self._n * height * width].reshape(channels, self._n, height, width)
+            values[name] = held[name][: channels * self._n * height * width].reshape(
+                channels, self._n, height, width
+            )
             free += [held.pop(source) for source in dict.fromkeys(sources) if last[source] == i]
         return values
 
@@ -103,7 +116,9 @@ class FastProgram:
             self._scratch[key] = np.empty(size, dtype)
         return self._scratch[key][:size].reshape(shape)
 
-    def _padded(self, step: IntegerConvolution | IntegerPool) -> tuple[npt.NDArray[np.float32], Callable[[], None]]:
+    def _padded(
+        self, step: IntegerConvolution | IntegerPool
+    ) -> tuple[npt.NDArray[np.float32], Callable[[], None]]:
         """Return the input of a step with its padding, and what fills it in."""
         values = self._values[step.input]
         if not any(step.padding):
@@ -116,9 +131,13 @@ class FastProgram:
 
     def _convolution(self, step: IntegerConvolution) -> Callable[[], None]:
         source, target = self._model.tensor(step.input), self._model.tensor(step.output)
-        least, most = sum_range(step.weights, source.low - source.zero_point, source.high - source.zero_point)
+        least, most = sum_range(
+            step.weights, source.low - source.zero_point, source.high - source.zero_point
+        )
         dtype: Any = np.float32 if max(-int(least.min()), int(most.max())) <= 2**24 else np.float64
-        accumulate, sums = (self._depthwise if step.kind == "depthwise" else self._dense)(step, target, dtype)
+        accumulate, sums = (self._depthwise if step.kind == "depthwise" else self._dense)(
+            step, target, dtype
+        )
         requantise = self._requantiser(step, target, sums, np.maximum(-least, most).tolist())
 
         def run() -> None:
@@ -127,7 +146,9 @@ class FastProgram:
 
         return run
 
-    def _dense(self, step: IntegerConvolution, target: TensorSpec, dtype: Any) -> tuple[Callable[[], None], npt.NDArray[Any]]:
+    def _dense(
+        self, step: IntegerConvolution, target: TensorSpec, dtype: Any
+    ) -> tuple[Callable[[], None], npt.NDArray[Any]]:
         """Return what computes the sums of a convolution, and where it leaves them: ``(O, places)``."""
         k, s, places = step.kernel, step.stride, self._n * target.height * target.width
         weights = step.weights.reshape(len(step.weights), -1).astype(dtype)
@@ -141,13 +162,19 @@ class FastProgram:
             def gather() -> None:
                 for i in range(k):
                     for j in range(k):
-                        rows, columns = (slice(t, t + s * (size - 1) + 1, s) for t, size in ((i, target.height), (j, target.width)))
+                        rows, columns = (
+                            slice(t, t + s * (size - 1) + 1, s)
+                            for t, size in ((i, target.height), (j, target.width))
+                        )
                         np.copyto(parts[i, j], padded[:, :, rows, columns])
 
         sums = self._temporary("sums", (len(weights), places), dtype)
         width = max(16, _BLAS_ALONE // weights.size // 16 * 16)
         whole = places // width * width
-        blocks, results = (part[:, :whole].reshape(len(part), -1, width).transpose(1, 0, 2) for part in (patches, sums))
+        blocks, results = (
+            part[:, :whole].reshape(len(part), -1, width).transpose(1, 0, 2)
+            for part in (patches, sums)
+        )
 
         def run() -> None:
             fill()
@@ -159,7 +186,9 @@ class FastProgram:
 
         return run, sums
 
-    def _depthwise(self, step: IntegerConvolution, target: TensorSpec, dtype: Any) -> tuple[Callable[[], None], npt.NDArray[Any]]:
+    def _depthwise(
+        self, step: IntegerConvolution, target: TensorSpec, dtype: Any
+    ) -> tuple[Callable[[], None], npt.NDArray[Any]]:
         """Return what computes the sums of a depth-wise convolution, and where: ``(C, n, rows / r, r, columns / t, t)``.
 
         A tile of ``r x t`` places sees ``(r - 1) * stride + k`` rows and ``(t - 1) * stride + k`` columns of its channel; the banded
@@ -178,9 +207,16 @@ class FastProgram:
         padded, fill = self._padded(step)
         tiles = (channels, n, target.height // r, target.width // t)
         dc, dn, dh, dw = padded.strides
-        view = np.lib.stride_tricks.as_strided(padded, (*tiles, rows, columns), (dc, dn, dh * r * s, dw * t * s, dh, dw), writeable=False)
+        view = np.lib.stride_tricks.as_strided(
+            padded,
+            (*tiles, rows, columns),
+            (dc, dn, dh * r * s, dw * t * s, dh, dw),
+            writeable=False,
+        )
         gathered = self._temporary("patches", view.shape, dtype)
-        together = _largest_divisor(n, max(1, _BLAS_ALONE // (matrix[0].size * tiles[2] * tiles[3])))
+        together = _largest_divisor(
+            n, max(1, _BLAS_ALONE // (matrix[0].size * tiles[2] * tiles[3]))
+        )
         factors = gathered.reshape(channels, n // together, -1, rows * columns)
         products = self._temporary("sums", (*factors.shape[:3], r * t), dtype)
 
@@ -192,25 +228,49 @@ class FastProgram:
         return run, products.reshape(*tiles, r, t).transpose(0, 1, 2, 4, 3, 5)
 
     def _requantiser(
-        self, step: IntegerConvolution, target: TensorSpec, sums: npt.NDArray[Any], largest: list[int]
+        self,
+        step: IntegerConvolution,
+        target: TensorSpec,
+        sums: npt.NDArray[Any],
+        largest: list[int],
     ) -> Callable[[], None]:
         """Return what turns sums into the output tensor, some channels at a time."""
-        multiplier, shift, bias = (array.astype(np.int64) for array in (step.requantizer.multiplier, step.requantizer.shift, step.bias))
+        multiplier, shift, bias = (
+            array.astype(np.int64)
+            for array in (step.requantizer.multiplier, step.requantizer.shift, step.bias)
+        )
         values = self._values[step.output].reshape(target.channels, -1)
         places = values.shape[1]
         channels = max(1, min(target.channels, _BLOCK // places))
-        real, more = (self._temporary(name, (channels, *sums.shape[1:]), np.float64) for name in ("real", "more"))
+        real, more = (
+            self._temporary(name, (channels, *sums.shape[1:]), np.float64)
+            for name in ("real", "more")
+        )
         index = self._temporary("index", (channels, places), np.int64)
 
-        is_exact = all(map(_fits_float64, largest, [step.weight_shift] * len(bias), bias.tolist(), shift.tolist()))
-        doubt = _doubt(largest, step.weight_shift, bias.tolist(), multiplier.tolist(), shift.tolist())
+        is_exact = all(
+            map(
+                _fits_float64,
+                largest,
+                [step.weight_shift] * len(bias),
+                bias.tolist(),
+                shift.tolist(),
+            )
+        )
+        doubt = _doubt(
+            largest, step.weight_shift, bias.tolist(), multiplier.tolist(), shift.tolist()
+        )
         halves = np.where(shift < 0, np.ldexp(0.5, np.minimum(shift, 0)), 0.0)[:, None]
         factor = np.ldexp(multiplier.astype(np.float64), shift - 31 + step.weight_shift)[:, None]
         constant = np.ldexp((bias * multiplier).astype(np.float64), shift - 31)[:, None]
         has_negative = target.signed or step.addition is not None
         if not has_negative:  # what is below 0 is cut off, so that its rounding does not matter
             constant = constant + halves + 0.5
-        low, high = (-128, 127) if step.addition else (target.low - target.zero_point, target.high - target.zero_point)
+        low, high = (
+            (-128, 127)
+            if step.addition
+            else (target.low - target.zero_point, target.high - target.zero_point)
+        )
         table, shortcut, origin = self._addition(step, target)
 
         def run() -> None:
@@ -229,8 +289,13 @@ class FastProgram:
                 np.floor(d, out=d)
                 if len(doubtful):
                     channel, place = np.divmod(doubtful, places)
-                    acc = (source.reshape(out.shape)[channel, place].astype(np.int64) << step.weight_shift) + bias[part][channel]
-                    exact = multiply_by_quantized_multiplier(acc, multiplier[part][channel], shift[part][channel])
+                    acc = (
+                        source.reshape(out.shape)[channel, place].astype(np.int64)
+                        << step.weight_shift
+                    ) + bias[part][channel]
+                    exact = multiply_by_quantized_multiplier(
+                        acc, multiplier[part][channel], shift[part][channel]
+                    )
                     d[channel, place] = exact
                 np.clip(d, low, high, out=d)
                 if shortcut is None:
@@ -255,27 +320,52 @@ class FastProgram:
         shortcut = self._model.tensor(step.addition.shortcut)
         first = np.arange(shortcut.low, shortcut.high + 1)[:, None] - shortcut.zero_point
         second = np.arange(-128, 128)
-        total = add(first, second, (step.addition.first, step.addition.second, step.addition.out)) + target.zero_point
-        table = (np.clip(total, target.low, target.high) - target.zero_point).astype(np.float32).reshape(-1)
-        return table, self._values[shortcut.name].reshape(shortcut.channels, -1), float(256 * first[0, 0] + second[0])
+        total = (
+            add(first, second, (step.addition.first, step.addition.second, step.addition.out))
+            + target.zero_point
+        )
+        table = (
+            (np.clip(total, target.low, target.high) - target.zero_point)
+            .astype(np.float32)
+            .reshape(-1)
+        )
+        return (
+            table,
+            self._values[shortcut.name].reshape(shortcut.channels, -1),
+            float(256 * first[0, 0] + second[0]),
+        )
 
     def _pool(self, step: IntegerPool) -> Callable[[], None]:
         source, target = self._model.tensor(step.input), self._model.tensor(step.output)
         padded, fill = self._padded(step)
         k, s, (dc, dn, dh, dw) = step.kernel, step.stride, padded.strides
         shape = (source.channels, self._n, target.height, target.width, k, k)
-        windows = np.lib.stride_tricks.as_strided(padded, shape, (dc, dn, dh * s, dw * s, dh, dw), writeable=False)
+        windows = np.lib.stride_tricks.as_strided(
+            padded, shape, (dc, dn, dh * s, dw * s, dh, dw), writeable=False
+        )
         top, _, left, _ = step.padding
         rows, columns = (
-            np.array([min(p * s - before + k, size) - max(p * s - before, 0) for p in range(places)])
-            for places, before, size in ((target.height, top, source.height), (target.width, left, source.width))
+            np.array(
+                [min(p * s - before + k, size) - max(p * s - before, 0) for p in range(places)]
+            )
+            for places, before, size in (
+                (target.height, top, source.height),
+                (target.width, left, source.width),
+            )
         )
         count, values = rows[:, None] * columns, self._values[step.output]
 
         def run() -> None:
             fill()
-            total = windows.sum(axis=(4, 5), dtype=np.float64).astype(np.int64) + count * source.zero_point
-            np.copyto(values, np.clip(rounded_mean(total, count), target.low, target.high) - target.zero_point, casting="same_kind")
+            total = (
+                windows.sum(axis=(4, 5), dtype=np.float64).astype(np.int64)
+                + count * source.zero_point
+            )
+            np.copyto(
+                values,
+                np.clip(rounded_mean(total, count), target.low, target.high) - target.zero_point,
+                casting="same_kind",
+            )
 
         return run
 
@@ -286,13 +376,23 @@ def _fits_float64(largest: int, carried_shift: int, bias: int, shift: int) -> bo
     return (acc << 31) + (2 ** (30 - shift) if shift < 0 else 2**30) + 2**30 <= 2**53
 
 
-def _doubt(largest: list[int], carried_shift: int, bias: list[int], multiplier: list[int], shift: list[int]) -> float:
+def _doubt(
+    largest: list[int], carried_shift: int, bias: list[int], multiplier: list[int], shift: list[int]
+) -> float:
     """Return a bound of the error of what is floored: four roundings of at most 2^-53 of the largest operand, with room."""
     channels = zip(largest, bias, multiplier, shift, strict=True)
-    return max(((most << carried_shift) + abs(b)) * m * 2.0 ** (s - 31) + 1.0 for most, b, m, s in channels) * 2.0**-49
+    return (
+        max(
+            ((most << carried_shift) + abs(b)) * m * 2.0 ** (s - 31) + 1.0
+            for most, b, m, s in channels
+        )
+        * 2.0**-49
+    )
 
 
-def _near_whole_numbers(values: npt.NDArray[np.float64], distance: float, spare: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+def _near_whole_numbers(
+    values: npt.NDArray[np.float64], distance: float, spare: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
     """Return the flat indices of values within a distance of a whole number; ``spare`` is overwritten."""
     np.rint(values, out=spare)
     np.subtract(values, spare, out=spare)

@@ -19,7 +19,14 @@ import numpy.typing as npt
 
 from nas_engine.integer.arithmetic import INT32_MAX, Ints, round_half_away
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
-from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, IntegerPool, Requantizer, TensorSpec
+from nas_engine.integer.model import (
+    Addition,
+    IntegerConvolution,
+    IntegerModel,
+    IntegerPool,
+    Requantizer,
+    TensorSpec,
+)
 from nas_engine.quantization.record import (
     QuantisationError,
     QuantisedLayer,
@@ -57,7 +64,12 @@ def lower(network: QuantisedNetwork, provenance: Mapping[str, str] | None = None
         _lower_layer(step, tensors)
         if isinstance(step, QuantisedLayer)
         else IntegerPool(
-            name=step.name, input=step.input, output=step.output, kernel=step.kernel, stride=step.stride, padding=step.padding
+            name=step.name,
+            input=step.input,
+            output=step.output,
+            kernel=step.kernel,
+            stride=step.stride,
+            padding=step.padding,
         )
         for step in network.steps
     )
@@ -98,15 +110,25 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
         reach, level = np.where(largest > 0, largest * unit, 0.0), layer.offset / target.scale
         constant = is_constant(reach) | (np.abs(level) > reach + _BEYOND)
         coarser = np.where(constant, 0, _coarser(unit, np.abs(level), largest))
-        weight_scale = np.where(constant, _FINEST * target.scale / source.scale, real_scale * 2.0**coarser).astype(np.float32)
+        weight_scale = np.where(
+            constant, _FINEST * target.scale / source.scale, real_scale * 2.0**coarser
+        ).astype(np.float32)
     if not ((weight_scale > 0) & np.isfinite(weight_scale)).all():
         found = f"weight_step times gain reaches from {real_scale.min():g} to {real_scale.max():g}"
-        raise QuantisationError(layer.name, f"{found}; expected numbers above 0 that float32 can hold")
+        raise QuantisationError(
+            layer.name, f"{found}; expected numbers above 0 that float32 can hold"
+        )
     sign = np.where(constant, 0, np.where(layer.gain < 0, -1, 1))
-    weights = round_half_away(layer.weights * (sign / 2.0**coarser)[:, None, None, None]).astype(np.int8)
+    weights = round_half_away(layer.weights * (sign / 2.0**coarser)[:, None, None, None]).astype(
+        np.int8
+    )
 
-    offset = np.where(constant, round_half_away(np.clip(level, -_BEYOND, _BEYOND)) * target.scale, layer.offset)
-    bias = round_half_away(offset / (source.scale * weight_scale.astype(np.float64))).astype(np.int32)
+    offset = np.where(
+        constant, round_half_away(np.clip(level, -_BEYOND, _BEYOND)) * target.scale, layer.offset
+    )
+    bias = round_half_away(offset / (source.scale * weight_scale.astype(np.float64))).astype(
+        np.int32
+    )
     requantizer = Requantizer.between(source.scale, weight_scale, target.scale)
     return IntegerConvolution(
         name=layer.name,
@@ -121,12 +143,18 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
         weight_scale=weight_scale,
         bias=bias,
         requantizer=requantizer,
-        addition=Addition.between(tensors[layer.shortcut], target) if layer.shortcut is not None else None,
-        bounds=accumulator_bounds(layer.name, sum_range(weights, low, high), shift, bias, requantizer.shift),
+        addition=Addition.between(tensors[layer.shortcut], target)
+        if layer.shortcut is not None
+        else None,
+        bounds=accumulator_bounds(
+            layer.name, sum_range(weights, low, high), shift, bias, requantizer.shift
+        ),
     )
 
 
-def _coarser(unit: npt.NDArray[np.float64], offset: npt.NDArray[np.float64], largest: Ints) -> npt.NDArray[np.int64]:
+def _coarser(
+    unit: npt.NDArray[np.float64], offset: npt.NDArray[np.float64], largest: Ints
+) -> npt.NDArray[np.int64]:
     """Return the power of two by which each channel's unit is too fine: for its bias, or for the shift of its requantisation.
 
     Args:

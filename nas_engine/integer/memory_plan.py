@@ -21,7 +21,9 @@ def plan_memory(model: IntegerModel) -> MemoryPlan:
     drafts = _Draft(model)
     for number in range(len(model.steps)):
         drafts.step(number)
-    plan = place(tuple(step.name for step in model.steps), drafts.bottom, drafts.top, drafts.scratch)
+    plan = place(
+        tuple(step.name for step in model.steps), drafts.bottom, drafts.top, drafts.scratch
+    )
     _check(plan)
     return plan
 
@@ -50,8 +52,19 @@ class _Draft:
     def _put(self, name: str, first: int, over: str | None = None) -> None:
         tensor = self.model.tensor(name)
         height, width, channels = tensor.shape
-        size, last = self._size(height * width * channels, tensor.bits), self.last_use.get(name, first)
-        planned = PlannedTensor(name=name, offset=0, size=size, bits=tensor.bits, first_step=first, last_step=last, in_place_of=over)
+        size, last = (
+            self._size(height * width * channels, tensor.bits),
+            self.last_use.get(name, first),
+        )
+        planned = PlannedTensor(
+            name=name,
+            offset=0,
+            size=size,
+            bits=tensor.bits,
+            first_step=first,
+            last_step=last,
+            in_place_of=over,
+        )
         self.end[name].append(planned)
 
     def step(self, number: int) -> None:
@@ -59,11 +72,20 @@ class _Draft:
         step = self.model.steps[number]
         over = self._written_over(step, number)
         here = self.end[over if over is not None else step.input]
-        self.end[step.output] = here if over is not None else self.bottom if here is self.top else self.top
+        self.end[step.output] = (
+            here if over is not None else self.bottom if here is self.top else self.top
+        )
         self._put(step.output, number, over)
         if size := self._scratch(step):
             self.scratch.append(
-                PlannedTensor(name=f"{step.name} scratch", offset=0, size=size, bits=8, first_step=number, last_step=number)
+                PlannedTensor(
+                    name=f"{step.name} scratch",
+                    offset=0,
+                    size=size,
+                    bits=8,
+                    first_step=number,
+                    last_step=number,
+                )
             )
 
     def _written_over(self, step: IntegerConvolution | IntegerPool, number: int) -> str | None:
@@ -82,9 +104,16 @@ class _Draft:
         source, arena = self.model.tensor(step.input), self.arena
         if step.kind == "depthwise":
             ring = self._size(step.kernel * source.width * source.channels, source.bits)
-            return ring + int(arena.depthwise_scratch(step.kernel, source.width, source.channels)) * arena.granule
+            return (
+                ring
+                + int(arena.depthwise_scratch(step.kernel, source.width, source.channels))
+                * arena.granule
+            )
         taps = step.kernel**2 * source.channels
-        return int(arena.dense_scratch(taps, len(step.weights), windows=step.kernel > 1)) * arena.granule
+        return (
+            int(arena.dense_scratch(taps, len(step.weights), windows=step.kernel > 1))
+            * arena.granule
+        )
 
 
 def _check(plan: MemoryPlan) -> None:
@@ -93,6 +122,12 @@ def _check(plan: MemoryPlan) -> None:
         live = sorted(plan.live(step), key=lambda tensor: tensor.offset)
         for i, below in enumerate(live):
             for above in live[i + 1 :]:
-                if above.offset < below.offset + below.size and above.in_place_of != below.name and below.in_place_of != above.name:
+                if (
+                    above.offset < below.offset + below.size
+                    and above.in_place_of != below.name
+                    and below.in_place_of != above.name
+                ):
                     problem = f"and {above.name!r} would share bytes at step {plan.steps[step]!r}"
-                    raise QuantisationError(below.name, f"{problem}; expected a chain of inverted residuals")
+                    raise QuantisationError(
+                        below.name, f"{problem}; expected a chain of inverted residuals"
+                    )

@@ -57,7 +57,9 @@ class TensorSpec:
         check_tensor(self.name, self.height, self.width, self.channels, self.bits, self.signed)
         is_number = isinstance(self.scale, float) and math.isfinite(self.scale) and self.scale > 0
         if not is_number or float(np.float32(self.scale)) != self.scale:
-            raise QuantisationError(self.name, f"the scale is {self.scale!r}; expected a finite float32 value above 0")
+            raise QuantisationError(
+                self.name, f"the scale is {self.scale!r}; expected a finite float32 value above 0"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,25 +101,36 @@ class Requantizer:
     def __post_init__(self) -> None:
         for what in ("multiplier", "shift"):
             array = np.asarray(getattr(self, what))
-            object.__setattr__(self, what, checked_column("requantizer", what, array, array.size, np.int32))
+            object.__setattr__(
+                self, what, checked_column("requantizer", what, array, array.size, np.int32)
+            )
         outside = (self.shift < LEAST_SHIFT) | (self.shift > LARGEST_SHIFT)
         if outside.any():
             channel = int(outside.argmax())
             found = f"the shift of channel {channel} is {self.shift[channel]}; expected {LEAST_SHIFT} to {LARGEST_SHIFT}"
-            raise QuantisationError("requantizer", f"{found}: the scale of its weights is out of proportion to that of its output")
+            raise QuantisationError(
+                "requantizer",
+                f"{found}: the scale of its weights is out of proportion to that of its output",
+            )
         wrong = (self.multiplier != 0) & (self.multiplier < LEAST_MULTIPLIER)
         if wrong.any():
             channel = int(wrong.argmax())
             found = f"the multiplier of channel {channel} is {self.multiplier[channel]}"
-            raise QuantisationError("requantizer", f"{found}; expected 0, or {LEAST_MULTIPLIER} and above")
+            raise QuantisationError(
+                "requantizer", f"{found}; expected 0, or {LEAST_MULTIPLIER} and above"
+            )
 
     @staticmethod
-    def between(input_scale: float, weight_scale: npt.NDArray[np.float32], output_scale: float) -> Requantizer:
+    def between(
+        input_scale: float, weight_scale: npt.NDArray[np.float32], output_scale: float
+    ) -> Requantizer:
         """Return the requantisation from accumulators of scale ``input_scale * weight_scale`` to an output scale.
 
         TFLite ``PopulateConvolutionQuantizationParams`` (kernel_util.cc): float32 scales, multiplied and divided as doubles.
         """
-        multiplier, shift = quantize_multiplier(input_scale * weight_scale.astype(np.float64) / output_scale)
+        multiplier, shift = quantize_multiplier(
+            input_scale * weight_scale.astype(np.float64) / output_scale
+        )
         return Requantizer(multiplier=multiplier.astype(np.int32), shift=shift.astype(np.int32))
 
 
@@ -143,7 +156,9 @@ class Addition:
         """
         if shortcut.scale >= 2.0 ** (ADD_LEFT_SHIFT - 1) * output.scale:
             found = f"the scale of {shortcut.name!r} ({shortcut.scale:g}) is 2^19 times that of {output.name!r} ({output.scale:g}) or more"
-            raise QuantisationError(output.name, f"{found}; an addition needs scales of the same order")
+            raise QuantisationError(
+                output.name, f"{found}; an addition needs scales of the same order"
+            )
         first, second, out = addition_multipliers(shortcut.scale, output.scale, output.scale)
         return Addition(shortcut=shortcut.name, first=first, second=second, out=out)
 
@@ -185,14 +200,23 @@ class IntegerConvolution:
         check_window(self.name, self.kernel, self.stride, self.padding)
         weights = checked_weights(self.name, self.kind, self.kernel, self.weights, self.weight_bits)
         object.__setattr__(self, "weights", weights)
-        scale = checked_column(self.name, "weight_scale", self.weight_scale, len(weights), np.float32)
+        scale = checked_column(
+            self.name, "weight_scale", self.weight_scale, len(weights), np.float32
+        )
         if not ((scale > 0) & np.isfinite(scale)).all():
-            raise QuantisationError(self.name, f"weight_scale holds {scale.min()}; expected finite float32 numbers above 0")
+            raise QuantisationError(
+                self.name,
+                f"weight_scale holds {scale.min()}; expected finite float32 numbers above 0",
+            )
         object.__setattr__(self, "weight_scale", scale)
         bias = checked_column(self.name, "bias", self.bias, len(weights), np.int64)
         if (np.abs(bias) > INT32_MAX).any():
-            raise QuantisationError(self.name, f"a bias is {bias[np.abs(bias).argmax()]}; expected at most ±{INT32_MAX}")
-        object.__setattr__(self, "bias", checked_column(self.name, "bias", bias, len(weights), np.int32))
+            raise QuantisationError(
+                self.name, f"a bias is {bias[np.abs(bias).argmax()]}; expected at most ±{INT32_MAX}"
+            )
+        object.__setattr__(
+            self, "bias", checked_column(self.name, "bias", bias, len(weights), np.int32)
+        )
 
     @property
     def weight_shift(self) -> int:
@@ -248,29 +272,54 @@ class IntegerModel:
     """Where the model comes from: free texts by name; what cannot be read in them (controls, bytes that are no UTF-8) becomes escapes."""
 
     def __post_init__(self) -> None:
-        if not all(isinstance(text, str) and text.strip() for item in self.provenance.items() for text in item):
-            raise QuantisationError("provenance", f"is {dict(self.provenance)!r}; expected texts by name")
-        readable = {terminal_line(name): terminal_lines(text) for name, text in self.provenance.items()}
+        if not all(
+            isinstance(text, str) and text.strip()
+            for item in self.provenance.items()
+            for text in item
+        ):
+            raise QuantisationError(
+                "provenance", f"is {dict(self.provenance)!r}; expected texts by name"
+            )
+        readable = {
+            terminal_line(name): terminal_lines(text) for name, text in self.provenance.items()
+        }
         object.__setattr__(self, "provenance", MappingProxyType(readable))
         check_graph(self.image, self.tensors, self.steps, self.logits, self.classes)
         for step in self.steps:
             if isinstance(step, IntegerConvolution):
                 self._check_convolution(step)
             elif self.tensor(step.input).scale != self.tensor(step.output).scale:
-                raise QuantisationError(step.name, f"{step.input!r} and {step.output!r} differ in scale; a pool keeps it")
+                raise QuantisationError(
+                    step.name,
+                    f"{step.input!r} and {step.output!r} differ in scale; a pool keeps it",
+                )
 
     def _check_convolution(self, step: IntegerConvolution) -> None:
         source, target = self.tensor(step.input), self.tensor(step.output)
         expected = Requantizer.between(source.scale, step.weight_scale, target.scale)
         for what in ("multiplier", "shift"):
             if not np.array_equal(getattr(step.requantizer, what), getattr(expected, what)):
-                raise QuantisationError(step.name, f"{what} of the requantizer does not follow from the scales; lower the network again")
-        if step.addition and step.addition != Addition.between(self.tensor(step.addition.shortcut), target):
-            raise QuantisationError(step.name, "the addition does not follow from the scales; lower the network again")
-        sums = sum_range(step.weights, source.low - source.zero_point, source.high - source.zero_point)
-        bounds = accumulator_bounds(step.name, sums, step.weight_shift, step.bias, step.requantizer.shift)
+                raise QuantisationError(
+                    step.name,
+                    f"{what} of the requantizer does not follow from the scales; lower the network again",
+                )
+        if step.addition and step.addition != Addition.between(
+            self.tensor(step.addition.shortcut), target
+        ):
+            raise QuantisationError(
+                step.name, "the addition does not follow from the scales; lower the network again"
+            )
+        sums = sum_range(
+            step.weights, source.low - source.zero_point, source.high - source.zero_point
+        )
+        bounds = accumulator_bounds(
+            step.name, sums, step.weight_shift, step.bias, step.requantizer.shift
+        )
         if step.bounds != bounds:
-            raise QuantisationError(step.name, f"the bounds are {step.bounds}, its weights give {bounds}; lower the network again")
+            raise QuantisationError(
+                step.name,
+                f"the bounds are {step.bounds}, its weights give {bounds}; lower the network again",
+            )
 
     def tensor(self, name: str) -> TensorSpec:
         """Return a tensor by its name."""

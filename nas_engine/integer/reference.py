@@ -48,17 +48,32 @@ def predict(model: IntegerModel, images: Images, *, threads: int = 2) -> npt.NDA
     return np.asarray(run(model, images, threads=threads).argmax(axis=1), np.int64)
 
 
-def trace(model: IntegerModel, images: Images, *, threads: int = 2, fast: bool = True) -> dict[str, Levels]:
+def trace(
+    model: IntegerModel, images: Images, *, threads: int = 2, fast: bool = True
+) -> dict[str, Levels]:
     """Return every tensor by name, ``[N, height, width, channels]``, in the order of execution; arguments and errors as in ``run``."""
     names = (model.image, *(step.output for step in model.steps))
     return _values(model, images, names, threads, fast)
 
 
-def _values(model: IntegerModel, images: Images, names: Collection[str], threads: int, fast: bool) -> dict[str, Levels]:
+def _values(
+    model: IntegerModel, images: Images, names: Collection[str], threads: int, fast: bool
+) -> dict[str, Levels]:
     shape = model.tensor(model.image).shape
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
-        found = f"{images.dtype} {list(images.shape)}" if isinstance(images, np.ndarray) else type(images).__name__
-        raise InputError(f"the images are {found}; expected an array of uint8 [N, {', '.join(map(str, shape))}]")
+    if (
+        not isinstance(images, np.ndarray)
+        or images.dtype != np.uint8
+        or images.ndim != 4
+        or images.shape[1:] != shape
+    ):
+        found = (
+            f"{images.dtype} {list(images.shape)}"
+            if isinstance(images, np.ndarray)
+            else type(images).__name__
+        )
+        raise InputError(
+            f"the images are {found}; expected an array of uint8 [N, {', '.join(map(str, shape))}]"
+        )
     kept = {name: np.empty((len(images), *model.tensor(name).shape), np.int8) for name in names}
     at_once = images_at_once(model, len(images)) if fast else 1
     starts = range(0, len(images), at_once)
@@ -89,11 +104,15 @@ def _definition(model: IntegerModel, images: Images) -> Mapping[str, Ints]:
             values[step.output] = _pool(step, values[step.input], source, target)
             continue
         acc = _accumulate(step, values[step.input] - source.zero_point, target)
-        result = multiply_by_quantized_multiplier(acc, step.requantizer.multiplier, step.requantizer.shift)
+        result = multiply_by_quantized_multiplier(
+            acc, step.requantizer.multiplier, step.requantizer.shift
+        )
         if step.addition is not None:
             addition, shortcut = step.addition, model.tensor(step.addition.shortcut)
             operand = values[shortcut.name] - shortcut.zero_point
-            result = add(operand, np.clip(result, -128, 127), (addition.first, addition.second, addition.out))
+            result = add(
+                operand, np.clip(result, -128, 127), (addition.first, addition.second, addition.out)
+            )
         values[step.output] = np.clip(result + target.zero_point, target.low, target.high)
     return values
 
@@ -105,8 +124,12 @@ def _accumulate(step: IntegerConvolution, centred: Ints, target: TensorSpec) -> 
     weights = step.weights.astype(np.int64)
     total = np.zeros((len(centred), *target.shape), np.int64)
     for i, j in itertools.product(range(step.kernel), repeat=2):
-        taps = padded[:, _places(i, target.height, step.stride), _places(j, target.width, step.stride)]
-        total += taps * weights[:, i, j, 0] if step.kind == "depthwise" else taps @ weights[:, i, j, :].T
+        taps = padded[
+            :, _places(i, target.height, step.stride), _places(j, target.width, step.stride)
+        ]
+        total += (
+            taps * weights[:, i, j, 0] if step.kind == "depthwise" else taps @ weights[:, i, j, :].T
+        )
     return np.asarray((total << step.weight_shift) + step.bias, np.int64)
 
 
@@ -118,10 +141,19 @@ def _places(tap: int, size: int, stride: int) -> slice:
 def _pool(step: IntegerPool, values: Ints, source: TensorSpec, target: TensorSpec) -> Ints:
     top, bottom, left, right = step.padding
     edges = ((0, 0), (top, bottom), (left, right), (0, 0))
-    padded, inside = np.pad(values, edges), np.pad(np.ones((1, source.height, source.width, 1), np.int64), edges)
-    total, count = np.zeros((len(values), *target.shape), np.int64), np.zeros((1, target.height, target.width, 1), np.int64)
+    padded, inside = (
+        np.pad(values, edges),
+        np.pad(np.ones((1, source.height, source.width, 1), np.int64), edges),
+    )
+    total, count = (
+        np.zeros((len(values), *target.shape), np.int64),
+        np.zeros((1, target.height, target.width, 1), np.int64),
+    )
     for i, j in itertools.product(range(step.kernel), repeat=2):
-        rows, columns = _places(i, target.height, step.stride), _places(j, target.width, step.stride)
+        rows, columns = (
+            _places(i, target.height, step.stride),
+            _places(j, target.width, step.stride),
+        )
         total += padded[:, rows, columns]
         count += inside[:, rows, columns]
     return np.asarray(np.clip(rounded_mean(total, count), target.low, target.high))

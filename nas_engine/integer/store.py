@@ -22,7 +22,14 @@ from nas_engine.arrays import stored_arrays
 from nas_engine.errors import FileFormatError, InputError, shortened
 from nas_engine.files import write_atomically
 from nas_engine.integer.bounds import AccumulatorBounds
-from nas_engine.integer.model import Addition, IntegerConvolution, IntegerModel, IntegerPool, Requantizer, TensorSpec
+from nas_engine.integer.model import (
+    Addition,
+    IntegerConvolution,
+    IntegerModel,
+    IntegerPool,
+    Requantizer,
+    TensorSpec,
+)
 from nas_engine.integer.reference import Images, Levels, run, trace
 from nas_engine.quantization.record import QuantisationError, read_only
 from nas_engine.reading import SMALL_FILE, parsing, read_regular, read_regular_text
@@ -42,7 +49,13 @@ _LARGEST_FILE = 2**30
 _PLACE = "give the directory that an export wrote"
 _REMEDY = "export the model again, or put a whole copy back"
 _GOLDEN = ("golden images", "golden logits")
-_ARRAYS = {"weights": np.int8, "weight_scale": np.float32, "bias": np.int32, "multiplier": np.int32, "shift": np.int32}
+_ARRAYS = {
+    "weights": np.int8,
+    "weight_scale": np.float32,
+    "bias": np.int32,
+    "multiplier": np.int32,
+    "shift": np.int32,
+}
 _WINDOW = ("name", "input", "output", "kernel", "stride", "padding")
 _CONVOLUTION = ("op", *_WINDOW, "weight_bits", "addition", "bounds")
 
@@ -70,7 +83,9 @@ class GoldenVectors:
             raise InputError("there are no images for the golden vectors; give at least one")
         first = trace(model, images[:1])
         checksums = {name: zlib.crc32(values.tobytes()) for name, values in first.items()}
-        return GoldenVectors(images=read_only(images.copy()), logits=read_only(logits), checksums=checksums)
+        return GoldenVectors(
+            images=read_only(images.copy()), logits=read_only(logits), checksums=checksums
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,8 +115,16 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
     for step in model.steps:
         if isinstance(step, IntegerConvolution):
             requantizer = step.requantizer
-            held: tuple[Any, ...] = (step.weights, step.weight_scale, step.bias, requantizer.multiplier, requantizer.shift)
-            arrays |= {f"{step.name}.{what}": array for what, array in zip(_ARRAYS, held, strict=True)}
+            held: tuple[Any, ...] = (
+                step.weights,
+                step.weight_scale,
+                step.bias,
+                requantizer.multiplier,
+                requantizer.shift,
+            )
+            arrays |= {
+                f"{step.name}.{what}": array for what, array in zip(_ARRAYS, held, strict=True)
+            }
     arrays |= dict(zip(_GOLDEN, (golden.images, golden.logits), strict=True))
     npz = _npz(arrays)
     description = {
@@ -109,7 +132,10 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
         "image": model.image,
         "logits": model.logits,
         "classes": list(model.classes),
-        "tensors": [{name: getattr(tensor, name) for name in TensorSpec.__slots__} for tensor in model.tensors],
+        "tensors": [
+            {name: getattr(tensor, name) for name in TensorSpec.__slots__}
+            for tensor in model.tensors
+        ],
         "steps": [_describe(step) for step in model.steps],
         "golden_crc32": dict(golden.checksums),
         "npz_sha256": hashlib.sha256(npz).hexdigest(),
@@ -125,7 +151,13 @@ def _describe(step: IntegerConvolution | IntegerPool) -> dict[str, Any]:
         return {"op": "average_pool", **window}
     addition = step.addition and {name: getattr(step.addition, name) for name in Addition.__slots__}
     bounds = {name: getattr(step.bounds, name) for name in AccumulatorBounds.__slots__}
-    return {"op": step.kind, **window, "weight_bits": step.weight_bits, "addition": addition, "bounds": bounds}
+    return {
+        "op": step.kind,
+        **window,
+        "weight_bits": step.weight_bits,
+        "addition": addition,
+        "bounds": bounds,
+    }
 
 
 def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -134,7 +166,12 @@ def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             part = io.BytesIO()
-            np.lib.format.write_array(part, array.astype(array.dtype.newbyteorder("<")), version=(1, 0), allow_pickle=False)
+            np.lib.format.write_array(
+                part,
+                array.astype(array.dtype.newbyteorder("<")),
+                version=(1, 0),
+                allow_pickle=False,
+            )
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system = 3  # otherwise the operating system's
             archive.writestr(entry, part.getvalue())
@@ -152,27 +189,48 @@ def load(directory: Path) -> SavedModel:
     path = directory / JSON_NAME
     fields = Fields(_read_json(path), path)
     if (found := fields.take("format", None)) != FORMAT:
-        raise fields.error("format", f"is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the model again)")
-    fields.only("format", "image", "logits", "classes", "tensors", "steps", "golden_crc32", "npz_sha256", "provenance")
+        raise fields.error(
+            "format",
+            f"is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the model again)",
+        )
+    fields.only(
+        "format",
+        "image",
+        "logits",
+        "classes",
+        "tensors",
+        "steps",
+        "golden_crc32",
+        "npz_sha256",
+        "provenance",
+    )
     arrays = _read_npz(directory / NPZ_NAME, fields.take_str("npz_sha256"))
     try:
         model = IntegerModel(
             image=fields.take_str("image"),
             tensors=tuple(_tensor(part) for part in fields.take_each("tensors")),
-            steps=tuple(_step(part, arrays, directory / NPZ_NAME) for part in fields.take_each("steps")),
+            steps=tuple(
+                _step(part, arrays, directory / NPZ_NAME) for part in fields.take_each("steps")
+            ),
             logits=fields.take_str("logits"),
             classes=tuple(fields.take_list("classes", of=str)),
             provenance=_provenance(fields),
         )
     except QuantisationError as error:
         raise FileFormatError(path, f"does not describe a network: {error}; {_REMEDY}") from error
-    images, logits = (_take(arrays, name, dtype, directory / NPZ_NAME) for name, dtype in zip(_GOLDEN, (np.uint8, np.int8), strict=True))
+    images, logits = (
+        _take(arrays, name, dtype, directory / NPZ_NAME)
+        for name, dtype in zip(_GOLDEN, (np.uint8, np.int8), strict=True)
+    )
     try:
         golden = GoldenVectors.of(model, images)
     except InputError as error:
         raise FileFormatError(directory / NPZ_NAME, f"golden images: {error}; {_REMEDY}") from error
     if not np.array_equal(golden.logits, logits) or golden.checksums != fields.take("golden_crc32"):
-        raise FileFormatError(directory, f"the model does not compute its golden vectors (was it changed by hand?); {_REMEDY}")
+        raise FileFormatError(
+            directory,
+            f"the model does not compute its golden vectors (was it changed by hand?); {_REMEDY}",
+        )
     return SavedModel(model=model, golden=golden)
 
 
@@ -183,15 +241,22 @@ def _read_json(path: Path) -> Any:
 def _read_npz(path: Path, digest: str) -> dict[str, npt.NDArray[Any]]:
     data = read_regular(path, _LARGEST_FILE, _PLACE)
     if hashlib.sha256(data).hexdigest() != digest:
-        raise FileFormatError(path, f"is not the file that {JSON_NAME} names (cut off, changed, or of another export); {_REMEDY}")
+        raise FileFormatError(
+            path,
+            f"is not the file that {JSON_NAME} names (cut off, changed, or of another export); {_REMEDY}",
+        )
     with parsing(path, f"is not an archive of arrays; {_REMEDY}"):
         return stored_arrays(data)
 
 
-def _take(arrays: Mapping[str, npt.NDArray[Any]], name: str, dtype: Any, path: Path) -> npt.NDArray[Any]:
+def _take(
+    arrays: Mapping[str, npt.NDArray[Any]], name: str, dtype: Any, path: Path
+) -> npt.NDArray[Any]:
     if name not in arrays or arrays[name].dtype != dtype:
         found = f"of type {arrays[name].dtype}" if name in arrays else "missing"
-        raise FileFormatError(path, f"the array {name!r} is {found}; expected {np.dtype(dtype)}; {_REMEDY}")
+        raise FileFormatError(
+            path, f"the array {name!r} is {found}; expected {np.dtype(dtype)}; {_REMEDY}"
+        )
     return arrays[name]
 
 
@@ -206,7 +271,9 @@ def _tensor(part: Fields) -> TensorSpec:
     return TensorSpec(**{name: part.take(name) for name in TensorSpec.__slots__})
 
 
-def _step(part: Fields, arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> IntegerConvolution | IntegerPool:
+def _step(
+    part: Fields, arrays: Mapping[str, npt.NDArray[Any]], path: Path
+) -> IntegerConvolution | IntegerPool:
     op = part.take_str("op", choices=("conv", "depthwise", "average_pool"))
     part.only(*(("op", *_WINDOW) if op == "average_pool" else _CONVOLUTION))
     window: dict[str, Any] = {name: part.take_str(name) for name in ("name", "input", "output")}
@@ -214,7 +281,10 @@ def _step(part: Fields, arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> I
     window["padding"] = tuple(part.take_list("padding", length=4, of=int))
     if op == "average_pool":
         return IntegerPool(**window)
-    held = {what: _take(arrays, f"{window['name']}.{what}", dtype, path) for what, dtype in _ARRAYS.items()}
+    held = {
+        what: _take(arrays, f"{window['name']}.{what}", dtype, path)
+        for what, dtype in _ARRAYS.items()
+    }
     bounds = part.take_fields("bounds").only(*AccumulatorBounds.__slots__)
     return IntegerConvolution(
         **window,
@@ -225,13 +295,17 @@ def _step(part: Fields, arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> I
         bias=held["bias"],
         requantizer=Requantizer(multiplier=held["multiplier"], shift=held["shift"]),
         addition=_addition(part.take_fields("addition")) if part.has("addition") else None,
-        bounds=AccumulatorBounds(accumulator=bounds.take_int("accumulator"), shifted=bounds.take_int("shifted")),
+        bounds=AccumulatorBounds(
+            accumulator=bounds.take_int("accumulator"), shifted=bounds.take_int("shifted")
+        ),
     )
 
 
 def _addition(part: Fields) -> Addition:
     part.only(*Addition.__slots__)
     pairs: dict[str, Any] = {
-        name: tuple(part.take_list(name, length=2, of=int)) for name in Addition.__slots__ if name != "shortcut"
+        name: tuple(part.take_list(name, length=2, of=int))
+        for name in Addition.__slots__
+        if name != "shortcut"
     }
     return Addition(shortcut=part.take_str("shortcut"), **pairs)

@@ -47,7 +47,9 @@ class _BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
-        shortcut = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.zeros, self.zeros))
+        shortcut = functional.pad(
+            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.zeros, self.zeros)
+        )
         return functional.relu(y + shortcut)
 
 
@@ -63,7 +65,10 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
         self.layer1, self.layer2, self.layer3 = (
-            nn.Sequential(_BasicBlock(inputs, outputs), *(_BasicBlock(outputs, outputs) for _ in range(blocks - 1)))
+            nn.Sequential(
+                _BasicBlock(inputs, outputs),
+                *(_BasicBlock(outputs, outputs) for _ in range(blocks - 1)),
+            )
             for inputs, outputs in zip((_WIDTHS[0], *_WIDTHS), _WIDTHS, strict=False)
         )
         self.linear = nn.Linear(_WIDTHS[-1], classes)

@@ -52,7 +52,9 @@ class _WideDepthwise(torch.autograd.Function):
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:  # a convolution with the kernel turned by half a turn
-            of_x = functional.conv2d(gradient, weight.flip(2, 3), None, 1, weight.shape[-1] // 2, 1, weight.shape[0])
+            of_x = functional.conv2d(
+                gradient, weight.flip(2, 3), None, 1, weight.shape[-1] // 2, 1, weight.shape[0]
+            )
         if ctx.needs_input_grad[1]:
             of_weight = _weight_gradient(x, weight, gradient)
         return of_x, of_weight
@@ -67,6 +69,16 @@ def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
     for left in range(0, kernel - _NARROW + 1, _NARROW - 1):
         seen = padded[..., left : left + columns].contiguous(memory_format=torch.channels_last)
         result[..., left : left + _NARROW] = torch.ops.aten.convolution_backward(
-            gradient, seen, narrow, None, [1, 1], [0, 0], [1, 1], False, [0, 0], channels, [False, True, False]
+            gradient,
+            seen,
+            narrow,
+            None,
+            [1, 1],
+            [0, 0],
+            [1, 1],
+            False,
+            [0, 0],
+            channels,
+            [False, True, False],
         )[1]
     return result

@@ -55,7 +55,16 @@ class ConvolutionUnit(nn.Module):
     weight: nn.Parameter
     bias: nn.Parameter | None
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, depthwise: bool = False, relu: bool = True) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        depthwise: bool = False,
+        relu: bool = True,
+    ) -> None:
         super().__init__()
         self.kernel, self.stride, self.depthwise = kernel, stride, depthwise
         self.weight = nn.Parameter(torch.empty(outputs, 1 if depthwise else inputs, kernel, kernel))
@@ -70,14 +79,18 @@ class ConvolutionUnit(nn.Module):
         """Return ``(n, o, ceil(h / stride), ceil(w / stride))`` for ``(n, i, h, w)``."""
         weight: Tensor = self.weight_quantiser(self.weight)
         requantiser = None if self.training else self.requantiser
-        (top, bottom), (left, right) = (same_padding(size, self.kernel, self.stride) for size in x.shape[2:])
+        (top, bottom), (left, right) = (
+            same_padding(size, self.kernel, self.stride) for size in x.shape[2:]
+        )
         padding = top
         if not top == bottom == left == right:
             x, padding = functional.pad(x, (left, right, top, bottom)), 0
         if self.depthwise:
             x = depthwise_conv2d(x, weight, self.stride, padding)
         else:
-            x = functional.conv2d(x, weight, self.bias if requantiser is None else None, self.stride, padding)
+            x = functional.conv2d(
+                x, weight, self.bias if requantiser is None else None, self.stride, padding
+            )
         x = self.norm(x) if requantiser is None else requantiser(self, x)
         result: Tensor = self.output(x)
         return result
@@ -97,7 +110,16 @@ class InvertedResidual(nn.Module):
     ``narrow`` brings the result of the last layer to the steps of the sum.
     """
 
-    def __init__(self, inputs: int, bottleneck: int, outputs: int, kernel: int, stride: int, *, pooled_shortcut: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        bottleneck: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        *,
+        pooled_shortcut: bool,
+    ) -> None:
         super().__init__()
         self.expand = ConvolutionUnit(inputs, bottleneck, 1)
         self.depthwise = ConvolutionUnit(bottleneck, bottleneck, kernel, stride, depthwise=True)
@@ -129,16 +151,29 @@ class MobileNet(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         if architecture.classifier is None:
-            raise InputError("the architecture has no classifier, so it cannot be trained; search again with --classes N")
+            raise InputError(
+                "the architecture has no classifier, so it cannot be trained; search again with --classes N"
+            )
         self.architecture = architecture
         self.stem = _convolution(architecture.input_channels, architecture.stem)
-        channels, size, residuals = architecture.stem.channels, -(-architecture.resolution // architecture.stem.stride), []
+        channels, size, residuals = (
+            architecture.stem.channels,
+            -(-architecture.resolution // architecture.stem.stride),
+            [],
+        )
         for block in architecture.blocks:
             for index in range(block.depth):
-                stride = block.stride if index == 0 and size > 1 else 1  # a 1x1 map has nothing to stride over
+                stride = (
+                    block.stride if index == 0 and size > 1 else 1
+                )  # a 1x1 map has nothing to stride over
                 residuals.append(
                     InvertedResidual(
-                        channels, block.bottleneck, block.channels, block.kernel, stride, pooled_shortcut=architecture.pooled_shortcut
+                        channels,
+                        block.bottleneck,
+                        block.channels,
+                        block.kernel,
+                        stride,
+                        pooled_shortcut=architecture.pooled_shortcut,
                     )
                 )
                 channels, size = block.channels, -(-size // stride)
@@ -170,7 +205,11 @@ class MobileNet(nn.Module):
 
     def named_blocks(self) -> Iterator[tuple[str, InvertedResidual]]:
         """Yield name (``s1.b1``) and module of every inverted residual in order."""
-        names = [name.removesuffix(".expand") for name in self.architecture.layer_names() if name.endswith(".expand")]
+        names = [
+            name.removesuffix(".expand")
+            for name in self.architecture.layer_names()
+            if name.endswith(".expand")
+        ]
         yield from zip(names, self.blocks(), strict=True)
 
     def units(self) -> Iterator[tuple[str, ConvolutionUnit]]:
@@ -203,7 +242,9 @@ def average_pool(x: Tensor, kernel: int | None, quantiser: Quantiser | None = No
     with torch.no_grad():
         offset = 0 if quantiser.low < 0 else IMAGE_OFFSET
         levels = (x / quantiser.step).round_() - offset
-        count = functional.avg_pool2d(torch.ones_like(x[:1, :1]), kernel, kernel, ceil_mode=True, divisor_override=1)
+        count = functional.avg_pool2d(
+            torch.ones_like(x[:1, :1]), kernel, kernel, ceil_mode=True, divisor_override=1
+        )
         total = functional.avg_pool2d(levels, kernel, kernel, ceil_mode=True, divisor_override=1)
         rounded = ((total + total.sign() * (count / 2).floor_()) / count).trunc_() + offset
         error = rounded * quantiser.step - mean

@@ -18,7 +18,9 @@ def unknown_state(state: Mapping[str, object], expected: str) -> InputError:
     """Return the error for a state dict of another network; ``expected`` names what it should be of."""
     keys = ", ".join(f"'{shortened(key, 40)}'" for key in list(state)[:3])
     found = f"{len(state)} keys: {keys}{' ...' if len(state) > 3 else ''}" if state else "no keys"
-    return InputError(f"the state dict of an unknown network ({found}); expected that of {expected}")
+    return InputError(
+        f"the state dict of an unknown network ({found}); expected that of {expected}"
+    )
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], expected: str) -> None:

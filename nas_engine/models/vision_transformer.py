@@ -53,7 +53,11 @@ class _Block(nn.Module):
         """Return softmax attention, ``(n, tokens, width)``, of queries, keys and values side by side, ``(n, tokens, 3 * width)``."""
         # In bfloat16 the gradient of attention is six times as slow on a CPU as in the type of the weights (torch 2.13).
         with torch.autocast("cpu", enabled=False):
-            split = joint.to(self.norm1.weight.dtype).reshape(-1, TOKENS, 3, self.heads, HEAD_WIDTH).permute(2, 0, 3, 1, 4)
+            split = (
+                joint.to(self.norm1.weight.dtype)
+                .reshape(-1, TOKENS, 3, self.heads, HEAD_WIDTH)
+                .permute(2, 0, 3, 1, 4)
+            )
             y = functional.scaled_dot_product_attention(split[0], split[1], split[2])
         return y.transpose(1, 2).reshape(-1, TOKENS, self.width)
 
@@ -94,7 +98,9 @@ class VisionTransformer(nn.Module):
         return self.classify(self.features(x))
 
 
-def vision_transformer(classes: int = 10, *, width: int = 96, depth: int = 6, mlp_ratio: int = 2) -> VisionTransformer:
+def vision_transformer(
+    classes: int = 10, *, width: int = 96, depth: int = 6, mlp_ratio: int = 2
+) -> VisionTransformer:
     """Return a network with random weights.
 
     Args:
@@ -106,11 +112,18 @@ def vision_transformer(classes: int = 10, *, width: int = 96, depth: int = 6, ml
     Raises:
         InputError: A size out of its range.
     """
-    for name, value in (("classes", classes), ("width", width), ("depth", depth), ("mlp_ratio", mlp_ratio)):
+    for name, value in (
+        ("classes", classes),
+        ("width", width),
+        ("depth", depth),
+        ("mlp_ratio", mlp_ratio),
+    ):
         if type(value) is not int or value < 1:
             raise InputError(f"{name} is {value!r}; expected a whole number from 1")
     if width % HEAD_WIDTH:
-        raise InputError(f"width is {width}; expected a multiple of {HEAD_WIDTH}, the channels of one head")
+        raise InputError(
+            f"width is {width}; expected a multiple of {HEAD_WIDTH}, the channels of one head"
+        )
     return VisionTransformer(classes, width, depth, mlp_ratio * width)
 
 
@@ -128,7 +141,9 @@ def load_vision_transformer(state_dict: Mapping[str, Tensor]) -> VisionTransform
     state = without_prefix(state_dict)
     depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     hidden, last = (state.get(key) for key in ("blocks.0.expand.weight", "linear.weight"))
-    if not all(isinstance(value, Tensor) and value.dim() == 2 and value.numel() for value in (hidden, last)):
+    if not all(
+        isinstance(value, Tensor) and value.dim() == 2 and value.numel() for value in (hidden, last)
+    ):
         raise unknown_state(state, _EXPECTED)
     assert hidden is not None
     assert last is not None

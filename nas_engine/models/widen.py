@@ -29,7 +29,9 @@ def widen(architecture: Architecture, factor: float = 2.0) -> Architecture:
 
     def block(row: Block) -> Block:
         bits = ((_W8A8, _W8A8, _W8A8),) * row.depth
-        return replace(row, bottleneck=channels(row.bottleneck), channels=channels(row.channels), bits=bits)
+        return replace(
+            row, bottleneck=channels(row.bottleneck), channels=channels(row.channels), bits=bits
+        )
 
     return replace(
         architecture,

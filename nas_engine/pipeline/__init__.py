@@ -1,8 +1,20 @@
 """Pipeline: from a SearchConfig to a run directory and back. The only package that knows every stage."""
 
 from nas_engine.pipeline.pictures import PLOTS, draw_plots, plots_are_current
-from nas_engine.pipeline.search import CHECKPOINT_SECONDS, Watcher, open_group, run_search, write_winners
-from nas_engine.pipeline.search_config import MAX_CANDIDATES, SearchConfig, build_problem, check_config, resolve_config
+from nas_engine.pipeline.search import (
+    CHECKPOINT_SECONDS,
+    Watcher,
+    open_group,
+    run_search,
+    write_winners,
+)
+from nas_engine.pipeline.search_config import (
+    MAX_CANDIDATES,
+    SearchConfig,
+    build_problem,
+    check_config,
+    resolve_config,
+)
 from nas_engine.pipeline.search_record import SearchRecord, load_configs, load_runs
 
 __all__ = [

@@ -12,7 +12,12 @@ from nas_engine.models.mobilenet import MobileNet
 from nas_engine.pipeline import chain
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
-from nas_engine.training.start import network_of_checkpoint, random_network, same_structure, with_widths_of
+from nas_engine.training.start import (
+    network_of_checkpoint,
+    random_network,
+    same_structure,
+    with_widths_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,7 +32,9 @@ class BaseNetwork:
     """What is not as it should be; empty for nothing."""
 
 
-def base_network(directory: RunDirectory, architecture: Architecture, *, force: bool, seed: int) -> BaseNetwork:
+def base_network(
+    directory: RunDirectory, architecture: Architecture, *, force: bool, seed: int
+) -> BaseNetwork:
     """Return the weights at the end of the float stage; where there was none, the trained ones without their quantisers.
 
     Args:
@@ -58,6 +65,14 @@ def base_network(directory: RunDirectory, architecture: Architecture, *, force: 
     network = network_of_checkpoint(source) if source == folder.checkpoint else load_network(source)
     if not same_structure(network.architecture, architecture):
         again = command_line("nas-search", "train", path, "--force")
-        raise FileFormatError(source, f"holds another network than best.yaml; train it again: {again}")
-    warning = "" if finished else f"{path} is not trained to the end: bits are chosen for the weights in {source}"
-    return BaseNetwork(network=with_widths_of(network, architecture), source=source, warning=warning)
+        raise FileFormatError(
+            source, f"holds another network than best.yaml; train it again: {again}"
+        )
+    warning = (
+        ""
+        if finished
+        else f"{path} is not trained to the end: bits are chosen for the weights in {source}"
+    )
+    return BaseNetwork(
+        network=with_widths_of(network, architecture), source=source, warning=warning
+    )

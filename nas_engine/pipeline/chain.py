@@ -95,7 +95,10 @@ class Finding:
 
     def error(self) -> FileFormatError:
         """Return (not raise) the error about a record that is stale."""
-        return FileFormatError(self.record, f"is not of the files beside it ({self.problem}); put them back, or type: {self.command}")
+        return FileFormatError(
+            self.record,
+            f"is not of the files beside it ({self.problem}); put them back, or type: {self.command}",
+        )
 
 
 def made_of(directory: RunDirectory, record: str) -> dict[str, str]:
@@ -109,7 +112,11 @@ def made_of(directory: RunDirectory, record: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in CHAIN[record].inputs:
         path = directory.path / name
-        found |= {name: _content_digest(path)} if path.name in _OF_CONTENT else digests(directory.path, [path])
+        found |= (
+            {name: _content_digest(path)}
+            if path.name in _OF_CONTENT
+            else digests(directory.path, [path])
+        )
     return {name: digest for name, digest in found.items() if digest != NONE}
 
 
@@ -123,7 +130,10 @@ def _best_digest(path: Path) -> str:
 
 
 def _epochs_digest(path: Path) -> str:
-    rows = [{key: value for key, value in row.items() if key != "elapsed_s"} for row in read_epochs(path)]
+    rows = [
+        {key: value for key, value in row.items() if key != "elapsed_s"}
+        for row in read_epochs(path)
+    ]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
@@ -139,7 +149,10 @@ def _content_digest(path: Path) -> str:
         return file_digest(path)
 
 
-_OF_CONTENT: Mapping[str, Callable[[Path], str]] = {_BEST: _best_digest, "metrics.jsonl": _epochs_digest}
+_OF_CONTENT: Mapping[str, Callable[[Path], str]] = {
+    _BEST: _best_digest,
+    "metrics.jsonl": _epochs_digest,
+}
 """Files of which something else than their bytes counts."""
 
 
@@ -149,7 +162,10 @@ def of_allocation(network: Architecture, run: RunDirectory) -> dict[str, str]:
     Raises:
         UnreadableError: The operating system refuses.
     """
-    found = {_BEST: network_digest(network), **{path.name: file_digest(path) for path in (run.start, run.classes)}}
+    found = {
+        _BEST: network_digest(network),
+        **{path.name: file_digest(path) for path in (run.start, run.classes)},
+    }
     return {name: digest for name, digest in found.items() if digest != NONE}
 
 
@@ -176,8 +192,15 @@ def check(directory: RunDirectory, record: str) -> Finding:
     named = values.get("made_of")
     if seal is not Seal.FITS or not isinstance(named, dict):
         return Finding(record=path, standing=Standing.UNCHECKED, command=command)
-    problem = _difference({name: digest for name, digest in named.items() if name != DATA}, made_of(directory, record))
-    return Finding(record=path, standing=Standing.STALE if problem else Standing.FITS, problem=problem, command=command)
+    problem = _difference(
+        {name: digest for name, digest in named.items() if name != DATA}, made_of(directory, record)
+    )
+    return Finding(
+        record=path,
+        standing=Standing.STALE if problem else Standing.FITS,
+        problem=problem,
+        command=command,
+    )
 
 
 def require(directory: RunDirectory, record: str) -> None:
@@ -198,7 +221,13 @@ def _difference(named: Mapping[str, Any], found: Mapping[str, str]) -> str:
     if not wrong:
         return ""
     first = wrong[0]
-    what = "is another one" if first in named and first in found else "is gone" if first in named else "was not there"
+    what = (
+        "is another one"
+        if first in named and first in found
+        else "is gone"
+        if first in named
+        else "was not there"
+    )
     return f"{first} {what}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}"
 
 
@@ -210,5 +239,7 @@ def mend(directory: RunDirectory, record: str, *more: str | Path) -> str:
     if whole.started() and path in (whole.search.path, whole.network.path, whole.final.path):
         return command_line("nas-search", "run", "--out", path.parent)
     if record == ALLOCATION and path.parent.name == "refine":
-        return command_line("nas-search", verb, path.parents[1], "--method", path.name, *options, *more)
+        return command_line(
+            "nas-search", verb, path.parents[1], "--method", path.name, *options, *more
+        )
     return command_line("nas-search", verb, path, *options, *more)

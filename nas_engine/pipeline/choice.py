@@ -67,7 +67,9 @@ class Chooser:
             InputError: Evidence or a study that cannot be used for this problem.
             StorageError: The disk is full.
         """
-        found = allocate(method, self.problem, self.evidence, seed=self.seed, time_limit_s=self.solver_time_s)
+        found = allocate(
+            method, self.problem, self.evidence, seed=self.seed, time_limit_s=self.solver_time_s
+        )
         if method == ENTROPY_WINDOW and self.trials:
             return self._tuned(found)
         model = ALLOCATORS[method].model(self.problem, self.evidence)
@@ -78,16 +80,22 @@ class Chooser:
             self.problem,
             found,
             *model,
-            lambda levels: self.perturbations.evaluate(levels, self.measured.images, self.measured.labels)[0],
+            lambda levels: self.perturbations.evaluate(
+                levels, self.measured.images, self.measured.labels
+            )[0],
             rounds=self.swaps,
             tried=TRIED,
             stop=self.watch.stop,
-            watch=lambda evaluations, loss: self.watch.progress(f"{method}: swaps, loss {loss:.4f}", min(evaluations, total), total),
+            watch=lambda evaluations, loss: self.watch.progress(
+                f"{method}: swaps, loss {loss:.4f}", min(evaluations, total), total
+            ),
         )
 
     def accuracy(self, levels: Levels) -> float:
         """Return the accuracy of an allocation on the judging images, 0 to 1."""
-        return self.perturbations.evaluate(levels, self.judged.images, self.judged.labels)[1] / 100.0
+        return (
+            self.perturbations.evaluate(levels, self.judged.images, self.judged.labels)[1] / 100.0
+        )
 
     def _tuned(self, untuned: BitAllocation) -> BitAllocation:
         """Return the best of the trials; the widths without any tuning are one of them."""
@@ -100,10 +108,23 @@ class Chooser:
                 raise MeasurementStoppedError(0, self.trials, self.study) from error
             if isinstance(error, InputError | StorageError):
                 raise
-            return allocation_of(self.problem, ENTROPY_WINDOW, untuned.levels, notes=(f"not tuned: {error}",), details=untuned.details)
-        counts = {"trials": tuned.trials, "evaluations": tuned.evaluations, "feasible trials": tuned.feasible, "floor": tuned.floor}
+            return allocation_of(
+                self.problem,
+                ENTROPY_WINDOW,
+                untuned.levels,
+                notes=(f"not tuned: {error}",),
+                details=untuned.details,
+            )
+        counts = {
+            "trials": tuned.trials,
+            "evaluations": tuned.evaluations,
+            "feasible trials": tuned.feasible,
+            "floor": tuned.floor,
+        }
         details = {**asdict(tuned.settings), "aim": tuned.aim, **counts}
-        return allocation_of(self.problem, ENTROPY_WINDOW, tuned.levels, notes=(tuned.summary,), details=details)
+        return allocation_of(
+            self.problem, ENTROPY_WINDOW, tuned.levels, notes=(tuned.summary,), details=details
+        )
 
     def _study(self) -> TunedWindow:
         images, labels = self.judged.images, self.judged.labels
@@ -121,7 +142,9 @@ class Chooser:
                 subject=subject,
                 seed=self.seed,
                 stop=self.watch.stop,
-                watch=lambda now: self.watch.progress(f"{ENTROPY_WINDOW}: trials", now.done, now.total),
+                watch=lambda now: self.watch.progress(
+                    f"{ENTROPY_WINDOW}: trials", now.done, now.total
+                ),
             )
 
         try:

@@ -8,7 +8,16 @@ from functools import lru_cache
 from pathlib import Path
 
 from nas_engine.architecture import Architecture
-from nas_engine.datasets import Dataset, Judged, check_classes, format_name, matched_classes, open_dataset, open_judged, place_of
+from nas_engine.datasets import (
+    Dataset,
+    Judged,
+    check_classes,
+    format_name,
+    matched_classes,
+    open_dataset,
+    open_judged,
+    place_of,
+)
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import FileFormatError, InputError, PathError, RunDirectoryError
 from nas_engine.escaping import command_line
@@ -42,7 +51,9 @@ def check_single(directory: RunDirectory) -> None:
     config = directory.read_config()
     if "resolutions" in config:
         names = ", ".join(str(directory.member(size).path) for size in config["resolutions"])
-        raise RunDirectoryError(directory.path, f"holds one run per resolution; give one of them: {names}")
+        raise RunDirectoryError(
+            directory.path, f"holds one run per resolution; give one of them: {names}"
+        )
 
 
 def finished_training(directory: RunDirectory) -> TrainingResult:
@@ -56,7 +67,9 @@ def finished_training(directory: RunDirectory) -> TrainingResult:
     if not directory.training.result.exists():
         path = directory.path
         command = command_line("nas-search", "train", path)
-        raise RunDirectoryError(path, f"is not trained to the end yet; type: {command} (with --resume if it has begun)")
+        raise RunDirectoryError(
+            path, f"is not trained to the end yet; type: {command} (with --resume if it has begun)"
+        )
     result = read_result(directory.training.result)
     chain.require(directory, chain.RESULT)
     return result
@@ -71,7 +84,10 @@ def source_of_data(given: str | None, result: TrainingResult) -> str:
     if given is not None:
         return given
     if result.data != DIGITS and not os.path.exists(result.data):
-        raise PathError(result.data, "the data that this run was trained on are not there any more; give their place with --data")
+        raise PathError(
+            result.data,
+            "the data that this run was trained on are not there any more; give their place with --data",
+        )
     return result.data
 
 
@@ -97,7 +113,11 @@ def trained_classes(directory: RunDirectory) -> tuple[str, ...] | None:
             remedy = "put it back, or train again with --force"
             values, _ = read_sealed_json(path, remedy)
             names = values.get("classes")
-            if values.get("format") != CLASSES_FORMAT or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            if (
+                values.get("format") != CLASSES_FORMAT
+                or not isinstance(names, list)
+                or not all(isinstance(name, str) for name in names)
+            ):
                 raise FileFormatError(path, f"does not list class names; {remedy}")
             return tuple(names)
     if directory.integer.exists():  # trained by 0.1.0
@@ -170,7 +190,12 @@ def read_judged(
     if split is None and (data is None or _trained_on(source, result)):
         split = "test"
     found = open_judged(
-        source, resolution=architecture.resolution, channels=architecture.input_channels, split=split, limit=limit, seed=result.seed
+        source,
+        resolution=architecture.resolution,
+        channels=architecture.input_channels,
+        split=split,
+        limit=limit,
+        seed=result.seed,
     )
     known = trained_classes(directory)
     if known is not None:
@@ -211,7 +236,9 @@ def looked_at(data: str, *, limit: int | None = None, seed: int = 0) -> Dataset:
     Raises:
         InputError: Data that cannot be used.
     """
-    return _looked_at(data, COUNTED_IMAGES if limit is None else min(limit, COUNTED_IMAGES), seed, stamp(data))
+    return _looked_at(
+        data, COUNTED_IMAGES if limit is None else min(limit, COUNTED_IMAGES), seed, stamp(data)
+    )
 
 
 @lru_cache(maxsize=1)

@@ -53,19 +53,31 @@ def evaluate_run(
     floating = load_network(folder.float_network) if result.float_epochs else None
     if floating is None and directory.start.exists():
         floating = load_start(directory.start, trained.architecture)
-    quantised, model = (trained, load_integer(directory.integer).model) if result.quantised_epochs else (None, None)
+    quantised, model = (
+        (trained, load_integer(directory.integer).model)
+        if result.quantised_epochs
+        else (None, None)
+    )
     announce("evaluating ...")
     return judged, measure(judged, floating, quantised, model)
 
 
-def measure(judged: Judged, floating: MobileNet | None, quantised: MobileNet | None, model: IntegerModel | None) -> Accuracy:
+def measure(
+    judged: Judged,
+    floating: MobileNet | None,
+    quantised: MobileNet | None,
+    model: IntegerModel | None,
+) -> Accuracy:
     """Return the accuracy of the forms that a network has on images at the network's size."""
     chosen = judged.images
 
     def right(predicted: npt.NDArray[np.int64] | None) -> float | None:
         return None if predicted is None else _percent(predicted == chosen.labels)
 
-    real, fake = (None if network is None else predict(network, chosen.images).argmax(1) for network in (floating, quantised))
+    real, fake = (
+        None if network is None else predict(network, chosen.images).argmax(1)
+        for network in (floating, quantised)
+    )
     integer = None if model is None else predict_integer(model, chosen.images)
     return Accuracy(
         split=judged.split,

@@ -28,7 +28,11 @@ from nas_engine.report.run_directory import RefineDirectory
 from nas_engine.training.entropies import GAUSSIAN, HISTOGRAM, measure_entropies
 from nas_engine.training.hessian import measure_hessian
 from nas_engine.training.perturbation import Perturbations
-from nas_engine.training.sensitivities import MeasurementStoppedError, measure_pairs, measure_singles
+from nas_engine.training.sensitivities import (
+    MeasurementStoppedError,
+    measure_pairs,
+    measure_singles,
+)
 
 FORMAT = "nas-search/evidence/1"
 """Version of a file of entropies or of Hessian costs."""
@@ -92,7 +96,11 @@ def measure(
         watch.announce(f"measuring {name} ...")
         path = folder.measurement(name)
 
-        def attempt(name: str = name, measure_one: Callable[..., Sensitivity] = measure_one, path: Path = path) -> Sensitivity:
+        def attempt(
+            name: str = name,
+            measure_one: Callable[..., Sensitivity] = measure_one,
+            path: Path = path,
+        ) -> Sensitivity:
             return measure_one(
                 perturbations,
                 images.images,
@@ -107,7 +115,9 @@ def measure(
     arrays: dict[str, Floats] = {}
     for name in (HESSIAN, ENTROPIES):
         if name in needs:
-            took, arrays[name] = _kept(name, perturbations, images, folder.measurement(name), watch, seed)
+            took, arrays[name] = _kept(
+                name, perturbations, images, folder.measurement(name), watch, seed
+            )
             found.append(took)
     entropies = tuple(
         LayerEntropies(estimator=estimator, values=values)
@@ -131,18 +141,26 @@ def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Watch)
         if not path.exists():
             raise
         aside = path.with_name(f"{path.stem}.earlier{path.suffix}")
-        watch.note(f"{path}: {error.problem.split(';')[0]}; measured anew, the earlier file is kept as {aside.name}")
+        watch.note(
+            f"{path}: {error.problem.split(';')[0]}; measured anew, the earlier file is kept as {aside.name}"
+        )
         path.replace(aside)
         return attempt()
 
 
-def _kept(name: str, perturbations: Perturbations, images: Split, path: Path, watch: Watch, seed: int) -> tuple[Measurement, Floats]:
+def _kept(
+    name: str, perturbations: Perturbations, images: Split, path: Path, watch: Watch, seed: int
+) -> tuple[Measurement, Floats]:
     """Return what a measurement that takes one go took, and its values: from its file, or measured now."""
     if watch.stop():
         raise MeasurementStoppedError(0, 1, path)
     count = min(len(images), HESSIAN_IMAGES) if name == HESSIAN else len(images)
     used, labels = images.images[:count], images.labels[:count]
-    head = {"format": FORMAT, "measurement": name, "seed": seed if name == HESSIAN else 0} | perturbations.fingerprint(used, labels)
+    head = {
+        "format": FORMAT,
+        "measurement": name,
+        "seed": seed if name == HESSIAN else 0,
+    } | perturbations.fingerprint(used, labels)
     if path.exists():
         content = read_regular(path, LARGE_FILE, "try again")
         problem = "was measured with another network, other images or another version"
@@ -160,7 +178,12 @@ def _kept(name: str, perturbations: Perturbations, images: Split, path: Path, wa
     if name == HESSIAN:
         values = measure_hessian(perturbations, used, labels, seed=seed)
     else:
-        values = np.stack([record.values for record in measure_entropies(perturbations, used, batches=ENTROPY_BATCHES)])
+        values = np.stack(
+            [
+                record.values
+                for record in measure_entropies(perturbations, used, batches=ENTROPY_BATCHES)
+            ]
+        )
     took = Measurement(name=name, images=count, seconds=time.monotonic() - began)
     buffer = io.BytesIO()
     np.savez(buffer, head=np.array(json.dumps(head)), values=values, seconds=np.array(took.seconds))
@@ -179,5 +202,7 @@ def _summary(name: str, problem: AllocationProblem, measured: Sensitivity) -> Me
         largest=f"{problem.variables[problem.owner[at]].name} at {problem.choice_bits[at]} bits",
         loss=float(measured.losses[at]),
         standard_error=float(measured.standard_errors[at]),
-        pair_noise=float("nan") if measured.halves is None else pair_noise(measured.halves, measured.matrix),
+        pair_noise=float("nan")
+        if measured.halves is None
+        else pair_noise(measured.halves, measured.matrix),
     )

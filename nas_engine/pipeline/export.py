@@ -58,11 +58,19 @@ def load_trained(directory: RunDirectory) -> SavedModel:
     if not finished_training(directory).quantised_epochs:
         path = directory.path
         again = command_line("nas-search", "train", path, "--force")
-        raise RunDirectoryError(path, f"was trained in float only, so there are no integers; type: {again}")
+        raise RunDirectoryError(
+            path, f"was trained in float only, so there are no integers; type: {again}"
+        )
     return load_integer(directory.integer)
 
 
-def export_run(path: Path, formats: Sequence[str] | None = None, *, prefix: str = "model", metadata: bool = True) -> ExportResult:
+def export_run(
+    path: Path,
+    formats: Sequence[str] | None = None,
+    *,
+    prefix: str = "model",
+    metadata: bool = True,
+) -> ExportResult:
     """Write the exports of a trained run.
 
     Args:
@@ -85,7 +93,10 @@ def export_run(path: Path, formats: Sequence[str] | None = None, *, prefix: str 
     if missing := missing_for(settings.formats):
         others = [name for name in settings.formats if name not in missing]
         line = next(iter(missing.values()))
-        raise InputError(f"{line}; or leave that format out" + (f": --format {','.join(others)}" if others else ""))
+        raise InputError(
+            f"{line}; or leave that format out"
+            + (f": --format {','.join(others)}" if others else "")
+        )
     subject = subject_of(saved, device.name)
     _check_pairs(subject.model, device)
     files = export_files(subject, settings, made_of=chain.made_of(directory, chain.EXPORT))
@@ -93,7 +104,12 @@ def export_run(path: Path, formats: Sequence[str] | None = None, *, prefix: str 
         directory.write_export(files)
     sizes = tuple((name, len(content)) for name, content in files.items())
     plan: MemoryPlan = subject.plan
-    return ExportResult(folder=directory.export, files=sizes, arena_bytes=plan.arena_bytes, packed_bytes=packed_bytes(subject.model))
+    return ExportResult(
+        folder=directory.export,
+        files=sizes,
+        arena_bytes=plan.arena_bytes,
+        packed_bytes=packed_bytes(subject.model),
+    )
 
 
 def _check_pairs(model: IntegerModel, device: DeviceProfile) -> None:
@@ -103,6 +119,11 @@ def _check_pairs(model: IntegerModel, device: DeviceProfile) -> None:
         ExportError: Names the layer, the pair and the device.
     """
     for step in model.steps:
-        if isinstance(step, IntegerConvolution) and not device.allowed(step.weight_bits, bits := model.tensor(step.input).bits):
+        if isinstance(step, IntegerConvolution) and not device.allowed(
+            step.weight_bits, bits := model.tensor(step.input).bits
+        ):
             pair = f"w{step.weight_bits}a{bits}"
-            raise ExportError(device.name, f"layer {step.name} has {pair}, which the device forbids; search again for this device")
+            raise ExportError(
+                device.name,
+                f"layer {step.name} has {pair}, which the device forbids; search again for this device",
+            )

@@ -71,7 +71,11 @@ def shortage(asked: int, images: int, classes: int) -> str:
     if count is None:
         fewest = max(FEWEST_IMAGES, classes)
         return f"{images:,} training images are too few to choose bits by (expected {fewest} that measure and {fewest} others that judge)"
-    return "" if count == asked else f"{count:,} of {images:,} training images measure what bits cost, instead of {asked:,}"
+    return (
+        ""
+        if count == asked
+        else f"{count:,} of {images:,} training images measure what bits cost, instead of {asked:,}"
+    )
 
 
 def draw_images(dataset: Dataset, asked: int, seed: int) -> Drawn:
@@ -89,8 +93,15 @@ def draw_images(dataset: Dataset, asked: int, seed: int) -> Drawn:
     rest = np.setdiff1d(np.arange(len(train)), chosen)
     others = balanced_choice(train.labels[rest], max(JUDGED_IMAGES, classes), seed)
     rest = rest if others is None else rest[others]
-    measured, judged = (Split(images=train.images[at], labels=train.labels[at]) for at in (chosen, rest))
-    return Drawn(measured=measured, judged=judged, enough=count is not None, note=shortage(asked, len(train), classes))
+    measured, judged = (
+        Split(images=train.images[at], labels=train.labels[at]) for at in (chosen, rest)
+    )
+    return Drawn(
+        measured=measured,
+        judged=judged,
+        enough=count is not None,
+        note=shortage(asked, len(train), classes),
+    )
 
 
 def judge(perturbations: Perturbations, levels: Levels, judged: Split) -> Judged:
@@ -111,5 +122,7 @@ def judge_float(network: MobileNet, judged: Split) -> Judged:
     losses = np.log(np.exp(logits - highest).sum(1)) + highest[:, 0] - own
     loss = float(losses.mean())
     if not np.isfinite(loss):
-        raise NasEngineError(f"the loss of the float network is {loss}; its training diverged; train again with a lower learning rate")
+        raise NasEngineError(
+            f"the loss of the float network is {loss}; its training diverged; train again with a lower learning rate"
+        )
     return Judged(loss=loss, accuracy=float(100.0 * np.mean(logits.argmax(1) == judged.labels)))

@@ -57,10 +57,20 @@ def measure_layer_errors(
     directory = RunDirectory(path)
     result = finished_training(directory)
     if not result.quantised_epochs:
-        raise RunDirectoryError(path, "was trained in float alone, so there is no integer model to compare; train it with quantised epochs")
+        raise RunDirectoryError(
+            path,
+            "was trained in float alone, so there is no integer model to compare; train it with quantised epochs",
+        )
     trained, model = load_network(directory.training.network), load_integer(directory.integer).model
     announce(f"reading {source_of_data(data, result)} ...")
-    judged = read_judged(data, directory, trained.architecture, result, split=split, limit=max(images, len(model.classes)))
+    judged = read_judged(
+        data,
+        directory,
+        trained.architecture,
+        result,
+        split=split,
+        limit=max(images, len(model.classes)),
+    )
     chosen = judged.images.images
     if len(chosen) > images:  # fewer than there are classes; folders come class by class
         chosen = chosen[np.linspace(0, len(chosen) - 1, images).astype(np.int64)]
@@ -71,7 +81,11 @@ def measure_layer_errors(
         again = command_line("nas-search", "train", path, "--force")
         raise FileFormatError(directory.integer, f"{error}; train again with: {again}") from error
     errors = LayerErrors(data=judged.name, split=judged.split, images=len(chosen), layers=layers)
-    write_layer_errors(path / FILE, errors, chain.made_of(directory, chain.LAYER_ERRORS) | {chain.DATA: chain.images_digest(chosen)})
+    write_layer_errors(
+        path / FILE,
+        errors,
+        chain.made_of(directory, chain.LAYER_ERRORS) | {chain.DATA: chain.images_digest(chosen)},
+    )
     return errors
 
 
@@ -91,7 +105,10 @@ def layer_errors(network: MobileNet, model: IntegerModel, images: Pixels) -> tup
     Raises:
         InputError: An integer model of another network.
     """
-    plain, steps = unrounded(network), {step.output: step for step in model.steps if isinstance(step, IntegerConvolution)}
+    plain, steps = (
+        unrounded(network),
+        {step.output: step for step in model.steps if isinstance(step, IntegerConvolution)},
+    )
     outputs = layer_outputs(plain)
     if outputs != [(step.name, target) for target, step in steps.items()]:
         raise InputError("the integer model has other layers than the trained network")

@@ -56,7 +56,10 @@ def stamp(source: str) -> str:
     """
     if not os.path.exists(source):
         return source
-    places = [(os.path.relpath(place, source), *_size_and_time(place)) for place in _places(source, levels=2)]
+    places = [
+        (os.path.relpath(place, source), *_size_and_time(place))
+        for place in _places(source, levels=2)
+    ]
     return digest_of([source, places])
 
 
@@ -81,7 +84,13 @@ def _size_and_time(path: str) -> tuple[int, int]:
     return info.st_size, info.st_mtime_ns
 
 
-def standing(before: StageRecord | None, key: str, settings: Mapping[str, Any], inputs: Mapping[str, str], root: Path) -> Standing:
+def standing(
+    before: StageRecord | None,
+    key: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    root: Path,
+) -> Standing:
     """Return what is to be done with a stage.
 
     Args:
@@ -130,15 +139,25 @@ def changed_output(stage: StageRecord, root: Path) -> str | None:
 def _changes(before: StageRecord, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Return which settings have other values, or which inputs."""
     old, new = _flat(before.settings), _flat(settings)
-    changed = [f"{name} {_shown(old.get(name))} -> {_shown(new.get(name))}" for name in {**old, **new} if old.get(name) != new.get(name)]
-    changed += [f"other {name}" for name in {**before.inputs, **inputs} if before.inputs.get(name) != inputs.get(name)]
+    changed = [
+        f"{name} {_shown(old.get(name))} -> {_shown(new.get(name))}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+    changed += [
+        f"other {name}"
+        for name in {**before.inputs, **inputs}
+        if before.inputs.get(name) != inputs.get(name)
+    ]
     return ", ".join(changed) if changed else "another version of nas-search"
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {above + name: value}
+        flat |= (
+            _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {above + name: value}
+        )
     return flat
 
 

@@ -43,7 +43,14 @@ def write_new_run(
         run.write_best(network, plan_memory(network).as_json())
 
 
-def keep_or_write(run: RunDirectory, origin: RunDirectory, search: SearchProblem, network: Architecture, *, keep: bool = True) -> None:
+def keep_or_write(
+    run: RunDirectory,
+    origin: RunDirectory,
+    search: SearchProblem,
+    network: Architecture,
+    *,
+    keep: bool = True,
+) -> None:
     """See to it that a run directory has a network as its winner and the config of another run; what was made of the very same one stays.
 
     Args:

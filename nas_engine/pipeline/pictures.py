@@ -7,7 +7,14 @@ from pathlib import Path
 from nas_engine.costs.plan import plan_memory
 from nas_engine.pipeline.search_record import SearchRecord
 
-PLOTS = ("bit_map", "sram_per_layer", "flash_per_layer", "memory_plan", "search_progress", "pareto_front")
+PLOTS = (
+    "bit_map",
+    "sram_per_layer",
+    "flash_per_layer",
+    "memory_plan",
+    "search_progress",
+    "pareto_front",
+)
 """Pictures of a run."""
 
 
@@ -27,7 +34,9 @@ def draw_plots(record: SearchRecord) -> list[Path]:
         "bit_map": plots.draw_bit_map(plots.bit_map_data(best)),
         "sram_per_layer": plots.draw_sram(plots.sram_data(best, device.arena_bytes)),
         "flash_per_layer": plots.draw_flash(plots.flash_data(best, device.storage_bytes)),
-        "memory_plan": plots.draw_timeline(plots.timeline_data(plan.tensors, plan.steps, device.arena_bytes)),
+        "memory_plan": plots.draw_timeline(
+            plots.timeline_data(plan.tensors, plan.steps, device.arena_bytes)
+        ),
         "search_progress": plots.draw_progress(plots.progress_data(history)),
         "pareto_front": plots.draw_front(
             plots.front_data(
@@ -39,13 +48,22 @@ def draw_plots(record: SearchRecord) -> list[Path]:
         ),
     }
     assert tuple(figures) == PLOTS
-    return [path for stem, figure in figures.items() for path in plots.save_figure(figure, directory.plots, stem)]
+    return [
+        path
+        for stem, figure in figures.items()
+        for path in plots.save_figure(figure, directory.plots, stem)
+    ]
 
 
 def plots_are_current(record: SearchRecord) -> bool:
     """Return whether every picture is there and none is older than the checkpoint."""
-    pictures = [record.directory.plots / f"{stem}.{kind}" for stem in PLOTS for kind in ("png", "svg")]
+    pictures = [
+        record.directory.plots / f"{stem}.{kind}" for stem in PLOTS for kind in ("png", "svg")
+    ]
     try:
-        return min(path.stat().st_mtime_ns for path in pictures) >= record.directory.checkpoint.stat().st_mtime_ns
+        return (
+            min(path.stat().st_mtime_ns for path in pictures)
+            >= record.directory.checkpoint.stat().st_mtime_ns
+        )
     except OSError:
         return False

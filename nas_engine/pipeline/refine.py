@@ -34,7 +34,13 @@ from nas_engine.pipeline.refine_request import ALL, RefineRequest, check_request
 from nas_engine.pipeline.refined_run import write_refined_run
 from nas_engine.pipeline.search_config import SearchConfig, build_problem
 from nas_engine.pipeline.training import trained_architecture
-from nas_engine.report.allocations import AllocationReport, AllocationSetting, Judged, Measurement, comparison
+from nas_engine.report.allocations import (
+    AllocationReport,
+    AllocationSetting,
+    Judged,
+    Measurement,
+    comparison,
+)
 from nas_engine.report.run_directory import RunDirectory
 from nas_engine.sealed import seal_json
 from nas_engine.training.perturbation import Perturbations
@@ -67,12 +73,16 @@ class Refinement:
         """
         best = min(self.reports, key=lambda report: report.judged.loss)
         given = next((report for report in self.reports if report.method == GIVEN), None)
-        if given is not None and not is_ahead(best.judged.accuracy, given.judged.accuracy, self.setting.judged_images):
+        if given is not None and not is_ahead(
+            best.judged.accuracy, given.judged.accuracy, self.setting.judged_images
+        ):
             best = given
         return self.directory.refine.run(best.method)
 
 
-def run_refinement(path: Path, request: RefineRequest, *, force: bool = False, watch: Watch | None = None) -> Refinement | None:
+def run_refinement(
+    path: Path, request: RefineRequest, *, force: bool = False, watch: Watch | None = None
+) -> Refinement | None:
     """Measure what methods need, let each choose bits, judge them and write a run directory for each.
 
     Args:
@@ -127,14 +137,22 @@ def _check_replaceable(directory: RunDirectory, methods: Sequence[str], force: b
     for method in methods:
         run = directory.refine.run(method)
         if run.training.path.exists() and not force:
-            raise RunDirectoryError(run.path, "was trained already; add --force to replace it, or move it elsewhere")
+            raise RunDirectoryError(
+                run.path, "was trained already; add --force to replace it, or move it elsewhere"
+            )
 
 
 def _data_of(directory: RunDirectory, request: RefineRequest) -> str:
     """Return the data given, or those of the training."""
     if request.data is None and not directory.training.result.exists():
-        raise InputError(f"{directory.path}: it is not known what this run is trained on; give --data PATH, or --data {DIGITS}")
-    return request.data if request.data is not None else source_of_data(None, finished_training(directory))
+        raise InputError(
+            f"{directory.path}: it is not known what this run is trained on; give --data PATH, or --data {DIGITS}"
+        )
+    return (
+        request.data
+        if request.data is not None
+        else source_of_data(None, finished_training(directory))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,12 +173,18 @@ class _Work:
         request, folder = self.request, self.directory.refine
         measured, judged = self.drawn.measured, self.drawn.judged
         methods, given, warnings = self._given(self._possible(methods, watch))
-        perturbations = Perturbations(Subject(self.base.network), self.problem, measured.images, fixed=self._fixed())
+        perturbations = Perturbations(
+            Subject(self.base.network), self.problem, measured.images, fixed=self._fixed()
+        )
         floating = judge_float(self.base.network, judged)
         needs = {field for method in methods for field in ALLOCATORS[method].needs}
-        evidence, measurements = measure(needs, perturbations, measured, folder, watch, given=given, seed=request.seed)
+        evidence, measurements = measure(
+            needs, perturbations, measured, folder, watch, given=given, seed=request.seed
+        )
         reference = judge(perturbations, self.problem.widest, judged)
-        setting = self._setting(measured, judged, floating, reference, measurements, warnings, methods)
+        setting = self._setting(
+            measured, judged, floating, reference, measurements, warnings, methods
+        )
         chooser = Chooser(
             problem=self.problem,
             evidence=evidence,
@@ -169,7 +193,9 @@ class _Work:
             judged=judged,
             swaps=request.swaps,
             trials=request.trials,
-            floor=None if request.floor is None else max(0.0, floating.accuracy - request.floor) / 100.0,
+            floor=None
+            if request.floor is None
+            else max(0.0, floating.accuracy - request.floor) / 100.0,
             study=request.storage or folder.study,
             own_study=request.storage is None,
             solver_time_s=request.solver_time_s,
@@ -184,14 +210,20 @@ class _Work:
             found = chooser.choose(method)
             if watch.stop():
                 raise MeasurementStoppedError(len(reports), len(methods), folder.path)
-            reports.append(self._report(found, time.monotonic() - began, perturbations, judged, reference, own))
+            reports.append(
+                self._report(found, time.monotonic() - began, perturbations, judged, reference, own)
+            )
             refined = with_levels(self.problem, self.architecture, found.levels)
-            write_refined_run(self.directory, self.search, self.base, refined, reports[-1], setting, self.classes)
+            write_refined_run(
+                self.directory, self.search, self.base, refined, reports[-1], setting, self.classes
+            )
         if len(reports) > 1:
             named = {"made_of": chain.made_of(self.directory, chain.COMPARISON)}
             write_atomically(folder.comparison, seal_json(comparison(reports, setting) | named))
             _draw(self.directory, reports, setting)
-        return Refinement(reports=tuple(reports), setting=setting, directory=self.directory, data=self.data)
+        return Refinement(
+            reports=tuple(reports), setting=setting, directory=self.directory, data=self.data
+        )
 
     def _possible(self, methods: Sequence[str], watch: Watch) -> Sequence[str]:
         """Return the methods; where images are too few to choose by, the one alone that keeps the bits there are.
@@ -205,11 +237,15 @@ class _Work:
             watch.note(self.drawn.note)
             return methods
         if GIVEN not in methods:
-            raise InputError(f"{self.data}: {self.drawn.note}; give more data, or --method {GIVEN}, which keeps the bits of the search")
+            raise InputError(
+                f"{self.data}: {self.drawn.note}; give more data, or --method {GIVEN}, which keeps the bits of the search"
+            )
         watch.note(f"{self.drawn.note}; the bits of the search are kept")
         return (GIVEN,)
 
-    def _given(self, methods: Sequence[str]) -> tuple[Sequence[str], Levels | None, tuple[str, ...]]:
+    def _given(
+        self, methods: Sequence[str]
+    ) -> tuple[Sequence[str], Levels | None, tuple[str, ...]]:
         """Return the methods, the widths that the run has, and warnings; ``all`` does without the widths if they cannot be used."""
         warnings = (self.base.warning,) if self.base.warning else ()
         if GIVEN not in methods:
@@ -252,7 +288,11 @@ class _Work:
         warnings: tuple[str, ...],
         methods: Sequence[str],
     ) -> AllocationSetting:
-        packages = ["torch", "numpy", *(["optuna"] if ENTROPY_WINDOW in methods and self.request.trials else [])]
+        packages = [
+            "torch",
+            "numpy",
+            *(["optuna"] if ENTROPY_WINDOW in methods and self.request.trials else []),
+        ]
         return AllocationSetting(
             network=str(self.base.source) if self.base.source else "random weights",
             data=self.data,
@@ -267,7 +307,13 @@ class _Work:
         )
 
     def _report(
-        self, found: BitAllocation, seconds: float, perturbations: Perturbations, judged: Split, reference: Judged, own: Judged | None
+        self,
+        found: BitAllocation,
+        seconds: float,
+        perturbations: Perturbations,
+        judged: Split,
+        reference: Judged,
+        own: Judged | None,
     ) -> AllocationReport:
         problem = self.problem
         refined = with_levels(problem, self.architecture, found.levels)
@@ -291,7 +337,9 @@ class _Work:
             bound=found.bound,
             gap=found.gap,
             status=found.status,
-            predicted=float("nan") if found.method == "hawq" else found.objective,  # HAWQ's costs are no losses
+            predicted=float("nan")
+            if found.method == "hawq"
+            else found.objective,  # HAWQ's costs are no losses
             judged=result,
             loss_change=result.loss - reference.loss,
             seconds=seconds,
@@ -300,9 +348,13 @@ class _Work:
         )
 
 
-def _draw(directory: RunDirectory, reports: Sequence[AllocationReport], setting: AllocationSetting) -> None:
+def _draw(
+    directory: RunDirectory, reports: Sequence[AllocationReport], setting: AllocationSetting
+) -> None:
     from nas_engine.report import plots  # matplotlib takes half a second to import
     from nas_engine.report.plots.allocations import allocation_maps, draw_allocations
 
-    record = allocation_maps(reports, setting.floating.accuracy, setting.judged_images, "; ".join(setting.warnings))
+    record = allocation_maps(
+        reports, setting.floating.accuracy, setting.judged_images, "; ".join(setting.warnings)
+    )
     plots.save_figure(draw_allocations(record), directory.refine.path, "allocations")

@@ -59,7 +59,11 @@ def methods_of(request: RefineRequest) -> tuple[str, ...]:
             if name not in ALLOCATORS:
                 raise UnknownNameError("method", name, (*ALLOCATORS, ALL))
         return names
-    return tuple(name for name, allocator in ALLOCATORS.items() if request.exact_pairs or PAIRS not in allocator.needs)
+    return tuple(
+        name
+        for name, allocator in ALLOCATORS.items()
+        if request.exact_pairs or PAIRS not in allocator.needs
+    )
 
 
 def check_request(request: RefineRequest, methods: Sequence[str]) -> None:
@@ -69,8 +73,12 @@ def check_request(request: RefineRequest, methods: Sequence[str]) -> None:
         InputError: Options that do not go together, or Optuna is missing.
     """
     if request.exact_pairs and not any(PAIRS in ALLOCATORS[method].needs for method in methods):
-        raise InputError(f"--exact-pairs: method '{request.method}' needs no pairs; give --method clado or all, or leave it out")
+        raise InputError(
+            f"--exact-pairs: method '{request.method}' needs no pairs; give --method clado or all, or leave it out"
+        )
     if request.images < FEWEST_IMAGES or request.images % 2:
-        raise InputError(f"{request.remedies.images}: {request.images:,}; expected an even number from {FEWEST_IMAGES}, such as 512")
+        raise InputError(
+            f"{request.remedies.images}: {request.images:,}; expected an even number from {FEWEST_IMAGES}, such as 512"
+        )
     if ENTROPY_WINDOW in methods and request.trials:
         require_optuna()

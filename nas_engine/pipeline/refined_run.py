@@ -44,11 +44,18 @@ def write_refined_run(
         StorageError: The disk is full.
     """
     member, plan = report_member(refined, search), plan_memory(refined)
-    peak = max(member.peak_sram_bytes, float(plan.arena_bytes) if search.memory_model == "arena" else 0.0)
-    for what, used, budget in (("peak SRAM", peak, search.sram_bytes), ("Flash", member.total_flash_bytes, search.flash_bytes)):
+    peak = max(
+        member.peak_sram_bytes, float(plan.arena_bytes) if search.memory_model == "arena" else 0.0
+    )
+    for what, used, budget in (
+        ("peak SRAM", peak, search.sram_bytes),
+        ("Flash", member.total_flash_bytes, search.flash_bytes),
+    ):
         if used > budget:
             need = f"{what} of {used:,.0f} B; the budget is {budget:,.0f} B"
-            raise NasEngineError(f"internal error: method '{report.method}' chose bits with a {need}")
+            raise NasEngineError(
+                f"internal error: method '{report.method}' chose bits with a {need}"
+            )
 
     def beside(run: RunDirectory) -> None:
         if base.source is not None:

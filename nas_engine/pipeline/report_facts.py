@@ -23,8 +23,21 @@ from nas_engine.pipeline.search_record import report_member
 from nas_engine.reading import UnreadableError, is_regular
 from nas_engine.report import layer_errors
 from nas_engine.report.epochs import read_epochs
-from nas_engine.report.page.facts import TEACHER, Allocations, Asked, RunFacts, Shortlist, Stale, Training
-from nas_engine.report.page.reading import read_allocations, read_checksums, read_verification, shortlist_of
+from nas_engine.report.page.facts import (
+    TEACHER,
+    Allocations,
+    Asked,
+    RunFacts,
+    Shortlist,
+    Stale,
+    Training,
+)
+from nas_engine.report.page.reading import (
+    read_allocations,
+    read_checksums,
+    read_verification,
+    shortlist_of,
+)
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
 from nas_engine.report.run_record import RunRecord, read_record
@@ -33,7 +46,14 @@ from nas_engine.training.result import read_result
 
 _Read = TypeVar("_Read")
 
-SAME_BYTES = ("config.yaml", "best.yaml", "training/recipe.yaml", "training/network.pt", "integer/model.json", "integer/model.npz")
+SAME_BYTES = (
+    "config.yaml",
+    "best.yaml",
+    "training/recipe.yaml",
+    "training/network.pt",
+    "integer/model.json",
+    "integer/model.npz",
+)
 """Files whose digests the report has, beside the exported ones."""
 
 EXPORTED = ("model.tflite", "model_int4.tflite", "model_int.onnx", "model_qcdq.onnx", "quant.json")
@@ -63,13 +83,17 @@ class _Reader:
             self.problems.append(str(error))
             return None
 
-    def read_record(self, run: RunDirectory, record: str, read: Callable[[Path], _Read]) -> _Read | None:
+    def read_record(
+        self, run: RunDirectory, record: str, read: Callable[[Path], _Read]
+    ) -> _Read | None:
         """Return likewise what ``read`` makes of a record, ``None`` also if it is stale."""
         path = run.path / record
         finding = self.read(path, lambda _: chain.check(run, record))
         if finding is None:
             return None
-        found = Stale(record=_below(path, self.root), problem=finding.problem, command=finding.command)
+        found = Stale(
+            record=_below(path, self.root), problem=finding.problem, command=finding.command
+        )
         if finding.standing is chain.Standing.STALE:
             self.stale.append(found)
             return None
@@ -80,7 +104,9 @@ class _Reader:
     def kept(self, facts: RunFacts) -> RunFacts:
         """Return facts with what was remembered; of a run that is stale somewhere neither proof nor record are left."""
         stale = tuple(self.stale)
-        left = replace(facts, problems=tuple(self.problems), stale=stale, unchecked=tuple(self.unchecked))
+        left = replace(
+            facts, problems=tuple(self.problems), stale=stale, unchecked=tuple(self.unchecked)
+        )
         return replace(left, verification=None, record=None, shortlist=None) if stale else left
 
 
@@ -96,11 +122,15 @@ def gather(path: Path) -> RunFacts:
     if whole.started():
         return _whole_run(whole)
     if not run.started():
-        raise RunDirectoryError(path, "holds no run; give the directory that nas-search run or a search wrote")
+        raise RunDirectoryError(
+            path, "holds no run; give the directory that nas-search run or a search wrote"
+        )
     mapping = run.read_config()
     if "resolutions" in mapping:
         sizes = ", ".join(str(path / f"r{size}") for size in mapping["resolutions"])
-        raise RunDirectoryError(path, f"holds searches at several resolutions; report on one of them: {sizes}")
+        raise RunDirectoryError(
+            path, f"holds searches at several resolutions; report on one of them: {sizes}"
+        )
     reader = _Reader(root=path)
     asked = SearchConfig.from_mapping(mapping, path / "config.yaml")
     name = path.resolve().name
@@ -111,7 +141,9 @@ def gather(path: Path) -> RunFacts:
     facts = replace(
         _facts(path, run, asked, reader),
         name=name,
-        network_is=("the refined network" if refined else "the best of the search") if _has_network(run) else "",
+        network_is=("the refined network" if refined else "the best of the search")
+        if _has_network(run)
+        else "",
         trainings=trainings,
         history=_history(run, reader),
         front=_front(run, reader),
@@ -124,9 +156,16 @@ def _whole_run(whole: PipelineDirectory) -> RunFacts:
     """Return the facts of a whole run: of its refined network, else of the winner, else of the best of the search."""
     reader = _Reader(root=whole.path)
     record = reader.read(whole.record, read_record)
-    runs = ((whole.final, "the final network"), (whole.network, "the winner of the shortlist"), (whole.search, "the best of the search"))
+    runs = (
+        (whole.final, "the final network"),
+        (whole.network, "the winner of the shortlist"),
+        (whole.search, "the best of the search"),
+    )
     run, network_is = next((pair for pair in runs if _has_network(pair[0])), (whole.search, ""))
-    trainings = (*_trainings(whole.network, reader, "float stage"), *_trainings(whole.final, reader, "quantised stage"))
+    trainings = (
+        *_trainings(whole.network, reader, "float stage"),
+        *_trainings(whole.final, reader, "quantised stage"),
+    )
     facts = replace(
         _facts(whole.path, run, _asked_of_run(whole), reader),
         whole=True,
@@ -142,7 +181,10 @@ def _whole_run(whole: PipelineDirectory) -> RunFacts:
     if record is not None:
         command = command_line("nas-search", "run", "--out", whole.path)
         problems = outputs_changed(record, whole) + figures_changed(record, whole, facts)
-        reader.stale += [Stale(record=whole.record.name, problem=problem, command=command) for problem in problems]
+        reader.stale += [
+            Stale(record=whole.record.name, problem=problem, command=command)
+            for problem in problems
+        ]
     return reader.kept(facts)
 
 
@@ -186,17 +228,27 @@ def _exports(run: RunDirectory, reader: _Reader) -> dict[str, str] | None:
     settings = run.path / chain.EXPORT
     if not os.path.lexists(settings):
         problem = "exports of nas-search 0.1.0 have none"
-        reader.unchecked.append(Stale(record=_below(settings, reader.root), problem=problem, command=command))
+        reader.unchecked.append(
+            Stale(record=_below(settings, reader.root), problem=problem, command=command)
+        )
     elif reader.read_record(run, chain.EXPORT, lambda path: path) is None:
         return None
     listed = reader.read(run.export / DIGESTS, read_checksums)
-    found = reader.read(run.export, lambda folder: digests(folder, [folder / name for name in contents(folder)]))
+    found = reader.read(
+        run.export, lambda folder: digests(folder, [folder / name for name in contents(folder)])
+    )
     if found is None or listed is None:
         return None
     found.pop(DIGESTS, None)
     wrong = [name for name in sorted({**listed, **found}) if listed.get(name) != found.get(name)]
     if wrong:
-        reader.stale.append(Stale(record=_below(run.export, reader.root), problem=f"{wrong[0]} is not as it was written", command=command))
+        reader.stale.append(
+            Stale(
+                record=_below(run.export, reader.root),
+                problem=f"{wrong[0]} is not as it was written",
+                command=command,
+            )
+        )
         return None
     return found
 
@@ -208,7 +260,9 @@ def _has_network(run: RunDirectory) -> bool:
 def _asked_of_run(whole: PipelineDirectory) -> SearchConfig:
     """Return the config of the search of a whole run, from ``run.yaml`` until the search has its own."""
     if whole.search.started():
-        return SearchConfig.from_mapping(whole.search.read_config(), whole.search.path / "config.yaml")
+        return SearchConfig.from_mapping(
+            whole.search.read_config(), whole.search.path / "config.yaml"
+        )
     search = stored_options(whole).get("search")
     if search is None:
         raise FileFormatError(whole.config, "has no section 'search'; start the run again")
@@ -237,25 +291,48 @@ def _trainings(run: RunDirectory, reader: _Reader, name: str) -> tuple[Training,
     for folder, which, result in ((run.training.teacher, TEACHER, None), (run.training, name, own)):
         epochs = tuple(reader.read(folder.metrics, read_epochs) or ())
         if epochs or result:
-            found.append(Training(name=which, folder=str(run.path), epochs=epochs, result=result, recipe=_recipe(folder, reader)))
+            found.append(
+                Training(
+                    name=which,
+                    folder=str(run.path),
+                    epochs=epochs,
+                    result=result,
+                    recipe=_recipe(folder, reader),
+                )
+            )
     return tuple(found)
 
 
 def _recipe(folder: TrainingDirectory, reader: _Reader) -> dict[str, Any]:
-    return reader.read(folder.recipe, lambda path: read_mapping(path, "train again with --force")) or {}
+    return (
+        reader.read(folder.recipe, lambda path: read_mapping(path, "train again with --force"))
+        or {}
+    )
 
 
 def _allocations(run: RunDirectory, reader: _Reader, chosen: str | None) -> Allocations | None:
     """Return the methods that refined a run, or the one that made it."""
-    refined = [RunDirectory(path.parent) for path in sorted(run.refine.path.glob("*/allocation.json"))]
-    records = [(run, chain.COMPARISON)] if run.refine.comparison.exists() else [(one, chain.ALLOCATION) for one in refined or [run]]
-    paths = [path for one, record in records if (path := reader.read_record(one, record, lambda path: path)) is not None]
+    refined = [
+        RunDirectory(path.parent) for path in sorted(run.refine.path.glob("*/allocation.json"))
+    ]
+    records = (
+        [(run, chain.COMPARISON)]
+        if run.refine.comparison.exists()
+        else [(one, chain.ALLOCATION) for one in refined or [run]]
+    )
+    paths = [
+        path
+        for one, record in records
+        if (path := reader.read_record(one, record, lambda path: path)) is not None
+    ]
     trained = {}
     for one in refined:
         result = reader.read_record(one, chain.RESULT, read_result)
         if result is not None and result.accuracy.integer is not None:
             trained[one.path.name] = result.accuracy.integer
-    return reader.read(paths[0], lambda _: read_allocations(paths, chosen, trained)) if paths else None
+    return (
+        reader.read(paths[0], lambda _: read_allocations(paths, chosen, trained)) if paths else None
+    )
 
 
 def _chosen(record: RunRecord | None) -> str | None:
@@ -263,10 +340,16 @@ def _chosen(record: RunRecord | None) -> str | None:
     return str(stage.figures.get("chosen")) if stage and stage.figures else None
 
 
-def _shortlist(record: RunRecord | None, whole: PipelineDirectory, reader: _Reader) -> Shortlist | None:
+def _shortlist(
+    record: RunRecord | None, whole: PipelineDirectory, reader: _Reader
+) -> Shortlist | None:
     stage = finished_stage(record, "shortlist")
     figures = stage.figures if stage else None
-    return reader.read(whole.record, lambda path: shortlist_of(figures, path)) if figures and "images" in figures else None
+    return (
+        reader.read(whole.record, lambda path: shortlist_of(figures, path))
+        if figures and "images" in figures
+        else None
+    )
 
 
 def _digests(run: RunDirectory, path: Path, exports: dict[str, str]) -> dict[str, str]:
@@ -277,7 +360,11 @@ def _digests(run: RunDirectory, path: Path, exports: dict[str, str]) -> dict[str
         if is_regular(file):
             found[_below(file, path)] = file_digest(file)
     in_c = [name for name in exports if re.fullmatch(r"c/(?!main\.c|\w*nas_)\w+\.c", name)]
-    return found | {_below(run.export / name, path): exports[name] for name in (*in_c, *EXPORTED) if name in exports}
+    return found | {
+        _below(run.export / name, path): exports[name]
+        for name in (*in_c, *EXPORTED)
+        if name in exports
+    }
 
 
 def _below(file: Path, path: Path) -> str:

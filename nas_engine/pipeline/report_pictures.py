@@ -32,7 +32,9 @@ Drawing = tuple[Any, "Callable[[Any], Figure]"]
 """What a picture shows, and what draws it."""
 
 
-def draw_pictures(facts: RunFacts, names: Iterable[str], folder: Path, *, redraw: bool = False) -> dict[str, bytes]:
+def draw_pictures(
+    facts: RunFacts, names: Iterable[str], folder: Path, *, redraw: bool = False
+) -> dict[str, bytes]:
     """Return the SVG of every picture, drawn into a folder beside its PNG.
 
     Args:
@@ -49,7 +51,9 @@ def draw_pictures(facts: RunFacts, names: Iterable[str], folder: Path, *, redraw
     makers, before, now, found = _makers(facts), {} if redraw else _kept(folder), {}, {}
     for name in names:
         record, draw = makers[name]()
-        now[name] = hashlib.sha256(f"{facts.version} {version('matplotlib')} {record!r}".encode()).hexdigest()
+        now[name] = hashlib.sha256(
+            f"{facts.version} {version('matplotlib')} {record!r}".encode()
+        ).hexdigest()
         png, svg = (folder / f"{name}.{kind}" for kind in ("png", "svg"))
         if now[name] != before.get(name) or not (png.exists() and svg.exists()):
             save_figure(draw(record), folder, name)
@@ -69,28 +73,46 @@ def _kept(folder: Path) -> Mapping[str, str]:
 def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
     """Return how each picture comes about; a picture is only asked for where its data are there."""
     from nas_engine.report import plots
-    from nas_engine.report.plots import allocations, budget_bars, layer_error, shortlist, training_curves
+    from nas_engine.report.plots import (
+        allocations,
+        budget_bars,
+        layer_error,
+        shortlist,
+        training_curves,
+    )
 
     network, plan, device = facts.network, facts.plan, facts.asked.device
     epochs, of_teacher = (
-        [row for one in facts.trainings if (one.name == TEACHER) is teacher for row in one.epochs] for teacher in (False, True)
+        [row for one in facts.trainings if (one.name == TEACHER) is teacher for row in one.epochs]
+        for teacher in (False, True)
     )
 
     def curves() -> Drawing:
         accuracy = facts.result.accuracy if facts.result else None
-        record = training_curves.training_curves_data(epochs, teacher_rows=of_teacher, result=accuracy)
+        record = training_curves.training_curves_data(
+            epochs, teacher_rows=of_teacher, result=accuracy
+        )
         return record, training_curves.draw_training_curves
 
     def front() -> Drawing:
-        budgets = {"sram_budget": device.arena_bytes, "flash_budget": device.storage_bytes, "macs_budget": facts.asked.max_macs}
+        budgets = {
+            "sram_budget": device.arena_bytes,
+            "flash_budget": device.storage_bytes,
+            "macs_budget": facts.asked.max_macs,
+        }
         return plots.front_data(facts.front, **budgets), plots.draw_front
 
     def candidates() -> Drawing:
         found = facts.shortlist
         assert found is not None
         tried = [one for one in found.members if one.accuracy is not None]
-        members = [{name: getattr(one, name) for name in ("rank", "qe_score", "accuracy", "chosen")} for one in tried]
-        return shortlist.shortlist_data(members, found.images, found.epochs), shortlist.draw_shortlist
+        members = [
+            {name: getattr(one, name) for name in ("rank", "qe_score", "accuracy", "chosen")}
+            for one in tried
+        ]
+        return shortlist.shortlist_data(
+            members, found.images, found.epochs
+        ), shortlist.draw_shortlist
 
     def methods() -> Drawing:
         assert facts.allocations is not None
@@ -109,13 +131,22 @@ def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
         PROGRESS: lambda: (plots.progress_data(facts.history), plots.draw_progress),
     }
     if network is not None and plan is not None:
-        limits = {"max_macs": facts.asked.max_macs, "max_cycles": facts.asked.max_cycles if network.cycles is not None else None}
+        limits = {
+            "max_macs": facts.asked.max_macs,
+            "max_cycles": facts.asked.max_cycles if network.cycles is not None else None,
+        }
         makers |= {
             BIT_MAP: lambda: (plots.bit_map_data(network), plots.draw_bit_map),
             SRAM: lambda: (plots.sram_data(network, device.arena_bytes), plots.draw_sram),
-            TIMELINE: lambda: (plots.timeline_data(plan.tensors, plan.steps, device.arena_bytes), plots.draw_timeline),
+            TIMELINE: lambda: (
+                plots.timeline_data(plan.tensors, plan.steps, device.arena_bytes),
+                plots.draw_timeline,
+            ),
             FLASH: lambda: (plots.flash_data(network, device.storage_bytes), plots.draw_flash),
-            BUDGETS: lambda: (budget_bars.budget_bars_data(network, device, **limits), budget_bars.draw_budget_bars),
+            BUDGETS: lambda: (
+                budget_bars.budget_bars_data(network, device, **limits),
+                budget_bars.draw_budget_bars,
+            ),
         }
     return makers
 
@@ -126,7 +157,10 @@ def _maps(found: Allocations) -> AllocationMaps:
     from nas_engine.report.plots.layer_axis import layer_axis
 
     layers = tuple(found.members[0].bits)
-    w_bits, a_bits = (tuple(tuple(one.bits[layer][i] for layer in layers) for one in found.members) for i in (0, 1))
+    w_bits, a_bits = (
+        tuple(tuple(one.bits[layer][i] for layer in layers) for one in found.members)
+        for i in (0, 1)
+    )
     return AllocationMaps(
         axis=layer_axis(layers),
         methods=tuple(one.method for one in found.members),

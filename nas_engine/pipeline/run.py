@@ -18,7 +18,13 @@ from pathlib import Path
 
 from nas_engine import __version__
 from nas_engine.digests import digests
-from nas_engine.errors import FileFormatError, InputError, NasEngineError, PathError, RunDirectoryError
+from nas_engine.errors import (
+    FileFormatError,
+    InputError,
+    NasEngineError,
+    PathError,
+    RunDirectoryError,
+)
 from nas_engine.escaping import command_line
 from nas_engine.pipeline.ledger import State, digest_of, plain, standing
 from nas_engine.pipeline.run_checks import check_work
@@ -29,13 +35,30 @@ from nas_engine.pipeline.stages import STAGE_TABLE, Stage
 from nas_engine.pipeline.work import Work, recipe_of
 from nas_engine.report.pipeline_directory import PipelineDirectory
 from nas_engine.report.run_directory import RunDirectory
-from nas_engine.report.run_record import DONE, RUNNING, STAGES, RunRecord, StageRecord, read_record, write_record
+from nas_engine.report.run_record import (
+    DONE,
+    RUNNING,
+    STAGES,
+    RunRecord,
+    StageRecord,
+    read_record,
+    write_record,
+)
 from nas_engine.units import format_duration
 
 PRECIOUS_S = 600.0
 """Seconds of work that are not thrown away without ``force``; ours."""
 
-PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "tflite-runtime", "ziglang", "unicorn")
+PACKAGES = (
+    "numpy",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "tflite-runtime",
+    "ziglang",
+    "unicorn",
+)
 """Packages whose versions are recorded, those that are installed."""
 
 
@@ -104,7 +127,13 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
     now = standing(before, key, settings, inputs, root)
     if now.state is State.DONE and before is not None and stage.again(before.figures or {}):
         now = replace(now, state=State.BEGINS)
-    if now.state is State.AGAIN and before is not None and before.done and before.seconds > PRECIOUS_S and not force:
+    if (
+        now.state is State.AGAIN
+        and before is not None
+        and before.done
+        and before.seconds > PRECIOUS_S
+        and not force
+    ):
         raise InputError(
             f"{root}: stage '{name}' took {format_duration(before.seconds)} and would be done again ({now.reason}); "
             "add --force to do so, or give another --out"
@@ -129,7 +158,12 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
     figures = stage.perform(work, goes_on)
     current = replace(current, seconds=current.seconds + time.monotonic() - began)
     if figures is not None:
-        current = replace(current, state=DONE, figures=plain(figures), outputs=digests(root, stage.outputs(work.directory)))
+        current = replace(
+            current,
+            state=DONE,
+            figures=plain(figures),
+            outputs=digests(root, stage.outputs(work.directory)),
+        )
     work.watch.ends(current)
     return record.with_stage(current)
 
@@ -148,8 +182,12 @@ def _folder_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise PathError(path, "is longer than the system allows; give --out a shorter name") from error
-        raise NasEngineError(f"{path}: cannot be made ({error.strerror or error}); give --out another place") from error
+            raise PathError(
+                path, "is longer than the system allows; give --out a shorter name"
+            ) from error
+        raise NasEngineError(
+            f"{path}: cannot be made ({error.strerror or error}); give --out another place"
+        ) from error
 
 
 def _check_folder(directory: PipelineDirectory) -> None:
@@ -166,8 +204,14 @@ def _check_folder(directory: PipelineDirectory) -> None:
             return
         if not path.is_dir():
             raise RunDirectoryError(path, "is a file; give --out another name")
-        if not directory.started() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-            kind = "a run of single commands" if RunDirectory(path).started() else "files that are not a run's"
+        if not directory.started() and any(
+            not entry.name.startswith(".") for entry in path.iterdir()
+        ):
+            kind = (
+                "a run of single commands"
+                if RunDirectory(path).started()
+                else "files that are not a run's"
+            )
             raise RunDirectoryError(path, f"holds {kind}; give --out a new or empty directory")
 
 
@@ -202,7 +246,10 @@ def load_run(path: Path) -> tuple[RunConfig, RunRecord]:
     """
     directory = PipelineDirectory(path)
     if not directory.started():
-        raise RunDirectoryError(path, "is not the folder of a whole run (no run.yaml); give the one that nas-search run wrote")
+        raise RunDirectoryError(
+            path,
+            "is not the folder of a whole run (no run.yaml); give the one that nas-search run wrote",
+        )
     try:
         config = resolve_run_config(stored_options(directory))
     except FileFormatError:

@@ -41,7 +41,9 @@ def check_work(work: Work) -> None:
     if missing := [line for exporter in EXPORTERS.values() if (line := exporter.missing())]:
         raise InputError(missing[0])
     problem, device = build_problem(config.search)
-    names = tuple(row.name for row in back_ends(device, config.verify.images, config.verify.emulated_images))
+    names = tuple(
+        row.name for row in back_ends(device, config.verify.images, config.verify.emulated_images)
+    )
     for name in config.verify.backends:
         if name not in names:
             raise UnknownNameError("back-end", name, names)
@@ -51,7 +53,9 @@ def check_work(work: Work) -> None:
             f"space '{config.search.space}' takes images of {channels} channels, which no data have; expected input_channels 1 (grey) or 3"
         )
     if config.train.teacher not in (AUTO, NONE):
-        teacher = load_teacher(Path(config.train.teacher), classes=config.search.classes, code=work.teacher_code)
+        teacher = load_teacher(
+            Path(config.train.teacher), classes=config.search.classes, code=work.teacher_code
+        )
         check_teacher(teacher, prepared(np.zeros((2, size, size, channels), np.uint8), size))
     sample = looked_at(config.data.source, limit=config.data.limit, seed=config.seed)
     _check_counts(work, sample)
@@ -69,7 +73,9 @@ def _check_counts(work: Work, sample: Dataset) -> None:
     if work.config.shortlist.count > 1 and sample.validation is None and min(counts) < 2:
         lone = sample.classes[counts.index(min(counts))]
         wanted = "the shortlist sets one of each class aside to judge by; add images, or give --shortlist 1"
-        raise InputError(f"{sample.source}: class '{lone}' has a single training image, and {wanted}")
+        raise InputError(
+            f"{sample.source}: class '{lone}' has a single training image, and {wanted}"
+        )
 
 
 def _remarks(work: Work, sample: Dataset, channels: int) -> list[str]:
@@ -77,13 +83,21 @@ def _remarks(work: Work, sample: Dataset, channels: int) -> list[str]:
     config, images, found = work.config, len(sample.train), list[str]()
     grey = all(bool((split.images == split.images[..., :1]).all()) for _, split in sample.splits())
     if grey and channels == 3:
-        found.append(f"the images are grey; space '{config.search.space}' takes them in 3 equal channels (a space of your own can take 1)")
+        found.append(
+            f"the images are grey; space '{config.search.space}' takes them in 3 equal channels (a space of your own can take 1)"
+        )
     if sample.side is not None and config.search.resolution > MOST_ENLARGED * sample.side:
-        sizes = " and the network's input ".join(f"{side} x {side} pixels" for side in (sample.side, config.search.resolution))
-        found.append(f"the images are {sizes}: enlarging shows nothing new and costs SRAM and time; --resolution asks for less")
+        sizes = " and the network's input ".join(
+            f"{side} x {side} pixels" for side in (sample.side, config.search.resolution)
+        )
+        found.append(
+            f"the images are {sizes}: enlarging shows nothing new and costs SRAM and time; --resolution asks for less"
+        )
     if not grey and channels == 1:
         found.append(f"the images have colours; space '{config.search.space}' takes them in grey")
-    if set(methods_of(work.refine_request)) != {GIVEN} and (images < COUNTED_IMAGES or config.refine.images < COUNTED_IMAGES // 2):
+    if set(methods_of(work.refine_request)) != {GIVEN} and (
+        images < COUNTED_IMAGES or config.refine.images < COUNTED_IMAGES // 2
+    ):
         few = shortage(config.refine.images, images, len(sample.classes))
         kept = few and images_to_measure(config.refine.images, images, len(sample.classes)) is None
         found += [f"{few}; the bits of the search will be kept" if kept else few] if few else []

@@ -24,6 +24,7 @@ DIGITS_SEARCH = {"space": "mobilenet-32", "resolution": 16, "max_macs": 2e6}
 DIGITS_MEMORY = {"sram": 24 * 1024, "flash": 64 * 1024}
 """The same for its budgets, if neither a device nor a size is given: small enough to bind; ours."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
     """Images to train on and to judge by."""
@@ -117,7 +118,13 @@ class RunConfig:
             search[memory] = search.pop(f"{memory}_bytes")
         parts = {name: _plain(getattr(self, name)) for name in SECTIONS}
         parts["verify"]["backends"] = list(self.verify.backends)
-        return {"format": FORMAT, "version": __version__, "seed": self.seed, "search": search, **parts}
+        return {
+            "format": FORMAT,
+            "version": __version__,
+            "seed": self.seed,
+            "search": search,
+            **parts,
+        }
 
 
 SECTIONS: Mapping[str, type] = {
@@ -128,6 +135,7 @@ SECTIONS: Mapping[str, type] = {
     "verify": VerifySettings,
 }
 """Sections of the file beside ``search``, and their records."""
+
 
 def resolve_run_config(options: Options) -> RunConfig:
     """Return the config of what a user gave, everything else from device, space and data.
@@ -140,16 +148,25 @@ def resolve_run_config(options: Options) -> RunConfig:
     """
     checked = check_options(options)
     sections = {name: record(**checked.get(name, {})) for name, record in SECTIONS.items()}
-    data = DataSettings(source=_place(sections["data"].source, (DIGITS,)), limit=sections["data"].limit)
+    data = DataSettings(
+        source=_place(sections["data"].source, (DIGITS,)), limit=sections["data"].limit
+    )
     seed = checked.get("seed", 0)
     search = _resolve_search({"seed": seed, **checked.get("search", {})}, data, seed)
     train = sections["train"]
     recipe = train.recipe or recipe_for(data.source, search.resolution)
     verify = sections["verify"]
     sections |= {"verify": replace(verify, backends=tuple(verify.backends))}
-    sections |= {"data": data, "train": replace(train, recipe=_path(recipe), teacher=_place(train.teacher, ("none", "auto")))}
+    sections |= {
+        "data": data,
+        "train": replace(
+            train, recipe=_path(recipe), teacher=_place(train.teacher, ("none", "auto"))
+        ),
+    }
     if train.float_share is not None and not 0 < train.float_share < 1:
-        raise InputError(f"train.float_share is {train.float_share:g}; a run trains in float and then quantised; expected for example 0.5")
+        raise InputError(
+            f"train.float_share is {train.float_share:g}; a run trains in float and then quantised; expected for example 0.5"
+        )
     return RunConfig(search=search, seed=seed, **sections)
 
 
@@ -161,10 +178,14 @@ def _resolve_search(given: dict[str, Any], data: DataSettings, seed: int) -> Sea
         given["classes"] = len(looked_at(data.source, limit=data.limit, seed=seed).classes)
     if "stage_weights" in given:
         given["stage_weights"] = tuple(given["stage_weights"])
-    sizes = {f"{memory}_bytes": given.pop(memory) for memory in ("sram", "flash") if memory in given}
+    sizes = {
+        f"{memory}_bytes": given.pop(memory) for memory in ("sram", "flash") if memory in given
+    }
     config = resolve_config({**given, **sizes})
     if not config.classes:
-        raise InputError("search.classes is 0; a network without a classifier cannot be trained; leave it out to take that of the data")
+        raise InputError(
+            "search.classes is 0; a network without a classifier cannot be trained; leave it out to take that of the data"
+        )
     return config
 
 

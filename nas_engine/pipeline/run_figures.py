@@ -27,7 +27,11 @@ def outputs_changed(record: RunRecord, whole: PipelineDirectory) -> list[str]:
     """Return in words, stage by stage, what is no longer as the run left it."""
     found = []
     for stage in record.stages:
-        if stage.done and stage.name not in _OWN_RECORDS and (changed := changed_output(stage, whole.path)) is not None:
+        if (
+            stage.done
+            and stage.name not in _OWN_RECORDS
+            and (changed := changed_output(stage, whole.path)) is not None
+        ):
             found.append(f"stage '{stage.name}': {changed}")
     return found
 
@@ -41,7 +45,9 @@ def figures_changed(record: RunRecord, whole: PipelineDirectory, facts: RunFacts
     return found
 
 
-def _pairs(record: RunRecord, whole: PipelineDirectory, facts: RunFacts) -> Iterator[tuple[str, str, Any, Any]]:
+def _pairs(
+    record: RunRecord, whole: PipelineDirectory, facts: RunFacts
+) -> Iterator[tuple[str, str, Any, Any]]:
     """Yield stage, what is compared, what run.json says, and what the record says."""
     trainings = {training.name: training.result for training in facts.trainings}
     for stage, name in (("train", "float stage"), ("quantise", "quantised stage")):
@@ -49,9 +55,17 @@ def _pairs(record: RunRecord, whole: PipelineDirectory, facts: RunFacts) -> Iter
     verify = finished_stage(record, "verify")
     if verify and verify.figures and facts.verification:
         yield "verify", "passed", verify.figures.get("passed"), facts.verification.passed
-        said, recorded = verify.figures.get("backends"), {one.backend: str(one.verdict) for one in facts.verification.comparisons}
+        said, recorded = (
+            verify.figures.get("backends"),
+            {one.backend: str(one.verdict) for one in facts.verification.comparisons},
+        )
         for name, verdict in said.items() if isinstance(said, Mapping) else ():
-            yield "verify", f"of {name}", verdict, recorded.get(name, verdict)  # it may have been verified again, by others
+            yield (
+                "verify",
+                f"of {name}",
+                verdict,
+                recorded.get(name, verdict),
+            )  # it may have been verified again, by others
     if (refine := finished_stage(record, "refine")) and refine.figures and facts.allocations:
         methods = refine.figures.get("methods")
         for member in facts.allocations.members:
@@ -67,12 +81,24 @@ def _pairs(record: RunRecord, whole: PipelineDirectory, facts: RunFacts) -> Iter
             result = read_result(path)
         except (FileFormatError, UnreadableError):
             continue  # it was the stage's; what it left is compared by digest
-        yield "shortlist", f"of candidate {candidate.rank} an accuracy of", candidate.accuracy, result.accuracy.integer
+        yield (
+            "shortlist",
+            f"of candidate {candidate.rank} an accuracy of",
+            candidate.accuracy,
+            result.accuracy.integer,
+        )
     if (search := finished_stage(record, "search")) and search.figures and facts.history:
-        yield "search", "candidates", search.figures.get("candidates"), facts.history[-1].get("evaluated")
+        yield (
+            "search",
+            "candidates",
+            search.figures.get("candidates"),
+            facts.history[-1].get("evaluated"),
+        )
 
 
-def _accuracies(stage: str, found: StageRecord | None, result: TrainingResult | None) -> Iterator[tuple[str, str, Any, Any]]:
+def _accuracies(
+    stage: str, found: StageRecord | None, result: TrainingResult | None
+) -> Iterator[tuple[str, str, Any, Any]]:
     accuracy = found.figures.get("accuracy") if found and found.figures else None
     if result is None or not isinstance(accuracy, Mapping):
         return

@@ -58,7 +58,9 @@ def _even(low: int, high: int) -> Read:
     def read(part: Fields, key: str) -> int:
         number: int = part.take_int(key, low=low, high=high)
         if number % 2:
-            raise part.error(key, f"is {number:,}; expected an even number from {low}, such as {number + 1:,}")
+            raise part.error(
+                key, f"is {number:,}; expected an even number from {low}, such as {number + 1:,}"
+            )
         return number
 
     return read
@@ -106,7 +108,12 @@ READERS: Mapping[str, Mapping[str, Read]] = {
         "teacher": _text,
         "min_accuracy": _number(0, 100),
     },
-    "refine": {"method": _method, "images": _even(64, 10**9), "swaps": _int(0, 1000), "trials": _int(0, 100_000)},
+    "refine": {
+        "method": _method,
+        "images": _even(64, 10**9),
+        "swaps": _int(0, 1000),
+        "trials": _int(0, 100_000),
+    },
     "verify": {"images": _int(1), "emulated_images": _int(1), "backends": _names},
 }
 """How each key of each section is read; a key with nothing behind it counts as not given."""
@@ -133,7 +140,9 @@ def read_options(path: Path, mends: str | None = None) -> dict[str, Any]:
 def stored_options(directory: PipelineDirectory) -> dict[str, Any]:
     """Return the values that a whole run was asked for, from its ``run.yaml``; errors as in ``read_options``."""
     own = command_line("nas-search", "run", directory.config, "--out", directory.path)
-    return read_options(directory.config, f"if it is what you want, give it as a file of your own: {own}")
+    return read_options(
+        directory.config, f"if it is what you want, give it as a file of your own: {own}"
+    )
 
 
 def check_options(options: Options, origin: object = "options") -> dict[str, Any]:
@@ -155,7 +164,9 @@ def check_options(options: Options, origin: object = "options") -> dict[str, Any
             continue
         part = top.take_fields(section).only(*readers)
         with part.located():
-            checked[section] = {key: read(part, key) for key, read in readers.items() if part.has(key)}
+            checked[section] = {
+                key: read(part, key) for key, read in readers.items() if part.has(key)
+            }
     return checked
 
 
@@ -164,13 +175,17 @@ def merged(*layers: Options) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
-            result[name] = {**result.get(name, {}), **value} if isinstance(value, Mapping) else value
+            result[name] = (
+                {**result.get(name, {}), **value} if isinstance(value, Mapping) else value
+            )
     return result
 
 
 _FOLLOWS = {
     ("search", "device"): (("search", "sram"), ("search", "flash")),
-    ("search", "space"): tuple(("search", key) for key in ("resolution", "stage_weights", "max_layers", "max_stage_share")),
+    ("search", "space"): tuple(
+        ("search", key) for key in ("resolution", "stage_weights", "max_layers", "max_stage_share")
+    ),
     ("data", "source"): (("search", "classes"), ("train", "recipe")),
 }
 """Values that were resolved from another one."""
@@ -178,7 +193,9 @@ _FOLLOWS = {
 
 def continued(stored: Options, given: Options) -> dict[str, Any]:
     """Return the options of a run with others over them; what was resolved from a value that is given anew is resolved anew."""
-    kept = {name: dict(value) if isinstance(value, Mapping) else value for name, value in stored.items()}
+    kept = {
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in stored.items()
+    }
     for (section, key), places in _FOLLOWS.items():
         value = given.get(section, {}).get(key)
         if value is not None and value != kept.get(section, {}).get(key):

@@ -19,7 +19,12 @@ from nas_engine.evolution.processes import mapper
 from nas_engine.evolution.search import SearchSettings, SearchState, done, finish, init, step
 from nas_engine.files import write_atomically
 from nas_engine.interrupts import stop_on_interrupt
-from nas_engine.pipeline.search_config import SearchConfig, build_problem, check_config, require_same
+from nas_engine.pipeline.search_config import (
+    SearchConfig,
+    build_problem,
+    check_config,
+    require_same,
+)
 from nas_engine.pipeline.search_record import SearchRecord, load_configs, report_member
 from nas_engine.report.run_directory import RunDirectory
 
@@ -30,7 +35,9 @@ Watcher = Callable[[SearchState], None]
 """Called after each generation, such as a progress bar."""
 
 
-def open_group(configs: Sequence[SearchConfig], path: Path, *, resume: bool = False, force: bool = False) -> list[Path]:
+def open_group(
+    configs: Sequence[SearchConfig], path: Path, *, resume: bool = False, force: bool = False
+) -> list[Path]:
     """Make the directory of a search at several resolutions and return the run directory of each, to be resumed by ``run_search``.
 
     Args:
@@ -112,8 +119,12 @@ def run_search(
         deadline = began + (time_limit if time_limit is not None else float("inf"))
         pending: list[dict[str, Any]] = []
         with stop_on_interrupt() as stopped, mapper(min(workers, settings.chunks), note) as run:
-            while state is None or not (done(state, settings) or stopped.is_set() or now >= deadline):
-                state = step(state, problem, settings, run) if state else init(problem, settings, run)
+            while state is None or not (
+                done(state, settings) or stopped.is_set() or now >= deadline
+            ):
+                state = (
+                    step(state, problem, settings, run) if state else init(problem, settings, run)
+                )
                 now = time.monotonic()
                 pending.append(_history_row(state, elapsed + now - began))
                 if watch:
@@ -130,14 +141,22 @@ def run_search(
         directory.write_best(result.best, plan_memory(result.best).as_json())
         directory.front.write(report_member(member, problem) for member in result.front)
     return SearchRecord(
-        config=config, directory=directory, device=device, best=best, evaluated=state.evaluated, interrupted=stopped.is_set()
+        config=config,
+        directory=directory,
+        device=device,
+        best=best,
+        evaluated=state.evaluated,
+        interrupted=stopped.is_set(),
     )
 
 
 def _nothing_fits(state: SearchState, problem: SearchProblem) -> str:
     """Return the line that ends a search without a result: how near it came, and what to type."""
     over = exceeded(problem, state.population)
-    misses = [f"{_enough(cost)} where {option} leaves {limit:,.12g}" for option, (cost, limit) in over.items()]
+    misses = [
+        f"{_enough(cost)} where {option} leaves {limit:,.12g}"
+        for option, (cost, limit) in over.items()
+    ]
     return (
         f"no network that fits was found in {state.evaluated:,} candidates; the closest needs {' and '.join(misses)}: "
         "loosen that, or add --resume and more --candidates"
@@ -159,7 +178,12 @@ def _history_row(state: SearchState, elapsed: float) -> dict[str, Any]:
     }
 
 
-def _save(directory: RunDirectory, state: SearchState, fingerprint: str, pending: Iterable[Mapping[str, Any]]) -> None:
+def _save(
+    directory: RunDirectory,
+    state: SearchState,
+    fingerprint: str,
+    pending: Iterable[Mapping[str, Any]],
+) -> None:
     """Append the history first, then replace the checkpoint: a kill in between leaves lines that resuming cuts off again."""
     directory.history.append(pending)
     save_state(directory.checkpoint, state, fingerprint)
@@ -167,9 +191,21 @@ def _save(directory: RunDirectory, state: SearchState, fingerprint: str, pending
 
 def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
     """Name everything that determines the course of a search; more candidates continue the same course."""
-    names = ("space", "frame", "sram_bytes", "flash_bytes", "limits", "memory_model", "score", "qbr")
+    names = (
+        "space",
+        "frame",
+        "sram_bytes",
+        "flash_bytes",
+        "limits",
+        "memory_model",
+        "score",
+        "qbr",
+    )
     course = repr([*(getattr(problem, name) for name in names), replace(settings, candidates=0)])
-    tables = [problem.allowed.tobytes(), *(problem.cycles_per_mac[kind].tobytes() for kind in sorted(problem.cycles_per_mac))]
+    tables = [
+        problem.allowed.tobytes(),
+        *(problem.cycles_per_mac[kind].tobytes() for kind in sorted(problem.cycles_per_mac)),
+    ]
     return hashlib.sha256(b"".join([course.encode(), *tables])).hexdigest()
 
 

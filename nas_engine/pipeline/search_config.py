@@ -95,7 +95,9 @@ class SearchConfig:
             max_macs=part.take_number("max_macs") if part.has("max_macs") else None,
             max_bitops=part.take_number("max_bitops") if part.has("max_bitops") else None,
             max_cycles=part.take_number("max_cycles") if part.has("max_cycles") else None,
-            max_effectiveness=part.take_number("max_effectiveness") if part.has("max_effectiveness") else None,
+            max_effectiveness=part.take_number("max_effectiveness")
+            if part.has("max_effectiveness")
+            else None,
             max_layers=part.take_int("max_layers", low=5),
             max_stage_share=part.take_number("max_stage_share"),
             qbr=part.take_bool("qbr"),
@@ -152,9 +154,20 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         InputError: Values that do not go together.
     """
     device = load_device(config.device).with_memory(config.sram_bytes, config.flash_bytes)
-    space: SearchSpace = replace(load_space(config.space), max_layers=config.max_layers, max_stage_share=config.max_stage_share)
-    limits = Limits(**{name: getattr(config, f"max_{name}") or UNLIMITED for name in ("macs", "bitops", "cycles", "effectiveness")})
-    score = ScoreSettings(sigma_a=config.sigma_a, sigma_w=config.sigma_w, stage_weights=config.stage_weights)
+    space: SearchSpace = replace(
+        load_space(config.space),
+        max_layers=config.max_layers,
+        max_stage_share=config.max_stage_share,
+    )
+    limits = Limits(
+        **{
+            name: getattr(config, f"max_{name}") or UNLIMITED
+            for name in ("macs", "bitops", "cycles", "effectiveness")
+        }
+    )
+    score = ScoreSettings(
+        sigma_a=config.sigma_a, sigma_w=config.sigma_w, stage_weights=config.stage_weights
+    )
     problem = make_problem(
         space,
         device,
@@ -175,9 +188,15 @@ def check_config(config: SearchConfig) -> None:
         InputError: Values that do not go together, or a budget that no network of the space fits.
     """
     if config.max_effectiveness is not None and not 0 < config.max_effectiveness < UNLIMITED:
-        raise InputError(f"max_effectiveness is {config.max_effectiveness:g}; expected depth over width above 0, such as 0.7")
+        raise InputError(
+            f"max_effectiveness is {config.max_effectiveness:g}; expected depth over width above 0, such as 0.7"
+        )
     problem, device = build_problem(config)
-    require_feasible(problem, reserved_sram=device.reserved_sram_bytes, reserved_flash=device.reserved_flash_bytes)
+    require_feasible(
+        problem,
+        reserved_sram=device.reserved_sram_bytes,
+        reserved_flash=device.reserved_flash_bytes,
+    )
 
 
 def require_same(stored: Sequence[SearchConfig], asked: Sequence[SearchConfig]) -> None:
@@ -185,7 +204,10 @@ def require_same(stored: Sequence[SearchConfig], asked: Sequence[SearchConfig]) 
     for field in fields(SearchConfig):
         if field.name == "candidates":
             continue
-        before, now = (tuple(dict.fromkeys(getattr(config, field.name) for config in configs)) for configs in (stored, asked))
+        before, now = (
+            tuple(dict.fromkeys(getattr(config, field.name) for config in configs))
+            for configs in (stored, asked)
+        )
         if before != now:
             option = field.name.removesuffix("_bytes").replace("_", "-")
             was, wanted = (",".join(map(_shown, values)) for values in (before, now))

@@ -51,7 +51,11 @@ def load_runs(path: Path) -> list[SearchRecord]:
     configs = load_configs(path)
     if not configs:
         RunDirectory(path).read_config()  # says what is wrong
-    folders = [path] if len(configs) == 1 else [RunDirectory(path).member(config.resolution).path for config in configs]
+    folders = (
+        [path]
+        if len(configs) == 1
+        else [RunDirectory(path).member(config.resolution).path for config in configs]
+    )
     return [_load_run(folder) for folder in folders]
 
 
@@ -63,7 +67,14 @@ def _load_run(path: Path) -> SearchRecord:
     evaluated = history[-1]["evaluated"] if history else 0
     best = report_member(directory.read_best(), problem)
     training = finished_training(directory) if directory.training.result.exists() else None
-    return SearchRecord(config=config, directory=directory, device=device, best=best, evaluated=evaluated, training=training)
+    return SearchRecord(
+        config=config,
+        directory=directory,
+        device=device,
+        best=best,
+        evaluated=evaluated,
+        training=training,
+    )
 
 
 def load_configs(path: Path) -> list[SearchConfig]:
@@ -86,4 +97,9 @@ def load_configs(path: Path) -> list[SearchConfig]:
 
 def report_member(network: Architecture, problem: SearchProblem) -> NetworkReport:
     """Return the report of a network, counted and scored as a problem does."""
-    return report_network(network, memory_model=problem.memory_model, score=problem.score, cycles_per_mac=problem.cycles_per_mac)
+    return report_network(
+        network,
+        memory_model=problem.memory_model,
+        score=problem.score,
+        cycles_per_mac=problem.cycles_per_mac,
+    )

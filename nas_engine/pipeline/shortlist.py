@@ -44,7 +44,10 @@ Attempt = Callable[[Path, str], TrainingResult | None]
 
 def short_recipe(recipe: TrainingRecipe, epochs: int | None) -> TrainingRecipe:
     """Return a recipe with fewer epochs: those given, or a quarter of them."""
-    return replace(recipe, epochs=max(FEWEST_EPOCHS, round(recipe.epochs * SHARE)) if epochs is None else epochs)
+    return replace(
+        recipe,
+        epochs=max(FEWEST_EPOCHS, round(recipe.epochs * SHARE)) if epochs is None else epochs,
+    )
 
 
 def members(run: RunDirectory, count: int) -> list[Architecture]:
@@ -119,17 +122,24 @@ def choose(
         if result is None:
             return None
         trained[index] = result
-        rows[index] |= {"accuracy": result.accuracy.integer or 0.0, "loss": read_epochs(run.training.metrics)[-1]["loss"]}
+        rows[index] |= {
+            "accuracy": result.accuracy.integer or 0.0,
+            "loss": read_epochs(run.training.metrics)[-1]["loss"],
+        }
     if len(networks) > 1 and not trained:
         every = f"none of the {len(networks)} networks of the shortlist could be trained; the first: {rows[0]['failure']}"
-        raise NasEngineError(f"{every}; every network of a shortlist is trained alike: try another --recipe")
+        raise NasEngineError(
+            f"{every}; every network of a shortlist is trained alike: try another --recipe"
+        )
     best, decided_by = _decision(rows, trained)
     rows[best]["chosen"] = True
     keep_or_write(directory.network, directory.search, search, networks[best])
     return {**_common(trained), "decided_by": decided_by, "members": rows}
 
 
-def _decision(rows: Sequence[dict[str, Any]], trained: Mapping[int, TrainingResult]) -> tuple[int, str]:
+def _decision(
+    rows: Sequence[dict[str, Any]], trained: Mapping[int, TrainingResult]
+) -> tuple[int, str]:
     """Return which row is taken, and by what."""
     if not trained:
         return 0, SCORE
@@ -138,13 +148,22 @@ def _decision(rows: Sequence[dict[str, Any]], trained: Mapping[int, TrainingResu
     images = trained[places[0]].accuracy.images
     if len(places) == 1:
         return places[0], FAILURES
-    return places[best_of(accuracies, losses, images)], LOSS if len(_alike(accuracies, images)) > 1 else ACCURACY
+    return places[best_of(accuracies, losses, images)], LOSS if len(
+        _alike(accuracies, images)
+    ) > 1 else ACCURACY
 
 
 def _common(trained: Mapping[int, TrainingResult]) -> dict[str, Any]:
     """Return what all that were trained have in common."""
     first = next(iter(trained.values()), None)
-    return {} if first is None else {"images": first.accuracy.images, "epochs": first.float_epochs + first.quantised_epochs}
+    return (
+        {}
+        if first is None
+        else {
+            "images": first.accuracy.images,
+            "epochs": first.float_epochs + first.quantised_epochs,
+        }
+    )
 
 
 def best_of(accuracies: Sequence[float], losses: Sequence[float], images: int) -> int:
@@ -160,7 +179,11 @@ def best_of(accuracies: Sequence[float], losses: Sequence[float], images: int) -
 
 def _alike(accuracies: Sequence[float], images: int) -> list[int]:
     """Return which networks none is ahead of by more than chance."""
-    return [index for index, accuracy in enumerate(accuracies) if not is_ahead(max(accuracies), accuracy, images)]
+    return [
+        index
+        for index, accuracy in enumerate(accuracies)
+        if not is_ahead(max(accuracies), accuracy, images)
+    ]
 
 
 def _row(rank: int, report: NetworkReport) -> dict[str, Any]:

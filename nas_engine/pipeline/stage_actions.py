@@ -45,7 +45,11 @@ def search(work: Work, resume: bool) -> Figures | None:
     best = record.best
     if remark := depth_remark(best):
         watch.note(remark)
-    costs = {"peak_sram_bytes": best.peak_sram_bytes, "flash_bytes": best.total_flash_bytes, "macs": best.total_macs}
+    costs = {
+        "peak_sram_bytes": best.peak_sram_bytes,
+        "flash_bytes": best.total_flash_bytes,
+        "macs": best.total_macs,
+    }
     return {"qe_score": best.qe_score, **costs, "candidates": record.evaluated}
 
 
@@ -56,13 +60,26 @@ def shortlist(work: Work, resume: bool) -> Figures | None:
 
     def attempt(path: Path, what: str) -> TrainingResult | None:
         return run_training(
-            path, request, resume=True, stop=watch.stop, observe=lambda kind, task, state: watch.training(what, task, state)
+            path,
+            request,
+            resume=True,
+            stop=watch.stop,
+            observe=lambda kind, task, state: watch.training(what, task, state),
         )
 
     networks = members(work.directory.search, settings.count)
     if len(networks) < settings.count:
-        watch.note(f"the front holds {len(networks)} networks of different structure, fewer than the {settings.count} asked for")
-    return choose(work.directory, build_problem(work.config.search)[0], networks, attempt, fresh=not resume, note=watch.note)
+        watch.note(
+            f"the front holds {len(networks)} networks of different structure, fewer than the {settings.count} asked for"
+        )
+    return choose(
+        work.directory,
+        build_problem(work.config.search)[0],
+        networks,
+        attempt,
+        fresh=not resume,
+        note=watch.note,
+    )
 
 
 def train(work: Work, resume: bool) -> Figures | None:
@@ -73,7 +90,9 @@ def train(work: Work, resume: bool) -> Figures | None:
 
 def quantise(work: Work, resume: bool) -> Figures | None:
     """Train the final network with its own widths, and lower it to integers."""
-    figures = _trained(work, work.directory.final.path, work.request(work.recipe, teacher=work.teacher), resume)
+    figures = _trained(
+        work, work.directory.final.path, work.request(work.recipe, teacher=work.teacher), resume
+    )
     if figures is not None:
         work.watch.announce("measuring the error of every layer ...")
         measure_layer_errors(work.directory.final.path)
@@ -83,15 +102,27 @@ def quantise(work: Work, resume: bool) -> Figures | None:
 def _trained(work: Work, path: Path, request: TrainingRequest, resume: bool) -> Figures | None:
     watch = work.watch
     result = run_training(
-        path, request, resume=resume, force=not resume, stop=watch.stop, observe=watch.training, announce=watch.announce
+        path,
+        request,
+        resume=resume,
+        force=not resume,
+        stop=watch.stop,
+        observe=watch.training,
+        announce=watch.announce,
     )
-    return None if result is None else {"accuracy": result.accuracy.in_short(), "seconds_of_training": result.elapsed_s}
+    return (
+        None
+        if result is None
+        else {"accuracy": result.accuracy.in_short(), "seconds_of_training": result.elapsed_s}
+    )
 
 
 def refine(work: Work, resume: bool) -> Figures | None:
     """Choose the winner's widths again; the network with those that are judged best, the search's own among them, is in ``final/``."""
     watch = work.watch
-    told = Watch(stop=watch.stop, progress=watch.measuring, announce=watch.announce, note=watch.note)
+    told = Watch(
+        stop=watch.stop, progress=watch.measuring, announce=watch.announce, note=watch.note
+    )
     found = run_refinement(work.directory.network.path, work.refine_request, force=True, watch=told)
     if found is None:
         return None
@@ -106,15 +137,29 @@ def refine(work: Work, resume: bool) -> Figures | None:
         }
         for report in found.reports
     }
-    return {"chosen": found.chosen.path.name, "images": found.setting.judged_images, "methods": methods}
+    return {
+        "chosen": found.chosen.path.name,
+        "images": found.setting.judged_images,
+        "methods": methods,
+    }
 
 
 def _take(work: Work, chosen: RunDirectory) -> None:
     """Make a refined run the final one; what was made of an earlier final one stays if it has the very same network and start."""
     final = work.directory.final
     same = file_digest(final.start) == file_digest(chosen.start)
-    keep_or_write(final, work.directory.search, build_problem(work.config.search)[0], chosen.read_best(), keep=same)
-    for source, target in ((chosen.start, final.start), (chosen.classes, final.classes), (chosen.allocation, final.allocation)):
+    keep_or_write(
+        final,
+        work.directory.search,
+        build_problem(work.config.search)[0],
+        chosen.read_best(),
+        keep=same,
+    )
+    for source, target in (
+        (chosen.start, final.start),
+        (chosen.classes, final.classes),
+        (chosen.allocation, final.allocation),
+    ):
         if source.exists():
             copy_file(source, target)
 
@@ -122,7 +167,11 @@ def _take(work: Work, chosen: RunDirectory) -> None:
 def export(work: Work, resume: bool) -> Figures | None:
     """Write C, TFLite, ONNX and manifest of the final network."""
     found = export_run(work.directory.final.path)
-    return {"files": dict(found.files), "arena_bytes": found.arena_bytes, "packed_bytes": found.packed_bytes}
+    return {
+        "files": dict(found.files),
+        "arena_bytes": found.arena_bytes,
+        "packed_bytes": found.packed_bytes,
+    }
 
 
 def verify(work: Work, resume: bool) -> Figures | None:
@@ -140,7 +189,13 @@ def verify(work: Work, resume: bool) -> Figures | None:
     verdicts = {comparison.backend: str(comparison.verdict) for comparison in report.comparisons}
     claim = claim_of(report.core, report.comparisons)
     core = {"device": claim.core, "ran_on": claim.ran_on, "says": claim.says}
-    return {"passed": report.passed, "date": report.date, "backends": verdicts, "skipped": len(report.skipped), "core": core}
+    return {
+        "passed": report.passed,
+        "date": report.date,
+        "backends": verdicts,
+        "skipped": len(report.skipped),
+        "core": core,
+    }
 
 
 def report(work: Work, resume: bool) -> Figures | None:

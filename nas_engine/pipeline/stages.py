@@ -43,22 +43,36 @@ class Stage:
 
 def _search_settings(work: Work) -> dict[str, Any]:
     problem, device = build_problem(work.config.search)
-    shipped = {"space_digest": digest_of(repr(problem.space)), "device_digest": digest_of(repr(device))}
+    shipped = {
+        "space_digest": digest_of(repr(problem.space)),
+        "device_digest": digest_of(repr(device)),
+    }
     return work.config.search.as_options() | shipped
 
 
 def _shortlist_settings(work: Work) -> dict[str, Any]:
     settings = asdict(work.config.shortlist)
-    return settings if work.config.shortlist.count == 1 else settings | _training_settings(work, work.short_recipe)
+    return (
+        settings
+        if work.config.shortlist.count == 1
+        else settings | _training_settings(work, work.short_recipe)
+    )
 
 
 def _training_settings(work: Work, recipe: TrainingRecipe) -> dict[str, Any]:
-    return {"recipe": recipe.as_mapping(), "limit": work.config.data.limit, "seed": work.config.seed}
+    return {
+        "recipe": recipe.as_mapping(),
+        "limit": work.config.data.limit,
+        "seed": work.config.seed,
+    }
 
 
 def _budgets(work: Work) -> dict[str, Any]:
     search = work.config.search
-    limits = {name: getattr(search, name) for name in ("memory_model", "max_macs", "max_bitops", "max_cycles")}
+    limits = {
+        name: getattr(search, name)
+        for name in ("memory_model", "max_macs", "max_bitops", "max_cycles")
+    }
     return {"device_digest": digest_of(repr(build_problem(search)[1])), **limits}
 
 
@@ -110,15 +124,23 @@ STAGE_TABLE: Mapping[str, Stage] = {
     "train": Stage(
         version=1,
         settings=lambda work: _training_settings(work, work.float_recipe),
-        inputs=lambda work: _data(work) | _network(work.directory.network) | _teacher(work.config.train.teacher),
+        inputs=lambda work: (
+            _data(work) | _network(work.directory.network) | _teacher(work.config.train.teacher)
+        ),
         perform=act.train,
         outputs=lambda at: _training(at.network),
     ),
     "refine": Stage(
         version=1,
-        settings=lambda work: asdict(work.config.refine) | _budgets(work) | {"limit": work.config.data.limit, "seed": work.config.seed},
+        settings=lambda work: (
+            asdict(work.config.refine)
+            | _budgets(work)
+            | {"limit": work.config.data.limit, "seed": work.config.seed}
+        ),
         inputs=lambda work: (
-            _data(work) | _network(work.directory.network) | {"weights": file_digest(work.directory.network.training.float_network)}
+            _data(work)
+            | _network(work.directory.network)
+            | {"weights": file_digest(work.directory.network.training.float_network)}
         ),
         perform=act.refine,
         outputs=lambda at: [at.final.path / "best.yaml", at.final.start, at.final.allocation],
@@ -127,7 +149,10 @@ STAGE_TABLE: Mapping[str, Stage] = {
         version=1,
         settings=lambda work: _training_settings(work, work.quantised_recipe),
         inputs=lambda work: (
-            _data(work) | _network(work.directory.final) | {"start": file_digest(work.directory.final.start)} | _teacher(work.teacher)
+            _data(work)
+            | _network(work.directory.final)
+            | {"start": file_digest(work.directory.final.start)}
+            | _teacher(work.teacher)
         ),
         perform=act.quantise,
         outputs=lambda at: [*_training(at.final), at.final.integer, at.final.layer_errors],

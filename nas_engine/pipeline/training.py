@@ -28,7 +28,13 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.widen import widen
 from nas_engine.pipeline import chain
-from nas_engine.pipeline.data import check_single, read_data, recipe_for, trained_classes, write_classes
+from nas_engine.pipeline.data import (
+    check_single,
+    read_data,
+    recipe_for,
+    trained_classes,
+    write_classes,
+)
 from nas_engine.pipeline.evaluation import measure
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.record import QuantisationError
@@ -36,7 +42,14 @@ from nas_engine.reading import LARGE_FILE, regular_digest
 from nas_engine.report.epochs import read_epochs
 from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
 from nas_engine.sealed import seal_line, seal_yaml
-from nas_engine.training.loop import TrainingTask, first_state, is_done, prepared, resumed_state, train
+from nas_engine.training.loop import (
+    TrainingTask,
+    first_state,
+    is_done,
+    prepared,
+    resumed_state,
+    train,
+)
 from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
@@ -50,6 +63,7 @@ GOLDEN_IMAGES = 8
 
 AUTO, NONE = "auto", "none"
 """A teacher of its own, and none."""
+
 
 class LoweringError(NasEngineError):
     """A network that is trained, but of which no integer model can be made."""
@@ -120,17 +134,35 @@ def run_training(
     folder = directory.training
     with directory.locked():
         if folder.path.exists() and not (resume or force):
-            raise RunDirectoryError(folder.path, "holds a training already; add --resume to continue it or --force to replace it")
+            raise RunDirectoryError(
+                folder.path,
+                "holds a training already; add --resume to continue it or --force to replace it",
+            )
         if resume and folder.result.exists():
             chain.require(directory, chain.RESULT)
         start = load_start(directory.start, architecture) if directory.start.exists() else None
-        recipe = request.recipe if start is None else _quantised_alone(request.recipe, directory.start)
+        recipe = (
+            request.recipe if start is None else _quantised_alone(request.recipe, directory.start)
+        )
         teacher = _load_given_teacher(request, architecture)
         announce(f"reading {request.data} ...")
-        known = trained_classes(directory) if start is not None or (resume and folder.path.exists()) else None
-        dataset = read_data(request.data, architecture, known=known, limit=request.limit, seed=request.seed, for_training=True)
+        known = (
+            trained_classes(directory)
+            if start is not None or (resume and folder.path.exists())
+            else None
+        )
+        dataset = read_data(
+            request.data,
+            architecture,
+            known=known,
+            limit=request.limit,
+            seed=request.seed,
+            for_training=True,
+        )
         if request.holdout:
-            dataset = _at_test_size(held_out(dataset, request.holdout, request.seed), architecture.resolution)
+            dataset = _at_test_size(
+                held_out(dataset, request.holdout, request.seed), architecture.resolution
+            )
         if teacher is not None:
             _check_teacher(teacher, dataset, request.device)
         task = TrainingTask(
@@ -144,7 +176,13 @@ def run_training(
             start=start,
             remedies=request.remedies,
         )
-        wide = replace(task, architecture=widen(architecture), recipe=replace(request.recipe, float_share=1.0), teacher=None, start=None)
+        wide = replace(
+            task,
+            architecture=widen(architecture),
+            recipe=replace(request.recipe, float_share=1.0),
+            teacher=None,
+            start=None,
+        )
         if resume:  # both looked at now, because a teacher may be trained for hours first
             _check_checkpoint(folder, task)
             _check_checkpoint(folder.teacher, wide)
@@ -168,16 +206,22 @@ def _at_test_size(dataset: Dataset, resolution: int) -> Dataset:
     """Return data whose test images, taken from training images that may be larger, are their centres, as evaluation sees them."""
     start = (dataset.test.images.shape[1] - resolution) // 2
     inner = slice(start, start + resolution)
-    return replace(dataset, test=Split(images=dataset.test.images[:, inner, inner], labels=dataset.test.labels))
+    return replace(
+        dataset, test=Split(images=dataset.test.images[:, inner, inner], labels=dataset.test.labels)
+    )
 
 
 def _load_given_teacher(request: TrainingRequest, architecture: Architecture) -> Teacher | None:
     if request.teacher in (AUTO, NONE):
         return None
     if not os.path.exists(request.teacher):
-        raise PathError(request.teacher, f"does not exist; give the file of a teacher, '{AUTO}' or '{NONE}'")
+        raise PathError(
+            request.teacher, f"does not exist; give the file of a teacher, '{AUTO}' or '{NONE}'"
+        )
     assert architecture.classifier is not None
-    return load_teacher(Path(request.teacher), classes=architecture.classifier.classes, code=request.teacher_code).to(request.device)
+    return load_teacher(
+        Path(request.teacher), classes=architecture.classifier.classes, code=request.teacher_code
+    ).to(request.device)
 
 
 def _quantised_alone(recipe: TrainingRecipe, start: Path) -> TrainingRecipe:
@@ -187,7 +231,9 @@ def _quantised_alone(recipe: TrainingRecipe, start: Path) -> TrainingRecipe:
         InputError: Nothing is left.
     """
     if not recipe.quantised_epochs:
-        problem = f"recipe '{recipe.name}' trains in float only, but {start} holds float weights already"
+        problem = (
+            f"recipe '{recipe.name}' trains in float only, but {start} holds float weights already"
+        )
         raise InputError(f"{problem}; give a float_share below 1")
     return replace(recipe, epochs=recipe.quantised_epochs, float_share=0.0)
 
@@ -206,7 +252,9 @@ def _tidy(directory: RunDirectory, *, resume: bool) -> None:
     folder = directory.training
     if resume:
         return
-    with storage_errors(folder.path):  # first what would be gone on with if this were killed half-way
+    with storage_errors(
+        folder.path
+    ):  # first what would be gone on with if this were killed half-way
         for path in (folder.result, folder.checkpoint, folder.teacher.checkpoint):
             path.unlink(missing_ok=True)
     directory.remove_exports()
@@ -226,7 +274,9 @@ def trained_architecture(directory: RunDirectory) -> Architecture:
     check_single(directory)
     architecture = directory.read_best()
     if architecture.classifier is None:
-        raise InputError(f"{directory.path}: the network has no classifier, so it cannot be trained; search again with --classes N")
+        raise InputError(
+            f"{directory.path}: the network has no classifier, so it cannot be trained; search again with --classes N"
+        )
     return architecture
 
 
@@ -235,7 +285,9 @@ def _fingerprint(request: TrainingRequest, dataset: Dataset, start: Path | None)
     teacher = request.teacher
     if teacher not in (AUTO, NONE):
         teacher = regular_digest(teacher, LARGE_FILE)
-    parts = [f"{name}: {len(split):,} images, crc {_crc(split):08x}" for name, split in dataset.splits()]
+    parts = [
+        f"{name}: {len(split):,} images, crc {_crc(split):08x}" for name, split in dataset.splits()
+    ]
     starts = [] if start is None else [f"start {regular_digest(start, LARGE_FILE)}"]
     return "; ".join([f"seed {request.seed}", f"teacher {teacher}", *parts, *starts])
 
@@ -244,19 +296,26 @@ def _crc(split: Split) -> int:
     return zlib.crc32(split.labels.tobytes(), zlib.crc32(np.ascontiguousarray(split.images).data))
 
 
-def _train_teacher(task: TrainingTask, folder: TrainingDirectory, stop: Callable[[], bool], observe: Observer) -> Teacher | None:
+def _train_teacher(
+    task: TrainingTask, folder: TrainingDirectory, stop: Callable[[], bool], observe: Observer
+) -> Teacher | None:
     """Return the trained network of a task as a teacher; ``None`` if ``stop`` came first."""
     state = _train(task, folder, stop, lambda state: observe("teacher", task, state))
     if not is_done(task, state):
         return None
     save_network(folder.network, state.average)
-    teacher = teacher_from(load_network(folder.network), "a float network of twice the channels").to(task.device)
+    teacher = teacher_from(
+        load_network(folder.network), "a float network of twice the channels"
+    ).to(task.device)
     _check_teacher(teacher, task.dataset, task.device)
     return teacher
 
 
 def _train(
-    task: TrainingTask, folder: TrainingDirectory, stop: Callable[[], bool], watch: Callable[[TrainingState], None]
+    task: TrainingTask,
+    folder: TrainingDirectory,
+    stop: Callable[[], bool],
+    watch: Callable[[TrainingState], None],
 ) -> TrainingState:
     """Train from the checkpoint of a folder, or from the start, keeping its files."""
     if folder.checkpoint.exists():
@@ -272,7 +331,15 @@ def _train(
         rows.append(row)
         write_atomically(folder.metrics, "".join(map(seal_line, rows)))
 
-    return train(task, state, checkpoint=folder.checkpoint, finished_float=folder.float_network, stop=stop, watch=watch, record=record)
+    return train(
+        task,
+        state,
+        checkpoint=folder.checkpoint,
+        finished_float=folder.float_network,
+        stop=stop,
+        watch=watch,
+        record=record,
+    )
 
 
 def _kept_metrics(path: Path, state: TrainingState) -> list[dict[str, Any]]:
@@ -280,13 +347,19 @@ def _kept_metrics(path: Path, state: TrainingState) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     reached = (STAGES.index(state.stage), state.epoch)
-    return [row for row in read_epochs(path) if (STAGES.index(row["stage"]), row["epoch"]) <= reached]
+    return [
+        row for row in read_epochs(path) if (STAGES.index(row["stage"]), row["epoch"]) <= reached
+    ]
 
 
-def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequest, state: TrainingState) -> TrainingResult:
+def _conclude(
+    directory: RunDirectory, task: TrainingTask, request: TrainingRequest, state: TrainingState
+) -> TrainingResult:
     """Lower the trained network, evaluate its forms and write the result."""
     folder = directory.training
-    name = task.dataset.name if task.dataset.name.strip() else repr(task.dataset.name)  # a folder may be called " "
+    name = (
+        task.dataset.name if task.dataset.name.strip() else repr(task.dataset.name)
+    )  # a folder may be called " "
     quantised = model = None
     if task.recipe.quantised_epochs:
         quantised = load_network(folder.network)
@@ -312,7 +385,9 @@ def _conclude(directory: RunDirectory, task: TrainingTask, request: TrainingRequ
         versions={"nas-search": __version__, "torch": version("torch"), "numpy": version("numpy")},
         accuracy=measure(judged_split(task.dataset, "test"), floating, quantised, model),
     )
-    data = chain.images_digest(*(array for _, split in task.dataset.splits() for array in (split.images, split.labels)))
+    data = chain.images_digest(
+        *(array for _, split in task.dataset.splits() for array in (split.images, split.labels))
+    )
     write_result(folder.result, result, chain.made_of(directory, chain.RESULT) | {chain.DATA: data})
     return result
 

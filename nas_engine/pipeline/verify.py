@@ -91,10 +91,26 @@ def verify_run(
     told = judged.what.removeprefix("the ")
     with tempfile.TemporaryDirectory(prefix="nas-search-") as copy:
         write_files(Path(copy), files)
-        report = verify(subject, promised(best), Path(copy), rows, chosen, told, announce, observe, core=device.core)
+        report = verify(
+            subject,
+            promised(best),
+            Path(copy),
+            rows,
+            chosen,
+            told,
+            announce,
+            observe,
+            core=device.core,
+        )
     report = replace(report, date=datetime.now(UTC).date().isoformat())
-    exported = {f"export/{name}": hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    named = chain.made_of(directory, chain.VERIFICATION) | exported | {chain.DATA: chain.images_digest(chosen)}
+    exported = {
+        f"export/{name}": hashlib.sha256(content).hexdigest() for name, content in files.items()
+    }
+    named = (
+        chain.made_of(directory, chain.VERIFICATION)
+        | exported
+        | {chain.DATA: chain.images_digest(chosen)}
+    )
     sweep(path)
     write_atomically(directory.verification, report.as_json(named))
     return report
@@ -117,7 +133,9 @@ def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, b
         raise RunDirectoryError(path, f"is no folder of its own, as an export is; {remedy}")
     kind = contents(path).get(SETTINGS)
     if kind is None:
-        raise RunDirectoryError(path, f"has no {SETTINGS}, as exports of nas-search 0.1.0 have none; {remedy}")
+        raise RunDirectoryError(
+            path, f"has no {SETTINGS}, as exports of nas-search 0.1.0 have none; {remedy}"
+        )
     if kind != FILE:
         raise FileFormatError(path / SETTINGS, f"is {kind} that the export did not write; {remedy}")
     settings, versions = read_settings(path / SETTINGS, remedy)
@@ -127,9 +145,13 @@ def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, b
         raise FileFormatError(path / SETTINGS, f"{error}; {remedy}") from error
     remedy = f"type: {command_line('nas-search', 'export', directory.path, *settings.options(formats_of()))}"
     if missing := missing_for(settings.formats):
-        raise InputError(f"{next(iter(missing.values()))}; without it the export cannot be written anew and compared")
+        raise InputError(
+            f"{next(iter(missing.values()))}; without it the export cannot be written anew and compared"
+        )
     chain.require(directory, chain.EXPORT)
-    return check_export(path, subject, settings, versions, chain.made_of(directory, chain.EXPORT), remedy)
+    return check_export(
+        path, subject, settings, versions, chain.made_of(directory, chain.EXPORT), remedy
+    )
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -154,7 +176,9 @@ def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Container[s
         if name not in known:
             raise InputError(f"--backend '{name}' is unknown; expected one of: {', '.join(known)}")
         if known[name].file not in files:
-            raise InputError(f"--backend {name} needs {known[name].file}, which was not exported; export again without --format")
+            raise InputError(
+                f"--backend {name} needs {known[name].file}, which was not exported; export again without --format"
+            )
     return [row for row in rows if row.name in names]
 
 
@@ -163,7 +187,9 @@ def promised(network: Architecture) -> tuple[int, int]:
     frame = architecture_frame(network)
     genes = encode(frame, [network])
     table, view = unroll(frame, genes), GeneView(frame, genes)
-    return int(peak_sram(Arena(), table, view.a_bits)[0]), int(flash(Arena().name, table, view.w_bits)[0])
+    return int(peak_sram(Arena(), table, view.a_bits)[0]), int(
+        flash(Arena().name, table, view.w_bits)[0]
+    )
 
 
 def verify(
@@ -202,7 +228,9 @@ def verify(
         count = min(row.images, len(images))
         announce(f"{row.backend.name} on {count:,} images ...", done, len(rows))
         with tempfile.TemporaryDirectory(prefix="nas-search-") as work:
-            comparison, ran = run_backend(row.backend, export, model, images[:count], Path(work), expected, tensors)
+            comparison, ran = run_backend(
+                row.backend, export, model, images[:count], Path(work), expected, tensors
+            )
         comparisons.append(comparison)
         observe(comparison, done + 1, len(rows))
         if ran is not None and ran.instructions:
@@ -216,11 +244,16 @@ def verify(
         instructions=instructions,
         macs={step.name: step_macs(model, step) for step in model.steps},
         core=core,
-        exceptions=(*tflite_exceptions(model), f"ONNX QCDQ: {subject.manifest['formats']['onnx-qcdq']['why']}"),
+        exceptions=(
+            *tflite_exceptions(model),
+            f"ONNX QCDQ: {subject.manifest['formats']['onnx-qcdq']['why']}",
+        ),
     )
 
 
-def _memory(subject: ExportSubject, promise: tuple[int, int], row: Row, ran: BackendRun) -> tuple[MemoryLine, ...]:
+def _memory(
+    subject: ExportSubject, promise: tuple[int, int], row: Row, ran: BackendRun
+) -> tuple[MemoryLine, ...]:
     assert ran.footprint is not None
     kernels = {layer["storage"]["function"] for layer in subject.manifest["layers"]}
     predicted = predict(row.core or "", find_toolchain().key, kernels)

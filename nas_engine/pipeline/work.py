@@ -65,7 +65,9 @@ class Work:
         """What the refinement is asked for: the method given beside the bits that the network has."""
         settings, data = self.config.refine, self.config.data
         return RefineRequest(
-            method=settings.method if settings.method == ALL else ",".join(dict.fromkeys((GIVEN, settings.method))),
+            method=settings.method
+            if settings.method == ALL
+            else ",".join(dict.fromkeys((GIVEN, settings.method))),
             data=data.source,
             images=settings.images,
             swaps=settings.swaps,
@@ -75,7 +77,9 @@ class Work:
             remedies=OF_A_RUN,
         )
 
-    def request(self, recipe: TrainingRecipe, *, teacher: str = NONE, holdout: float = 0.0) -> TrainingRequest:
+    def request(
+        self, recipe: TrainingRecipe, *, teacher: str = NONE, holdout: float = 0.0
+    ) -> TrainingRequest:
         """Return the request of a training on the data of this run."""
         data, seed = self.config.data, self.config.seed
         return TrainingRequest(
@@ -100,8 +104,13 @@ def recipe_of(config: RunConfig) -> TrainingRecipe:
     settings = config.train
     assert settings.recipe is not None
     recipe = load_recipe(settings.recipe)
-    changes = {name: getattr(settings, name) for name in ("epochs", "float_share", "batch_size", "learning_rate")}
+    changes = {
+        name: getattr(settings, name)
+        for name in ("epochs", "float_share", "batch_size", "learning_rate")
+    }
     given = {name: value for name, value in changes.items() if value is not None}
     if "learning_rate" in given:
-        given["quantised_learning_rate"] = recipe.quantised_learning_rate * given["learning_rate"] / recipe.learning_rate
+        given["quantised_learning_rate"] = (
+            recipe.quantised_learning_rate * given["learning_rate"] / recipe.learning_rate
+        )
     return replace(recipe, **given)

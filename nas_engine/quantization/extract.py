@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from nas_engine.models.mobilenet import IMAGE_SCALE, ConvolutionUnit, MobileNet, same_padding
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
-from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedPool, QuantisedTensor
+from nas_engine.quantization.record import (
+    QuantisedLayer,
+    QuantisedNetwork,
+    QuantisedPool,
+    QuantisedTensor,
+)
 from nas_engine.quantization.requantise import affine
 
 
@@ -29,17 +34,35 @@ def extract(network: MobileNet, classes: Sequence[str]) -> QuantisedNetwork:
     walk = _Walk(network)
     tensor = walk.layer("stem", network.stem, "image", "stem output", network.stem.output)
     for name, block in network.named_blocks():
-        expanded = walk.layer(f"{name}.expand", block.expand, tensor, f"{name} expanded", block.expand.output)
+        expanded = walk.layer(
+            f"{name}.expand", block.expand, tensor, f"{name} expanded", block.expand.output
+        )
         shortcut = None
         if block.shortcut:  # pooled behind the expansion, so that it can be pooled in place
-            shortcut = walk.pool(f"{name}.shortcut", tensor, f"{name} pooled shortcut", 2) if block.pooled else tensor
-        filtered = walk.layer(f"{name}.depthwise", block.depthwise, expanded, f"{name} filtered", block.depthwise.output)
-        tensor = walk.layer(f"{name}.project", block.project, filtered, f"{name} output", block.output, shortcut)
+            shortcut = (
+                walk.pool(f"{name}.shortcut", tensor, f"{name} pooled shortcut", 2)
+                if block.pooled
+                else tensor
+            )
+        filtered = walk.layer(
+            f"{name}.depthwise",
+            block.depthwise,
+            expanded,
+            f"{name} filtered",
+            block.depthwise.output,
+        )
+        tensor = walk.layer(
+            f"{name}.project", block.project, filtered, f"{name} output", block.output, shortcut
+        )
     tensor = walk.layer("head", network.head, tensor, "head output", network.head.output)
     tensor = walk.pool("pool", tensor, "pooled vector", walk.tensors[tensor].height)
     walk.layer("classifier", network.classifier, tensor, "logits", network.classifier.output)
     return QuantisedNetwork(
-        image="image", tensors=tuple(walk.tensors.values()), steps=tuple(walk.steps), logits="logits", classes=tuple(classes)
+        image="image",
+        tensors=tuple(walk.tensors.values()),
+        steps=tuple(walk.steps),
+        logits="logits",
+        classes=tuple(classes),
     )
 
 
@@ -48,22 +71,61 @@ class _Walk:
 
     def __init__(self, network: MobileNet) -> None:
         size, channels = network.architecture.resolution, network.architecture.input_channels
-        image = QuantisedTensor(name="image", height=size, width=size, channels=channels, bits=8, signed=True, step=IMAGE_SCALE)
+        image = QuantisedTensor(
+            name="image",
+            height=size,
+            width=size,
+            channels=channels,
+            bits=8,
+            signed=True,
+            step=IMAGE_SCALE,
+        )
         self.tensors = {"image": image}
         self.steps: list[QuantisedLayer | QuantisedPool] = []
 
-    def _put(self, name: str, source: QuantisedTensor, stride: int, channels: int, bits: int, signed: bool, step: float) -> None:
+    def _put(
+        self,
+        name: str,
+        source: QuantisedTensor,
+        stride: int,
+        channels: int,
+        bits: int,
+        signed: bool,
+        step: float,
+    ) -> None:
         height, width = -(-source.height // stride), -(-source.width // stride)
         self.tensors[name] = QuantisedTensor(
-            name=name, height=height, width=width, channels=channels, bits=bits, signed=signed, step=step
+            name=name,
+            height=height,
+            width=width,
+            channels=channels,
+            bits=bits,
+            signed=signed,
+            step=step,
         )
 
-    def layer(self, name: str, unit: ConvolutionUnit, source: str, target: str, output: nn.Module, shortcut: str | None = None) -> str:
+    def layer(
+        self,
+        name: str,
+        unit: ConvolutionUnit,
+        source: str,
+        target: str,
+        output: nn.Module,
+        shortcut: str | None = None,
+    ) -> str:
         quantiser = unit.weight_quantiser
         assert isinstance(quantiser, WeightQuantiser)
         assert isinstance(output, ActivationQuantiser)
         taken = self.tensors[source]
-        self._put(target, taken, unit.stride, unit.weight.shape[0], output.bits, output.signed, float(output.step))
+        self._put(
+            target,
+            taken,
+            unit.stride,
+            unit.weight.shape[0],
+            output.bits,
+            output.signed,
+            float(output.step),
+        )
         gain, offset = map(_array, affine(unit))
         self.steps.append(
             QuantisedLayer(
@@ -73,7 +135,10 @@ class _Walk:
                 output=target,
                 kernel=unit.kernel,
                 stride=unit.stride,
-                padding=(*same_padding(taken.height, unit.kernel, unit.stride), *same_padding(taken.width, unit.kernel, unit.stride)),
+                padding=(
+                    *same_padding(taken.height, unit.kernel, unit.stride),
+                    *same_padding(taken.width, unit.kernel, unit.stride),
+                ),
                 weights=_array(quantiser.levels(unit.weight)).transpose(0, 2, 3, 1).astype(np.int8),
                 weight_bits=quantiser.bits,
                 weight_step=_array(quantiser.step).reshape(-1),
@@ -88,7 +153,16 @@ class _Walk:
         taken = self.tensors[source]
         self._put(target, taken, kernel, taken.channels, taken.bits, taken.signed, taken.step)
         padding = same_padding(taken.height, kernel, kernel)
-        self.steps.append(QuantisedPool(name=name, input=source, output=target, kernel=kernel, stride=kernel, padding=padding * 2))
+        self.steps.append(
+            QuantisedPool(
+                name=name,
+                input=source,
+                output=target,
+                kernel=kernel,
+                stride=kernel,
+                padding=padding * 2,
+            )
+        )
         return target
 
 

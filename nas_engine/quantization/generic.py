@@ -41,7 +41,9 @@ class LayerWeightQuantiser(nn.Module):
         return self.quantiser(weight[:, :, None, None])[:, :, 0, 0]  # type: ignore[no-any-return]
 
 
-def quantise_layers(network: nn.Module, weight_bits: Mapping[str, int], activation_bits: Mapping[str, int]) -> None:
+def quantise_layers(
+    network: nn.Module, weight_bits: Mapping[str, int], activation_bits: Mapping[str, int]
+) -> None:
     """Put fake quantisation on layers, in place; every step is 1 until ``calibrate_layers`` or a state dict sets it.
 
     The widths apply to the weight and to the input of each layer; a layer that is not named stays as it is. Inputs are taken
@@ -55,21 +57,35 @@ def quantise_layers(network: nn.Module, weight_bits: Mapping[str, int], activati
     Raises:
         InputError: A name that is no such layer, a layer that has quantisers already, or a width out of range.
     """
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    layers = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
     for bits_of in (weight_bits, activation_bits):
         for name, bits in bits_of.items():
             if name not in layers:
                 known = ", ".join(list(layers)[:4])
-                raise InputError(f"'{shortened(name, 40)}' is no convolution or linear layer of the network; expected names as {known}")
+                raise InputError(
+                    f"'{shortened(name, 40)}' is no convolution or linear layer of the network; expected names as {known}"
+                )
             if type(bits) is not int or not SMALLEST_BITS <= bits <= LARGEST_BITS:
-                raise InputError(f"width of layer '{name}' is {bits!r}; expected a whole number, {SMALLEST_BITS} to {LARGEST_BITS}")
+                raise InputError(
+                    f"width of layer '{name}' is {bits!r}; expected a whole number, {SMALLEST_BITS} to {LARGEST_BITS}"
+                )
             if parametrize.is_parametrized(layers[name]) or hasattr(layers[name], _INPUT):
-                raise InputError(f"layer '{name}' is quantised already; load the float network again")
+                raise InputError(
+                    f"layer '{name}' is quantised already; load the float network again"
+                )
     for name, bits in weight_bits.items():
         weight = layers[name].weight
-        parametrize.register_parametrization(layers[name], "weight", LayerWeightQuantiser(bits, len(weight)).to(weight.device))
+        parametrize.register_parametrization(
+            layers[name], "weight", LayerWeightQuantiser(bits, len(weight)).to(weight.device)
+        )
     for name, bits in activation_bits.items():
-        layers[name].add_module(_INPUT, ActivationQuantiser(bits, signed=False).to(layers[name].weight.device))
+        layers[name].add_module(
+            _INPUT, ActivationQuantiser(bits, signed=False).to(layers[name].weight.device)
+        )
         layers[name].register_forward_pre_hook(_quantise_input)
 
 
@@ -79,7 +95,11 @@ def _quantise_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tenso
 
 def step_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
     """Yield the step of every quantiser: optimisers treat them differently from weights."""
-    return (module.step for module in network.modules() if isinstance(module, ActivationQuantiser | WeightQuantiser))
+    return (
+        module.step
+        for module in network.modules()
+        if isinstance(module, ActivationQuantiser | WeightQuantiser)
+    )
 
 
 @torch.no_grad()
@@ -94,7 +114,11 @@ def calibrate_layers(network: nn.Module, images: Tensor) -> None:
         images: One batch as the network takes it; some hundred.
     """
     weights = [module for module in network.modules() if isinstance(module, LayerWeightQuantiser)]
-    layers = [layer for layer in network.modules() if isinstance(getattr(layer, _INPUT, None), ActivationQuantiser)]
+    layers = [
+        layer
+        for layer in network.modules()
+        if isinstance(getattr(layer, _INPUT, None), ActivationQuantiser)
+    ]
     seen: dict[nn.Module, list[Tensor]] = {layer: [] for layer in layers}
     training = network.training
     network.eval()
@@ -113,13 +137,21 @@ def calibrate_layers(network: nn.Module, images: Tensor) -> None:
     for layer in layers:
         if seen[layer]:
             row = torch.cat(seen[layer]).view(1, -1)
-            fitted = ActivationQuantiser(_input_quantiser(layer).bits, signed=bool(row.min() < 0)).to(row.device)
+            fitted = ActivationQuantiser(
+                _input_quantiser(layer).bits, signed=bool(row.min() < 0)
+            ).to(row.device)
             fitted.step.copy_(least_error_step(row, fitted.low, fitted.high).reshape(()))
             setattr(layer, _INPUT, fitted)
     for module in network.modules():
-        if isinstance(module, parametrize.ParametrizationList) and isinstance(module[0], LayerWeightQuantiser):
+        if isinstance(module, parametrize.ParametrizationList) and isinstance(
+            module[0], LayerWeightQuantiser
+        ):
             quantiser = module[0].quantiser
-            quantiser.step.copy_(least_error_step(module.original, -quantiser.limit, quantiser.limit).view_as(quantiser.step))
+            quantiser.step.copy_(
+                least_error_step(module.original, -quantiser.limit, quantiser.limit).view_as(
+                    quantiser.step
+                )
+            )
 
 
 def _input_quantiser(layer: nn.Module) -> ActivationQuantiser:
@@ -136,5 +168,7 @@ class _Observer:
 
     def __call__(self, x: Tensor) -> Tensor:
         values = x.detach().flatten()
-        self.seen.append(torch.cat([values[:: max(1, values.numel() // SAMPLE) | 1], values.min().view(1)]))
+        self.seen.append(
+            torch.cat([values[:: max(1, values.numel() // SAMPLE) | 1], values.min().view(1)])
+        )
         return x

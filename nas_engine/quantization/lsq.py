@@ -54,7 +54,9 @@ def fake_quantise(x: Tensor, step: Tensor, low: int, high: int, gradient_scale: 
 
 class _FakeQuantise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int, gradient_scale: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, step: Tensor, low: int, high: int, gradient_scale: float
+    ) -> Tensor:
         level = x / step
         rounded = level.round().clamp_(low, high)
         ctx.save_for_backward(level, rounded)
@@ -65,7 +67,9 @@ class _FakeQuantise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         level, rounded = ctx.saved_tensors
         low, high = ctx.range
-        of_x = torch.ops.aten.hardtanh_backward(gradient, level, low, high)  # zero where level <= low or level >= high
+        of_x = torch.ops.aten.hardtanh_backward(
+            gradient, level, low, high
+        )  # zero where level <= low or level >= high
         # eq. 3: inside the range the step gets round(v) - v, outside the end of the range, which is what `rounded` holds there
         of_step = torch.addcmul(gradient * rounded, of_x, level, value=-1.0)
         return of_x, of_step.sum_to_size(ctx.step_shape) * ctx.gradient_scale, None, None, None
@@ -91,7 +95,9 @@ class ActivationQuantiser(nn.Module):
         """
         if self.observer is not None:
             return self.observer(x)
-        return fake_quantise(x, self.step, self.low, self.high, 1.0 / math.sqrt(x[0].numel() * self.high))
+        return fake_quantise(
+            x, self.step, self.low, self.high, 1.0 / math.sqrt(x[0].numel() * self.high)
+        )
 
     def narrow(self, x: Tensor) -> Tensor:
         """Return ``x`` on the same grid within an int8 range: what waits for a sum in the sum's own scale."""
@@ -119,7 +125,13 @@ class WeightQuantiser(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight ``(o, i, k, k)`` on the grid."""
-        return fake_quantise(weight, self.step, -self.limit, self.limit, 1.0 / math.sqrt(weight[0].numel() * self.limit))
+        return fake_quantise(
+            weight,
+            self.step,
+            -self.limit,
+            self.limit,
+            1.0 / math.sqrt(weight[0].numel() * self.limit),
+        )
 
     @torch.no_grad()
     def bound_step(self, weight: Tensor) -> None:
@@ -163,7 +175,11 @@ def least_error_step(x: Tensor, low: int, high: int) -> Tensor:
     best, best_error = widest.clone(), torch.full_like(widest, torch.inf)
     for share in torch.logspace(math.log10(_FIRST_SHARE), 0.0, _CANDIDATES).tolist():
         step = (widest * share).clamp(min=SMALLEST_STEP)
-        error = ((rows / step[:, None]).round_().clamp_(low, high) * step[:, None] - rows).square_().mean(1)
+        error = (
+            ((rows / step[:, None]).round_().clamp_(low, high) * step[:, None] - rows)
+            .square_()
+            .mean(1)
+        )
         best = torch.where(error < best_error, step, best)
         best_error = torch.minimum(error, best_error)
     return best.view(-1, *[1] * (x.dim() - 1))

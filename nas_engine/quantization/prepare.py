@@ -14,7 +14,13 @@ from torch.nn import functional
 from nas_engine.architecture import Architecture
 from nas_engine.costs.sram import LOGIT_BITS
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.quantization.lsq import SMALLEST_STEP, ActivationQuantiser, WeightQuantiser, least_error_step, paper_step
+from nas_engine.quantization.lsq import (
+    SMALLEST_STEP,
+    ActivationQuantiser,
+    WeightQuantiser,
+    least_error_step,
+    paper_step,
+)
 from nas_engine.quantization.requantise import Requantiser
 
 SAMPLE = 2**16
@@ -26,9 +32,13 @@ STEP_RULES = ("least-error", "paper")
 
 def insert_quantisers(network: MobileNet) -> None:
     """Turn a float network into one that trains quantised, in place; every step is 1 until ``calibrate`` or a state dict sets it."""
-    widths = dict(zip(network.architecture.layer_names(), network.architecture.layer_bits(), strict=True))
+    widths = dict(
+        zip(network.architecture.layer_names(), network.architecture.layer_bits(), strict=True)
+    )
     for name, unit in network.units():
-        unit.weight_quantiser = WeightQuantiser(widths[name].w, unit.weight.shape[0]).to(unit.weight.device)
+        unit.weight_quantiser = WeightQuantiser(widths[name].w, unit.weight.shape[0]).to(
+            unit.weight.device
+        )
     device = network.stem.weight.device
 
     def quantiser(bits: int, *, signed: bool) -> ActivationQuantiser:
@@ -45,21 +55,37 @@ def insert_quantisers(network: MobileNet) -> None:
         if not (block.shortcut and source.signed and source.bits == bits):
             stream = quantiser(bits, signed=True)
         block.output, block.source, block.narrow = stream, source, stream.narrow
-        block.expand.requantiser, block.depthwise.requantiser = Requantiser(source, expanded), Requantiser(expanded, filtered)
+        block.expand.requantiser, block.depthwise.requantiser = (
+            Requantiser(source, expanded),
+            Requantiser(expanded, filtered),
+        )
         block.project.requantiser = Requantiser(filtered, stream)
-    pooled, logits = quantiser(widths["classifier"].a, signed=False), quantiser(LOGIT_BITS, signed=True)
-    network.head.output, network.head.requantiser, network.pool_source = pooled, Requantiser(stream, pooled), pooled
+    pooled, logits = (
+        quantiser(widths["classifier"].a, signed=False),
+        quantiser(LOGIT_BITS, signed=True),
+    )
+    network.head.output, network.head.requantiser, network.pool_source = (
+        pooled,
+        Requantiser(stream, pooled),
+        pooled,
+    )
     network.classifier.output, network.classifier.requantiser = logits, Requantiser(pooled, logits)
 
 
 def _stream_bits(architecture: Architecture) -> list[int]:
     """Return the width of the stem's output and of each block's output."""
-    return [row[0].a for block in architecture.blocks for row in block.bits] + [architecture.head.bits.a]
+    return [row[0].a for block in architecture.blocks for row in block.bits] + [
+        architecture.head.bits.a
+    ]
 
 
 def quantisers(network: MobileNet) -> list[ActivationQuantiser | WeightQuantiser]:
     """Return every quantiser once."""
-    return [module for module in network.modules() if isinstance(module, ActivationQuantiser | WeightQuantiser)]
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, ActivationQuantiser | WeightQuantiser)
+    ]
 
 
 @torch.no_grad()
@@ -91,7 +117,11 @@ def calibrate(network: MobileNet, images: Tensor, rule: str = "least-error") -> 
         quantiser = unit.weight_quantiser
         if isinstance(quantiser, WeightQuantiser):
             limit = quantiser.limit
-            step = least_error_step(unit.weight, -limit, limit) if rule == "least-error" else paper_step(unit.weight, limit)
+            step = (
+                least_error_step(unit.weight, -limit, limit)
+                if rule == "least-error"
+                else paper_step(unit.weight, limit)
+            )
             quantiser.step.copy_(step)
     training = network.training
     network.eval()
@@ -118,6 +148,10 @@ class _Observer:
         values = x.flatten()
         self.seen.append(values[:: max(1, values.numel() // SAMPLE) | 1])
         row, low, high = torch.cat(self.seen).view(1, -1), self.quantiser.low, self.quantiser.high
-        step = least_error_step(row, low, high) if self.rule == "least-error" else paper_step(row, high)
+        step = (
+            least_error_step(row, low, high)
+            if self.rule == "least-error"
+            else paper_step(row, high)
+        )
         self.quantiser.step.copy_(step.reshape(()))
         return x

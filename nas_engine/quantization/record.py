@@ -68,7 +68,10 @@ def check_name(kind: str, name: object) -> None:
         QuantisationError: It is empty, too long, or not a text.
     """
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 100:
-        raise QuantisationError(kind, f"the name is {shortened(repr(name))}; expected a text of 1 to 100 printable characters")
+        raise QuantisationError(
+            kind,
+            f"the name is {shortened(repr(name))}; expected a text of 1 to 100 printable characters",
+        )
 
 
 def check_whole(owner: str, what: str, value: object, low: int, high: int) -> None:
@@ -78,10 +81,15 @@ def check_whole(owner: str, what: str, value: object, low: int, high: int) -> No
         QuantisationError: Names the owner, what came and the range.
     """
     if type(value) is not int or not low <= value <= high:
-        raise QuantisationError(owner, f"{what} is {shortened(repr(value))}; expected a whole number from {low:,} to {high:,}")
+        raise QuantisationError(
+            owner,
+            f"{what} is {shortened(repr(value))}; expected a whole number from {low:,} to {high:,}",
+        )
 
 
-def check_tensor(name: str, height: int, width: int, channels: int, bits: int, signed: bool) -> None:
+def check_tensor(
+    name: str, height: int, width: int, channels: int, bits: int, signed: bool
+) -> None:
     """Refuse a tensor with a wrong name, shape or width.
 
     Raises:
@@ -105,12 +113,16 @@ def check_window(name: str, kernel: int, stride: int, padding: Sequence[int]) ->
     check_whole(name, "kernel", kernel, 1, MAX_SIZE)
     check_whole(name, "stride", stride, 1, MAX_SIZE)
     if not isinstance(padding, tuple) or len(padding) != 4:
-        raise QuantisationError(name, f"padding is {padding!r}; expected (top, bottom, left, right)")
+        raise QuantisationError(
+            name, f"padding is {padding!r}; expected (top, bottom, left, right)"
+        )
     for side in padding:
         check_whole(name, "padding", side, 0, kernel - 1)
 
 
-def checked_weights(name: str, kind: str, kernel: int, weights: npt.ArrayLike, bits: int) -> npt.NDArray[np.int8]:
+def checked_weights(
+    name: str, kind: str, kernel: int, weights: npt.ArrayLike, bits: int
+) -> npt.NDArray[np.int8]:
     """Return integer weights as a read-only int8 array ``[O, k, k, I]`` (depth-wise ``[C, k, k, 1]``).
 
     Raises:
@@ -120,25 +132,44 @@ def checked_weights(name: str, kind: str, kernel: int, weights: npt.ArrayLike, b
         raise QuantisationError(name, f"the kind is {kind!r}; expected one of: {', '.join(KINDS)}")
     check_whole(name, "weight bits", bits, 2, 8)
     array = np.asarray(weights)
-    if array.ndim != 4 or array.shape[1:3] != (kernel, kernel) or array.size == 0 or (kind == "depthwise" and array.shape[3] != 1):
+    if (
+        array.ndim != 4
+        or array.shape[1:3] != (kernel, kernel)
+        or array.size == 0
+        or (kind == "depthwise" and array.shape[3] != 1)
+    ):
         expected = f"[O, {kernel}, {kernel}, {1 if kind == 'depthwise' else 'I'}]"
-        raise QuantisationError(name, f"the weights have shape {list(array.shape)}; expected {expected}")
+        raise QuantisationError(
+            name, f"the weights have shape {list(array.shape)}; expected {expected}"
+        )
     most = 2 ** (bits - 1) - 1
     if not np.issubdtype(array.dtype, np.integer) or array.min() < -most or array.max() > most:
-        raise QuantisationError(name, f"the weights ({array.dtype}) are not whole numbers from {-most} to {most} ({bits} bits)")
+        raise QuantisationError(
+            name,
+            f"the weights ({array.dtype}) are not whole numbers from {-most} to {most} ({bits} bits)",
+        )
     return read_only(array.astype(np.int8))
 
 
-def checked_column(name: str, what: str, values: npt.ArrayLike, length: int, dtype: Any) -> npt.NDArray[Any]:
+def checked_column(
+    name: str, what: str, values: npt.ArrayLike, length: int, dtype: Any
+) -> npt.NDArray[Any]:
     """Return one finite number per output channel as a read-only array.
 
     Raises:
         QuantisationError: Another shape, or a number that is not finite.
     """
     array, whole = np.asarray(values), np.issubdtype(dtype, np.integer)
-    if array.shape != (length,) or array.dtype.kind not in ("iu" if whole else "fiu") or not np.isfinite(array).all():
+    if (
+        array.shape != (length,)
+        or array.dtype.kind not in ("iu" if whole else "fiu")
+        or not np.isfinite(array).all()
+    ):
         found = f"shape {list(array.shape)} of {array.dtype}"
-        raise QuantisationError(name, f"{what} has {found}; expected {length} {'whole' if whole else 'finite'} numbers, one per channel")
+        raise QuantisationError(
+            name,
+            f"{what} has {found}; expected {length} {'whole' if whole else 'finite'} numbers, one per channel",
+        )
     return read_only(array.astype(dtype))
 
 
@@ -171,7 +202,9 @@ class QuantisedTensor:
     def __post_init__(self) -> None:
         check_tensor(self.name, self.height, self.width, self.channels, self.bits, self.signed)
         if not isinstance(self.step, float) or not math.isfinite(self.step) or self.step <= 0:
-            raise QuantisationError(self.name, f"the step is {self.step!r}; expected a finite number above 0")
+            raise QuantisationError(
+                self.name, f"the step is {self.step!r}; expected a finite number above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -210,9 +243,15 @@ class QuantisedLayer:
         weights = checked_weights(self.name, self.kind, self.kernel, self.weights, self.weight_bits)
         object.__setattr__(self, "weights", weights)
         for what in ("weight_step", "gain", "offset"):
-            object.__setattr__(self, what, checked_column(self.name, what, getattr(self, what), len(weights), np.float64))
+            object.__setattr__(
+                self,
+                what,
+                checked_column(self.name, what, getattr(self, what), len(weights), np.float64),
+            )
         if (self.weight_step <= 0).any():
-            raise QuantisationError(self.name, f"weight_step holds {self.weight_step.min()}; expected numbers above 0")
+            raise QuantisationError(
+                self.name, f"weight_step holds {self.weight_step.min()}; expected numbers above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,9 +294,14 @@ class QuantisedNetwork:
         check_graph(self.image, self.tensors, self.steps, self.logits, self.classes)
         tensors = {tensor.name: tensor for tensor in self.tensors}
         for step in self.steps:
-            if isinstance(step, QuantisedPool) and tensors[step.input].step != tensors[step.output].step:
+            if (
+                isinstance(step, QuantisedPool)
+                and tensors[step.input].step != tensors[step.output].step
+            ):
                 found = f"{tensors[step.input].step!r} in and {tensors[step.output].step!r} out"
-                raise QuantisationError(step.name, f"the steps are {found}; a pool keeps its input's step")
+                raise QuantisationError(
+                    step.name, f"the steps are {found}; a pool keeps its input's step"
+                )
 
 
 class TensorShape(Protocol):
@@ -316,7 +360,13 @@ class StepShape(Protocol):
         """Top, bottom, left, right."""
 
 
-def check_graph(image: str, tensors: Iterable[TensorShape], steps: Sequence[StepShape], logits: str, classes: Sequence[str]) -> None:
+def check_graph(
+    image: str,
+    tensors: Iterable[TensorShape],
+    steps: Sequence[StepShape],
+    logits: str,
+    classes: Sequence[str],
+) -> None:
     """Refuse steps that do not fit together.
 
     Raises:
@@ -329,7 +379,9 @@ def check_graph(image: str, tensors: Iterable[TensorShape], steps: Sequence[Step
             raise QuantisationError(tensor.name, "two tensors have this name; give each its own")
         table[tensor.name] = tensor
     if image not in table or not table[image].signed or table[image].bits != 8:
-        raise QuantisationError(str(image), "the image must be a tensor of the network, signed, 8 bits wide")
+        raise QuantisationError(
+            str(image), "the image must be a tensor of the network, signed, 8 bits wide"
+        )
     made = {image}
     names: set[str] = set()
     for step in steps:
@@ -338,9 +390,14 @@ def check_graph(image: str, tensors: Iterable[TensorShape], steps: Sequence[Step
         names.add(step.name)
         for source in (step.input, getattr(step, "shortcut", None)):
             if source is not None and source not in made:
-                raise QuantisationError(step.name, f"reads {source!r} before a step has made it; put the steps in order")
+                raise QuantisationError(
+                    step.name, f"reads {source!r} before a step has made it; put the steps in order"
+                )
         if step.output not in table or step.output in made:
-            raise QuantisationError(step.name, f"writes {step.output!r}; expected a tensor of the network that no other step writes")
+            raise QuantisationError(
+                step.name,
+                f"writes {step.output!r}; expected a tensor of the network that no other step writes",
+            )
         made.add(step.output)
         _check_step(step, table)
     if table.keys() - made:
@@ -348,9 +405,18 @@ def check_graph(image: str, tensors: Iterable[TensorShape], steps: Sequence[Step
     if not steps or steps[-1].output != logits:
         raise QuantisationError(str(logits), "the logits must be what the last step makes")
     last = table[logits]
-    if (last.height, last.width, last.channels, last.signed, last.bits) != (1, 1, len(classes), True, 8):
+    if (last.height, last.width, last.channels, last.signed, last.bits) != (
+        1,
+        1,
+        len(classes),
+        True,
+        8,
+    ):
         found = f"{last.height}x{last.width}x{last.channels}, {'signed' if last.signed else 'unsigned'} {last.bits} bits"
-        raise QuantisationError(logits, f"is {found}; expected 1x1x{len(classes)} (one channel per class), signed 8 bits")
+        raise QuantisationError(
+            logits,
+            f"is {found}; expected 1x1x{len(classes)} (one channel per class), signed 8 bits",
+        )
     for name in classes:
         check_name("class", name)
 
@@ -364,15 +430,27 @@ def _check_step(step: StepShape, table: dict[str, TensorShape]) -> None:
     channels = source.channels
     if weights is None:
         if (source.bits, source.signed) != (target.bits, target.signed):
-            raise QuantisationError(step.name, f"{step.input!r} and {step.output!r} differ in bits or sign; a pool keeps both")
+            raise QuantisationError(
+                step.name,
+                f"{step.input!r} and {step.output!r} differ in bits or sign; a pool keeps both",
+            )
     else:
         depthwise = getattr(step, "kind", None) == "depthwise"
         channels, inputs = weights.shape[0], weights.shape[0] if depthwise else weights.shape[3]
         if inputs != source.channels:
-            raise QuantisationError(step.name, f"the weights take {inputs} channels; {step.input!r} has {source.channels}")
+            raise QuantisationError(
+                step.name,
+                f"the weights take {inputs} channels; {step.input!r} has {source.channels}",
+            )
     found = (target.height, target.width, target.channels)
     if found != (height, width, channels):
         shapes = f"{'x'.join(map(str, found))}; expected {height}x{width}x{channels} from its input, kernel, stride and padding"
         raise QuantisationError(step.name, f"{step.output!r} is {shapes}")
-    if shortcut is not None and (table[shortcut].height, table[shortcut].width, table[shortcut].channels) != found:
-        raise QuantisationError(step.name, f"the shortcut {shortcut!r} has another shape than {step.output!r}; expected the same")
+    if (
+        shortcut is not None
+        and (table[shortcut].height, table[shortcut].width, table[shortcut].channels) != found
+    ):
+        raise QuantisationError(
+            step.name,
+            f"the shortcut {shortcut!r} has another shape than {step.output!r}; expected the same",
+        )

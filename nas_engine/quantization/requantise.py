@@ -41,13 +41,19 @@ class Requantiser:
         gain, offset = affine(unit)
         if self.target.observer is not None:
             return (sums * gain[:, None, None] + offset[:, None, None]).to(sums.dtype)
-        step_in = torch.tensor(IMAGE_SCALE, device=sums.device) if self.source is None else self.source.step
+        step_in = (
+            torch.tensor(IMAGE_SCALE, device=sums.device)
+            if self.source is None
+            else self.source.step
+        )
         low, high = (-128, 127) if self.source is None else (self.source.low, self.source.high)
         step_out = self.target.step.double()
         unit_of_sums = step_in.double() * quantiser.step.flatten().double()
         shift = weight_shift(quantiser.bits)
         finest = unit_of_sums * gain.abs() / 2**shift
-        constant = is_constant(_largest_sum(quantiser.levels(unit.weight), low, high) * 2**shift * finest / step_out)
+        constant = is_constant(
+            _largest_sum(quantiser.levels(unit.weight), low, high) * 2**shift * finest / step_out
+        )
         finest = torch.where(constant, step_out, finest)
         bias = _round_half_away(offset / finest)
         ratio = finest / step_out

@@ -106,7 +106,10 @@ class AllocationReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as plain values; what is no finite number becomes ``None``."""
-        bits = {layer: f"w{w}a{a}" for layer, w, a in zip(self.layers, self.w_bits, self.a_bits, strict=True)}
+        bits = {
+            layer: f"w{w}a{a}"
+            for layer, w, a in zip(self.layers, self.w_bits, self.a_bits, strict=True)
+        }
         usage = {name: {"used": used, "limit": limit} for name, (used, limit) in self.usage.items()}
         values = {
             "method": self.method,
@@ -119,7 +122,11 @@ class AllocationReport:
             "gap": self.gap,
             "status": self.status,
             "predicted_loss_change": self.predicted,
-            "judged": {"loss": self.judged.loss, "loss_change": self.loss_change, "accuracy": self.judged.accuracy},
+            "judged": {
+                "loss": self.judged.loss,
+                "loss_change": self.loss_change,
+                "accuracy": self.judged.accuracy,
+            },
             "seconds": round(self.seconds, 3),
             "notes": list(self.notes),
             "details": dict(self.details),
@@ -155,9 +162,18 @@ class AllocationSetting:
     def as_json(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         names = ("network", "data", "seed", "images", "judged_images", "versions")
-        judged = {name: {"loss": j.loss, "accuracy": j.accuracy} for name, j in (("float", self.floating), ("widest", self.reference))}
-        measurements = [{f.name: plain(getattr(one, f.name)) for f in fields(one)} for one in self.measurements]
-        return {**{name: plain(getattr(self, name)) for name in names}, "measurements": measurements, **plain(judged)}
+        judged = {
+            name: {"loss": j.loss, "accuracy": j.accuracy}
+            for name, j in (("float", self.floating), ("widest", self.reference))
+        }
+        measurements = [
+            {f.name: plain(getattr(one, f.name)) for f in fields(one)} for one in self.measurements
+        ]
+        return {
+            **{name: plain(getattr(self, name)) for name in names},
+            "measurements": measurements,
+            **plain(judged),
+        }
 
 
 def plain(value: Any) -> Any:
@@ -173,7 +189,9 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
 
-def write_allocation(path: Path, report: AllocationReport, setting: AllocationSetting, made_of: Mapping[str, str]) -> None:
+def write_allocation(
+    path: Path, report: AllocationReport, setting: AllocationSetting, made_of: Mapping[str, str]
+) -> None:
     """Write ``allocation.json``.
 
     Args:
@@ -185,7 +203,12 @@ def write_allocation(path: Path, report: AllocationReport, setting: AllocationSe
     Raises:
         StorageError: The disk is full.
     """
-    values = {"format": FORMAT, "warnings": list(setting.warnings), **report.as_json(), "setting": setting.as_json()}
+    values = {
+        "format": FORMAT,
+        "warnings": list(setting.warnings),
+        **report.as_json(),
+        "setting": setting.as_json(),
+    }
     write_atomically(path, seal_json({**values, "made_of": dict(made_of)}))
 
 
@@ -201,12 +224,38 @@ def comparison(reports: Sequence[AllocationReport], setting: AllocationSetting) 
 
 def allocation_table(reports: Sequence[AllocationReport], setting: AllocationSetting) -> str:
     """Return the methods below one another, with what they were judged by; lines without a line break at the end."""
-    rows = [["method", "bits w", "bits a", "Flash [B]", "SRAM [B]", "loss +", "predicted", "accuracy", "gap", "time"]]
+    rows = [
+        [
+            "method",
+            "bits w",
+            "bits a",
+            "Flash [B]",
+            "SRAM [B]",
+            "loss +",
+            "predicted",
+            "accuracy",
+            "gap",
+            "time",
+        ]
+    ]
     for report in reports:
         change = f"{report.loss_change:+.4f}"
-        cells = [*(_used(report.usage.get(name)) for name in (FLASH, SRAM)), change, _number(report.predicted, "+.4f")]
+        cells = [
+            *(_used(report.usage.get(name)) for name in (FLASH, SRAM)),
+            change,
+            _number(report.predicted, "+.4f"),
+        ]
         means = [_number(report.mean_w_bits, ".2f"), _number(report.mean_a_bits, ".2f")]
-        rows.append([report.method, *means, *cells, f"{report.judged.accuracy:.2f} %", _gap(report.gap), f"{report.seconds:.1f} s"])
+        rows.append(
+            [
+                report.method,
+                *means,
+                *cells,
+                f"{report.judged.accuracy:.2f} %",
+                _gap(report.gap),
+                f"{report.seconds:.1f} s",
+            ]
+        )
     facts = [
         f"judged without training on {setting.judged_images:,} training images that no measurement saw; "
         f"float: accuracy {setting.floating.accuracy:.2f} %, loss {setting.floating.loss:.4f}; "
@@ -215,11 +264,23 @@ def allocation_table(reports: Sequence[AllocationReport], setting: AllocationSet
     ]
     notes = [f"{report.method}: {note}" for report in reports for note in report.notes]
     lines = [*(f"warning: {warning}" for warning in setting.warnings), *facts]
-    return "\n".join([*_wrapped(lines), "", *aligned(rows, right=range(1, len(rows[0]))), *([""] if notes else []), *_wrapped(notes)])
+    return "\n".join(
+        [
+            *_wrapped(lines),
+            "",
+            *aligned(rows, right=range(1, len(rows[0]))),
+            *([""] if notes else []),
+            *_wrapped(notes),
+        ]
+    )
 
 
 def _wrapped(lines: Sequence[str]) -> list[str]:
-    return [part for line in lines for part in textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)]
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+    ]
 
 
 def _used(usage: tuple[float, float] | None) -> str:

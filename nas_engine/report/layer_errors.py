@@ -71,7 +71,9 @@ class LayerError:
                 raise InputError(f"{self.name}: {name} is {getattr(self, name)!r}; expected 2 to 8")
         for name in _SQUARES:
             if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{self.name}: {name} is {getattr(self, name)!r}; expected a finite mean of squares, 0 or above")
+                raise InputError(
+                    f"{self.name}: {name} is {getattr(self, name)!r}; expected a finite mean of squares, 0 or above"
+                )
 
     @property
     def sqnr_db(self) -> float:
@@ -99,7 +101,9 @@ class LayerErrors:
 
     def __post_init__(self) -> None:
         if self.images < 1 or not self.layers:
-            raise InputError(f"errors of {len(self.layers)} layers on {self.images} images; expected at least one of each")
+            raise InputError(
+                f"errors of {len(self.layers)} layers on {self.images} images; expected at least one of each"
+            )
 
     def worst(self, count: int) -> tuple[int, ...]:
         """Return the indices of the ``count`` layers that add most error (lowest ``own_sqnr_db``), the worst first; exact ones never."""
@@ -110,7 +114,12 @@ class LayerErrors:
 def as_cells(errors: LayerErrors) -> list[list[str]]:
     """Return name, bits (weights, input, output) and both ratios (alone, up to here; dB) of every layer, as a table shows them."""
     return [
-        [layer.name, *(str(bits) for bits in (layer.w_bits, layer.a_bits, layer.out_bits)), _text(layer.own_sqnr_db), _text(layer.sqnr_db)]
+        [
+            layer.name,
+            *(str(bits) for bits in (layer.w_bits, layer.a_bits, layer.out_bits)),
+            _text(layer.own_sqnr_db),
+            _text(layer.sqnr_db),
+        ]
         for layer in errors.layers
     ]
 
@@ -134,18 +143,23 @@ def errors_table(errors: LayerErrors) -> str:
     """Return the ratios of every layer as plain text, and the worst in words below."""
     rows = [["layer", "w", "a", "out", "alone [dB]", "up to here [dB]"], *as_cells(errors)]
     title = "signal to quantisation noise, integers against float: of the layer alone, and of the network up to it"
-    return "\n".join([title, *(f"  {line}" for line in aligned(rows, right=range(1, 6))), in_words(errors)])
+    return "\n".join(
+        [title, *(f"  {line}" for line in aligned(rows, right=range(1, 6))), in_words(errors)]
+    )
 
 
 def as_rows(errors: LayerErrors) -> list[dict[str, Any]]:
     """Return the layers as the file has them; ratios that are not finite are ``None``, the mean squares say which they are."""
     return [
-        {f.name: getattr(layer, f.name) for f in fields(layer)} | {name: _finite(getattr(layer, name)) for name in _DECIBELS}
+        {f.name: getattr(layer, f.name) for f in fields(layer)}
+        | {name: _finite(getattr(layer, name)) for name in _DECIBELS}
         for layer in errors.layers
     ]
 
 
-def write_layer_errors(path: Path, errors: LayerErrors, made_of: Mapping[str, str] | None = None) -> None:
+def write_layer_errors(
+    path: Path, errors: LayerErrors, made_of: Mapping[str, str] | None = None
+) -> None:
     """Write a record as JSON that carries its own digest, its layers as ``as_rows`` gives them.
 
     Args:
@@ -158,7 +172,9 @@ def write_layer_errors(path: Path, errors: LayerErrors, made_of: Mapping[str, st
     """
     head = {name: getattr(errors, name) for name in ("data", "split", "images")}
     named = {} if made_of is None else {"made_of": dict(made_of)}
-    write_atomically(path, seal_json({"format": FORMAT, **head, "layers": as_rows(errors), **named}))
+    write_atomically(
+        path, seal_json({"format": FORMAT, **head, "layers": as_rows(errors), **named})
+    )
 
 
 def _finite(value: float) -> float | None:
@@ -178,7 +194,12 @@ def read_layer_errors(path: Path) -> LayerErrors:
         raise top.error("format", f"is {found!r}; expected '{FORMAT}'; {_REMEDY}")
     layers = tuple(_layer(part) for part in top.take_each("layers"))
     with top.located():
-        return LayerErrors(data=top.take_str("data"), split=top.take_str("split"), images=top.take_int("images", low=1), layers=layers)
+        return LayerErrors(
+            data=top.take_str("data"),
+            split=top.take_str("split"),
+            images=top.take_int("images", low=1),
+            layers=layers,
+        )
 
 
 def _layer(part: Fields) -> LayerError:
@@ -194,6 +215,8 @@ def _layer(part: Fields) -> LayerError:
     for name in _DECIBELS:
         stored = part.take_number(name, low=-math.inf, high=math.inf) if part.has(name) else None
         expected = _finite(getattr(layer, name))
-        if (stored is None) != (expected is None) or (stored is not None and expected is not None and abs(stored - expected) > 1e-6):
+        if (stored is None) != (expected is None) or (
+            stored is not None and expected is not None and abs(stored - expected) > 1e-6
+        ):
             raise part.error(name, f"is {stored!r}, the mean squares give {expected!r}; {_REMEDY}")
     return layer

@@ -120,11 +120,15 @@ def report_network(
         layer_names=names,
         bits=architecture.layer_bits(),
         qe_score=float(qe_score(table, view.w_bits, view.a_bits, settings)[0]),
-        stage_terms=tuple(float(term) for term in stage_terms(table, view.w_bits, view.a_bits, settings)[:, 0]),
+        stage_terms=tuple(
+            float(term) for term in stage_terms(table, view.w_bits, view.a_bits, settings)[:, 0]
+        ),
         sram_bytes=column(sram_per_layer(MEMORY_MODELS[memory_model], table, view.a_bits)),
         flash_bytes=column(flash_per_layer(memory_model, table, view.w_bits)),
         macs=column(macs_per_layer(table)),
         bitops=float(compute.bitops(memory_model, table, view.w_bits, view.a_bits)[0]),
-        cycles=float(compute.cycles(table, view.w_bits, view.a_bits, cycles_per_mac)[0]) if cycles_per_mac else None,
+        cycles=float(compute.cycles(table, view.w_bits, view.a_bits, cycles_per_mac)[0])
+        if cycles_per_mac
+        else None,
         effectiveness=float(effectiveness(table)[0]),
     )

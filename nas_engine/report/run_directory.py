@@ -24,7 +24,14 @@ from typing import Any
 from nas_engine.architecture import Architecture, dump_architecture, read_architecture
 from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.escaping import command_line
-from nas_engine.files import storage_errors, sweep, sync_folder, temporary, write_atomically, write_synced
+from nas_engine.files import (
+    storage_errors,
+    sweep,
+    sync_folder,
+    temporary,
+    write_atomically,
+    write_synced,
+)
 from nas_engine.report.search_front import SearchFront
 from nas_engine.report.search_history import SearchHistory
 from nas_engine.sealed import seal_json, seal_yaml
@@ -39,7 +46,16 @@ FORMAT = "nas-search/run/1"
 GROUP_FORMAT = "nas-search/resolutions/1"
 """The same for a search at several resolutions."""
 
-_RESULTS = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "pareto", "plots", "resolutions.csv", "report.html")
+_RESULTS = (
+    "search.jsonl",
+    "best.yaml",
+    "memory_plan.json",
+    "pareto.csv",
+    "pareto",
+    "plots",
+    "resolutions.csv",
+    "report.html",
+)
 _TRAINED = (
     "training", "integer", "export", "verification.json", "layer_errors.json", "refine", "start.pt", "allocation.json", "classes.json",
 )  # fmt: skip
@@ -228,7 +244,14 @@ class RunDirectory:
                     path = draft / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_synced(path, content)
-                for folder in sorted({folder for name in files for folder in (draft / name).parents if folder.is_relative_to(draft)}):
+                for folder in sorted(
+                    {
+                        folder
+                        for name in files
+                        for folder in (draft / name).parents
+                        if folder.is_relative_to(draft)
+                    }
+                ):
                     sync_folder(folder)
                 self.verification.unlink(missing_ok=True)
                 if os.path.lexists(self.export):
@@ -251,7 +274,9 @@ class RunDirectory:
 
     def started(self) -> bool:
         """Return whether a run has begun here."""
-        return os.path.exists(self.path / "config.yaml")  # unlike Path.exists, False for a name that cannot be
+        return os.path.exists(
+            self.path / "config.yaml"
+        )  # unlike Path.exists, False for a name that cannot be
 
     def open(self, *, resume: bool, force: bool) -> None:
         """Check that a run may be written here, and make the directory; nothing that is there is changed.
@@ -268,16 +293,19 @@ class RunDirectory:
             if self.started():
                 if not (resume or force):
                     raise RunDirectoryError(
-                        self.path, "holds a run already; add --resume to continue it, --force to replace it, or give another --out"
+                        self.path,
+                        "holds a run already; add --resume to continue it, --force to replace it, or give another --out",
                     )
             elif foreign:
                 raise RunDirectoryError(
-                    self.path, f"holds files that are not a run's ('{min(foreign)}'); give --out a new or empty directory"
+                    self.path,
+                    f"holds files that are not a run's ('{min(foreign)}'); give --out a new or empty directory",
                 )
             elif names & _KNOWN and not force:
                 found = min(names & _KNOWN)
                 raise RunDirectoryError(
-                    self.path, f"holds '{found}' of a run but no config.yaml; put it back, or add --force to replace it all"
+                    self.path,
+                    f"holds '{found}' of a run but no config.yaml; put it back, or add --force to replace it all",
                 )
             self.path.mkdir(parents=True, exist_ok=True)
 
@@ -300,7 +328,10 @@ class RunDirectory:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
-                    raise RunDirectoryError(self.path, "is in use by another nas-search; wait for it, or give another directory") from error
+                    raise RunDirectoryError(
+                        self.path,
+                        "is in use by another nas-search; wait for it, or give another directory",
+                    ) from error
             sweep(self.path)
             yield
         finally:
@@ -342,7 +373,9 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.yaml``; a config with ``resolutions`` is that of several."""
-        text = dump_mapping({"format": GROUP_FORMAT if "resolutions" in config else FORMAT, **config})
+        text = dump_mapping(
+            {"format": GROUP_FORMAT if "resolutions" in config else FORMAT, **config}
+        )
         write_atomically(self.path / "config.yaml", seal_yaml(text))
 
     def read_config(self) -> dict[str, Any]:
@@ -354,12 +387,16 @@ class RunDirectory:
         """
         if not self.started():
             raise RunDirectoryError(
-                self.path, "is not a run directory (no config.yaml); give the directory that a search wrote, such as runs/NAME"
+                self.path,
+                "is not a run directory (no config.yaml); give the directory that a search wrote, such as runs/NAME",
             )
         config = read_mapping(self.path / "config.yaml", self._mends("--force"))
         found = config.pop("format", None)
         if found != (GROUP_FORMAT if "resolutions" in config else FORMAT):
-            raise RunDirectoryError(self.path, f"is a run of another version ({found!r}, this is '{FORMAT}'); search again with --force")
+            raise RunDirectoryError(
+                self.path,
+                f"is a run of another version ({found!r}, this is '{FORMAT}'); search again with --force",
+            )
         return config
 
     def write_best(self, best: Architecture, plan: Mapping[str, Any]) -> None:
@@ -375,7 +412,9 @@ class RunDirectory:
             FileFormatError: A damaged file.
         """
         if not (self.path / "best.yaml").exists():
-            raise RunDirectoryError(self.path, "has no best.yaml yet; continue the search with --resume")
+            raise RunDirectoryError(
+                self.path, "has no best.yaml yet; continue the search with --resume"
+            )
         return read_architecture(self.path / "best.yaml", self._mends("--resume"))
 
     def read_member(self, number: int) -> Architecture:
@@ -385,13 +424,17 @@ class RunDirectory:
             UnreadableError: There is none of that number.
             FileFormatError: A damaged file.
         """
-        return read_architecture(self.path / "pareto" / f"{number:03d}.yaml", self._mends("--resume"))
+        return read_architecture(
+            self.path / "pareto" / f"{number:03d}.yaml", self._mends("--resume")
+        )
 
     def _mends(self, option: str) -> str:
         """Return the command that writes what a search left anew, for messages."""
         if self.checkpoint.exists():
             alone = command_line("nas-search", option, "--out", self.path)
-            return f"write it anew with {alone}, or with nas-search run if it is part of a whole run"
+            return (
+                f"write it anew with {alone}, or with nas-search run if it is part of a whole run"
+            )
         return "write it anew with the command that made this folder, nas-search refine or nas-search run, and --force"
 
 

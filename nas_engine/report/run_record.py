@@ -100,10 +100,17 @@ def read_record(path: Path) -> RunRecord:
     top = Fields(data, path).only("format", *(f.name for f in fields(RunRecord)))
     if (found := top.take("format", None)) != FORMAT:
         raise top.error("format", f"is {found!r}; expected '{FORMAT}'; {_REMEDY}")
-    stages = tuple(_stage(part) for part in top.take_each("stages")) if top.take("stages") != [] else ()
+    stages = (
+        tuple(_stage(part) for part in top.take_each("stages")) if top.take("stages") != [] else ()
+    )
     versions = _mapping(top, "versions")
     assert versions is not None
-    return RunRecord(command=_text(top, "command"), versions=versions, machine=top.take_str("machine"), stages=stages)
+    return RunRecord(
+        command=_text(top, "command"),
+        versions=versions,
+        machine=top.take_str("machine"),
+        stages=stages,
+    )
 
 
 def _stage(part: Fields) -> StageRecord:

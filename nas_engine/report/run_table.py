@@ -45,11 +45,15 @@ def _shortlist(figures: Mapping[str, Any]) -> str:
     if len(members) == 1:
         return "the best score, untried"
     accuracies, losses = (
-        ", ".join("failed" if member[name] is None else f"{member[name]:.{places}f}" for member in members)
+        ", ".join(
+            "failed" if member[name] is None else f"{member[name]:.{places}f}" for member in members
+        )
         for name, places in (("accuracy", 2), ("loss", 3))
     )
     judged = f"{accuracies} % of {figures['images']:,} held-out images, training loss {losses}"
-    by = {"loss": "has the smallest loss of those alike", "failures": "alone did not fail"}.get(str(figures.get("decided_by")), "does best")
+    by = {"loss": "has the smallest loss of those alike", "failures": "alone did not fail"}.get(
+        str(figures.get("decided_by")), "does best"
+    )
     return f"number {chosen['rank']} by score {by}, of {len(members)}: {judged}"
 
 
@@ -59,7 +63,9 @@ def _train(figures: Mapping[str, Any]) -> str:
 
 
 def _refine(figures: Mapping[str, Any]) -> str:
-    judged = ", ".join(f"{name} {found['accuracy']:.2f}" for name, found in figures["methods"].items())
+    judged = ", ".join(
+        f"{name} {found['accuracy']:.2f}" for name, found in figures["methods"].items()
+    )
     return f"the bits of '{figures['chosen']}' (without training, in %: {judged})"
 
 
@@ -74,7 +80,9 @@ def _largest(accuracy: Mapping[str, Any]) -> str:
     if not found:
         return ""
     whole = Accuracy(**{**accuracy, "by_class": ByClass(**found)})
-    return f" (always '{found['largest']}': {found['share']:.2f} %)" + (", barely above chance" if whole.beats_chance is False else "")
+    return f" (always '{found['largest']}': {found['share']:.2f} %)" + (
+        ", barely above chance" if whole.beats_chance is False else ""
+    )
 
 
 def _export(figures: Mapping[str, Any]) -> str:
@@ -86,9 +94,20 @@ def _verify(figures: Mapping[str, Any]) -> str:
     counts = {verdict: verdicts.count(verdict) for verdict in verdicts}
     said = {"equal": "equal in every value", "close": "close (cannot be exact)"}
     parts = ", ".join(f"{count} {said.get(verdict, verdict)}" for verdict, count in counts.items())
-    core = figures.get("core") or {"ran_on": None, "says": "which core the device has is not recorded; verify again"}
-    verdict = "FAILED" if not figures["passed"] else "verified" if core["ran_on"] else "equal, but not verified for this device"
-    return f"{verdict}: of {len(verdicts)} back-ends {parts}" + (f"; {core['says']}" if figures["passed"] else "")
+    core = figures.get("core") or {
+        "ran_on": None,
+        "says": "which core the device has is not recorded; verify again",
+    }
+    verdict = (
+        "FAILED"
+        if not figures["passed"]
+        else "verified"
+        if core["ran_on"]
+        else "equal, but not verified for this device"
+    )
+    return f"{verdict}: of {len(verdicts)} back-ends {parts}" + (
+        f"; {core['says']}" if figures["passed"] else ""
+    )
 
 
 def _report(figures: Mapping[str, Any]) -> str:

@@ -16,7 +16,15 @@ from nas_engine.reading import SMALL_FILE, read_regular_text
 from nas_engine.report.network import NetworkReport
 from nas_engine.sealed import CHECK, crc, seal_yaml
 
-FRONT_COLUMNS = ("file", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "cycles_estimate")
+FRONT_COLUMNS = (
+    "file",
+    "qe_score",
+    "peak_sram_bytes",
+    "flash_bytes",
+    "macs",
+    "bitops",
+    "cycles_estimate",
+)
 """Columns of ``pareto.csv``; behind them stands the check of each row."""
 
 _REMEDY = "continue the search with --resume, which writes it anew"
@@ -38,8 +46,16 @@ class SearchFront:
         for number, member in enumerate(front, 1):
             name = f"{number:03d}.yaml"
             names.add(name)
-            write_atomically(self.path / "pareto" / name, seal_yaml(dump_architecture(member.architecture)))
-            sizes = (member.peak_sram_bytes, member.total_flash_bytes, member.total_macs, member.bitops, member.cycles or 0.0)
+            write_atomically(
+                self.path / "pareto" / name, seal_yaml(dump_architecture(member.architecture))
+            )
+            sizes = (
+                member.peak_sram_bytes,
+                member.total_flash_bytes,
+                member.total_macs,
+                member.bitops,
+                member.cycles or 0.0,
+            )
             row = [f"pareto/{name}", repr(member.qe_score), *(f"{size:.0f}" for size in sizes)]
             writer.writerow([*row, _check(row)])
         write_atomically(self.path / "pareto.csv", buffer.getvalue())
@@ -61,7 +77,11 @@ class SearchFront:
             reader = csv.DictReader(io.StringIO(text, newline=""))
             found = list(reader)
             rows = [{key: float(row[key]) for key in FRONT_COLUMNS[1:]} for row in found]
-            if any(row[CHECK] != _check([row[key] for key in FRONT_COLUMNS]) for row in found if CHECK in row):
+            if any(
+                row[CHECK] != _check([row[key] for key in FRONT_COLUMNS])
+                for row in found
+                if CHECK in row
+            ):
                 raise ValueError("not what was written")
             if tuple(reader.fieldnames or ()) not in (FRONT_COLUMNS, (*FRONT_COLUMNS, CHECK)):
                 raise ValueError("another table")
@@ -69,7 +89,9 @@ class SearchFront:
                 raise ValueError("not finite")
         except (ValueError, KeyError, TypeError, csv.Error) as error:
             columns = ", ".join(FRONT_COLUMNS)
-            raise FileFormatError(path, f"cannot be read as the table of the front (columns {columns}); {_REMEDY}") from error
+            raise FileFormatError(
+                path, f"cannot be read as the table of the front (columns {columns}); {_REMEDY}"
+            ) from error
         return rows
 
 

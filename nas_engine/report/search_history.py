@@ -34,7 +34,9 @@ class SearchHistory:
             return []
         kept = [row for row in self.read() if row["generation"] <= generation]
         if not kept or kept[-1]["generation"] != generation:
-            raise FileFormatError(self.path, f"ends before generation {generation} of the checkpoint; {_REMEDY}")
+            raise FileFormatError(
+                self.path, f"ends before generation {generation} of the checkpoint; {_REMEDY}"
+            )
         write_atomically(self.path, "".join(map(seal_line, kept)))
         return kept
 
@@ -73,10 +75,17 @@ def _row(line: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what one line says; raises what ``json`` raises, ``KeyError`` or ``ValueError``."""
     row: dict[str, Any] = parse_line(line)
     counts = [row["generation"], row["evaluated"]]
-    numbers = [row["feasible"], row["elapsed_s"], *([] if row["best_score"] is None else [row["best_score"]])]
+    numbers = [
+        row["feasible"],
+        row["elapsed_s"],
+        *([] if row["best_score"] is None else [row["best_score"]]),
+    ]
     if any(type(count) is not int or count < 0 for count in counts):
         raise ValueError("not a count")
-    if any(type(number) not in (int, float) or not math.isfinite(number) for number in numbers) or not 0 <= row["feasible"] <= 1:
+    if (
+        any(type(number) not in (int, float) or not math.isfinite(number) for number in numbers)
+        or not 0 <= row["feasible"] <= 1
+    ):
         raise ValueError("not a number")
     if before and (counts[0] <= before["generation"] or counts[1] < before["evaluated"]):
         raise ValueError("not in order")

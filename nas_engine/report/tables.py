@@ -42,11 +42,15 @@ def budget_text(used: float, budget: float) -> str:
         '97.3 %, 255,120/262,144 B'
     """
     if not budget > 0 or not used >= 0:
-        raise InputError(f"{used!r} of a budget of {budget!r} B cannot be shown; expected a use of 0 or more and a positive budget")
+        raise InputError(
+            f"{used!r} of a budget of {budget!r} B cannot be shown; expected a use of 0 or more and a positive budget"
+        )
     return f"{100 * used / budget:,.1f} %, {_number(used)}/{_number(budget)} B"
 
 
-def network_table(report: NetworkReport, sram_budget: float | None = None, flash_budget: float | None = None) -> str:
+def network_table(
+    report: NetworkReport, sram_budget: float | None = None, flash_budget: float | None = None
+) -> str:
     """Return a network layer by layer, and its totals below.
 
     Args:
@@ -61,14 +65,37 @@ def network_table(report: NetworkReport, sram_budget: float | None = None, flash
         InputError: A budget that is not positive.
     """
     peak = report.sram_bytes.index(report.peak_sram_bytes)
-    rows = [["#", "layer", "operation", "channels", "output", "bits", "SRAM [B]", "Flash [B]", "MACs", ""]]
+    rows = [
+        [
+            "#",
+            "layer",
+            "operation",
+            "channels",
+            "output",
+            "bits",
+            "SRAM [B]",
+            "Flash [B]",
+            "MACs",
+            "",
+        ]
+    ]
     columns = zip(
-        report.layer_names, layer_shapes(report.architecture), report.bits, report.sram_bytes, report.flash_bytes, report.macs, strict=True
+        report.layer_names,
+        layer_shapes(report.architecture),
+        report.bits,
+        report.sram_bytes,
+        report.flash_bytes,
+        report.macs,
+        strict=True,
     )
     for i, (name, shape, bits, sram, flash, macs) in enumerate(columns):
         mark = "<- peak SRAM" if i == peak else ""
-        rows.append([str(i), name, *shape, str(bits), _number(sram), _number(flash), _number(macs), mark])
-    return "\n".join([*aligned(rows, right=(0, 6, 7, 8)), "", *_summary(report, sram_budget, flash_budget)])
+        rows.append(
+            [str(i), name, *shape, str(bits), _number(sram), _number(flash), _number(macs), mark]
+        )
+    return "\n".join(
+        [*aligned(rows, right=(0, 6, 7, 8)), "", *_summary(report, sram_budget, flash_budget)]
+    )
 
 
 def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -85,13 +112,25 @@ def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for i, row in enumerate(rows):
         try:
             size, score, sram, flash, macs, bitops = (
-                row[key] for key in ("resolution", "qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops")
+                row[key]
+                for key in (
+                    "resolution",
+                    "qe_score",
+                    "peak_sram_bytes",
+                    "flash_bytes",
+                    "macs",
+                    "bitops",
+                )
             )
         except KeyError as error:
             raise InputError(
                 f"winner {i} has no key {error}; expected resolution, qe_score, peak_sram_bytes, flash_bytes, macs, bitops"
             ) from error
-        score, sizes, counts = f"{score:,.2f}", (format_size(sram), format_size(flash)), (format_count(macs), format_count(bitops))
+        score, sizes, counts = (
+            f"{score:,.2f}",
+            (format_size(sram), format_size(flash)),
+            (format_count(macs), format_count(bitops)),
+        )
         lines.append([f"{size}x{size}", score, *sizes, *counts])
     table = aligned(lines, right=range(6)) if rows else ["no feasible network at any resolution"]
     return "\n".join([*table, "", *textwrap.wrap(RESOLUTION_NOTE, WIDTH)])
@@ -108,11 +147,16 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] | range) -> list
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
-    return [lines[0], "  ".join("-" * width for width, title in zip(widths, rows[0], strict=True) if title), *lines[1:]]
+    return [
+        lines[0],
+        "  ".join("-" * width for width, title in zip(widths, rows[0], strict=True) if title),
+        *lines[1:],
+    ]
 
 
 def layer_shapes(architecture: Architecture) -> list[tuple[str, str, str]]:
@@ -123,7 +167,13 @@ def layer_shapes(architecture: Architecture) -> list[tuple[str, str, str]]:
 
     stem, head = architecture.stem, architecture.head
     size, channels = -(-architecture.resolution // stem.stride), stem.channels
-    shapes = [(name("conv", stem.kernel, stem.stride), f"{architecture.input_channels}->{channels}", f"{size}x{size}")]
+    shapes = [
+        (
+            name("conv", stem.kernel, stem.stride),
+            f"{architecture.input_channels}->{channels}",
+            f"{size}x{size}",
+        )
+    ]
     for block in architecture.blocks:
         for row in range(block.depth):
             stride, middle, before = block.stride if row == 0 else 1, block.bottleneck, size
@@ -134,7 +184,9 @@ def layer_shapes(architecture: Architecture) -> list[tuple[str, str, str]]:
                 ("conv 1x1", f"{middle}->{block.channels}", f"{size}x{size}"),
             ]
             channels = block.channels
-    shapes.append((name("conv", head.kernel, head.stride), f"{channels}->{head.channels}", f"{size}x{size}"))
+    shapes.append(
+        (name("conv", head.kernel, head.stride), f"{channels}->{head.channels}", f"{size}x{size}")
+    )
     if architecture.classifier:
         shapes.append(("pool, dense", f"{head.channels}->{architecture.classifier.classes}", "1x1"))
     return shapes
@@ -147,23 +199,45 @@ def depth_remark(report: NetworkReport) -> str | None:
     return f"deep for its width (depth/width {report.effectiveness:.2f}); on CIFAR-10, --max-effectiveness 0.7 gave better ones"
 
 
-def _summary(report: NetworkReport, sram_budget: float | None, flash_budget: float | None) -> list[str]:
+def _summary(
+    report: NetworkReport, sram_budget: float | None, flash_budget: float | None
+) -> list[str]:
     def against(used: float, budget: float | None, note: str) -> str:
         text = format_size(used) if budget is None else budget_text(used, budget)
-        over = f", OVER BUDGET by {_number(used - budget)} B" if budget is not None and used > budget else ""
+        over = (
+            f", OVER BUDGET by {_number(used - budget)} B"
+            if budget is not None and used > budget
+            else ""
+        )
         return f"{text}{over}  ({note})"
 
     model = f"memory model '{report.memory_model}'"
     terms = " + ".join(f"{term:,.2f}" for term in report.stage_terms)
     facts = [
         ("QE-Score", f"{report.qe_score:,.2f}  (stage terms, stem to last: {terms})"),
-        ("peak SRAM", against(report.peak_sram_bytes, sram_budget, f"at {report.peak_layer}, {model}")),
-        ("Flash", against(report.total_flash_bytes, flash_budget, f"weights and parameters, {model}")),
+        (
+            "peak SRAM",
+            against(report.peak_sram_bytes, sram_budget, f"at {report.peak_layer}, {model}"),
+        ),
+        (
+            "Flash",
+            against(report.total_flash_bytes, flash_budget, f"weights and parameters, {model}"),
+        ),
         ("MACs", f"{format_count(report.total_macs)}  ({_number(report.total_macs)})"),
         ("BitOps", f"{format_count(report.bitops)}  ({_number(report.bitops)})"),
-        ("depth/width", f"{report.effectiveness:.2f}  (DeepMAD's effectiveness; --max-effectiveness limits it)"),
+        (
+            "depth/width",
+            f"{report.effectiveness:.2f}  (DeepMAD's effectiveness; --max-effectiveness limits it)",
+        ),
     ]
     if report.cycles is not None:
-        facts.append(("cycles", f"about {format_count(report.cycles)}  (an estimate from the device's cost table, not a measured latency)"))
-    wrapper = textwrap.TextWrapper(width=WIDTH, subsequent_indent=" " * _LABEL, break_long_words=False, drop_whitespace=True)
+        facts.append(
+            (
+                "cycles",
+                f"about {format_count(report.cycles)}  (an estimate from the device's cost table, not a measured latency)",
+            )
+        )
+    wrapper = textwrap.TextWrapper(
+        width=WIDTH, subsequent_indent=" " * _LABEL, break_long_words=False, drop_whitespace=True
+    )
     return [line for label, text in facts for line in wrapper.wrap(f"{label:<{_LABEL}}{text}")]

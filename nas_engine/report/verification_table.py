@@ -24,8 +24,17 @@ def verification_table(report: VerificationReport, *, layers: bool = False) -> s
     if report.instructions:
         parts.append(_instructions(report, layers))
     if report.exceptions:
-        parts.append(["not carried exactly, or in a wider container:", *(line for text in report.exceptions for line in _wrapped(text))])
-    said = _wrapped(f"the device: {claim_of(report.core, report.comparisons).says}") if report.passed else []
+        parts.append(
+            [
+                "not carried exactly, or in a wider container:",
+                *(line for text in report.exceptions for line in _wrapped(text)),
+            ]
+        )
+    said = (
+        _wrapped(f"the device: {claim_of(report.core, report.comparisons).says}")
+        if report.passed
+        else []
+    )
     parts.append([*(line.removeprefix("  ") for line in said), _verdict(report)])
     return "\n\n".join("\n".join(lines) for lines in parts)
 
@@ -35,17 +44,41 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _comparisons(comparisons: Iterable[Comparison]) -> list[str]:
-    rows = [["back-end", "images", "values", "differing", "largest", "predictions", "tensors", "time", "result"]]
+    rows = [
+        [
+            "back-end",
+            "images",
+            "values",
+            "differing",
+            "largest",
+            "predictions",
+            "tensors",
+            "time",
+            "result",
+        ]
+    ]
     notes: list[str] = []
     for one in comparisons:
         if one.verdict in (Verdict.SKIPPED, Verdict.FAILED):
             rows.append([one.backend, *["-"] * 7, one.verdict])
         else:
             figures = (one.images, one.values, one.differing, one.largest, one.predictions)
-            tensors = f"{one.tensors - len(one.differing_tensors)}/{one.tensors}" if one.tensors else "-"
-            rows.append([one.backend, *(f"{figure:,}" for figure in figures), tensors, f"{one.seconds:.1f} s", one.verdict])
+            tensors = (
+                f"{one.tensors - len(one.differing_tensors)}/{one.tensors}" if one.tensors else "-"
+            )
+            rows.append(
+                [
+                    one.backend,
+                    *(f"{figure:,}" for figure in figures),
+                    tensors,
+                    f"{one.seconds:.1f} s",
+                    one.verdict,
+                ]
+            )
         if one.differing_tensors:
-            notes += _wrapped(f"{one.backend}: the first tensor that differs is {one.differing_tensors[0]!r}")
+            notes += _wrapped(
+                f"{one.backend}: the first tensor that differs is {one.differing_tensors[0]!r}"
+            )
         notes += _wrapped(f"{one.backend}: {one.note or one.version}")
     return [*aligned(rows, right=range(1, 8)), *notes]
 
@@ -55,7 +88,16 @@ def _memory(lines: Iterable[MemoryLine]) -> list[str]:
     for line in lines:
         predicted = "-" if line.predicted is None else f"{line.predicted:,} B"
         verdict = "no table for this compiler" if line.predicted is None else line.verdict
-        rows.append([line.what, line.backend, predicted, f"{line.measured:,} B", f"{line.tolerance:,} B", verdict])
+        rows.append(
+            [
+                line.what,
+                line.backend,
+                predicted,
+                f"{line.measured:,} B",
+                f"{line.tolerance:,} B",
+                verdict,
+            ]
+        )
     return aligned(rows, right=range(2, 5))
 
 
@@ -65,19 +107,40 @@ def _instructions(report: VerificationReport, layers: bool) -> list[str]:
     first = report.instructions[names[0]]
     for step, macs in report.macs.items() if layers else ():
         counts = [f"{report.instructions[name].get(step, 0):,}" for name in names]
-        rows.append([step, *counts, f"{macs:,}", f"{first.get(step, 0) / macs:.2f}" if macs else "-"])
+        rows.append(
+            [step, *counts, f"{macs:,}", f"{first.get(step, 0) / macs:.2f}" if macs else "-"]
+        )
     totals = [sum(report.instructions[name].values()) for name in names]
     macs = sum(report.macs.values())
-    rows.append(["total", *(f"{total:,}" for total in totals), f"{macs:,}", f"{totals[0] / max(macs, 1):.2f}"])
+    rows.append(
+        [
+            "total",
+            *(f"{total:,}" for total in totals),
+            f"{macs:,}",
+            f"{totals[0] / max(macs, 1):.2f}",
+        ]
+    )
     return aligned(rows, right=range(1, len(rows[0])))
 
 
 def _verdict(report: VerificationReport) -> str:
     if not report.passed:
-        failed = [line.backend for line in report.comparisons if line.verdict in (Verdict.DIFFERS, Verdict.FAILED)]
-        failed += [f"{line.what} on {line.backend}" for line in report.memory if line.verdict is Verdict.DIFFERS]
+        failed = [
+            line.backend
+            for line in report.comparisons
+            if line.verdict in (Verdict.DIFFERS, Verdict.FAILED)
+        ]
+        failed += [
+            f"{line.what} on {line.backend}"
+            for line in report.memory
+            if line.verdict is Verdict.DIFFERS
+        ]
         return f"FAILED: {', '.join(failed) or 'no exact back-end could run'}"
     left = ", ".join(comparison.backend for comparison in report.skipped)
     proven = claim_of(report.core, report.comparisons).proven
-    said = "verified: what runs is what was promised" if proven else "equal wherever it ran, but not verified for this device"
+    said = (
+        "verified: what runs is what was promised"
+        if proven
+        else "equal wherever it ran, but not verified for this device"
+    )
     return said + (f"; not run: {left}" if left else "")

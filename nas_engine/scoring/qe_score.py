@@ -47,8 +47,12 @@ class ScoreSettings:
                 raise InputError(
                     f"{name.replace('_', '-')} is {getattr(self, name)}; expected 0.1 to 1000 quantisation steps (the paper: 5 and 4)"
                 )
-        if not all(0 <= weight <= 1e6 for weight in self.stage_weights) or not any(self.stage_weights):
-            raise InputError(f"stage weights are {self.stage_weights}; expected numbers from 0 to 1e6, not all 0, such as 0,0,1,1,6")
+        if not all(0 <= weight <= 1e6 for weight in self.stage_weights) or not any(
+            self.stage_weights
+        ):
+            raise InputError(
+                f"stage weights are {self.stage_weights}; expected numbers from 0 to 1e6, not all 0, such as 0,0,1,1,6"
+            )
 
 
 def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
@@ -69,14 +73,18 @@ def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
 def layer_coefficients(table: LayerTable, settings: ScoreSettings) -> Floats:
     """Return what one unit of ``t`` is worth at each layer, ``(layers, n)``; 0 for the classifier and rows that a network lacks."""
     per_stage = stage_coefficients(table.frame, settings)
-    residual = np.append(per_stage[np.asarray(table.frame.score_stages)], 0.0).take(table.stage, mode="clip")
+    residual = np.append(per_stage[np.asarray(table.frame.score_stages)], 0.0).take(
+        table.stage, mode="clip"
+    )
     rows = np.empty((table.frame.n_layers, table.n))
     rows[0], rows[-2], rows[-1] = per_stage[0], per_stage[-1], 0.0
     rows[1:-2:3], rows[2:-2:3], rows[3:-2:3] = residual, residual, residual
     return rows
 
 
-def qe_score(table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any], settings: ScoreSettings) -> Floats:
+def qe_score(
+    table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any], settings: ScoreSettings
+) -> Floats:
     """Return the QE-Score of each network.
 
     Args:
@@ -91,7 +99,9 @@ def qe_score(table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[An
     Raises:
         InputError: The number of stage weights does not fit the network.
     """
-    return structure_score(table, settings) + bits_score(layer_coefficients(table, settings), w_bits, a_bits, settings)
+    return structure_score(table, settings) + bits_score(
+        layer_coefficients(table, settings), w_bits, a_bits, settings
+    )
 
 
 def structure_score(table: LayerTable, settings: ScoreSettings) -> Floats:
@@ -117,7 +127,12 @@ def structure_score(table: LayerTable, settings: ScoreSettings) -> Floats:
     return score
 
 
-def bits_score(coefficients: Floats, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any], settings: ScoreSettings) -> Floats:
+def bits_score(
+    coefficients: Floats,
+    w_bits: npt.NDArray[Any],
+    a_bits: npt.NDArray[Any],
+    settings: ScoreSettings,
+) -> Floats:
     """Return the part of the score that depends on bits, ``(n,)``; coefficients as from ``layer_coefficients``."""
     logs = np.add.outer(log_std_table(settings.sigma_w), log_std_table(settings.sigma_a)).ravel()
     index = w_bits * np.int16(MAX_BITS + 1)
@@ -127,7 +142,9 @@ def bits_score(coefficients: Floats, w_bits: npt.NDArray[Any], a_bits: npt.NDArr
     return np.asarray(values.sum(axis=0))
 
 
-def stage_terms(table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any], settings: ScoreSettings) -> Floats:
+def stage_terms(
+    table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any], settings: ScoreSettings
+) -> Floats:
     """Return the terms alpha_i S_i that make up the score, ``(score stages, n)``; arguments as ``qe_score``."""
     stages = len(stage_coefficients(table.frame, settings))
     return np.stack(

@@ -31,13 +31,18 @@ def quantised_std(sigma: float, bits: int) -> float:
         >>> round(quantised_std(4, 2), 6)
         1.738823
     """
-    terms = ((2 * k - 1) * math.erfc((k - 0.5) / sigma / math.sqrt(2)) / 2 for k in range(1, 2 ** (bits - 1) + 1))
+    terms = (
+        (2 * k - 1) * math.erfc((k - 0.5) / sigma / math.sqrt(2)) / 2
+        for k in range(1, 2 ** (bits - 1) + 1)
+    )
     return math.sqrt(2 * math.fsum(terms))
 
 
 @functools.lru_cache(maxsize=64)
 def log_std_table(sigma: float) -> npt.NDArray[np.float64]:
     """Return ln S(sigma, b) for b = 0..8, shape ``(9,)``, read-only; entry 0 is 0 so that a layer without bits counts nothing."""
-    table = np.array([0.0] + [math.log(quantised_std(sigma, bits)) for bits in range(1, MAX_BITS + 1)])
+    table = np.array(
+        [0.0] + [math.log(quantised_std(sigma, bits)) for bits in range(1, MAX_BITS + 1)]
+    )
     table.flags.writeable = False
     return table

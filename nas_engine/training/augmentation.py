@@ -50,11 +50,15 @@ class Augmentation:
         if self.kind not in get_args(Kind):
             raise UnknownNameError("kind of augmentation", self.kind, get_args(Kind))
         if type(self.padding) is not int or not 0 <= self.padding <= MAX_PADDING:
-            raise InputError(f"padding is {self.padding!r}; expected a whole number from 0 to {MAX_PADDING}")
+            raise InputError(
+                f"padding is {self.padding!r}; expected a whole number from 0 to {MAX_PADDING}"
+            )
         if type(self.flip) is not bool:
             raise InputError(f"flip is {self.flip!r}; expected true or false")
         if type(self.smallest_area) not in (int, float) or not 0 < self.smallest_area <= 1:
-            raise InputError(f"smallest_area is {self.smallest_area!r}; expected a number above 0, up to 1")
+            raise InputError(
+                f"smallest_area is {self.smallest_area!r}; expected a number above 0, up to 1"
+            )
 
     def batch(self, images: Tensor, rng: np.random.Generator, resolution: int) -> Tensor:
         """Return the images as the network sees them in one training step.
@@ -88,8 +92,12 @@ class Augmentation:
         left = rng.integers(0, width + 2 * pad - resolution, n, endpoint=True)
         flips = self._flips(n, rng)
         rows = padded.reshape(n, height + 2 * pad, -1)
-        windows = np.lib.stride_tricks.sliding_window_view(rows, (resolution, resolution * channels), (1, 2))
-        cropped = windows[np.arange(n), top, left * channels].reshape(n, resolution, resolution, channels)
+        windows = np.lib.stride_tricks.sliding_window_view(
+            rows, (resolution, resolution * channels), (1, 2)
+        )
+        cropped = windows[np.arange(n), top, left * channels].reshape(
+            n, resolution, resolution, channels
+        )
         cropped[flips] = cropped[flips, :, ::-1]
         return torch.from_numpy(cropped)
 
@@ -98,15 +106,29 @@ class Augmentation:
         area = rng.uniform(self.smallest_area, 1, n)
         # As near to the drawn aspect as the image's sides allow: 4/3 of the whole of a square image does not fit into it.
         whole = width / height
-        aspect = np.clip(np.exp(rng.uniform(-_LOG_ASPECT, _LOG_ASPECT, n)), area * whole, whole / area)
-        across, down = np.sqrt(area * aspect / whole), np.sqrt(area / aspect * whole)  # shares of the image's sides
-        x, y = (1 - across) * rng.uniform(-1, 1, n), (1 - down) * rng.uniform(-1, 1, n)  # centres; the image spans [-1, 1]
+        aspect = np.clip(
+            np.exp(rng.uniform(-_LOG_ASPECT, _LOG_ASPECT, n)), area * whole, whole / area
+        )
+        across, down = (
+            np.sqrt(area * aspect / whole),
+            np.sqrt(area / aspect * whole),
+        )  # shares of the image's sides
+        x, y = (
+            (1 - across) * rng.uniform(-1, 1, n),
+            (1 - down) * rng.uniform(-1, 1, n),
+        )  # centres; the image spans [-1, 1]
         zero = np.zeros(n)
         across = np.where(self._flips(n, rng), -across, across)
-        affine = torch.from_numpy(np.stack([across, zero, x, zero, down, y], 1).reshape(n, 2, 3).astype(np.float32))
+        affine = torch.from_numpy(
+            np.stack([across, zero, x, zero, down, y], 1).reshape(n, 2, 3).astype(np.float32)
+        )
         planes = images.permute(0, 3, 1, 2).to(torch.float32)
-        grid = functional.affine_grid(affine, [n, planes.shape[1], resolution, resolution], align_corners=False)
-        scaled = functional.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        grid = functional.affine_grid(
+            affine, [n, planes.shape[1], resolution, resolution], align_corners=False
+        )
+        scaled = functional.grid_sample(
+            planes, grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
         return scaled.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 

@@ -38,7 +38,9 @@ class ByClass:
         return asdict(self)
 
 
-def by_class(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> ByClass:
+def by_class(
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64] | None, classes: Sequence[str]
+) -> ByClass:
     """Return labels and predictions by class.
 
     Args:
@@ -72,11 +74,18 @@ def read_by_class(part: Fields, images: int) -> ByClass:
     """
     part.only("largest", "share", "confusion", "wrong")
     table = _rows(part, "confusion")
-    if table is not None and (any(len(row) != len(table) for row in table) or sum(map(sum, table)) != images):
-        raise part.error("confusion", f"is no square table of {images:,} images; train again with --force")
+    if table is not None and (
+        any(len(row) != len(table) for row in table) or sum(map(sum, table)) != images
+    ):
+        raise part.error(
+            "confusion", f"is no square table of {images:,} images; train again with --force"
+        )
     wrong = _rows(part, "wrong")
     if wrong is not None and any(len(pair) != 2 or pair[0] >= images for pair in wrong):
-        raise part.error("wrong", f"is no list of pairs of an image below {images:,} and a class; train again with --force")
+        raise part.error(
+            "wrong",
+            f"is no list of pairs of an image below {images:,} and a class; train again with --force",
+        )
     return ByClass(
         largest=part.take_str("largest"),
         share=part.take_number("share", high=100.0),
@@ -89,7 +98,9 @@ def _rows(part: Fields, key: str) -> tuple[tuple[int, ...], ...] | None:
     value = part.take(key, None)
     if value is None:
         return None
-    is_table = isinstance(value, list) and all(isinstance(row, list) and all(type(n) is int and n >= 0 for n in row) for row in value)
+    is_table = isinstance(value, list) and all(
+        isinstance(row, list) and all(type(n) is int and n >= 0 for n in row) for row in value
+    )
     if not is_table:
         raise part.error(key, "is no table of whole numbers; train again with --force")
     return tuple(tuple(row) for row in value)

@@ -22,7 +22,9 @@ def prepare_compute(accelerator: str, threads: int | None = None) -> str:
     if threads is not None:
         torch.set_num_threads(threads)
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise InputError("--accelerator: torch finds no CUDA device here; expected one; type --accelerator cpu")
+        raise InputError(
+            "--accelerator: torch finds no CUDA device here; expected one; type --accelerator cpu"
+        )
     if accelerator == "cpu" or not torch.cuda.is_available():
         return "cpu"
     torch.backends.cudnn.benchmark = False

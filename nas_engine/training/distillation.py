@@ -20,10 +20,18 @@ def soft_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float
     """
     student = functional.log_softmax(student_logits / temperature, 1)
     teacher = functional.log_softmax(teacher_logits.detach() / temperature, 1)
-    return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    return (
+        functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+    )
 
 
-def hard_loss(logits: Tensor, labels: Tensor, smoothing: float, permutation: Tensor | None = None, lam: float = 1.0) -> Tensor:
+def hard_loss(
+    logits: Tensor,
+    labels: Tensor,
+    smoothing: float,
+    permutation: Tensor | None = None,
+    lam: float = 1.0,
+) -> Tensor:
     """Return the cross entropy with the labels, mean over the batch.
 
     Args:
@@ -39,7 +47,9 @@ def hard_loss(logits: Tensor, labels: Tensor, smoothing: float, permutation: Ten
     loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     if permutation is None:
         return loss
-    return torch.lerp(functional.cross_entropy(logits, labels[permutation], label_smoothing=smoothing), loss, lam)
+    return torch.lerp(
+        functional.cross_entropy(logits, labels[permutation], label_smoothing=smoothing), loss, lam
+    )
 
 
 class FeatureHint(nn.Module):

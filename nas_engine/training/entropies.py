@@ -49,7 +49,9 @@ def gaussian_entropy(x: Tensor) -> float:
 
 
 @torch.no_grad()
-def measure_entropies(perturbations: Perturbations, images: Pixels, *, batches: int) -> tuple[LayerEntropies, LayerEntropies]:
+def measure_entropies(
+    perturbations: Perturbations, images: Pixels, *, batches: int
+) -> tuple[LayerEntropies, LayerEntropies]:
     """Return the entropies in the float network, by histogram and by variance.
 
     Of a variable of weights it is that of its layer's output after batch norm and before the activation, of a variable of activations
@@ -64,9 +66,14 @@ def measure_entropies(perturbations: Perturbations, images: Pixels, *, batches: 
         InputError: More batches than images, or none.
     """
     if not 1 <= batches <= len(images):
-        raise InputError(f"{batches} batches of {len(images)} images; expected at least 1, and an image for each")
+        raise InputError(
+            f"{batches} batches of {len(images)} images; expected at least 1, and an image for each"
+        )
     subject, problem = perturbations.subject, perturbations.problem
-    places = [[position for _, position in perturbations.places(index)] for index in range(len(problem.variables))]
+    places = [
+        [position for _, position in perturbations.places(index)]
+        for index in range(len(problem.variables))
+    ]
     wanted = {position for positions in places for position in positions}
     values = np.zeros((2, batches, len(places)))
     for batch, part in enumerate(np.array_split(np.arange(len(images)), batches)):
@@ -79,4 +86,6 @@ def measure_entropies(perturbations: Perturbations, images: Pixels, *, batches: 
         subject.forward(prepared(images[part], subject.shape[1], subject.device), watch=watch)
         for index, positions in enumerate(places):
             values[:, batch, index] = np.mean([found[position] for position in positions], axis=0)
-    return LayerEntropies(estimator=HISTOGRAM, values=values[0]), LayerEntropies(estimator=GAUSSIAN, values=values[1])
+    return LayerEntropies(estimator=HISTOGRAM, values=values[0]), LayerEntropies(
+        estimator=GAUSSIAN, values=values[1]
+    )

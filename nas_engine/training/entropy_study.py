@@ -16,11 +16,26 @@ from typing import Any
 import numpy as np
 
 from nas_engine.allocation.allocator import MissingEvidenceError
-from nas_engine.allocation.entropy_window import BATCHES, DEPTH, EntropyWindow, EntropyWindowAllocator, assign, critical_alphas, smooth
+from nas_engine.allocation.entropy_window import (
+    BATCHES,
+    DEPTH,
+    EntropyWindow,
+    EntropyWindowAllocator,
+    assign,
+    critical_alphas,
+    smooth,
+)
 from nas_engine.allocation.problem import ACTIVATIONS, TOLERANCE, WEIGHTS, AllocationProblem, Levels
 from nas_engine.allocation.records import Evidence
 from nas_engine.errors import InputError, NasEngineError
-from nas_engine.training.study_file import FORMAT, import_optuna, open_study, quiet, reading, writing
+from nas_engine.training.study_file import (
+    FORMAT,
+    import_optuna,
+    open_study,
+    quiet,
+    reading,
+    writing,
+)
 
 BITS, ACCURACY = "bits", "accuracy"
 """Aims: fewest bits at an accuracy floor (the paper's), or the best accuracy within the problem's limits."""
@@ -83,7 +98,11 @@ class TunedWindow:
     @property
     def summary(self) -> str:
         """One sentence: what was reached."""
-        reached = f"accuracy {self.accuracy:.2%} with {self.objective:.2f} bits" if self.aim == BITS else f"accuracy {self.accuracy:.2%}"
+        reached = (
+            f"accuracy {self.accuracy:.2%} with {self.objective:.2f} bits"
+            if self.aim == BITS
+            else f"accuracy {self.accuracy:.2%}"
+        )
         if self.met:
             return f"best of {self.trials} trials: {reached}"
         return f"none of {self.trials} trials reached an accuracy of {self.floor:.2%}; the most accurate has {reached}"
@@ -108,7 +127,11 @@ class _Outcome:
     def rank(self, aim: str) -> tuple[bool, float, float]:
         """Return a key: smallest is best, infeasible ones last and by accuracy."""
         accuracy = -1.0 if self.accuracy is None else self.accuracy
-        return (False, self.bits, -accuracy) if self.feasible and aim == BITS else (not self.feasible, -accuracy, self.bits)
+        return (
+            (False, self.bits, -accuracy)
+            if self.feasible and aim == BITS
+            else (not self.feasible, -accuracy, self.bits)
+        )
 
 
 def mean_bits(problem: AllocationProblem, levels: Levels) -> float:
@@ -162,7 +185,13 @@ def tune_entropy_window(
     _check(problem, evidence, floor, aim, trials)
     optuna = import_optuna()
     with quiet(optuna):
-        study = open_study(optuna, storage, _identity(problem, evidence, floor, aim, subject), _first_trials(problem, evidence), seed)
+        study = open_study(
+            optuna,
+            storage,
+            _identity(problem, evidence, floor, aim, subject),
+            _first_trials(problem, evidence),
+            seed,
+        )
         while True:
             with reading(optuna, storage):
                 done = _outcomes(optuna, study)
@@ -185,7 +214,9 @@ def tune_entropy_window(
                 _record(study, trial, outcome, aim)
 
 
-def _check(problem: AllocationProblem, evidence: Evidence, floor: float | None, aim: str, trials: int) -> None:
+def _check(
+    problem: AllocationProblem, evidence: Evidence, floor: float | None, aim: str, trials: int
+) -> None:
     if aim not in (BITS, ACCURACY):
         raise InputError(f"aim is {aim!r}; expected '{BITS}' or '{ACCURACY}'")
     if floor is None and aim == BITS:
@@ -197,11 +228,19 @@ def _check(problem: AllocationProblem, evidence: Evidence, floor: float | None, 
     if not evidence.entropies:
         raise MissingEvidenceError(EntropyWindowAllocator.name, "entropies")
     for record in evidence.entropies:
-        if record.values.ndim != 2 or record.values.shape[1] != len(problem.variables) or not record.values.size:
+        if (
+            record.values.ndim != 2
+            or record.values.shape[1] != len(problem.variables)
+            or not record.values.size
+        ):
             expected = f"(batches, {len(problem.variables)})"
-            raise InputError(f"entropies ({record.estimator}) have shape {record.values.shape}; expected {expected}: measure again")
+            raise InputError(
+                f"entropies ({record.estimator}) have shape {record.values.shape}; expected {expected}: measure again"
+            )
         if not np.isfinite(record.values).all():
-            raise InputError(f"entropies ({record.estimator}) are not all finite; measure again, with another set of images")
+            raise InputError(
+                f"entropies ({record.estimator}) are not all finite; measure again, with another set of images"
+            )
 
 
 def _try(
@@ -223,11 +262,19 @@ def _try(
     if not any(violations.values()):
         accuracy = known[key] if key in known else float(evaluate(levels))
         if accuracy is None or not 0 <= accuracy <= 1:
-            raise InputError(f"the accuracy of an allocation is {accuracy}; expected a number from 0 to 1")
+            raise InputError(
+                f"the accuracy of an allocation is {accuracy}; expected a number from 0 to 1"
+            )
     if floor is not None:
         violations["accuracy"] = 0.0 if accuracy is None else max(0.0, floor - accuracy)
     bits = mean_bits(problem, levels)
-    return _Outcome(settings=dataclasses.asdict(settings), levels=list(key), bits=bits, accuracy=accuracy, violations=violations)
+    return _Outcome(
+        settings=dataclasses.asdict(settings),
+        levels=list(key),
+        bits=bits,
+        accuracy=accuracy,
+        violations=violations,
+    )
 
 
 def _suggest(trial: Any, problem: AllocationProblem, evidence: Evidence) -> EntropyWindow:
@@ -238,15 +285,25 @@ def _suggest(trial: Any, problem: AllocationProblem, evidence: Evidence) -> Entr
     """
     kinds = [variable.kind for variable in problem.variables]
     layers = max(map(kinds.count, kinds))
-    estimator = trial.suggest_categorical("estimator", [record.estimator for record in evidence.entropies])
+    estimator = trial.suggest_categorical(
+        "estimator", [record.estimator for record in evidence.entropies]
+    )
     axis = trial.suggest_categorical("axis", [BATCHES, DEPTH])
     if axis == BATCHES:
         window = trial.suggest_int("batches", 1, _batches(evidence))
     else:
-        window = trial.suggest_categorical("layers", [size for size in DEPTH_WINDOWS if size <= layers])
+        window = trial.suggest_categorical(
+            "layers", [size for size in DEPTH_WINDOWS if size <= layers]
+        )
     widths = trial.suggest_categorical("widths", list(width_sets(problem)))
     spread = trial.suggest_float("spread", *SPREADS)
-    settings = EntropyWindow(estimator=estimator, axis=axis, window=window, spread=spread, widths=width_sets(problem)[widths])
+    settings = EntropyWindow(
+        estimator=estimator,
+        axis=axis,
+        window=window,
+        spread=spread,
+        widths=width_sets(problem)[widths],
+    )
     for kind, name in ALPHAS.items():
         if kind in kinds:
             low, high = _alpha_range(problem, evidence, settings, kind)
@@ -255,12 +312,18 @@ def _suggest(trial: Any, problem: AllocationProblem, evidence: Evidence) -> Entr
     return settings
 
 
-def _alpha_range(problem: AllocationProblem, evidence: Evidence, settings: EntropyWindow, kind: str) -> tuple[float, float]:
+def _alpha_range(
+    problem: AllocationProblem, evidence: Evidence, settings: EntropyWindow, kind: str
+) -> tuple[float, float]:
     """Return an alpha that gives all variables of a kind their widest choice, and the smallest that gives all the narrowest."""
-    values = next(record.values for record in evidence.entropies if record.estimator == settings.estimator)
+    values = next(
+        record.values for record in evidence.entropies if record.estimator == settings.estimator
+    )
     mine = [index for index, variable in enumerate(problem.variables) if variable.kind == kind]
     places = critical_alphas(smooth(values[:, mine], settings.window, settings.axis), 1, 0.0)
-    return float(places.min()) - settings.spread / 2 - MARGIN, float(places.max()) + settings.spread / 2
+    return float(places.min()) - settings.spread / 2 - MARGIN, float(
+        places.max()
+    ) + settings.spread / 2
 
 
 def width_sets(problem: AllocationProblem) -> dict[str, tuple[int, ...]]:
@@ -279,26 +342,43 @@ def _first_trials(problem: AllocationProblem, evidence: Evidence) -> tuple[dict[
     The first shows early whether the floor can be reached, and no study of an accuracy gives less than it.
     """
     first, middle = _first_of(problem, evidence, "all")
-    others = [_first_of(problem, evidence, name)[0] for name in width_sets(problem) if name != "all"]
+    others = [
+        _first_of(problem, evidence, name)[0] for name in width_sets(problem) if name != "all"
+    ]
     return first, middle, *others
 
 
-def _first_of(problem: AllocationProblem, evidence: Evidence, widths: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _first_of(
+    problem: AllocationProblem, evidence: Evidence, widths: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parameters of the lowest thresholds that fit, and of thresholds around the mean entropy, for a set of widths."""
     names = [record.estimator for record in evidence.entropies]
     default = EntropyWindow()
     estimator = default.estimator if default.estimator in names else names[0]
     window, given = min(default.window, _batches(evidence)), width_sets(problem)[widths]
-    settings = dataclasses.replace(default, estimator=estimator, axis=BATCHES, window=window, widths=given)
-    kept = {"estimator": estimator, "axis": settings.axis, "batches": window, "spread": settings.spread, "widths": widths}
+    settings = dataclasses.replace(
+        default, estimator=estimator, axis=BATCHES, window=window, widths=given
+    )
+    kept = {
+        "estimator": estimator,
+        "axis": settings.axis,
+        "batches": window,
+        "spread": settings.spread,
+        "widths": widths,
+    }
     details = EntropyWindowAllocator(settings).allocate(problem, evidence).details
     lowest, middle = dict(kept), dict(kept)
     for kind, name in ALPHAS.items():
         if any(variable.kind == kind for variable in problem.variables):
             low, high = _alpha_range(problem, evidence, settings, kind)
-            for parameters, alpha in ((lowest, details.get(f"{kind} alpha", high)), (middle, getattr(settings, name))):
+            for parameters, alpha in (
+                (lowest, details.get(f"{kind} alpha", high)),
+                (middle, getattr(settings, name)),
+            ):
                 # The allocator's alpha is just high enough; rounding must not put it below.
-                parameters[f"{kind} threshold"] = float(np.clip((alpha - low) / (high - low) + 1e-9, 0.0, 1.0))
+                parameters[f"{kind} threshold"] = float(
+                    np.clip((alpha - low) / (high - low) + 1e-9, 0.0, 1.0)
+                )
     return lowest, middle
 
 
@@ -308,7 +388,9 @@ def _batches(evidence: Evidence) -> int:
 
 def _record(study: Any, trial: Any, outcome: _Outcome, aim: str) -> None:
     trial.set_user_attr("outcome", dataclasses.asdict(outcome))
-    if hasattr(trial, "set_constraint"):  # since Optuna 5; before, the sampler has a constraints_func
+    if hasattr(
+        trial, "set_constraint"
+    ):  # since Optuna 5; before, the sampler has a constraints_func
         for name, violation in outcome.violations.items():
             trial.set_constraint(name, violation)
     # An outcome without an accuracy is infeasible, and those are ranked by their violations alone.
@@ -324,15 +406,22 @@ def _outcomes(optuna: Any, study: Any) -> list[_Outcome]:
 def _progress(best: _Outcome | None, done: int, total: int, aim: str) -> StudyProgress:
     objective = best.bits if best and aim == BITS else best.accuracy if best else None
     return StudyProgress(
-        done=done, total=total, best=objective if best and best.feasible else None, accuracy=best.accuracy if best else None
+        done=done,
+        total=total,
+        best=objective if best and best.feasible else None,
+        accuracy=best.accuracy if best else None,
     )
 
 
-def _result(best: _Outcome | None, done: list[_Outcome], floor: float | None, aim: str) -> TunedWindow:
+def _result(
+    best: _Outcome | None, done: list[_Outcome], floor: float | None, aim: str
+) -> TunedWindow:
     if best is None:
         raise NasEngineError("the study was stopped before its first trial ended; start it again")
     if best.accuracy is None:
-        excess, name = min(max((excess, name) for name, excess in outcome.violations.items()) for outcome in done)
+        excess, name = min(
+            max((excess, name) for name, excess in outcome.violations.items()) for outcome in done
+        )
         raise NasEngineError(
             f"none of {len(done)} trials keeps the limits: the nearest exceeds '{name}' by {excess:.1%}; "
             "raise the limit, or ask for more trials"
@@ -345,13 +434,17 @@ def _result(best: _Outcome | None, done: list[_Outcome], floor: float | None, ai
         accuracy=best.accuracy,
         floor=floor,
         trials=len(done),
-        evaluations=len({tuple(outcome.levels) for outcome in done if outcome.accuracy is not None}),
+        evaluations=len(
+            {tuple(outcome.levels) for outcome in done if outcome.accuracy is not None}
+        ),
         feasible=sum(outcome.feasible for outcome in done),
         met=best.feasible,
     )
 
 
-def _identity(problem: AllocationProblem, evidence: Evidence, floor: float | None, aim: str, subject: str) -> dict[str, Any]:
+def _identity(
+    problem: AllocationProblem, evidence: Evidence, floor: float | None, aim: str, subject: str
+) -> dict[str, Any]:
     """Return what all trials of a study have in common, each part under the name that messages give it."""
     limits, entropies = hashlib.sha256(), hashlib.sha256()
     for constraint in problem.constraints:
@@ -359,7 +452,9 @@ def _identity(problem: AllocationProblem, evidence: Evidence, floor: float | Non
         for array in (constraint.linear, constraint.quadratic):
             limits.update(b"" if array is None else array.tobytes())
     for record in evidence.entropies:
-        entropies.update(repr((record.estimator, record.values.shape)).encode() + record.values.tobytes())
+        entropies.update(
+            repr((record.estimator, record.values.shape)).encode() + record.values.tobytes()
+        )
     return {
         "format": FORMAT,
         "network or its widths": problem.fingerprint,

@@ -29,7 +29,14 @@ _Key = tuple[str, int]
 """Kind and position of a tensor."""
 
 
-def measure_hessian(perturbations: Perturbations, images: Pixels, labels: Labels, *, probes: int = PROBES, seed: int = 0) -> Floats:
+def measure_hessian(
+    perturbations: Perturbations,
+    images: Pixels,
+    labels: Labels,
+    *,
+    probes: int = PROBES,
+    seed: int = 0,
+) -> Floats:
     """Return the cost of each choice, ``(n,)``: of several layers the sum, never negative.
 
     Everything counts from the float network, for either base: it is the one whose loss has a Hessian.
@@ -45,7 +52,9 @@ def measure_hessian(perturbations: Perturbations, images: Pixels, labels: Labels
         InputError: No images or probes, or not as many labels.
     """
     if not len(images) or len(images) != len(labels) or probes < 1:
-        raise InputError(f"{len(images)} images with {len(labels)} labels and {probes} probes; expected at least 1, and as many labels")
+        raise InputError(
+            f"{len(images)} images with {len(labels)} labels and {probes} probes; expected at least 1, and as many labels"
+        )
     problem, subject = perturbations.problem, perturbations.subject
     traces: dict[_Key, float] = {}
     squares: dict[tuple[_Key, int], float] = {}
@@ -64,14 +73,21 @@ def measure_hessian(perturbations: Perturbations, images: Pixels, labels: Labels
                 key = variable.kind, position
                 if variable.kind == WEIGHTS:
                     elements = sizes[layer.name].weights
-                    square = float((perturbations.rounded_weight(layer, bits) - layer.weight).double().square().sum())
+                    square = float(
+                        (perturbations.rounded_weight(layer, bits) - layer.weight)
+                        .double()
+                        .square()
+                        .sum()
+                    )
                 else:
                     elements, square = sizes[layer.name].inputs, squares[key, bits]
                 costs[problem.first[index] + level] += traces[key] / elements * square
     return costs
 
 
-def _traces(perturbations: Perturbations, x: Tensor, probes: int, generator: torch.Generator) -> dict[_Key, float]:
+def _traces(
+    perturbations: Perturbations, x: Tensor, probes: int, generator: torch.Generator
+) -> dict[_Key, float]:
     """Return the trace of the Hessian of the mean loss by each weight, and the mean over images of that by each tensor."""
     tensors: dict[_Key, Tensor] = {}
     changes: dict[int, Change] = {}
@@ -87,10 +103,17 @@ def _traces(perturbations: Perturbations, x: Tensor, probes: int, generator: tor
         p = logits.detach().softmax(1)
         sums = dict.fromkeys(tensors, 0.0)
         for _ in range(probes):
-            signs = torch.randint(0, 2, p.shape, generator=generator, device=p.device).to(p.dtype) * 2 - 1
+            signs = (
+                torch.randint(0, 2, p.shape, generator=generator, device=p.device).to(p.dtype) * 2
+                - 1
+            )
             rooted = p.sqrt() * signs
-            probe = (rooted - p * rooted.sum(1, keepdim=True)) / math.sqrt(len(p))  # E probe probe' = (diag p - p p') / n
-            gradients = torch.autograd.grad(logits, list(tensors.values()), grad_outputs=probe, retain_graph=True)
+            probe = (rooted - p * rooted.sum(1, keepdim=True)) / math.sqrt(
+                len(p)
+            )  # E probe probe' = (diag p - p p') / n
+            gradients = torch.autograd.grad(
+                logits, list(tensors.values()), grad_outputs=probe, retain_graph=True
+            )
             for key, gradient in zip(tensors, gradients, strict=True):
                 sums[key] += float(gradient.square().sum(dtype=torch.float64)) / probes
     return sums
@@ -107,7 +130,9 @@ def _with_zeros(position: int, tensors: dict[_Key, Tensor]) -> Change:
 
 
 @torch.no_grad()
-def _activation_squares(perturbations: Perturbations, x: Tensor) -> Mapping[tuple[_Key, int], float]:
+def _activation_squares(
+    perturbations: Perturbations, x: Tensor
+) -> Mapping[tuple[_Key, int], float]:
     """Return the mean squared norm over images of what each width changes in each tensor."""
     wanted: dict[int, tuple[int, tuple[int, ...]]] = {}
     for index, variable in enumerate(perturbations.problem.variables):
@@ -119,7 +144,9 @@ def _activation_squares(perturbations: Perturbations, x: Tensor) -> Mapping[tupl
         tensor, widths = wanted.get(position, (position, ()))
         for bits in widths:
             error = perturbations.quantiser(tensor, bits)(value) - value
-            found[(ACTIVATIONS, position), bits] = float(error.square().sum(dtype=torch.float64)) / len(value)
+            found[(ACTIVATIONS, position), bits] = float(
+                error.square().sum(dtype=torch.float64)
+            ) / len(value)
 
     perturbations.subject.forward(x, watch=watch)
     return found

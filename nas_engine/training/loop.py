@@ -120,28 +120,55 @@ def first_state(task: TrainingTask) -> TrainingState:
     """Return the state before the first step: random weights, or those of ``task.start``."""
     torch.manual_seed(task.seed)
     network = MobileNet(task.architecture) if task.start is None else copy_network(task.start)
-    return begin_stage(task, placed(network, task.device), STAGES[0] if task.recipe.float_epochs else STAGES[1], elapsed_s=0.0)
+    return begin_stage(
+        task,
+        placed(network, task.device),
+        STAGES[0] if task.recipe.float_epochs else STAGES[1],
+        elapsed_s=0.0,
+    )
 
 
-def begin_stage(task: TrainingTask, network: MobileNet, stage: str, elapsed_s: float) -> TrainingState:
+def begin_stage(
+    task: TrainingTask, network: MobileNet, stage: str, elapsed_s: float
+) -> TrainingState:
     """Return the state before the first step of a stage; quantisers are inserted and calibrated for the second."""
     if stage == STAGES[1]:
         insert_quantisers(network)
-        count = min(CALIBRATION_IMAGES, max(CALIBRATION_IMAGES * 64**2 // task.architecture.resolution**2, 2))
+        count = min(
+            CALIBRATION_IMAGES,
+            max(CALIBRATION_IMAGES * 64**2 // task.architecture.resolution**2, 2),
+        )
         chosen = random_of(task.seed, len(STAGES)).permutation(len(task.dataset.train))[:count]
         images = task.dataset.train.images[np.sort(chosen)]
-        calibrate(network, prepared(images, task.architecture.resolution, task.device), task.recipe.step_init)
+        calibrate(
+            network,
+            prepared(images, task.architecture.resolution, task.device),
+            task.recipe.step_init,
+        )
     return _assembled(task, network, stage, elapsed_s)
 
 
-def _assembled(task: TrainingTask, network: MobileNet, stage: str, elapsed_s: float) -> TrainingState:
+def _assembled(
+    task: TrainingTask, network: MobileNet, stage: str, elapsed_s: float
+) -> TrainingState:
     hint = None
-    if task.teacher is not None and task.recipe.distillation.features and task.teacher.feature_channels:
+    if (
+        task.teacher is not None
+        and task.recipe.distillation.features
+        and task.teacher.feature_channels
+    ):
         torch.manual_seed(task.seed + 1)
-        hint = FeatureHint(task.architecture.head.channels, task.teacher.feature_channels).to(task.device)
+        hint = FeatureHint(task.architecture.head.channels, task.teacher.feature_channels).to(
+            task.device
+        )
     average = copy_network(network) if task.recipe.ema_decay else network
     return TrainingState(
-        network=network, average=average, optimiser=make_optimiser(network, hint, task.recipe), hint=hint, stage=stage, elapsed_s=elapsed_s
+        network=network,
+        average=average,
+        optimiser=make_optimiser(network, hint, task.recipe),
+        hint=hint,
+        stage=stage,
+        elapsed_s=elapsed_s,
     )
 
 
@@ -176,9 +203,16 @@ def prepared(images: Pixels, resolution: int, device: str | torch.device = "cpu"
 @torch.no_grad()
 def predict(network: MobileNet, images: Pixels) -> npt.NDArray[np.float32]:
     """Return the logits of byte images, ``(n, H, W, c)`` to ``(n, classes)``; the network stays in the mode it was in."""
-    size, device, training = network.architecture.resolution, network.stem.weight.device, network.training
+    size, device, training = (
+        network.architecture.resolution,
+        network.stem.weight.device,
+        network.training,
+    )
     network.eval()
-    parts = [network(prepared(images[i : i + EVALUATION_BATCH], size, device)).cpu() for i in range(0, len(images), EVALUATION_BATCH)]
+    parts = [
+        network(prepared(images[i : i + EVALUATION_BATCH], size, device)).cpu()
+        for i in range(0, len(images), EVALUATION_BATCH)
+    ]
     network.train(training)
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
@@ -262,7 +296,9 @@ def _memory_errors(task: TrainingTask, state: TrainingState) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         problem = f"out of memory with batches of {task.recipe.batch_size}; close other programs and {task.remedies.go_on}"
-        raise TrainingError(_place(task, state), f"{problem}, or {task.remedies.smaller_batch}") from error
+        raise TrainingError(
+            _place(task, state), f"{problem}, or {task.remedies.smaller_batch}"
+        ) from error
 
 
 def _place(task: TrainingTask, state: TrainingState) -> str:
@@ -271,7 +307,10 @@ def _place(task: TrainingTask, state: TrainingState) -> str:
 
 def _diverged(task: TrainingTask, state: TrainingState, what: str) -> DivergedError:
     another = "" if task.teacher is None else " or another teacher"
-    return DivergedError(_place(task, state), f"{what}; the last checkpoint is kept; {task.remedies.lower_rate}{another}")
+    return DivergedError(
+        _place(task, state),
+        f"{what}; the last checkpoint is kept; {task.remedies.lower_rate}{another}",
+    )
 
 
 def is_done(task: TrainingTask, state: TrainingState) -> bool:
@@ -280,7 +319,9 @@ def is_done(task: TrainingTask, state: TrainingState) -> bool:
     return state.stage == last and state.epoch == task.epochs(last)
 
 
-def _batches(task: TrainingTask, state: TrainingState) -> Iterator[tuple[Tensor, Tensor, np.random.Generator]]:
+def _batches(
+    task: TrainingTask, state: TrainingState
+) -> Iterator[tuple[Tensor, Tensor, np.random.Generator]]:
     """Yield images ``(n, h, w, c)``, labels ``(n,)`` and the generator of each step left in this epoch."""
     train, size = task.dataset.train, task.recipe.batch_size
     key = (task.seed, STAGES.index(state.stage), state.epoch)
@@ -289,10 +330,20 @@ def _batches(task: TrainingTask, state: TrainingState) -> Iterator[tuple[Tensor,
         chosen = order[step * size : (step + 1) * size]
         rng = random_of(*key, step)
         images = torch.from_numpy(train.images[chosen])
-        yield task.recipe.augmentation.batch(images, rng, task.architecture.resolution), torch.from_numpy(train.labels[chosen]), rng
+        yield (
+            task.recipe.augmentation.batch(images, rng, task.architecture.resolution),
+            torch.from_numpy(train.labels[chosen]),
+            rng,
+        )
 
 
-def _step(task: TrainingTask, state: TrainingState, images: Tensor, labels: Tensor, rng: np.random.Generator) -> None:
+def _step(
+    task: TrainingTask,
+    state: TrainingState,
+    images: Tensor,
+    labels: Tensor,
+    rng: np.random.Generator,
+) -> None:
     recipe, network = task.recipe, state.network
     total = task.steps * task.epochs(state.stage)
     peak = recipe.learning_rate if state.stage == STAGES[0] else recipe.quantised_learning_rate
@@ -308,7 +359,9 @@ def _step(task: TrainingTask, state: TrainingState, images: Tensor, labels: Tens
     permutation, share = None, 1.0
     if recipe.mixup:
         x, permutation, share = mixup(x, rng, recipe.mixup)
-    half = state.stage == STAGES[0] and task.device.startswith("cuda")  # slower than float32 on CPUs; quantised levels need more bits
+    half = state.stage == STAGES[0] and task.device.startswith(
+        "cuda"
+    )  # slower than float32 on CPUs; quantised levels need more bits
     with torch.autocast("cuda", torch.bfloat16, enabled=half):
         loss, logits = _loss(task, state, x, labels, permutation, share)
     value = float(loss.detach())
@@ -322,14 +375,25 @@ def _step(task: TrainingTask, state: TrainingState, images: Tensor, labels: Tens
     bound_steps(network)
     state.step, state.updates = state.step + 1, state.updates + 1
     update_average(state.average, network, recipe.ema_decay, state.updates)
-    if state.average is not network:  # the mean of bounded steps need not be within the bounds of the mean weights
+    if (
+        state.average is not network
+    ):  # the mean of bounded steps need not be within the bounds of the mean weights
         bound_steps(state.average)
-    new = {"loss": value * len(labels), "correct": float((logits.argmax(1) == labels).sum()), "images": float(len(labels))}
+    new = {
+        "loss": value * len(labels),
+        "correct": float((logits.argmax(1) == labels).sum()),
+        "images": float(len(labels)),
+    }
     state.running = {key: state.running.get(key, 0.0) + value for key, value in new.items()}
 
 
 def _loss(
-    task: TrainingTask, state: TrainingState, x: Tensor, labels: Tensor, permutation: Tensor | None, share: float
+    task: TrainingTask,
+    state: TrainingState,
+    x: Tensor,
+    labels: Tensor,
+    permutation: Tensor | None,
+    share: float,
 ) -> tuple[Tensor, Tensor]:
     distillation = task.recipe.distillation
     features = state.network.features(x)
@@ -337,7 +401,9 @@ def _loss(
     loss = hard_loss(logits, labels, task.recipe.label_smoothing, permutation, share)
     if task.teacher is not None:
         their_logits, their_features = task.teacher.outputs(x)
-        loss = (1.0 - distillation.weight) * loss + distillation.weight * soft_loss(logits, their_logits, distillation.temperature)
+        loss = (1.0 - distillation.weight) * loss + distillation.weight * soft_loss(
+            logits, their_logits, distillation.temperature
+        )
         if state.hint is not None and their_features is not None:
             loss = loss + distillation.features * state.hint(features, their_features)
     return loss, logits.detach()

@@ -62,8 +62,16 @@ class MeasurementState:
             theirs, version = dict(head["fingerprint"]), head["format"]
             done, seconds = int(head["done"]), float(head["seconds"])
         different = [what for what, mine in self.fingerprint.items() if theirs.get(what) != mine]
-        if version != FORMAT or different or {name: array.shape for name, array in arrays.items()} != self._shapes():
-            of = f"with another {' and '.join(different)}" if different else "by another version of nas-search"
+        if (
+            version != FORMAT
+            or different
+            or {name: array.shape for name, array in arrays.items()} != self._shapes()
+        ):
+            of = (
+                f"with another {' and '.join(different)}"
+                if different
+                else "by another version of nas-search"
+            )
             raise FileFormatError(self.path, f"was measured {of}; give the same again, or {remedy}")
         self.arrays, self.done, self.seconds = arrays, done, seconds
 
@@ -80,7 +88,12 @@ class MeasurementState:
         self.seconds, self._began, self._saved = self.seconds + now - self._began, now, now
         if self.path is None:
             return
-        head = {"format": FORMAT, "fingerprint": self.fingerprint, "done": self.done, "seconds": self.seconds}
+        head = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "done": self.done,
+            "seconds": self.seconds,
+        }
         buffer = io.BytesIO()
         np.savez(buffer, head=np.array(json.dumps(head)), **self.arrays)  # type: ignore[arg-type]
         write_atomically(self.path, buffer.getvalue())

@@ -38,8 +38,17 @@ def save_network(path: Path, network: MobileNet) -> None:
     Raises:
         StorageError: The disk is full or the folder cannot be written.
     """
-    state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in network.state_dict().items()}
-    values = (FORMAT, dump_architecture(network.architecture), is_quantised(network), state, _digest(state))
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in network.state_dict().items()
+    }
+    values = (
+        FORMAT,
+        dump_architecture(network.architecture),
+        is_quantised(network),
+        state,
+        _digest(state),
+    )
     buffer = io.BytesIO()
     torch.save(dict(zip(_KEYS, values, strict=True)), buffer)
     write_atomically(path, buffer.getvalue())
@@ -93,13 +102,27 @@ def network_from(data: object, path: object) -> MobileNet:
     """
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, Mapping) else None
-        came = f"format is {shortened(repr(found))}" if found is not None else "is not a network file"
-        raise FileFormatError(path, f"{came}; expected '{FORMAT}'; save it again with this version of nas-search")
+        came = (
+            f"format is {shortened(repr(found))}" if found is not None else "is not a network file"
+        )
+        raise FileFormatError(
+            path, f"{came}; expected '{FORMAT}'; save it again with this version of nas-search"
+        )
     if set(data) != set(_KEYS):
         came = shortened(", ".join(map(str, data)))
-        raise FileFormatError(path, f"keys are {came}; expected {', '.join(_KEYS)}; save it again with this version of nas-search")
-    if not isinstance(data["architecture"], str) or not isinstance(data["quantised"], bool) or not isinstance(data["state"], Mapping):
-        raise FileFormatError(path, "is damaged: expected a text in architecture, true or false in quantised, tensors by name in state")
+        raise FileFormatError(
+            path,
+            f"keys are {came}; expected {', '.join(_KEYS)}; save it again with this version of nas-search",
+        )
+    if (
+        not isinstance(data["architecture"], str)
+        or not isinstance(data["quantised"], bool)
+        or not isinstance(data["state"], Mapping)
+    ):
+        raise FileFormatError(
+            path,
+            "is damaged: expected a text in architecture, true or false in quantised, tensors by name in state",
+        )
     try:
         network = MobileNet(parse_architecture(data["architecture"], path))
     except FileFormatError:
@@ -110,7 +133,10 @@ def network_from(data: object, path: object) -> MobileNet:
         insert_quantisers(network)
     _check_state(network.state_dict(), data["state"], path)
     if data["digest"] != _digest(data["state"]):
-        raise FileFormatError(path, "is damaged: its tensors are not those that were saved; put a copy back, or train again")
+        raise FileFormatError(
+            path,
+            "is damaged: its tensors are not those that were saved; put a copy back, or train again",
+        )
     network.load_state_dict(data["state"])
     return network.eval()
 
@@ -127,14 +153,25 @@ def _check_state(expected: Mapping[str, Tensor], state: Mapping[str, object], pa
     """Refuse a state that is not that of the architecture, and say where they first differ."""
     for name in [*expected, *state]:
         if name not in state:
-            raise FileFormatError(path, f"tensor '{name}' is missing; expected all {len(expected)} of the architecture; save it again")
+            raise FileFormatError(
+                path,
+                f"tensor '{name}' is missing; expected all {len(expected)} of the architecture; save it again",
+            )
         if name not in expected:
-            raise FileFormatError(path, f"tensor '{shortened(str(name))}' belongs to another network; expected those of its architecture")
+            raise FileFormatError(
+                path,
+                f"tensor '{shortened(str(name))}' belongs to another network; expected those of its architecture",
+            )
         if _kind(state[name]) != _kind(expected[name]):
             raise FileFormatError(
-                path, f"tensor '{name}' is {_kind(state[name])}; expected {_kind(expected[name])}, as its architecture has"
+                path,
+                f"tensor '{name}' is {_kind(state[name])}; expected {_kind(expected[name])}, as its architecture has",
             )
 
 
 def _kind(value: object) -> str:
-    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    return (
+        f"{value.dtype} of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else type(value).__name__
+    )

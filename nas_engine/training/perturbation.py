@@ -69,14 +69,27 @@ class Perturbations:
         default_activation_bits: int | None = None,
         chunk: int = CHUNK,
     ) -> None:
-        for what, value, expected in (("weight rule", weight_rule, WEIGHT_RULES), ("base", base, BASES)):
+        for what, value, expected in (
+            ("weight rule", weight_rule, WEIGHT_RULES),
+            ("base", base, BASES),
+        ):
             if value not in expected:
                 raise InputError(f"{what} is {value!r}; expected one of: {', '.join(expected)}")
         if chunk < 1 or not len(images):
-            raise InputError(f"{len(images)} calibration images in chunks of {chunk}; expected at least 1 and 1")
+            raise InputError(
+                f"{len(images)} calibration images in chunks of {chunk}; expected at least 1 and 1"
+            )
         if default_activation_bits is not None and not 2 <= default_activation_bits <= 8:
-            raise InputError(f"width of other activations is {default_activation_bits}; expected a number from 2 to 8, or none")
-        self.subject, self.problem, self.weight_rule, self.base, self.chunk = subject, problem, weight_rule, base, chunk
+            raise InputError(
+                f"width of other activations is {default_activation_bits}; expected a number from 2 to 8, or none"
+            )
+        self.subject, self.problem, self.weight_rule, self.base, self.chunk = (
+            subject,
+            problem,
+            weight_rule,
+            base,
+            chunk,
+        )
         self._fixed = dict(fixed or {})
         self._default = default_activation_bits
         self._weights: dict[tuple[str, int], Tensor] = {}
@@ -86,14 +99,23 @@ class Perturbations:
         owners = {kind: self._owners(kind) for kind in (WEIGHTS, ACTIVATIONS)}
         self._places: list[list[tuple[Layer, int]]] = [[] for _ in problem.variables]
         """For each variable its layers with the positions where it changes them."""
-        self.always = (*self._place_weights(owners[WEIGHTS]), *self._place_activations(owners[ACTIVATIONS]))
+        self.always = (
+            *self._place_weights(owners[WEIGHTS]),
+            *self._place_activations(owners[ACTIVATIONS]),
+        )
         """Layer, position and width of what the problem leaves out and has a fixed width."""
-        self.starts: tuple[int, ...] = tuple(min(position for _, position in places) for places in self._places)
+        self.starts: tuple[int, ...] = tuple(
+            min(position for _, position in places) for places in self._places
+        )
         """Position of the first step that each variable changes."""
         self._calibrate(images)
-        self._reference = {position: self._changed(layer, position, bits) for layer, position, bits in self.always}
+        self._reference = {
+            position: self._changed(layer, position, bits) for layer, position, bits in self.always
+        }
         self._changes: dict[tuple[int, int], dict[int, Change]] = {}
-        self.reference: Mapping[int, Change] = self._reference | (self.changes(problem.widest) if base == BASES[0] else {})
+        self.reference: Mapping[int, Change] = self._reference | (
+            self.changes(problem.widest) if base == BASES[0] else {}
+        )
         """Changes of the network that losses count from."""
 
     def _owners(self, kind: str) -> dict[str, int]:
@@ -103,17 +125,23 @@ class Perturbations:
             for name in variable.layers if variable.kind == kind else ():
                 self._layer(name)
                 if name in found:
-                    raise InputError(f"the {kind} of layer '{name}' belong to two variables; expected one")
+                    raise InputError(
+                        f"the {kind} of layer '{name}' belong to two variables; expected one"
+                    )
                 found[name] = index
         for name, widths in self._fixed.items():
             self._layer(name)
             if any(type(width) is not int or not 2 <= width <= 8 for width in widths):
-                raise InputError(f"fixed widths of layer '{name}' are {widths}; expected two numbers from 2 to 8, of weights and input")
+                raise InputError(
+                    f"fixed widths of layer '{name}' are {widths}; expected two numbers from 2 to 8, of weights and input"
+                )
         return found
 
     def _layer(self, name: str) -> Layer:
         if name not in self.subject.layers:
-            raise InputError(f"the network has no layer '{name}'; expected one of: {', '.join(self.subject.layers)}")
+            raise InputError(
+                f"the network has no layer '{name}'; expected one of: {', '.join(self.subject.layers)}"
+            )
         return self.subject.layers[name]
 
     def _place_weights(self, owners: Mapping[str, int]) -> list[tuple[Layer, int, int]]:
@@ -122,7 +150,10 @@ class Perturbations:
             if name in owners:
                 self._places[owners[name]].append((layer, layer.step))
         fixed = {name: bits for name, (bits, _) in self._fixed.items() if name not in owners}
-        return [(self.subject.layers[name], self.subject.layers[name].step, bits) for name, bits in fixed.items()]
+        return [
+            (self.subject.layers[name], self.subject.layers[name].step, bits)
+            for name, bits in fixed.items()
+        ]
 
     def _place_activations(self, owners: Mapping[str, int]) -> list[tuple[Layer, int, int]]:
         """Find the tensors of each variable; return layer, position and width of those that always have one.
@@ -138,7 +169,9 @@ class Perturbations:
         def owner(layer: Layer) -> tuple[int, int | None]:
             if layer.name in owners:
                 return owners[layer.name], None
-            return _FLOAT, self._fixed[layer.name][1] if layer.name in self._fixed else self._default
+            return _FLOAT, self._fixed[layer.name][
+                1
+            ] if layer.name in self._fixed else self._default
 
         for layers in readers.values():
             together = len({owner(layer) for layer in layers}) == 1
@@ -161,8 +194,12 @@ class Perturbations:
         def watch(position: int, value: Tensor) -> None:
             if position in tensors:
                 values = value.flatten()
-                seen[position].append(values[:: max(1, values.numel() // max(share, 1)) | 1].clone())
-                self._negative[position] = self._negative.get(position, False) or bool(value.min() < 0)
+                seen[position].append(
+                    values[:: max(1, values.numel() // max(share, 1)) | 1].clone()
+                )
+                self._negative[position] = self._negative.get(position, False) or bool(
+                    value.min() < 0
+                )
 
         for _, x in self.chunks(images):
             self.subject.forward(x, watch=watch)
@@ -178,7 +215,9 @@ class Perturbations:
     def rounded_weight(self, layer: Layer, bits: int) -> Tensor:
         """Return the weight of a layer rounded to a width, before the factors of the batch norm."""
         limit = weight_limit(bits)
-        weight = layer.weight if self.weight_rule == WEIGHT_RULES[0] else layer.weight.reshape(1, -1)
+        weight = (
+            layer.weight if self.weight_rule == WEIGHT_RULES[0] else layer.weight.reshape(1, -1)
+        )
         step = least_error_step(weight, -limit, limit)
         return ((weight / step).round_().clamp_(-limit, limit) * step).view_as(layer.weight)
 
@@ -201,11 +240,18 @@ class Perturbations:
         key = (variable, level)
         if key not in self._changes:
             bits = self.problem.variables[variable].bits[level]
-            self._changes[key] = {position: self._changed(layer, position, bits) for layer, position in self._places[variable]}
+            self._changes[key] = {
+                position: self._changed(layer, position, bits)
+                for layer, position in self._places[variable]
+            }
         return self._changes[key]
 
     def _changed(self, layer: Layer, position: int, bits: int) -> Change:
-        return self._weight(layer, bits) if position == layer.step else self.quantiser(layer.tensor, bits)
+        return (
+            self._weight(layer, bits)
+            if position == layer.step
+            else self.quantiser(layer.tensor, bits)
+        )
 
     def is_reference(self, variable: int, level: int) -> bool:
         """Return whether a choice changes nothing, being that of the reference network."""
@@ -231,7 +277,9 @@ class Perturbations:
     def logits(self, levels: Levels, images: Pixels) -> npt.NDArray[np.float32]:
         """Return the logits of an allocation, ``(N, classes)``, for byte images ``(N, H, W, c)``."""
         changes = self.changes(levels)
-        return np.concatenate([self.subject.forward(x, changes).cpu().numpy() for _, x in self.chunks(images)])
+        return np.concatenate(
+            [self.subject.forward(x, changes).cpu().numpy() for _, x in self.chunks(images)]
+        )
 
     @torch.no_grad()
     def evaluate(self, levels: Levels, images: Pixels, labels: Labels) -> tuple[float, float]:
@@ -246,11 +294,16 @@ class Perturbations:
         weights = hashlib.sha256()
         for layer in self.subject.layers.values():
             for tensor in (layer.weight, layer.scale, layer.bias):
-                weights.update(b"" if tensor is None else tensor.detach().cpu().contiguous().numpy().tobytes())
+                weights.update(
+                    b"" if tensor is None else tensor.detach().cpu().contiguous().numpy().tobytes()
+                )
         steps = hashlib.sha256()
         for position in sorted(self._samples):
             steps.update(self._samples[position].cpu().numpy().tobytes())
-        data = zlib.crc32(np.asarray(labels, np.int64).tobytes(), zlib.crc32(np.ascontiguousarray(images).tobytes()))
+        data = zlib.crc32(
+            np.asarray(labels, np.int64).tobytes(),
+            zlib.crc32(np.ascontiguousarray(images).tobytes()),
+        )
         options = f"{self.weight_rule}, {self.base}, {sorted(self._fixed.items())}, {self._default}, {self.chunk}"
         return {
             "network": weights.hexdigest(),

@@ -91,12 +91,22 @@ class TrainingRecipe:
             raise InputError(f"name is {shortened(repr(self.name))}; expected a text")
         for name, kind in (("augmentation", Augmentation), ("distillation", Distillation)):
             if not isinstance(getattr(self, name), kind):
-                raise InputError(f"{name} is {shortened(repr(getattr(self, name)))}; expected its keys and values, or leave it out")
+                raise InputError(
+                    f"{name} is {shortened(repr(getattr(self, name)))}; expected its keys and values, or leave it out"
+                )
         for name, low, high in (("epochs", 1, MAX_EPOCHS), ("batch_size", 2, 65536)):
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
-                raise InputError(f"{name} is {shortened(repr(value))}; expected a whole number from {low:,} to {high:,}")
-        for name in ("float_share", "label_smoothing", "ema_decay", "freeze_norm_share", "weight_decay"):
+                raise InputError(
+                    f"{name} is {shortened(repr(value))}; expected a whole number from {low:,} to {high:,}"
+                )
+        for name in (
+            "float_share",
+            "label_smoothing",
+            "ema_decay",
+            "freeze_norm_share",
+            "weight_decay",
+        ):
             _check_number(name, getattr(self, name), 0.0, 1.0)
         for name in ("quantised_learning_rate", "step_learning_rate", "gradient_clip", "mixup"):
             _check_number(name, getattr(self, name), 0.0, 100.0)
@@ -122,8 +132,14 @@ class TrainingRecipe:
 
     def as_mapping(self) -> dict[str, Any]:
         """Return what the YAML form holds; ``recipe_from_mapping`` gives an equal recipe."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("augmentation", "distillation")}
-        return plain | {name: _plain(getattr(self, name)) for name in ("augmentation", "distillation")}
+        plain = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("augmentation", "distillation")
+        }
+        return plain | {
+            name: _plain(getattr(self, name)) for name in ("augmentation", "distillation")
+        }
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -133,7 +149,9 @@ def _plain(record: Any) -> dict[str, Any]:
 def _check_number(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         hint = " without quotes" if isinstance(value, str) else ""
-        raise InputError(f"{name} is {shortened(repr(value))}; expected a number from {low:g} to {high:g}{hint}")
+        raise InputError(
+            f"{name} is {shortened(repr(value))}; expected a number from {low:g} to {high:g}{hint}"
+        )
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -151,9 +169,13 @@ def load_recipe(name: str) -> TrainingRecipe:
     path = Path(name)
     if name in recipe_names():
         path = SHIPPED / f"{name}.yaml"
-    elif path.suffix not in (".yaml", ".yml") and not os.path.exists(path):  # unlike Path.exists, False for a name that cannot be
+    elif path.suffix not in (".yaml", ".yml") and not os.path.exists(
+        path
+    ):  # unlike Path.exists, False for a name that cannot be
         raise UnknownNameError("recipe", name, recipe_names())
-    return read_checked(path, None, lambda text: recipe_from_mapping(parse_mapping(text, path), path, path.stem))
+    return read_checked(
+        path, None, lambda text: recipe_from_mapping(parse_mapping(text, path), path, path.stem)
+    )
 
 
 def dump_recipe(recipe: TrainingRecipe) -> str:
@@ -161,7 +183,9 @@ def dump_recipe(recipe: TrainingRecipe) -> str:
     return dump_mapping(recipe.as_mapping())
 
 
-def recipe_from_mapping(mapping: Mapping[str, Any], path: object, name: str = "recipe") -> TrainingRecipe:
+def recipe_from_mapping(
+    mapping: Mapping[str, Any], path: object, name: str = "recipe"
+) -> TrainingRecipe:
     """Return the recipe a mapping describes; keys that are missing have the defaults, except ``epochs``.
 
     Raises:

@@ -60,7 +60,9 @@ class Accuracy:
         """Whether it is more than ``CHANCE_ERRORS`` standard errors above naming the largest class always; ``None`` where unknown."""
         if self.judged is None or self.by_class is None:
             return None
-        return self.judged > self.by_class.share + CHANCE_ERRORS * math.sqrt(self.judged * (100.0 - self.judged) / self.images)
+        return self.judged > self.by_class.share + CHANCE_ERRORS * math.sqrt(
+            self.judged * (100.0 - self.judged) / self.images
+        )
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -69,7 +71,11 @@ class Accuracy:
 
     def in_short(self) -> dict[str, Any]:
         """Return the fields by name, of the classes only the largest one's name and share."""
-        largest = {} if self.by_class is None else {"largest": self.by_class.largest, "share": self.by_class.share}
+        largest = (
+            {}
+            if self.by_class is None
+            else {"largest": self.by_class.largest, "share": self.by_class.share}
+        )
         return self.as_mapping() | {"by_class": largest or None}
 
 
@@ -97,11 +103,15 @@ def check_goal(integer: float | None, images: int, split: str, asked: float) -> 
         GoalMissedError: It is less; the message says by how much.
     """
     if integer is None:
-        raise GoalMissedError("there are no integers to judge", f"at least {asked:g} % was asked for")
+        raise GoalMissedError(
+            "there are no integers to judge", f"at least {asked:g} % was asked for"
+        )
     if (gap := asked - integer) > 0:
         missed = f"{gap:.2f}" if gap >= 0.01 else "less than 0.01"
         what = f"the integers reach {integer:.2f} % of {images:,} {split} images"
-        raise GoalMissedError(what, f"at least {asked:g} % was asked for (--min-accuracy); missed by {missed} points")
+        raise GoalMissedError(
+            what, f"at least {asked:g} % was asked for (--min-accuracy); missed by {missed} points"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +140,9 @@ class TrainingResult:
     """How well it does."""
 
 
-def write_result(path: Path, result: TrainingResult, made_of: Mapping[str, str] | None = None) -> None:
+def write_result(
+    path: Path, result: TrainingResult, made_of: Mapping[str, str] | None = None
+) -> None:
     """Write a result as JSON that carries its own digest.
 
     Args:
@@ -164,8 +176,13 @@ def read_result(path: Path) -> TrainingResult:
         accuracy = Accuracy(
             split=part.take_str("split"),
             images=part.take_int("images", low=1),
-            **{name: part.take_number(name, high=100.0) if part.has(name) else None for name in FORMS},
-            by_class=read_by_class(part.take_fields("by_class"), part.take_int("images")) if part.has("by_class") else None,
+            **{
+                name: part.take_number(name, high=100.0) if part.has(name) else None
+                for name in FORMS
+            },
+            by_class=read_by_class(part.take_fields("by_class"), part.take_int("images"))
+            if part.has("by_class")
+            else None,
         )
     versions = top.take("versions")
     if not isinstance(versions, dict):

@@ -67,18 +67,30 @@ class MeasurementStoppedError(NasEngineError):
         super().__init__(done, total, path)
 
     def __str__(self) -> str:
-        after = "nothing is kept" if self.path is None else f"the same measurement goes on from {self.path}"
+        after = (
+            "nothing is kept"
+            if self.path is None
+            else f"the same measurement goes on from {self.path}"
+        )
         return f"the measurement was stopped after {self.done:,} of {self.total:,} parts; {after}"
 
 
 class _Chunk:
     """Some images, the reference network's logits, and what is alive in it at the start of every variable."""
 
-    def __init__(self, perturbations: Perturbations, where: slice, x: Tensor, labels: Labels, loss: str) -> None:
+    def __init__(
+        self, perturbations: Perturbations, where: slice, x: Tensor, labels: Labels, loss: str
+    ) -> None:
         self.perturbations, self.where = perturbations, where
         self.labels = torch.tensor(np.asarray(labels[where], np.int64), device=x.device)
         subject, self.kept = perturbations.subject, dict[int, Values]()
-        logits = subject.run(subject.first_values(x), 0, perturbations.reference, cuts=frozenset(perturbations.starts), kept=self.kept)
+        logits = subject.run(
+            subject.first_values(x),
+            0,
+            perturbations.reference,
+            cuts=frozenset(perturbations.starts),
+            kept=self.kept,
+        )
         self.logits = logits.double()
         self.log_p = self.logits.log_softmax(1)
         self.by_label = loss == LOSSES[0]
@@ -105,21 +117,38 @@ class _Chunk:
         """Return the sums over the even and over the odd images, ``(2, ...)`` for ``(images, ...)``."""
         return np.stack([values[self.halves == half].sum(0) for half in (0, 1)])
 
-    def with_choice(self, changes: Mapping[int, Change], variable: int, level: int) -> dict[int, Change]:
+    def with_choice(
+        self, changes: Mapping[int, Change], variable: int, level: int
+    ) -> dict[int, Change]:
         """Return the changes with those of one choice more."""
         return {**changes, **self.perturbations.change(variable, level)}
 
 
 def _begin(
-    kind: str, perturbations: Perturbations, images: Pixels, labels: Labels, loss: str, path: Path | None, parts: int, shapes: Shapes
+    kind: str,
+    perturbations: Perturbations,
+    images: Pixels,
+    labels: Labels,
+    loss: str,
+    path: Path | None,
+    parts: int,
+    shapes: Shapes,
 ) -> MeasurementState:
     if loss not in LOSSES:
         raise InputError(f"loss is {loss!r}; expected one of: {', '.join(LOSSES)}")
     if len(images) < 2 or len(images) != len(labels):
-        raise InputError(f"{len(images)} images with {len(labels)} labels to measure on; expected at least 2, and as many labels")
-    fingerprint = perturbations.fingerprint(images, labels) | {"kind of measurement": kind, "loss": loss}
+        raise InputError(
+            f"{len(images)} images with {len(labels)} labels to measure on; expected at least 2, and as many labels"
+        )
+    fingerprint = perturbations.fingerprint(images, labels) | {
+        "kind of measurement": kind,
+        "loss": loss,
+    }
     state = MeasurementState(
-        path=path, fingerprint=fingerprint, total=parts, arrays={name: np.zeros(shape) for name, shape in shapes.items()}
+        path=path,
+        fingerprint=fingerprint,
+        total=parts,
+        arrays={name: np.zeros(shape) for name, shape in shapes.items()},
     )
     state.read()
     return state
@@ -139,10 +168,17 @@ def _real_choices(perturbations: Perturbations) -> list[tuple[int, int]]:
     """Return variable and level of every choice that changes something, variables in the order they run."""
     order = np.argsort(perturbations.starts, kind="stable")
     variables = perturbations.problem.variables
-    return [(int(i), b) for i in order for b in range(len(variables[i].bits)) if not perturbations.is_reference(int(i), b)]
+    return [
+        (int(i), b)
+        for i in order
+        for b in range(len(variables[i].bits))
+        if not perturbations.is_reference(int(i), b)
+    ]
 
 
-def _finished(method: str, state: MeasurementState, images: int, halves: Floats, passes: float) -> Sensitivity:
+def _finished(
+    method: str, state: MeasurementState, images: int, halves: Floats, passes: float
+) -> Sensitivity:
     """Return the record; ``halves`` are the sums of the matrix over the even and over the odd images."""
     state.save()
     share = np.array([(images + 1) // 2, images // 2], np.float64)
@@ -196,12 +232,17 @@ def measure_singles(
     choices = _real_choices(perturbations)
     parts = -(-len(images) // perturbations.chunk)
     shapes: Shapes = {"sums": (2, n), "squares": (n,), "matrix": (2, n, n), "base": (1,)}
-    sums = _begin("singles at mean probabilities", perturbations, images, labels, loss, state, parts, shapes)
+    sums = _begin(
+        "singles at mean probabilities", perturbations, images, labels, loss, state, parts, shapes
+    )
     for number, (where, x) in enumerate(perturbations.chunks(images)):
         if number < sums.done:
             continue
         chunk = _Chunk(perturbations, where, x, labels, loss)
-        changes_of_loss, z = np.zeros((len(x), n)), torch.zeros((n, *chunk.logits.shape), dtype=torch.float64)
+        changes_of_loss, z = (
+            np.zeros((len(x), n)),
+            torch.zeros((n, *chunk.logits.shape), dtype=torch.float64),
+        )
         for variable, level in choices:
             if stop():
                 raise _stopped(sums)
@@ -210,12 +251,18 @@ def measure_singles(
             changes = chunk.with_choice(perturbations.reference, variable, level)
             logits = perturbations.subject.run(chunk.kept[start], start, changes)
             try:
-                changes_of_loss[:, at] = chunk.changes_of_loss(logits, _choice(problem, variable, level))
+                changes_of_loss[:, at] = chunk.changes_of_loss(
+                    logits, _choice(problem, variable, level)
+                )
             except MeasurementError:
                 sums.save()
                 raise
             z[at] = (logits.double() - chunk.logits).cpu()
-        rooted = _rooted(z, chunk.logits.cpu(), [int(problem.first[variable]) + level for variable, level in choices])
+        rooted = _rooted(
+            z,
+            chunk.logits.cpu(),
+            [int(problem.first[variable]) + level for variable, level in choices],
+        )
         matrix = np.stack([_gram(rooted[:, chunk.halves == half]) for half in (0, 1)])
         sums.advance(
             sums=chunk.by_half(changes_of_loss),
@@ -226,7 +273,9 @@ def measure_singles(
         watch(sums.done, parts)
     within = problem.owner[:, None] == problem.owner[None]
     halves = np.where(within & ~np.eye(n, dtype=bool), 0.0, sums.arrays["matrix"])
-    passes = 1.0 + sum(perturbations.subject.rest(perturbations.starts[variable]) for variable, _ in choices)
+    passes = 1.0 + sum(
+        perturbations.subject.rest(perturbations.starts[variable]) for variable, _ in choices
+    )
     return _finished("gauss-newton", sums, len(images), halves, passes)
 
 
@@ -286,7 +335,10 @@ def measure_pairs(
             variable, level = choices[index]
             at = int(problem.first[variable]) + level
             more: dict[str, Floats] = {name: np.zeros(shape) for name, shape in shapes.items()}
-            more["sums"][:, at], more["squares"][at] = chunk.by_half(row[:, at]), (row[:, at] ** 2).sum()
+            more["sums"][:, at], more["squares"][at] = (
+                chunk.by_half(row[:, at]),
+                (row[:, at] ** 2).sum(),
+            )
             more["pairs"][:, at] = chunk.by_half(row)
             more["pairs"][:, at, at] = 0.0
             more["base"] += float(chunk.base.sum()) if index == 0 else 0.0
@@ -308,7 +360,10 @@ def _row(chunk: _Chunk, choices: list[tuple[int, int]], index: int, stop: Stop) 
     problem, (variable, level) = perturbations.problem, choices[index]
     later = [(j, c) for j, c in choices[index + 1 :] if j != variable]
     row = np.zeros((len(chunk.labels), problem.n))
-    start, changes = perturbations.starts[variable], chunk.with_choice(perturbations.reference, variable, level)
+    start, changes = (
+        perturbations.starts[variable],
+        chunk.with_choice(perturbations.reference, variable, level),
+    )
     cuts, kept = frozenset(perturbations.starts[j] for j, _ in later), dict[int, Values]()
     logits = perturbations.subject.run(chunk.kept[start], start, changes, cuts=cuts, kept=kept)
     mine = _choice(problem, variable, level)
@@ -318,11 +373,20 @@ def _row(chunk: _Chunk, choices: list[tuple[int, int]], index: int, stop: Stop) 
             return None
         start = perturbations.starts[j]
         logits = perturbations.subject.run(kept[start], start, chunk.with_choice(changes, j, c))
-        row[:, problem.first[j] + c] = chunk.changes_of_loss(logits, f"{mine} and {_choice(problem, j, c)}")
+        row[:, problem.first[j] + c] = chunk.changes_of_loss(
+            logits, f"{mine} and {_choice(problem, j, c)}"
+        )
     return row
 
 
 def _pair_passes(perturbations: Perturbations, choices: list[tuple[int, int]]) -> float:
     """Return the forward passes of the whole network that all pairs are worth, counting multiply-accumulates."""
-    rest = {variable: perturbations.subject.rest(perturbations.starts[variable]) for variable, _ in choices}
-    return 1.0 + sum(rest[i] for i, _ in choices) + sum(rest[j] for (i, _), (j, _) in combinations(choices, 2) if i != j)
+    rest = {
+        variable: perturbations.subject.rest(perturbations.starts[variable])
+        for variable, _ in choices
+    }
+    return (
+        1.0
+        + sum(rest[i] for i, _ in choices)
+        + sum(rest[j] for (i, _), (j, _) in combinations(choices, 2) if i != j)
+    )

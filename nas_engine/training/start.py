@@ -24,8 +24,13 @@ def same_structure(first: Architecture, second: Architecture) -> bool:
 
 
 def _without_widths(architecture: Architecture) -> Architecture:
-    blocks = tuple(replace(block, bits=tuple((_ANY, _ANY, _ANY) for _ in block.bits)) for block in architecture.blocks)
-    classifier = None if architecture.classifier is None else replace(architecture.classifier, bits=_ANY)
+    blocks = tuple(
+        replace(block, bits=tuple((_ANY, _ANY, _ANY) for _ in block.bits))
+        for block in architecture.blocks
+    )
+    classifier = (
+        None if architecture.classifier is None else replace(architecture.classifier, bits=_ANY)
+    )
     stem, head = replace(architecture.stem, bits=_ANY), replace(architecture.head, bits=_ANY)
     return replace(architecture, stem=stem, blocks=blocks, head=head, classifier=classifier)
 
@@ -69,7 +74,9 @@ def network_of_checkpoint(path: Path) -> MobileNet:
     if content["stage"] == STAGES[1]:
         insert_quantisers(network)
     with parsing(path, FOREIGN):
-        network.load_state_dict(content["network"] if content["average"] is None else content["average"])
+        network.load_state_dict(
+            content["network"] if content["average"] is None else content["average"]
+        )
     return network.eval()
 
 

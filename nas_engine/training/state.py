@@ -75,15 +75,27 @@ class TrainingState:
     """Seconds trained so far."""
 
 
-def make_optimiser(network: MobileNet, hint: nn.Module | None, recipe: TrainingRecipe) -> torch.optim.Optimizer:
+def make_optimiser(
+    network: MobileNet, hint: nn.Module | None, recipe: TrainingRecipe
+) -> torch.optim.Optimizer:
     """Return the optimiser of a stage, three groups: weights (decayed), norms and biases (not), quantisation steps (own rate)."""
-    steps = [module.step for module in network.modules() if isinstance(module, ActivationQuantiser | WeightQuantiser)]
+    steps = [
+        module.step
+        for module in network.modules()
+        if isinstance(module, ActivationQuantiser | WeightQuantiser)
+    ]
     chosen = {id(parameter) for parameter in steps}
     others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
-    decayed = [parameter for parameter in others if parameter.dim() > 1] + ([] if hint is None else list(hint.parameters()))
+    decayed = [parameter for parameter in others if parameter.dim() > 1] + (
+        [] if hint is None else list(hint.parameters())
+    )
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": recipe.weight_decay, "factor": 1.0},
-        {"params": [parameter for parameter in others if parameter.dim() == 1], "weight_decay": 0.0, "factor": 1.0},
+        {
+            "params": [parameter for parameter in others if parameter.dim() == 1],
+            "weight_decay": 0.0,
+            "factor": 1.0,
+        },
     ]
     if steps:
         groups.append({"params": steps, "weight_decay": 0.0, "factor": recipe.step_learning_rate})
@@ -128,7 +140,9 @@ def placed(network: MobileNet, device: torch.device | str) -> MobileNet:
     return network
 
 
-def save_checkpoint(path: Path, state: TrainingState, recipe: TrainingRecipe, fingerprint: str) -> None:
+def save_checkpoint(
+    path: Path, state: TrainingState, recipe: TrainingRecipe, fingerprint: str
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
@@ -162,7 +176,9 @@ def save_checkpoint(path: Path, state: TrainingState, recipe: TrainingRecipe, fi
     write_atomically(path, data + hashlib.sha256(data).digest())
 
 
-def read_checkpoint(path: Path, architecture: Architecture, recipe: TrainingRecipe, fingerprint: str) -> dict[str, Any]:
+def read_checkpoint(
+    path: Path, architecture: Architecture, recipe: TrainingRecipe, fingerprint: str
+) -> dict[str, Any]:
     """Return what a checkpoint holds, if it belongs to this training.
 
     Raises:
@@ -171,15 +187,29 @@ def read_checkpoint(path: Path, architecture: Architecture, recipe: TrainingReci
     """
     content = read_content(path)
     if content["format"] != FORMAT:
-        raise FileFormatError(path, f"is a checkpoint of another version ({content['format']!r}, this is '{FORMAT}'); {_REMEDY}")
+        raise FileFormatError(
+            path,
+            f"is a checkpoint of another version ({content['format']!r}, this is '{FORMAT}'); {_REMEDY}",
+        )
     if content["architecture"] != dump_architecture(architecture):
-        raise FileFormatError(path, f"is of another architecture than best.yaml; put the older one back, or {_REMEDY}")
+        raise FileFormatError(
+            path, f"is of another architecture than best.yaml; put the older one back, or {_REMEDY}"
+        )
     if differences := _recipe_differences(content["recipe"], recipe):
-        raise FileFormatError(path, f"was begun with {differences}; the schedule depends on it, so give the same again, or {_REMEDY}")
+        raise FileFormatError(
+            path,
+            f"was begun with {differences}; the schedule depends on it, so give the same again, or {_REMEDY}",
+        )
     if content["fingerprint"] != fingerprint:
         began, given = (text.split("; ") for text in (content["fingerprint"], fingerprint))
-        before, now = ("; ".join(part for part in mine if part not in theirs) for mine, theirs in ((began, given), (given, began)))
-        raise FileFormatError(path, f"was begun with other data, seed or teacher ({before}; now {now}); give the same again, or {_REMEDY}")
+        before, now = (
+            "; ".join(part for part in mine if part not in theirs)
+            for mine, theirs in ((began, given), (given, began))
+        )
+        raise FileFormatError(
+            path,
+            f"was begun with other data, seed or teacher ({before}; now {now}); give the same again, or {_REMEDY}",
+        )
     return content
 
 
@@ -188,10 +218,16 @@ def read_content(path: Path) -> dict[str, Any]:
     stored = read_regular(path, LARGE_FILE, f"put it back, or {_REMEDY}")
     data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
     if not data or hashlib.sha256(data).digest() != digest:
-        raise FileFormatError(path, f"is not a whole checkpoint (cut off or damaged); put a copy back, or {_REMEDY}")
+        raise FileFormatError(
+            path, f"is not a whole checkpoint (cut off or damaged); put a copy back, or {_REMEDY}"
+        )
     with parsing(path, FOREIGN):
-        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        if content.keys() != _KINDS.keys() or not all(isinstance(content[key], kind) for key, kind in _KINDS.items()):
+        content: dict[str, Any] = torch.load(
+            io.BytesIO(data), map_location="cpu", weights_only=True
+        )
+        if content.keys() != _KINDS.keys() or not all(
+            isinstance(content[key], kind) for key, kind in _KINDS.items()
+        ):
             raise ValueError("keys are missing or of other types")
         if not isinstance(yaml.safe_load(content["recipe"]), Mapping):
             raise ValueError("no recipe")
@@ -209,5 +245,9 @@ def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return a mapping with the keys of inner ones behind theirs, as ``augmentation.padding``."""
     flat: dict[str, Any] = {}
     for key, value in mapping.items():
-        flat |= {f"{key}.{inner}": each for inner, each in _flat(value).items()} if isinstance(value, Mapping) else {key: value}
+        flat |= (
+            {f"{key}.{inner}": each for inner, each in _flat(value).items()}
+            if isinstance(value, Mapping)
+            else {key: value}
+        )
     return flat

@@ -121,7 +121,9 @@ class _Builder:
                 raise MemoryError(str(error)) from error
             reason = shortened(one_line(str(error)), 160)
             kind = type(network).__name__
-            raise InputError(f"{kind} cannot be cut at its layers ({reason}); its forward must not branch on values") from error
+            raise InputError(
+                f"{kind} cannot be cut at its layers ({reason}); its forward must not branch on values"
+            ) from error
         self.modules = dict(network.named_modules())
         self.names = {id(module): name for name, module in self.modules.items()}
         if isinstance(network, MobileNet):
@@ -139,7 +141,9 @@ class _Builder:
         for node in nodes:
             if node.op == "placeholder":
                 if self.at:
-                    raise InputError(f"{type(self.network).__name__} takes several inputs; expected images alone")
+                    raise InputError(
+                        f"{type(self.network).__name__} takes several inputs; expected images alone"
+                    )
                 self.at[node] = -1
             elif node.op == "get_attr":
                 self.constants[node] = _attribute(self.network, str(node.target))
@@ -155,7 +159,11 @@ class _Builder:
                 self.at[node] = self._emit_tensor(self.at[node])
 
     def _module(self, node: object) -> nn.Module | None:
-        return self.modules[str(node.target)] if isinstance(node, fx.Node) and node.op == "call_module" else None
+        return (
+            self.modules[str(node.target)]
+            if isinstance(node, fx.Node) and node.op == "call_module"
+            else None
+        )
 
     def _is_layer(self, node: fx.Node) -> bool:
         return isinstance(self._module(node), nn.Conv2d | nn.Linear | ConvolutionUnit)
@@ -183,7 +191,9 @@ class _Builder:
         assert module is not None
         name = self.names[id(module)]
         if name in self.layers:
-            raise InputError(f"layer '{name}' runs more than once in a pass; expected layers with weights of their own")
+            raise InputError(
+                f"layer '{name}' runs more than once in a pass; expected layers with weights of their own"
+            )
         source = self._source(node.args[0])
         tensor = own = self.at[source]
         if readers[source] > 1:
@@ -235,11 +245,15 @@ class _Builder:
         function = self._function(node)
         key = type(function) if node.op == "call_module" else function
         previous = len(self.steps) - 1
-        behind_layer = reads == [previous] and any(layer.step == previous for layer in self.layers.values())
+        behind_layer = reads == [previous] and any(
+            layer.step == previous for layer in self.layers.values()
+        )
         if key in _IN_PLACE and behind_layer and self._only_reader(node.all_input_nodes[0], node):
             self.at[node] = self._emit_activation(function, key, previous)
             return
-        position_of = {each: self.at[each] for each in node.all_input_nodes if each not in self.constants}
+        position_of = {
+            each: self.at[each] for each in node.all_input_nodes if each not in self.constants
+        }
         constants = self.constants
 
         def run(values: Values, change: Change | None) -> Any:
@@ -267,7 +281,9 @@ class _Builder:
             name = name if name.startswith("__") else name.rstrip("_")
             return lambda owner, *args, **kwargs: getattr(owner, name)(*args, **kwargs)
         if node.target is operator.setitem:
-            raise InputError(f"{type(self.network).__name__} writes into a tensor by index; expected a forward without that")
+            raise InputError(
+                f"{type(self.network).__name__} writes into a tensor by index; expected a forward without that"
+            )
         function = _PURE.get(node.target, node.target)
         assert callable(function)
         return function
@@ -280,7 +296,9 @@ class _Builder:
     def _emit_output(self, node: fx.Node) -> None:
         result = node.args[0]
         if not isinstance(result, fx.Node):
-            raise InputError(f"{type(self.network).__name__} gives several results; expected logits alone")
+            raise InputError(
+                f"{type(self.network).__name__} gives several results; expected logits alone"
+            )
         source = self.at[result]
         self._emit(lambda values, change: values[source], (source,))
 
@@ -311,16 +329,26 @@ def _parts(module: nn.Module, name: str) -> tuple[nn.BatchNorm2d | None, Tensor 
     bias = module.bias.detach() if isinstance(module.bias, Tensor) else None
     if isinstance(module, ConvolutionUnit):
         if not isinstance(module.weight_quantiser, nn.Identity) or module.requantiser is not None:
-            raise InputError(f"layer '{name}' has quantisers; expected the float network (training/float.pt of a run)")
-        return module.norm if isinstance(module.norm, nn.BatchNorm2d) else None, bias, lambda x, w, b: _convolve_unit(module, x, w, b)
+            raise InputError(
+                f"layer '{name}' has quantisers; expected the float network (training/float.pt of a run)"
+            )
+        return (
+            module.norm if isinstance(module.norm, nn.BatchNorm2d) else None,
+            bias,
+            lambda x, w, b: _convolve_unit(module, x, w, b),
+        )
     if isinstance(module, nn.Conv2d):
         return None, bias, module._conv_forward
     return None, bias, functional.linear
 
 
 def _convolve_unit(unit: ConvolutionUnit, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    (top, bottom), (left, right) = (same_padding(size, unit.kernel, unit.stride) for size in x.shape[2:])
+    (top, bottom), (left, right) = (
+        same_padding(size, unit.kernel, unit.stride) for size in x.shape[2:]
+    )
     padding = top
     if not top == bottom == left == right:
         x, padding = functional.pad(x, (left, right, top, bottom)), 0
-    return functional.conv2d(x, weight, bias, unit.stride, padding, 1, weight.shape[0] if unit.depthwise else 1)
+    return functional.conv2d(
+        x, weight, bias, unit.stride, padding, 1, weight.shape[0] if unit.depthwise else 1
+    )

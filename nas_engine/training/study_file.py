@@ -55,7 +55,13 @@ def import_optuna() -> Any:
     return optuna
 
 
-def open_study(optuna: Any, path: Path | None, identity: Mapping[str, Any], first: Iterable[Mapping[str, Any]], seed: int) -> Any:
+def open_study(
+    optuna: Any,
+    path: Path | None,
+    identity: Mapping[str, Any],
+    first: Iterable[Mapping[str, Any]],
+    seed: int,
+) -> Any:
     """Return the study of an identity, new or from its file. Its name says the identity, so that creating it is a single step.
 
     Args:
@@ -74,9 +80,13 @@ def open_study(optuna: Any, path: Path | None, identity: Mapping[str, Any], firs
         storage = None if path is None else _journal(optuna, path)
         if storage is not None:
             _require_own(storage, name, identity, path)
-        study = optuna.create_study(study_name=name, storage=storage, sampler=_sampler(optuna, seed), load_if_exists=True)
+        study = optuna.create_study(
+            study_name=name, storage=storage, sampler=_sampler(optuna, seed), load_if_exists=True
+        )
         if storage is not None:
-            _require_own(storage, name, identity, path)  # two processes may have created two studies at once: the first one stays
+            _require_own(
+                storage, name, identity, path
+            )  # two processes may have created two studies at once: the first one stays
         if "identity" not in study.user_attrs:
             study.set_user_attr("identity", dict(identity))
         if not study.get_trials(deepcopy=False):
@@ -92,13 +102,19 @@ def _require_own(storage: Any, name: str, identity: Mapping[str, Any], path: Pat
         return
     found = studies[0].user_attrs.get("identity")
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise FileFormatError(path, f"is no study of this program; expected '{FORMAT}'; give another --storage or remove it")
+        raise FileFormatError(
+            path,
+            f"is no study of this program; expected '{FORMAT}'; give another --storage or remove it",
+        )
     other = [
         f"{part} {found.get(part)} (now {value})" if part in VALUES else f"other {part}"
         for part, value in identity.items()
         if found.get(part) != value
     ]
-    raise FileFormatError(path, f"is a study with {' and '.join(other)}; expected the same as now; give another --storage or remove it")
+    raise FileFormatError(
+        path,
+        f"is a study with {' and '.join(other)}; expected the same as now; give another --storage or remove it",
+    )
 
 
 def _journal(optuna: Any, path: Path) -> Any:
@@ -107,8 +123,12 @@ def _journal(optuna: Any, path: Path) -> Any:
     A process that is killed while it writes leaves half a line, and the next one would write on behind it: such an end is cut off.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = optuna.storages.journal.JournalFileOpenLock(str(path))  # the other kind of lock needs special rights on Windows
-    if path.exists() and (content := read_regular(path, LARGE_FILE, _REMEDY)):  # Optuna would wait for a named pipe for ever
+    lock = optuna.storages.journal.JournalFileOpenLock(
+        str(path)
+    )  # the other kind of lock needs special rights on Windows
+    if path.exists() and (
+        content := read_regular(path, LARGE_FILE, _REMEDY)
+    ):  # Optuna would wait for a named pipe for ever
         first = json.loads(content[: content.find(b"\n") + 1])
         if not isinstance(first, dict) or "op_code" not in first:
             raise ValueError("no journal")
@@ -120,7 +140,9 @@ def _journal(optuna: Any, path: Path) -> Any:
                     file.truncate(content.rfind(b"\n") + 1)
         finally:
             lock.release()
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path), lock_obj=lock))
+    return optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(path), lock_obj=lock)
+    )
 
 
 def _sampler(optuna: Any, seed: int) -> Any:
@@ -139,11 +161,21 @@ def _sampler(optuna: Any, seed: int) -> Any:
         def of(self, trial: Any) -> Any:
             if trial.number != self.number:
                 state = int(np.random.SeedSequence([seed, trial.number]).generate_state(1)[0])
-                options = {} if hasattr(optuna.trial.Trial, "set_constraint") else {"constraints_func": constraints}
+                options = (
+                    {}
+                    if hasattr(optuna.trial.Trial, "set_constraint")
+                    else {"constraints_func": constraints}
+                )
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of options that are stable since 5
+                    warnings.simplefilter(
+                        "ignore", optuna.exceptions.ExperimentalWarning
+                    )  # of options that are stable since 5
                     self.inner = optuna.samplers.TPESampler(
-                        seed=state, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True, **options
+                        seed=state,
+                        n_startup_trials=STARTUP_TRIALS,
+                        multivariate=True,
+                        constant_liar=True,
+                        **options,
                     )
                 self.number = trial.number
             return self.inner
@@ -183,7 +215,9 @@ def reading(optuna: Any, path: Path | None) -> Iterator[None]:
         except (*DAMAGE, optuna.exceptions.OptunaError) as error:
             if path is None:
                 raise
-            raise FileFormatError(path, f"is damaged, or no '{FORMAT}'; give another --storage or remove it") from error
+            raise FileFormatError(
+                path, f"is damaged, or no '{FORMAT}'; give another --storage or remove it"
+            ) from error
 
 
 @contextlib.contextmanager

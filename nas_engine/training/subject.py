@@ -42,7 +42,9 @@ class Subject:
             architecture = network.architecture
             shape = (architecture.input_channels, architecture.resolution, architecture.resolution)
         if shape is None:
-            raise InputError("the shape of the images is not known; give channels, height and width")
+            raise InputError(
+                "the shape of the images is not known; give channels, height and width"
+            )
         self.shape = shape
         network = copy.deepcopy(network).eval().requires_grad_(False)
         self.device = next(network.parameters()).device
@@ -96,7 +98,13 @@ class Subject:
         """Return the values before the first step, for images as the network takes them, ``(n, c, h, w)``."""
         return {-1: images.contiguous(memory_format=torch.channels_last)}
 
-    def forward(self, images: Tensor, changes: Mapping[int, Change] | None = None, *, watch: Watch | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        changes: Mapping[int, Change] | None = None,
+        *,
+        watch: Watch | None = None,
+    ) -> Tensor:
         """Return the logits of images as the network takes them."""
         return self.run(self.first_values(images), 0, changes or {}, watch=watch)
 
@@ -107,7 +115,10 @@ class Subject:
         Layers that read the same tensor each count it as their input; ``shared_inputs`` tells which.
         """
         found: dict[int, Tensor] = {}
-        self.forward(torch.zeros(1, *self.shape, device=self.device), watch=lambda position, value: found.__setitem__(position, value))
+        self.forward(
+            torch.zeros(1, *self.shape, device=self.device),
+            watch=lambda position, value: found.__setitem__(position, value),
+        )
         return tuple(
             LayerSize(
                 name=layer.name,
@@ -121,8 +132,13 @@ class Subject:
     def rest(self, position: int) -> float:
         """Return the share of the multiply-accumulates that is left at a position."""
         if self._macs is None:
-            self._macs = {layer.step: size.macs for layer, size in zip(self.layers.values(), self.sizes(), strict=True)}
-        return sum(macs for step, macs in self._macs.items() if step >= position) / sum(self._macs.values())
+            self._macs = {
+                layer.step: size.macs
+                for layer, size in zip(self.layers.values(), self.sizes(), strict=True)
+            }
+        return sum(macs for step, macs in self._macs.items() if step >= position) / sum(
+            self._macs.values()
+        )
 
     def shared_inputs(self) -> tuple[tuple[str, ...], ...]:
         """Return the names of the layers that read each tensor which several layers read."""

@@ -44,7 +44,9 @@ class Teacher:
 
     def __post_init__(self) -> None:
         self.module.eval()
-        for parameter in self.module.parameters():  # a TorchScript module has no requires_grad_ of its own
+        for (
+            parameter
+        ) in self.module.parameters():  # a TorchScript module has no requires_grad_ of its own
             parameter.requires_grad_(False)
 
     @property
@@ -52,7 +54,9 @@ class Teacher:
         """Length of the pooled vector; ``None`` if the module does not tell it."""
         if isinstance(self.module, CifarResNet):
             return self.module.linear.in_features
-        return self.module.architecture.head.channels if isinstance(self.module, MobileNet) else None
+        return (
+            self.module.architecture.head.channels if isinstance(self.module, MobileNet) else None
+        )
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -78,7 +82,9 @@ class Teacher:
 
 def teacher_from(network: CifarResNet | MobileNet, description: str) -> Teacher:
     """Return a network as a teacher; it is put into evaluation mode, in place."""
-    classes = network.classes if isinstance(network, CifarResNet) else network.classifier.weight.shape[0]
+    classes = (
+        network.classes if isinstance(network, CifarResNet) else network.classifier.weight.shape[0]
+    )
     return Teacher(module=network, classes=classes, description=description)
 
 
@@ -100,8 +106,14 @@ def load_teacher(path: Path, *, classes: int, code: bool = False) -> Teacher:
     if _is_torchscript(content):
         if not code:
             came = "is a TorchScript file, which is a program: as a teacher it runs on this machine with your rights"
-            raise FileFormatError(path, f"{came}; expected {EXPECTED}; or give {CODE_OPTION} if you trust who made it")
-        return Teacher(module=_torchscript(content, path), classes=classes, description=f"TorchScript ({path.name})")
+            raise FileFormatError(
+                path, f"{came}; expected {EXPECTED}; or give {CODE_OPTION} if you trust who made it"
+            )
+        return Teacher(
+            module=_torchscript(content, path),
+            classes=classes,
+            description=f"TorchScript ({path.name})",
+        )
     data = tensors_from(content, path, EXPECTED)
     if isinstance(data, Mapping) and "format" in data:
         network: CifarResNet | MobileNet = network_from(data, path)
@@ -127,7 +139,10 @@ def _resnet_from(data: object, path: Path) -> CifarResNet:
     try:
         return load_cifar_resnet(data)
     except InputError as error:
-        raise FileFormatError(path, f"holds {error}; any other network can be given as TorchScript, with {CODE_OPTION}") from error
+        raise FileFormatError(
+            path,
+            f"holds {error}; any other network can be given as TorchScript, with {CODE_OPTION}",
+        ) from error
 
 
 def _is_torchscript(content: bytes) -> bool:
@@ -135,14 +150,23 @@ def _is_torchscript(content: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # torch says what is wrong with it
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        NotImplementedError,
+    ):  # torch says what is wrong with it
         return False
 
 
 def _torchscript(content: bytes, path: Path) -> nn.Module:
     load: Any = torch.jit.load  # has no types
-    with parsing(path, f"is a damaged TorchScript file; expected {EXPECTED}"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch 2.13 deprecates TorchScript as a whole
+    with (
+        parsing(path, f"is a damaged TorchScript file; expected {EXPECTED}"),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings(
+            "ignore", category=DeprecationWarning
+        )  # torch 2.13 deprecates TorchScript as a whole
         module: nn.Module = interruptible(lambda: load(io.BytesIO(content), map_location="cpu"))
     return module
 
@@ -181,9 +205,19 @@ def check_teacher(teacher: Teacher, sample: Tensor) -> None:
             "give a teacher that takes them"
         ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(sample):
-        came = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise InputError(f"{teacher.description}: returns {came}; expected logits of shape ({len(sample)}, {teacher.classes})")
+        came = (
+            f"a tensor of shape {tuple(logits.shape)}"
+            if isinstance(logits, Tensor)
+            else f"a {type(logits).__name__}"
+        )
+        raise InputError(
+            f"{teacher.description}: returns {came}; expected logits of shape ({len(sample)}, {teacher.classes})"
+        )
     if logits.shape[1] != teacher.classes:
-        raise InputError(f"{teacher.description}: {_other_classes(logits.shape[1], teacher.classes)}")
+        raise InputError(
+            f"{teacher.description}: {_other_classes(logits.shape[1], teacher.classes)}"
+        )
     if not logits.isfinite().all():
-        raise InputError(f"{teacher.description}: returns logits that are not finite; expected finite ones; give another teacher")
+        raise InputError(
+            f"{teacher.description}: returns logits that are not finite; expected finite ones; give another teacher"
+        )

@@ -27,7 +27,9 @@ def layer_outputs(network: MobileNet) -> list[tuple[str, str]]:
 
 
 @torch.no_grad()
-def error_squares(network: MobileNet, found: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
+def error_squares(
+    network: MobileNet, found: Mapping[str, npt.NDArray[np.float32]]
+) -> npt.NDArray[np.float64]:
     """Return sums of squares that tell how far tensors of a network are from what it gives in float.
 
     Args:
@@ -41,7 +43,10 @@ def error_squares(network: MobileNet, found: Mapping[str, npt.NDArray[np.float32
     Raises:
         InputError: A tensor of another shape.
     """
-    given = {name: torch.from_numpy(values).permute(0, 3, 1, 2).contiguous() for name, values in found.items()}
+    given = {
+        name: torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
+        for name, values in found.items()
+    }
     floats = {"image": given["image"]}
     rows = []
     for name, target, layer in _layers(network):
@@ -51,7 +56,9 @@ def error_squares(network: MobileNet, found: Mapping[str, npt.NDArray[np.float32
             shapes = f"{list(own.shape[1:])} in the trained network and {list(there.shape[1:])} in the integer model"
             raise InputError(f"{name} gives {shapes}")
         signals = floats[target].double(), own.double()
-        rows.append([float(part.square().sum()) for signal in signals for part in (signal, there - signal)])
+        rows.append(
+            [float(part.square().sum()) for signal in signals for part in (signal, there - signal)]
+        )
     return np.array(rows)
 
 
@@ -65,10 +72,16 @@ def unrounded(network: MobileNet) -> MobileNet:
     """
     copied = copy.deepcopy(network).eval()
     for _, unit in copied.units():
-        unit.weight_quantiser, unit.output, unit.requantiser = _range_of(unit.weight_quantiser), _range_of(unit.output), None
+        unit.weight_quantiser, unit.output, unit.requantiser = (
+            _range_of(unit.weight_quantiser),
+            _range_of(unit.output),
+            None,
+        )
     for block in copied.blocks():
         if isinstance(block.output, ActivationQuantiser):
-            low, high = activation_range(8, signed=True)  # what waits for a sum, see ActivationQuantiser.narrow
+            low, high = activation_range(
+                8, signed=True
+            )  # what waits for a sum, see ActivationQuantiser.narrow
             block.narrow = _Range(low * block.output.step, high * block.output.step)
         block.output = _range_of(block.output)
     return copied
@@ -90,7 +103,11 @@ def _range_of(module: nn.Module) -> nn.Module:
     """Return the range of a quantiser; another module as it is."""
     if isinstance(module, WeightQuantiser):
         return _Range(-module.limit * module.step, module.limit * module.step)
-    return _Range(module.low * module.step, module.high * module.step) if isinstance(module, ActivationQuantiser) else module
+    return (
+        _Range(module.low * module.step, module.high * module.step)
+        if isinstance(module, ActivationQuantiser)
+        else module
+    )
 
 
 def _layers(network: MobileNet) -> Iterator[tuple[str, str, Layer]]:
@@ -107,7 +124,11 @@ def _layers(network: MobileNet) -> Iterator[tuple[str, str, Layer]]:
         yield f"{name}.project", output, _projecting(filtered, tensor, block)
         tensor = output
     yield "head", "head output", _reading(tensor, network.head)
-    yield "classifier", "logits", lambda values: network.classifier(average_pool(values["head output"], None))
+    yield (
+        "classifier",
+        "logits",
+        lambda values: network.classifier(average_pool(values["head output"], None)),
+    )
 
 
 def _reading(source: str, unit: ConvolutionUnit) -> Layer:

@@ -76,7 +76,9 @@ def fence(base: int, size: int, most: int) -> tuple[FenceRegion, ...]:
         else:
             eighth = 1 << log2_size >> 3
             used = -(-left // eighth) if is_last else left // eighth
-        regions.append(FenceRegion(base=base, log2_size=log2_size, disabled=0xFF & ~((1 << used) - 1)))
+        regions.append(
+            FenceRegion(base=base, log2_size=log2_size, disabled=0xFF & ~((1 << used) - 1))
+        )
         covered = regions[-1].end - base
         base, left = base + covered, left - covered
     return tuple(regions)
@@ -102,8 +104,14 @@ class Board:
         # Attributes (MPU_RASR): execute never, access (6 read-only, 3 all), memory type (cacheable, device), eighths, size, enable.
         kinds = (
             (fence(FLASH_ORIGIN, min(self.flash_bytes, MACHINE_BYTES), 3), 6 << 24 | 1 << 17),
-            (fence(SRAM_ORIGIN, min(self.sram_bytes, MACHINE_BYTES), REGIONS - 4), 1 << 28 | 3 << 24 | 1 << 17),
-            ((FenceRegion(base=COUNTER & ~0xFFF, log2_size=12, disabled=0),), 1 << 28 | 6 << 24 | 1 << 16),
+            (
+                fence(SRAM_ORIGIN, min(self.sram_bytes, MACHINE_BYTES), REGIONS - 4),
+                1 << 28 | 3 << 24 | 1 << 17,
+            ),
+            (
+                (FenceRegion(base=COUNTER & ~0xFFF, log2_size=12, disabled=0),),
+                1 << 28 | 6 << 24 | 1 << 16,
+            ),
         )
         pairs = [
             f"{{0x{region.base:08X}U, 0x{access | region.disabled << 8 | (region.log2_size - 1) << 1 | 1:08X}U}}"
@@ -120,7 +128,9 @@ class Board:
             prefix: Of the export.
             roomy: Whether memory is nearly endless, to learn what an image that does not fit would need.
         """
-        text = (files("nas_engine.verification") / "firmware" / "board.ld.in").read_text(encoding="utf-8")
+        text = (files("nas_engine.verification") / "firmware" / "board.ld.in").read_text(
+            encoding="utf-8"
+        )
         values: dict[str, int | str] = {
             "FLASH_ORIGIN": FLASH_ORIGIN,
             "FLASH_BYTES": 1 << 28 if roomy else self.flash_bytes,
@@ -216,11 +226,16 @@ def check_exit(machine: str, status: int) -> None:
         BackendError: The state is not ``EXIT_DONE``.
     """
     if status == EXIT_NO_FILE:
-        raise BackendError(machine, "the firmware could not open its files; semihosting does not reach the work folder")
+        raise BackendError(
+            machine,
+            "the firmware could not open its files; semihosting does not reach the work folder",
+        )
     if status == EXIT_REFUSED:
         raise BackendError(machine, "model_init refused the arena: too small, or not aligned")
     if status != EXIT_DONE:
-        raise BackendError(machine, f"the firmware ended with status {status}; expected {EXIT_DONE}")
+        raise BackendError(
+            machine, f"the firmware ended with status {status}; expected {EXIT_DONE}"
+        )
 
 
 def step_records(content: bytes, arena_bytes: int) -> Iterator[tuple[int, int, bytes]]:
@@ -238,7 +253,9 @@ def step_records(content: bytes, arena_bytes: int) -> Iterator[tuple[int, int, b
     """
     width = 16 + arena_bytes
     if len(content) < 4 or (len(content) - 4) % width:
-        raise BackendError("firmware", f"wrote {len(content):,} B of steps; expected 4 + a multiple of {width:,}")
+        raise BackendError(
+            "firmware", f"wrote {len(content):,} B of steps; expected 4 + a multiple of {width:,}"
+        )
     began = int.from_bytes(content[:4], "little")
     for at in range(4, len(content), width):
         number, ended = (int.from_bytes(content[at + i : at + i + 4], "little") for i in (0, 4))

@@ -31,7 +31,11 @@ def stand_in(core: str) -> str | None:
 def title(core: str) -> str:
     """Return how a core is written: ``Cortex-M0+`` for ``cortex-m0plus``; others than Cortex-M as they are."""
     name = _plain(core)
-    return f"Cortex-M{name.removeprefix('cortex-m').replace('plus', '+').upper()}" if name.startswith("cortex-m") else core
+    return (
+        f"Cortex-M{name.removeprefix('cortex-m').replace('plus', '+').upper()}"
+        if name.startswith("cortex-m")
+        else core
+    )
 
 
 def _plain(core: str) -> str:
@@ -63,7 +67,9 @@ def claim_of(core: str, comparisons: Iterable[Comparison]) -> Claim:
         comparisons: The back-ends.
     """
     if not core:
-        return Claim(core="", ran_on=None, says="which core the device has is not recorded; verify again")
+        return Claim(
+            core="", ran_on=None, says="which core the device has is not recorded; verify again"
+        )
     known = stand_in(core)
     if known is None:
         text = f"its core, {title(core)}, ran nowhere: no emulator here has it, and no C was compiled for it"
@@ -71,7 +77,11 @@ def claim_of(core: str, comparisons: Iterable[Comparison]) -> Claim:
     emulated = title(known)
     found = next((one for one in comparisons if one.backend == emulated), None)
     if found is None:
-        return Claim(core=core, ran_on=None, says=f"its core, {title(core)}, was not run: {emulated} was not asked for")
+        return Claim(
+            core=core,
+            ran_on=None,
+            says=f"its core, {title(core)}, was not run: {emulated} was not asked for",
+        )
     if found.verdict is not Verdict.EQUAL:
         why = found.note if found.verdict is Verdict.SKIPPED else f"{emulated} {found.verdict}"
         return Claim(core=core, ran_on=None, says=f"its core, {title(core)}, was not run: {why}")

@@ -67,7 +67,10 @@ class CodeSizes:
             "base": self.base,
             "static_ram": self.static_ram,
             "stacks": dict(sorted(self.stacks.items())),
-            "kernels": {name: dict(sorted(sections.items())) for name, sections in sorted(self.kernels.items())},
+            "kernels": {
+                name: dict(sorted(sections.items()))
+                for name, sections in sorted(self.kernels.items())
+            },
         }
 
 
@@ -119,5 +122,7 @@ def predict(core: str, compiler: str, kernels: Iterable[str]) -> CodePrediction 
     Returns:
         The prediction, ``None`` if the table has no such core and compiler, or not one of the kernels.
     """
-    row = next((row for row in shipped_table() if (row.core, row.compiler) == (core, compiler)), None)
+    row = next(
+        (row for row in shipped_table() if (row.core, row.compiler) == (core, compiler)), None
+    )
     return row.predict(kernels) if row else None

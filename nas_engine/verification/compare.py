@@ -23,10 +23,15 @@ FLASH_TOLERANCE = 0.01
 
 def checksums(model: IntegerModel, image: Images) -> dict[str, int]:
     """Return the CRC-32 of every tensor of one image, ``[1, height, width, channels]``, in the order of execution."""
-    return {name: zlib.crc32(np.ascontiguousarray(values).tobytes()) for name, values in trace(model, image).items()}
+    return {
+        name: zlib.crc32(np.ascontiguousarray(values).tobytes())
+        for name, values in trace(model, image).items()
+    }
 
 
-def compare(backend: Backend, run: BackendRun, expected: npt.NDArray[np.int8], tensors: Mapping[str, int]) -> Comparison:
+def compare(
+    backend: Backend, run: BackendRun, expected: npt.NDArray[np.int8], tensors: Mapping[str, int]
+) -> Comparison:
     """Return how a back-end's results compare with the reference's.
 
     Args:
@@ -37,7 +42,9 @@ def compare(backend: Backend, run: BackendRun, expected: npt.NDArray[np.int8], t
     """
     if run.logits.shape[1:] != expected.shape[1:] or not 0 < len(run.logits) <= len(expected):
         problem = f"gave logits of shape {list(run.logits.shape)}; expected [1..{len(expected)}, {expected.shape[1]}]"
-        return Comparison(backend=backend.name, verdict=Verdict.FAILED, version=run.version, note=problem)
+        return Comparison(
+            backend=backend.name, verdict=Verdict.FAILED, version=run.version, note=problem
+        )
     wanted = expected[: len(run.logits)]
     difference = np.abs(run.logits.astype(np.int16) - wanted)
     wrong = tuple(name for name, crc in tensors.items() if run.checksums.get(name, crc) != crc)
@@ -88,7 +95,14 @@ def run_backend(
 
 
 def memory_lines(
-    backend: str, measured: Footprint, *, arena: int, packed: int, code: int | None, static_ram: int | None, stack: int | None
+    backend: str,
+    measured: Footprint,
+    *,
+    arena: int,
+    packed: int,
+    code: int | None,
+    static_ram: int | None,
+    stack: int | None,
 ) -> tuple[MemoryLine, ...]:
     """Return predicted beside measured memory of one firmware image, in bytes.
 
@@ -110,6 +124,8 @@ def memory_lines(
         ("total Flash", flash, measured.flash, int(FLASH_TOLERANCE * measured.flash)),
     ]
     return tuple(
-        MemoryLine(backend=backend, what=what, predicted=predicted, measured=found, tolerance=tolerance)
+        MemoryLine(
+            backend=backend, what=what, predicted=predicted, measured=found, tolerance=tolerance
+        )
         for what, predicted, found, tolerance in rows
     )

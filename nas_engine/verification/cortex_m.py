@@ -21,7 +21,15 @@ from nas_engine.verification.board import Board, Firmware, Machine, step_records
 from nas_engine.verification.elf import Elf
 from nas_engine.verification.interface import include_folders, prefix_of
 from nas_engine.verification.qemu_machine import TICKS_PER_INSTRUCTION, Qemu
-from nas_engine.verification.toolchain import COMPILERS, CORES, Toolchain, compile_files, find_toolchain, link, missing_compiler
+from nas_engine.verification.toolchain import (
+    COMPILERS,
+    CORES,
+    Toolchain,
+    compile_files,
+    find_toolchain,
+    link,
+    missing_compiler,
+)
 from nas_engine.verification.unicorn_machine import Unicorn
 
 MACHINES: tuple[Machine, ...] = (Qemu(), Unicorn())
@@ -60,13 +68,25 @@ class CortexM:
     def __post_init__(self) -> None:
         if self.core not in CORES:
             raise InputError(f"the core is {self.core!r}; expected one of: {', '.join(CORES)}")
-        if self.emulator is not None and self.emulator not in (machine.name for machine in MACHINES):
-            raise InputError(f"the emulator is {self.emulator!r}; expected one of: {', '.join(machine.name for machine in MACHINES)}")
+        if self.emulator is not None and self.emulator not in (
+            machine.name for machine in MACHINES
+        ):
+            raise InputError(
+                f"the emulator is {self.emulator!r}; expected one of: {', '.join(machine.name for machine in MACHINES)}"
+            )
         if self.compiler is not None and self.compiler not in COMPILERS:
-            raise InputError(f"the compiler is {self.compiler!r}; expected one of: {', '.join(COMPILERS)}")
-        if self.stack_bytes % 8 or self.stack_bytes < 256 or min(self.images_limit, self.sram_bytes, self.flash_bytes) < 1:
+            raise InputError(
+                f"the compiler is {self.compiler!r}; expected one of: {', '.join(COMPILERS)}"
+            )
+        if (
+            self.stack_bytes % 8
+            or self.stack_bytes < 256
+            or min(self.images_limit, self.sram_bytes, self.flash_bytes) < 1
+        ):
             numbers = f"stack {self.stack_bytes}, images {self.images_limit}, SRAM {self.sram_bytes}, Flash {self.flash_bytes}"
-            raise InputError(f"{numbers}: expected a stack that is a multiple of 8 and at least 256, and numbers above 0")
+            raise InputError(
+                f"{numbers}: expected a stack that is a multiple of 8 and at least 256, and numbers above 0"
+            )
 
     @property
     def name(self) -> str:
@@ -81,7 +101,12 @@ class CortexM:
     @property
     def board(self) -> Board:
         """The memory of the device."""
-        return Board(core=self.core, sram_bytes=self.sram_bytes, flash_bytes=self.flash_bytes, stack_bytes=self.stack_bytes)
+        return Board(
+            core=self.core,
+            sram_bytes=self.sram_bytes,
+            flash_bytes=self.flash_bytes,
+            stack_bytes=self.stack_bytes,
+        )
 
     def machine(self) -> Machine:
         """Return the emulator: the chosen one, else the first that is installed.
@@ -89,13 +114,22 @@ class CortexM:
         Raises:
             BackendError: It is not installed.
         """
-        chosen = [machine for machine in MACHINES if self.emulator in (None, machine.name) and self.core in machine.cores]
+        chosen = [
+            machine
+            for machine in MACHINES
+            if self.emulator in (None, machine.name) and self.core in machine.cores
+        ]
         found = next((machine for machine in chosen if machine.missing() is None), None)
         if not chosen:
-            raise BackendError(self.name, f"{self.emulator} has no board with a {self.name}; leave it to the other emulators")
+            raise BackendError(
+                self.name,
+                f"{self.emulator} has no board with a {self.name}; leave it to the other emulators",
+            )
         if found is None:
             none = "neither qemu-system-arm nor unicorn is installed; pip install 'nas-search[mcu]' or apt install qemu-system-arm"
-            raise BackendError(self.name, (chosen[0].missing() if len(chosen) == 1 else None) or none)
+            raise BackendError(
+                self.name, (chosen[0].missing() if len(chosen) == 1 else None) or none
+            )
         return found
 
     def missing(self) -> str | None:
@@ -135,17 +169,25 @@ class CortexM:
             problem = f"the firmware wrote {logits.size} logits for {len(chosen)} images; expected {len(chosen) * classes}"
             raise BackendError(self.name, problem)
         checksums, ticks = self._steps(export, model, firmware, run.files.get("steps", b""))
-        counted = run.instructions if run.instructions is not None else tuple(round(t / TICKS_PER_INSTRUCTION) for t in ticks)
+        counted = (
+            run.instructions
+            if run.instructions is not None
+            else tuple(round(t / TICKS_PER_INSTRUCTION) for t in ticks)
+        )
         return BackendRun(
             logits=logits.reshape(-1, classes),
             seconds=run.seconds,
             version=f"{machine.version()}, {tools.version}",
             checksums=checksums,
             footprint=footprint(firmware, int.from_bytes(run.files.get("stack", b""), "little")),
-            instructions={step.name: number for step, number in zip(model.steps, counted, strict=True)},
+            instructions={
+                step.name: number for step, number in zip(model.steps, counted, strict=True)
+            },
         )
 
-    def _steps(self, export: Path, model: IntegerModel, firmware: Firmware, content: bytes) -> tuple[dict[str, int], list[int]]:
+    def _steps(
+        self, export: Path, model: IntegerModel, firmware: Firmware, content: bytes
+    ) -> tuple[dict[str, int], list[int]]:
         """Return the CRC-32 of every step's output where ``memory_plan.json`` says that it lies, and the ticks of every step."""
         offsets = _offsets(export / "memory_plan.json")
         records = list(step_records(content, firmware.elf.size(".arena")))
@@ -156,8 +198,13 @@ class CortexM:
         for step, (_, _, arena) in zip(model.steps, records, strict=True):
             tensor = model.tensor(step.output)
             if tensor.name not in offsets:
-                raise BackendError(self.name, f"memory_plan.json has no tensor {tensor.name!r}; export the network again")
-            checksums[tensor.name] = zlib.crc32(unpacked(arena[offsets[tensor.name] :], tensor).tobytes())
+                raise BackendError(
+                    self.name,
+                    f"memory_plan.json has no tensor {tensor.name!r}; export the network again",
+                )
+            checksums[tensor.name] = zlib.crc32(
+                unpacked(arena[offsets[tensor.name] :], tensor).tobytes()
+            )
         return checksums, [ticks for _, ticks, _ in records]
 
 
@@ -167,7 +214,9 @@ def _offsets(path: Path) -> dict[str, int]:
         plan = json.loads(content)
         return {str(tensor["name"]): int(tensor["offset"]) for tensor in plan["tensors"]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BackendError("memory plan", f"{path} cannot be understood ({error}); export the network again") from error
+        raise BackendError(
+            "memory plan", f"{path} cannot be understood ({error}); export the network again"
+        ) from error
 
 
 def unpacked(content: bytes, tensor: TensorSpec) -> npt.NDArray[np.int8]:
@@ -183,14 +232,23 @@ def unpacked(content: bytes, tensor: TensorSpec) -> npt.NDArray[np.int8]:
     elements = tensor.height * tensor.width * tensor.channels
     size = -(-elements * tensor.bits // 8)
     if len(content) < size:
-        raise BackendError("firmware", f"tensor {tensor.name!r} has {len(content)} B in the arena; expected {size}")
-    bits = np.unpackbits(np.frombuffer(content, np.uint8, size), bitorder="little")[: elements * tensor.bits]
+        raise BackendError(
+            "firmware", f"tensor {tensor.name!r} has {len(content)} B in the arena; expected {size}"
+        )
+    bits = np.unpackbits(np.frombuffer(content, np.uint8, size), bitorder="little")[
+        : elements * tensor.bits
+    ]
     stored = np.packbits(bits.reshape(elements, tensor.bits), axis=1, bitorder="little")[:, 0]
     return (stored.astype(np.int16) + tensor.low).astype(np.int8).reshape(tensor.shape)
 
 
 def build(
-    tools: Toolchain, board: Board, sources: Path, work: Path, who: str = "firmware", prefix: str = DEFAULT_PREFIX
+    tools: Toolchain,
+    board: Board,
+    sources: Path,
+    work: Path,
+    who: str = "firmware",
+    prefix: str = DEFAULT_PREFIX,
 ) -> Firmware:
     """Compile and link an exported network with start-up and harness.
 
@@ -216,24 +274,34 @@ def build(
     return Firmware(board=board, content=content, elf=Elf(content, image.name), prefix=prefix)
 
 
-def compile_firmware(tools: Toolchain, board: Board, sources: Path, work: Path, prefix: str = DEFAULT_PREFIX) -> list[Path]:
+def compile_firmware(
+    tools: Toolchain, board: Board, sources: Path, work: Path, prefix: str = DEFAULT_PREFIX
+) -> list[Path]:
     """Compile an exported network, start-up and harness; arguments and errors as in ``build``."""
     network = sorted(path for path in sources.glob("*.c") if path.name != "main.c")
     if not (sources / f"{prefix}.h").is_file() or not network:
-        raise BackendError("firmware", f"{sources} holds no {prefix}.h and {prefix}.c; export the network again")
+        raise BackendError(
+            "firmware", f"{sources} holds no {prefix}.h and {prefix}.c; export the network again"
+        )
     own = work / "firmware"
     own.mkdir(parents=True, exist_ok=True)
     parts = list(network)
     for name in FIRMWARE_FILES:
         is_source = name.endswith(".c")
-        path = own / (f"firmware.{name}" if is_source else name)  # no network has a file with two dots
+        path = own / (
+            f"firmware.{name}" if is_source else name
+        )  # no network has a file with two dots
         path.write_bytes((files("nas_engine.verification") / "firmware" / name).read_bytes())
         parts += [path] * is_source
     (own / "board.h").write_text(board.header(), encoding="utf-8")
-    return compile_files(tools, board.core, parts, (*include_folders(sources, prefix, work), own), work / OBJECTS)
+    return compile_files(
+        tools, board.core, parts, (*include_folders(sources, prefix, work), own), work / OBJECTS
+    )
 
 
-def _over_budget(tools: Toolchain, board: Board, objects: list[Path], work: Path, who: str, prefix: str) -> BackendError | None:
+def _over_budget(
+    tools: Toolchain, board: Board, objects: list[Path], work: Path, who: str, prefix: str
+) -> BackendError | None:
     """Return an error with the byte counts if an image that did not link would link in a larger memory."""
     script, image = work / "roomy.ld", work / "roomy.elf"
     script.write_text(board.script(OBJECTS, prefix, roomy=True), encoding="utf-8")
@@ -264,7 +332,9 @@ def footprint(firmware: Firmware, stack: int) -> Footprint:
     packed, arena = elf.size(".packed"), elf.size(".arena")
     flash = elf.address("flash_used")
     static = elf.address("sram_used") - elf.size(".stack") - arena
-    return Footprint(packed=packed, code=flash - packed, arena=arena, static_ram=static, stack=stack)
+    return Footprint(
+        packed=packed, code=flash - packed, arena=arena, static_ram=static, stack=stack
+    )
 
 
 def runtime_bytes(firmware: Firmware) -> int:

@@ -91,12 +91,23 @@ class Elf:
 
     def __init__(self, content: bytes, name: str = "the file") -> None:
         self.content = content
-        if content[:6] != b"\x7fELF\x01\x01" or len(content) < 52 or struct.unpack_from("<H", content, 18)[0] != ARM:
-            raise InputError(f"{name} is not an ELF file of a little-endian 32-bit Arm; expected what the cross compiler writes")
+        if (
+            content[:6] != b"\x7fELF\x01\x01"
+            or len(content) < 52
+            or struct.unpack_from("<H", content, 18)[0] != ARM
+        ):
+            raise InputError(
+                f"{name} is not an ELF file of a little-endian 32-bit Arm; expected what the cross compiler writes"
+            )
 
     def _table(self, offset_at: int, count_at: int, fields: int) -> list[tuple[int, ...]]:
-        (start,), (width, count) = struct.unpack_from("<I", self.content, offset_at), struct.unpack_from("<HH", self.content, count_at)
-        return [struct.unpack_from(f"<{fields}I", self.content, start + i * width) for i in range(count)]
+        (start,), (width, count) = (
+            struct.unpack_from("<I", self.content, offset_at),
+            struct.unpack_from("<HH", self.content, count_at),
+        )
+        return [
+            struct.unpack_from(f"<{fields}I", self.content, start + i * width) for i in range(count)
+        ]
 
     def _text(self, start: int) -> str:
         return self.content[start : self.content.index(b"\0", start)].decode("utf-8", "replace")
@@ -107,7 +118,10 @@ class Elf:
         rows = self._table(32, 46, 10)
         names = rows[struct.unpack_from("<H", self.content, 50)[0]][4] if rows else 0
         keys = ("kind", "flags", "address", "offset", "size", "link", "info", "alignment")
-        return tuple(Section(name=self._text(names + row[0]), **dict(zip(keys, row[1:9], strict=True))) for row in rows)
+        return tuple(
+            Section(name=self._text(names + row[0]), **dict(zip(keys, row[1:9], strict=True)))
+            for row in rows
+        )
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:
@@ -152,7 +166,9 @@ class Elf:
         for item in self.symbols:
             if item.name == symbol:
                 return item.value
-        raise InputError(f"the image has no symbol {symbol!r}; expected one that was linked with start-up and harness")
+        raise InputError(
+            f"the image has no symbol {symbol!r}; expected one that was linked with start-up and harness"
+        )
 
     def place(self, address: int) -> str:
         """Return the function at an address as ``name+0x12``, or that it is in none."""
@@ -185,7 +201,11 @@ def needed_sections(objects: Mapping[str, Elf], roots: Iterable[str]) -> dict[tu
     defined: dict[str, tuple[str, int]] = {}
     for name, elf in objects.items():
         for symbol in elf.symbols:
-            if symbol.name and symbol.section is not None and not symbol.name.startswith(("$", ".L")):
+            if (
+                symbol.name
+                and symbol.section is not None
+                and not symbol.name.startswith(("$", ".L"))
+            ):
                 defined.setdefault(symbol.name, (name, symbol.section))
     references = {name: elf.references() for name, elf in objects.items()}
     todo = [defined[root] for root in roots if root in defined]
@@ -206,5 +226,7 @@ def needed_sections(objects: Mapping[str, Elf], roots: Iterable[str]) -> dict[tu
         section = objects[name].sections[index]
         if section.is_allocated and section.size:
             grain = max(section.alignment, 4)
-            kept[name, section.name] = kept.get((name, section.name), 0) + -(-section.size // grain) * grain
+            kept[name, section.name] = (
+                kept.get((name, section.name), 0) + -(-section.size // grain) * grain
+            )
     return kept

@@ -182,14 +182,21 @@ class HostC:
         shape = model.tensor(model.image).shape
         if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
             found = f"the images are {images.dtype} {list(images.shape)}"
-            raise BackendError(_NAME, f"{found}; expected uint8 [N, {', '.join(map(str, shape))}], at least one")
+            raise BackendError(
+                _NAME, f"{found}; expected uint8 [N, {', '.join(map(str, shape))}], at least one"
+            )
         sanitizers = self._sanitizers(compiler, work)
-        builds = (("checked", (*compiler, *CHECKED, *sanitizers), 0xFF), ("optimised", (*compiler, *OPTIMISED), 0))
+        builds = (
+            ("checked", (*compiler, *CHECKED, *sanitizers), 0xFF),
+            ("optimised", (*compiler, *OPTIMISED), 0),
+        )
         prefix = prefix_of(export)
         folders = include_folders(export / "c", prefix, work)
         with ThreadPoolExecutor(2) as pool:
             shipped = pool.submit(self._self_test, export / "c", prefix, work, compiler)
-            checked, optimised = pool.map(lambda build: self._compile(export / "c", prefix, folders, work, *build), builds)
+            checked, optimised = pool.map(
+                lambda build: self._compile(export / "c", prefix, folders, work, *build), builds
+            )
         few = images[: max(self.sanitized_images, 1)]
         logits, sums = self._execute(checked, model, few)
         start = time.perf_counter()
@@ -199,10 +206,19 @@ class HostC:
         seconds = time.perf_counter() - start
         everything = np.concatenate([part for part, _ in results])
         if not np.array_equal(everything[: len(few)], logits) or results[0][1] != sums:
-            raise BackendError(_NAME, _disagreement(model, logits, everything[: len(few)], sums, results[0][1]))
-        if (problem := shipped.result()) and np.array_equal(everything[:1], reference(model, images[:1])):  # else the comparison says more
+            raise BackendError(
+                _NAME, _disagreement(model, logits, everything[: len(few)], sums, results[0][1])
+            )
+        if (problem := shipped.result()) and np.array_equal(
+            everything[:1], reference(model, images[:1])
+        ):  # else the comparison says more
             raise BackendError(_NAME, problem)
-        return BackendRun(logits=everything, seconds=seconds, version=self._version(compiler, sanitizers, len(few)), checksums=sums)
+        return BackendRun(
+            logits=everything,
+            seconds=seconds,
+            version=self._version(compiler, sanitizers, len(few)),
+            checksums=sums,
+        )
 
     def _sanitizers(self, compiler: Sequence[str], work: Path) -> tuple[str, ...]:
         """Return the best sanitizer flags with which a program can be built and run, and that do find faults."""
@@ -210,63 +226,127 @@ class HostC:
         source.write_text(_PROBE, encoding="utf-8")
         for names in SANITIZERS:
             flags = (f"-fsanitize={','.join(names)}", "-fno-sanitize-recover=all")
-            if self._call([*compiler, STANDARD, *CHECKED, *flags, str(source), "-o", str(program)]).returncode != 0:
+            if (
+                self._call(
+                    [*compiler, STANDARD, *CHECKED, *flags, str(source), "-o", str(program)]
+                ).returncode
+                != 0
+            ):
                 continue
             ends_well = self._call([str(program)]).returncode == 0
-            if ends_well and all(self._call([str(program), name]).returncode != 0 for name in names):
+            if ends_well and all(
+                self._call([str(program), name]).returncode != 0 for name in names
+            ):
                 return flags
         return ()
 
-    def _self_test(self, folder: Path, prefix: str, work: Path, compiler: Sequence[str]) -> str | None:
+    def _self_test(
+        self, folder: Path, prefix: str, work: Path, compiler: Sequence[str]
+    ) -> str | None:
         """Build the self-test as ``make test`` does, and run it; return what it finds wrong."""
         program, flags = work / _program("self_test"), shipped_flags()
         inputs = [*map(str, _sources(folder, prefix)), str(folder / "main.c")]
-        done = self._call([*compiler, *flags, f"-D{prefix.upper()}_PRINTF", f"-I{folder}", *inputs, "-o", str(program)])
+        done = self._call(
+            [
+                *compiler,
+                *flags,
+                f"-D{prefix.upper()}_PRINTF",
+                f"-I{folder}",
+                *inputs,
+                "-o",
+                str(program),
+            ]
+        )
         if done.returncode != 0:
-            told = f"the export does not compile with the flags of its Makefile ({shlex.join(flags)})"
+            told = (
+                f"the export does not compile with the flags of its Makefile ({shlex.join(flags)})"
+            )
             raise BackendError(_NAME, f"{told}: {_first_error(done.stderr)}")
         done = self._call([str(program)])
-        return f"the self-test of the export fails with status {done.returncode}: {_first_error(done.stdout)}" if done.returncode else None
+        return (
+            f"the self-test of the export fails with status {done.returncode}: {_first_error(done.stdout)}"
+            if done.returncode
+            else None
+        )
 
     def _compile(
-        self, folder: Path, prefix: str, include: Sequence[Path], work: Path, name: str, compiler: Sequence[str], fill: int
+        self,
+        folder: Path,
+        prefix: str,
+        include: Sequence[Path],
+        work: Path,
+        name: str,
+        compiler: Sequence[str],
+        fill: int,
     ) -> Path:
         sources = _sources(folder, prefix)
         driver, program = work / f"{name}.c", work / _program(name)
         driver.write_text(_DRIVER, encoding="utf-8")
         inputs, folders = [str(driver), *map(str, sources)], [f"-I{folder}" for folder in include]
-        done = self._call([*compiler, STANDARD, f"-DARENA_FILL={fill}", *folders, *inputs, "-o", str(program)])
+        done = self._call(
+            [*compiler, STANDARD, f"-DARENA_FILL={fill}", *folders, *inputs, "-o", str(program)]
+        )
         if done.returncode != 0:
             raise BackendError(_NAME, f"the export does not compile: {_first_error(done.stderr)}")
         return program
 
-    def _execute(self, program: Path, model: IntegerModel, images: Images) -> tuple[Levels, dict[str, int]]:
+    def _execute(
+        self, program: Path, model: IntegerModel, images: Images
+    ) -> tuple[Levels, dict[str, int]]:
         """Run a program over images and return their logits and the checksum of each step's output for the first."""
         done = self._call([str(program)], images.tobytes())
         if done.returncode != 0:
-            raise BackendError(_NAME, f"the {program.stem} program ended with status {done.returncode}: {_first_error(done.stderr)}")
+            raise BackendError(
+                _NAME,
+                f"the {program.stem} program ended with status {done.returncode}: {_first_error(done.stderr)}",
+            )
         steps, classes = len(model.steps), len(model.classes)
         if len(done.stdout) != 4 * steps + len(images) * classes:
             expected = f"expected {4 * steps + len(images) * classes}: is this the export of another network?"
-            raise BackendError(_NAME, f"the {program.stem} program wrote {len(done.stdout)} bytes; {expected}")
+            raise BackendError(
+                _NAME, f"the {program.stem} program wrote {len(done.stdout)} bytes; {expected}"
+            )
         sums = struct.unpack_from(f"={steps}I", done.stdout)
         logits = np.frombuffer(done.stdout, np.int8, offset=4 * steps).reshape(len(images), classes)
         return logits, {step.output: value for step, value in zip(model.steps, sums, strict=True)}
 
-    def _call(self, command: Sequence[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    def _call(
+        self, command: Sequence[str], data: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
         # Leaks are of no interest in a program that ends at once, and looking for them fails under a debugger or in some containers.
-        environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=0", "LC_ALL": "C"}
+        environment = os.environ | {
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "UBSAN_OPTIONS": "print_stacktrace=0",
+            "LC_ALL": "C",
+        }
         try:
-            return subprocess.run(command, input=data, capture_output=True, timeout=self.timeout_seconds, env=environment, check=False)
+            return subprocess.run(
+                command,
+                input=data,
+                capture_output=True,
+                timeout=self.timeout_seconds,
+                env=environment,
+                check=False,
+            )
         except subprocess.TimeoutExpired as error:
-            raise BackendError(_NAME, f"{Path(command[0]).name} took longer than {self.timeout_seconds:g} s; give fewer images") from error
+            raise BackendError(
+                _NAME,
+                f"{Path(command[0]).name} took longer than {self.timeout_seconds:g} s; give fewer images",
+            ) from error
         except OSError as error:
-            raise BackendError(_NAME, f"{command[0]} cannot be started ({error.strerror or error}); set CC to a C compiler") from error
+            raise BackendError(
+                _NAME,
+                f"{command[0]} cannot be started ({error.strerror or error}); set CC to a C compiler",
+            ) from error
 
     def _version(self, compiler: Sequence[str], sanitizers: Sequence[str], count: int) -> str:
         text = self._call([*compiler, "--version"]).stdout.decode(errors="replace").strip()
         first = text.splitlines()[0].strip() if text else shlex.join(compiler)
-        flags = f"{CHECKED[0]} {sanitizers[0]}" if sanitizers else f"{CHECKED[0]}, as this compiler has no sanitizers,"
+        flags = (
+            f"{CHECKED[0]} {sanitizers[0]}"
+            if sanitizers
+            else f"{CHECKED[0]}, as this compiler has no sanitizers,"
+        )
         return f"{first} ({flags} over {count} image{'s' * (count > 1)}; {OPTIMISED[0]} over all)"
 
 
@@ -281,7 +361,9 @@ def find_compiler() -> tuple[str, ...]:
         if chosen := shlex.split(given, posix=os.name != "nt"):
             return tuple(chosen)
     except ValueError as error:
-        problem = f"CC is {shortened(repr(given))}, which cannot be taken apart into words ({error})"
+        problem = (
+            f"CC is {shortened(repr(given))}, which cannot be taken apart into words ({error})"
+        )
         raise InputError(f"{problem}; set it to a command such as gcc, or unset it") from error
     for name in ("cc", "gcc", "clang"):
         if path := shutil.which(name):
@@ -310,16 +392,29 @@ def _program(name: str) -> str:
 def _first_error(text: bytes) -> str:
     """Return the line of a compiler's or sanitizer's output that says what is wrong."""
     lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if re.search("error|undefined reference", line, re.IGNORECASE)]
+    telling = [
+        line for line in lines if re.search("error|undefined reference", line, re.IGNORECASE)
+    ]
     return shortened((telling or lines or ["no message"])[0], 300)
 
 
 def _disagreement(
-    model: IntegerModel, checked: Levels, optimised: Levels, checked_sums: Mapping[str, int], optimised_sums: Mapping[str, int]
+    model: IntegerModel,
+    checked: Levels,
+    optimised: Levels,
+    checked_sums: Mapping[str, int],
+    optimised_sums: Mapping[str, int],
 ) -> str:
     """Return the message about two builds that compute different values."""
     wrong = int((checked != optimised).any(axis=1).sum())
     found = f"the {CHECKED[0]} and {OPTIMISED[0]} builds differ in the logits of {wrong} of {len(checked)} images"
-    step = next((step.name for step in model.steps if checked_sums[step.output] != optimised_sums[step.output]), None)
+    step = next(
+        (
+            step.name
+            for step in model.steps
+            if checked_sums[step.output] != optimised_sums[step.output]
+        ),
+        None,
+    )
     first = f", first in step {step!r}" if step else ""
     return f"{found}{first}: the C depends on undefined behaviour or on what the arena held before; report it"

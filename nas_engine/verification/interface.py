@@ -7,7 +7,16 @@ from pathlib import Path
 from nas_engine.exporters.settings import DEFAULT_PREFIX, read_settings
 from nas_engine.exporters.settings import FILE as SETTINGS
 
-NAMES = ("init", "input", "invoke", "invoke_observed", "predict", "layer", "layer_info", "class_names")
+NAMES = (
+    "init",
+    "input",
+    "invoke",
+    "invoke_observed",
+    "predict",
+    "layer",
+    "layer_info",
+    "class_names",
+)
 """Functions, type and array of an export's header, behind the prefix."""
 
 MACROS = ("INPUT_HEIGHT", "INPUT_WIDTH", "INPUT_CHANNELS", "CLASSES", "LAYERS", "ARENA_BYTES")
@@ -21,7 +30,11 @@ def prefix_of(export: Path) -> str:
         FileFormatError: Settings that are damaged or changed.
     """
     path = export / SETTINGS
-    return read_settings(path, "export the network again")[0].prefix if path.exists() else DEFAULT_PREFIX
+    return (
+        read_settings(path, "export the network again")[0].prefix
+        if path.exists()
+        else DEFAULT_PREFIX
+    )
 
 
 def include_folders(sources: Path, prefix: str, work: Path) -> tuple[Path, ...]:
@@ -36,7 +49,10 @@ def include_folders(sources: Path, prefix: str, work: Path) -> tuple[Path, ...]:
         return (sources,)
     folder, upper = work / "interface", prefix.upper()
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [f'#include "{prefix}.h"', *(f"#define {DEFAULT_PREFIX}_{name} {prefix}_{name}" for name in NAMES)]
+    lines = [
+        f'#include "{prefix}.h"',
+        *(f"#define {DEFAULT_PREFIX}_{name} {prefix}_{name}" for name in NAMES),
+    ]
     lines += [f"#define {DEFAULT_PREFIX.upper()}_{name} {upper}_{name}" for name in MACROS]
     (folder / f"{DEFAULT_PREFIX}.h").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return (folder, sources)

@@ -52,7 +52,11 @@ class OnnxRuntimeInteger:
             BackendError: The file is missing, damaged or of another network, or a package is missing.
         """
         data = _read(self, export / onnx_integer.FILE_NAME, images)
-        names = [tensor.name for tensor in model.tensors if tensor.name not in (model.image, model.logits)]
+        names = [
+            tensor.name
+            for tensor in model.tensors
+            if tensor.name not in (model.image, model.logits)
+        ]
         showing = _session(self, _with_outputs(self, data, names), self.level)
         session = _session(self, data, self.level)
         pixels = _channels_first(images)
@@ -64,7 +68,9 @@ class OnnxRuntimeInteger:
             logits=_checked(self, model, logits, np.int8),
             seconds=seconds,
             version=f"onnxruntime {_onnxruntime().__version__}, {self.level}",
-            checksums=_checksums(self, model, images, dict(zip([model.logits, *names], held, strict=True))),
+            checksums=_checksums(
+                self, model, images, dict(zip([model.logits, *names], held, strict=True))
+            ),
         )
 
 
@@ -125,7 +131,14 @@ class OnnxReference:
         Raises:
             BackendError: The file is missing, damaged or of another network, or a package is missing.
         """
-        names = [model.logits, *(tensor.name for tensor in model.tensors if tensor.name not in (model.image, model.logits))]
+        names = [
+            model.logits,
+            *(
+                tensor.name
+                for tensor in model.tensors
+                if tensor.name not in (model.image, model.logits)
+            ),
+        ]
         data = _with_outputs(self, _read(self, export / onnx_integer.FILE_NAME, images), names[1:])
         import onnx
         from onnx.reference import ReferenceEvaluator
@@ -133,7 +146,9 @@ class OnnxReference:
         pixels = _channels_first(images[: self.images_limit])
         started = time.perf_counter()
         try:
-            found = ReferenceEvaluator(onnx.load_model_from_string(data)).run(names, {model.image: pixels})
+            found = ReferenceEvaluator(onnx.load_model_from_string(data)).run(
+                names, {model.image: pixels}
+            )
         except Exception as error:  # a damaged graph can fail in any of its operators
             raise _failure(self, "cannot be evaluated", error) from error
         seconds = time.perf_counter() - started
@@ -175,7 +190,9 @@ def _failure(backend: _Backend, what: str, error: Exception) -> Exception:
     if is_out_of_memory(error):
         return MemoryError(str(error))
     reason = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
-    return BackendError(backend.name, f"the file {what} ({reason}); was it cut off or changed? {_REMEDY}")
+    return BackendError(
+        backend.name, f"the file {what} ({reason}); was it cut off or changed? {_REMEDY}"
+    )
 
 
 def _with_outputs(backend: _Backend, data: bytes, names: Sequence[str]) -> bytes:
@@ -205,48 +222,76 @@ def _session(backend: _Backend, data: bytes, level: str) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        return ort.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # its exceptions have no common type
         raise _failure(backend, "cannot be loaded", error) from error
 
 
-def _run(backend: _Backend, session: Any, names: Sequence[str], image: str, pixels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+def _run(
+    backend: _Backend, session: Any, names: Sequence[str], image: str, pixels: npt.NDArray[Any]
+) -> list[npt.NDArray[Any]]:
     try:
         return list(session.run(list(names), {image: pixels}))
     except Exception as error:  # the same
         raise _failure(backend, "cannot be run", error) from error
 
 
-def _batches(backend: _Backend, session: Any, model: IntegerModel, pixels: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+def _batches(
+    backend: _Backend, session: Any, model: IntegerModel, pixels: npt.NDArray[Any]
+) -> list[npt.NDArray[Any]]:
     starts = range(0, len(pixels), BATCH)
-    return [_run(backend, session, [model.logits], model.image, pixels[start : start + BATCH])[0] for start in starts]
+    return [
+        _run(backend, session, [model.logits], model.image, pixels[start : start + BATCH])[0]
+        for start in starts
+    ]
 
 
 def _channels_first(images: Images) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _checked(backend: _Backend, model: IntegerModel, logits: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+def _checked(
+    backend: _Backend, model: IntegerModel, logits: Sequence[npt.NDArray[Any]], dtype: Any
+) -> npt.NDArray[Any]:
     """Return the logits of all batches, ``[N, classes]``."""
     for part in logits:
         if part.dtype != dtype or part.shape[1:] != (len(model.classes),):
             found = f"{part.dtype} {list(part.shape)}"
-            raise BackendError(backend.name, f"the logits are {found}; expected {np.dtype(dtype)} [N, {len(model.classes)}]; {_REMEDY}")
+            raise BackendError(
+                backend.name,
+                f"the logits are {found}; expected {np.dtype(dtype)} [N, {len(model.classes)}]; {_REMEDY}",
+            )
     return np.concatenate([np.empty((0, len(model.classes)), dtype), *logits])
 
 
-def _checksums(backend: _Backend, model: IntegerModel, images: Images, held: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
+def _checksums(
+    backend: _Backend, model: IntegerModel, images: Images, held: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, int]:
     """Return the CRC-32 of each tensor of the first image; ``held`` has all but the image."""
     values: dict[str, npt.NDArray[Any]] = {model.image: images[0].astype(np.int16) - 128}
     for name, array in held.items():
         tensor = model.tensor(name)
         values[name] = array[0] if name == model.logits else _values(backend, tensor, array)
-    return {tensor.name: zlib.crc32(values[tensor.name].astype(np.int8).tobytes()) for tensor in model.tensors}
+    return {
+        tensor.name: zlib.crc32(values[tensor.name].astype(np.int8).tobytes())
+        for tensor in model.tensors
+    }
 
 
-def _values(backend: _Backend, tensor: TensorSpec, stored: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+def _values(
+    backend: _Backend, tensor: TensorSpec, stored: npt.NDArray[Any]
+) -> npt.NDArray[np.int16]:
     """Return the values of a tensor of the first image, ``[height, width, channels]``, from the stored ones with channels first."""
-    if stored.dtype != np.uint8 or stored.shape[1:] != (tensor.channels, tensor.height, tensor.width):
+    if stored.dtype != np.uint8 or stored.shape[1:] != (
+        tensor.channels,
+        tensor.height,
+        tensor.width,
+    ):
         found = f"{stored.dtype} {list(stored.shape)}"
-        raise BackendError(backend.name, f"the tensor {tensor.name!r} is {found}; expected that of another network? {_REMEDY}")
+        raise BackendError(
+            backend.name,
+            f"the tensor {tensor.name!r} is {found}; expected that of another network? {_REMEDY}",
+        )
     return np.asarray(stored[0].transpose(1, 2, 0).astype(np.int16) + tensor.low, np.int16)

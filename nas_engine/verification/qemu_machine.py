@@ -13,7 +13,13 @@ from pathlib import Path
 
 from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.verification.backend import BackendError
-from nas_engine.verification.board import EXIT_FAULT, MACHINE_BYTES, Firmware, MachineRun, check_exit
+from nas_engine.verification.board import (
+    EXIT_FAULT,
+    MACHINE_BYTES,
+    Firmware,
+    MachineRun,
+    check_exit,
+)
 from nas_engine.verification.toolchain import run_tool
 
 PROGRAM = "qemu-system-arm"
@@ -54,7 +60,10 @@ class Qemu:
         board = firmware.board
         if max(board.flash_bytes, board.sram_bytes) > MACHINE_BYTES:
             has = f"{board.flash_bytes:,} B of Flash and {board.sram_bytes:,} B of SRAM"
-            raise BackendError("qemu", f"the device has {has}, the emulated board {MACHINE_BYTES:,} B of each; use unicorn")
+            raise BackendError(
+                "qemu",
+                f"the device has {has}, the emulated board {MACHINE_BYTES:,} B of each; use unicorn",
+            )
         with tempfile.TemporaryDirectory(prefix="nas-search-") as name:
             folder = Path(name)
             (folder / "firmware.elf").write_bytes(firmware.content)
@@ -65,19 +74,33 @@ class Qemu:
             ]  # fmt: skip
             began = time.perf_counter()
             try:
-                done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+                done = subprocess.run(
+                    command,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=timeout_s,
+                    check=False,
+                )
             except subprocess.TimeoutExpired as error:
                 problem = f"no end after {timeout_s:g} s; give more time, fewer images, or look for an endless loop"
                 raise BackendError("qemu", problem) from error
             except OSError as error:
                 raise BackendError("qemu", f"could not be run ({error})") from error
             seconds = time.perf_counter() - began
-            files = {path.name: read_regular(path, LARGE_FILE) for path in folder.iterdir() if path.name not in ("firmware.elf", "images")}
+            files = {
+                path.name: read_regular(path, LARGE_FILE)
+                for path in folder.iterdir()
+                if path.name not in ("firmware.elf", "images")
+            }
         if done.returncode == EXIT_FAULT and len(files.get("fault", b"")) == 16:
             raise _fault(firmware, *struct.unpack("<4I", files["fault"]))
         if done.returncode < 0 or done.stderr:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise BackendError("qemu", f"ended with status {done.returncode}: {lines[0] if lines else 'it said nothing'}")
+            raise BackendError(
+                "qemu",
+                f"ended with status {done.returncode}: {lines[0] if lines else 'it said nothing'}",
+            )
         check_exit("qemu", done.returncode)
         return MachineRun(files=files, seconds=seconds)
 
@@ -93,7 +116,10 @@ def _fault(firmware: Firmware, status: int, memory: int, bus: int, place: int) -
     elif status & 0x0101:
         what = f"execution at {firmware.board.where(place)}"
     else:
-        what = next((text for bit, text in USAGE.items() if status >> bit & 1), f"fault status 0x{status:08x}")
+        what = next(
+            (text for bit, text in USAGE.items() if status >> bit & 1),
+            f"fault status 0x{status:08x}",
+        )
     return firmware.fault("qemu", place, what)
 
 

@@ -78,7 +78,11 @@ class MemoryLine:
         """How it ended."""
         if self.predicted is None:
             return Verdict.SKIPPED
-        return Verdict.EQUAL if abs(self.predicted - self.measured) <= self.tolerance else Verdict.DIFFERS
+        return (
+            Verdict.EQUAL
+            if abs(self.predicted - self.measured) <= self.tolerance
+            else Verdict.DIFFERS
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +109,19 @@ class VerificationReport:
     @property
     def passed(self) -> bool:
         """Whether nothing differs that must not, nothing failed, and at least one exact back-end ran."""
-        verdicts = {*(comparison.verdict for comparison in self.comparisons), *(line.verdict for line in self.memory)}
+        verdicts = {
+            *(comparison.verdict for comparison in self.comparisons),
+            *(line.verdict for line in self.memory),
+        }
         ran = any(comparison.verdict is Verdict.EQUAL for comparison in self.comparisons)
         return ran and not {Verdict.DIFFERS, Verdict.FAILED} & verdicts
 
     @property
     def skipped(self) -> tuple[Comparison, ...]:
         """Back-ends that were not run."""
-        return tuple(comparison for comparison in self.comparisons if comparison.verdict is Verdict.SKIPPED)
+        return tuple(
+            comparison for comparison in self.comparisons if comparison.verdict is Verdict.SKIPPED
+        )
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the plain values of ``verification.json``."""
@@ -136,4 +145,6 @@ class VerificationReport:
         Args:
             made_of: Digests of what was verified, by name.
         """
-        return seal_json({**self.as_mapping(), **({} if made_of is None else {"made_of": dict(made_of)})})
+        return seal_json(
+            {**self.as_mapping(), **({} if made_of is None else {"made_of": dict(made_of)})}
+        )

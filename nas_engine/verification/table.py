@@ -50,11 +50,21 @@ def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple
     """
     slow = min(images, SLOW_IMAGES)
     own = stand_in(device.core)
-    counts = {core: min(emulated_images, FEW_IMAGES) if core in FEW_CORES and core != own else emulated_images for core in CORES}
+    counts = {
+        core: min(emulated_images, FEW_IMAGES)
+        if core in FEW_CORES and core != own
+        else emulated_images
+        for core in CORES
+    }
     emulated = tuple(
         Row(
             name=core,
-            backend=CortexM(core=core, sram_bytes=device.sram_bytes, flash_bytes=device.flash_bytes, images_limit=count),
+            backend=CortexM(
+                core=core,
+                sram_bytes=device.sram_bytes,
+                flash_bytes=device.flash_bytes,
+                images_limit=count,
+            ),
             file="c/main.c",
             images=count,
             core=core,
@@ -69,6 +79,12 @@ def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple
         Row(name="tflite-xnnpack", backend=LiteRTDefault(), file="model.tflite", images=images),
         Row(name="tflite-int4", backend=TfliteInt4(), file="model_int4.tflite", images=images),
         Row(name="onnx", backend=OnnxRuntimeInteger(), file="model_int.onnx", images=images),
-        Row(name="onnx-reference", backend=OnnxReference(), file="model_int.onnx", images=slow, by_default=False),
+        Row(
+            name="onnx-reference",
+            backend=OnnxReference(),
+            file="model_int.onnx",
+            images=slow,
+            by_default=False,
+        ),
         Row(name="onnx-qcdq", backend=OnnxRuntimeQcdq(), file="model_qcdq.onnx", images=images),
     )

@@ -86,13 +86,25 @@ class _Interpreter:
         self._check(path, model)
         shape = (len(images), *model.tensor(model.image).shape)
         if not len(images) or images.dtype != np.uint8 or images.shape != shape:
-            raise BackendError(self.name, f"the images are {images.dtype} {list(images.shape)}; expected uint8 {list(shape)}, N at least 1")
+            raise BackendError(
+                self.name,
+                f"the images are {images.dtype} {list(images.shape)}; expected uint8 {list(shape)}, N at least 1",
+            )
         # With less to do than that, every process but the first only costs its start.
         count = max(1, min(PROCESSES, len(images) // FEWEST))
         parts = np.array_split((images ^ 128).view(np.int8), count)
-        job = {"model": str(path.resolve()), "kind": self.kind, "kernels": self.kernels, "arena": arena_bytes(model)}
+        job = {
+            "model": str(path.resolve()),
+            "kind": self.kind,
+            "kernels": self.kernels,
+            "arena": arena_bytes(model),
+        }
         with ThreadPoolExecutor(count) as pool:
-            results = list(pool.map(lambda number: self._part(job, model, parts[number], work, number), range(count)))
+            results = list(
+                pool.map(
+                    lambda number: self._part(job, model, parts[number], work, number), range(count)
+                )
+            )
         logits = np.concatenate([result["logits"] for result in results])
         expected = (len(images), len(model.classes))
         if logits.shape != expected or logits.dtype != np.int8:
@@ -102,31 +114,55 @@ class _Interpreter:
             logits=logits,
             seconds=max(float(result["seconds"]) for result in results),
             version=str(results[0]["version"]),
-            checksums={name: zlib.crc32(values.tobytes()) for name, values in _tensors(results[0]).items()},
+            checksums={
+                name: zlib.crc32(values.tobytes()) for name, values in _tensors(results[0]).items()
+            },
         )
 
     def _check(self, path: Path, model: IntegerModel) -> None:
         """Refuse what an interpreter should not even see."""
         if self.file == INT4_NAME and not int4_layers(model):
-            raise BackendError(self.name, f"no layer has weights of 4 bits or fewer, so that there is no {INT4_NAME}; leave it out")
+            raise BackendError(
+                self.name,
+                f"no layer has weights of 4 bits or fewer, so that there is no {INT4_NAME}; leave it out",
+            )
         if read_exported(self.name, path)[4:8] != FILE_ID:
-            raise BackendError(self.name, f"{path}: is no TFLite file (it does not say {FILE_ID.decode()}); export the network again")
+            raise BackendError(
+                self.name,
+                f"{path}: is no TFLite file (it does not say {FILE_ID.decode()}); export the network again",
+            )
 
-    def _part(self, job: dict[str, Any], model: IntegerModel, images: Values, work: Path, number: int) -> dict[str, Any]:
+    def _part(
+        self, job: dict[str, Any], model: IntegerModel, images: Values, work: Path, number: int
+    ) -> dict[str, Any]:
         """Run some of the images in a process and return the arrays that it made."""
         place = work / f"{self.kind}{self.kernels}-{Path(self.file).stem}-{number}"
         place.mkdir(parents=True, exist_ok=True)
         inputs, results, order = place / "images.npy", place / "results.npz", place / "job.json"
         np.save(inputs, images)
-        shows = number == 0 and self.kernels == "reference"  # a delegate keeps what is inside it to itself
+        shows = (
+            number == 0 and self.kernels == "reference"
+        )  # a delegate keeps what is inside it to itself
         tensors = [model.image, *(step.output for step in model.steps)] if shows else []
-        order.write_text(json.dumps(job | {"images": str(inputs), "results": str(results), "tensors": tensors}), encoding="utf-8")
+        order.write_text(
+            json.dumps(job | {"images": str(inputs), "results": str(results), "tensors": tensors}),
+            encoding="utf-8",
+        )
         # -P: the worker's folder holds modules with the names of packages.
         command = [sys.executable, "-P", str(WORKER), str(order)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=SECONDS,
+                check=False,
+            )
         except subprocess.TimeoutExpired as error:
-            raise BackendError(self.name, f"took more than {SECONDS} s for {len(images)} images; give fewer") from error
+            raise BackendError(
+                self.name, f"took more than {SECONDS} s for {len(images)} images; give fewer"
+            ) from error
         if done.returncode:
             raise BackendError(self.name, self._problem(done.returncode, done.stderr))
         return stored_arrays(read_regular(results, LARGE_FILE))
@@ -134,7 +170,11 @@ class _Interpreter:
     def _problem(self, code: int, errors: str) -> str:
         lines = [line.strip() for line in errors.splitlines() if line.strip()]
         said = shortened(one_line(lines[-1]), 300) if lines else "no message"
-        how = "the interpreter refuses the file" if code == 1 else f"the interpreter's process ended by itself (status {code})"
+        how = (
+            "the interpreter refuses the file"
+            if code == 1
+            else f"the interpreter's process ended by itself (status {code})"
+        )
         return f"{self.file}: {how}: {said}; export the network again, or try another version of the package"
 
 
@@ -142,7 +182,9 @@ def arena_bytes(model: IntegerModel) -> int:
     """Return an arena in which TFLite Micro can keep every tensor at once, with what its kernels and tables need: a generous bound."""
     activations = sum(int(np.prod(tensor.shape)) for tensor in model.tensors)
     padded = sum(
-        (source.height + sum(step.padding[:2])) * (source.width + sum(step.padding[2:])) * source.channels
+        (source.height + sum(step.padding[:2]))
+        * (source.width + sum(step.padding[2:]))
+        * source.channels
         for step in model.steps
         for source in (model.tensor(step.input),)
     )

@@ -45,15 +45,24 @@ def run_lite(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[s
         Logits ``[N, classes]``, seconds, the wanted tensors, what ran.
     """
     module = _interpreter()
-    resolver = module.OpResolverType.BUILTIN_REF if job["kernels"] == "reference" else module.OpResolverType.AUTO
+    resolver = (
+        module.OpResolverType.BUILTIN_REF
+        if job["kernels"] == "reference"
+        else module.OpResolverType.AUTO
+    )
 
     def prepared(count: int, keep: bool) -> Any:
         made = module.Interpreter(
-            model_path=job["model"], experimental_op_resolver_type=resolver, experimental_preserve_all_tensors=keep, num_threads=1
+            model_path=job["model"],
+            experimental_op_resolver_type=resolver,
+            experimental_preserve_all_tensors=keep,
+            num_threads=1,
         )
         place = made.get_input_details()[0]
         if list(place["shape"]) != [1, *images.shape[1:]]:
-            raise ValueError(f"it takes {place['shape'].tolist()}; the network takes {[1, *images.shape[1:]]}")
+            raise ValueError(
+                f"it takes {place['shape'].tolist()}; the network takes {[1, *images.shape[1:]]}"
+            )
         made.resize_tensor_input(place["index"], [count, *images.shape[1:]])
         made.allocate_tensors()
         return made
@@ -68,11 +77,18 @@ def run_lite(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[s
         interpreter = prepared(1, True)
         invoke(interpreter, images[:1])
         details = interpreter.get_tensor_details()
-        tensors = {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in details if detail["name"] in wanted}
+        tensors = {
+            detail["name"]: interpreter.get_tensor(detail["index"])
+            for detail in details
+            if detail["name"] in wanted
+        }
     batch = min(BATCH, len(images))
     interpreter = prepared(batch, False)
     started = time.perf_counter()
-    rows = [invoke(interpreter, images[at : at + batch]) for at in range(0, len(images) - batch + 1, batch)]
+    rows = [
+        invoke(interpreter, images[at : at + batch])
+        for at in range(0, len(images) - batch + 1, batch)
+    ]
     seconds = time.perf_counter() - started
     if rest := len(images) % batch:
         interpreter = prepared(rest, False)
@@ -80,7 +96,12 @@ def run_lite(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[s
         rows.append(invoke(interpreter, images[-rest:]))
         seconds += time.perf_counter() - started
     package = PACKAGES[module.__name__]
-    return np.concatenate(rows), seconds, tensors, f"{package} {importlib.metadata.version(package)}"
+    return (
+        np.concatenate(rows),
+        seconds,
+        tensors,
+        f"{package} {importlib.metadata.version(package)}",
+    )
 
 
 def _interpreter() -> Any:
@@ -99,7 +120,9 @@ def run_micro(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[
     graph = runtime.convert_bytearray_to_object(content).subgraphs[0]
     places = {tensor.name.decode(): place for place, tensor in enumerate(graph.tensors)}
     interpreter = runtime.Interpreter.from_bytes(
-        content, arena_size=job["arena"], intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors
+        content,
+        arena_size=job["arena"],
+        intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors,
     )
     rows, tensors = [], {}
     seconds = 0.0
@@ -111,7 +134,10 @@ def run_micro(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[
         seconds += time.perf_counter() - started
         if not number:
             wanted = [name for name in job["tensors"] if name in places]
-            tensors = {name: np.array(interpreter.GetTensor(places[name], 0)["tensor_data"]) for name in wanted}
+            tensors = {
+                name: np.array(interpreter.GetTensor(places[name], 0)["tensor_data"])
+                for name in wanted
+            }
     version = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
     if job["tensors"] and (used := arena_used(runtime, content, job["arena"], images[:1])):
         width = struct.calcsize("P")
@@ -140,7 +166,9 @@ def arena_used(runtime: Any, content: bytes, arena: int, image: Values) -> int |
     return int(found[1]) if found else None
 
 
-KINDS: dict[str, Callable[[dict[str, Any], Values], tuple[Values, float, dict[str, Values], str]]] = {
+KINDS: dict[
+    str, Callable[[dict[str, Any], Values], tuple[Values, float, dict[str, Values], str]]
+] = {
     "lite": run_lite,
     "micro": run_micro,
 }
@@ -153,12 +181,23 @@ def main(arguments: Sequence[str]) -> int:
     images = np.load(job["images"])
     try:
         logits, seconds, tensors, version = KINDS[job["kind"]](job, images)
-    except Exception as error:  # whatever an interpreter finds wrong becomes one line for the caller
+    except (
+        Exception
+    ) as error:  # whatever an interpreter finds wrong becomes one line for the caller
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     # A name may hold a slash, which an archive takes for a folder; numbers are safe.
-    held: dict[str, Any] = {f"tensor {number}": values for number, values in enumerate(tensors.values())}
-    np.savez(job["results"], logits=logits, seconds=seconds, version=version, names=np.array(list(tensors), str), **held)
+    held: dict[str, Any] = {
+        f"tensor {number}": values for number, values in enumerate(tensors.values())
+    }
+    np.savez(
+        job["results"],
+        logits=logits,
+        seconds=seconds,
+        version=version,
+        names=np.array(list(tensors), str),
+        **held,
+    )
     return 0
 
 

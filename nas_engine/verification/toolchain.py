@@ -16,10 +16,20 @@ from pathlib import Path
 
 from nas_engine.verification.backend import BackendError
 
-CORES = {"cortex-m7": "fpv5-sp-d16", "cortex-m4": "fpv4-sp-d16", "cortex-m33": "fpv5-sp-d16", "cortex-m0": None}
+CORES = {
+    "cortex-m7": "fpv5-sp-d16",
+    "cortex-m4": "fpv4-sp-d16",
+    "cortex-m33": "fpv5-sp-d16",
+    "cortex-m0": None,
+}
 """Cores that firmware is built for, and the option ``-mfpu`` of each (GCC 12 manual, "ARM Options"); ``None`` without such a unit."""
 
-LLVM_CORES = {"cortex-m7": "cortex_m7", "cortex-m4": "cortex_m4", "cortex-m33": "cortex_m33+dsp", "cortex-m0": "cortex_m0"}
+LLVM_CORES = {
+    "cortex-m7": "cortex_m7",
+    "cortex-m4": "cortex_m4",
+    "cortex-m33": "cortex_m33+dsp",
+    "cortex-m0": "cortex_m0",
+}
 """LLVM's names of them; GNU's compiler gives a Cortex-M33 its DSP instructions without being told."""
 
 COMPILERS = ("gcc", "zig")
@@ -57,8 +67,23 @@ class Toolchain:
             return [GCC, *_gnu_target(core), *COMMON]
         # LLVM unrolls loops at -O2, GCC does not: half as much code again, for about as many instructions. Its sanitizers need a C library.
         interface = "eabihf" if CORES[core] else "eabi"
-        target = ["-target", f"thumb-freestanding-{interface}", f"-mcpu={LLVM_CORES[core]}", "-fno-unroll-loops"]
-        return [sys.executable, "-m", "ziglang", "cc", *target, *COMMON, "-g0", "-fno-sanitize=all", "-fno-stack-protector"]
+        target = [
+            "-target",
+            f"thumb-freestanding-{interface}",
+            f"-mcpu={LLVM_CORES[core]}",
+            "-fno-unroll-loops",
+        ]
+        return [
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            *target,
+            *COMMON,
+            "-g0",
+            "-fno-sanitize=all",
+            "-fno-stack-protector",
+        ]
 
     def link_command(self, core: str) -> list[str]:
         """Return the command line that links, without objects, ``-T`` and ``-o``."""
@@ -74,18 +99,29 @@ class Toolchain:
 
 def _gnu_target(core: str) -> list[str]:
     unit = CORES[core]
-    return [f"-mcpu={core}", "-mthumb", *(["-mfloat-abi=hard", f"-mfpu={unit}"] if unit else ["-mfloat-abi=soft"])]
+    return [
+        f"-mcpu={core}",
+        "-mthumb",
+        *(["-mfloat-abi=hard", f"-mfpu={unit}"] if unit else ["-mfloat-abi=soft"]),
+    ]
 
 
 def missing_compiler(choice: str | None = None) -> str | None:
     """Return what to install to have a compiler (or the one that was chosen), or ``None`` if there is one."""
     pip, apt = "pip install 'nas-search[mcu]'", "apt install gcc-arm-none-eabi"
-    has = {"gcc": shutil.which(GCC) is not None, "zig": importlib.util.find_spec("ziglang") is not None}
+    has = {
+        "gcc": shutil.which(GCC) is not None,
+        "zig": importlib.util.find_spec("ziglang") is not None,
+    }
     if choice == "gcc":
         return None if has["gcc"] else f"{GCC} is not on PATH; install it: {apt}"
     if choice == "zig":
         return None if has["zig"] else f"ziglang is not installed; install it: {pip}"
-    return None if any(has.values()) else f"no compiler for Arm: neither {GCC} nor ziglang; install one: {pip} (or {apt})"
+    return (
+        None
+        if any(has.values())
+        else f"no compiler for Arm: neither {GCC} nor ziglang; install one: {pip} (or {apt})"
+    )
 
 
 def find_toolchain(choice: str | None = None) -> Toolchain:
@@ -98,7 +134,9 @@ def find_toolchain(choice: str | None = None) -> Toolchain:
         BackendError: It is not installed, or it does not start.
     """
     if choice is not None and choice not in COMPILERS:
-        raise BackendError("toolchain", f"unknown compiler {choice!r}; expected one of: {', '.join(COMPILERS)}")
+        raise BackendError(
+            "toolchain", f"unknown compiler {choice!r}; expected one of: {', '.join(COMPILERS)}"
+        )
     problem = missing_compiler(choice)
     if problem:
         raise BackendError("toolchain", problem)
@@ -111,7 +149,9 @@ def _version(name: str) -> str:
     if name == "gcc":
         return f"{GCC} {run_tool([GCC, '-dumpfullversion']).strip()}"
     zig = run_tool([sys.executable, "-m", "ziglang", "version"]).strip()
-    clang = re.search(r"clang version (\S+)", run_tool([sys.executable, "-m", "ziglang", "cc", "--version"]))
+    clang = re.search(
+        r"clang version (\S+)", run_tool([sys.executable, "-m", "ziglang", "cc", "--version"])
+    )
     return f"zig {zig} (clang {clang.group(1) if clang else 'of unknown version'})"
 
 
@@ -127,23 +167,36 @@ def run_tool(command: Sequence[str], folder: Path | None = None) -> str:
     """
     environment = {**os.environ, "LC_ALL": "C"}
     if folder:
-        environment |= {"ZIG_LOCAL_CACHE_DIR": str(folder / "zig"), "ZIG_GLOBAL_CACHE_DIR": str(folder / "zig")}
+        environment |= {
+            "ZIG_LOCAL_CACHE_DIR": str(folder / "zig"),
+            "ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"),
+        }
     tool = Path(command[0]).name if command[0] != sys.executable else "zig"
     try:
         done = subprocess.run(
-            list(command), cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
+            list(command),
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BackendError(tool, f"could not be run ({error})") from error
     if done.returncode:
         lines = (done.stderr + done.stdout).decode("utf-8", "replace").splitlines()
-        naming = (line for pattern in ("undefined ", "error: ", "") for line in lines if pattern in line)
+        naming = (
+            line for pattern in ("undefined ", "error: ", "") for line in lines if pattern in line
+        )
         told = next(naming, "it said nothing")
         raise BackendError(tool, f"ended with status {done.returncode}: {told.strip()}")
     return done.stdout.decode("utf-8", "replace")
 
 
-def compile_files(tools: Toolchain, core: str, sources: Iterable[Path], include: Iterable[Path], objects: Path) -> list[Path]:
+def compile_files(
+    tools: Toolchain, core: str, sources: Iterable[Path], include: Iterable[Path], objects: Path
+) -> list[Path]:
     """Compile C files into objects of the same names.
 
     Args:
@@ -164,7 +217,17 @@ def compile_files(tools: Toolchain, core: str, sources: Iterable[Path], include:
 
     def one(source: Path) -> Path:
         target = objects.resolve() / f"{source.stem}.o"
-        run_tool([*tools.compile_command(core), *folders, "-c", str(source.resolve()), "-o", str(target)], objects.resolve())
+        run_tool(
+            [
+                *tools.compile_command(core),
+                *folders,
+                "-c",
+                str(source.resolve()),
+                "-o",
+                str(target),
+            ],
+            objects.resolve(),
+        )
         return target
 
     with ThreadPoolExecutor(2) as pool:
@@ -178,5 +241,13 @@ def link(tools: Toolchain, core: str, objects: Iterable[Path], script: Path, tar
         BackendError: The linker refused.
     """
     inputs = [str(item.resolve()) for item in objects]
-    command = [*tools.link_command(core), "-T", str(script.resolve()), *inputs, *tools.libraries, "-o", str(target.resolve())]
+    command = [
+        *tools.link_command(core),
+        "-T",
+        str(script.resolve()),
+        *inputs,
+        *tools.libraries,
+        "-o",
+        str(target.resolve()),
+    ]
     run_tool(command, target.resolve().parent)

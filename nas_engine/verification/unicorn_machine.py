@@ -14,7 +14,14 @@ import time
 from typing import Any
 
 from nas_engine.verification.backend import BackendError
-from nas_engine.verification.board import COUNTER, FLASH_ORIGIN, SRAM_ORIGIN, Firmware, MachineRun, check_exit
+from nas_engine.verification.board import (
+    COUNTER,
+    FLASH_ORIGIN,
+    SRAM_ORIGIN,
+    Firmware,
+    MachineRun,
+    check_exit,
+)
 
 PAGE = 4096
 SYS_OPEN, SYS_WRITE, SYS_READ, SYS_EXIT_EXTENDED = 0x01, 0x05, 0x06, 0x20
@@ -57,7 +64,9 @@ class Unicorn:
     def missing(self) -> str | None:
         """Return what to install, or ``None`` if it can run."""
         has = importlib.util.find_spec("unicorn") is not None
-        return None if has else "unicorn is not installed; install it: pip install 'nas-search[mcu]'"
+        return (
+            None if has else "unicorn is not installed; install it: pip install 'nas-search[mcu]'"
+        )
 
     def version(self) -> str:
         """Return program and version on one line."""
@@ -90,9 +99,13 @@ class _Session:
             self.core.mem_map(origin, mapped, access)
             if size % PAGE:
                 kinds = uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE
-                self.core.hook_add(kinds, self.on_outside, begin=origin + size, end=origin + mapped - 1)
+                self.core.hook_add(
+                    kinds, self.on_outside, begin=origin + size, end=origin + mapped - 1
+                )
         self.core.mem_map(COUNTER & ~(PAGE - 1), PAGE, uc.UC_PROT_READ)
-        self.core.mem_map(0xE000E000, PAGE, uc.UC_PROT_READ | uc.UC_PROT_WRITE)  # system control space
+        self.core.mem_map(
+            0xE000E000, PAGE, uc.UC_PROT_READ | uc.UC_PROT_WRITE
+        )  # system control space
         for segment in firmware.elf.segments:
             self.core.mem_write(segment.address, segment.content)
         self.core.hook_add(uc.UC_HOOK_MEM_INVALID, self.on_outside)
@@ -106,7 +119,10 @@ class _Session:
         self.status: int | None = None
         self.pause = False
 
-        self.begin, self.after = firmware.elf.address(f"{firmware.prefix}_invoke_observed"), firmware.elf.address("harness_after")
+        self.begin, self.after = (
+            firmware.elf.address(f"{firmware.prefix}_invoke_observed"),
+            firmware.elf.address("harness_after"),
+        )
         self.resume_at: int | None = self.begin
         self.blocks: dict[tuple[int, int], int] = {}
         self.count = 0
@@ -132,11 +148,16 @@ class _Session:
                 self.core.ctl_flush_tb()
                 at = self.core.reg_read(self.arm.UC_ARM_REG_PC)
             elif self.status is None:
-                raise BackendError("unicorn", f"no end after {timeout_s:g} s; give more time, fewer images, or look for an endless loop")
+                raise BackendError(
+                    "unicorn",
+                    f"no end after {timeout_s:g} s; give more time, fewer images, or look for an endless loop",
+                )
         seconds = time.perf_counter() - began
         check_exit("unicorn", self.status)
         return MachineRun(
-            files={name: bytes(content) for name, content in self.files.items()}, seconds=seconds, instructions=tuple(self.steps)
+            files={name: bytes(content) for name, content in self.files.items()},
+            seconds=seconds,
+            instructions=tuple(self.steps),
         )
 
     def on_block(self, core: Any, address: int, size: int, _: Any) -> None:
@@ -155,14 +176,20 @@ class _Session:
             self.blocks[key] = instructions_in(bytes(core.mem_read(address, size)))
         self.count += self.blocks[key]
 
-    def on_outside(self, core: Any, access: int, address: int, size: int, value: int, _: Any) -> bool:
+    def on_outside(
+        self, core: Any, access: int, address: int, size: int, value: int, _: Any
+    ) -> bool:
         """Note an access to what is no memory of the device, and stop."""
         uc = self.uc
         reads = uc.UC_MEM_READ, uc.UC_MEM_READ_UNMAPPED, uc.UC_MEM_READ_PROT
         writes = uc.UC_MEM_WRITE, uc.UC_MEM_WRITE_UNMAPPED, uc.UC_MEM_WRITE_PROT
-        kind = "read from" if access in reads else "write to" if access in writes else "execution at"
+        kind = (
+            "read from" if access in reads else "write to" if access in writes else "execution at"
+        )
         place = core.reg_read(self.arm.UC_ARM_REG_PC)
-        self.error = self.error or self.firmware.fault("unicorn", place, f"{kind} {self.firmware.board.where(address)}")
+        self.error = self.error or self.firmware.fault(
+            "unicorn", place, f"{kind} {self.firmware.board.where(address)}"
+        )
         core.emu_stop()
         return False
 
@@ -174,7 +201,11 @@ class _Session:
         except self.uc.UcError:
             is_call = False
         if not is_call:
-            told = "unaligned access" if number == DATA_ABORT else f"exception {number}: an instruction that the core cannot execute"
+            told = (
+                "unaligned access"
+                if number == DATA_ABORT
+                else f"exception {number}: an instruction that the core cannot execute"
+            )
             self.error = self.firmware.fault("unicorn", place, told)
             core.emu_stop()
             return
@@ -187,7 +218,11 @@ class _Session:
         try:
             core.reg_write(self.arm.UC_ARM_REG_R0, self.serve(core, operation, arguments))
         except (self.uc.UcError, IndexError):
-            self.error = self.firmware.fault("unicorn", place, f"semihosting call 0x{operation:x} with {[hex(a) for a in arguments]}")
+            self.error = self.firmware.fault(
+                "unicorn",
+                place,
+                f"semihosting call 0x{operation:x} with {[hex(a) for a in arguments]}",
+            )
             core.emu_stop()
             return
         core.reg_write(self.arm.UC_ARM_REG_PC, place + 2 | 1)

@@ -7,7 +7,15 @@ from itertools import product
 
 import numpy as np
 
-from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Constraint, Floats, Levels, Variable
+from nas_engine.allocation.problem import (
+    ACTIVATIONS,
+    WEIGHTS,
+    AllocationProblem,
+    Constraint,
+    Floats,
+    Levels,
+    Variable,
+)
 from nas_engine.allocation.records import Evidence, LayerEntropies, Sensitivity
 
 WIDTHS = ((2, 4, 8), (2, 3, 4, 6, 8), (4, 8), (3, 5), (8,), (2, 8))
@@ -17,17 +25,32 @@ def variables(rng: np.random.Generator, kind: str, count: int) -> list[Variable]
     found = []
     for i in range(count):
         bits = WIDTHS[rng.integers(len(WIDTHS))]
-        found.append(Variable(name=f"l{i} {kind}", kind=kind, layers=(f"l{i}",), bits=bits, elements=int(rng.integers(20, 4000))))
+        found.append(
+            Variable(
+                name=f"l{i} {kind}",
+                kind=kind,
+                layers=(f"l{i}",),
+                bits=bits,
+                elements=int(rng.integers(20, 4000)),
+            )
+        )
     return found
 
 
-def stored(bare: AllocationProblem, kind: str, slack: float, name: str = "Flash", least: int = 0) -> Constraint:
+def stored(
+    bare: AllocationProblem, kind: str, slack: float, name: str = "Flash", least: int = 0
+) -> Constraint:
     """The bytes of all tensors of a kind, limited at ``slack`` of the way from level ``least`` to the widest."""
     mine = np.array([variable.kind == kind for variable in bare.variables])[bare.owner]
     elements = np.array([variable.elements for variable in bare.variables])[bare.owner]
     linear = np.ceil(elements * bare.choice_bits / 8) * mine
-    low, high = linear[bare.positions(np.minimum(least, bare.widest))].sum(), linear[bare.positions(bare.widest)].sum()
-    return Constraint(name=name, resource=name, unit="B", limit=float(low + slack * (high - low)), linear=linear)
+    low, high = (
+        linear[bare.positions(np.minimum(least, bare.widest))].sum(),
+        linear[bare.positions(bare.widest)].sum(),
+    )
+    return Constraint(
+        name=name, resource=name, unit="B", limit=float(low + slack * (high - low)), linear=linear
+    )
 
 
 def knapsack(seed: int, slack: float = 0.4) -> AllocationProblem:
@@ -41,15 +64,27 @@ def peak(seed: int, slack: float = 0.4) -> AllocationProblem:
     """A limit on the weights, and one on every two activations that live together."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(2, 4))
-    bare = AllocationProblem([*variables(rng, WEIGHTS, count), *variables(rng, ACTIVATIONS, count + 1)])
-    sizes = np.array([variable.elements for variable in bare.variables])[bare.owner] * bare.choice_bits / 8.0
+    bare = AllocationProblem(
+        [*variables(rng, WEIGHTS, count), *variables(rng, ACTIVATIONS, count + 1)]
+    )
+    sizes = (
+        np.array([variable.elements for variable in bare.variables])[bare.owner]
+        * bare.choice_bits
+        / 8.0
+    )
     terms = []
     for first in range(count, 2 * count):
         together = np.isin(bare.owner, (first, first + 1))
         terms.append(sizes * together)
-    most, least = (max(float(t[bare.positions(levels)].sum()) for t in terms) for levels in (bare.widest, bare.narrowest))
+    most, least = (
+        max(float(t[bare.positions(levels)].sum()) for t in terms)
+        for levels in (bare.widest, bare.narrowest)
+    )
     limit = least + slack * (most - least)
-    peaks = [Constraint(name=f"peak SRAM at {i}", resource="peak SRAM", unit="B", limit=limit, linear=t) for i, t in enumerate(terms)]
+    peaks = [
+        Constraint(name=f"peak SRAM at {i}", resource="peak SRAM", unit="B", limit=limit, linear=t)
+        for i, t in enumerate(terms)
+    ]
     return AllocationProblem(bare.variables, [stored(bare, WEIGHTS, slack), *peaks])
 
 
@@ -59,7 +94,13 @@ def forbidding(seed: int, slack: float = 0.5) -> AllocationProblem:
     count = int(rng.integers(2, 4))
     bits = (2, 4, 8)
     bare = AllocationProblem(
-        Variable(name=f"l{i} {kind}", kind=kind, layers=(f"l{i}",), bits=bits, elements=int(rng.integers(20, 4000)))
+        Variable(
+            name=f"l{i} {kind}",
+            kind=kind,
+            layers=(f"l{i}",),
+            bits=bits,
+            elements=int(rng.integers(20, 4000)),
+        )
         for kind in (WEIGHTS, ACTIVATIONS)
         for i in range(count)
     )
@@ -69,8 +110,22 @@ def forbidding(seed: int, slack: float = 0.5) -> AllocationProblem:
             if bits[w] + bits[a] < 6:
                 p, q = bare.first[i] + w, bare.first[count + i] + a
                 quadratic[p, q] = quadratic[q, p] = 1.0
-    rule = Constraint(name="forbidden pairs", resource="forbidden pairs", unit="", limit=0.0, linear=np.zeros(bare.n), quadratic=quadratic)
-    return AllocationProblem(bare.variables, [stored(bare, WEIGHTS, slack), stored(bare, ACTIVATIONS, slack, "activations", least=1), rule])
+    rule = Constraint(
+        name="forbidden pairs",
+        resource="forbidden pairs",
+        unit="",
+        limit=0.0,
+        linear=np.zeros(bare.n),
+        quadratic=quadratic,
+    )
+    return AllocationProblem(
+        bare.variables,
+        [
+            stored(bare, WEIGHTS, slack),
+            stored(bare, ACTIVATIONS, slack, "activations", least=1),
+            rule,
+        ],
+    )
 
 
 PROBLEMS = {"knapsack": knapsack, "peak": peak, "forbidding": forbidding}
@@ -81,7 +136,9 @@ def every_allocation(problem: AllocationProblem) -> Iterator[Levels]:
         yield np.array(levels, np.intp)
 
 
-def evidence_for(problem: AllocationProblem, seed: int = 0, noise: float = 0.02, images: int = 24) -> Evidence:
+def evidence_for(
+    problem: AllocationProblem, seed: int = 0, noise: float = 0.02, images: int = 24
+) -> Evidence:
     """All kinds of evidence at once: losses that fall by 4 with every bit, correlated between neighbours.
 
     Every choice moves the outputs by a random vector; losses and pair terms are inner products of those vectors, so the matrix is
@@ -93,7 +150,10 @@ def evidence_for(problem: AllocationProblem, seed: int = 0, noise: float = 0.02,
     common = rng.normal(size=(count, images))
     directions = np.array([common[max(0, i - 1)] * 0.4 + common[i] for i in range(count)])
     strength = rng.lognormal(0.0, 1.0, count)[problem.owner]
-    reach = 2.0**-problem.choice_bits - 2.0 ** -problem.choice_bits[problem.positions(problem.widest)][problem.owner]
+    reach = (
+        2.0**-problem.choice_bits
+        - 2.0 ** -problem.choice_bits[problem.positions(problem.widest)][problem.owner]
+    )
     moves = directions[problem.owner] * (np.sqrt(strength) * reach)[:, None]
     gram = moves @ moves.T / images
     same = problem.owner[:, None] == problem.owner[None, :]
@@ -107,7 +167,15 @@ def evidence_for(problem: AllocationProblem, seed: int = 0, noise: float = 0.02,
         return np.asarray(clean + level * scale * (draw + draw.T))
 
     def record(method: str, matrix: Floats, halves: Floats | None) -> Sensitivity:
-        return Sensitivity(method=method, matrix=matrix, losses=losses, standard_errors=errors, halves=halves, images=images, base_loss=0.3)
+        return Sensitivity(
+            method=method,
+            matrix=matrix,
+            losses=losses,
+            standard_errors=errors,
+            halves=halves,
+            images=images,
+            base_loss=0.3,
+        )
 
     halves = np.array([measured(noise * np.sqrt(2.0)) for _ in range(2)])
     spread = rng.normal(size=count)

@@ -10,11 +10,17 @@ from nas_engine.allocation.problem import TOLERANCE, AllocationProblem, Floats, 
 from tests.allocation.evidence import every_allocation
 
 
-def worth(problem: AllocationProblem, many: Levels, linear: Floats, quadratic: Floats | None = None) -> Floats:
+def worth(
+    problem: AllocationProblem, many: Levels, linear: Floats, quadratic: Floats | None = None
+) -> Floats:
     """``linear . x + x' quadratic x / 2`` of many allocations, ``(allocations, variables)``."""
     at = problem.first + many
     values = linear[at].sum(axis=1)
-    return np.asarray(values if quadratic is None else values + 0.5 * quadratic[at[:, :, None], at[:, None, :]].sum(axis=(1, 2)))
+    return np.asarray(
+        values
+        if quadratic is None
+        else values + 0.5 * quadratic[at[:, :, None], at[:, None, :]].sum(axis=(1, 2))
+    )
 
 
 def feasible_ones(problem: AllocationProblem) -> Levels:
@@ -43,4 +49,11 @@ def solve(
     widths = problem.choice_bits[problem.first + fits].sum(axis=1)
     best = int(np.lexsort((-widths, values))[0])
     least = float(values[best])
-    return Solution(levels=fits[best], objective=least, bound=least if prove else -np.inf, nodes=len(fits), seconds=0.0, found_at_s=0.0)
+    return Solution(
+        levels=fits[best],
+        objective=least,
+        bound=least if prove else -np.inf,
+        nodes=len(fits),
+        seconds=0.0,
+        found_at_s=0.0,
+    )

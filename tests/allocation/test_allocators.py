@@ -11,8 +11,21 @@ import pytest
 from nas_engine.allocation import clado
 from nas_engine.allocation.allocator import Allocator, allocation_of
 from nas_engine.allocation.device_problem import FLASH, SRAM, device_problem, levels_of, with_levels
-from nas_engine.allocation.moves import changes, costs_of_moves, feasible_moves, interactions, moved, steps_of_moves
-from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Constraint, Variable
+from nas_engine.allocation.moves import (
+    changes,
+    costs_of_moves,
+    feasible_moves,
+    interactions,
+    moved,
+    steps_of_moves,
+)
+from nas_engine.allocation.problem import (
+    ACTIVATIONS,
+    WEIGHTS,
+    AllocationProblem,
+    Constraint,
+    Variable,
+)
 from nas_engine.allocation.records import BitAllocation, Evidence
 from nas_engine.allocation.table import ALLOCATORS, allocate
 from nas_engine.encoding import GeneView, decode
@@ -41,7 +54,9 @@ def two_kinds(limit: float) -> AllocationProblem:
     ]
     bare = AllocationProblem(variables)
     elements = np.array([10.0, 10.0, 20.0])[bare.owner]
-    total = Constraint(name="bits", resource="bits", unit="bits", limit=limit, linear=elements * bare.choice_bits)
+    total = Constraint(
+        name="bits", resource="bits", unit="bits", limit=limit, linear=elements * bare.choice_bits
+    )
     return AllocationProblem(variables, [total])
 
 
@@ -84,7 +99,14 @@ def test_methods_that_solve_no_program_on_a_network_of_the_search(name: str, sha
     architecture = decode(frame, genes[:, 0])
     free = device_problem(problem_for(SPACES[name], frame, 2.0**40, 2.0**40), architecture)
     need = [
-        [max(cost for c, cost in zip(free.constraints, free.costs(levels), strict=True) if c.resource == which) for which in (SRAM, FLASH)]
+        [
+            max(
+                cost
+                for c, cost in zip(free.constraints, free.costs(levels), strict=True)
+                if c.resource == which
+            )
+            for which in (SRAM, FLASH)
+        ]
         for levels in (free.narrowest, free.widest)
     ]
     sram, flash = (low + share * (high - low) for low, high in zip(*need, strict=True))
@@ -105,7 +127,10 @@ def test_methods_that_solve_no_program_on_a_network_of_the_search(name: str, sha
 
 def test_qbr_says_by_how_much_its_widths_do_not_fit() -> None:
     problem = two_kinds(200)
-    with pytest.raises(InputError, match="do not fit: bits is 230 bits, the limit is 200 bits, the narrowest widths need 90 bits"):
+    with pytest.raises(
+        InputError,
+        match="do not fit: bits is 230 bits, the limit is 200 bits, the narrowest widths need 90 bits",
+    ):
         allocate("qbr", problem, Evidence(given=problem.levels((4, 3, 8))))
     with pytest.raises(InputError, match=r"given: level 7 of b; expected 0 to 1"):
         allocate("qbr", problem, Evidence(given=np.array([0, 7, 0])))
@@ -126,11 +151,20 @@ def test_an_answer_that_does_not_fit_is_an_internal_error(monkeypatch: pytest.Mo
         def model(self, problem: AllocationProblem, evidence: Evidence) -> None:
             return None
 
-        def allocate(self, problem: AllocationProblem, evidence: Evidence, *, seed: int = 0, time_limit_s: float = 20.0) -> BitAllocation:
+        def allocate(
+            self,
+            problem: AllocationProblem,
+            evidence: Evidence,
+            *,
+            seed: int = 0,
+            time_limit_s: float = 20.0,
+        ) -> BitAllocation:
             return allocation_of(problem, self.name, problem.widest)
 
     monkeypatch.setitem(ALLOCATORS, "wrong", Wrong())
-    with pytest.raises(AssertionError, match="internal error: method 'wrong' chose widths that do not fit"):
+    with pytest.raises(
+        AssertionError, match="internal error: method 'wrong' chose widths that do not fit"
+    ):
         allocate("wrong", knapsack(0), Evidence())
 
 
@@ -141,7 +175,10 @@ def test_constraints_that_cannot_hold_together_are_named() -> None:
     linear[:3] = (9.0, 1.0, 0.0)
     slow = Constraint(name="cycles", resource="cycles", unit="", limit=0.0, linear=linear)
     problem = AllocationProblem(bare.variables, [replace(bare.constraints[0], limit=100.0), slow])
-    with pytest.raises(InputError, match="found no choice of bits that meets bits, cycles together; raise the limit"):
+    with pytest.raises(
+        InputError,
+        match="found no choice of bits that meets bits, cycles together; raise the limit",
+    ):
         allocate("uniform", problem, Evidence())
 
 
@@ -151,11 +188,20 @@ def test_narrow_widths_that_cost_more_are_no_obstacle(monkeypatch: pytest.Monkey
     linear = np.zeros(bare.n)
     linear[:3] = (9.0, 1.0, 1.0)
     problem = AllocationProblem(
-        bare.variables, [*bare.constraints, Constraint(name="cycles", resource="cycles", unit="", limit=5.0, linear=linear)]
+        bare.variables,
+        [
+            *bare.constraints,
+            Constraint(name="cycles", resource="cycles", unit="", limit=5.0, linear=linear),
+        ],
     )
     monkeypatch.setattr(clado, "solve", exhaustive.solve)
     for name in ALLOCATORS:
-        found = allocate(name, problem, replace(evidence_for(problem), given=problem.levels((4, 3, 2))), time_limit_s=2.0)
+        found = allocate(
+            name,
+            problem,
+            replace(evidence_for(problem), given=problem.levels((4, 3, 2))),
+            time_limit_s=2.0,
+        )
         assert found.bits[0] >= 4
 
 
@@ -189,4 +235,6 @@ def test_the_objective_of_greedy_is_the_sum_of_single_losses() -> None:
     evidence = evidence_for(problem)
     assert evidence.singles is not None
     found = allocate("greedy", problem, evidence)
-    assert found.objective == pytest.approx(float(evidence.singles.losses[problem.positions(found.levels)].sum()))
+    assert found.objective == pytest.approx(
+        float(evidence.singles.losses[problem.positions(found.levels)].sum())
+    )

@@ -65,7 +65,9 @@ def test_a_narrow_width_that_was_lucky_is_no_reason_to_take_it() -> None:
     assert evidence.singles is not None
     lucky = evidence.singles.losses.copy()
     lucky[problem.positions(problem.narrowest)] = -5.0
-    found = allocate("diagonal", problem, replace(evidence, singles=replace(evidence.singles, losses=lucky)))
+    found = allocate(
+        "diagonal", problem, replace(evidence, singles=replace(evidence.singles, losses=lucky))
+    )
     raw = exhaustive.solve(problem, lucky)
     assert sum(problem.bits(raw.levels)) < sum(found.bits)
 
@@ -95,13 +97,18 @@ def test_cross_terms_change_the_choice() -> None:
     for seed in range(12):
         problem = knapsack(seed)
         evidence = evidence_for(problem, seed)
-        differ += allocate("clado", problem, evidence).bits != allocate("diagonal", problem, evidence).bits
+        differ += (
+            allocate("clado", problem, evidence).bits
+            != allocate("diagonal", problem, evidence).bits
+        )
     assert differ >= 2
 
 
 def true_loss(problem: AllocationProblem, evidence: Evidence, levels: Levels) -> float:
     assert evidence.singles is not None
-    return float(exhaustive.worth(problem, levels[None], np.zeros(problem.n), evidence.singles.matrix)[0])
+    return float(
+        exhaustive.worth(problem, levels[None], np.zeros(problem.n), evidence.singles.matrix)[0]
+    )
 
 
 @pytest.mark.usefixtures("try_them_all")
@@ -113,7 +120,10 @@ def test_with_sure_pairs_clado_is_nearer_to_the_best_than_without() -> None:
         evidence = evidence_for(problem, seed, noise=0.01)
         least = true_loss(problem, evidence, allocate("gauss-newton", problem, evidence).levels)
         for method in ratios:
-            ratios[method].append((true_loss(problem, evidence, allocate(method, problem, evidence).levels) + 1e-3) / (least + 1e-3))
+            ratios[method].append(
+                (true_loss(problem, evidence, allocate(method, problem, evidence).levels) + 1e-3)
+                / (least + 1e-3)
+            )
     assert min(min(values) for values in ratios.values()) >= 1.0 - 1e-9
     assert np.mean(ratios["clado"]) < np.mean(ratios["diagonal"])
 
@@ -140,7 +150,11 @@ def test_the_noise_that_is_reported_is_the_noise_there_is(noise: float) -> None:
     figures = []
     for seed in range(8):
         problem = peak(seed)
-        figures.append(Clado().allocate(problem, evidence_for(problem, seed, noise=noise)).details["pair noise"])
+        figures.append(
+            Clado()
+            .allocate(problem, evidence_for(problem, seed, noise=noise))
+            .details["pair noise"]
+        )
     assert np.mean(figures) == pytest.approx(noise, rel=0.35)
 
 
@@ -151,7 +165,10 @@ def test_settings_of_noise_and_projection() -> None:
     assert Clado(most_noise=0.0).allocate(problem, evidence).notes
     assert not Clado(most_noise=1.0).allocate(problem, evidence).notes
     for projection in ("clip", "correlation"):
-        assert Clado(projection=projection).allocate(problem, evidence).details["projection"] == projection
+        assert (
+            Clado(projection=projection).allocate(problem, evidence).details["projection"]
+            == projection
+        )
 
 
 @pytest.mark.usefixtures("try_them_all")
@@ -159,26 +176,51 @@ def test_without_halves_the_noise_is_not_known_and_the_pairs_count() -> None:
     problem = knapsack(4)
     evidence = evidence_for(problem, 4)
     assert evidence.pairs is not None
-    found = allocate("clado", problem, replace(evidence, pairs=replace(evidence.pairs, halves=None)))
+    found = allocate(
+        "clado", problem, replace(evidence, pairs=replace(evidence.pairs, halves=None))
+    )
     assert np.isnan(found.details["pair noise"])
     assert found.notes == ("the noise of the cross terms is not known: no halves were measured",)
 
 
 @pytest.mark.parametrize(
-    ("objective", "bound", "status"), [(1.0, 1.0, OPTIMAL), (1.0, 0.9, FEASIBLE), (1.0, float("-inf"), FEASIBLE), (0.0, 0.0, OPTIMAL)]
+    ("objective", "bound", "status"),
+    [
+        (1.0, 1.0, OPTIMAL),
+        (1.0, 0.9, FEASIBLE),
+        (1.0, float("-inf"), FEASIBLE),
+        (0.0, 0.0, OPTIMAL),
+    ],
 )
 @pytest.mark.parametrize("allocator", [Diagonal(), Hawq(), GaussNewton()])
 def test_the_status_says_what_was_proven(
-    objective: float, bound: float, status: str, allocator: Diagonal | Hawq | GaussNewton, monkeypatch: pytest.MonkeyPatch
+    objective: float,
+    bound: float,
+    status: str,
+    allocator: Diagonal | Hawq | GaussNewton,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     problem = knapsack(1)
 
-    def solve(problem: AllocationProblem, linear: Floats, quadratic: Floats | None, **options: Any) -> Solution:
+    def solve(
+        problem: AllocationProblem, linear: Floats, quadratic: Floats | None, **options: Any
+    ) -> Solution:
         assert (options["seed"], options["time_limit_s"]) == (7, 3.0)
         assert problem.is_feasible(options["start"])
-        return Solution(levels=problem.narrowest, objective=objective, bound=bound, nodes=5, seconds=0.1, found_at_s=0.05)
+        return Solution(
+            levels=problem.narrowest,
+            objective=objective,
+            bound=bound,
+            nodes=5,
+            seconds=0.1,
+            found_at_s=0.05,
+        )
 
     monkeypatch.setattr(clado, "solve", solve)
     found = allocator.allocate(problem, evidence_for(problem), seed=7, time_limit_s=3.0)
-    assert (found.status, found.objective, found.bound) == (status, objective, max(bound, 0.0))  # no loss is below 0
+    assert (found.status, found.objective, found.bound) == (
+        status,
+        objective,
+        max(bound, 0.0),
+    )  # no loss is below 0
     assert found.details["nodes"] == 5

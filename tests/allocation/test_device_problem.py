@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from nas_engine.allocation.device_problem import FLASH, SRAM, device_problem, levels_of, with_levels
-from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, InfeasibleAllocationError, Levels
+from nas_engine.allocation.problem import (
+    ACTIVATIONS,
+    WEIGHTS,
+    AllocationProblem,
+    InfeasibleAllocationError,
+    Levels,
+)
 from nas_engine.architecture import Architecture
 from nas_engine.costs.compute import bitops, cycles
 from nas_engine.costs.flash import flash
@@ -28,7 +34,9 @@ N = 12
 SPACE = next(iter(SPACES.values()))
 
 
-def problem_for(space: SearchSpace, model: str = "arena", sram: float = 2.0**18, **options: Any) -> SearchProblem:
+def problem_for(
+    space: SearchSpace, model: str = "arena", sram: float = 2.0**18, **options: Any
+) -> SearchProblem:
     frame, _ = population(space, 1)
     return problem_in_frame(space, frame, sram, 2.0**20, model=model, **options)
 
@@ -78,7 +86,10 @@ def test_memory_plan_is_the_peak() -> None:
     for architecture in networks(search, N, seed=3):
         problem = device_problem(search, architecture)
         levels = random_levels(problem, rng)
-        assert max(problem.costs(levels)[1:]) == plan_memory(with_levels(problem, architecture, levels)).arena_bytes
+        assert (
+            max(problem.costs(levels)[1:])
+            == plan_memory(with_levels(problem, architecture, levels)).arena_bytes
+        )
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -90,7 +101,9 @@ def test_elements_count_all_that_is_stored(name: str) -> None:
         table = unroll(frame, encode(frame, [architecture]))
         for kind in (WEIGHTS, ACTIVATIONS):
             layers = [layer for v in problem.variables if v.kind == kind for layer in v.layers]
-            assert layers == [name for name in architecture.layer_names() if name not in ("stem", "classifier")]
+            assert layers == [
+                name for name in architecture.layer_names() if name not in ("stem", "classifier")
+            ]
         count = sum(v.elements for v in problem.variables if v.kind == WEIGHTS)
         ends = table.weights[0, 0] + (table.weights[-1, 0] if architecture.classifier else 0.0)
         assert count == table.weights[:, 0].sum() - ends
@@ -104,7 +117,10 @@ def test_pairs_that_the_device_forbids_cost_more_than_the_limit() -> None:
     ok = problem.levels([8] * len(problem.variables))
     assert problem.usage(ok)["pairs of widths that the device forbids"][0] == 0.0
     four = problem.levels([4] * len(problem.variables))
-    assert problem.usage(four)["pairs of widths that the device forbids"][0] >= len(architecture.layer_names()) - 2
+    assert (
+        problem.usage(four)["pairs of widths that the device forbids"][0]
+        >= len(architecture.layer_names()) - 2
+    )
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -127,7 +143,9 @@ def test_what_cannot_fit_says_the_smallest_possible() -> None:
     architecture = networks(search, 1)[0]
     problem = device_problem(search, architecture)
     smallest = max(problem.costs(problem.narrowest)[1:])
-    with pytest.raises(InfeasibleAllocationError, match=f"{smallest:,.0f} B, the limit is 1,000 B") as caught:
+    with pytest.raises(
+        InfeasibleAllocationError, match=f"{smallest:,.0f} B, the limit is 1,000 B"
+    ) as caught:
         problem.require_feasible()
     assert caught.value.constraint.resource == SRAM
 

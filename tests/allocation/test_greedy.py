@@ -9,7 +9,13 @@ import pytest
 
 from nas_engine.allocation.greedy import lowered, raised
 from nas_engine.allocation.moves import feasible_moves, steps_of_moves
-from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Constraint, Variable
+from nas_engine.allocation.problem import (
+    ACTIVATIONS,
+    WEIGHTS,
+    AllocationProblem,
+    Constraint,
+    Variable,
+)
 from nas_engine.allocation.quadratic import monotone_losses
 from nas_engine.allocation.records import HEURISTIC, Evidence, Sensitivity
 from nas_engine.allocation.table import allocate
@@ -35,7 +41,10 @@ def pair(limit: float, elements: tuple[int, int] = (100, 50)) -> AllocationProbl
     ]
     bare = AllocationProblem(variables)
     linear = np.array(elements, float)[bare.owner] * bare.choice_bits
-    return AllocationProblem(variables, [Constraint(name="bits", resource="bits", unit="bits", limit=limit, linear=linear)])
+    return AllocationProblem(
+        variables,
+        [Constraint(name="bits", resource="bits", unit="bits", limit=limit, linear=linear)],
+    )
 
 
 def test_the_smallest_loss_per_bit_saved_goes_first() -> None:
@@ -91,7 +100,11 @@ def test_near_the_best_of_all_and_never_below_it(kind: str) -> None:
         assert evidence.singles is not None
         losses = monotone_losses(problem, evidence.singles.losses)
         found = allocate("greedy", problem, evidence)
-        best = min(losses[problem.positions(x)].sum() for x in every_allocation(problem) if problem.is_feasible(x))
+        best = min(
+            losses[problem.positions(x)].sum()
+            for x in every_allocation(problem)
+            if problem.is_feasible(x)
+        )
         assert found.objective >= best - 1e-12
         ratios.append((found.objective + 1e-3) / (best + 1e-3))
     assert np.median(ratios) < 1.2
@@ -102,7 +115,9 @@ def test_nothing_can_be_raised_alone(kind: str) -> None:
     for seed in range(8):
         problem = PROBLEMS[kind](seed, 0.3)
         found = allocate("greedy", problem, evidence_for(problem, seed))
-        assert not (feasible_moves(problem, found.levels) & (steps_of_moves(problem, found.levels) > 0)).any()
+        assert not (
+            feasible_moves(problem, found.levels) & (steps_of_moves(problem, found.levels) > 0)
+        ).any()
 
 
 def test_a_blocked_way_down_starts_from_what_fits() -> None:
@@ -114,8 +129,16 @@ def test_a_blocked_way_down_starts_from_what_fits() -> None:
     bare = AllocationProblem(variables)
     quadratic = np.zeros((4, 4))
     quadratic[0, 3] = quadratic[3, 0] = quadratic[1, 2] = quadratic[2, 1] = 5.0
-    rule = Constraint(name="equal", resource="equal", unit="", limit=0.0, linear=np.zeros(4), quadratic=quadratic)
-    size = Constraint(name="size", resource="size", unit="B", limit=15.0, linear=10.0 * bare.choice_bits * np.array([1, 1, 0, 0]) / 8)
+    rule = Constraint(
+        name="equal", resource="equal", unit="", limit=0.0, linear=np.zeros(4), quadratic=quadratic
+    )
+    size = Constraint(
+        name="size",
+        resource="size",
+        unit="B",
+        limit=15.0,
+        linear=10.0 * bare.choice_bits * np.array([1, 1, 0, 0]) / 8,
+    )
     blocked = AllocationProblem(variables, [replace(size, limit=9.0), rule])
     found = allocate("greedy", blocked, with_losses(blocked, [1.0, 0.0, 1.0, 0.0]))
     assert found.bits == (4, 4)
@@ -127,12 +150,18 @@ def test_two_limits_count_in_parts_of_their_ranges() -> None:
     def of(scale: float) -> AllocationProblem:
         bare = knapsack(5)
         second = np.where(bare.owner % 2 == 0, bare.choice_bits, 0.0)
-        least, most = (second[bare.positions(levels)].sum() for levels in (bare.narrowest, bare.widest))
+        least, most = (
+            second[bare.positions(levels)].sum() for levels in (bare.narrowest, bare.widest)
+        )
         limit = 0.6 * least + 0.4 * most
-        other = Constraint(name="x", resource="x", unit="", limit=scale * limit, linear=scale * second)
+        other = Constraint(
+            name="x", resource="x", unit="", limit=scale * limit, linear=scale * second
+        )
         return AllocationProblem(bare.variables, [bare.constraints[0], other])
 
-    answers = {allocate("greedy", of(scale), evidence_for(of(1.0))).bits for scale in (1e-3, 1.0, 1e6)}
+    answers = {
+        allocate("greedy", of(scale), evidence_for(of(1.0))).bits for scale in (1e-3, 1.0, 1e6)
+    }
     assert len(answers) == 1
 
 

@@ -30,7 +30,9 @@ def test_solve_finds_and_proves_the_best_of_all_allocations(instance: Instance) 
     scale = max(abs(best), np.abs(values).max() * 1e-2, 1e-12)
     found = solve(instance.problem, instance.linear, instance.quadratic)
     assert instance.problem.is_feasible(found.levels)
-    assert found.objective == pytest.approx(values[(levels == found.levels).all(axis=1)][0], abs=1e-9 * scale)
+    assert found.objective == pytest.approx(
+        values[(levels == found.levels).all(axis=1)][0], abs=1e-9 * scale
+    )
     assert found.objective == pytest.approx(best, abs=1e-6 * scale)
     assert found.bound <= best + 1e-9 * scale
     assert found.objective - found.bound <= 1e-6 * scale
@@ -69,7 +71,9 @@ def medium(seed: int, variables: int = 10) -> Instance:
 
 def test_the_same_seed_gives_the_same_answer() -> None:
     instance = medium(3)
-    one, two = (solve(instance.problem, instance.linear, instance.quadratic, seed=5) for _ in range(2))
+    one, two = (
+        solve(instance.problem, instance.linear, instance.quadratic, seed=5) for _ in range(2)
+    )
     np.testing.assert_array_equal(one.levels, two.levels)
     assert (one.objective, one.bound, one.nodes) == (two.objective, two.bound, two.nodes)
     searched = solve(instance.problem, instance.linear, instance.quadratic, seed=5, prove=False)
@@ -117,16 +121,25 @@ def test_a_start_is_used_even_where_it_does_not_fit() -> None:
     best = solve(instance.problem, instance.linear, instance.quadratic)
     again = local_search(program, start=best.levels, kicks=0)
     assert again.objective == pytest.approx(best.objective)
-    assert instance.problem.is_feasible(local_search(program, start=instance.problem.widest, kicks=0).levels)
+    assert instance.problem.is_feasible(
+        local_search(program, start=instance.problem.widest, kicks=0).levels
+    )
 
 
 @pytest.mark.parametrize("forbidden", [0, 40])
 def test_many_constraints_at_once(forbidden: int) -> None:
-    instance = small(11, (4,) * 20, kind="convex", knapsacks=2, peaks=30, forbidden=forbidden, products=1)
+    instance = small(
+        11, (4,) * 20, kind="convex", knapsacks=2, peaks=30, forbidden=forbidden, products=1
+    )
     found = solve(instance.problem, instance.linear, instance.quadratic, time_limit_s=1.0)
     assert instance.problem.is_feasible(found.levels)
     assert found.bound <= found.objective
-    worse = [solve(instance.problem, instance.linear, instance.quadratic, seed=seed, prove=False).objective for seed in (1,)]
+    worse = [
+        solve(
+            instance.problem, instance.linear, instance.quadratic, seed=seed, prove=False
+        ).objective
+        for seed in (1,)
+    ]
     assert found.bound <= min(worse)
 
 
@@ -138,7 +151,17 @@ def test_the_narrowest_may_be_forbidden() -> None:
     pairs[np.ix_(narrow, narrow)] = 1.0
     pairs *= owner[:, None] != owner[None, :]
     problem = AllocationProblem(
-        bare.problem.variables, [Constraint(name="pairs", resource="pairs", unit="", limit=0.0, linear=np.zeros(n), quadratic=pairs)]
+        bare.problem.variables,
+        [
+            Constraint(
+                name="pairs",
+                resource="pairs",
+                unit="",
+                limit=0.0,
+                linear=np.zeros(n),
+                quadratic=pairs,
+            )
+        ],
     )
     instance = Instance(problem, np.tile([-5.0, 1.0, 2.0], 6), None)
     _, values, feasible = everything(instance)
@@ -148,9 +171,18 @@ def test_the_narrowest_may_be_forbidden() -> None:
 
 def test_nothing_fits() -> None:
     bare = small(1, (3, 3), kind="convex", knapsacks=1)
-    tight = Constraint(name="Flash", resource="Flash", unit="B", limit=10.0, linear=bare.problem.constraints[0].linear + 100)
+    tight = Constraint(
+        name="Flash",
+        resource="Flash",
+        unit="B",
+        limit=10.0,
+        linear=bare.problem.constraints[0].linear + 100,
+    )
     problem = AllocationProblem(bare.problem.variables, [tight], remedy="choose a larger device")
-    with pytest.raises(InfeasibleAllocationError, match=r"smallest possible Flash is .* B, the limit is 10 B; choose a larger device"):
+    with pytest.raises(
+        InfeasibleAllocationError,
+        match=r"smallest possible Flash is .* B, the limit is 10 B; choose a larger device",
+    ):
         solve(problem, bare.linear, bare.quadratic)
 
 

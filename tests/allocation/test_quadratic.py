@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from nas_engine.allocation.iqp import solve
 from nas_engine.allocation.problem import WEIGHTS, AllocationProblem, Floats, Variable
-from nas_engine.allocation.quadratic import PROJECTIONS, monotone_losses, objective_of, pair_noise, psd_clip, psd_clip_correlation
+from nas_engine.allocation.quadratic import (
+    PROJECTIONS,
+    monotone_losses,
+    objective_of,
+    pair_noise,
+    psd_clip,
+    psd_clip_correlation,
+)
 from nas_engine.allocation.records import Sensitivity
 from nas_engine.errors import InputError
 
@@ -19,7 +26,8 @@ seeds = st.integers(0, 10**6)
 def problem_of(counts: tuple[int, ...]) -> AllocationProblem:
     widths = {1: (8,), 2: (4, 8), 3: (2, 4, 8)}
     return AllocationProblem(
-        Variable(name=f"v{i}", kind=WEIGHTS, layers=(f"v{i}",), bits=widths[count], elements=1) for i, count in enumerate(counts)
+        Variable(name=f"v{i}", kind=WEIGHTS, layers=(f"v{i}",), bits=widths[count], elements=1)
+        for i, count in enumerate(counts)
     )
 
 
@@ -45,7 +53,12 @@ def measured(seed: int, problem: AllocationProblem, noise: float) -> Floats:
 def sensitivity(matrix: Floats) -> Sensitivity:
     n = len(matrix)
     return Sensitivity(
-        method="measured", matrix=matrix, losses=0.5 * np.diagonal(matrix), standard_errors=np.zeros(n), images=1, base_loss=0.0
+        method="measured",
+        matrix=matrix,
+        losses=0.5 * np.diagonal(matrix),
+        standard_errors=np.zeros(n),
+        images=1,
+        base_loss=0.0,
     )
 
 
@@ -74,19 +87,30 @@ def test_clip_of_correlations_keeps_the_diagonal(seed: int, n: int) -> None:
     np.testing.assert_allclose(np.diagonal(found), np.maximum(np.diagonal(matrix), 0))
     assert np.linalg.eigvalsh(found)[0] >= -1e-9 * max(1.0, float(np.abs(found).max()))
     convex = matrix @ matrix.T + np.eye(n)
-    np.testing.assert_allclose(psd_clip_correlation(convex), convex, atol=1e-9 * np.abs(convex).max())
+    np.testing.assert_allclose(
+        psd_clip_correlation(convex), convex, atol=1e-9 * np.abs(convex).max()
+    )
     scale = np.exp(np.random.default_rng(seed).normal(size=n))
     np.testing.assert_allclose(
-        psd_clip_correlation(matrix * np.outer(scale, scale)), found * np.outer(scale, scale), atol=1e-7 * np.outer(scale, scale).max()
+        psd_clip_correlation(matrix * np.outer(scale, scale)),
+        found * np.outer(scale, scale),
+        atol=1e-7 * np.outer(scale, scale).max(),
     )
 
 
 @settings(max_examples=50, deadline=None)
 @given(seeds, st.lists(st.integers(1, 3), min_size=1, max_size=6).map(tuple))
-def test_monotone_losses_are_the_largest_of_wider_choices(seed: int, counts: tuple[int, ...]) -> None:
+def test_monotone_losses_are_the_largest_of_wider_choices(
+    seed: int, counts: tuple[int, ...]
+) -> None:
     problem = problem_of(counts)
     losses = np.random.default_rng(seed).normal(size=problem.n)
-    expected = [max([0.0, *(losses[k] for k in range(i, problem.n) if problem.owner[k] == problem.owner[i])]) for i in range(problem.n)]
+    expected = [
+        max(
+            [0.0, *(losses[k] for k in range(i, problem.n) if problem.owner[k] == problem.owner[i])]
+        )
+        for i in range(problem.n)
+    ]
     np.testing.assert_array_equal(monotone_losses(problem, losses), expected)
 
 
@@ -115,9 +139,13 @@ def test_pair_noise_is_the_noise_put_in(noise: float) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.sampled_from(PROJECTIONS), st.floats(0.0, 0.5))
-def test_objectives_are_safeguarded_and_keep_zero_rows(seed: int, projection: str, noise: float) -> None:
+def test_objectives_are_safeguarded_and_keep_zero_rows(
+    seed: int, projection: str, noise: float
+) -> None:
     problem = problem_of((3, 2, 3, 1, 3))
-    linear, quadratic = objective_of(sensitivity(measured(seed, problem, noise)), problem, projection)
+    linear, quadratic = objective_of(
+        sensitivity(measured(seed, problem, noise)), problem, projection
+    )
     widest = problem.first + problem.widest
     losses = linear.copy()
     if quadratic is not None:
@@ -147,7 +175,9 @@ def test_without_a_budget_everything_is_widest(seed: int, projection: str) -> No
 
 def test_wrong_arguments_are_named() -> None:
     problem = problem_of((3, 3))
-    with pytest.raises(InputError, match="projection is 'psd'; expected one of: clip, correlation, none, diagonal"):
+    with pytest.raises(
+        InputError, match="projection is 'psd'; expected one of: clip, correlation, none, diagonal"
+    ):
         objective_of(sensitivity(np.zeros((6, 6))), problem, "psd")
     with pytest.raises(InputError, match="measure for these variables"):
         objective_of(sensitivity(np.zeros((4, 4))), problem)

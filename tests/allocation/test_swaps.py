@@ -26,7 +26,9 @@ def model_of(problem: AllocationProblem, seed: int = 0) -> tuple[np.ndarray, np.
     return np.zeros(problem.n), matrix
 
 
-def value(problem: AllocationProblem, levels: Levels, linear: np.ndarray, quadratic: np.ndarray) -> float:
+def value(
+    problem: AllocationProblem, levels: Levels, linear: np.ndarray, quadratic: np.ndarray
+) -> float:
     at = problem.positions(levels)
     return float(linear[at].sum() + 0.5 * quadratic[np.ix_(at, at)].sum())
 
@@ -59,8 +61,17 @@ def test_never_worse_and_always_feasible(kind: str, seed: int) -> None:
     found = real_loss_swaps(problem, start, linear, quadratic, watched, tried=10)
     assert problem.is_feasible(found.levels)
     assert found.bits == problem.bits(found.levels)
-    assert loss(found.levels) == found.details["loss after swaps"] <= found.details["loss before swaps"] == loss(start.levels)
-    assert found.details["loss evaluations"] == len(seen) == len({tuple(levels.tolist()) for levels in seen})
+    assert (
+        loss(found.levels)
+        == found.details["loss after swaps"]
+        <= found.details["loss before swaps"]
+        == loss(start.levels)
+    )
+    assert (
+        found.details["loss evaluations"]
+        == len(seen)
+        == len({tuple(levels.tolist()) for levels in seen})
+    )
     assert found.details["swaps accepted"] > 0 or (found.levels == start.levels).all()
     again = real_loss_swaps(problem, start, linear, quadratic, loss, tried=10)
     assert again.bits == found.bits
@@ -73,7 +84,14 @@ def test_ends_where_no_neighbour_is_better(kind: str, seed: int) -> None:
     """With enough evaluations; neighbours are found here by trying all allocations."""
     problem = PROBLEMS[kind](seed)
     loss = real_loss(problem, seed)
-    found = real_loss_swaps(problem, allocate("uniform", problem, Evidence()), *model_of(problem, seed), loss, tried=10_000, rounds=1000)
+    found = real_loss_swaps(
+        problem,
+        allocate("uniform", problem, Evidence()),
+        *model_of(problem, seed),
+        loss,
+        tried=10_000,
+        rounds=1000,
+    )
     least = found.details["loss after swaps"]
     for levels in every_allocation(problem):
         steps = (levels - found.levels)[levels != found.levels]
@@ -94,14 +112,18 @@ def test_a_pair_may_pass_through_what_is_forbidden() -> None:
             seen.append(levels.copy())
             return 1.0
 
-        real_loss_swaps(problem, allocation_of(problem, "x", levels), *model_of(problem), loss, tried=10_000)
+        real_loss_swaps(
+            problem, allocation_of(problem, "x", levels), *model_of(problem), loss, tried=10_000
+        )
         tried = {tuple(other.tolist()) for other in seen}
         for other in fits:
             steps = (other - levels)[levels != other]
             if len(steps) == 2 and steps.min() == -1 and steps.max() > 0:
                 assert tuple(other.tolist()) in tried
                 down = int(np.flatnonzero(other < levels)[0])
-                blocked += not problem.is_feasible(moved(problem, levels, int(problem.first[down] + other[down])))
+                blocked += not problem.is_feasible(
+                    moved(problem, levels, int(problem.first[down] + other[down]))
+                )
     assert blocked > 0
 
 
@@ -124,8 +146,17 @@ def test_the_real_loss_decides_against_the_model() -> None:
     problem = knapsack(3)
     linear, quadratic = model_of(problem)
     start = allocate("random", problem, Evidence(), seed=1)
-    found = real_loss_swaps(problem, start, linear, quadratic, lambda levels: -value(problem, levels, linear, quadratic), tried=10_000)
-    assert value(problem, found.levels, linear, quadratic) > value(problem, start.levels, linear, quadratic)
+    found = real_loss_swaps(
+        problem,
+        start,
+        linear,
+        quadratic,
+        lambda levels: -value(problem, levels, linear, quadratic),
+        tried=10_000,
+    )
+    assert value(problem, found.levels, linear, quadratic) > value(
+        problem, start.levels, linear, quadratic
+    )
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
@@ -182,7 +213,9 @@ def test_a_proof_ends_with_a_swap_and_the_bound_stays() -> None:
     linear, quadratic = model_of(problem)
     random = allocate("random", problem, Evidence(), seed=1)
     objective = value(problem, random.levels, linear, quadratic)
-    start = replace(random, objective=objective, bound=objective, status=OPTIMAL, details={"nodes": 3})
+    start = replace(
+        random, objective=objective, bound=objective, status=OPTIMAL, details={"nodes": 3}
+    )
     unlike = replace(random, method="x", notes=("a",))
     found = real_loss_swaps(problem, start, linear, quadratic, real_loss(problem), tried=50)
     assert found.details["swaps accepted"] > 0

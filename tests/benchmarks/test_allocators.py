@@ -32,9 +32,19 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_accuracies_of_every_method_stopped_and_again(network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accuracies_of_every_method_stopped_and_again(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(judged, "HESSIAN_IMAGES", 8)
-    sizes = {"data": "digits", "networks": network, "folder": str(tmp_path), "seeds": "1", "images": "16", "paired": "4", "joint": "0"}
+    sizes = {
+        "data": "digits",
+        "networks": network,
+        "folder": str(tmp_path),
+        "seeds": "1",
+        "images": "16",
+        "paired": "4",
+        "joint": "0",
+    }
     rows = allocators.run(**sizes, tested="20")
     what = [row.what for row in rows]
     for method in (*allocators.METHODS, allocators.SWAPPED):
@@ -60,7 +70,15 @@ def test_correlations(network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rank_correlation, "WIDTHS", (2, 4, 8))
     monkeypatch.setattr(statistics, "BOOTSTRAPS", 20)
     monkeypatch.setattr(rank_correlation, "EQUAL_WITHIN", 1.0)
-    rows = rank_correlation.run(data="digits", network=network, folder=str(tmp_path), assignments=6, images=16, paired=4, judging=20)
+    rows = rank_correlation.run(
+        data="digits",
+        network=network,
+        folder=str(tmp_path),
+        assignments=6,
+        images=16,
+        paired=4,
+        judging=20,
+    )
     assert sum("CLADO (measured pairs)" in row.what for row in rows) == 2
     assert sum("Gauss-Newton" in row.what for row in rows) >= 3
     for row in rows:
@@ -75,11 +93,18 @@ def test_spearman_is_scipys(seed: int) -> None:
     assert statistics.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
-def test_random_levels_of_equal_size_are_equal(network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_levels_of_equal_size_are_equal(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(judged, "HESSIAN_IMAGES", 8)
-    subject = judged.Judged(network, "digits", tmp_path, seed=0, images=16, weight_bits=(2, 3, 4, 5, 6, 7, 8))
+    subject = judged.Judged(
+        network, "digits", tmp_path, seed=0, images=16, weight_bits=(2, 3, 4, 5, 6, 7, 8)
+    )
     found = rank_correlation.random_levels(subject.problem, 5, 0, 3.6)
-    assert all(abs(subject.problem.mean_bits(levels, "weights") - 3.6) <= rank_correlation.EQUAL_WITHIN for levels in found)
+    assert all(
+        abs(subject.problem.mean_bits(levels, "weights") - 3.6) <= rank_correlation.EQUAL_WITHIN
+        for levels in found
+    )
     assert len({tuple(levels) for levels in found}) > 1
 
 
@@ -87,7 +112,20 @@ def test_bits_for_training(network: str, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(judged, "HESSIAN_IMAGES", 8)
     monkeypatch.setattr(resnet_bits, "HELD_OUT", 20)
     out = tmp_path / "bits.json"
-    words = ["--data", "digits", "--network", network, "--images", "16", "--trials", "3", "--folder", str(tmp_path), "--out", str(out)]
+    words = [
+        "--data",
+        "digits",
+        "--network",
+        network,
+        "--images",
+        "16",
+        "--trials",
+        "3",
+        "--folder",
+        str(tmp_path),
+        "--out",
+        str(out),
+    ]
     for method in ("gauss-newton", "entropy-window"):
         monkeypatch.setattr("sys.argv", ["resnet_bits", *words, "--method", method])
         resnet_bits.main()

@@ -21,7 +21,9 @@ pytestmark = [
 ]
 
 
-def _met(kind: str, number: int, what: Callable[[Path], object], root: Path, **more: bool) -> Outcome:
+def _met(
+    kind: str, number: int, what: Callable[[Path], object], root: Path, **more: bool
+) -> Outcome:
     """Do something under a fault, in a child, and return what was met."""
     fault = Fault(kind, number, (str(root),), **more)
     root.mkdir(exist_ok=True)
@@ -40,17 +42,41 @@ def _met(kind: str, number: int, what: Callable[[Path], object], root: Path, **m
         except (OSError, MemoryError) as error:
             failed.append(type(error).__name__ + str(getattr(error, "errno", "")))
 
-    return in_child(["--version"], root.parent, before=before, after=lambda: fault.note() | {"failed": failed})
+    return in_child(
+        ["--version"], root.parent, before=before, after=lambda: fault.note() | {"failed": failed}
+    )
 
 
 WAYS: dict[str, list[Callable[[Path], object]]] = {
-    "open": [lambda at: (at / "data").read_bytes(), lambda at: (at / "new").write_text("x"), lambda at: os.open(at / "data", 0)],
-    "read": [lambda at: (at / "data").read_bytes(), lambda at: (at / "data").open().readline(), lambda at: np.load(at / "array.npy")],
-    "write": [lambda at: (at / "new").write_text("x"), lambda at: np.savez(at / "new.npz", a=np.arange(3))],
+    "open": [
+        lambda at: (at / "data").read_bytes(),
+        lambda at: (at / "new").write_text("x"),
+        lambda at: os.open(at / "data", 0),
+    ],
+    "read": [
+        lambda at: (at / "data").read_bytes(),
+        lambda at: (at / "data").open().readline(),
+        lambda at: np.load(at / "array.npy"),
+    ],
+    "write": [
+        lambda at: (at / "new").write_text("x"),
+        lambda at: np.savez(at / "new.npz", a=np.arange(3)),
+    ],
     "fsync": [lambda at: os.fsync(os.open(at / "data", os.O_RDWR))],
-    "rename": [lambda at: (at / "data").rename(at / "b"), lambda at: os.replace(at / "data", at / "b")],
-    "folder": [lambda at: (at / "b").mkdir(), lambda at: list(at.iterdir()), lambda at: (at / "data").unlink()],
-    "array": [lambda at: np.load(at / "array.npy"), lambda at: (at / "data").read_bytes(), lambda at: np.frombuffer(b"ab")],
+    "rename": [
+        lambda at: (at / "data").rename(at / "b"),
+        lambda at: os.replace(at / "data", at / "b"),
+    ],
+    "folder": [
+        lambda at: (at / "b").mkdir(),
+        lambda at: list(at.iterdir()),
+        lambda at: (at / "data").unlink(),
+    ],
+    "array": [
+        lambda at: np.load(at / "array.npy"),
+        lambda at: (at / "data").read_bytes(),
+        lambda at: np.frombuffer(b"ab"),
+    ],
 }
 
 
@@ -95,9 +121,21 @@ SWEPT = ("search", "export alone", "evaluate")
 
 
 def test_every_seventh_call_fails_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "benchmarks.faults", "--every", "7", "--repeats", "2", "--folder", str(tmp_path)]
+    words = [
+        sys.executable,
+        "-m",
+        "benchmarks.faults",
+        "--every",
+        "7",
+        "--repeats",
+        "2",
+        "--folder",
+        str(tmp_path),
+    ]
     words += [word for name in SWEPT for word in ("--stage", name)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     met = [int(line[27:32]) for line in done.stdout.splitlines() if line.startswith(SWEPT)]
     assert len(met) == len(SWEPT) * len(ERRORS)

@@ -24,6 +24,12 @@ def test_a_seed_has_cases_of_every_kind_and_others_than_the_next_seed() -> None:
 
 def test_a_few_wrong_inputs_end_with_one_line(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "benchmarks.fuzz", "--count", "40"]
-    done = subprocess.run([*words, "--folder", str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    done = subprocess.run(
+        [*words, "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,9 @@ pytestmark = [
 ]
 
 
-def _ended(what: Callable[[], int], folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Outcome:
+def _ended(
+    what: Callable[[], int], folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
+) -> Outcome:
     monkeypatch.setattr(in_process, "command_line", lambda words: what())
     return in_child([], folder, **more)
 
@@ -70,7 +72,9 @@ def test_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "traceback" in in_child([], tmp_path).faults()
 
 
-def test_one_that_waits_for_ever_hangs_and_takes_its_children_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_waits_for_ever_hangs_and_takes_its_children_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(tmp_path / "fifo")
 
     def what() -> int:
@@ -82,7 +86,9 @@ def test_one_that_waits_for_ever_hangs_and_takes_its_children_along(tmp_path: Pa
     assert outcome.faults() == ["hang"]
 
 
-def test_one_that_works_gets_a_ctrl_c_and_may_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_works_gets_a_ctrl_c_and_may_end_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def what() -> int:
         try:
             while time.monotonic():

@@ -16,7 +16,10 @@ def test_rows_of_a_tiny_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     rows = iqp.run(kinds="gn,clado:0.3", seeds=1, layers=6, limit=20.0, long=0.1)
     assert len(rows) == 4
     assert all(row.reached for row in rows)
-    assert sorted(json.loads((tmp_path / "best.json").read_text(encoding="utf-8"))) == ["clado:0.3 6x7 seed 0", "gn 6x7 seed 0"]
+    assert sorted(json.loads((tmp_path / "best.json").read_text(encoding="utf-8"))) == [
+        "clado:0.3 6x7 seed 0",
+        "gn 6x7 seed 0",
+    ]
     assert iqp.best_known("gn", 7, 0, 6, 0.0) < iqp.best_known("gn", 7, 1, 6, 0.0) == float("inf")
 
 

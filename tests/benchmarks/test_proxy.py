@@ -21,7 +21,9 @@ from nas_engine.errors import FileFormatError, InputError
 from nas_engine.training.loop import TrainingError
 
 THREADS = torch.get_num_threads()
-TINY = Setting(resolution=8, macs=(5e4, 5e5), flash_bytes=32 * 1024, sram_bytes=12 * 1024, candidates=64)
+TINY = Setting(
+    resolution=8, macs=(5e4, 5e5), flash_bytes=32 * 1024, sram_bytes=12 * 1024, candidates=64
+)
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +35,37 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def request(folder: Path, **changes: Any) -> dict[str, Any]:
-    return {"data": "digits", "folder": str(folder), "count": 3, "epochs": 2, "images": 64, "setting": TINY, **changes}
+    return {
+        "data": "digits",
+        "folder": str(folder),
+        "count": 3,
+        "epochs": 2,
+        "images": 64,
+        "setting": TINY,
+        **changes,
+    }
 
 
-def test_rows_of_a_part_that_was_stopped_and_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_a_part_that_was_stopped_and_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(proxy_rows, "FEWEST", 2)
     with pytest.raises(SystemExit):
         proxy.run(**request(tmp_path, part="free", shard="2/2", record=0))
-    assert [path.name for path in sorted((tmp_path / "networks").iterdir())] == [f"free-{i:03d}-e2-i64-s0.json" for i in (1,)]
+    assert [path.name for path in sorted((tmp_path / "networks").iterdir())] == [
+        f"free-{i:03d}-e2-i64-s0.json" for i in (1,)
+    ]
     rows = proxy.run(**request(tmp_path, part="free", double=2, again=2))
     what = [row.what for row in rows]
-    for name in ("QE-Score as published", "Flash", "MACs", "BitOps", "parameters", "depth (convolutions)", "random"):
+    for name in (
+        "QE-Score as published",
+        "Flash",
+        "MACs",
+        "BitOps",
+        "parameters",
+        "depth (convolutions)",
+        "random",
+    ):
         assert f"free, 3 networks: {name}" in what
     assert "1 float and 1 quantised epochs of 64 images of digits" in what[0]
     assert sum("trained again with" in text for text in what) == 2
@@ -62,7 +84,9 @@ def test_rows_of_a_part_that_was_stopped_and_shared(tmp_path: Path, monkeypatch:
         proxy.run(**request(tmp_path, epochs=6))
 
 
-def test_a_network_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_was_killed_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen = networks("free", 1, TINY)
     dataset = study_data("digits", 8, 64)
     plans = [Plan(folder=tmp_path / name, epochs=4, images=64) for name in ("whole", "killed")]
@@ -79,7 +103,12 @@ def test_a_network_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path,
     train_missing(chosen, plans[1], lambda: dataset, say=lambda line: None)
     whole, again = (read_records(plan, "free")[0] for plan in plans)
     assert whole["accuracy"] == again["accuracy"]
-    assert [(row["stage"], row["epoch"]) for row in again["history"]] == [("float", 1), ("float", 2), ("float", 3), ("quantised", 1)]
+    assert [(row["stage"], row["epoch"]) for row in again["history"]] == [
+        ("float", 1),
+        ("float", 2),
+        ("float", 3),
+        ("quantised", 1),
+    ]
     assert whole["history"] == again["history"]
     assert again["processor_seconds"] > 0
     assert [path.suffix for path in (tmp_path / "killed" / "networks").iterdir()] == [".json"]
@@ -114,7 +143,9 @@ def test_what_cannot_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(proxy_training, "trained", diverged)
     lines: list[str] = []
     plan = Plan(folder=tmp_path, epochs=2, images=64)
-    train_missing(networks("free", 2, TINY), plan, lambda: study_data("digits", 8, 64), say=lines.append)
+    train_missing(
+        networks("free", 2, TINY), plan, lambda: study_data("digits", 8, 64), say=lines.append
+    )
     assert sum("the loss is nan" in line for line in lines) == 2  # the others still have their turn
     assert not read_records(plan, "free")
 
@@ -144,7 +175,9 @@ def test_a_network_that_another_process_trains_is_left_to_it(tmp_path: Path) -> 
     place.parent.mkdir(parents=True)
     with place.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        train_missing(networks("free", 1, TINY), plan, lambda: study_data("digits", 8, 64), say=lines.append)
+        train_missing(
+            networks("free", 1, TINY), plan, lambda: study_data("digits", 8, 64), say=lines.append
+        )
     assert not lines
     assert not read_records(plan, "free")
 
@@ -160,7 +193,10 @@ def test_images_of_the_study_are_apart_and_repeatable() -> None:
 
 def test_the_published_table_follows_from_the_published_records() -> None:
     folder = Path(proxy.__file__).parent / "proxy_records"
-    published = {row["what"]: row["measured"] for row in json.loads((folder.parent / "results" / "proxy.json").read_text())["rows"]}
+    published = {
+        row["what"]: row["measured"]
+        for row in json.loads((folder.parent / "results" / "proxy.json").read_text())["rows"]
+    }
     rows = proxy.run(folder=str(folder), setting=Setting())
     assert {row.what for row in rows} == published.keys()
     for row in rows:  # intervals are of fewer resamples here

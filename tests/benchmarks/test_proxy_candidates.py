@@ -9,7 +9,15 @@ import pytest
 from scipy import stats
 
 from benchmarks import statistics
-from benchmarks.proxy_candidates import PUBLISHED, Widths, candidates, limited, sigma_grid, stage_log_widths, trivial
+from benchmarks.proxy_candidates import (
+    PUBLISHED,
+    Widths,
+    candidates,
+    limited,
+    sigma_grid,
+    stage_log_widths,
+    trivial,
+)
 from benchmarks.proxy_networks import networks
 from benchmarks.proxy_sampling import Setting
 from nas_engine.encoding import GeneView, encode
@@ -32,7 +40,10 @@ def arrays() -> Arrays:
 def fan_ins(index: int) -> list[list[float]]:
     """Return the fan-in of each convolution, by the score's stage it belongs to."""
     network = NETWORKS[index]
-    stages, channels = [[network.stem.kernel**2 * network.input_channels * 1.0]], network.stem.channels
+    stages, channels = (
+        [[network.stem.kernel**2 * network.input_channels * 1.0]],
+        network.stem.channels,
+    )
     for block in network.blocks:
         if block.stride == 2:
             stages.append([])
@@ -46,27 +57,43 @@ def fan_ins(index: int) -> list[list[float]]:
 def test_log_widths_are_summed_up_to_the_end_of_each_stage(arrays: Arrays) -> None:
     sums = stage_log_widths(arrays[0])
     for i in range(len(NETWORKS)):
-        assert sums[:, i] == pytest.approx(np.cumsum([sum(map(math.log, stage)) for stage in fan_ins(i)]))
+        assert sums[:, i] == pytest.approx(
+            np.cumsum([sum(map(math.log, stage)) for stage in fan_ins(i)])
+        )
 
 
 def test_the_published_score_is_the_products_own(arrays: Arrays) -> None:
     table, w_bits, a_bits = arrays
     found = candidates(table, w_bits, a_bits, WEIGHTS)
-    assert all(np.isfinite(values).all() and values.shape == (len(NETWORKS),) for values in found.values())
-    np.testing.assert_array_equal(found[PUBLISHED], qe_score(table, w_bits, a_bits, ScoreSettings(stage_weights=WEIGHTS)))
-    np.testing.assert_array_equal(found[PUBLISHED], sigma_grid(table, w_bits, a_bits, WEIGHTS)[5.0, 4.0])
+    assert all(
+        np.isfinite(values).all() and values.shape == (len(NETWORKS),) for values in found.values()
+    )
+    np.testing.assert_array_equal(
+        found[PUBLISHED], qe_score(table, w_bits, a_bits, ScoreSettings(stage_weights=WEIGHTS))
+    )
+    np.testing.assert_array_equal(
+        found[PUBLISHED], sigma_grid(table, w_bits, a_bits, WEIGHTS)[5.0, 4.0]
+    )
     assert (found["QE-Score with 8 bits everywhere (structure alone)"] > found[PUBLISHED]).all()
 
 
 def test_the_resolution_term_of_one_network(arrays: Arrays) -> None:
     table, w_bits, a_bits = arrays
     network = NETWORKS[0]
-    ends = [network.stem.channels, *(network.blocks[i].channels for i in (1, 3)), network.head.channels]
+    ends = [
+        network.stem.channels,
+        *(network.blocks[i].channels for i in (1, 3)),
+        network.head.channels,
+    ]
     areas = [32**2, 16**2, 8**2, 4**2]
     sums = np.cumsum([sum(map(math.log, stage)) for stage in fan_ins(0)])
     sizes = [math.log(area * channels) for area, channels in zip(areas, ends, strict=True)]
-    expected = sum(weight * size * total for weight, size, total in zip((1, 1, 1, 8), sizes, sums, strict=True))
-    assert candidates(table, w_bits, a_bits, WEIGHTS)["DeepMAD entropy (float)"][0] == pytest.approx(expected)
+    expected = sum(
+        weight * size * total for weight, size, total in zip((1, 1, 1, 8), sizes, sums, strict=True)
+    )
+    assert candidates(table, w_bits, a_bits, WEIGHTS)["DeepMAD entropy (float)"][
+        0
+    ] == pytest.approx(expected)
 
 
 def test_trivial_figures_of_one_network(arrays: Arrays) -> None:
@@ -74,8 +101,12 @@ def test_trivial_figures_of_one_network(arrays: Arrays) -> None:
     found = trivial(table, w_bits, a_bits, "arena")
     inner = NETWORKS[1].layer_bits()[:-1]
     assert found["depth (convolutions)"][1] == len(inner)
-    assert found["mean weight bits of the layers"][1] == pytest.approx(np.mean([bits.w for bits in inner]))
-    assert found["mean activation bits of the layers"][1] == pytest.approx(np.mean([bits.a for bits in inner]))
+    assert found["mean weight bits of the layers"][1] == pytest.approx(
+        np.mean([bits.w for bits in inner])
+    )
+    assert found["mean activation bits of the layers"][1] == pytest.approx(
+        np.mean([bits.a for bits in inner])
+    )
 
 
 def test_a_limit_keeps_the_order_within_and_puts_the_others_behind() -> None:
@@ -108,7 +139,9 @@ def test_leave_one_out_does_not_see_the_case_it_predicts() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(30, 3))
     target = features @ np.array([1.0, -2.0, 0.5])
-    np.testing.assert_allclose(statistics.leave_one_out(features, target, ridge=1e-9), target, atol=1e-6)
+    np.testing.assert_allclose(
+        statistics.leave_one_out(features, target, ridge=1e-9), target, atol=1e-6
+    )
     changed = target.copy()
     changed[4] += 100.0
     before, after = (statistics.leave_one_out(features, values)[4] for values in (target, changed))

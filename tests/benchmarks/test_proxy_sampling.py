@@ -61,18 +61,25 @@ def test_activations_lose_no_more_bits_than_sram_asks_for() -> None:
         view = GeneView(SETTING.frame, genes)
         assert set(view.a_bits[view.a_bits > 0]) == {8}
         assert not proxy_sampling.to_sram(Setting(sram_bytes=1024), genes, np.random.default_rng(0))
-        assert not proxy_sampling.to_flash(Setting(flash_bytes=1024), genes, np.random.default_rng(0))
+        assert not proxy_sampling.to_flash(
+            Setting(flash_bytes=1024), genes, np.random.default_rng(0)
+        )
 
 
 def test_baselines_fit_the_budget_fullest_first() -> None:
-    found = [network.architecture for network in networks("baselines", 11, Setting(candidates=4096))]
+    found = [
+        network.architecture for network in networks("baselines", 11, Setting(candidates=4096))
+    ]
     sram, size, macs = costs(SETTING, found)
     assert (size <= SETTING.flash_bytes).all()
     assert (sram <= SETTING.sram_bytes).all()
     assert (macs <= SETTING.macs[1]).all()
     assert (np.diff(size[5:]) <= 0).all()
     assert size[5] > 0.9 * SETTING.flash_bytes
-    assert [reference.effectiveness(net) <= limit for net, limit in zip(found[1:3], RHO_LIMITS, strict=True)] == [True, True]
+    assert [
+        reference.effectiveness(net) <= limit
+        for net, limit in zip(found[1:3], RHO_LIMITS, strict=True)
+    ] == [True, True]
     assert reference.effectiveness(found[0]) > max(RHO_LIMITS)
     assert sum(block.depth for block in found[3].blocks) <= 6
 
@@ -80,10 +87,14 @@ def test_baselines_fit_the_budget_fullest_first() -> None:
 def test_a_search_with_more_candidates_scores_no_less() -> None:
     def score(candidates: int) -> float:
         setting = Setting(candidates=candidates)
-        genes = encode(setting.frame, [searched(setting, setting.shape, setting.shape.stage_weights)])
+        genes = encode(
+            setting.frame, [searched(setting, setting.shape, setting.shape.stage_weights)]
+        )
         view = GeneView(setting.frame, genes)
         settings = qe_score.ScoreSettings(stage_weights=setting.shape.stage_weights)
-        return float(qe_score.qe_score(unroll(setting.frame, genes), view.w_bits, view.a_bits, settings)[0])
+        return float(
+            qe_score.qe_score(unroll(setting.frame, genes), view.w_bits, view.a_bits, settings)[0]
+        )
 
     assert score(4096) > score(64)
 
@@ -91,7 +102,10 @@ def test_a_search_with_more_candidates_scores_no_less() -> None:
 @pytest.mark.parametrize("change", [lambda w: {"width": w}, lambda w: {"expansion": 2 * w}])
 def test_wider_uniform_networks_cost_more(change: Callable[[float], dict[str, float]]) -> None:
     base = {"width": 1.0, "depth": DEPTHS[1], "expansion": 2.0, "w": 4, "a": 4}
-    sram, size, macs = costs(SETTING, [uniform_network(SETTING, **{**base, **change(factor)}) for factor in (0.75, 1.0, 1.5)])  # type: ignore[arg-type]
+    sram, size, macs = costs(
+        SETTING,
+        [uniform_network(SETTING, **{**base, **change(factor)}) for factor in (0.75, 1.0, 1.5)],
+    )  # type: ignore[arg-type]
     for cost in (sram, size, macs):
         assert (np.diff(cost) >= 0).all()
     assert (np.diff(macs) > 0).all()

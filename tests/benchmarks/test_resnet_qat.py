@@ -13,7 +13,16 @@ import pytest
 import torch
 
 from benchmarks import resnet_qat
-from benchmarks.resnet_qat import Bits, CifarResNet, Recipe, mean_bits, random_bits, read_bits, sizes, uniform
+from benchmarks.resnet_qat import (
+    Bits,
+    CifarResNet,
+    Recipe,
+    mean_bits,
+    random_bits,
+    read_bits,
+    sizes,
+    uniform,
+)
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.quantization.generic import quantise_layers
@@ -51,9 +60,17 @@ def measured(rows: list[resnet_qat.Row]) -> list[str]:
     return [row.what + row.measured for row in rows]
 
 
-def test_study_stopped_and_again_from_its_files(tmp_path: Path, student: CifarResNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_stopped_and_again_from_its_files(
+    tmp_path: Path, student: CifarResNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = write_bits(tmp_path / "given.json", uniform(student, 3))
-    request = {"bits": f"random-3.6,{given}", "epochs": 2, "batch": 8, "limit": 20, **write_networks(tmp_path)}
+    request = {
+        "bits": f"random-3.6,{given}",
+        "epochs": 2,
+        "batch": 8,
+        "limit": 20,
+        **write_networks(tmp_path),
+    }
     whole = resnet_qat.run(folder=str(tmp_path / "whole"), **request)
     assert [row.what.split(",")[0] for row in whole] == ["random-3.6", "given"]
     assert [row.at_least == "for comparison" for row in whole] == [True, False]
@@ -73,13 +90,20 @@ def test_study_stopped_and_again_from_its_files(tmp_path: Path, student: CifarRe
     again = resnet_qat.run(folder=str(tmp_path / "stopped"), **request | {"bits": given})
     assert measured(again) == measured(whole[1:])
     states = [torch.load(path, weights_only=True) for path in checkpoints]
-    assert all(torch.equal(value, states[1]["network"][key]) for key, value in states[0]["network"].items())
+    assert all(
+        torch.equal(value, states[1]["network"][key]) for key, value in states[0]["network"].items()
+    )
     assert len(states[0]["record"]["epochs"]) == len(states[0]["record"]["losses"]) == 2
-    assert not torch.equal(states[0]["network"]["layer1.0.conv1.parametrizations.weight.original"], student.layer1[0].conv1.weight)
+    assert not torch.equal(
+        states[0]["network"]["layer1.0.conv1.parametrizations.weight.original"],
+        student.layer1[0].conv1.weight,
+    )
 
     with monkeypatch.context() as patch:
         patch.setattr(resnet_qat, "train_epoch", stops)  # nothing is trained again
-        assert measured(resnet_qat.run(folder=str(tmp_path / "whole"), **request)) == measured(whole)
+        assert measured(resnet_qat.run(folder=str(tmp_path / "whole"), **request)) == measured(
+            whole
+        )
     with pytest.raises(FileFormatError, match="another recipe"):
         resnet_qat.run(folder=str(tmp_path / "whole"), **request | {"rate": 0.02})
 
@@ -104,7 +128,9 @@ def test_means_leave_the_first_and_last_layer_out_and_weigh_by_size(student: Cif
     bits["weights"]["layer3.2.conv2"] = 8
     bits["activations"]["layer1.0.conv1"] = 2
     weights, inputs = np.sum(list(count.values()), 0)
-    assert mean_bits(student, bits) == pytest.approx((4 + 4 * 64 * 64 * 9 / weights, 4 - 2 * 16 * 32 * 32 / inputs))
+    assert mean_bits(student, bits) == pytest.approx(
+        (4 + 4 * 64 * 64 * 9 / weights, 4 - 2 * 16 * 32 * 32 / inputs)
+    )
 
 
 def test_bits_that_cannot_be_used(tmp_path: Path, student: CifarResNet) -> None:
@@ -120,7 +146,9 @@ def test_bits_that_cannot_be_used(tmp_path: Path, student: CifarResNet) -> None:
         read_bits(student, write_bits(tmp_path / "b.json", lacking))
 
 
-def test_every_parameter_is_trained_once_and_steps_have_their_own_rate(student: CifarResNet) -> None:
+def test_every_parameter_is_trained_once_and_steps_have_their_own_rate(
+    student: CifarResNet,
+) -> None:
     network = copy.deepcopy(student)
     bits = uniform(student, 4)
     quantise_layers(network, bits["weights"], bits["activations"])

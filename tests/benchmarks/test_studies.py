@@ -7,7 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import code_size, golden, harness, kernels, lsq_steps, qbr_gap, quality, small_sets, throughput, verification
+from benchmarks import (
+    code_size,
+    golden,
+    harness,
+    kernels,
+    lsq_steps,
+    qbr_gap,
+    quality,
+    small_sets,
+    throughput,
+    verification,
+)
 from benchmarks.exact_bits import exact_score
 from device_profiles import load_device
 from nas_engine.encoding import decode
@@ -18,7 +29,9 @@ from nas_engine.verification.cortex_m import CortexM
 from nas_engine.verification.toolchain import COMPILERS, missing_compiler
 from search_spaces import load_space
 
-needs_firmware = pytest.mark.skipif(CortexM().missing() is not None, reason=f"{CortexM().missing()}")
+needs_firmware = pytest.mark.skipif(
+    CortexM().missing() is not None, reason=f"{CortexM().missing()}"
+)
 
 
 def test_golden_reproduces_the_published_networks() -> None:
@@ -54,12 +67,17 @@ def test_a_whole_run_of_a_small_folder() -> None:
 def test_steps_of_weights_at_a_tiny_size() -> None:
     rows = lsq_steps.run(data="digits", widths="8,2", images=40, epochs=1, short=1, floats=1)
     assert [row.what.split(" bits")[0] for row in rows] == ["8", "8", "2", "2", "2"]
-    assert all("0.0 % of channels beyond" in row.measured for row in rows if "within [0.25" in row.what)
+    assert all(
+        "0.0 % of channels beyond" in row.measured for row in rows if "within [0.25" in row.what
+    )
 
 
 def test_exact_optimum_is_never_below_qbr_and_beats_halved_budgets() -> None:
     space = load_space("mobilenet-32")
-    roomy, tight = (make_problem(space, load_device("cortex-m7").with_memory(kib * 1024, 2 * kib * 1024)) for kib in (128, 48))
+    roomy, tight = (
+        make_problem(space, load_device("cortex-m7").with_memory(kib * 1024, 2 * kib * 1024))
+        for kib in (128, 48)
+    )
     genes = sample(space, roomy.frame, 32, np.random.default_rng(5))
     found = evaluate(tight, genes.copy())
     fitting = np.flatnonzero(found.violation == 0)[:3]
@@ -92,9 +110,13 @@ def test_verification_of_one_sampled_network() -> None:
     assert all(row.measured.startswith("0 of ") for row in exact)
 
 
-def test_the_table_names_command_and_machine(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_names_command_and_machine(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = Path(str(tmp_path))
-    (folder / "README.md").write_text(f"before\n{harness.BEGIN}\nold\n{harness.END}\nafter\n", encoding="utf-8")
+    (folder / "README.md").write_text(
+        f"before\n{harness.BEGIN}\nold\n{harness.END}\nafter\n", encoding="utf-8"
+    )
     monkeypatch.setattr(harness, "RESULTS", folder / "results")
     monkeypatch.setattr(harness, "README", folder / "README.md")
     rows = [harness.Row(what="a thing", measured="7", at_least="8", reached=False)]

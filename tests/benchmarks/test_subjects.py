@@ -27,7 +27,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(classes: int, start: Mapping[str, Tensor] | None) -> VisionTransformer:
         return vision_transformer(classes, width=24, depth=1)
 
-    monkeypatch.setitem(subjects.SUBJECTS, "vit", replace(subjects.SUBJECTS["vit"], build=build, batch=16))
+    monkeypatch.setitem(
+        subjects.SUBJECTS, "vit", replace(subjects.SUBJECTS["vit"], build=build, batch=16)
+    )
 
 
 def saved(path: Path, network: torch.nn.Module) -> Path:
@@ -52,7 +54,9 @@ def lively(depth: int, classes: int = 10) -> CifarResNet:
 @pytest.mark.usefixtures("tiny")
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path, data: Dataset) -> None:
     teacher = saved(tmp_path / "teacher.pt", lively(20))
-    whole = subjects.train("vit", data, tmp_path / "whole", epochs=2, teacher=teacher, report=lambda line: None)
+    whole = subjects.train(
+        "vit", data, tmp_path / "whole", epochs=2, teacher=teacher, report=lambda line: None
+    )
 
     def stop(line: str) -> None:
         raise KeyboardInterrupt(line)
@@ -68,8 +72,12 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path, dat
     assert not loaded.training
     for key, value in whole.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[key]), key
-    with pytest.raises(InputError, match=r"checkpoint\.pt is of .*; expected .*; give another --folder$"):
-        subjects.train("vit", data, tmp_path / "parts", epochs=3, teacher=teacher, report=lines.append)
+    with pytest.raises(
+        InputError, match=r"checkpoint\.pt is of .*; expected .*; give another --folder$"
+    ):
+        subjects.train(
+            "vit", data, tmp_path / "parts", epochs=3, teacher=teacher, report=lines.append
+        )
 
 
 def test_it_learns(tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +129,9 @@ def test_what_cannot_be_used(tmp_path: Path, data: Dataset) -> None:
     with pytest.raises(UnknownNameError):
         subjects.train("resnet18", data, tmp_path)
     with pytest.raises(InputError, match=r"has 4 classes; expected 10"):
-        subjects.train("resnet56", data, tmp_path, start=saved(tmp_path / "four.pt", cifar_resnet(32, 4)))
+        subjects.train(
+            "resnet56", data, tmp_path, start=saved(tmp_path / "four.pt", cifar_resnet(32, 4))
+        )
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match=r"list\.pt holds list; expected a state dict$"):
         subjects.load_subject(tmp_path / "list.pt")

@@ -16,7 +16,19 @@ Run = Callable[..., "Outcome"]
 TWO, THREE = 2 * GENERATION, 3 * GENERATION
 """Candidates of two and three generations."""
 
-SMALL = ("--space", "mobilenet-32", "--sram", "64k", "--flash", "256k", "--candidates", str(TWO), "--workers", "1", "--no-plots")
+SMALL = (
+    "--space",
+    "mobilenet-32",
+    "--sram",
+    "64k",
+    "--flash",
+    "256k",
+    "--candidates",
+    str(TWO),
+    "--workers",
+    "1",
+    "--no-plots",
+)
 """A search of two generations."""
 
 

@@ -18,12 +18,18 @@ from tests.generations import GENERATION
 
 def snapshot(path: Path) -> dict[str, bytes]:
     """Return every file below a folder."""
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
 
 
 def device_file(path: Path, **rows: list[str]) -> Path:
     """Write a copy of a shipped profile with other bit pairs."""
-    text = (Path(__file__).parents[2] / "device_profiles" / "data" / "cortex-m7.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "device_profiles" / "data" / "cortex-m7.yaml").read_text(
+        encoding="utf-8"
+    )
     before, _, after = text.partition("  rows:\n")
     rest = after[after.index("\n\n") :]
     listed = "".join(f"    - {row}\n" for row in rows["pairs"])
@@ -57,7 +63,10 @@ class TestOptions:
             ("--max-cycles 1k", "smallest possible cycles"),
             ("--max-macs 0", "--max-macs: '0' is not a positive number"),
             ("--max-macs nan", "--max-macs: 'nan'"),
-            ("--max-effectiveness 0", "max_effectiveness is 0; expected depth over width above 0, such as 0.7"),
+            (
+                "--max-effectiveness 0",
+                "max_effectiveness is 0; expected depth over width above 0, such as 0.7",
+            ),
             ("--max-effectiveness nan", "max_effectiveness is nan; expected"),
             ("--max-effectiveness inf", "max_effectiveness is inf; expected"),
             ("--max-layers 3", "--max-layers"),
@@ -97,7 +106,10 @@ class TestOptions:
             ("--resume --force", "give one of the two"),
             ("--resume --out none", "none: holds no run to continue"),
             ("--resume", "holds no run to continue"),
-            ("serach", "unknown command 'serach'; expected one of: run, train, evaluate, refine, export, verify"),
+            (
+                "serach",
+                "unknown command 'serach'; expected one of: run, train, evaluate, refine, export, verify",
+            ),
             ("scor best.yaml", "unknown command 'scor'; did you mean 'score'?"),
             ("''", "unknown command ''"),
             ("--sram 256k score best.yaml", "--sram before 'score' belongs to a search"),
@@ -115,19 +127,40 @@ class TestOptions:
             ("spaces none.yaml", "none.yaml: cannot be read"),
         ],
     )
-    def test_one_line_and_nothing_written(self, run: Run, tmp_path: Path, arguments: str, says: str) -> None:
+    def test_one_line_and_nothing_written(
+        self, run: Run, tmp_path: Path, arguments: str, says: str
+    ) -> None:
         message = run(*["" if word == "''" else word for word in arguments.split(" ")]).refusal()
         assert says in message
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("name", [os.fsdecode(b"\xff"), "a b/c d", "n" * 5000, "a\nb", "é"])
     def test_odd_names(self, run: Run, name: str) -> None:
-        for arguments in (("score", name), ("plot", name), ("devices", name), ("spaces", name), (name,), ("--device", f"{name}.yaml")):
+        for arguments in (
+            ("score", name),
+            ("plot", name),
+            ("devices", name),
+            ("spaces", name),
+            (name,),
+            ("--device", f"{name}.yaml"),
+        ):
             run(*arguments).refusal()
 
     @pytest.mark.parametrize(
         "command",
-        ["score", "report", "plot", "--device", "--max-macs", "--sram", "--classes 2 --out", "run --set", "run --out", "train", ""],
+        [
+            "score",
+            "report",
+            "plot",
+            "--device",
+            "--max-macs",
+            "--sram",
+            "--classes 2 --out",
+            "run --set",
+            "run --out",
+            "train",
+            "",
+        ],
     )
     def test_a_text_without_end_is_not_echoed(self, run: Run, tmp_path: Path, command: str) -> None:
         message = run(*command.split(), "a" * 5000).refusal()
@@ -135,9 +168,21 @@ class TestOptions:
         assert " ..." in message
         assert not list(tmp_path.iterdir())
 
-    def test_budget_named_in_the_message_is_enough_and_one_byte_less_is_not(self, run: Run, tmp_path: Path) -> None:
+    def test_budget_named_in_the_message_is_enough_and_one_byte_less_is_not(
+        self, run: Run, tmp_path: Path
+    ) -> None:
         for number, (option, big) in enumerate((("--sram", "--flash"), ("--flash", "--sram"))):
-            search = ("--candidates", "1", "--workers", "1", "--no-plots", big, "8m", "--out", tmp_path / f"run{number}")
+            search = (
+                "--candidates",
+                "1",
+                "--workers",
+                "1",
+                "--no-plots",
+                big,
+                "8m",
+                "--out",
+                tmp_path / f"run{number}",
+            )
             words = run(option, "40k", *search).refusal().split()
             enough = int(words[words.index(option) + 1])
             run(option, enough - 1, *search).refusal()
@@ -153,7 +198,10 @@ class TestFiles:
         "huge": b"a: " + b"x" * (5 * 2**20),
         "many": b"a:\n" + b"- 1\n" * 50_000,
         "bomb": b"a: &a [x,x,x,x,x,x,x,x,x]\n"
-        + b"".join(b"b%d: &b%d [%s]\n" % (i, i, b",".join([b"*b%d" % (i - 1) if i else b"*a"] * 9)) for i in range(9)),
+        + b"".join(
+            b"b%d: &b%d [%s]\n" % (i, i, b",".join([b"*b%d" % (i - 1) if i else b"*a"] * 9))
+            for i in range(9)
+        ),
         "deep": b"a: " + b"[" * 2000,
         "key": b"nmae: x",
         "twice": b"name: x\nname: y",
@@ -176,7 +224,9 @@ class TestFiles:
                 run(*arguments).refusal()
 
     def test_misspelt_key_names_the_nearest(self, run: Run, tmp_path: Path) -> None:
-        text = (Path(__file__).parents[2] / "device_profiles" / "data" / "cortex-m7.yaml").read_text(encoding="utf-8")
+        text = (
+            Path(__file__).parents[2] / "device_profiles" / "data" / "cortex-m7.yaml"
+        ).read_text(encoding="utf-8")
         file = tmp_path / "board.yaml"
         file.write_text(text.replace("clock_hz:", "clok_hz:"), encoding="utf-8")
         assert "did you mean 'clock_hz'?" in run("--device", file).refusal()
@@ -196,8 +246,14 @@ class TestForbiddenWidths:
         ("pairs", "says"),
         [
             (["FFFFFFF"] * 7, "forbids every pair"),
-            (["FFFFFFN", *["FFFFFFF"] * 6], "forbids w8a8, which space 'mobilenet' gives stem and classifier"),
-            (["FFFFFFF", "FFFFFFF", "FFFFFFN", "FFFFFFF", "FFFFFFF", "FFFFFFF", "FFNFFFN"], "forbids w4a4 but allows either width"),
+            (
+                ["FFFFFFN", *["FFFFFFF"] * 6],
+                "forbids w8a8, which space 'mobilenet' gives stem and classifier",
+            ),
+            (
+                ["FFFFFFF", "FFFFFFF", "FFFFFFN", "FFFFFFF", "FFFFFFF", "FFFFFFF", "FFNFFFN"],
+                "forbids w4a4 but allows either width",
+            ),
             (["NNNNNNN"] * 6, "rows"),
             (["NNNNNNX"] * 7, "rows"),
         ],
@@ -209,7 +265,10 @@ class TestForbiddenWidths:
 class TestRunDirectories:
     def test_existing_run_without_resume_or_force(self, run: Run, finished_run: Path) -> None:
         before = snapshot(finished_run)
-        assert "--resume to continue it, --force to replace it" in run(*SMALL, "--out", finished_run).refusal()
+        assert (
+            "--resume to continue it, --force to replace it"
+            in run(*SMALL, "--out", finished_run).refusal()
+        )
         assert snapshot(finished_run) == before
 
     @pytest.mark.parametrize("flags", [(), ("--force",), ("--resume",)])
@@ -219,11 +278,16 @@ class TestRunDirectories:
         assert "'chapter.tex'" in run(*SMALL, "--out", "thesis", *flags).refusal()
         assert snapshot(tmp_path) == {"thesis/chapter.tex": b"years of work"}
 
-    def test_archived_results_are_not_taken_for_a_run(self, run: Run, tmp_path: Path, finished_run: Path) -> None:
+    def test_archived_results_are_not_taken_for_a_run(
+        self, run: Run, tmp_path: Path, finished_run: Path
+    ) -> None:
         (tmp_path / "archive").mkdir()
         shutil.copy(finished_run / "best.yaml", tmp_path / "archive")
         for flags in ((), ("--resume",)):
-            assert "holds 'best.yaml' of a run but no config.yaml" in run(*SMALL, "--out", "archive", *flags).refusal()
+            assert (
+                "holds 'best.yaml' of a run but no config.yaml"
+                in run(*SMALL, "--out", "archive", *flags).refusal()
+            )
         assert list(snapshot(tmp_path)) == ["archive/best.yaml"]
 
     def test_file_in_place_of_the_directory(self, run: Run, tmp_path: Path) -> None:
@@ -253,9 +317,13 @@ class TestRunDirectories:
             ("--seed", "1"),
         ],
     )
-    def test_resume_with_another_option(self, run: Run, finished_run: Path, option: str, value: str) -> None:
+    def test_resume_with_another_option(
+        self, run: Run, finished_run: Path, option: str, value: str
+    ) -> None:
         before = snapshot(finished_run)
-        message = run("--resume", "--out", finished_run, option, *([value] if value else [])).refusal()
+        message = run(
+            "--resume", "--out", finished_run, option, *([value] if value else [])
+        ).refusal()
         assert message.startswith("--resume: this run has ")
         assert f"leave --{option.removeprefix('--').removeprefix('no-')} out" in message
         assert snapshot(finished_run) == before
@@ -263,7 +331,10 @@ class TestRunDirectories:
     @pytest.mark.parametrize(
         ("damage", "says"),
         [
-            (lambda text: text.replace(b"/run/1", b"/run/7"), "is a run of another version ('nas-search/run/7'"),
+            (
+                lambda text: text.replace(b"/run/1", b"/run/7"),
+                "is a run of another version ('nas-search/run/7'",
+            ),
             (lambda text: b"\n".join(text.splitlines()[1:]), "is a run of another version (None"),
             (lambda text: text[: len(text) // 2], "config.yaml: "),
             (lambda text: b"", "config.yaml: holds nothing"),
@@ -272,21 +343,33 @@ class TestRunDirectories:
             (lambda text: text.replace(b"seed:", b"sead:"), "config.yaml: seed: is missing"),
             (lambda text: text + b"more: 1\n", "config.yaml: unknown key: 'more'"),
             (lambda text: text.replace(b"- 6.0", b"- six"), "config.yaml: stage_weights: is"),
-            (lambda text: text.replace(b"device: cortex-m7", b"device: cortex-m9"), "unknown device"),
-            (lambda text: text.replace(b"resolution: 32", b"resolution: 4000"), "resolution 4000 is outside"),
+            (
+                lambda text: text.replace(b"device: cortex-m7", b"device: cortex-m9"),
+                "unknown device",
+            ),
+            (
+                lambda text: text.replace(b"resolution: 32", b"resolution: 4000"),
+                "resolution 4000 is outside",
+            ),
         ],
     )
-    def test_damaged_config(self, run: Run, tmp_path: Path, finished_run: Path, damage: object, says: str) -> None:
+    def test_damaged_config(
+        self, run: Run, tmp_path: Path, finished_run: Path, damage: object, says: str
+    ) -> None:
         shutil.copytree(finished_run, tmp_path / "run")
         config = tmp_path / "run" / "config.yaml"
-        _, written = config.read_bytes().split(b"\n", 1)  # without the digest, which finds each of these
+        _, written = config.read_bytes().split(
+            b"\n", 1
+        )  # without the digest, which finds each of these
         config.write_bytes(damage(written))  # type: ignore[operator]
         before = snapshot(tmp_path)
         for arguments in (("--resume", "--out", "run", "--no-plots"), ("plot", "run")):
             assert says in run(*arguments).refusal()
         assert snapshot(tmp_path) == before
 
-    def test_a_changed_config_is_refused_with_what_mends_it(self, run: Run, tmp_path: Path, finished_run: Path) -> None:
+    def test_a_changed_config_is_refused_with_what_mends_it(
+        self, run: Run, tmp_path: Path, finished_run: Path
+    ) -> None:
         shutil.copytree(finished_run, tmp_path / "run")
         config, best = tmp_path / "run" / "config.yaml", tmp_path / "run" / "best.yaml"
         written = config.read_bytes()
@@ -300,11 +383,18 @@ class TestRunDirectories:
         assert run(*shlex.split("--resume --out run --no-plots")).code == 0
         assert best.read_bytes() == text
 
-    def test_a_changed_file_by_its_path_is_taken_with_one_note(self, run: Run, tmp_path: Path, finished_run: Path) -> None:
+    def test_a_changed_file_by_its_path_is_taken_with_one_note(
+        self, run: Run, tmp_path: Path, finished_run: Path
+    ) -> None:
         mine = tmp_path / "mine.yaml"
-        mine.write_bytes((finished_run / "best.yaml").read_bytes().replace(b"stride: 2", b"stride: 1", 1))
+        mine.write_bytes(
+            (finished_run / "best.yaml").read_bytes().replace(b"stride: 2", b"stride: 1", 1)
+        )
         outcome = run("score", "mine.yaml")
-        assert (outcome.code, outcome.err) == (0, "note: mine.yaml was changed after nas-search wrote it; taken as it is now\n")
+        assert (outcome.code, outcome.err) == (
+            0,
+            "note: mine.yaml was changed after nas-search wrote it; taken as it is now\n",
+        )
         assert run("score", finished_run / "best.yaml").err == ""
 
     def test_cut_or_changed_checkpoint(self, run: Run, tmp_path: Path, finished_run: Path) -> None:
@@ -312,24 +402,48 @@ class TestRunDirectories:
         checkpoint = tmp_path / "run" / "checkpoint.npz"
         whole = checkpoint.read_bytes()
         size = len(whole)
-        cuts = [whole[:end] for end in (0, 1, 4, 31, 32, 33, 100, size // 2, size - 33, size - 32, size - 1)]
-        flips = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in (0, 7, 30, 200, size // 3, size // 2, size - 60, size - 1)]
+        cuts = [
+            whole[:end]
+            for end in (0, 1, 4, 31, 32, 33, 100, size // 2, size - 33, size - 32, size - 1)
+        ]
+        flips = [
+            whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+            for at in (0, 7, 30, 200, size // 3, size // 2, size - 60, size - 1)
+        ]
         for damaged in (*cuts, *flips, whole + b"x"):
             checkpoint.write_bytes(damaged)
-            assert "checkpoint.npz: is not a whole checkpoint (cut off or damaged)" in run("--resume", "--out", "run").refusal()
+            assert (
+                "checkpoint.npz: is not a whole checkpoint (cut off or damaged)"
+                in run("--resume", "--out", "run").refusal()
+            )
             assert checkpoint.read_bytes() == damaged
         checkpoint.unlink()
         checkpoint.mkdir()
-        assert "checkpoint.npz: is a folder; expected a regular file" in run("--resume", "--out", "run").refusal()
+        assert (
+            "checkpoint.npz: is a folder; expected a regular file"
+            in run("--resume", "--out", "run").refusal()
+        )
 
     @pytest.mark.parametrize(
         ("damage", "says"),
         [
-            (lambda text: text.replace(b'"generation": 1', b'"generation": x', 1), "line 1 is damaged"),
+            (
+                lambda text: text.replace(b'"generation": 1', b'"generation": x', 1),
+                "line 1 is damaged",
+            ),
             (lambda text: text.replace(b'"elapsed_s"', b'"elapsed"', 1), "line 1 is damaged"),
-            (lambda text: text.replace(b'"best_score": ', b'"best_score": "', 1), "line 1 is damaged"),
-            (lambda text: text.replace(b'"evaluated": %d' % GENERATION, b'"evaluated": NaN'), "line 1 is damaged"),
-            (lambda text: text.replace(b'"evaluated": %d' % GENERATION, b'"evaluated": 9999999'), "line 1 is damaged"),
+            (
+                lambda text: text.replace(b'"best_score": ', b'"best_score": "', 1),
+                "line 1 is damaged",
+            ),
+            (
+                lambda text: text.replace(b'"evaluated": %d' % GENERATION, b'"evaluated": NaN'),
+                "line 1 is damaged",
+            ),
+            (
+                lambda text: text.replace(b'"evaluated": %d' % GENERATION, b'"evaluated": 9999999'),
+                "line 1 is damaged",
+            ),
             (lambda text: b"[" * 100_000 + b"\n" + text, "line 1 is damaged"),
             (lambda text: b"\xff" + text, "is not a text file in UTF-8"),
             (lambda text: text.splitlines(keepends=True)[0], "ends before generation 2"),
@@ -337,7 +451,9 @@ class TestRunDirectories:
             (lambda text: b"", "ends before generation 2"),
         ],
     )
-    def test_damaged_history(self, run: Run, tmp_path: Path, finished_run: Path, damage: object, says: str) -> None:
+    def test_damaged_history(
+        self, run: Run, tmp_path: Path, finished_run: Path, damage: object, says: str
+    ) -> None:
         shutil.copytree(finished_run, tmp_path / "run")
         history = tmp_path / "run" / "search.jsonl"
         damaged = damage(history.read_bytes())  # type: ignore[operator]
@@ -349,15 +465,23 @@ class TestRunDirectories:
         history.unlink()
         assert run("--resume", "--out", "run", "--no-plots").code == 0
 
-    def test_damaged_results_when_pictures_are_drawn(self, run: Run, tmp_path: Path, finished_run: Path) -> None:
+    def test_damaged_results_when_pictures_are_drawn(
+        self, run: Run, tmp_path: Path, finished_run: Path
+    ) -> None:
         for name, content in (
             ("best.yaml", b"cut: ["),
             ("best.yaml", b""),
             ("best.yaml", (finished_run / "best.yaml").read_bytes()[:300]),
-            ("best.yaml", (finished_run / "best.yaml").read_bytes().replace(b"stride: 2", b"stride: 1")),
+            (
+                "best.yaml",
+                (finished_run / "best.yaml").read_bytes().replace(b"stride: 2", b"stride: 1"),
+            ),
             ("pareto.csv", b""),
             ("pareto.csv", b"file,qe_score\nx,1\n"),
-            ("pareto.csv", (finished_run / "pareto.csv").read_bytes()[:-4].replace(b".yaml,", b".yaml,nan", 1)),
+            (
+                "pareto.csv",
+                (finished_run / "pareto.csv").read_bytes()[:-4].replace(b".yaml,", b".yaml,nan", 1),
+            ),
             ("pareto.csv", b"\xff\xfe"),
             ("search.jsonl", b"{}\n"),
         ):
@@ -366,7 +490,9 @@ class TestRunDirectories:
             (tmp_path / "run" / name).write_bytes(content)
             assert run("plot", "run").refusal(), (name, content)
             assert (tmp_path / "run" / name).read_bytes() == content
-            assert run("--resume", "--out", "run", "--no-plots").code == (2 if name == "search.jsonl" else 0)
+            assert run("--resume", "--out", "run", "--no-plots").code == (
+                2 if name == "search.jsonl" else 0
+            )
         for name in ("best.yaml", "search.jsonl"):
             (tmp_path / "run" / name).unlink()
         assert "has no best.yaml yet" in run("plot", "run").refusal()
@@ -384,7 +510,9 @@ class TestRunTime:
         assert run(*SMALL, "--out", "run", "--resume").code == 0
         assert not list((tmp_path / "run").glob(".*"))
 
-    def test_unexpected_refusal_of_the_operating_system(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unexpected_refusal_of_the_operating_system(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def fail(*_: object) -> None:
             raise PermissionError(13, "Permission denied", "/some/file")
 
@@ -398,7 +526,9 @@ class TestRunTime:
         monkeypatch.setattr("device_profiles.loader.read_checked", fail)
         assert "out of memory" in run("devices", device_names()[0]).refusal(code=1)
 
-    def test_errors_of_the_programmer_are_not_hidden(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_errors_of_the_programmer_are_not_hidden(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def fail(*_: object) -> None:
             raise TypeError("a bug")
 
@@ -407,15 +537,30 @@ class TestRunTime:
             run("devices", "rp2040")
 
     def test_nothing_found(self, run: Run, tmp_path: Path) -> None:
-        least = run(*SMALL, "--max-cycles", "1k", "--out", "run").refusal().split("--max-cycles ")[1].split()[0]
-        outcome = run(*SMALL, "--max-cycles", least, "--out", "run")  # refinement spends more on bits than the fastest ones
+        least = (
+            run(*SMALL, "--max-cycles", "1k", "--out", "run")
+            .refusal()
+            .split("--max-cycles ")[1]
+            .split()[0]
+        )
+        outcome = run(
+            *SMALL, "--max-cycles", least, "--out", "run"
+        )  # refinement spends more on bits than the fastest ones
         assert outcome.code == 1
-        assert f"error: no network that fits was found in {TWO:,} candidates; the closest needs " in outcome.err
-        assert f" where --max-cycles leaves {int(least):,}: loosen that, or add --resume and more --candidates" in outcome.err
+        assert (
+            f"error: no network that fits was found in {TWO:,} candidates; the closest needs "
+            in outcome.err
+        )
+        assert (
+            f" where --max-cycles leaves {int(least):,}: loosen that, or add --resume and more --candidates"
+            in outcome.err
+        )
         assert (tmp_path / "run" / "checkpoint.npz").exists()
 
     def test_the_closest_miss_is_a_limit_that_can_be_kept(self, run: Run) -> None:
         outcome = run(*SMALL, "--max-effectiveness", "0.01", "--out", "run")
         assert outcome.code == 1
-        needed = outcome.err.split("the closest needs ")[1].split(" where --max-effectiveness leaves 0.01:")[0]
+        needed = outcome.err.split("the closest needs ")[1].split(
+            " where --max-effectiveness leaves 0.01:"
+        )[0]
         assert run(*SMALL, "--max-effectiveness", needed, "--out", "again").code == 0

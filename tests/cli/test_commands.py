@@ -30,14 +30,28 @@ from tests.generations import ENVIRONMENT, GENERATION, python
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 COMMAND = python("from nas_engine.cli.main import main\nmain()")
-RESULTS = {"best.yaml", "checkpoint.npz", "config.yaml", "memory_plan.json", "pareto.csv", "search.jsonl"}
+RESULTS = {
+    "best.yaml",
+    "checkpoint.npz",
+    "config.yaml",
+    "memory_plan.json",
+    "pareto.csv",
+    "search.jsonl",
+}
 
 
 def results(path: Path) -> dict[str, object]:
     """Return what a run found: every file but those that hold times."""
-    found: dict[str, object] = {name: data for name, data in snapshot(path).items() if not name.endswith(("checkpoint.npz", ".jsonl"))}
+    found: dict[str, object] = {
+        name: data
+        for name, data in snapshot(path).items()
+        if not name.endswith(("checkpoint.npz", ".jsonl"))
+    }
     rows = [json.loads(line) for line in (path / "search.jsonl").read_text().splitlines()]
-    found["history"] = [{key: value for key, value in row.items() if key not in ("elapsed_s", "crc32")} for row in rows]
+    found["history"] = [
+        {key: value for key, value in row.items() if key not in ("elapsed_s", "crc32")}
+        for row in rows
+    ]
     return found
 
 
@@ -64,7 +78,13 @@ class TestHelp:
             "heavy = {'numpy', 'yaml', 'matplotlib', 'tqdm', 'multiprocessing', 'concurrent'} & set(sys.modules)\n"
             "sys.exit(f'loaded: {heavy}' if heavy else 0)"
         )
-        done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert done.returncode == 0, done.stderr
 
     def test_memory_models_are_those_of_the_costs(self) -> None:
@@ -101,7 +121,10 @@ class TestDevicesAndSpaces:
                 assert (shown.code, shown.err) == (0, "")
 
     def test_own_file(self, run: Run, tmp_path: Path) -> None:
-        for command, folder, name in (("devices", "device_profiles", "rp2040"), ("spaces", "search_spaces", "mobilenet-32")):
+        for command, folder, name in (
+            ("devices", "device_profiles", "rp2040"),
+            ("spaces", "search_spaces", "mobilenet-32"),
+        ):
             text = (ROOT / folder / "data" / f"{name}.yaml").read_text(encoding="utf-8")
             file = tmp_path / f"my {command}.yaml"
             file.write_text(text.replace(f"name: {name}", "name: mine", 1), encoding="utf-8")
@@ -110,11 +133,21 @@ class TestDevicesAndSpaces:
 
 class TestScore:
     MEMORY: ClassVar = ["peak_sram_bytes", "sram_bytes_per_layer", "flash_bytes"]
-    KEYS: ClassVar = ["qe_score", "stage_terms", *MEMORY, "macs", "bitops", "effectiveness", "layers"]
+    KEYS: ClassVar = [
+        "qe_score",
+        "stage_terms",
+        *MEMORY,
+        "macs",
+        "bitops",
+        "effectiveness",
+        "layers",
+    ]
 
     def test_json_of_a_published_structure(self, run: Run) -> None:
         for name, score in (("mixed7d0G", 1224.54), ("mixed19d2G", None)):
-            report = json.loads(run("score", GOLDEN / f"{name}.txt", "--json", "--memory-model", "paper").out)
+            report = json.loads(
+                run("score", GOLDEN / f"{name}.txt", "--json", "--memory-model", "paper").out
+            )
             assert list(report) == self.KEYS
             assert report["layers"] == len(report["sram_bytes_per_layer"])
             assert report["peak_sram_bytes"] == max(report["sram_bytes_per_layer"])
@@ -132,13 +165,27 @@ class TestScore:
             return found
 
         plain = report()
-        assert report("--memory-model", "arena", "--resolution", "224", "--stage-weights", "0,0,1,1,6", "--sigma-a", "5") == plain
+        assert (
+            report(
+                "--memory-model",
+                "arena",
+                "--resolution",
+                "224",
+                "--stage-weights",
+                "0,0,1,1,6",
+                "--sigma-a",
+                "5",
+            )
+            == plain
+        )
         assert report("--memory-model", "paper")["flash_bytes"] != plain["flash_bytes"]
         small = report("--resolution", "112")
         assert small["macs"] < plain["macs"]
         assert small["qe_score"] == plain["qe_score"]
         assert report("--sigma-w", "3")["qe_score"] != plain["qe_score"]
-        assert report("--stage-weights", "0,0,0,0,1")["qe_score"] == pytest.approx(plain["stage_terms"][4] / 6)  # type: ignore[index]
+        assert report("--stage-weights", "0,0,0,0,1")["qe_score"] == pytest.approx(
+            plain["stage_terms"][4] / 6
+        )  # type: ignore[index]
         assert "this network has 5 stages" in run("score", file, "--stage-weights", "1,2").refusal()
         assert "resolution is 0" not in run("score", file, "--resolution", "0").refusal()
         table = run("score", file, "--device", "stm32f746").out
@@ -148,15 +195,31 @@ class TestScore:
         report = json.loads(run("score", finished_run / "best.yaml", "--json").out)
         last = json.loads((finished_run / "search.jsonl").read_text().splitlines()[-1])
         assert report["qe_score"] == pytest.approx(last["best_score"], rel=1e-12)
-        assert report["peak_sram_bytes"] == json.loads((finished_run / "memory_plan.json").read_text())["arena_bytes"]
+        assert (
+            report["peak_sram_bytes"]
+            == json.loads((finished_run / "memory_plan.json").read_text())["arena_bytes"]
+        )
         with (finished_run / "pareto.csv").open(newline="") as file:
             first = next(csv.DictReader(file))
         assert float(first["flash_bytes"]) == report["flash_bytes"]
-        assert read_architecture(finished_run / first["file"]) == read_architecture(finished_run / "best.yaml")
+        assert read_architecture(finished_run / first["file"]) == read_architecture(
+            finished_run / "best.yaml"
+        )
 
     def test_stage_weights_by_the_number_of_stages(self, finished_run: Path) -> None:
-        assert default_stage_weights(read_architecture(finished_run / "best.yaml")) == (0.0, 1.0, 1.0, 6.0)
-        assert default_stage_weights(read_architecture(GOLDEN / "mixed7d0G.txt")) == (0.0, 0.0, 1.0, 1.0, 6.0)
+        assert default_stage_weights(read_architecture(finished_run / "best.yaml")) == (
+            0.0,
+            1.0,
+            1.0,
+            6.0,
+        )
+        assert default_stage_weights(read_architecture(GOLDEN / "mixed7d0G.txt")) == (
+            0.0,
+            0.0,
+            1.0,
+            1.0,
+            6.0,
+        )
 
 
 class TestSearch:
@@ -174,7 +237,9 @@ class TestSearch:
         assert again.code == 0
         assert len(again.out.splitlines()) == 12
 
-    def test_default_directory_is_named_after_the_search_and_found_again(self, run: Run, tmp_path: Path) -> None:
+    def test_default_directory_is_named_after_the_search_and_found_again(
+        self, run: Run, tmp_path: Path
+    ) -> None:
         assert run(*SMALL, "--seed", "3").code == 0
         (path,) = (tmp_path / "runs").iterdir()
         assert path.name == "cortex-m7-64k-256k-mobilenet-32-32"
@@ -182,31 +247,51 @@ class TestSearch:
         assert run(*SMALL, "--resume").code == 0, "the seed comes from the run"
         assert snapshot(path) == before
 
-    def test_resume_of_a_finished_run_changes_nothing_and_more_candidates_continue_it(self, run: Run, tmp_path: Path) -> None:
+    def test_resume_of_a_finished_run_changes_nothing_and_more_candidates_continue_it(
+        self, run: Run, tmp_path: Path
+    ) -> None:
         assert run(*SMALL, "--out", "run").code == 0
         before = snapshot(tmp_path / "run")
         again = run("--resume", "--out", "run", "--no-plots", "--workers", "1")
         assert (again.code, again.err) == (0, "")
         assert f"best of {TWO:,} candidates" in again.out
         assert snapshot(tmp_path / "run") == before
-        assert run("--resume", "--out", "run", "--no-plots", "--workers", "1", "--candidates", THREE).code == 0
+        assert (
+            run(
+                "--resume", "--out", "run", "--no-plots", "--workers", "1", "--candidates", THREE
+            ).code
+            == 0
+        )
         assert run(*SMALL, "--candidates", THREE, "--out", "straight").code == 0
         assert results(tmp_path / "run") == results(tmp_path / "straight")
 
-    def test_pictures_are_drawn_again_only_where_they_are_old(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pictures_are_drawn_again_only_where_they_are_old(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         drawn = []
 
         def draw(record: object) -> list[Path]:
             drawn.append(record)
             (tmp_path / "run" / "plots").mkdir(exist_ok=True)
-            for stem in ("bit_map", "sram_per_layer", "flash_per_layer", "memory_plan", "search_progress", "pareto_front"):
+            for stem in (
+                "bit_map",
+                "sram_per_layer",
+                "flash_per_layer",
+                "memory_plan",
+                "search_progress",
+                "pareto_front",
+            ):
                 for kind in ("png", "svg"):
                     (tmp_path / "run" / "plots" / f"{stem}.{kind}").write_text("picture")
             return []
 
         monkeypatch.setattr("nas_engine.cli.search.draw_plots", draw)
         search = [*SMALL[:-1], "--out", "run"]
-        for arguments, count in ((search, 1), ([*search, "--resume"], 1), ([*search, "--resume", "--candidates", THREE], 2)):
+        for arguments, count in (
+            (search, 1),
+            ([*search, "--resume"], 1),
+            ([*search, "--resume", "--candidates", THREE], 2),
+        ):
             assert run(*arguments).code == 0
             assert len(drawn) == count
         (tmp_path / "run" / "plots" / "bit_map.svg").unlink()
@@ -222,28 +307,52 @@ class TestSearch:
         (tmp_path / "straight" / "notes.txt").write_text("mine")
         assert results(tmp_path / "run") == results(tmp_path / "straight")
 
-    def test_time_limit_leaves_a_run_that_resumes_to_the_same_result(self, run: Run, tmp_path: Path) -> None:
+    def test_time_limit_leaves_a_run_that_resumes_to_the_same_result(
+        self, run: Run, tmp_path: Path
+    ) -> None:
         outcome = run(*SMALL, "--candidates", THREE, "--time-limit", "0.001s", "--out", "run")
         assert outcome.code == 0
-        assert f"stopped after {GENERATION:,} of {THREE:,} candidates; continue with: nas-search --resume --out run" in outcome.out
+        assert (
+            f"stopped after {GENERATION:,} of {THREE:,} candidates; continue with: nas-search --resume --out run"
+            in outcome.out
+        )
         assert run("--resume", "--out", "run", "--no-plots", "--workers", "1").code == 0
         assert run(*SMALL, "--candidates", THREE, "--out", "straight").code == 0
         assert results(tmp_path / "run") == results(tmp_path / "straight")
 
-    def test_own_files_by_relative_path_are_found_from_elsewhere(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_own_files_by_relative_path_are_found_from_elsewhere(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         for folder, name in (("device_profiles", "rp2040"), ("search_spaces", "mobilenet-32")):
-            (tmp_path / f"{name}.yaml").write_bytes((ROOT / folder / "data" / f"{name}.yaml").read_bytes())
-        arguments = ["--device", "./rp2040.yaml", *SMALL, "--space", "mobilenet-32.yaml", "--out", "run"]
+            (tmp_path / f"{name}.yaml").write_bytes(
+                (ROOT / folder / "data" / f"{name}.yaml").read_bytes()
+            )
+        arguments = [
+            "--device",
+            "./rp2040.yaml",
+            *SMALL,
+            "--space",
+            "mobilenet-32.yaml",
+            "--out",
+            "run",
+        ]
         assert run(*arguments).code == 0
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
         assert run("--resume", "--out", "../run", "--no-plots").code == 0
         assert run("plot", "../run").code == 0
         device = tmp_path / "rp2040.yaml"
-        device.write_text(re.sub(r"(reserved_flash_bytes:\n  value: )\S+", r"\g<1>64k", device.read_text()))
-        assert "was the device or the space file changed?" in run("--resume", "--out", "../run").refusal()
+        device.write_text(
+            re.sub(r"(reserved_flash_bytes:\n  value: )\S+", r"\g<1>64k", device.read_text())
+        )
+        assert (
+            "was the device or the space file changed?"
+            in run("--resume", "--out", "../run").refusal()
+        )
 
-    def test_a_network_that_is_deep_for_its_width_is_remarked(self, run: Run, tmp_path: Path) -> None:
+    def test_a_network_that_is_deep_for_its_width_is_remarked(
+        self, run: Run, tmp_path: Path
+    ) -> None:
         remark = "deep for its width (depth/width "
         for flags, remarked in (((), True), (("--max-effectiveness", "1"), False)):
             out = run(*SMALL, "--flash", "64k", *flags, "--out", "run", "--force").out
@@ -255,12 +364,19 @@ class TestSearch:
 class TestSeveralResolutions:
     SEARCH = (*SMALL, "--resolution", "32,40", "--out", "run")
 
-    def test_winners_side_by_side(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_winners_side_by_side(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         outcome = run(*self.SEARCH)
         assert outcome.code == 0
         assert re.search(r"32x32 .*\n *40x40 ", outcome.out)
         assert "QE-Score does not see the resolution" in outcome.out
-        assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "r32", "r40", "resolutions.csv"}
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {
+            "config.yaml",
+            "r32",
+            "r40",
+            "resolutions.csv",
+        }
         with (tmp_path / "run" / "resolutions.csv").open(newline="") as file:
             assert [row["resolution"] for row in csv.DictReader(file)] == ["32", "40"]
         assert run(*SMALL, "--resolution", "40", "--out", "single").code == 0
@@ -269,34 +385,71 @@ class TestSeveralResolutions:
         before = snapshot(tmp_path / "run")
         assert "holds a run already" in run(*self.SEARCH).refusal()
         assert "holds a run already" in run(*SMALL, "--out", "run").refusal()
-        assert "has resolution 32,40, you asked for 32,48" in run(*self.SEARCH, "--resolution", "32,48", "--resume").refusal()
-        assert "has resolution 32,40, you asked for 32;" in run(*self.SEARCH, "--resolution", "32", "--resume").refusal()
-        assert "has resolution 32,40, you asked for 40,32" in run(*self.SEARCH, "--resolution", "40,32", "--resume").refusal()
-        assert "has seed 0, you asked for 1" in run(*self.SEARCH, "--seed", "1", "--resume").refusal()
+        assert (
+            "has resolution 32,40, you asked for 32,48"
+            in run(*self.SEARCH, "--resolution", "32,48", "--resume").refusal()
+        )
+        assert (
+            "has resolution 32,40, you asked for 32;"
+            in run(*self.SEARCH, "--resolution", "32", "--resume").refusal()
+        )
+        assert (
+            "has resolution 32,40, you asked for 40,32"
+            in run(*self.SEARCH, "--resolution", "40,32", "--resume").refusal()
+        )
+        assert (
+            "has seed 0, you asked for 1" in run(*self.SEARCH, "--seed", "1", "--resume").refusal()
+        )
         assert "'config.yaml' of a run" not in run("--resume", "--out", "run", "--no-plots").err
         assert snapshot(tmp_path / "run") == before
 
-        monkeypatch.setattr("nas_engine.pipeline.draw_plots", lambda record: [record.directory.plots])
+        monkeypatch.setattr(
+            "nas_engine.pipeline.draw_plots", lambda record: [record.directory.plots]
+        )
         assert run("plot", "run").out.split() == ["run/r32/plots", "run/r40/plots"]
-        assert run("--resume", "--out", "run", "--candidates", THREE, "--workers", "1", "--no-plots").code == 0
-        assert run(*SMALL, "--resolution", "40", "--candidates", THREE, "--out", "single", "--resume").code == 0
+        assert (
+            run(
+                "--resume", "--out", "run", "--candidates", THREE, "--workers", "1", "--no-plots"
+            ).code
+            == 0
+        )
+        assert (
+            run(
+                *SMALL, "--resolution", "40", "--candidates", THREE, "--out", "single", "--resume"
+            ).code
+            == 0
+        )
         assert results(tmp_path / "run" / "r40") == results(tmp_path / "single")
 
     def test_force_replaces_all_of_it(self, run: Run, tmp_path: Path) -> None:
         assert run(*self.SEARCH).code == 0
         (tmp_path / "run" / "r32" / "notes.txt").write_text("mine")
         assert run(*self.SEARCH, "--resolution", "40,48", "--seed", "2", "--force").code == 0
-        assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "r32", "r40", "r48", "resolutions.csv"}
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {
+            "config.yaml",
+            "r32",
+            "r40",
+            "r48",
+            "resolutions.csv",
+        }
         assert [path.name for path in (tmp_path / "run" / "r32").iterdir()] == ["notes.txt"]
         (tmp_path / "run" / "r32" / "notes.txt").unlink()
         (tmp_path / "run" / "r32").rmdir()
         assert run(*SMALL, "--out", "run", "--force").code == 0
         assert {path.name for path in (tmp_path / "run").iterdir()} == {*RESULTS, "pareto"}
         assert run(*self.SEARCH, "--force").code == 0
-        assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "r32", "r40", "resolutions.csv"}
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {
+            "config.yaml",
+            "r32",
+            "r40",
+            "resolutions.csv",
+        }
 
     def test_checked_as_a_whole_before_anything_starts(self, run: Run, tmp_path: Path) -> None:
-        assert "smallest possible peak SRAM" in run(*self.SEARCH, "--sram", "16k", "--resolution", "16,64").refusal()
+        assert (
+            "smallest possible peak SRAM"
+            in run(*self.SEARCH, "--sram", "16k", "--resolution", "16,64").refusal()
+        )
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "mine").touch()
         assert "'mine'" in run(*self.SEARCH).refusal()
@@ -305,7 +458,10 @@ class TestSeveralResolutions:
     def test_time_limit_is_shared(self, run: Run, tmp_path: Path) -> None:
         outcome = run(*self.SEARCH, "--candidates", THREE, "--time-limit", "0.001s")
         assert outcome.code == 0
-        assert f"stopped after {TWO:,} of {2 * THREE:,} candidates; continue with: nas-search --resume --out run" in outcome.out
+        assert (
+            f"stopped after {TWO:,} of {2 * THREE:,} candidates; continue with: nas-search --resume --out run"
+            in outcome.out
+        )
         assert run("--resume", "--out", "run", "--no-plots", "--workers", "1").code == 0
         assert run(*SMALL, "--candidates", THREE, "--resolution", "40", "--out", "single").code == 0
         assert results(tmp_path / "run" / "r40") == results(tmp_path / "single")
@@ -314,11 +470,27 @@ class TestSeveralResolutions:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of a terminal")
 class TestInterrupt:
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_best_so_far_is_kept_and_the_run_continues(self, run: Run, tmp_path: Path, workers: int) -> None:
+    def test_best_so_far_is_kept_and_the_run_continues(
+        self, run: Run, tmp_path: Path, workers: int
+    ) -> None:
         path = tmp_path / "run"
-        arguments = [*COMMAND, *SMALL, "--candidates", "100m", "--workers", str(workers), "--out", str(path)]
+        arguments = [
+            *COMMAND,
+            *SMALL,
+            "--candidates",
+            "100m",
+            "--workers",
+            str(workers),
+            "--out",
+            str(path),
+        ]
         process = subprocess.Popen(
-            arguments, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            arguments,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         try:
             assert process.stderr is not None
@@ -334,7 +506,12 @@ class TestInterrupt:
         assert f"stopped after {evaluated:,} of 100,000,000 candidates" in out
         assert run("score", path / "best.yaml").code == 0
         wanted = evaluated + GENERATION
-        assert run("--resume", "--out", path, "--candidates", wanted, "--no-plots", "--workers", "1").code == 0
+        assert (
+            run(
+                "--resume", "--out", path, "--candidates", wanted, "--no-plots", "--workers", "1"
+            ).code
+            == 0
+        )
         assert run(*SMALL, "--candidates", wanted, "--out", "straight").code == 0
         assert results(path) == results(tmp_path / "straight")
 
@@ -363,7 +540,10 @@ class TestProgress:
     def test_bar_on_a_terminal(self, tmp_path: Path) -> None:
         leader, follower = pty.openpty()  # of unknown size, as some terminals are
         process = subprocess.Popen(
-            [*COMMAND, *SMALL, "--out", str(tmp_path / "run")], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=follower
+            [*COMMAND, *SMALL, "--out", str(tmp_path / "run")],
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=follower,
         )
         os.close(follower)
         shown = b""
@@ -377,6 +557,9 @@ class TestProgress:
         assert process.wait(30) == 0
         *_, bar, text, end = re.split(r"[\r\n]+", re.sub(r"\x1b\[A", "", shown.decode()))
         assert re.search(r"^32 px +100 % \|.*\| ([\d.]+k)/\1 networks, .*/s, 00:00 left$", bar)
-        assert re.search(r"^score \d+\.\d\d, SRAM \d+\.\d %, [\d,]+/61,440 B, Flash \d+\.\d %, [\d,]+/229,376 B$", text)
+        assert re.search(
+            r"^score \d+\.\d\d, SRAM \d+\.\d %, [\d,]+/61,440 B, Flash \d+\.\d %, [\d,]+/229,376 B$",
+            text,
+        )
         assert end == ""
         assert max(len(bar), len(text)) <= 100

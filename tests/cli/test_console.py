@@ -38,7 +38,9 @@ OVER = "peak SRAM   120.0 %, 12/10 B, OVER BUDGET by 2 B"
 def report(*verdicts: Verdict) -> VerificationReport:
     """Return a verification with these verdicts."""
     return VerificationReport(
-        data="noise", comparisons=tuple(Comparison(backend=f"b{n}", verdict=v) for n, v in enumerate(verdicts)), memory=()
+        data="noise",
+        comparisons=tuple(Comparison(backend=f"b{n}", verdict=v) for n, v in enumerate(verdicts)),
+        memory=(),
     )
 
 
@@ -73,7 +75,10 @@ class TestExitCodes:
     )
 
     def test_every_command_is_driven(self) -> None:
-        assert {line.split()[0] for line, _ in self.WORK} - {"--sram"} >= set(cli.commands) - {"run", "report"}
+        assert {line.split()[0] for line, _ in self.WORK} - {"--sram"} >= set(cli.commands) - {
+            "run",
+            "report",
+        }
 
     @pytest.mark.parametrize(("arguments", "work"), WORK, ids=[line for line, _ in WORK])
     @pytest.mark.parametrize(
@@ -114,8 +119,14 @@ class TestExitCodes:
         assert "--nonsense" in run("--nonsense").refusal(2)
 
     def test_verification(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        for verdicts, code in (((Verdict.EQUAL,), 0), ((Verdict.EQUAL, Verdict.DIFFERS), 1), ((Verdict.SKIPPED,), 1)):
-            monkeypatch.setattr("nas_engine.pipeline.verify.verify_run", returning(report(*verdicts)))
+        for verdicts, code in (
+            ((Verdict.EQUAL,), 0),
+            ((Verdict.EQUAL, Verdict.DIFFERS), 1),
+            ((Verdict.SKIPPED,), 1),
+        ):
+            monkeypatch.setattr(
+                "nas_engine.pipeline.verify.verify_run", returning(report(*verdicts))
+            )
             for options in ([], ["--json"], ["--quiet"]):
                 assert run("verify", "run", *options).code == code
 
@@ -126,7 +137,12 @@ class TestExitCodes:
         os.close(reader)
         try:
             done = subprocess.run(
-                [sys.executable, "-c", code], env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60
+                [sys.executable, "-c", code],
+                env=ENVIRONMENT,
+                stdout=writer,
+                stderr=subprocess.PIPE,
+                check=False,
+                timeout=60,
             )
         finally:
             os.close(writer)
@@ -135,7 +151,9 @@ class TestExitCodes:
 
 class TestJson:
     def test_search(self, run: Run, tmp_path: Path) -> None:
-        outcome = run(*SMALL, "--candidates", THREE, "--time-limit", "0.001s", "--out", "run", "--json")
+        outcome = run(
+            *SMALL, "--candidates", THREE, "--time-limit", "0.001s", "--out", "run", "--json"
+        )
         assert outcome.code == 0
         found = json.loads(outcome.out)
         assert (found["run"], found["complete"], found["interrupted"]) == ("run", False, False)
@@ -145,13 +163,25 @@ class TestJson:
         (winner,) = found["winners"]
         assert found["complete"]
         scored = json.loads(run("score", winner["architecture"], "--json").out)
-        assert {key: scored[key] for key in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "layers")} == {
-            key: winner[key] for key in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "layers")
+        assert {
+            key: scored[key]
+            for key in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "layers")
+        } == {
+            key: winner[key]
+            for key in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "layers")
         }
-        assert (winner["sram_budget"], winner["flash_budget"], winner["evaluated"]) == (61440, 229376, THREE)
+        assert (winner["sram_budget"], winner["flash_budget"], winner["evaluated"]) == (
+            61440,
+            229376,
+            THREE,
+        )
 
     def test_several_resolutions(self, run: Run) -> None:
-        found = json.loads(run(*SMALL, "--candidates", TWO // 2, "--resolution", "32,40", "--out", "run", "--json").out)
+        found = json.loads(
+            run(
+                *SMALL, "--candidates", TWO // 2, "--resolution", "32,40", "--out", "run", "--json"
+            ).out
+        )
         assert [winner["resolution"] for winner in found["winners"]] == [32, 40]
 
     def test_train_and_evaluate(self, run: Run, tmp_path: Path) -> None:
@@ -160,16 +190,23 @@ class TestJson:
         found = json.loads(stopped.out)
         assert (found["finished"], found["run"]) == (False, "run")
         assert "--json" in shlex.split(found["continue"])
-        assert stopped.err.splitlines()[-1] == f"stopped; the state is saved; continue with: {found['continue']}"
+        assert (
+            stopped.err.splitlines()[-1]
+            == f"stopped; the state is saved; continue with: {found['continue']}"
+        )
         found = json.loads(run(*shlex.split(found["continue"])[1:]).out)
         result = json.loads((tmp_path / "run" / "training" / "result.json").read_text())
         assert found["finished"]
         assert found["accuracy"] == result["accuracy"]
-        evaluated = json.loads(run("evaluate", "run", "--json", "--limit", "40", "--threads", "1").out)
+        evaluated = json.loads(
+            run("evaluate", "run", "--json", "--limit", "40", "--threads", "1").out
+        )
         assert evaluated == {"data": "digits", **result["accuracy"]}
 
     def test_verify(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nas_engine.pipeline.verify.verify_run", returning(report(Verdict.DIFFERS)))
+        monkeypatch.setattr(
+            "nas_engine.pipeline.verify.verify_run", returning(report(Verdict.DIFFERS))
+        )
         outcome = run("verify", "run", "--json")
         assert (outcome.code, json.loads(outcome.out)["passed"]) == (1, False)
         assert len(outcome.out.splitlines()) == 1
@@ -207,11 +244,18 @@ class TestQuiet:
 
     def test_every_long_command_has_it(self) -> None:
         short = {"score", "devices", "spaces"}
-        assert {name for name, command in cli.commands.items() if not any("--quiet" in param.opts for param in command.params)} == short
+        assert {
+            name
+            for name, command in cli.commands.items()
+            if not any("--quiet" in param.opts for param in command.params)
+        } == short
 
     def test_before_a_command_it_belongs_to_a_search(self, run: Run) -> None:
         for option in ("--quiet", "--json"):
-            assert f"{option} before 'plot' belongs to a search" in run(option, "plot", "run").refusal()
+            assert (
+                f"{option} before 'plot' belongs to a search"
+                in run(option, "plot", "run").refusal()
+            )
 
 
 class TestColours:
@@ -227,7 +271,9 @@ class TestColours:
 
         return make
 
-    def test_verdicts_and_errors(self, run: Run, terminal: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_verdicts_and_errors(
+        self, run: Run, terminal: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         verdicts = (Verdict.EQUAL, Verdict.CLOSE, Verdict.DIFFERS, Verdict.FAILED, Verdict.SKIPPED)
         fake = returning(report(*verdicts))
         monkeypatch.setattr("nas_engine.pipeline.verify.verify_run", fake)
@@ -236,10 +282,15 @@ class TestColours:
         terminal()
         shown = run("verify", "run").out
         assert click.unstyle(shown) == plain
-        codes = {verdict: re.search(rf"\x1b\[(\d+)m(?:\x1b\[1m)?{verdict}\x1b\[0m$", shown, re.MULTILINE) for verdict in verdicts}
+        codes = {
+            verdict: re.search(rf"\x1b\[(\d+)m(?:\x1b\[1m)?{verdict}\x1b\[0m$", shown, re.MULTILINE)
+            for verdict in verdicts
+        }
         assert [found and found[1] for found in codes.values()] == ["32", "32", "31", "31", "90"]
         assert re.search(r"^\x1b\[31m\x1b\[1mFAILED\x1b\[0m: b2, b3$", shown, re.MULTILINE)
-        assert run("devices", "nothing").err.startswith("\x1b[31m\x1b[1merror:\x1b[0m unknown device")
+        assert run("devices", "nothing").err.startswith(
+            "\x1b[31m\x1b[1merror:\x1b[0m unknown device"
+        )
         monkeypatch.setenv("NO_COLOR", "1")
         assert run("verify", "run").out == plain
         assert run("devices", "nothing").err.startswith("error: ")
@@ -248,8 +299,13 @@ class TestColours:
         assert run("verify", "run").out == plain
 
     def test_over_budget(self) -> None:
-        assert highlighted(OVER) == OVER.replace("OVER BUDGET by 2 B", "\x1b[31m\x1b[1mOVER BUDGET by 2 B\x1b[0m")
-        assert highlighted("peak SRAM  97.3 %, equal to what is FAILED here") == "peak SRAM  97.3 %, equal to what is FAILED here"
+        assert highlighted(OVER) == OVER.replace(
+            "OVER BUDGET by 2 B", "\x1b[31m\x1b[1mOVER BUDGET by 2 B\x1b[0m"
+        )
+        assert (
+            highlighted("peak SRAM  97.3 %, equal to what is FAILED here")
+            == "peak SRAM  97.3 %, equal to what is FAILED here"
+        )
 
 
 class TestHelp:
@@ -276,13 +332,18 @@ class TestHelp:
         command = cli.commands[name] if name else cli
         for param in command.params:
             if isinstance(param, click.Option):
-                assert len(re.findall(rf"^  (?:-q, )?{param.opts[-1]}(?![-\w])", shown, re.MULTILINE)) == 1, param.opts
+                assert (
+                    len(re.findall(rf"^  (?:-q, )?{param.opts[-1]}(?![-\w])", shown, re.MULTILINE))
+                    == 1
+                ), param.opts
 
 
 def completions(*words: str) -> list[CompletionItem]:
     """Return what a shell is given for the last word."""
     *before, last = words
-    return ShellComplete(cli, {}, "nas-search", "_NAS_SEARCH_COMPLETE").get_completions(before, last)
+    return ShellComplete(cli, {}, "nas-search", "_NAS_SEARCH_COMPLETE").get_completions(
+        before, last
+    )
 
 
 def values(*words: str) -> list[str]:
@@ -296,7 +357,10 @@ class TestCompletion:
         [
             (("devices", ""), device_names()),
             (("--device", ""), device_names()),
-            (("score", "x", "--device", "rp"), [name for name in device_names() if name.startswith("rp")]),
+            (
+                ("score", "x", "--device", "rp"),
+                [name for name in device_names() if name.startswith("rp")],
+            ),
             (("spaces", ""), space_names()),
             (("--space", "mobilenet-3"), ["mobilenet-32"]),
             (("train", "run", "--recipe", ""), recipe_names()),
@@ -305,7 +369,10 @@ class TestCompletion:
             (("refine", "run", "--method", ""), [*ALLOCATORS, "all"]),
             (("refine", "run", "--method", "qbr,gr"), ["qbr,greedy"]),
             (("export", "run", "--format", "c,"), ["c,tflite", "c,onnx"]),
-            (("verify", "run", "--backend", "cortex"), ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0"]),
+            (
+                ("verify", "run", "--backend", "cortex"),
+                ["cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0"],
+            ),
             (("--memory-model", ""), ["arena", "paper"]),
             (("ref",), ["refine"]),
         ],
@@ -350,7 +417,9 @@ class TestCompletion:
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_script(self, shell: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(BashComplete, "_check_version", staticmethod(lambda: None), raising=False)
+        monkeypatch.setattr(
+            BashComplete, "_check_version", staticmethod(lambda: None), raising=False
+        )
         monkeypatch.setenv("_NAS_SEARCH_COMPLETE", f"{shell}_source")
         outcome = run()
         assert outcome.code == 0
@@ -363,9 +432,18 @@ class TestCompletion:
             "heavy = {'numpy', 'yaml', 'torch', 'matplotlib', 'device_profiles', 'search_spaces'} & set(sys.modules)\n"
             "sys.exit(f'loaded: {heavy}' if heavy else 0)"
         )
-        asked = {"_NAS_SEARCH_COMPLETE": "bash_complete", "COMP_WORDS": "nas-search --device ", "COMP_CWORD": "2"}
+        asked = {
+            "_NAS_SEARCH_COMPLETE": "bash_complete",
+            "COMP_WORDS": "nas-search --device ",
+            "COMP_CWORD": "2",
+        }
         done = subprocess.run(
-            [sys.executable, "-c", code], env={**ENVIRONMENT, **asked}, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", code],
+            env={**ENVIRONMENT, **asked},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == [f"plain,{name}" for name in sorted(device_names())]

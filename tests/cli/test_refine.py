@@ -26,7 +26,18 @@ from tests.refine_runs import usable_run
 from tests.resealed import change
 from tests.training.runs import small_run
 
-BRIEF = ("--images", "64", "--swaps", "0", "--trials", "1", "--solver-time", "0.3s", "--threads", "1")
+BRIEF = (
+    "--images",
+    "64",
+    "--swaps",
+    "0",
+    "--trials",
+    "1",
+    "--solver-time",
+    "0.3s",
+    "--threads",
+    "1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +58,9 @@ def test_methods_are_those_of_the_table() -> None:
 
 def test_other_classes_are_refused(run: Run, place: Path, tmp_path: Path) -> None:
     write_classes(place / "training" / "classes.json", [f"known{number}" for number in range(10)])
-    change(place / "training" / "result.json", made_of=None)  # or the names were those of another training
+    change(
+        place / "training" / "result.json", made_of=None
+    )  # or the names were those of another training
     images, numbers = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 10
     arrays = {"x_train": images, "y_train": numbers, "x_test": images, "y_test": numbers}
     np.savez(tmp_path / "other.npz", classes=[f"other{number}" for number in range(10)], **arrays)
@@ -55,7 +68,10 @@ def test_other_classes_are_refused(run: Run, place: Path, tmp_path: Path) -> Non
     before = snapshot(place)
     for command in (("refine", "run", *BRIEF), ("verify", "run")):
         refusal = run(*command, "--data", "other.npz").refusal()
-        assert "missing 'known0', 'known1', 'known2', 'known3', 'known4' and 5 more; extra 'other0', " in refusal
+        assert (
+            "missing 'known0', 'known1', 'known2', 'known3', 'known4' and 5 more; extra 'other0', "
+            in refusal
+        )
     assert snapshot(place) == before
 
 
@@ -68,10 +84,17 @@ class TestOutput:
         (row,) = (line for line in lines if line.startswith("gauss-newton "))
         assert re.search(r" \d\.\d\d .* [+-]\d\.\d{4} .* \d+\.\d\d %", row)
         assert any(line.startswith("singles: 64 images, ") for line in lines)
-        assert lines[-2:] == ["written to run/refine", "train it: nas-search train run/refine/gauss-newton --data digits"]
+        assert lines[-2:] == [
+            "written to run/refine",
+            "train it: nas-search train run/refine/gauss-newton --data digits",
+        ]
         command = shlex.split(lines[-1].removeprefix("train it: "))
         assert run(*command[1:], "--epochs", "1", "--limit", "40", "--threads", "1").code == 0
-        assert run("refine", "run", *BRIEF).refusal().startswith("run/refine/gauss-newton: was trained already; add --force")
+        assert (
+            run("refine", "run", *BRIEF)
+            .refusal()
+            .startswith("run/refine/gauss-newton: was trained already; add --force")
+        )
 
     def test_json(self, run: Run, place: Path) -> None:
         outcome = run("refine", "run", "--method", "uniform", *BRIEF, "--json")
@@ -86,25 +109,39 @@ class TestOutput:
         monkeypatch.setattr("nas_engine.pipeline.refine_request.ALLOCATORS", few)
         outcome = run("refine", "run", "--method", "all", *BRIEF)
         assert outcome.code == 0
-        assert json.loads((place / "refine" / "comparison.json").read_text())["methods"][1]["method"] == "greedy"  # clado needs pairs
+        assert (
+            json.loads((place / "refine" / "comparison.json").read_text())["methods"][1]["method"]
+            == "greedy"
+        )  # clado needs pairs
         assert (place / "refine" / "allocations.png").exists()
-        assert re.search(r"train the best one: nas-search train run/refine/(uniform|greedy) ", outcome.out)
+        assert re.search(
+            r"train the best one: nas-search train run/refine/(uniform|greedy) ", outcome.out
+        )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminal")
 def test_bar_on_a_terminal(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes: list[Outcome] = []
-    shown = shown_on_a_terminal(monkeypatch, lambda: outcomes.append(run("refine", "run", "--method", "entropy-window", *BRIEF)))
+    shown = shown_on_a_terminal(
+        monkeypatch,
+        lambda: outcomes.append(run("refine", "run", "--method", "entropy-window", *BRIEF)),
+    )
     assert outcomes[0].code == 0
     lines = re.split(r"[\r\n]+", shown)
-    assert [line for line in lines if line.endswith("...")] == ["reading digits ...", "measuring entropies ...", "entropy-window ..."]
+    assert [line for line in lines if line.endswith("...")] == [
+        "reading digits ...",
+        "measuring entropies ...",
+        "entropy-window ...",
+    ]
     bars = [line for line in lines if "|" in line]
     assert re.fullmatch(r"entropy-window: trials 100 % \|.*\| 1/1 .*left", bars[-1])
     assert max(map(len, lines)) <= 100
 
 
 class TestInterrupted:
-    def test_ctrl_c_keeps_what_is_measured(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ctrl_c_keeps_what_is_measured(
+        self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         real = RefineProgress.progress
 
         def progress(self: RefineProgress, *what: Any) -> None:
@@ -113,7 +150,17 @@ class TestInterrupted:
 
         with monkeypatch.context() as patch:
             patch.setattr("nas_engine.cli.refine_progress.RefineProgress.progress", progress)
-            outcome = run("refine", "run", "--method", "greedy", *BRIEF[:-2], "--images", "128", "--threads", "1")
+            outcome = run(
+                "refine",
+                "run",
+                "--method",
+                "greedy",
+                *BRIEF[:-2],
+                "--images",
+                "128",
+                "--threads",
+                "1",
+            )
         assert outcome.code == 130
         assert outcome.err.splitlines() == ["measuring singles: 1/2"]
         text, command = outcome.out.strip().split("; go on with: ")
@@ -122,7 +169,9 @@ class TestInterrupted:
         assert outcome.code == 0
         assert outcome.err.splitlines() == ["measuring singles: 2/2"]
 
-    def test_a_second_ctrl_c_stops_at_once(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_second_ctrl_c_stops_at_once(
+        self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def progress(*_: object) -> None:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
@@ -130,19 +179,28 @@ class TestInterrupted:
         monkeypatch.setattr("nas_engine.cli.refine_progress.RefineProgress.progress", progress)
         outcome = run("refine", "run", "--method", "greedy", *BRIEF)
         assert (outcome.code, outcome.err) == (130, "")
-        assert "go on with: nas-search refine run --method greedy --images 64 --swaps 0 --trials 1 --solver-time 0.3s" in outcome.out
+        assert (
+            "go on with: nas-search refine run --method greedy --images 64 --swaps 0 --trials 1 --solver-time 0.3s"
+            in outcome.out
+        )
 
 
 class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
-            (("--method", "clado-x"), "unknown method: 'clado-x'; did you mean 'clado'? expected one of: uniform,"),
+            (
+                ("--method", "clado-x"),
+                "unknown method: 'clado-x'; did you mean 'clado'? expected one of: uniform,",
+            ),
             (("--images", "65"), "--images: 65; expected an even number from 64"),
             (("--images", "some"), "--images"),
             (("--solver-time", "soon"), "--solver-time"),
             (("--data", "nowhere"), "nowhere"),
-            (("--limit", "40", "--images", "64"), "40 training images are too few to choose bits by"),
+            (
+                ("--limit", "40", "--images", "64"),
+                "40 training images are too few to choose bits by",
+            ),
         ],
     )
     def test_options(self, run: Run, place: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -154,9 +212,16 @@ class TestRefusals:
         assert "is not a run directory" in run("refine", "nowhere").refusal()
         place = small_run(tmp_path / "fresh")
         RunDirectory(place).write_config(RunDirectory(trained).read_config())
-        assert "is not trained to the end yet; type: nas-search train fresh" in run("refine", "fresh").refusal()
-        outcome = run("refine", "fresh", "--force", "--data", "digits", "--method", "uniform", *BRIEF)
-        assert outcome.out.startswith("warning: fresh was never trained: bits are chosen for random weights\n")
+        assert (
+            "is not trained to the end yet; type: nas-search train fresh"
+            in run("refine", "fresh").refusal()
+        )
+        outcome = run(
+            "refine", "fresh", "--force", "--data", "digits", "--method", "uniform", *BRIEF
+        )
+        assert outcome.out.startswith(
+            "warning: fresh was never trained: bits are chosen for random weights\n"
+        )
 
     def test_without_torch(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -165,4 +230,7 @@ class TestRefusals:
     def test_training_from_weights_has_no_float_stage(self, run: Run, place: Path) -> None:
         shutil.copyfile(place / "training" / "float.pt", place / "start.pt")
         message = run("train", "run", "--force", "--float-share", "0.5").refusal()
-        assert message == "--float-share: run/start.pt holds float weights already, so there is no float stage; leave it out"
+        assert (
+            message
+            == "--float-share: run/start.pt holds float weights already, so there is no float stage; leave it out"
+        )

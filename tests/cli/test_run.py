@@ -19,7 +19,13 @@ from nas_engine.report.run_record import DONE, RUNNING, STAGES, RunRecord, Stage
 from tests.cli.command import Run
 
 FIGURES: dict[str, dict[str, Any]] = {
-    "search": {"qe_score": 7.25, "peak_sram_bytes": 1024.0, "flash_bytes": 2048.0, "macs": 1.5e6, "candidates": 500},
+    "search": {
+        "qe_score": 7.25,
+        "peak_sram_bytes": 1024.0,
+        "flash_bytes": 2048.0,
+        "macs": 1.5e6,
+        "candidates": 500,
+    },
     "shortlist": {
         "images": 60,
         "epochs": 2,
@@ -53,16 +59,31 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, dict[s
 def record(stages: int = len(STAGES), **changed: dict[str, Any]) -> RunRecord:
     figures = FIGURES | changed
     done = [
-        StageRecord(name=name, state=DONE, key="", settings={}, inputs={}, command=None, seconds=1.0, outputs={}, figures=figures[name])
+        StageRecord(
+            name=name,
+            state=DONE,
+            key="",
+            settings={},
+            inputs={},
+            command=None,
+            seconds=1.0,
+            outputs={},
+            figures=figures[name],
+        )
         for name in STAGES[:stages]
     ]
-    begun = [StageRecord(name=name, state=RUNNING, key="", settings={}, inputs={}, command=None) for name in STAGES[stages : stages + 1]]
+    begun = [
+        StageRecord(name=name, state=RUNNING, key="", settings={}, inputs={}, command=None)
+        for name in STAGES[stages : stages + 1]
+    ]
     return RunRecord(command="nas-search run", versions={}, machine="", stages=(*done, *begun))
 
 
 KEYS = sorted({key for section in READERS.values() for key in section})
 ODD = ("!!int x", "!!map x", "9" * 5000, "1e999", "[" * 3000)
-VALUES = st.text(max_size=20) | st.text("ab:-?![]{}&*#|>'\"\n 01.x_", max_size=20) | st.sampled_from(ODD)
+VALUES = (
+    st.text(max_size=20) | st.text("ab:-?![]{}&*#|>'\"\n 01.x_", max_size=20) | st.sampled_from(ODD)
+)
 
 Asked = list[tuple[RunConfig, Path, dict[str, Any]]]
 
@@ -76,12 +97,28 @@ class TestConfig:
         assert given["command"] == "nas-search run"
 
     def test_options_override_a_file(self, run: Run, asked: Asked) -> None:
-        Path("mine.yaml").write_text("search: {sram: 64k, flash: 256k}\ntrain: {epochs: 4, batch_size: 16}\n")
+        Path("mine.yaml").write_text(
+            "search: {sram: 64k, flash: 256k}\ntrain: {epochs: 4, batch_size: 16}\n"
+        )
         settings = ("--set", "verify.images=9", "--set", "train.batch_size=32")
-        outcome = run("run", "mine.yaml", "--sram", "128k", "--epochs", "6", "--max-effectiveness", "0.7", *settings)
+        outcome = run(
+            "run",
+            "mine.yaml",
+            "--sram",
+            "128k",
+            "--epochs",
+            "6",
+            "--max-effectiveness",
+            "0.7",
+            *settings,
+        )
         assert outcome.code == 0
         config, path, _ = asked[0]
-        assert (config.search.sram_bytes, config.search.flash_bytes, config.search.max_effectiveness) == (128 * 1024, 256 * 1024, 0.7)
+        assert (
+            config.search.sram_bytes,
+            config.search.flash_bytes,
+            config.search.max_effectiveness,
+        ) == (128 * 1024, 256 * 1024, 0.7)
         assert (config.train.epochs, config.train.batch_size, config.verify.images) == (6, 32, 9)
         assert path == Path("runs/mine")
 
@@ -92,7 +129,12 @@ class TestConfig:
         assert run("run", "--out", "there", "--shortlist", "7").code == 0
         config, path, _ = asked[0]
         assert path == Path("there")
-        assert (config.seed, config.train.epochs, config.search, config.shortlist.count) == (5, 4, stored.search, 7)
+        assert (config.seed, config.train.epochs, config.search, config.shortlist.count) == (
+            5,
+            4,
+            stored.search,
+            7,
+        )
 
     @pytest.mark.parametrize(
         ("typed", "said"),
@@ -100,13 +142,31 @@ class TestConfig:
             (("--set", "epochs=4"), "--set: 'epochs=4' is no setting; expected SECTION.KEY=VALUE"),
             (("--set", "train.epochs"), "is no setting"),
             (("--set", "train.epoch=4"), "did you mean 'epochs'?"),
-            (("--set", "train.epochs=[1"), "--set train.epochs: is not valid YAML: line 1, column 3: expected ',' or ']'"),
-            (("--set", "search.seed=010"), "010 begins with a zero, which makes it octal in YAML 1.1; write 10"),
-            (("--set", "search.seed=1:30:00"), "search.seed: is '1:30:00'; expected a whole number"),
+            (
+                ("--set", "train.epochs=[1"),
+                "--set train.epochs: is not valid YAML: line 1, column 3: expected ',' or ']'",
+            ),
+            (
+                ("--set", "search.seed=010"),
+                "010 begins with a zero, which makes it octal in YAML 1.1; write 10",
+            ),
+            (
+                ("--set", "search.seed=1:30:00"),
+                "search.seed: is '1:30:00'; expected a whole number",
+            ),
             (("--set", "search.qbr=on"), "search.qbr: is 'on'; expected true or false"),
-            (("--set", "search.seed=2020-13-45"), "search.seed: is '2020-13-45'; expected a whole number"),
-            (("--set", "data.source=2024-13-01"), "'2024-13-01' does not exist; expected a path, or 'digits'"),
-            (("--set", "search.seed=!!timestamp x"), "is not valid YAML: line 1, column 1: could not determine a constructor"),
+            (
+                ("--set", "search.seed=2020-13-45"),
+                "search.seed: is '2020-13-45'; expected a whole number",
+            ),
+            (
+                ("--set", "data.source=2024-13-01"),
+                "'2024-13-01' does not exist; expected a path, or 'digits'",
+            ),
+            (
+                ("--set", "search.seed=!!timestamp x"),
+                "is not valid YAML: line 1, column 1: could not determine a constructor",
+            ),
             (("--set", "search.seed=0x_"), "search.seed: is '0x_'; expected a whole number"),
             (("--set", "search.seed=" + "[" * 3000), "--set search.seed: is not valid YAML"),
             (("--seed", "3", "--set", "seed.x=1"), "--set: 'seed.x=1' is no setting"),
@@ -120,13 +180,20 @@ class TestConfig:
             (("--epochs", "1"), "--epochs"),
         ],
     )
-    def test_bad_input_is_one_line_and_leaves_nothing(self, run: Run, typed: tuple[str, ...], said: str) -> None:
+    def test_bad_input_is_one_line_and_leaves_nothing(
+        self, run: Run, typed: tuple[str, ...], said: str
+    ) -> None:
         assert said in run("run", *typed).refusal()
         assert not Path("runs").exists()
 
     @any_of(
         st.text(max_size=30)
-        | st.builds("{}.{}={}".format, st.sampled_from([*READERS, "search", "seed"]), st.sampled_from(KEYS) | st.text(max_size=5), VALUES)
+        | st.builds(
+            "{}.{}={}".format,
+            st.sampled_from([*READERS, "search", "seed"]),
+            st.sampled_from(KEYS) | st.text(max_size=5),
+            VALUES,
+        )
     )
     def test_a_setting_of_any_text_is_taken_or_refused_in_one_line(self, text: str) -> None:
         says = ""
@@ -138,18 +205,28 @@ class TestConfig:
 
     def test_a_damaged_file_is_named(self, run: Run) -> None:
         Path("mine.yaml").write_text("search: {sram: [1k]}\n")
-        assert run("run", "mine.yaml").refusal().startswith("mine.yaml: search: sram: '['1k']' is not a size")
+        assert (
+            run("run", "mine.yaml")
+            .refusal()
+            .startswith("mine.yaml: search: sram: '['1k']' is not a size")
+        )
 
 
 class TestOutcome:
     @pytest.fixture(params=["done", "failed", "stopped"])
-    def outcome(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, RunRecord]:
+    def outcome(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> tuple[str, RunRecord]:
         failed = FIGURES["verify"] | {"passed": False, "backends": {"host C": "differs"}}
-        found = {"done": record(), "failed": record(verify=failed), "stopped": record(3)}[request.param]
+        found = {"done": record(), "failed": record(verify=failed), "stopped": record(3)}[
+            request.param
+        ]
         monkeypatch.setattr("nas_engine.pipeline.run.run_pipeline", lambda *args, **given: found)
         return request.param, found
 
-    def test_the_exit_code_says_how_it_ended(self, run: Run, outcome: tuple[str, RunRecord]) -> None:
+    def test_the_exit_code_says_how_it_ended(
+        self, run: Run, outcome: tuple[str, RunRecord]
+    ) -> None:
         kind, _ = outcome
         result = run("run", "--out", "there")
         assert result.code == {"done": 0, "failed": 1, "stopped": 130}[kind]
@@ -157,8 +234,17 @@ class TestOutcome:
         assert ("firmware in there/final/export/c" in result.out) == (kind != "stopped")
         assert ("FAILED: of 1 back-ends 1 differs" in result.out) == (kind == "failed")
 
-    @pytest.mark.parametrize("typed", [("--min-accuracy", "89.5"), ("--set", "train.min_accuracy=89.5"), ("--min-accuracy", "89")])
-    def test_an_accuracy_that_is_missed(self, run: Run, outcome: tuple[str, RunRecord], typed: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize(
+        "typed",
+        [
+            ("--min-accuracy", "89.5"),
+            ("--set", "train.min_accuracy=89.5"),
+            ("--min-accuracy", "89"),
+        ],
+    )
+    def test_an_accuracy_that_is_missed(
+        self, run: Run, outcome: tuple[str, RunRecord], typed: tuple[str, ...]
+    ) -> None:
         kind, _ = outcome
         result = run("run", "--out", "there", *typed)
         missed = 3 if typed[1] != "89" else 0
@@ -169,7 +255,9 @@ class TestOutcome:
     def test_with_json_there_is_one_object(self, run: Run, outcome: tuple[str, RunRecord]) -> None:
         values = json.loads(run("run", "--out", "there", "--json").out)
         assert values["folder"] == "there"
-        assert [stage["name"] for stage in values["stages"]] == [stage.name for stage in outcome[1].stages]
+        assert [stage["name"] for stage in values["stages"]] == [
+            stage.name for stage in outcome[1].stages
+        ]
 
     def test_quietly_it_prints_nothing(self, run: Run, outcome: tuple[str, RunRecord]) -> None:
         assert run("run", "--out", "there", "--quiet").out == ""

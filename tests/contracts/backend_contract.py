@@ -25,7 +25,10 @@ SEEDS = (1, 4)
 def exported(folder: Path, seed: int) -> ExportSubject:
     """Export a random network in every format and return it."""
     model = random_model(seed)
-    subject = subject_of(SavedModel(model=model, golden=GoldenVectors.of(model, random_images(model, 2))), "cortex-m7")
+    subject = subject_of(
+        SavedModel(model=model, golden=GoldenVectors.of(model, random_images(model, 2))),
+        "cortex-m7",
+    )
     formats = tuple(name for name in formats_of() if not missing_for([name]))
     for name, content in export_files(subject, ExportSettings(formats=formats)).items():
         path = folder / name
@@ -53,13 +56,17 @@ class BackendContract:
         assert [other.backend.name for other in rows].count(row.backend.name) == 1
 
     @pytest.mark.parametrize("seed", SEEDS)
-    def test_it_computes_the_network(self, row: Row, backend: Backend, seed: int, tmp_path: Path) -> None:
+    def test_it_computes_the_network(
+        self, row: Row, backend: Backend, seed: int, tmp_path: Path
+    ) -> None:
         subject = exported(tmp_path / "export", seed)
         if not (tmp_path / "export" / row.file).exists():
             pytest.skip(f"this network has no {row.file}")
         images = random_images(subject.model, row.images, seed=9)
         (tmp_path / "work").mkdir()
-        before = {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
+        before = {
+            path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()
+        }
         result = backend.run(tmp_path / "export", subject.model, images, tmp_path / "work")
         expected = run(subject.model, images)
         assert result.logits.dtype == np.int8
@@ -72,14 +79,23 @@ class BackendContract:
         if backend.exact:
             assert np.array_equal(result.logits, expected[: len(result.logits)])
             assert {name: tensors[name] for name in result.checksums} == result.checksums
-        assert before == {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
+        assert before == {
+            path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()
+        }
 
-    def test_a_file_that_is_not_there_is_one_clear_line(self, row: Row, backend: Backend, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_there_is_one_clear_line(
+        self, row: Row, backend: Backend, tmp_path: Path
+    ) -> None:
         subject = exported(tmp_path / "export", SEEDS[0])
         shutil.rmtree(tmp_path / "export" / "c")
         for path in (tmp_path / "export").glob("model*"):
             path.unlink()
         (tmp_path / "work").mkdir()
         with pytest.raises(BackendError) as caught:
-            backend.run(tmp_path / "export", subject.model, random_images(subject.model, 1), tmp_path / "work")
+            backend.run(
+                tmp_path / "export",
+                subject.model,
+                random_images(subject.model, 1),
+                tmp_path / "work",
+            )
         assert len(str(caught.value).splitlines()) == 1

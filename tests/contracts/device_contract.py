@@ -24,18 +24,35 @@ class DeviceContract:
     def test_every_number_has_a_source(self, profile: DeviceProfile) -> None:
         assert set(profile.sources) == set(SOURCED_KEYS)
         for key, text in profile.sources.items():
-            assert len(text.split()) >= 3, f"{key}: '{text}' does not say where the number comes from"
+            assert len(text.split()) >= 3, (
+                f"{key}: '{text}' does not say where the number comes from"
+            )
 
     def test_budgets_are_those_of_a_microcontroller(self, profile: DeviceProfile) -> None:
         assert 10**6 <= profile.clock_hz <= 2 * 10**9
         assert 2**13 <= profile.sram_bytes <= 2**24
         assert 2**15 <= profile.flash_bytes <= 2**28
-        assert profile.arena_bytes == profile.sram_bytes - profile.reserved_sram_bytes > profile.sram_bytes // 2
-        assert profile.storage_bytes == profile.flash_bytes - profile.reserved_flash_bytes > profile.flash_bytes // 2
+        assert (
+            profile.arena_bytes
+            == profile.sram_bytes - profile.reserved_sram_bytes
+            > profile.sram_bytes // 2
+        )
+        assert (
+            profile.storage_bytes
+            == profile.flash_bytes - profile.reserved_flash_bytes
+            > profile.flash_bytes // 2
+        )
 
     def test_core_and_compiler_flags_agree(self, profile: DeviceProfile) -> None:
-        assert profile.compiler_flags is None or f"-mcpu={profile.core}" in profile.compiler_flags.split()
-        assert profile.compiler_flags is None or profile.fpu == "none" or f"-mfpu={profile.fpu}" in profile.compiler_flags.split()
+        assert (
+            profile.compiler_flags is None
+            or f"-mcpu={profile.core}" in profile.compiler_flags.split()
+        )
+        assert (
+            profile.compiler_flags is None
+            or profile.fpu == "none"
+            or f"-mfpu={profile.fpu}" in profile.compiler_flags.split()
+        )
 
     def test_tables_have_all_bit_widths_and_positive_cycles(self, profile: DeviceProfile) -> None:
         assert set(profile.cycles_per_mac) == set(LAYER_KINDS)
@@ -46,22 +63,38 @@ class DeviceContract:
             assert np.isfinite(cycles).all()
             assert (cycles > 0).all()
 
-    def test_support_reads_rows_as_weights_and_columns_as_activations(self, profile: DeviceProfile) -> None:
+    def test_support_reads_rows_as_weights_and_columns_as_activations(
+        self, profile: DeviceProfile
+    ) -> None:
         for row, w_bits in enumerate(BITS):
             for column, a_bits in enumerate(BITS):
                 assert profile.support(w_bits, a_bits) is profile.bit_pairs[row][column]
-                assert profile.allowed(w_bits, a_bits) == (profile.bit_pairs[row][column] != PairSupport.FORBIDDEN)
+                assert profile.allowed(w_bits, a_bits) == (
+                    profile.bit_pairs[row][column] != PairSupport.FORBIDDEN
+                )
 
     def test_eight_bits_always_run(self, profile: DeviceProfile) -> None:
         assert profile.support(8, 8) is PairSupport.NATIVE
 
-    def test_native_is_never_slower_than_storage_only_at_the_same_activations(self, profile: DeviceProfile) -> None:
+    def test_native_is_never_slower_than_storage_only_at_the_same_activations(
+        self, profile: DeviceProfile
+    ) -> None:
         for kind in LAYER_KINDS:
             cycles = profile.cycles_table(kind)
             for a_bits in BITS:
-                native = [cycles[w, a_bits] for w in BITS if profile.support(w, a_bits) is PairSupport.NATIVE]
-                storage_only = [cycles[w, a_bits] for w in BITS if profile.support(w, a_bits) is PairSupport.STORAGE_ONLY]
-                assert max(native, default=0.0) <= min(storage_only, default=np.inf), f"{kind}, a{a_bits}"
+                native = [
+                    cycles[w, a_bits]
+                    for w in BITS
+                    if profile.support(w, a_bits) is PairSupport.NATIVE
+                ]
+                storage_only = [
+                    cycles[w, a_bits]
+                    for w in BITS
+                    if profile.support(w, a_bits) is PairSupport.STORAGE_ONLY
+                ]
+                assert max(native, default=0.0) <= min(storage_only, default=np.inf), (
+                    f"{kind}, a{a_bits}"
+                )
 
     def test_numpy_tables_are_indexed_by_bits(self, profile: DeviceProfile) -> None:
         allowed = profile.allowed_table()
@@ -76,7 +109,9 @@ class DeviceContract:
             assert (np.isnan(cycles) == ~allowed).all()
             for w_bits, a_bits in np.argwhere(allowed).tolist():
                 assert profile.allowed(w_bits, a_bits)
-                assert cycles[w_bits, a_bits] == profile.cycles_per_mac[kind][w_bits - 2][a_bits - 2]
+                assert (
+                    cycles[w_bits, a_bits] == profile.cycles_per_mac[kind][w_bits - 2][a_bits - 2]
+                )
 
     def test_tables_are_fresh_copies(self, profile: DeviceProfile) -> None:
         before = profile.allowed_table()
@@ -85,8 +120,12 @@ class DeviceContract:
         assert (profile.allowed_table() == before).all()
         assert np.nanmin(profile.cycles_table("conv")) > 0
 
-    @pytest.mark.parametrize("bits", [(1, 8), (8, 9), (0, 0), (2.0, 8), (8, "8"), (True, 8), (None, 2)])
-    def test_other_bit_widths_are_refused(self, profile: DeviceProfile, bits: tuple[object, object]) -> None:
+    @pytest.mark.parametrize(
+        "bits", [(1, 8), (8, 9), (0, 0), (2.0, 8), (8, "8"), (True, 8), (None, 2)]
+    )
+    def test_other_bit_widths_are_refused(
+        self, profile: DeviceProfile, bits: tuple[object, object]
+    ) -> None:
         with pytest.raises(InputError, match="expected one of 2, 3, 4, 5, 6, 7, 8"):
             profile.support(*bits)
         with pytest.raises(InputError, match=r"^(weight|activation) bits: "):
@@ -110,19 +149,32 @@ class DeviceContract:
         assert copy.deepcopy(profile) == profile
         assert hash(copy.deepcopy(profile)) == hash(profile)
 
-    def test_with_memory_changes_totals_and_keeps_what_is_reserved(self, profile: DeviceProfile) -> None:
-        other = profile.with_memory(sram_bytes=2 * profile.sram_bytes, flash_bytes=profile.flash_bytes + 1)
+    def test_with_memory_changes_totals_and_keeps_what_is_reserved(
+        self, profile: DeviceProfile
+    ) -> None:
+        other = profile.with_memory(
+            sram_bytes=2 * profile.sram_bytes, flash_bytes=profile.flash_bytes + 1
+        )
         assert other.arena_bytes == profile.arena_bytes + profile.sram_bytes
         assert other.storage_bytes == profile.storage_bytes + 1
-        assert other.sources["sram_bytes"] == other.sources["flash_bytes"] != profile.sources["sram_bytes"]
+        assert (
+            other.sources["sram_bytes"]
+            == other.sources["flash_bytes"]
+            != profile.sources["sram_bytes"]
+        )
         assert other != profile
-        assert other.with_memory(profile.sram_bytes, profile.flash_bytes).arena_bytes == profile.arena_bytes
+        assert (
+            other.with_memory(profile.sram_bytes, profile.flash_bytes).arena_bytes
+            == profile.arena_bytes
+        )
 
     def test_with_memory_of_the_same_sizes_changes_nothing(self, profile: DeviceProfile) -> None:
         assert profile.with_memory() == profile
         assert profile.with_memory(profile.sram_bytes, profile.flash_bytes) == profile
 
-    def test_with_memory_names_what_is_reserved_and_the_least_to_type(self, profile: DeviceProfile) -> None:
+    def test_with_memory_names_what_is_reserved_and_the_least_to_type(
+        self, profile: DeviceProfile
+    ) -> None:
         for total, reserved, left in (
             ("sram_bytes", profile.reserved_sram_bytes, "arena_bytes"),
             ("flash_bytes", profile.reserved_flash_bytes, "storage_bytes"),
@@ -130,5 +182,8 @@ class DeviceContract:
             least = (reserved // 1024 + 1) * 1024
             assert getattr(profile.with_memory(**{total: least}), left) == least - reserved
             if reserved:
-                with pytest.raises(InputError, match=rf"reserves {reserved:,} B .*; give at least {least // 1024}k$"):
+                with pytest.raises(
+                    InputError,
+                    match=rf"reserves {reserved:,} B .*; give at least {least // 1024}k$",
+                ):
                     profile.with_memory(**{total: reserved})

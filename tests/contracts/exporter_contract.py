@@ -18,7 +18,10 @@ SEEDS = (1, 4, 7)
 
 def subject_from(seed: int) -> ExportSubject:
     model = random_model(seed)
-    return subject_of(SavedModel(model=model, golden=GoldenVectors.of(model, random_images(model, 2))), "cortex-m7")
+    return subject_of(
+        SavedModel(model=model, golden=GoldenVectors.of(model, random_images(model, 2))),
+        "cortex-m7",
+    )
 
 
 class ExporterContract:
@@ -37,7 +40,9 @@ class ExporterContract:
         assert type(EXPORTERS[exporter.name]) is type(exporter)
 
     @pytest.mark.parametrize("seed", SEEDS)
-    def test_files_stay_in_the_folder_and_are_nobody_elses(self, exporter: Exporter, seed: int) -> None:
+    def test_files_stay_in_the_folder_and_are_nobody_elses(
+        self, exporter: Exporter, seed: int
+    ) -> None:
         subject = subject_from(seed)
         files = exporter.files(subject)
         assert files
@@ -47,7 +52,11 @@ class ExporterContract:
             assert ".." not in path.parts
             assert name == str(path)
             assert isinstance(content, bytes)
-        others = [other for other in EXPORTERS.values() if other.name != exporter.name and other.missing() is None]
+        others = [
+            other
+            for other in EXPORTERS.values()
+            if other.name != exporter.name and other.missing() is None
+        ]
         assert not files.keys() & {name for other in others for name in other.files(subject)}
 
     @pytest.mark.parametrize("seed", SEEDS)

@@ -26,12 +26,22 @@ class MemoryModelContract:
 
     @pytest.mark.parametrize("space", SPACES)
     @pytest.mark.parametrize("classes", [0, 10, 1000])
-    def test_sram_and_flash_are_the_scalar_reference(self, model: MemoryModel, space: str, classes: int) -> None:
+    def test_sram_and_flash_are_the_scalar_reference(
+        self, model: MemoryModel, space: str, classes: int
+    ) -> None:
         for resolution in resolutions(SPACES[space]):
-            frame, genes = population(SPACES[space], 12, seed=resolution + classes, resolution=resolution, classes=classes)
+            frame, genes = population(
+                SPACES[space], 12, seed=resolution + classes, resolution=resolution, classes=classes
+            )
             view, table = GeneView(frame, genes), unroll(frame, genes)
-            sram, stored = sram_per_layer(model, table, view.a_bits), flash_per_layer(model.name, table, view.w_bits)
-            peak, total = peak_sram(model, table, view.a_bits), flash(model.name, table, view.w_bits)
+            sram, stored = (
+                sram_per_layer(model, table, view.a_bits),
+                flash_per_layer(model.name, table, view.w_bits),
+            )
+            peak, total = (
+                peak_sram(model, table, view.a_bits),
+                flash(model.name, table, view.w_bits),
+            )
             assert (sram >= 0).all()
             for i, net in enumerate(networks(frame, genes)):
                 rows = table.weights[:, i] > 0
@@ -54,7 +64,10 @@ class MemoryModelContract:
     def test_a_batch_is_its_networks_one_by_one(self, model: MemoryModel, space: str) -> None:
         frame, genes = population(SPACES[space], 10, seed=9)
         view, table = GeneView(frame, genes), unroll(frame, genes)
-        sram, total = sram_per_layer(model, table, view.a_bits), flash(model.name, table, view.w_bits)
+        sram, total = (
+            sram_per_layer(model, table, view.a_bits),
+            flash(model.name, table, view.w_bits),
+        )
         for i in range(genes.shape[1]):
             one, bits = unroll(frame, genes[:, [i]]), GeneView(frame, genes[:, [i]])
             assert (sram_per_layer(model, one, bits.a_bits)[:, 0] == sram[:, i]).all()
@@ -64,16 +77,23 @@ class MemoryModelContract:
     def test_a_wider_tensor_never_costs_less_anywhere(self, model: MemoryModel, space: str) -> None:
         frame, genes = population(SPACES[space], 60, seed=10)
         view, table = GeneView(frame, genes), unroll(frame, genes)
-        before, stored = sram_per_layer(model, table, view.a_bits), flash_per_layer(model.name, table, view.w_bits)
+        before, stored = (
+            sram_per_layer(model, table, view.a_bits),
+            flash_per_layer(model.name, table, view.w_bits),
+        )
         rng = np.random.default_rng(0)
         for bits, cost in (
             (view.a_bits, lambda b: sram_per_layer(model, table, b)),
             (view.w_bits, lambda b: flash_per_layer(model.name, table, b)),
         ):
-            wider = np.minimum(bits + rng.integers(0, 2, bits.shape, dtype=np.int16) * (bits > 0), 8).astype(np.int16)
+            wider = np.minimum(
+                bits + rng.integers(0, 2, bits.shape, dtype=np.int16) * (bits > 0), 8
+            ).astype(np.int16)
             assert (cost(wider) >= (before if bits is view.a_bits else stored)).all()
 
-    def test_weight_bits_never_cost_sram_nor_activation_bits_flash(self, model: MemoryModel) -> None:
+    def test_weight_bits_never_cost_sram_nor_activation_bits_flash(
+        self, model: MemoryModel
+    ) -> None:
         frame, genes = population(SPACES["mobilenet"], 5)
         view, table = GeneView(frame, genes), unroll(frame, genes)
         assert (fixed_flash(model.name, table) == flash(model.name, table, view.w_bits * 0)).all()
@@ -83,5 +103,7 @@ class MemoryModelContract:
         view, table = GeneView(frame, genes), unroll(frame, genes)
         units = model.units(table)
         first = peak_sram(model, table, view.a_bits, units)
-        assert (first == peak_sram(model, table, view.a_bits, units)).all(), "the units must not be written to"
+        assert (first == peak_sram(model, table, view.a_bits, units)).all(), (
+            "the units must not be written to"
+        )
         assert (first == peak_sram(model, table, view.a_bits)).all()

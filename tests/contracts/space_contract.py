@@ -35,7 +35,11 @@ class SpaceContract:
             frame = space_frame(space, resolution, space.classes)
             genes = sample(space, frame, 200, np.random.default_rng(resolution))
             assert legal(space, frame, genes).all()
-            assert legal(space, frame, mutate(space, frame, genes, np.random.default_rng(0), mutate_bits=True)).all()
+            assert legal(
+                space,
+                frame,
+                mutate(space, frame, genes, np.random.default_rng(0), mutate_bits=True),
+            ).all()
 
     def test_first_sample_is_the_smallest_network(self, space: SearchSpace) -> None:
         frame = space_frame(space, space.resolution, space.classes)
@@ -50,7 +54,10 @@ class SpaceContract:
     def test_samples_spread_over_the_space(self, space: SearchSpace) -> None:
         frame = space_frame(space, space.resolution, space.classes)
         view = GeneView(frame, sample(space, frame, 1000, np.random.default_rng(3)))
-        assert len(np.unique(view.depth.sum(axis=0))) == frame.max_residuals - sum(stage.min_depth for stage in space.stages) + 1
+        assert (
+            len(np.unique(view.depth.sum(axis=0)))
+            == frame.max_residuals - sum(stage.min_depth for stage in space.stages) + 1
+        )
         for s, stage in enumerate(space.stages):
             assert set(view.kernel[s].tolist()) == set(stage.kernels)
             assert view.channels[s].min() == stage.channels.minimum

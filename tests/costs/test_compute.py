@@ -18,7 +18,9 @@ from tests.populations import EVERY_PAIR, SPACES, networks, population, resoluti
 @pytest.mark.parametrize("classes", [0, 10])
 def test_macs_and_bitops_are_the_scalar_reference(space: str, classes: int) -> None:
     for resolution in resolutions(SPACES[space]):
-        frame, genes = population(SPACES[space], 15, seed=resolution, resolution=resolution, classes=classes)
+        frame, genes = population(
+            SPACES[space], 15, seed=resolution, resolution=resolution, classes=classes
+        )
         view, table = GeneView(frame, genes), unroll(frame, genes)
         ours, paper, counted = (
             bitops("arena", table, view.w_bits, view.a_bits),
@@ -31,13 +33,17 @@ def test_macs_and_bitops_are_the_scalar_reference(space: str, classes: int) -> N
             assert paper[i] == 64 * reference.paper_bitops_over_64(net)
 
 
-@pytest.mark.parametrize(("name", "over_64"), [("mixed7d0G", 106_853_001.5), ("mixed19d2G", 293_479_179)])
+@pytest.mark.parametrize(
+    ("name", "over_64"), [("mixed7d0G", 106_853_001.5), ("mixed19d2G", 293_479_179)]
+)
 def test_published_bitops(name: str, over_64: float) -> None:
     net = read_architecture(GOLDEN / f"{name}.txt")
     frame = architecture_frame(net)
     genes = encode(frame, [net])
     view = GeneView(frame, genes)
-    assert (bitops("paper", unroll(frame, genes), view.w_bits, view.a_bits) / 64).tolist() == [over_64]
+    assert (bitops("paper", unroll(frame, genes), view.w_bits, view.a_bits) / 64).tolist() == [
+        over_64
+    ]
     assert reference.paper_bitops_over_64(net) == over_64
 
 
@@ -50,7 +56,9 @@ def test_cycles_are_the_scalar_reference(space: str) -> None:
         view, table = GeneView(frame, genes), unroll(frame, genes)
         found = cycles(table, view.w_bits, view.a_bits, tables)
         for i, net in enumerate(networks(frame, genes)):
-            wanted = sum(layer.macs * tables[layer.kind][layer.w, layer.a] for layer in reference.layers(net))
+            wanted = sum(
+                layer.macs * tables[layer.kind][layer.w, layer.a] for layer in reference.layers(net)
+            )
             assert found[i] == pytest.approx(wanted, rel=1e-12)
 
 
@@ -58,5 +66,7 @@ def test_bitops_apart_from_widths_are_those_of_width_zero() -> None:
     frame, genes = population(SPACES["qe-score-2022"], 30)
     view, table = GeneView(frame, genes), unroll(frame, genes)
     for model in ("arena", "paper"):
-        assert (bitops(model, table, view.w_bits * 0, view.a_bits) == extra_bitops(model, table)).all()
+        assert (
+            bitops(model, table, view.w_bits * 0, view.a_bits) == extra_bitops(model, table)
+        ).all()
     assert not extra_bitops("arena", table).any()

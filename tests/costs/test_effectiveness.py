@@ -25,5 +25,9 @@ def test_is_the_scalar_reference(space: str, classes: int) -> None:
 
 def test_a_wider_network_of_equal_depth_has_less() -> None:
     networks = [read_architecture(GOLDEN / f"{name}.txt") for name in ("mixed7d0G", "mixed19d2G")]
-    small, large = (effectiveness(unroll(frame, encode(frame, [net])))[0] for net in networks for frame in [architecture_frame(net)])
+    small, large = (
+        effectiveness(unroll(frame, encode(frame, [net])))[0]
+        for net in networks
+        for frame in [architecture_frame(net)]
+    )
     assert large < small

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution, read_architecture
+from nas_engine.architecture import (
+    Architecture,
+    Bits,
+    Block,
+    Classifier,
+    Convolution,
+    read_architecture,
+)
 from nas_engine.costs.flash import flash
 from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
 from nas_engine.costs.sram import sram_per_layer
@@ -28,7 +35,9 @@ class TestMemoryModels(MemoryModelContract):
 def by_layer(model: str, net: Architecture) -> list[float]:
     frame = architecture_frame(net)
     genes = encode(frame, [net])
-    live: list[float] = sram_per_layer(MEMORY_MODELS[model], unroll(frame, genes), GeneView(frame, genes).a_bits)[:, 0].tolist()
+    live: list[float] = sram_per_layer(
+        MEMORY_MODELS[model], unroll(frame, genes), GeneView(frame, genes).a_bits
+    )[:, 0].tolist()
     return live
 
 
@@ -48,12 +57,27 @@ class TestByHand:
     """Numbers worked out on paper: a 9x9 image, 5x5 after the stem, so that word padding shows."""
 
     def test_arena_with_a_shortcut(self) -> None:
-        image, stream, expanded, filtered, out = 244, 152, 228, 376, 100  # 243 B, 150 B, 225 B, 375 B, 100 B in words
-        ring, head, pooled, logits = 136, 1000, 40, 12  # 3 rows x 5 x 24 at 3 bits = 135 B; 25 x 40 at 8 bits
+        image, stream, expanded, filtered, out = (
+            244,
+            152,
+            228,
+            376,
+            100,
+        )  # 243 B, 150 B, 225 B, 375 B, 100 B in words
+        ring, head, pooled, logits = (
+            136,
+            1000,
+            40,
+            12,
+        )  # 3 rows x 5 x 24 at 3 bits = 135 B; 25 x 40 at 8 bits
         assert by_layer("arena", network(1, 8, classifier=True)) == [
             image + stream + 28 * (4 + 8 + 2),  # 27 taps count as 28
             stream + expanded + 8 * 20,
-            stream + max(expanded, filtered) + ring + 216 + 8 * 3 * (5 + 1 + 2),  # four channels of three padded rows at 16 bit
+            stream
+            + max(expanded, filtered)
+            + ring
+            + 216
+            + 8 * 3 * (5 + 1 + 2),  # four channels of three padded rows at 16 bit
             filtered + max(stream, out) + 24 * (4 + 8) + 0 * out,
             out + head + 8 * 20,
             max(head + pooled, pooled + logits + 40 * (4 + 10)),
@@ -86,19 +110,31 @@ class TestPublished:
         net = read_architecture(GOLDEN / f"{name}.txt")
         frame = architecture_frame(net)
         genes = encode(frame, [net])
-        assert flash("paper", unroll(frame, genes), GeneView(frame, genes).w_bits).tolist() == [SIZES[name]]
+        assert flash("paper", unroll(frame, genes), GeneView(frame, genes).w_bits).tolist() == [
+            SIZES[name]
+        ]
         assert sum(reference.paper_flash(net)) == SIZES[name]
 
     def test_sram_is_the_scalar_reference(self, name: str) -> None:
         net = read_architecture(GOLDEN / f"{name}.txt")
         for model in MEMORY_MODELS:
             for resolution in (224, 97, 225):
-                assert by_layer(model, net.at_resolution(resolution))[:-1] == reference.sram(model, net.at_resolution(resolution))
+                assert by_layer(model, net.at_resolution(resolution))[:-1] == reference.sram(
+                    model, net.at_resolution(resolution)
+                )
 
 
 def test_mobilenet_v2_at_8_and_3_bits() -> None:
     """The figures of the paper's slides, 1.4 MB at 8 bits and 514.5 KiB at 3, in the authors' model."""
-    table = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    table = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
     for bits, stem_bits, peak in ((8, 8, 1_404_928), (3, 8, 526_848)):
         blocks, before = [], 32
         w8 = Bits(8, bits)
@@ -106,7 +142,13 @@ def test_mobilenet_v2_at_8_and_3_bits() -> None:
             # their blocks expand the input channels; the first residual of a row is written as a row of its own
             for i in range(depth):
                 blocks.append(
-                    Block(kernel=3, stride=stride if i == 0 else 1, bottleneck=ratio * before, channels=channels, bits=((w8, w8, w8),))
+                    Block(
+                        kernel=3,
+                        stride=stride if i == 0 else 1,
+                        bottleneck=ratio * before,
+                        channels=channels,
+                        bits=((w8, w8, w8),),
+                    )
                 )
                 before = channels
         net = Architecture(

@@ -59,7 +59,9 @@ def test_json_holds_every_tensor_and_step() -> None:
     frame = space_frame(space, 32, 10)
     plan = plan_memory(decode(frame, sample(space, frame, 2, np.random.default_rng(0))[:, 1]))
     data = json.loads(json.dumps(plan.as_json()))
-    assert data["arena_bytes"] == plan.arena_bytes == max(step["used_bytes"] for step in data["steps"])
+    assert (
+        data["arena_bytes"] == plan.arena_bytes == max(step["used_bytes"] for step in data["steps"])
+    )
     assert [step["name"] for step in data["steps"]] == list(plan.steps)
     assert [PlannedTensor(**tensor) for tensor in data["tensors"]] == list(plan.tensors)
 
@@ -72,7 +74,16 @@ def test_bytes_in_use_counts_shared_bytes_once() -> None:
     assert bytes_in_use([tensor(0, 8), tensor(4, 8), tensor(20, 4), tensor(5, 2)]) == 16
 
 
-def row_order_is_safe(pixels: int, channels: int, kernel: int, stride: int, b_bits: int, c_bits: int, *, forwards: bool) -> bool:
+def row_order_is_safe(
+    pixels: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    b_bits: int,
+    c_bits: int,
+    *,
+    forwards: bool,
+) -> bool:
     """Walk a depth-wise layer row by row over buffers that end at the same address, with a ring of ``kernel`` input rows, all in bits."""
     out_pixels, pad = -(-pixels // stride), kernel // 2
     in_row, out_row = pixels * channels * b_bits, out_pixels * channels * c_bits
@@ -93,9 +104,14 @@ def row_order_is_safe(pixels: int, channels: int, kernel: int, stride: int, b_bi
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_depthwise_in_place_has_a_safe_row_order_at_every_pair_of_widths(kernel: int, stride: int) -> None:
+def test_depthwise_in_place_has_a_safe_row_order_at_every_pair_of_widths(
+    kernel: int, stride: int
+) -> None:
     for pixels, b_bits, c_bits in itertools.product((3, 4, 7, 8, 13), range(2, 9), range(2, 9)):
-        safe = [row_order_is_safe(pixels, 8, kernel, stride, b_bits, c_bits, forwards=forwards) for forwards in (True, False)]
+        safe = [
+            row_order_is_safe(pixels, 8, kernel, stride, b_bits, c_bits, forwards=forwards)
+            for forwards in (True, False)
+        ]
         assert any(safe), (pixels, b_bits, c_bits)
 
 

@@ -34,7 +34,9 @@ def read(location: str | Path, **arguments: Any) -> Dataset:
     return open_dataset(location, **{"resolution": 8, "channels": 3, **arguments})
 
 
-def write_idx(folder: Path, *, images: Pixels, numbers: Any, split: str = "train", packed: bool = True) -> None:
+def write_idx(
+    folder: Path, *, images: Pixels, numbers: Any, split: str = "train", packed: bool = True
+) -> None:
     """Write the two IDX files of one split; images are ``[N, H, W]``."""
     folder.mkdir(parents=True, exist_ok=True)
     numbers = np.asarray(numbers, np.uint8)
@@ -46,7 +48,9 @@ def write_idx(folder: Path, *, images: Pixels, numbers: Any, split: str = "train
         path.write_bytes(gzip.compress(data, mtime=0) if packed else data)
 
 
-def write_mnist(folder: Path, *, classes: int = 3, side: int = 8, packed: bool = True) -> tuple[Pixels, Pixels]:
+def write_mnist(
+    folder: Path, *, classes: int = 3, side: int = 8, packed: bool = True
+) -> tuple[Pixels, Pixels]:
     """Write all four IDX files and return the images of train and test."""
     train, test = pixels(12, side, side), pixels(6, side, side, seed=1)
     write_idx(folder, images=train, numbers=labels(12, classes), packed=packed)
@@ -63,14 +67,35 @@ def python2_pickle(rows: Pixels, numbers: list[int], key: bytes = b"labels") -> 
     """Return the bytes that Python 2 with NumPy 1 wrote for a batch, protocol 2: texts are byte strings, and so is the array's content."""
 
     def text(value: bytes) -> bytes:
-        return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + struct.pack("<I", len(value)) + value
+        return (
+            b"U" + bytes([len(value)]) + value
+            if len(value) < 256
+            else b"T" + struct.pack("<I", len(value)) + value
+        )
 
     def whole(value: int) -> bytes:
         return b"J" + struct.pack("<i", value)
 
-    kind = b"cnumpy\ndtype\n" + text(b"u1") + whole(0) + whole(1) + b"\x87R(" + whole(3) + text(b"|") + b"NNN" + whole(-1) + whole(-1)
+    kind = (
+        b"cnumpy\ndtype\n"
+        + text(b"u1")
+        + whole(0)
+        + whole(1)
+        + b"\x87R("
+        + whole(3)
+        + text(b"|")
+        + b"NNN"
+        + whole(-1)
+        + whole(-1)
+    )
     kind += whole(0) + b"tb"
-    start = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + whole(0) + b"\x85" + text(b"b") + b"\x87R"
+    start = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+        + whole(0)
+        + b"\x85"
+        + text(b"b")
+        + b"\x87R"
+    )
     shape = whole(rows.shape[0]) + whole(rows.shape[1]) + b"\x86"
     array = start + b"(" + whole(1) + shape + kind + b"\x89" + text(rows.tobytes()) + b"tb"
     listing = b"](" + b"".join(whole(number) for number in numbers) + b"e"
@@ -83,7 +108,9 @@ def dump(path: Path, content: object, protocol: int = 2) -> None:
     path.write_bytes(pickle.dumps(content, protocol=protocol))
 
 
-def write_cifar10(folder: Path, *, protocol: int = 2, as_text: bool = False) -> tuple[Pixels, Pixels]:
+def write_cifar10(
+    folder: Path, *, protocol: int = 2, as_text: bool = False
+) -> tuple[Pixels, Pixels]:
     """Write a CIFAR-10 folder of 4 images per batch and 2 classes, and return the images of train and test."""
     train, test = pixels(20, 32, 32, 3), pixels(4, 32, 32, 3, seed=1)
 
@@ -92,10 +119,22 @@ def write_cifar10(folder: Path, *, protocol: int = 2, as_text: bool = False) -> 
 
     for number in range(5):
         part = train[4 * number : 4 * number + 4]
-        batch = {key("data"): cifar_rows(part), key("labels"): [0, 1, 0, 1], key("batch_label"): b"training batch"}
+        batch = {
+            key("data"): cifar_rows(part),
+            key("labels"): [0, 1, 0, 1],
+            key("batch_label"): b"training batch",
+        }
         dump(folder / f"data_batch_{number + 1}", batch, protocol)
-    dump(folder / "test_batch", {key("data"): cifar_rows(test), key("labels"): [1, 0, 1, 0]}, protocol)
-    dump(folder / "batches.meta", {key("label_names"): [key("cat"), key("dog")], key("num_vis"): 3072}, protocol)
+    dump(
+        folder / "test_batch",
+        {key("data"): cifar_rows(test), key("labels"): [1, 0, 1, 0]},
+        protocol,
+    )
+    dump(
+        folder / "batches.meta",
+        {key("label_names"): [key("cat"), key("dog")], key("num_vis"): 3072},
+        protocol,
+    )
     return train, test
 
 
@@ -103,8 +142,18 @@ def write_cifar100(folder: Path) -> Pixels:
     """Write a CIFAR-100 folder of 2 fine classes and return the training images."""
     train = pixels(6, 32, 32, 3)
     for name in ("train", "test"):
-        dump(folder / name, {b"data": cifar_rows(train), b"fine_labels": [0, 1] * 3, b"coarse_labels": [0] * 6, b"filenames": [b"a"] * 6})
-    dump(folder / "meta", {b"fine_label_names": [b"apple", b"bear"], b"coarse_label_names": [b"all"]})
+        dump(
+            folder / name,
+            {
+                b"data": cifar_rows(train),
+                b"fine_labels": [0, 1] * 3,
+                b"coarse_labels": [0] * 6,
+                b"filenames": [b"a"] * 6,
+            },
+        )
+    dump(
+        folder / "meta", {b"fine_label_names": [b"apple", b"bear"], b"coarse_label_names": [b"all"]}
+    )
     return train
 
 
@@ -128,11 +177,18 @@ def jpeg(image: Pixels, **options: Any) -> bytes:
 
 
 def write_folders(
-    root: Path, *, splits: tuple[str, ...] = ("train", "test"), classes: tuple[str, ...] = ("cat", "dog"), count: int = 4
+    root: Path,
+    *,
+    splits: tuple[str, ...] = ("train", "test"),
+    classes: tuple[str, ...] = ("cat", "dog"),
+    count: int = 4,
 ) -> Path:
     """Write an image folder of 8 x 8 PNG files; ``splits=("",)`` for one without splits."""
     for number, split in enumerate(splits):
         for index, name in enumerate(classes):
             for image in range(count):
-                write_image(root / split / name / f"{image:03d}.png", pixels(8, 8, 3, seed=10_000 * number + 100 * index + image))
+                write_image(
+                    root / split / name / f"{image:03d}.png",
+                    pixels(8, 8, 3, seed=10_000 * number + 100 * index + image),
+                )
     return root

@@ -63,7 +63,9 @@ class TestReading:
 
     def test_array_in_column_order(self) -> None:
         array = np.asfortranarray(pixels(5, 7))
-        np.testing.assert_array_equal(load_pickle(pickle.dumps({"data": array}, 2), "x", whole=1)["data"], array)
+        np.testing.assert_array_equal(
+            load_pickle(pickle.dumps({"data": array}, 2), "x", whole=1)["data"], array
+        )
 
     def test_one_level_up_and_renamed(self, folder: Path) -> None:
         assert read(folder.parent).source == str(folder)
@@ -88,20 +90,28 @@ class TestReading:
 class TestErrors:
     def test_missing_file(self, folder: Path) -> None:
         (folder / "data_batch_3").unlink()
-        with pytest.raises(DatasetError, match=r"lacks 'data_batch_3' of CIFAR-10; unpack or download it again"):
+        with pytest.raises(
+            DatasetError, match=r"lacks 'data_batch_3' of CIFAR-10; unpack or download it again"
+        ):
             read(folder)
 
     def test_cut_off(self, folder: Path) -> None:
         path = folder / "data_batch_2"
         path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(FileFormatError, match=r"data_batch_2: is cut off after 1,000 B; expected at least 30,720,000 B"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"data_batch_2: is cut off after 1,000 B; expected at least 30,720,000 B",
+        ):
             read(folder)
 
     def test_cut_off_archive(self, tmp_path: Path, folder: Path) -> None:
         archive = tmp_path / "cifar-10-python.tar.gz"
         write_archive(archive, folder)
         archive.write_bytes(archive.read_bytes()[:3000])
-        with pytest.raises(FileFormatError, match=r"is cut off or no \.tar\.gz: expected 170,498,071 B.*found 3,000 B"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"is cut off or no \.tar\.gz: expected 170,498,071 B.*found 3,000 B",
+        ):
             read(archive)
 
     def test_archive_without_a_file(self, tmp_path: Path, folder: Path) -> None:
@@ -110,7 +120,9 @@ class TestErrors:
         with pytest.raises(DatasetError, match="lacks 'test_batch'"):
             read(tmp_path / "cifar-10-python.tgz")
 
-    def test_archive_that_unpacks_to_more_than_it_should(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_archive_that_unpacks_to_more_than_it_should(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("nas_engine.datasets.cifar.MAX_FILE_BYTES", 2**20)
         (tmp_path / FOLDER).mkdir()
         for name, size in (("other", 2**24), ("data_batch_1", 2**24)):
@@ -124,7 +136,16 @@ class TestErrors:
             assert peak < 2**22
             (tmp_path / FOLDER / name).unlink()
 
-    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE])
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            tarfile.SYMTYPE,
+            tarfile.LNKTYPE,
+            tarfile.FIFOTYPE,
+            tarfile.CHRTYPE,
+            tarfile.GNUTYPE_SPARSE,
+        ],
+    )
     def test_members_that_are_no_files(self, tmp_path: Path, folder: Path, kind: bytes) -> None:
         (folder / "test_batch").unlink()
         member = tarfile.TarInfo(f"{FOLDER}/test_batch")
@@ -144,13 +165,29 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            pytest.param({"data": pixels(2, 3072), "labels": [0]}, "2 images, but 1 labels", id="number"),
-            pytest.param({"data": pixels(2, 3071), "labels": [0, 1]}, r"no uint8 array \[N, 3072\]", id="row"),
-            pytest.param({"data": [1], "labels": [0]}, r"no uint8 array \[N, 3072\]", id="no-array"),
+            pytest.param(
+                {"data": pixels(2, 3072), "labels": [0]}, "2 images, but 1 labels", id="number"
+            ),
+            pytest.param(
+                {"data": pixels(2, 3071), "labels": [0, 1]}, r"no uint8 array \[N, 3072\]", id="row"
+            ),
+            pytest.param(
+                {"data": [1], "labels": [0]}, r"no uint8 array \[N, 3072\]", id="no-array"
+            ),
             pytest.param({"labels": [0]}, r"no uint8 array \[N, 3072\]", id="no-data"),
-            pytest.param({"data": pixels(2, 3072)}, "no list of class numbers under 'labels'", id="no-labels"),
-            pytest.param({"data": pixels(2, 3072), "labels": ["a", "b"]}, "no list of class numbers", id="texts"),
-            pytest.param({"data": pixels(2, 3072).astype(np.float32), "labels": [0, 1]}, "expected uint8", id="floats"),
+            pytest.param(
+                {"data": pixels(2, 3072)}, "no list of class numbers under 'labels'", id="no-labels"
+            ),
+            pytest.param(
+                {"data": pixels(2, 3072), "labels": ["a", "b"]},
+                "no list of class numbers",
+                id="texts",
+            ),
+            pytest.param(
+                {"data": pixels(2, 3072).astype(np.float32), "labels": [0, 1]},
+                "expected uint8",
+                id="floats",
+            ),
             pytest.param([1, 2], "holds a list, not a dictionary", id="list"),
         ],
     )
@@ -161,7 +198,10 @@ class TestErrors:
 
     def test_labels_beyond_the_names(self, folder: Path) -> None:
         dump(folder / "test_batch", {"data": pixels(2, 3072), "labels": [0, 7]})
-        with pytest.raises(DatasetError, match="the labels of test run from 0 to 7, but there are 2 classes; expected labels from 0 to 1"):
+        with pytest.raises(
+            DatasetError,
+            match="the labels of test run from 0 to 7, but there are 2 classes; expected labels from 0 to 1",
+        ):
             read(folder)
 
     def test_names(self, folder: Path) -> None:
@@ -171,7 +211,9 @@ class TestErrors:
 
     def test_web_page_instead_of_the_file(self, folder: Path) -> None:
         (folder / "test_batch").write_text("<html>Not found</html>")
-        with pytest.raises(FileFormatError, match=r"is not a file of the CIFAR archives .*; download it again"):
+        with pytest.raises(
+            FileFormatError, match=r"is not a file of the CIFAR archives .*; download it again"
+        ):
             read(folder)
 
 
@@ -189,14 +231,26 @@ class TestHostilePickles:
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_nothing_is_run(self, folder: Path, protocol: int) -> None:
         target = folder / "made"
-        dump(folder / "data_batch_1", {"data": Runs(os.mkdir, str(target)), "labels": [0]}, protocol)
-        with pytest.raises(FileFormatError, match=r"asks Python for '\w+\.mkdir', which no CIFAR file does; nothing was run"):
+        dump(
+            folder / "data_batch_1", {"data": Runs(os.mkdir, str(target)), "labels": [0]}, protocol
+        )
+        with pytest.raises(
+            FileFormatError,
+            match=r"asks Python for '\w+\.mkdir', which no CIFAR file does; nothing was run",
+        ):
             read(folder)
         assert not target.exists()
 
     @pytest.mark.parametrize(
         "name",
-        [b"builtins\neval", b"__builtin__\neval", b"os\nsystem", b"numpy\nload", b"numpy.core.multiarray\nscalar", b"_codecs\ndecode"],
+        [
+            b"builtins\neval",
+            b"__builtin__\neval",
+            b"os\nsystem",
+            b"numpy\nload",
+            b"numpy.core.multiarray\nscalar",
+            b"_codecs\ndecode",
+        ],
     )
     def test_names_that_are_refused(self, name: bytes) -> None:
         with pytest.raises(FileFormatError, match="nothing was run"):
@@ -227,7 +281,13 @@ class TestHostilePickles:
     def test_array_that_lies(self) -> None:
         honest = python2_pickle(pixels(2, 3072), [0, 1])
         with pytest.raises(FileFormatError, match="not what its header says"):
-            load_pickle(honest.replace(b"J" + (2).to_bytes(4, "little"), b"J" + (9).to_bytes(4, "little"), 1), "x", whole=1)
+            load_pickle(
+                honest.replace(
+                    b"J" + (2).to_bytes(4, "little"), b"J" + (9).to_bytes(4, "little"), 1
+                ),
+                "x",
+                whole=1,
+            )
 
     def test_only_latin1(self) -> None:
         with pytest.raises(FileFormatError, match="encoding"):

@@ -33,7 +33,9 @@ class TestPictures:
 
     @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp"])
     def test_lossy(self, tmp_path: Path, suffix: str) -> None:
-        write_image(tmp_path / f"a{suffix}", np.full((9, 12, 3), (200, 100, 50), np.uint8), quality=95)
+        write_image(
+            tmp_path / f"a{suffix}", np.full((9, 12, 3), (200, 100, 50), np.uint8), quality=95
+        )
         np.testing.assert_allclose(colour(tmp_path / f"a{suffix}"), [200, 100, 50], atol=3)
 
     def test_grey_is_repeated(self, tmp_path: Path) -> None:
@@ -44,7 +46,9 @@ class TestPictures:
 
     def test_colour_to_grey_is_luma(self, tmp_path: Path) -> None:
         write_image(tmp_path / "a.png", np.full((8, 8, 3), (200, 100, 50), np.uint8))
-        assert colour(tmp_path / "a.png", channels=1) == [round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
+        assert colour(tmp_path / "a.png", channels=1) == [
+            round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
+        ]
 
     def test_palette(self, tmp_path: Path) -> None:
         image = Image.new("P", (8, 8), 1)
@@ -94,7 +98,9 @@ class TestPictures:
         }[orientation]
         exif = Image.Exif()
         exif[0x0112] = orientation
-        (tmp_path / "a.jpg").write_bytes(jpeg(np.ascontiguousarray(stored), exif=exif, quality=100, subsampling=0))
+        (tmp_path / "a.jpg").write_bytes(
+            jpeg(np.ascontiguousarray(stored), exif=exif, quality=100, subsampling=0)
+        )
         images, _ = read_images([tmp_path / "a.jpg"], 16, 3)
         np.testing.assert_allclose(images[0].astype(int), upright.astype(int), atol=12)
 
@@ -166,7 +172,10 @@ class TestSkipped:
         root = write_folders(tmp_path, count=10)
         for name in ("a.jpg", "b.jpg", "c.jpg"):
             (root / "test" / "dog" / name).write_text("no picture")
-        with pytest.raises(DatasetError, match=r"test.dog.a\.jpg: not a JPEG.*; 3 of 23 files for test cannot be used, more than 10 %"):
+        with pytest.raises(
+            DatasetError,
+            match=r"test.dog.a\.jpg: not a JPEG.*; 3 of 23 files for test cannot be used, more than 10 %",
+        ):
             read(root)
 
     def test_hidden_and_desktop_files_do_not_count(self, tmp_path: Path) -> None:
@@ -188,7 +197,9 @@ class TestSkipped:
         assert (Path(file.path).name, file.reason) == ("stray.png", "lies beside the class folders")
 
     def test_damaged_camera_data_do_no_harm(self, tmp_path: Path) -> None:
-        (tmp_path / "a.jpg").write_bytes(jpeg(pixels(8, 8, 3), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12"))
+        (tmp_path / "a.jpg").write_bytes(
+            jpeg(pixels(8, 8, 3), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+        )
         _, reasons = read_images([tmp_path / "a.jpg"], 8, 3)
         assert reasons == {}
 
@@ -248,7 +259,10 @@ class TestLayouts:
         assert read(tmp_path).source == str(tmp_path / "pets")
 
     def test_a_class_of_trains(self, tmp_path: Path) -> None:
-        assert read(write_folders(tmp_path, splits=("",), classes=("bus", "train"))).classes == ("bus", "train")
+        assert read(write_folders(tmp_path, splits=("",), classes=("bus", "train"))).classes == (
+            "bus",
+            "train",
+        )
 
     def test_symbolic_links(self, tmp_path: Path) -> None:
         write_folders(tmp_path / "real")
@@ -256,7 +270,9 @@ class TestLayouts:
         assert len(read(tmp_path / "link").train) == 8
 
     def test_other_folders_are_named(self, tmp_path: Path) -> None:
-        assert read(write_folders(tmp_path, splits=("train", "test", "extras"))).notes == ("folders not read: 'extras'",)
+        assert read(write_folders(tmp_path, splits=("train", "test", "extras"))).notes == (
+            "folders not read: 'extras'",
+        )
 
     def test_room_for_crops(self, tmp_path: Path) -> None:
         data = open_dataset(write_folders(tmp_path), resolution=20, channels=1, resize_margin=1.1)
@@ -275,15 +291,24 @@ class TestErrors:
     def test_other_classes(self, tmp_path: Path) -> None:
         root = write_folders(tmp_path, classes=("cat", "dog", "fox"))
         (root / "test" / "fox").rename(root / "test" / "wolf")
-        with pytest.raises(DatasetError, match=r"test: has 3 classes, train has 3: missing 'fox'; extra 'wolf'; expected the same"):
+        with pytest.raises(
+            DatasetError,
+            match=r"test: has 3 classes, train has 3: missing 'fox'; extra 'wolf'; expected the same",
+        ):
             read(root)
 
     @pytest.mark.parametrize(
         ("splits", "message"),
         [
             pytest.param(("train",), "has 'train', but neither 'test' nor 'val'", id="train-only"),
-            pytest.param(("test", "val"), "has 'test', 'val', but no folder 'train'", id="no-train"),
-            pytest.param(("train", "val", "validation"), "more than one folder of validation images", id="twice"),
+            pytest.param(
+                ("test", "val"), "has 'test', 'val', but no folder 'train'", id="no-train"
+            ),
+            pytest.param(
+                ("train", "val", "validation"),
+                "more than one folder of validation images",
+                id="twice",
+            ),
         ],
     )
     def test_splits(self, tmp_path: Path, splits: tuple[str, ...], message: str) -> None:
@@ -299,7 +324,10 @@ class TestErrors:
     def test_no_class_folders(self, tmp_path: Path) -> None:
         for split in ("train", "test"):
             write_image(tmp_path / split / "a.png", pixels(8, 8, 3))
-        with pytest.raises(DatasetError, match=r"(train|test): has no class folders; expected one folder of images per class"):
+        with pytest.raises(
+            DatasetError,
+            match=r"(train|test): has no class folders; expected one folder of images per class",
+        ):
             read(tmp_path)
 
     def test_folder_in_a_class_folder(self, tmp_path: Path) -> None:
@@ -321,5 +349,7 @@ class TestErrors:
         shutil.rmtree(root / "test" / "dog")
         (root / "test" / "dog").mkdir()
         (root / "test" / "dog" / "a.jpg").write_text("no picture")
-        with pytest.raises(DatasetError, match="test has images of 1 of the 2 classes, none of 'dog'"):
+        with pytest.raises(
+            DatasetError, match="test has images of 1 of the 2 classes, none of 'dog'"
+        ):
             read(root)

@@ -18,7 +18,9 @@ def dataset(counts: tuple[int, ...]) -> Dataset:
     images[:, 0, 1, 0] = np.arange(len(labels)) // 256
     train = Split(images=images, labels=labels)
     test = Split(images=images[::-1], labels=labels[::-1].copy())
-    return Dataset(name="n", source="s", classes=tuple("abc")[: len(counts)], train=train, test=test)
+    return Dataset(
+        name="n", source="s", classes=tuple("abc")[: len(counts)], train=train, test=test
+    )
 
 
 def numbers(split: Split) -> set[int]:

@@ -58,17 +58,35 @@ class TestErrors:
     def test_missing_file(self, tmp_path: Path, name: str, expected: str) -> None:
         write_mnist(tmp_path)
         (tmp_path / f"{name}.gz").unlink()
-        with pytest.raises(DatasetError, match=rf"has IDX files, but not {expected} \(or the same with \.gz\)"):
+        with pytest.raises(
+            DatasetError, match=rf"has IDX files, but not {expected} \(or the same with \.gz\)"
+        ):
             read(tmp_path)
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            pytest.param(lambda data: data[:-100], "is cut off: its header says 784 B in all .*, found 684 B", id="short"),
-            pytest.param(lambda data: data + b"12", "is too long: its header says 784 B in all .*, found more", id="long"),
-            pytest.param(lambda data: data[:7], "the header of an IDX file has 16 B, found 7 B", id="header"),
-            pytest.param(lambda data: b"\0\0\x0d\x03" + data[4:], "0x00000d03; an IDX file of images begins with 0x00000803", id="type"),
-            pytest.param(lambda data: gzip.compress(data)[:-1], "cut off in its last 8 B", id="checksum"),
+            pytest.param(
+                lambda data: data[:-100],
+                "is cut off: its header says 784 B in all .*, found 684 B",
+                id="short",
+            ),
+            pytest.param(
+                lambda data: data + b"12",
+                "is too long: its header says 784 B in all .*, found more",
+                id="long",
+            ),
+            pytest.param(
+                lambda data: data[:7], "the header of an IDX file has 16 B, found 7 B", id="header"
+            ),
+            pytest.param(
+                lambda data: b"\0\0\x0d\x03" + data[4:],
+                "0x00000d03; an IDX file of images begins with 0x00000803",
+                id="type",
+            ),
+            pytest.param(
+                lambda data: gzip.compress(data)[:-1], "cut off in its last 8 B", id="checksum"
+            ),
             pytest.param(lambda data: gzip.compress(data)[:-8] + bytes(8), "is damaged", id="gzip"),
             pytest.param(lambda data: b"\x1f\x8b<html>", "is damaged", id="no-gzip"),
         ],
@@ -83,7 +101,9 @@ class TestErrors:
     def test_images_and_labels_differ(self, tmp_path: Path) -> None:
         write_mnist(tmp_path)
         write_idx(tmp_path, images=pixels(11, 8, 8), numbers=labels(12, 3))
-        with pytest.raises(DatasetError, match="train: 11 images, but 12 labels; expected as many of both"):
+        with pytest.raises(
+            DatasetError, match="train: 11 images, but 12 labels; expected as many of both"
+        ):
             read(tmp_path)
 
     def test_not_square(self, tmp_path: Path) -> None:
@@ -101,19 +121,26 @@ class TestErrors:
     def test_more_classes_in_the_test(self, tmp_path: Path) -> None:
         write_mnist(tmp_path)
         write_idx(tmp_path, images=pixels(12, 8, 8), numbers=labels(12, 4), split="t10k")
-        with pytest.raises(DatasetError, match="the labels of test run from 0 to 3, but there are 3 classes"):
+        with pytest.raises(
+            DatasetError, match="the labels of test run from 0 to 3, but there are 3 classes"
+        ):
             read(tmp_path)
 
     def test_fewer_classes_in_the_test(self, tmp_path: Path) -> None:
         write_mnist(tmp_path)
         write_idx(tmp_path, images=pixels(12, 8, 8), numbers=labels(12, 2), split="t10k")
-        with pytest.raises(DatasetError, match="test has images of 2 of the 3 classes, none of '2'"):
+        with pytest.raises(
+            DatasetError, match="test has images of 2 of the 3 classes, none of '2'"
+        ):
             read(tmp_path)
 
     def test_gap_in_the_labels(self, tmp_path: Path) -> None:
         write_mnist(tmp_path)
         write_idx(tmp_path, images=pixels(12, 8, 8), numbers=labels(12, 3) + 1)
-        with pytest.raises(DatasetError, match="labels in train are 3 different numbers from 1 to 3; expected 0 to 2 without a gap"):
+        with pytest.raises(
+            DatasetError,
+            match="labels in train are 3 different numbers from 1 to 3; expected 0 to 2 without a gap",
+        ):
             read(tmp_path)
 
     def test_one_class(self, tmp_path: Path) -> None:
@@ -141,13 +168,19 @@ class TestLimits:
 
     def test_bytes(self, tmp_path: Path) -> None:
         self.bomb(tmp_path, 2**27)
-        with pytest.raises(FileFormatError, match=r"8,589,934,608 B in all \(unpacked\); at most 4,294,967,296 B are read"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"8,589,934,608 B in all \(unpacked\); at most 4,294,967,296 B are read",
+        ):
             read_idx(tmp_path / "train-images-idx3-ubyte.gz", 3)
 
     def test_more_than_the_header_says(self, tmp_path: Path) -> None:
         self.bomb(tmp_path, 12)
         tracemalloc.start()
-        with pytest.raises(FileFormatError, match=r"is too long: its header says 784 B in all \(unpacked\), found more"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"is too long: its header says 784 B in all \(unpacked\), found more",
+        ):
             read(tmp_path)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -175,7 +208,9 @@ def test_packed_cut_anywhere(tmp_path_factory: pytest.TempPathFactory, length: i
 
 
 @given(data=st.binary(max_size=80), packed=st.booleans(), dimensions=st.sampled_from([1, 3]))
-def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes, packed: bool, dimensions: int) -> None:
+def test_any_bytes(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, packed: bool, dimensions: int
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_bytes(b"\x1f\x8b\x08" + data if packed else data)
     with contextlib.suppress(FileFormatError):  # and nothing else

@@ -22,7 +22,12 @@ from tests.datasets.files import labels, pixels, read
 
 def arrays(**changes: Any) -> dict[str, Any]:
     """Return the four arrays of a small data set, some of them replaced; ``None`` takes one away."""
-    content = {"x_train": pixels(12, 8, 8, 3), "y_train": labels(12, 3), "x_test": pixels(6, 8, 8, 3, seed=1), "y_test": labels(6, 3)}
+    content = {
+        "x_train": pixels(12, 8, 8, 3),
+        "y_train": labels(12, 3),
+        "x_test": pixels(6, 8, 8, 3, seed=1),
+        "y_test": labels(6, 3),
+    }
     return {key: value for key, value in {**content, **changes}.items() if value is not None}
 
 
@@ -35,7 +40,9 @@ def write(path: Path, **changes: Any) -> Path:
 class TestReading:
     @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
     def test_round_trip(self, tmp_path: Path, save: Any) -> None:
-        content = arrays(x_val=pixels(3, 8, 8, 3), y_val=labels(3, 3), classes=np.array(["ant", "bee", "çat"]))
+        content = arrays(
+            x_val=pixels(3, 8, 8, 3), y_val=labels(3, 3), classes=np.array(["ant", "bee", "çat"])
+        )
         save(tmp_path / "mine.npz", **content)
         data = read(tmp_path / "mine.npz")
         for key, split in (("train", data.train), ("val", data.validation), ("test", data.test)):
@@ -45,13 +52,18 @@ class TestReading:
         assert (data.name, data.classes, data.notes) == ("mine", ("ant", "bee", "çat"), ())
 
     def test_without_channels(self, tmp_path: Path) -> None:
-        data = read(write(tmp_path / "a.npz", x_train=pixels(12, 8, 8), x_test=pixels(6, 8, 8)), channels=1)
+        data = read(
+            write(tmp_path / "a.npz", x_train=pixels(12, 8, 8), x_test=pixels(6, 8, 8)), channels=1
+        )
         np.testing.assert_array_equal(data.train.images[..., 0], pixels(12, 8, 8))
 
     @pytest.mark.parametrize("channels", [1, 3])
     def test_channels_first(self, tmp_path: Path, channels: int) -> None:
         train = pixels(12, channels, 8, 8)
-        data = read(write(tmp_path / "a.npz", x_train=train, x_test=pixels(6, channels, 8, 8)), channels=channels)
+        data = read(
+            write(tmp_path / "a.npz", x_train=train, x_test=pixels(6, channels, 8, 8)),
+            channels=channels,
+        )
         np.testing.assert_array_equal(data.train.images, train.transpose(0, 2, 3, 1))
 
     @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
@@ -59,7 +71,10 @@ class TestReading:
     def test_floats(self, tmp_path: Path, kind: type, highest: int) -> None:
         train, test = (pixels(count, 8, 8, 3) for count in (12, 6))
         test[:] //= 2  # the rule looks at all splits: a dark one is not made brighter
-        scaled = {key: (value.astype(np.float64) * highest / 255).astype(kind) for key, value in (("x_train", train), ("x_test", test))}
+        scaled = {
+            key: (value.astype(np.float64) * highest / 255).astype(kind)
+            for key, value in (("x_train", train), ("x_test", test))
+        }
         data = read(write(tmp_path / "a.npz", **scaled))
         np.testing.assert_array_equal(data.train.images, train)
         np.testing.assert_array_equal(data.test.images, test)
@@ -67,10 +82,18 @@ class TestReading:
     @pytest.mark.parametrize("kind", [np.int64, np.uint16])
     def test_other_whole_numbers(self, tmp_path: Path, kind: type) -> None:
         content = arrays()
-        data = read(write(tmp_path / "a.npz", x_train=content["x_train"].astype(kind), x_test=content["x_test"].astype(kind)))
+        data = read(
+            write(
+                tmp_path / "a.npz",
+                x_train=content["x_train"].astype(kind),
+                x_test=content["x_test"].astype(kind),
+            )
+        )
         np.testing.assert_array_equal(data.train.images, content["x_train"])
 
-    @pytest.mark.parametrize("numbers", [labels(12, 3).astype(np.uint8), labels(12, 3)[:, None]], ids=["uint8", "column"])
+    @pytest.mark.parametrize(
+        "numbers", [labels(12, 3).astype(np.uint8), labels(12, 3)[:, None]], ids=["uint8", "column"]
+    )
     def test_labels(self, tmp_path: Path, numbers: Any) -> None:
         data = read(write(tmp_path / "a.npz", y_train=numbers))
         assert data.train.labels.dtype == np.int64
@@ -81,8 +104,9 @@ class TestReading:
         assert read(tmp_path).classes == ("a", "b", "c")
 
     def test_other_keys_are_named(self, tmp_path: Path) -> None:
-        assert read(write(tmp_path / "a.npz", author=np.array("me"))).notes == ("not read: 'author'",)
-
+        assert read(write(tmp_path / "a.npz", author=np.array("me"))).notes == (
+            "not read: 'author'",
+        )
 
     def test_the_example_in_the_docs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -97,29 +121,107 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            pytest.param({"x_test": None, "y_test": None}, r"lacks 'x_test', 'y_test'; expected .*; found 'x_train', 'y_train'", id="keys"),
+            pytest.param(
+                {"x_test": None, "y_test": None},
+                r"lacks 'x_test', 'y_test'; expected .*; found 'x_train', 'y_train'",
+                id="keys",
+            ),
             pytest.param({"x_val": pixels(2, 8, 8, 3)}, "lacks 'y_val'", id="half-a-validation"),
-            pytest.param({"x_train": pixels(12, 8, 9, 3)}, "the images are 8 x 9 pixels; expected square ones", id="not-square"),
-            pytest.param({"x_train": pixels(12, 8, 8, 4)}, "have 4 channels; expected 1", id="channels"),
-            pytest.param({"x_train": pixels(12, 3, 8, 3)}, "channels first or last", id="ambiguous"),
-            pytest.param({"x_train": pixels(12, 64)}, r"x_train has the shape \[12, 64\]; expected \[N, H, W\]", id="flat"),
-            pytest.param({"x_test": pixels(6, 8, 8)}, "are 8 x 8 x 1, those of train 8 x 8 x 3; expected the same", id="test-grey"),
-            pytest.param({"x_train": pixels(11, 8, 8, 3)}, "x_train, y_train: 11 images, but 12 labels", id="number"),
-            pytest.param({"x_test": pixels(0, 8, 8, 3), "y_test": labels(0, 3)}, "x_test, y_test: no images", id="none"),
+            pytest.param(
+                {"x_train": pixels(12, 8, 9, 3)},
+                "the images are 8 x 9 pixels; expected square ones",
+                id="not-square",
+            ),
+            pytest.param(
+                {"x_train": pixels(12, 8, 8, 4)}, "have 4 channels; expected 1", id="channels"
+            ),
+            pytest.param(
+                {"x_train": pixels(12, 3, 8, 3)}, "channels first or last", id="ambiguous"
+            ),
+            pytest.param(
+                {"x_train": pixels(12, 64)},
+                r"x_train has the shape \[12, 64\]; expected \[N, H, W\]",
+                id="flat",
+            ),
+            pytest.param(
+                {"x_test": pixels(6, 8, 8)},
+                "are 8 x 8 x 1, those of train 8 x 8 x 3; expected the same",
+                id="test-grey",
+            ),
+            pytest.param(
+                {"x_train": pixels(11, 8, 8, 3)},
+                "x_train, y_train: 11 images, but 12 labels",
+                id="number",
+            ),
+            pytest.param(
+                {"x_test": pixels(0, 8, 8, 3), "y_test": labels(0, 3)},
+                "x_test, y_test: no images",
+                id="none",
+            ),
             pytest.param({"x_train": pixels(12, 0, 0, 3)}, "0 x 0 pixels", id="no-pixels"),
-            pytest.param({"x_train": pixels(12, 8, 8, 3) / 255}, "x_train float64, x_test uint8", id="mixed"),
-            pytest.param({"x_train": pixels(12, 8, 8) > 9, "x_test": pixels(6, 8, 8) > 9}, "x_train bool", id="bool"),
-            pytest.param({"x_train": pixels(12, 8, 8) - 9.0, "x_test": pixels(6, 8, 8) / 1}, "pixels run from -9 to ", id="standardised"),
-            pytest.param({"x_train": pixels(12, 8, 8) * np.nan, "x_test": pixels(6, 8, 8) / 1}, "pixels run from nan to nan", id="nan"),
-            pytest.param({"y_train": np.eye(3)[labels(12, 3)]}, r"y_train is float64 \[12, 3\].*argmax", id="one-hot"),
-            pytest.param({"y_train": labels(12, 3) / 1}, r"y_train is float64 \[12\].*astype", id="float-labels"),
-            pytest.param({"y_test": labels(6, 3) - 1}, "labels of test run from -1 to 1, but there are 3 classes", id="negative"),
-            pytest.param({"y_train": labels(12, 3) * 10**9}, "3 different numbers from 0 to 2000000000", id="huge"),
-            pytest.param({"classes": np.array(["a", "b"])}, "run from 0 to 2, but there are 2 classes", id="few-names"),
-            pytest.param({"classes": np.array(list("abcd"))}, "train has images of 3 of the 4 classes, none of 'd'", id="many-names"),
-            pytest.param({"classes": np.array(["a", "b", "b"])}, "the class name 'b' stands twice", id="twice"),
-            pytest.param({"classes": np.array(["a", "b", "c\n"])}, r"the class name 'c\\n' is no printable text", id="line-break"),
-            pytest.param({"classes": np.array([1, 2, 3])}, r"classes is int64 \[3\]; expected a list of texts", id="name-numbers"),
+            pytest.param(
+                {"x_train": pixels(12, 8, 8, 3) / 255}, "x_train float64, x_test uint8", id="mixed"
+            ),
+            pytest.param(
+                {"x_train": pixels(12, 8, 8) > 9, "x_test": pixels(6, 8, 8) > 9},
+                "x_train bool",
+                id="bool",
+            ),
+            pytest.param(
+                {"x_train": pixels(12, 8, 8) - 9.0, "x_test": pixels(6, 8, 8) / 1},
+                "pixels run from -9 to ",
+                id="standardised",
+            ),
+            pytest.param(
+                {"x_train": pixels(12, 8, 8) * np.nan, "x_test": pixels(6, 8, 8) / 1},
+                "pixels run from nan to nan",
+                id="nan",
+            ),
+            pytest.param(
+                {"y_train": np.eye(3)[labels(12, 3)]},
+                r"y_train is float64 \[12, 3\].*argmax",
+                id="one-hot",
+            ),
+            pytest.param(
+                {"y_train": labels(12, 3) / 1},
+                r"y_train is float64 \[12\].*astype",
+                id="float-labels",
+            ),
+            pytest.param(
+                {"y_test": labels(6, 3) - 1},
+                "labels of test run from -1 to 1, but there are 3 classes",
+                id="negative",
+            ),
+            pytest.param(
+                {"y_train": labels(12, 3) * 10**9},
+                "3 different numbers from 0 to 2000000000",
+                id="huge",
+            ),
+            pytest.param(
+                {"classes": np.array(["a", "b"])},
+                "run from 0 to 2, but there are 2 classes",
+                id="few-names",
+            ),
+            pytest.param(
+                {"classes": np.array(list("abcd"))},
+                "train has images of 3 of the 4 classes, none of 'd'",
+                id="many-names",
+            ),
+            pytest.param(
+                {"classes": np.array(["a", "b", "b"])},
+                "the class name 'b' stands twice",
+                id="twice",
+            ),
+            pytest.param(
+                {"classes": np.array(["a", "b", "c\n"])},
+                r"the class name 'c\\n' is no printable text",
+                id="line-break",
+            ),
+            pytest.param(
+                {"classes": np.array([1, 2, 3])},
+                r"classes is int64 \[3\]; expected a list of texts",
+                id="name-numbers",
+            ),
         ],
     )
     def test_content(self, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -129,12 +231,17 @@ class TestErrors:
         assert caught.value.exit_code == 2
 
     def test_objects_are_not_loaded(self, tmp_path: Path) -> None:
-        with pytest.raises(FileFormatError, match=r"is no \.npz of plain arrays \(Object arrays cannot be loaded"):
+        with pytest.raises(
+            FileFormatError, match=r"is no \.npz of plain arrays \(Object arrays cannot be loaded"
+        ):
             read(write(tmp_path / "a.npz", y_train=np.array([object()] * 12)))
 
     def test_no_archive(self, tmp_path: Path) -> None:
         (tmp_path / "a.npz").write_text("text")
-        with pytest.raises(FileFormatError, match=r"no zip archive, or one that is cut off; found 4 B\); write it again with np\.savez"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"no zip archive, or one that is cut off; found 4 B\); write it again with np\.savez",
+        ):
             read(tmp_path / "a.npz")
 
 
@@ -151,12 +258,18 @@ class TestLimits:
     @pytest.mark.parametrize("key", ["x_train", "y_train", "x_test", "y_test"])
     def test_counts(self, tmp_path: Path, key: str) -> None:
         many = np.zeros((100_000, *arrays()[key].shape[1:]), np.uint8)
-        with pytest.raises(DatasetError, match=r"(100,000 images, but (12|6) labels|(12|6) images, but 100,000 labels); expected as many"):
+        with pytest.raises(
+            DatasetError,
+            match=r"(100,000 images, but (12|6) labels|(12|6) images, but 100,000 labels); expected as many",
+        ):
             read(write(tmp_path / "a.npz", **{key: many}))
 
     def test_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("nas_engine.datasets.npz.MAX_BYTES", 1000)
-        with pytest.raises(FileFormatError, match=r"its arrays have 3,600 B; at most 1,000 B are read; give fewer images"):
+        with pytest.raises(
+            FileFormatError,
+            match=r"its arrays have 3,600 B; at most 1,000 B are read; give fewer images",
+        ):
             read(write(tmp_path / "a.npz"))
 
     def test_header_of_another_size(self, tmp_path: Path) -> None:
@@ -169,17 +282,23 @@ class TestLimits:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
-def test_a_fault_of_the_machine_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_fault_of_the_machine_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise error
 
     write(tmp_path / "a.npz")
     monkeypatch.setattr("numpy.lib.format.read_array", refuse)
-    with pytest.raises((DatasetError, UnreadableError), match=r"does not fit into memory|Input/output error"):
+    with pytest.raises(
+        (DatasetError, UnreadableError), match=r"does not fit into memory|Input/output error"
+    ):
         read(tmp_path / "a.npz")
 
 
-def test_whichever_read_of_the_system_fails_it_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whichever_read_of_the_system_fails_it_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Failing(io.BytesIO):
         left = 0
 
@@ -201,7 +320,9 @@ def test_whichever_read_of_the_system_fails_it_is_no_damage(tmp_path: Path, monk
 
 class TestFloatsBeyondTheRange:
     def at(self, low: float, high: float) -> dict[str, Any]:
-        images = np.linspace(0, 1, 12 * 8 * 8 * 3).reshape(12, 8, 8, 3) * min(high, 255 if high > 1.01 else 1)
+        images = np.linspace(0, 1, 12 * 8 * 8 * 3).reshape(12, 8, 8, 3) * min(
+            high, 255 if high > 1.01 else 1
+        )
         images[0, 0, 0, 0], images[0, 0, 0, 1] = low, high
         return {"x_train": images, "x_test": images[:6]}
 
@@ -217,7 +338,9 @@ class TestFloatsBeyondTheRange:
         assert data.train.images.max() == 255
         assert data.notes == ("pixels from 0 to 256.5 are cut to 0 to 255",)
 
-    @pytest.mark.parametrize(("low", "high"), [(-0.02, 1), (-0.5, 1.5), (-2.1, 2.6), (0, 258), (0, np.inf), (np.nan, 1)])
+    @pytest.mark.parametrize(
+        ("low", "high"), [(-0.02, 1), (-0.5, 1.5), (-2.1, 2.6), (0, 258), (0, np.inf), (np.nan, 1)]
+    )
     def test_more_is_not(self, tmp_path: Path, low: float, high: float) -> None:
         with pytest.raises(DatasetError, match="expected 0 to 255, or 0 to 1 as floats"):
             read(write(tmp_path / "a.npz", **self.at(low, high)))
@@ -230,7 +353,9 @@ def test_labels_that_are_texts(tmp_path: Path, kind: str) -> None:
     with pytest.raises(DatasetError, match=says):
         read(write(tmp_path / "a.npz", y_train=texts, y_test=texts[:6]))
     classes, numbers = np.unique(texts, return_inverse=True)
-    assert read(write(tmp_path / "a.npz", y_train=numbers, y_test=numbers[:6], classes=classes)).classes == ("cat", "dog", "emu")
+    assert read(
+        write(tmp_path / "a.npz", y_train=numbers, y_test=numbers[:6], classes=classes)
+    ).classes == ("cat", "dog", "emu")
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +364,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_cut_anywhere(tmp_path_factory: pytest.TempPathFactory, archive: bytes, share: float) -> None:
+def test_cut_anywhere(
+    tmp_path_factory: pytest.TempPathFactory, archive: bytes, share: float
+) -> None:
     path = tmp_path_factory.getbasetemp() / "cut.npz"
     path.write_bytes(archive[: int(share * len(archive))])
     with pytest.raises(FileFormatError, match=r"is no \.npz"):
@@ -247,7 +374,9 @@ def test_cut_anywhere(tmp_path_factory: pytest.TempPathFactory, archive: bytes, 
 
 
 @given(place=st.integers(0, 10**6), value=st.integers(0, 255))
-def test_one_byte_changed(tmp_path_factory: pytest.TempPathFactory, archive: bytes, place: int, value: int) -> None:
+def test_one_byte_changed(
+    tmp_path_factory: pytest.TempPathFactory, archive: bytes, place: int, value: int
+) -> None:
     data = bytearray(archive)
     data[place % len(data)] = value
     path = tmp_path_factory.getbasetemp() / "changed.npz"

@@ -82,11 +82,15 @@ class TestShippedDevices(DeviceContract):
     def test_file_is_named_after_the_device(self, profile: DeviceProfile) -> None:
         assert load_device(DATA / f"{profile.name}.yaml") == profile
 
-    def test_runtime_runs_every_width_and_is_native_at_two_four_and_eight_bits(self, profile: DeviceProfile) -> None:
+    def test_runtime_runs_every_width_and_is_native_at_two_four_and_eight_bits(
+        self, profile: DeviceProfile
+    ) -> None:
         for w_bits in BITS:
             for a_bits in BITS:
                 native = w_bits in (2, 4, 8) and a_bits in (2, 4, 8)
-                assert profile.support(w_bits, a_bits) is (PairSupport.NATIVE if native else PairSupport.STORAGE_ONLY)
+                assert profile.support(w_bits, a_bits) is (
+                    PairSupport.NATIVE if native else PairSupport.STORAGE_ONLY
+                )
 
     def test_cycles_say_that_they_are_estimates(self, profile: DeviceProfile) -> None:
         assert profile.cycles_are_estimates
@@ -94,7 +98,16 @@ class TestShippedDevices(DeviceContract):
 
 
 def test_seven_boards_and_the_generic_one_ship() -> None:
-    assert device_names() == ("cortex-m7", "nrf52840", "rp2040", "stm32f446", "stm32f746", "stm32f767", "stm32h743", "stm32u585")
+    assert device_names() == (
+        "cortex-m7",
+        "nrf52840",
+        "rp2040",
+        "stm32f446",
+        "stm32f746",
+        "stm32f767",
+        "stm32h743",
+        "stm32u585",
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +125,11 @@ def test_seven_boards_and_the_generic_one_ship() -> None:
 )
 def test_data_sheet_values(name: str, clock_mhz: int, sram_kib: int, flash_kib: int) -> None:
     profile = load_device(name)
-    assert (profile.clock_hz, profile.sram_bytes, profile.flash_bytes) == (clock_mhz * 10**6, sram_kib * 1024, flash_kib * 1024)
+    assert (profile.clock_hz, profile.sram_bytes, profile.flash_bytes) == (
+        clock_mhz * 10**6,
+        sram_kib * 1024,
+        flash_kib * 1024,
+    )
     assert (profile.reserved_sram_bytes, profile.reserved_flash_bytes) == (4096, 32768)
 
 
@@ -127,13 +144,24 @@ def test_boards_with_the_same_core_share_their_cycle_table() -> None:
 
 def test_cycles_follow_the_measured_instructions_on_cortex_m7() -> None:
     """The figures of the study that renews the tables; other cores multiply them."""
-    record = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "cycles.json").read_text(encoding="utf-8"))
+    record = json.loads(
+        (Path(__file__).parents[2] / "benchmarks" / "results" / "cycles.json").read_text(
+            encoding="utf-8"
+        )
+    )
     profile, smaller = load_device("cortex-m7"), load_device("nrf52840")
     for kind, row in zip(LAYER_KINDS, record["rows"], strict=True):
         low, high, last = map(float, re.findall(r"\d+\.\d+", row["measured"]))
         table = np.array(profile.cycles_per_mac[kind])
-        assert (kind, table.min(), table.max(), table[-1, -1]) == (row["what"].split(",")[0], low, high, last)
-        assert np.abs(np.array(smaller.cycles_per_mac[kind]) - 1.3 * table).max() < 0.0051  # rounded to two digits
+        assert (kind, table.min(), table.max(), table[-1, -1]) == (
+            row["what"].split(",")[0],
+            low,
+            high,
+            last,
+        )
+        assert (
+            np.abs(np.array(smaller.cycles_per_mac[kind]) - 1.3 * table).max() < 0.0051
+        )  # rounded to two digits
 
 
 @pytest.mark.parametrize("spelling", ["cortex-m7", "Cortex-M7", "CORTEX_M7", " cortex_m7 "])
@@ -143,7 +171,13 @@ def test_names_ignore_case_and_hyphen_or_underscore(spelling: str) -> None:
 
 def test_import_is_light() -> None:
     script = "import sys, device_profiles; device_profiles.load_device('cortex-m7'); print('numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=DATA.parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=DATA.parents[1],
+    )
     assert done.stdout.strip() == "False"
 
 
@@ -154,7 +188,9 @@ class TestNames:
         message = one_line_error("Cortex-M70", UnknownNameError)
         assert "unknown device: 'Cortex-M70'; did you mean 'cortex-m7'?" in message
         assert all(name in message for name in device_names())
-        assert message.endswith("or give the path of a YAML file of your own, such as ./my-board.yaml")
+        assert message.endswith(
+            "or give the path of a YAML file of your own, such as ./my-board.yaml"
+        )
 
     @pytest.mark.parametrize("name", ["", "my-board", "esp32\nevil", "toaster " * 20])
     def test_strangers_get_one_line(self, name: str) -> None:
@@ -164,11 +200,17 @@ class TestNames:
         with pytest.raises(UnknownNameError) as caught:
             load_device("stm32f747")
         again = pickle.loads(pickle.dumps(caught.value))
-        assert (str(again), again.name, again.choices) == (str(caught.value), "stm32f747", device_names())
+        assert (str(again), again.name, again.choices) == (
+            str(caught.value),
+            "stm32f747",
+            device_names(),
+        )
 
     @pytest.mark.parametrize("thing", [None, 7, b"cortex-m7", ["cortex-m7"]])
     def test_neither_name_nor_path(self, thing: object) -> None:
-        assert "expected the name of a shipped device or the path" in one_line_error(thing, InputError)
+        assert "expected the name of a shipped device or the path" in one_line_error(
+            thing, InputError
+        )
 
 
 class TestOwnFile:
@@ -187,12 +229,28 @@ class TestOwnFile:
         data = board()
         data |= {"compiler_flags": "-mcpu=cortex-m4", "emulator_machine": "mps2-an386"}
         profile = load_device(write(data))
-        assert (profile.name, profile.title, profile.core, profile.dsp, profile.fpu) == ("my-board", "My board", "cortex-m4", True, "none")
-        assert (profile.clock_hz, profile.sram_bytes, profile.flash_bytes) == (100_000_000, 65_536, 524_288)
+        assert (profile.name, profile.title, profile.core, profile.dsp, profile.fpu) == (
+            "my-board",
+            "My board",
+            "cortex-m4",
+            True,
+            "none",
+        )
+        assert (profile.clock_hz, profile.sram_bytes, profile.flash_bytes) == (
+            100_000_000,
+            65_536,
+            524_288,
+        )
         assert (profile.arena_bytes, profile.storage_bytes) == (63_488, 524_288)
-        assert (profile.compiler_flags, profile.emulator_machine) == ("-mcpu=cortex-m4", "mps2-an386")
+        assert (profile.compiler_flags, profile.emulator_machine) == (
+            "-mcpu=cortex-m4",
+            "mps2-an386",
+        )
         assert profile.bit_pairs[:6] == ((PairSupport.FORBIDDEN,) * 7,) * 6
-        assert [profile.support(8, a) for a in (4, 8)] == [PairSupport.NATIVE, PairSupport.STORAGE_ONLY]
+        assert [profile.support(8, a) for a in (4, 8)] == [
+            PairSupport.NATIVE,
+            PairSupport.STORAGE_ONLY,
+        ]
         assert profile.cycles_per_mac["conv"] == ((2.5,) * 7,) * 7
         assert profile.cycles_per_mac["dense"] == ((1.5,) * 7,) * 7
         assert set(profile.sources.values()) == {"a made-up board"}
@@ -202,12 +260,16 @@ class TestOwnFile:
         profile = load_device(write(board()))
         assert (profile.compiler_flags, profile.emulator_machine) == (None, None)
 
-    def test_path_may_be_text_or_path_and_any_ending_with_a_separator(self, write: Callable[[object], Path]) -> None:
+    def test_path_may_be_text_or_path_and_any_ending_with_a_separator(
+        self, write: Callable[[object], Path]
+    ) -> None:
         path = write(board())
         other = path.rename(path.with_name("board.txt"))
         assert load_device(str(other)) == load_device(other)
 
-    def test_bare_file_name_with_yaml_ending(self, write: Callable[[object], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_bare_file_name_with_yaml_ending(
+        self, write: Callable[[object], Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         path = write(board())
         monkeypatch.chdir(path.parent)
         assert load_device("my-board.yaml") == load_device(path)
@@ -215,7 +277,9 @@ class TestOwnFile:
         assert load_device("MY-BOARD.YML").name == "my-board"
 
     @pytest.mark.parametrize("name", device_names())
-    def test_shipped_file_cut_off_anywhere_is_an_error_or_the_same_board(self, name: str, tmp_path: Path) -> None:
+    def test_shipped_file_cut_off_anywhere_is_an_error_or_the_same_board(
+        self, name: str, tmp_path: Path
+    ) -> None:
         text = (DATA / f"{name}.yaml").read_text(encoding="utf-8").rstrip()
         text = text[: text.rindex("#")].rstrip()
         path = tmp_path / "cut.yaml"
@@ -276,12 +340,17 @@ class TestOwnFile:
             ("cycles_per_mac", "depth_wise", "depthwise"),
         ],
     )
-    def test_misspelt_key(self, where: str, wrong: str, right: str, write: Callable[[object], Path]) -> None:
+    def test_misspelt_key(
+        self, where: str, wrong: str, right: str, write: Callable[[object], Path]
+    ) -> None:
         data = board()
         block = data[where] if where else data
         block[wrong] = block.pop(right)
         message = one_line_error(write(data))
-        assert f"unknown key{' in ' + where if where else ''}: '{wrong}'; did you mean '{right}'?" in message
+        assert (
+            f"unknown key{' in ' + where if where else ''}: '{wrong}'; did you mean '{right}'?"
+            in message
+        )
 
     @pytest.mark.parametrize(
         ("where", "value", "says"),
@@ -293,34 +362,92 @@ class TestOwnFile:
             ("fpu", None, "fpu: is None; expected a text"),
             ("emulator_machine", 3, "emulator_machine: is 3; expected a text"),
             ("clock_hz", 216_000_000, "clock_hz holds a whole number; expected a mapping"),
-            ("clock_hz.value", "216 MHz", "clock_hz.value: is '216 MHz'; expected a whole number from 1 to 10,000,000,000"),
+            (
+                "clock_hz.value",
+                "216 MHz",
+                "clock_hz.value: is '216 MHz'; expected a whole number from 1 to 10,000,000,000",
+            ),
             ("clock_hz.value", 0, "clock_hz.value: is 0; expected a whole number from 1"),
             ("sram_bytes.value", "lots", "sram_bytes.value: 'lots' is not a size"),
-            ("sram_bytes.value", 0, "sram_bytes.value: '0' is 0 B; expected a positive whole number"),
+            (
+                "sram_bytes.value",
+                0,
+                "sram_bytes.value: '0' is 0 B; expected a positive whole number",
+            ),
             ("sram_bytes.value", 1.5, "sram_bytes.value: is 1.5; expected a size such as 320k"),
             ("sram_bytes.value", True, "sram_bytes.value: is True; expected a size such as 320k"),
-            ("flash_bytes.value", "8g", "flash_bytes.value: '8g' is beyond the 4,294,967,296 B (4 GiB)"),
+            (
+                "flash_bytes.value",
+                "8g",
+                "flash_bytes.value: '8g' is beyond the 4,294,967,296 B (4 GiB)",
+            ),
             ("reserved_sram_bytes.value", -1, "reserved_sram_bytes.value: '-1' is not a size"),
-            ("reserved_sram_bytes.value", "64k", "SRAM of 65,536 B (64 KiB) leaves nothing for a network"),
-            ("reserved_flash_bytes.value", "1m", "Flash of 524,288 B (512 KiB) leaves nothing for a network"),
+            (
+                "reserved_sram_bytes.value",
+                "64k",
+                "SRAM of 65,536 B (64 KiB) leaves nothing for a network",
+            ),
+            (
+                "reserved_flash_bytes.value",
+                "1m",
+                "Flash of 524,288 B (512 KiB) leaves nothing for a network",
+            ),
             ("bit_pairs.rows", ["N" * 7] * 6, "bit_pairs.rows: is ['NNNNNNN'"),
-            ("bit_pairs.rows", ["N" * 7] * 6 + ["N" * 8], "bit_pairs.rows: the row of 8-bit weights is 'NNNNNNNN'; expected 7"),
-            ("bit_pairs.rows", ["NNNxNNN"] + ["N" * 7] * 6, "bit_pairs.rows: the row of 2-bit weights is 'NNNxNNN'; expected 7 letters"),
+            (
+                "bit_pairs.rows",
+                ["N" * 7] * 6 + ["N" * 8],
+                "bit_pairs.rows: the row of 8-bit weights is 'NNNNNNNN'; expected 7",
+            ),
+            (
+                "bit_pairs.rows",
+                ["NNNxNNN"] + ["N" * 7] * 6,
+                "bit_pairs.rows: the row of 2-bit weights is 'NNNxNNN'; expected 7 letters",
+            ),
             ("bit_pairs.rows", ["F" * 7] * 7, "bit_pairs forbids every pair"),
-            ("cycles_per_mac.estimate", "yes?", "cycles_per_mac.estimate: is 'yes?'; expected true or false"),
+            (
+                "cycles_per_mac.estimate",
+                "yes?",
+                "cycles_per_mac.estimate: is 'yes?'; expected true or false",
+            ),
             ("cycles_per_mac.conv", 0, "cycles_per_mac.conv, w2a2: 0 is not a number of cycles"),
-            ("cycles_per_mac.conv", -1.5, "cycles_per_mac.conv, w2a2: -1.5 is not a number of cycles"),
-            ("cycles_per_mac.conv", float("nan"), "cycles_per_mac.conv, w2a2: nan is not a number of cycles"),
-            ("cycles_per_mac.conv", float("inf"), "cycles_per_mac.conv, w2a2: inf is not a number of cycles"),
+            (
+                "cycles_per_mac.conv",
+                -1.5,
+                "cycles_per_mac.conv, w2a2: -1.5 is not a number of cycles",
+            ),
+            (
+                "cycles_per_mac.conv",
+                float("nan"),
+                "cycles_per_mac.conv, w2a2: nan is not a number of cycles",
+            ),
+            (
+                "cycles_per_mac.conv",
+                float("inf"),
+                "cycles_per_mac.conv, w2a2: inf is not a number of cycles",
+            ),
             ("cycles_per_mac.conv", 10**400, "cycles_per_mac.conv, w2a2: 1000"),
             ("cycles_per_mac.conv", "fast", "cycles_per_mac.conv is not a table of 7 x 7"),
             ("cycles_per_mac.conv", None, "cycles_per_mac.conv is not a table of 7 x 7"),
-            ("cycles_per_mac.dense", [[1.0] * 7] * 6, "cycles_per_mac.dense is not a table of 7 x 7"),
-            ("cycles_per_mac.dense", [[1.0] * 7] * 6 + [[1.0] * 6], "cycles_per_mac.dense is not a table of 7 x 7"),
-            ("cycles_per_mac.dense", [[1.0] * 7] * 6 + [[1.0] * 6 + [True]], "cycles_per_mac.dense, w8a8: True is not a number of cycles"),
+            (
+                "cycles_per_mac.dense",
+                [[1.0] * 7] * 6,
+                "cycles_per_mac.dense is not a table of 7 x 7",
+            ),
+            (
+                "cycles_per_mac.dense",
+                [[1.0] * 7] * 6 + [[1.0] * 6],
+                "cycles_per_mac.dense is not a table of 7 x 7",
+            ),
+            (
+                "cycles_per_mac.dense",
+                [[1.0] * 7] * 6 + [[1.0] * 6 + [True]],
+                "cycles_per_mac.dense, w8a8: True is not a number of cycles",
+            ),
         ],
     )
-    def test_wrong_value(self, where: str, value: object, says: str, write: Callable[[object], Path]) -> None:
+    def test_wrong_value(
+        self, where: str, value: object, says: str, write: Callable[[object], Path]
+    ) -> None:
         data = board()
         block, _, key = where.rpartition(".")
         (data[block] if block else data)[key] = value
@@ -348,10 +475,21 @@ class TestWithMemory:
             self.PROFILE.with_memory(sram_bytes=size)
         assert f"SRAM of {size:,} B" in str(caught.value)
 
-    @given(size=st.one_of(st.integers(max_value=0), st.integers(min_value=2**32 + 1), st.floats(), st.booleans(), st.text()))
+    @given(
+        size=st.one_of(
+            st.integers(max_value=0),
+            st.integers(min_value=2**32 + 1),
+            st.floats(),
+            st.booleans(),
+            st.text(),
+        )
+    )
     def test_no_size_at_all(self, size: object) -> None:
         for key in ("sram_bytes", "flash_bytes"):
-            with pytest.raises(InputError, match=rf"^{key} is {re.escape(repr(size))}; expected a whole number of bytes from 1 to"):
+            with pytest.raises(
+                InputError,
+                match=rf"^{key} is {re.escape(repr(size))}; expected a whole number of bytes from 1 to",
+            ):
                 self.PROFILE.with_memory(**{key: size})  # type: ignore[arg-type]
 
     def test_only_the_changed_size_changes_its_source(self) -> None:
@@ -365,10 +503,15 @@ class TestBirth:
 
     def change(self, **changes: object) -> DeviceProfile:
         good = load_device("cortex-m7")
-        return DeviceProfile(**{name: changes.get(name, getattr(good, name)) for name in DeviceProfile.__slots__})
+        return DeviceProfile(
+            **{name: changes.get(name, getattr(good, name)) for name in DeviceProfile.__slots__}
+        )
 
     def test_plain_words_lists_and_whole_numbers_are_taken(self) -> None:
-        profile = self.change(bit_pairs=[["native"] * 7] * 7, cycles_per_mac={kind: [[2] * 7] * 7 for kind in LAYER_KINDS})
+        profile = self.change(
+            bit_pairs=[["native"] * 7] * 7,
+            cycles_per_mac={kind: [[2] * 7] * 7 for kind in LAYER_KINDS},
+        )
         assert profile.support(3, 5) is PairSupport.NATIVE
         assert profile.cycles_per_mac["conv"] == ((2.0,) * 7,) * 7
         assert isinstance(hash(profile), int)
@@ -381,12 +524,28 @@ class TestBirth:
             ("dsp", 1, "dsp is 1; expected true or false"),
             ("cycles_are_estimates", None, "cycles_are_estimates is None; expected true or false"),
             ("core", "", "core is ''; expected a text on one line"),
-            ("bit_pairs", [["fast"] * 7] * 7, "bit_pairs, w2a2: 'fast' is no kind of support; expected one of: native, storage-only"),
-            ("cycles_per_mac", [1.0], "cycles_per_mac is [1.0]; expected a mapping with the keys conv, pointwise"),
-            ("cycles_per_mac", {"pointwize": 1}, "unknown key in cycles_per_mac: 'pointwize'; did you mean 'pointwise'?"),
+            (
+                "bit_pairs",
+                [["fast"] * 7] * 7,
+                "bit_pairs, w2a2: 'fast' is no kind of support; expected one of: native, storage-only",
+            ),
+            (
+                "cycles_per_mac",
+                [1.0],
+                "cycles_per_mac is [1.0]; expected a mapping with the keys conv, pointwise",
+            ),
+            (
+                "cycles_per_mac",
+                {"pointwize": 1},
+                "unknown key in cycles_per_mac: 'pointwize'; did you mean 'pointwise'?",
+            ),
             ("cycles_per_mac", {}, "cycles_per_mac.conv is missing; add it"),
             ("sources", {}, "sources.clock_hz is missing; add it"),
-            ("sources", dict.fromkeys(SOURCED_KEYS, ""), "sources.clock_hz is ''; expected a text that says where clock_hz comes from"),
+            (
+                "sources",
+                dict.fromkeys(SOURCED_KEYS, ""),
+                "sources.clock_hz is ''; expected a text that says where clock_hz comes from",
+            ),
         ],
     )
     def test_refuses(self, field: str, value: object, says: str) -> None:
@@ -398,7 +557,9 @@ class TestDocs:
     """The example of the documentation, as written there."""
 
     def test_example_loads(self, tmp_path: Path) -> None:
-        (example,) = re.findall(r"^```yaml\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        (example,) = re.findall(
+            r"^```yaml\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
         path = tmp_path / "my-board.yaml"
         path.write_text(example, encoding="utf-8")
         profile = load_device(path)
@@ -412,4 +573,6 @@ class TestDocs:
         for name in device_names():
             profile = load_device(name)
             sizes = f"{profile.sram_bytes // 1024} KiB | {profile.flash_bytes // 1024} KiB"
-            assert f"| `{name}` | {profile.core} | {profile.clock_hz // 10**6} MHz | {sizes} |" in text
+            assert (
+                f"| `{name}` | {profile.core} | {profile.clock_hz // 10**6} MHz | {sizes} |" in text
+            )

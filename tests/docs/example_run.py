@@ -37,7 +37,9 @@ SMALLER: Mapping[str, Mapping[str, str]] = {
         "ne.verify(refined)": 'ne.verify(refined, images=2, backends=["host-c"])',
         'search={"max_macs": "2m"}, train={"epochs": 16}': f"{SECTIONS}, threads=1",
     },
-    "README.md": {'search={"sram": "24k", "flash": "64k"}, train={"epochs": 16}': f"{SECTIONS}, threads=1"},
+    "README.md": {
+        'search={"sram": "24k", "flash": "64k"}, train={"epochs": 16}': f"{SECTIONS}, threads=1"
+    },
 }
 """What examples do at full size, and what they do here instead, by page."""
 
@@ -57,8 +59,18 @@ def smaller_parts(page: Path) -> Mapping[str, str]:
 def example_run(folder: Path) -> Path:
     """Train and export a network for digits of 8 x 8 pixels, in a second or two, and return its run directory."""
     run = small_run(folder / "run")
-    RunDirectory(run).write_config(resolve_config({"space": "mobilenet-32", "resolution": 8, "classes": 10}).as_mapping())
-    assert run_training(run, TrainingRequest(data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES)) is not None
+    RunDirectory(run).write_config(
+        resolve_config({"space": "mobilenet-32", "resolution": 8, "classes": 10}).as_mapping()
+    )
+    assert (
+        run_training(
+            run,
+            TrainingRequest(
+                data="digits", recipe=small_recipe(epochs=2, ema_decay=0.5), limit=IMAGES
+            ),
+        )
+        is not None
+    )
     export_run(run, ["c"])
     return run
 
@@ -74,7 +86,9 @@ def prepare(page: Path, run: Path, folder: Path) -> dict[str, Any]:
     if page.name in ("manifest.md", "read_the_report.md", "c_into_firmware.md"):
         shutil.copytree(run, folder / "run")
     if page.name == "integer_model.md":
-        network = extract(load_network(run / "training" / "network.pt"), [str(digit) for digit in range(10)])
+        network = extract(
+            load_network(run / "training" / "network.pt"), [str(digit) for digit in range(10)]
+        )
         return {"network": network, "images": digits().test.images}
     if page.name == "own_data.md":
         write_pets(folder / "pets")

@@ -34,9 +34,14 @@ def few_back_ends(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
     monkeypatch.setattr(verify, "back_ends", rows)
 
-    def pictures(facts: Any, names: list[str], folder: Path, *, redraw: bool = False) -> dict[str, Any]:
+    def pictures(
+        facts: Any, names: list[str], folder: Path, *, redraw: bool = False
+    ) -> dict[str, Any]:
         drawn = draw_pictures(facts, names[:1], folder, redraw=redraw)
         return {name: next(iter(drawn.values())) for name in names if drawn}
 
     monkeypatch.setattr(report, "draw_pictures", pictures)
-    monkeypatch.setattr("nas_engine.exporters.bundle.EXPORTERS", {name: EXPORTERS[name] for name in ("manifest", "c")})
+    monkeypatch.setattr(
+        "nas_engine.exporters.bundle.EXPORTERS",
+        {name: EXPORTERS[name] for name in ("manifest", "c")},
+    )

@@ -11,7 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")), ROOT / "benchmarks" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(DOCS.rglob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+]
 """Every page that a reader is sent to."""
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -49,7 +54,15 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
         before = text[: match.start()]
         named = _FILE.search(before)
         line = before.count("\n") + 2
-        found.append(Block(page=page, line=line, language=match[1], text=match[2], file=named[1] if named else None))
+        found.append(
+            Block(
+                page=page,
+                line=line,
+                language=match[1],
+                text=match[2],
+                file=named[1] if named else None,
+            )
+        )
     return [block for block in found if language in (None, block.language)]
 
 
@@ -65,8 +78,12 @@ def links(page: Path) -> list[str]:
 
 def anchors(page: Path) -> set[str]:
     """Return what links to headings of a page end in, as GitHub makes it: lower case, words joined by hyphens, nothing else."""
-    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+    headings = re.findall(
+        r"^#+ (.*)$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE
+    )
+    return {
+        re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings
+    }
 
 
 def commands(page: Path) -> list[tuple[int, list[str]]]:
@@ -75,8 +92,13 @@ def commands(page: Path) -> list[tuple[int, list[str]]]:
     rows: list[tuple[int, str]] = []
     for block in blocks(page):
         if block.language in ("", "sh", "bash", "console"):
-            rows += [(block.line + i, row) for i, row in enumerate(block.text.replace("\\\n", " ").splitlines())]
-    for number, row in enumerate(_FENCE.sub(lambda match: "\n" * match[0].count("\n"), text).splitlines(), start=1):
+            rows += [
+                (block.line + i, row)
+                for i, row in enumerate(block.text.replace("\\\n", " ").splitlines())
+            ]
+    for number, row in enumerate(
+        _FENCE.sub(lambda match: "\n" * match[0].count("\n"), text).splitlines(), start=1
+    ):
         if row.startswith("    "):
             rows.append((number, row))
     return [(number, words) for number, row in rows for words in _words(row)]
@@ -84,7 +106,9 @@ def commands(page: Path) -> list[tuple[int, list[str]]]:
 
 def inline_commands(page: Path) -> list[list[str]]:
     """Return the ``nas-search`` commands that stand in a sentence; they may leave arguments out."""
-    text = re.sub(r"^    .*$", "", _FENCE.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    text = re.sub(
+        r"^    .*$", "", _FENCE.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE
+    )
     found = [re.sub(r"\s+", " ", code) for code in re.findall(r"`([^`]+)`", text)]
     return [words for code in found for words in _words(code)]
 
@@ -94,5 +118,10 @@ def _words(row: str) -> Iterator[list[str]]:
     for part in re.split(r" {3,}|&&|;", row.strip()):
         match = re.match(r"(?:\$ )?(?:\S*/)?nas-search(?= |$)(.*)", part.strip())
         if match:
-            words = re.split(r"[|>]", match[1].replace("NAME|FILE", "NAME"))[0].replace("[", "").replace("]", "").replace("...", "")
+            words = (
+                re.split(r"[|>]", match[1].replace("NAME|FILE", "NAME"))[0]
+                .replace("[", "")
+                .replace("]", "")
+                .replace("...", "")
+            )
             yield shlex.split(words, comments=True)

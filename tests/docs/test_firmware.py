@@ -16,7 +16,14 @@ from nas_engine.integer.reference import predict
 from nas_engine.verification.elf import SHT_NOBITS, Elf
 from nas_engine.verification.toolchain import compile_files, find_toolchain, link, missing_compiler
 from tests.docs.pages import DOCS, blocks, pages_with
-from tests.exporters.c_exports import STRICT, compile_c, export_c, host_compiler, small_network, subject_of
+from tests.exporters.c_exports import (
+    STRICT,
+    compile_c,
+    export_c,
+    host_compiler,
+    small_network,
+    subject_of,
+)
 from tests.integer.networks import random_images
 
 PAGE = DOCS / "how_to" / "c_into_firmware.md"
@@ -102,7 +109,9 @@ def built(folder: Path) -> Path:
         pytest.skip("needs cmake")
     quick = ["-DCMAKE_C_COMPILER_WORKS=1", "-DCMAKE_C_FLAGS=-O0"]
     for command in (["cmake", "-S", ".", "-B", "build", *quick], ["cmake", "--build", "build"]):
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     return folder / "build" / "firmware"
 
@@ -110,7 +119,13 @@ def built(folder: Path) -> Path:
 def check_answers(program: Path) -> None:
     model = small_network()
     images = random_images(model, 5, seed=3)
-    done = subprocess.run([program], input=np.ascontiguousarray(images).tobytes(), capture_output=True, timeout=60, check=True)
+    done = subprocess.run(
+        [program],
+        input=np.ascontiguousarray(images).tobytes(),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
     assert [int(line) for line in done.stdout.split()] == predict(model, images).tolist()
 
 
@@ -122,7 +137,9 @@ def test_cmake_on_this_machine(tmp_path: Path) -> None:
 
 def test_zephyr_module_with_stand_ins(tmp_path: Path) -> None:
     folder = project(tmp_path, "network/c")
-    (folder / "network" / "CMakeLists.txt").write_text(FILES["zephyr/CMakeLists.txt"], encoding="utf-8")
+    (folder / "network" / "CMakeLists.txt").write_text(
+        FILES["zephyr/CMakeLists.txt"], encoding="utf-8"
+    )
     (folder / "CMakeLists.txt").write_text(STAND_INS, encoding="utf-8")
     assert yaml.safe_load(FILES["module.yml"]) == {"build": {"cmake": "."}}
     check_answers(built(folder))
@@ -133,18 +150,30 @@ def test_arena_in_a_memory_of_its_own(tmp_path: Path) -> None:
     """For a Cortex-M7: the C of the page with its line for the arena, linked with its line of the linker script."""
     folder, tools = project(tmp_path, "network"), find_toolchain()
     source, placed = folder / "classifier.c", FILES["arena.line"].strip()
-    text, count = re.subn(r"^static uint32_t arena.*$", placed, source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text, count = re.subn(
+        r"^static uint32_t arena.*$", placed, source.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert count == 1
     source.write_text(text, encoding="utf-8")
     parts = [source, *(path for path in (folder / "network").glob("*.c") if path.name != "main.c")]
-    headers = Path(verification.__file__).parent / "firmware"  # string.h, for compilers that bring none
+    headers = (
+        Path(verification.__file__).parent / "firmware"
+    )  # string.h, for compilers that bring none
     shutil.copy(headers / "string.c", folder)
-    objects = compile_files(tools, "cortex-m7", [*parts, folder / "string.c"], [folder, folder / "network", headers], folder / "objects")
+    objects = compile_files(
+        tools,
+        "cortex-m7",
+        [*parts, folder / "string.c"],
+        [folder, folder / "network", headers],
+        folder / "objects",
+    )
     script = folder / "board.ld"
     script.write_text(SCRIPT.replace("@ARENA@", FILES["arena.ld"]), encoding="utf-8")
     link(tools, "cortex-m7", objects, script, folder / "firmware.elf")
     elf = Elf((folder / "firmware.elf").read_bytes(), "firmware.elf")
-    (arena,) = re.findall(r"#define MODEL_ARENA_BYTES (\d+)", (folder / "network" / "model.h").read_text())
+    (arena,) = re.findall(
+        r"#define MODEL_ARENA_BYTES (\d+)", (folder / "network" / "model.h").read_text()
+    )
     (section,) = [section for section in elf.sections if section.name == ".arena"]
     assert (section.kind, section.address, section.size) == (SHT_NOBITS, 0x20000000, int(arena))
 

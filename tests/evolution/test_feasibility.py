@@ -20,12 +20,19 @@ from tests.populations import MODELS, SHIPPED, problem_for
 @pytest.mark.parametrize("size", ["smallest", "default", "largest"])
 def test_no_small_network_needs_less(name: str, model: str, size: str) -> None:
     space = SHIPPED[name]
-    resolution = {"smallest": space.min_resolution, "default": space.resolution, "largest": space.max_resolution}[size]
+    resolution = {
+        "smallest": space.min_resolution,
+        "default": space.resolution,
+        "largest": space.max_resolution,
+    }[size]
     frame = space_frame(space, resolution, space.classes)
     problem = problem_for(space, frame, 1e9, 1e9, model=model)
     smallest = smallest_network(problem)
     ranges = [space.stem_channels, *(stage.channels for stage in space.stages)]
-    steps = [[c for c in range(r.minimum, r.minimum + 3 * r.step, r.step) if c <= r.maximum] for r in ranges]
+    steps = [
+        [c for c in range(r.minimum, r.minimum + 3 * r.step, r.step) if c <= r.maximum]
+        for r in ranges
+    ]
     channels = np.array(list(itertools.product(*steps)), np.int16).T
     genes = np.repeat(smallest, channels.shape[1], axis=1)
     view = GeneView(frame, genes)
@@ -36,5 +43,8 @@ def test_no_small_network_needs_less(name: str, model: str, size: str) -> None:
     assert genes.shape[1] > 20
     many, one = GeneView(frame, genes), GeneView(frame, smallest)
     table, alone = unroll(frame, genes), unroll(frame, smallest)
-    assert peak_sram(problem.model, table, many.a_bits).min() == peak_sram(problem.model, alone, one.a_bits)[0]
+    assert (
+        peak_sram(problem.model, table, many.a_bits).min()
+        == peak_sram(problem.model, alone, one.a_bits)[0]
+    )
     assert flash(model, table, many.w_bits).min() == flash(model, alone, one.w_bits)[0]

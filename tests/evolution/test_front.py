@@ -17,28 +17,48 @@ def by_definition(points: list[tuple[float, ...]]) -> list[int]:
     def dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
         return all(x <= y for x, y in zip(a, b, strict=True)) and a != b
 
-    return [i for i, p in enumerate(points) if p not in points[:i] and not any(dominates(q, p) for q in points)]
+    return [
+        i
+        for i, p in enumerate(points)
+        if p not in points[:i] and not any(dominates(q, p) for q in points)
+    ]
 
 
-def candidates(rows: list[tuple[float, float, float, float]], violation: list[float] | None = None) -> Candidates:
+def candidates(
+    rows: list[tuple[float, float, float, float]], violation: list[float] | None = None
+) -> Candidates:
     """From (score, SRAM, Flash, MACs)."""
     columns = np.array(rows, float).reshape(-1, 4).T
     n = columns.shape[1]
     over = np.array(violation if violation is not None else [0.0] * n)
     return Candidates(
-        genes=np.arange(n, dtype=np.int16)[None], score=columns[0], violation=over, sram=columns[1], flash=columns[2], macs=columns[3]
+        genes=np.arange(n, dtype=np.int16)[None],
+        score=columns[0],
+        violation=over,
+        sram=columns[1],
+        flash=columns[2],
+        macs=columns[3],
     )
 
 
 def rows_of(front: Candidates) -> list[tuple[float, ...]]:
-    return [tuple(row) for row in np.stack([front.score, front.sram, front.flash, front.macs], axis=1).tolist()]
+    return [
+        tuple(row)
+        for row in np.stack([front.score, front.sram, front.flash, front.macs], axis=1).tolist()
+    ]
 
 
 SMALL = st.integers(0, 3).map(float)
 ROWS = st.lists(st.tuples(SMALL, SMALL, SMALL, SMALL), max_size=25)
 
 
-@given(st.integers(1, 4).flatmap(lambda k: st.lists(st.tuples(*[st.one_of(SMALL, st.floats(-5, 5))] * k), min_size=1, max_size=30)))
+@given(
+    st.integers(1, 4).flatmap(
+        lambda k: st.lists(
+            st.tuples(*[st.one_of(SMALL, st.floats(-5, 5))] * k), min_size=1, max_size=30
+        )
+    )
+)
 def test_non_dominated_is_the_definition(points: list[tuple[float, ...]]) -> None:
     assert non_dominated(np.array(points)).tolist() == by_definition(points)
 
@@ -53,11 +73,15 @@ def test_non_dominated_of_nothing() -> None:
 
 
 @given(ROWS, ROWS, st.data())
-def test_update_is_the_front_of_the_feasible_union(old: list[tuple[float, ...]], new: list[tuple[float, ...]], data: st.DataObject) -> None:
+def test_update_is_the_front_of_the_feasible_union(
+    old: list[tuple[float, ...]], new: list[tuple[float, ...]], data: st.DataObject
+) -> None:
     over = data.draw(st.lists(st.sampled_from([0.0, 0.5]), min_size=len(new), max_size=len(new)))
     start = update_front(candidates([]), candidates(old))  # type: ignore[arg-type]
     front = update_front(start, candidates(new, over))  # type: ignore[arg-type]
-    union = rows_of(start) + [row for row, violation in zip(new, over, strict=True) if violation == 0]
+    union = rows_of(start) + [
+        row for row, violation in zip(new, over, strict=True) if violation == 0
+    ]
     points = [(-score, *rest) for score, *rest in union]
     assert sorted(rows_of(front)) == sorted(tuple(union[i]) for i in by_definition(points))
     assert (np.diff(front.score) <= 0).all(), "best score first"
@@ -83,7 +107,9 @@ def test_thin_leaves_a_small_front_alone() -> None:
 
 def test_thin_spreads() -> None:
     """Of a tight pair one goes, before any point that stands alone."""
-    front = candidates([(5, 5, 0, 0), (4, 4, 0, 0), (3.99, 3.99, 0, 0), (2, 2, 0, 0), (1, 1, 0, 0), (0, 0, 0, 0)])
+    front = candidates(
+        [(5, 5, 0, 0), (4, 4, 0, 0), (3.99, 3.99, 0, 0), (2, 2, 0, 0), (1, 1, 0, 0), (0, 0, 0, 0)]
+    )
     kept = thin(front, 5).genes[0].tolist()
     assert len({1, 2} & set(kept)) == 1
     assert {0, 3, 4, 5} <= set(kept)

@@ -19,7 +19,8 @@ FALLING = replace(MOBILENET, non_decreasing=False)
 def with_stages(space: SearchSpace, *ranges: tuple[int, int, int]) -> SearchSpace:
     """The space with other channel ranges (minimum, maximum, step) of its stages."""
     stages = [
-        replace(stage, channels=ChannelRange(minimum=a, maximum=b, step=c)) for stage, (a, b, c) in zip(space.stages, ranges, strict=True)
+        replace(stage, channels=ChannelRange(minimum=a, maximum=b, step=c))
+        for stage, (a, b, c) in zip(space.stages, ranges, strict=True)
     ]
     return replace(space, stages=tuple(stages))
 
@@ -29,22 +30,41 @@ ODD_SPACES = {
     "one choice of everything": replace(
         with_stages(MOBILENET, *[(16, 16, 8)] * 5),
         stages=tuple(
-            replace(s, channels=ChannelRange(minimum=16, maximum=16), kernels=(3,), expansions=(2.0,), max_depth=1)
+            replace(
+                s,
+                channels=ChannelRange(minimum=16, maximum=16),
+                kernels=(3,),
+                expansions=(2.0,),
+                max_depth=1,
+            )
             for s in MOBILENET.stages
         ),
     ),
     "even depth": replace(MOBILENET, max_stage_share=0.2),
     "channels may fall": replace(MOBILENET, non_decreasing=False),
-    "narrow ratios": replace(MOBILENET, stages=tuple(replace(s, expansions=(0.1, 0.2, 1.0)) for s in MOBILENET.stages)),
-    "maxima that fall": with_stages(FALLING, (8, 64, 8), (8, 96, 8), (8, 32, 8), (8, 64, 8), (8, 48, 8)),
-    "steps that differ": with_stages(FALLING, (8, 64, 8), (12, 96, 12), (8, 96, 8), (12, 120, 12), (16, 128, 16)),
+    "narrow ratios": replace(
+        MOBILENET, stages=tuple(replace(s, expansions=(0.1, 0.2, 1.0)) for s in MOBILENET.stages)
+    ),
+    "maxima that fall": with_stages(
+        FALLING, (8, 64, 8), (8, 96, 8), (8, 32, 8), (8, 64, 8), (8, 48, 8)
+    ),
+    "steps that differ": with_stages(
+        FALLING, (8, 64, 8), (12, 96, 12), (8, 96, 8), (12, 120, 12), (16, 128, 16)
+    ),
     "least depths that differ": replace(
-        MOBILENET, stages=tuple(replace(stage, min_depth=low) for stage, low in zip(MOBILENET.stages, (4, 1, 1, 1, 1), strict=True))
+        MOBILENET,
+        stages=tuple(
+            replace(stage, min_depth=low)
+            for stage, low in zip(MOBILENET.stages, (4, 1, 1, 1, 1), strict=True)
+        ),
     ),
     "min_depth above the guard": replace(
         MOBILENET,
         max_stage_share=0.3,
-        stages=tuple(replace(stage, min_depth=low) for stage, low in zip(MOBILENET.stages, (3, 1, 1, 1, 1), strict=True)),
+        stages=tuple(
+            replace(stage, min_depth=low)
+            for stage, low in zip(MOBILENET.stages, (3, 1, 1, 1, 1), strict=True)
+        ),
     ),
 }
 
@@ -90,21 +110,29 @@ class TestShippedSpaces:
         view = GeneView(frame, np.concatenate(seen, axis=1))
         for s, stage in enumerate(space.stages):
             assert set(view.kernel[s].tolist()) == set(stage.kernels)
-            assert (view.channels[s].min(), view.channels[s].max()) == (stage.channels.minimum, stage.channels.maximum)
+            assert (view.channels[s].min(), view.channels[s].max()) == (
+                stage.channels.minimum,
+                stage.channels.maximum,
+            )
             assert view.depth[s].min() == stage.min_depth
         assert view.stem.min() == space.stem_channels.minimum
         assert view.stem.max() == space.stem_channels.maximum
         assert view.depth.sum(axis=0).max() == frame.max_residuals
         assert view.depth.sum(axis=0).min() == sum(stage.min_depth for stage in space.stages)
 
-    def test_bits_reach_every_option_where_they_mutate_and_rest_where_they_do_not(self, name: str) -> None:
+    def test_bits_reach_every_option_where_they_mutate_and_rest_where_they_do_not(
+        self, name: str
+    ) -> None:
         space = SPACES[name]
         frame, genes = population(space, 1, seed=4)
         genes = np.repeat(genes, 100, axis=1)
         rng = np.random.default_rng(4)
         moving = still = genes
         for _ in range(250):
-            moving, still = (mutate(space, frame, g, rng, mutate_bits=bits) for g, bits in ((moving, True), (still, False)))
+            moving, still = (
+                mutate(space, frame, g, rng, mutate_bits=bits)
+                for g, bits in ((moving, True), (still, False))
+            )
         for part, options in (("w_bits", space.weight_bits), ("a_bits", space.activation_bits)):
             inner = getattr(GeneView(frame, moving), part)[1:-1]
             assert set(inner[inner > 0].tolist()) == set(options)
@@ -122,10 +150,15 @@ class TestShippedSpaces:
     def test_same_random_state_same_networks(self, name: str) -> None:
         space = SPACES[name]
         frame = space_frame(space, space.resolution, space.classes)
-        first, again, other = (sample(space, frame, 50, np.random.default_rng(seed)) for seed in (6, 6, 7))
+        first, again, other = (
+            sample(space, frame, 50, np.random.default_rng(seed)) for seed in (6, 6, 7)
+        )
         assert (first == again).all()
         assert (first[:, 1:] != other[:, 1:]).any(axis=0).mean() > 0.9
-        mutants = [mutate(space, frame, first, np.random.default_rng(8), mutate_bits=True) for _ in range(2)]
+        mutants = [
+            mutate(space, frame, first, np.random.default_rng(8), mutate_bits=True)
+            for _ in range(2)
+        ]
         assert (mutants[0] == mutants[1]).all()
 
     def test_bits_of_residuals_that_stay_travel_with_them(self, name: str) -> None:
@@ -133,7 +166,9 @@ class TestShippedSpaces:
         space = SPACES[name]
         frame, genes = population(space, 300, seed=9)
         children = mutate(space, frame, genes, np.random.default_rng(9), mutate_bits=False)
-        grown = np.flatnonzero((GeneView(frame, children).depth != GeneView(frame, genes).depth).any(axis=0))
+        grown = np.flatnonzero(
+            (GeneView(frame, children).depth != GeneView(frame, genes).depth).any(axis=0)
+        )
         assert grown.size > 20
         for i in grown:
             parent, child = decode(frame, genes[:, i]), decode(frame, children[:, i])

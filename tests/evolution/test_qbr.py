@@ -26,7 +26,16 @@ from nas_engine.scoring.qe_score import ScoreSettings, layer_coefficients, qe_sc
 from nas_engine.scoring.quantised_gaussian import log_std_table
 from search_spaces import SearchSpace
 from tests import reference
-from tests.populations import EVERY_PAIR, MODELS, SHIPPED, SPACES, pairs_table, population, problem_for, resolutions
+from tests.populations import (
+    EVERY_PAIR,
+    MODELS,
+    SHIPPED,
+    SPACES,
+    pairs_table,
+    population,
+    problem_for,
+    resolutions,
+)
 
 Widths = npt.NDArray[np.int16]
 
@@ -41,9 +50,13 @@ PRODUCTS = {
 RAGGED = {
     "narrow beside wide": pairs_table((8, 2), (8, 4), (4, 4), (2, 8), (4, 8), (8, 8)),
     "wide activations need wide weights": pairs_table((2, 4), (4, 4), (8, 4), (4, 8), (8, 8)),
-    "never narrower than the activations": pairs_table(*((w, a) for a in range(2, 9) for w in range(a, 9))),
+    "never narrower than the activations": pairs_table(
+        *((w, a) for a in range(2, 9) for w in range(a, 9))
+    ),
     "equal only": pairs_table(*((b, b) for b in range(2, 9))),
-    "even sums": pairs_table(*((w, a) for a in range(2, 9) for w in range(2, 9) if (w + a) % 2 == 0)),
+    "even sums": pairs_table(
+        *((w, a) for a in range(2, 9) for w in range(2, 9) if (w + a) % 2 == 0)
+    ),
 }
 """Devices whose weight widths do depend on it: refinement refuses them, by mutation alone they work."""
 
@@ -61,16 +74,26 @@ class Refined:
     def costs(self, w: Widths, a: Widths) -> npt.NDArray[np.float64]:
         """SRAM, Flash, BitOps: ``(3, n)``."""
         p = self.problem
-        return np.stack([peak_sram(p.model, self.table, a), flash(p.memory_model, self.table, w), bitops(p.memory_model, self.table, w, a)])
+        return np.stack(
+            [
+                peak_sram(p.model, self.table, a),
+                flash(p.memory_model, self.table, w),
+                bitops(p.memory_model, self.table, w, a),
+            ]
+        )
 
     @property
     def budgets(self) -> npt.NDArray[np.float64]:
-        return np.array([[self.problem.sram_bytes], [self.problem.flash_bytes], [self.problem.limits.bitops]])
+        return np.array(
+            [[self.problem.sram_bytes], [self.problem.flash_bytes], [self.problem.limits.bitops]]
+        )
 
     def fits(self, w: Widths, a: Widths) -> npt.NDArray[np.bool_]:
         """Within the budgets and the device's rules, ``(n,)``."""
         real = self.table.weights > 0
-        within: npt.NDArray[np.bool_] = (self.costs(w, a) <= self.budgets).all(axis=0) & (self.problem.allowed[w, a] | ~real).all(axis=0)
+        within: npt.NDArray[np.bool_] = (self.costs(w, a) <= self.budgets).all(axis=0) & (
+            self.problem.allowed[w, a] | ~real
+        ).all(axis=0)
         return within
 
 
@@ -107,7 +130,9 @@ def units(problem: SearchProblem) -> Iterator[slice | int]:
     yield problem.frame.n_layers - 2
 
 
-def raised(result: Refined, rows: slice | int, which: str) -> tuple[Widths, Widths, npt.NDArray[np.bool_]]:
+def raised(
+    result: Refined, rows: slice | int, which: str
+) -> tuple[Widths, Widths, npt.NDArray[np.bool_]]:
     """Both widths with one unit's weights or activations at the next width that its layers may have, and which networks have one."""
     space, allowed = result.problem.space, result.problem.allowed
     w, a = result.w.copy(), result.a.copy()
@@ -159,14 +184,28 @@ def budget_points(result: Refined) -> list[tuple[float, float]]:
     low = result.costs(*constant_bits(result, space.weight_bits[0], space.activation_bits[0]))
     high = result.costs(*constant_bits(result, space.weight_bits[-1], space.activation_bits[-1]))
     found = []
-    for sram_share, flash_share in ((0.2, 0.5), (0.5, 0.2), (0.5, 0.8), (0.8, 0.5), (0.4, 1.0), (1.0, 0.4)):
+    for sram_share, flash_share in (
+        (0.2, 0.5),
+        (0.5, 0.2),
+        (0.5, 0.8),
+        (0.8, 0.5),
+        (0.4, 1.0),
+        (1.0, 0.4),
+    ):
         sram = np.quantile(low[0], sram_share) + 0.3 * sram_share * np.median(high[0] - low[0])
         size = np.quantile(low[1], flash_share) + 0.3 * flash_share * np.median(high[1] - low[1])
         found.append((float(int(sram)), float(int(size))))
     return [(0.0, 0.0), *found, (float(high[0].max()), float(high[1].max()))]
 
 
-def base(space: SearchSpace, model: str, n: int, seed: int, resolution: int | None = None, **options: object) -> Refined:
+def base(
+    space: SearchSpace,
+    model: str,
+    n: int,
+    seed: int,
+    resolution: int | None = None,
+    **options: object,
+) -> Refined:
     """A population refined without budgets that bind."""
     frame, genes = population(space, n, seed, resolution)
     return refined(problem_for(space, frame, 2.0**40, 2.0**40, model=model, **options), genes)  # type: ignore[arg-type]
@@ -181,7 +220,9 @@ class TestSixProperties:
             start = base(space, model, 40, seed=resolution, resolution=resolution)
             fitting = []
             for sram, size in budget_points(start):
-                result = refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes)
+                result = refined(
+                    replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes
+                )
                 assert_legal_bits(result)
                 fitting.append(assert_never_over_and_maximal(result))
             assert fitting[0] == 0
@@ -194,7 +235,9 @@ class TestSixProperties:
         assert (result.w == w).all()
         assert (result.a == a).all()
 
-    def test_a_network_that_cannot_fit_gets_its_smallest_widths(self, name: str, model: str) -> None:
+    def test_a_network_that_cannot_fit_gets_its_smallest_widths(
+        self, name: str, model: str
+    ) -> None:
         start = base(SPACES[name], model, 20, seed=1)
         result = refined(replace(start.problem, sram_bytes=1.0, flash_bytes=1.0), start.genes)
         w, a = constant_bits(result, SPACES[name].weight_bits[0], SPACES[name].activation_bits[0])
@@ -206,7 +249,10 @@ class TestSixProperties:
         start = base(SPACES[name], model, 8, seed=3)
         for i in range(8):
             one = start.genes[:, [i]]
-            problem = replace(start.problem, sram_bytes=0.6 * peak_sram(start.problem.model, start.table, start.a)[i] // 4 * 4)
+            problem = replace(
+                start.problem,
+                sram_bytes=0.6 * peak_sram(start.problem.model, start.table, start.a)[i] // 4 * 4,
+            )
             cost = refined(problem, one)
             if not cost.fits(cost.w, cost.a).all():
                 continue
@@ -219,7 +265,9 @@ class TestSixProperties:
             less = refined(replace(exact, flash_bytes=size - 1), one)
             assert less.costs(less.w, less.a)[1, 0] <= size - 1 or not can_be_met(less).any()
 
-    def test_deterministic_idempotent_and_free_of_what_came_before(self, name: str, model: str) -> None:
+    def test_deterministic_idempotent_and_free_of_what_came_before(
+        self, name: str, model: str
+    ) -> None:
         start = base(SPACES[name], model, 40, seed=4)
         sram, size = budget_points(start)[4]
         problem = replace(start.problem, sram_bytes=sram, flash_bytes=size)
@@ -242,19 +290,36 @@ class TestSixProperties:
         coefficients = layer_coefficients(start.table, settings)
         step_w, step_a = (
             float(np.diff(log_std_table(sigma)[list(options)]).max())
-            for sigma, options in ((settings.sigma_w, space.weight_bits), (settings.sigma_a, space.activation_bits))
+            for sigma, options in (
+                (settings.sigma_w, space.weight_bits),
+                (settings.sigma_a, space.activation_bits),
+            )
         )
-        one_step = max(step_w, step_a) * coefficients.max(axis=0) * (3 if space.tie_block_bits else 1)
-        (low_sram, low_flash), (high_sram, high_flash) = budget_points(start)[1], budget_points(start)[-1]
+        one_step = (
+            max(step_w, step_a) * coefficients.max(axis=0) * (3 if space.tie_block_bits else 1)
+        )
+        (low_sram, low_flash), (high_sram, high_flash) = (
+            budget_points(start)[1],
+            budget_points(start)[-1],
+        )
         ladders = (
             [(sram, high_flash) for sram in np.geomspace(low_sram, high_sram, 10)],
             [(high_sram, size) for size in np.geomspace(low_flash, high_flash, 25)],
-            list(zip(np.geomspace(low_sram, high_sram, 12), np.geomspace(low_flash, high_flash, 12), strict=True)),
+            list(
+                zip(
+                    np.geomspace(low_sram, high_sram, 12),
+                    np.geomspace(low_flash, high_flash, 12),
+                    strict=True,
+                )
+            ),
         )
         for ladder in ladders:
             best = np.full(40, -np.inf)
             for sram, size in ladder:
-                result = refined(replace(start.problem, sram_bytes=float(sram), flash_bytes=float(size)), start.genes)
+                result = refined(
+                    replace(start.problem, sram_bytes=float(sram), flash_bytes=float(size)),
+                    start.genes,
+                )
                 fits = result.fits(result.w, result.a)
                 score = qe_score(result.table, result.w, result.a, settings)
                 assert (fits | (best == -np.inf)).all(), "what fitted once fits a larger budget"
@@ -271,16 +336,24 @@ class TestSixProperties:
                 assert (alone.w[:, 0] == together.w[:, i]).all()
                 assert (alone.a[:, 0] == together.a[:, i]).all()
 
-    def test_costs_that_count_are_those_of_the_scalar_reference(self, name: str, model: str) -> None:
+    def test_costs_that_count_are_those_of_the_scalar_reference(
+        self, name: str, model: str
+    ) -> None:
         start = base(SPACES[name], model, 25, seed=7)
         sram, size = budget_points(start)[3]
-        found = evaluate(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes.copy())
+        found = evaluate(
+            replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes.copy()
+        )
         for i in range(25):
             net = decode(start.problem.frame, found.genes[:, i])
             needs, stored = max(reference.sram(model, net)), sum(reference.FLASH[model](net))
             assert (found.sram[i], found.flash[i]) == (needs, stored)
-            assert found.violation[i] == pytest.approx(max(needs / sram - 1, 0) + max(stored / size - 1, 0))
-            assert found.score[i] == pytest.approx(reference.qe_score(net, start.problem.score.stage_weights), rel=1e-12)
+            assert found.violation[i] == pytest.approx(
+                max(needs / sram - 1, 0) + max(stored / size - 1, 0)
+            )
+            assert found.score[i] == pytest.approx(
+                reference.qe_score(net, start.problem.score.stage_weights), rel=1e-12
+            )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -291,9 +364,17 @@ class TestDeviceRules:
 
     @staticmethod
     def start(rule: str, tied: bool, model: str, n: int) -> Refined:
-        return base(SPACES["mobilenet-tied" if tied else "mobilenet"], model, n, seed=11, allowed=PRODUCTS[rule])
+        return base(
+            SPACES["mobilenet-tied" if tied else "mobilenet"],
+            model,
+            n,
+            seed=11,
+            allowed=PRODUCTS[rule],
+        )
 
-    def test_never_over_maximal_and_only_allowed_pairs(self, rule: str, tied: bool, model: str) -> None:
+    def test_never_over_maximal_and_only_allowed_pairs(
+        self, rule: str, tied: bool, model: str
+    ) -> None:
         start = self.start(rule, tied, model, 40)
         fitting = []
         for sram, size in budget_points(start):
@@ -310,9 +391,13 @@ class TestDeviceRules:
             first = evaluate(problem, start.genes.copy())
             assert (evaluate(problem, first.genes.copy()).genes == first.genes).all()
             for i in range(15):
-                assert (evaluate(problem, start.genes[:, [i]].copy()).genes[:, 0] == first.genes[:, i]).all()
+                assert (
+                    evaluate(problem, start.genes[:, [i]].copy()).genes[:, 0] == first.genes[:, i]
+                ).all()
 
-    def test_bitops_limit_keeps_to_the_allowed_pairs(self, rule: str, tied: bool, model: str) -> None:
+    def test_bitops_limit_keeps_to_the_allowed_pairs(
+        self, rule: str, tied: bool, model: str
+    ) -> None:
         start = self.start(rule, tied, model, 40)
         limit = float(np.median(start.costs(start.w, start.a)[2])) / 2
         result = refined(replace(start.problem, limits=Limits(bitops=limit)), start.genes)
@@ -321,9 +406,14 @@ class TestDeviceRules:
 
 
 @pytest.mark.parametrize("rule", RAGGED)
-def test_rules_that_are_no_product_are_refused_by_refinement_and_kept_by_mutation(rule: str) -> None:
+def test_rules_that_are_no_product_are_refused_by_refinement_and_kept_by_mutation(
+    rule: str,
+) -> None:
     start = base(SHIPPED["mobilenet"], "arena", 20, seed=11)
-    with pytest.raises(InputError, match=r"the device forbids w\da\d but allows either width in other pairs; .* add --no-qbr"):
+    with pytest.raises(
+        InputError,
+        match=r"the device forbids w\da\d but allows either width in other pairs; .* add --no-qbr",
+    ):
         replace(start.problem, allowed=RAGGED[rule])
     problem = replace(start.problem, allowed=RAGGED[rule], qbr=False)
     _, genes = population(SHIPPED["mobilenet"], 20, seed=11)
@@ -345,7 +435,9 @@ class TestBitopsLimit:
         start = base(SPACES[name], model, 40, seed=12)
         limit = share * float(np.median(start.costs(start.w, start.a)[2]))
         for sram, size in budget_points(start)[3::2]:
-            problem = replace(start.problem, sram_bytes=sram, flash_bytes=size, limits=Limits(bitops=limit))
+            problem = replace(
+                start.problem, sram_bytes=sram, flash_bytes=size, limits=Limits(bitops=limit)
+            )
             result = refined(problem, start.genes)
             assert_legal_bits(result)
             assert_never_over_and_maximal(result)
@@ -354,53 +446,78 @@ class TestBitopsLimit:
         start = base(SPACES[name], model, 15, seed=13)
         limit = 0.4 * float(np.median(start.costs(start.w, start.a)[2]))
         sram, size = budget_points(start)[5]
-        problem = replace(start.problem, sram_bytes=sram, flash_bytes=size, limits=Limits(bitops=limit))
+        problem = replace(
+            start.problem, sram_bytes=sram, flash_bytes=size, limits=Limits(bitops=limit)
+        )
         first = evaluate(problem, start.genes.copy())
         assert (evaluate(problem, first.genes.copy()).genes == first.genes).all()
         for i in range(15):
-            assert (evaluate(problem, start.genes[:, [i]].copy()).genes[:, 0] == first.genes[:, i]).all()
+            assert (
+                evaluate(problem, start.genes[:, [i]].copy()).genes[:, 0] == first.genes[:, i]
+            ).all()
 
     def test_a_limit_that_does_not_bind_changes_nothing(self, name: str, model: str) -> None:
         start = base(SPACES[name], model, 30, seed=14)
         sram, size = budget_points(start)[4]
         free = replace(start.problem, sram_bytes=sram, flash_bytes=size)
         without = refined(free, start.genes)
-        limited = refined(replace(free, limits=Limits(bitops=float(without.costs(without.w, without.a)[2].max()))), start.genes)
+        limited = refined(
+            replace(
+                free, limits=Limits(bitops=float(without.costs(without.w, without.a)[2].max()))
+            ),
+            start.genes,
+        )
         assert (limited.w == without.w).all()
         assert (limited.a == without.a).all()
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
-    "alphas", [(1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1000.0, 0.0, 0.0), (0.0, 1e6, 0.0, 0.0, 1e-3), (0.0, 0.0, 0.0, 0.0, 1.0)]
+    "alphas",
+    [
+        (1.0, 0.0, 0.0, 0.0, 0.0),
+        (0.0, 0.0, 1000.0, 0.0, 0.0),
+        (0.0, 1e6, 0.0, 0.0, 1e-3),
+        (0.0, 0.0, 0.0, 0.0, 1.0),
+    ],
 )
 def test_maximal_for_any_stage_weights(alphas: tuple[float, ...], model: str) -> None:
     """Layers that count nothing get what is left all the same."""
     score = ScoreSettings(stage_weights=alphas)
     start = base(SHIPPED["mobilenet"], model, 60, seed=15, score=score)
     for sram, size in budget_points(start)[1:]:
-        assert_never_over_and_maximal(refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes))
+        assert_never_over_and_maximal(
+            refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes)
+        )
 
 
-@pytest.mark.parametrize(("sigma_a", "sigma_w"), [(0.1, 0.1), (1.0, 1.0), (16.0, 16.0), (1000.0, 1000.0)])
+@pytest.mark.parametrize(
+    ("sigma_a", "sigma_w"), [(0.1, 0.1), (1.0, 1.0), (16.0, 16.0), (1000.0, 1000.0)]
+)
 @pytest.mark.parametrize("model", MODELS)
 def test_maximal_for_any_sigma(sigma_a: float, sigma_w: float, model: str) -> None:
     score = ScoreSettings(sigma_a=sigma_a, sigma_w=sigma_w)
     start = base(SHIPPED["mobilenet"], model, 60, seed=16, score=score)
     for sram, size in budget_points(start)[1:]:
-        assert_never_over_and_maximal(refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes))
+        assert_never_over_and_maximal(
+            refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes)
+        )
 
 
 def test_maximal_where_a_bit_more_costs_no_byte() -> None:
     """Layers of a few weights, padded to words: a wider weight may be free, and is taken all the same."""
     stages = tuple(
-        replace(stage, kernels=(1,), channels=replace(stage.channels, minimum=2, maximum=16, step=1))
+        replace(
+            stage, kernels=(1,), channels=replace(stage.channels, minimum=2, maximum=16, step=1)
+        )
         for stage in SHIPPED["mobilenet-32"].stages
     )
     tiny = replace(SHIPPED["mobilenet-32"], stages=stages)
     start = base(tiny, "arena", 60, seed=17, resolution=16)
     for sram, size in budget_points(start)[1:]:
-        assert_never_over_and_maximal(refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes))
+        assert_never_over_and_maximal(
+            refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes)
+        )
 
 
 def test_every_pair_is_every_pair() -> None:

@@ -17,7 +17,15 @@ from nas_engine.evolution.problem import Limits
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import SearchSpace
 from tests import reference, reference_bits
-from tests.populations import EVERY_PAIR, MODELS, SHIPPED, SPACES, pairs_table, population, problem_for
+from tests.populations import (
+    EVERY_PAIR,
+    MODELS,
+    SHIPPED,
+    SPACES,
+    pairs_table,
+    population,
+    problem_for,
+)
 
 WORST, MEDIAN = 0.02, 0.005
 
@@ -47,7 +55,9 @@ def tiny(residuals: int, seed: int) -> Architecture:
 
 def space_like(net: Architecture, options: tuple[int, ...], tied: bool) -> SearchSpace:
     """A space only for its bits."""
-    return replace(SHIPPED["mobilenet-32"], weight_bits=options, activation_bits=options, tie_block_bits=tied)
+    return replace(
+        SHIPPED["mobilenet-32"], weight_bits=options, activation_bits=options, tie_block_bits=tied
+    )
 
 
 def refined(
@@ -64,21 +74,39 @@ def refined(
     frame = architecture_frame(net)
     score = ScoreSettings(stage_weights=reference.alphas_for(net))
     problem = problem_for(
-        space_like(net, options, tied), frame, *budgets, model=model, allowed=allowed, limits=Limits(bitops=bitops), score=score
+        space_like(net, options, tied),
+        frame,
+        *budgets,
+        model=model,
+        allowed=allowed,
+        limits=Limits(bitops=bitops),
+        score=score,
     )
     found = evaluate(problem, encode(frame, [net]))
     after = decode(frame, found.genes[:, 0])
-    fits = max(reference.sram(model, after)) <= budgets[0] and sum(reference.FLASH[model](after)) <= budgets[1]
-    spent = reference.bitops(after) if model == "arena" else 64 * reference.paper_bitops_over_64(after)
+    fits = (
+        max(reference.sram(model, after)) <= budgets[0]
+        and sum(reference.FLASH[model](after)) <= budgets[1]
+    )
+    spent = (
+        reference.bitops(after) if model == "arena" else 64 * reference.paper_bitops_over_64(after)
+    )
     assert (found.violation[0] == 0) == (fits and spent <= bitops)
     return reference.qe_score(after, reference.alphas_for(net)), fits, after
 
 
-def budgets_between(net: Architecture, model: str, options: tuple[int, ...], shares: tuple[float, float]) -> tuple[float, float]:
+def budgets_between(
+    net: Architecture, model: str, options: tuple[int, ...], shares: tuple[float, float]
+) -> tuple[float, float]:
     """Budgets between what the narrowest and what the widest bits need."""
     free = 1 + 3 * sum(block.depth for block in net.blocks)
-    low, high = (reference_bits.with_bits(net, [Bits(b, b)] * free) for b in (options[0], options[-1]))
-    sizes = [(max(reference.sram(model, other)), sum(reference.FLASH[model](other))) for other in (low, high)]
+    low, high = (
+        reference_bits.with_bits(net, [Bits(b, b)] * free) for b in (options[0], options[-1])
+    )
+    sizes = [
+        (max(reference.sram(model, other)), sum(reference.FLASH[model](other)))
+        for other in (low, high)
+    ]
     sram, flash = (int(a + share * (b - a)) for a, b, share in zip(*sizes, shares, strict=True))
     return float(sram), float(flash)
 
@@ -89,12 +117,20 @@ MIXTURE_SHARES = tuple(itertools.product((0.02, 0.2, 0.5), (0.3, 0.6, 0.8)))
 
 
 def gap(best: float, score: float) -> float:
-    assert score <= best + 1e-9 * abs(best) + 1e-9, "better than the optimum: the reference is wrong"
+    assert score <= best + 1e-9 * abs(best) + 1e-9, (
+        "better than the optimum: the reference is wrong"
+    )
     return (best - score) / abs(best)
 
 
 def optimum(
-    net: Architecture, model: str, budgets: tuple[float, float], options: tuple[int, ...], *, tied: bool, bound: bool = False
+    net: Architecture,
+    model: str,
+    budgets: tuple[float, float],
+    options: tuple[int, ...],
+    *,
+    tied: bool,
+    bound: bool = False,
 ) -> float:
     """Highest QE-Score for a structure where every pair of widths is allowed, or a bound of it."""
     alphas = reference.alphas_for(net)
@@ -104,8 +140,15 @@ def optimum(
     best_w = weigh(net, model, budgets[1], options, alphas, tied=tied)
     assert best_a is not None
     assert best_w is not None
-    widest = sum(reference.worth(net, alphas)[1:]) * math.log(reference.quantised_std(4, 8) * reference.quantised_std(5, 8))
-    return reference.qe_score(reference_bits.with_bits(net, [Bits(8, 8)] * free), alphas) - widest + best_a + best_w
+    widest = sum(reference.worth(net, alphas)[1:]) * math.log(
+        reference.quantised_std(4, 8) * reference.quantised_std(5, 8)
+    )
+    return (
+        reference.qe_score(reference_bits.with_bits(net, [Bits(8, 8)] * free), alphas)
+        - widest
+        + best_a
+        + best_w
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -122,7 +165,10 @@ class TestReferencesAgree:
             for chosen in itertools.product(options, repeat=4):
                 other = reference_bits.with_bits(net, [Bits(b, b) for b in chosen])
                 w_part, a_part = (
-                    sum(gain * math.log(reference.quantised_std(sigma, b)) for gain, b in zip(gains, chosen, strict=True))
+                    sum(
+                        gain * math.log(reference.quantised_std(sigma, b))
+                        for gain, b in zip(gains, chosen, strict=True)
+                    )
                     for sigma in (4.0, 5.0)
                 )
                 if max(reference.sram(model, other)) <= budgets[0]:
@@ -144,8 +190,12 @@ class TestReferencesAgree:
         net, options = tiny(2, seed), (2, 4, 8)
         for shares in SHARES[::2]:
             budgets = budgets_between(net, model, options, shares)
-            brute = reference_bits.best_tied(net, model, budgets, itertools.product(options, options))
-            assert optimum(net, model, budgets, options, tied=True) == pytest.approx(brute, rel=1e-12)
+            brute = reference_bits.best_tied(
+                net, model, budgets, itertools.product(options, options)
+            )
+            assert optimum(net, model, budgets, options, tied=True) == pytest.approx(
+                brute, rel=1e-12
+            )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -158,7 +208,9 @@ class TestSmallNetworks:
         for seed, options in itertools.product(range(5), ((2, 4, 8), (3, 5, 6), (2, 3, 4))):
             net = tiny(residuals, seed)
             logs = [math.log(reference.quantised_std(4, bits)) for bits in options]
-            step = 3 * sum(reference.alphas_for(net)) * max(b - a for a, b in itertools.pairwise(logs))
+            step = (
+                3 * sum(reference.alphas_for(net)) * max(b - a for a, b in itertools.pairwise(logs))
+            )
             for shares in SHARES:
                 budgets = budgets_between(net, model, options, shares)
                 score, fits, _ = refined(net, model, budgets, options, tied=True)
@@ -190,13 +242,17 @@ class TestSmallNetworks:
         ],
     )
     @pytest.mark.parametrize("tied", [False, True])
-    def test_budget_that_can_be_met_beside_device_rules_is_met(self, model: str, pairs: tuple[tuple[int, int], ...], tied: bool) -> None:
+    def test_budget_that_can_be_met_beside_device_rules_is_met(
+        self, model: str, pairs: tuple[tuple[int, int], ...], tied: bool
+    ) -> None:
         """Mixtures count too: a network fits if any allowed bits make it fit."""
         options, allowed, missed = (2, 4, 8), pairs_table(*pairs), []
         for seed, shares in itertools.product(range(4 if tied else 2), MIXTURE_SHARES):
             net = tiny(2 if tied else 1, seed)
             budgets = budgets_between(net, model, options, shares)
-            best = (reference_bits.best_tied if tied else reference_bits.best_of_all)(net, model, budgets, pairs)
+            best = (reference_bits.best_tied if tied else reference_bits.best_of_all)(
+                net, model, budgets, pairs
+            )
             score, fits, after = refined(net, model, budgets, options, tied=tied, allowed=allowed)
             assert all(allowed[bits.w, bits.a] for bits in after.layer_bits())
             if best is not None and not fits:
@@ -211,15 +267,24 @@ class TestSmallNetworks:
         for seed, share in itertools.product(range(2), (0.0, 0.1, 0.4)):
             net = tiny(1, seed)
             budgets = budgets_between(net, model, options, (0.5, 0.6))
-            least, most = (reference.bitops(reference_bits.with_bits(net, [Bits(b, b)] * 4)) for b in (2, 8))
+            least, most = (
+                reference.bitops(reference_bits.with_bits(net, [Bits(b, b)] * 4)) for b in (2, 8)
+            )
             limit = least + share * (most - least)
-            best = reference_bits.best_of_all(net, model, budgets, itertools.product(options, options), limit)
+            best = reference_bits.best_of_all(
+                net, model, budgets, itertools.product(options, options), limit
+            )
             score, fits, after = refined(
                 net,
                 model,
                 budgets,
                 options,
-                bitops=limit + (64 * reference.paper_bitops_over_64(net) - reference.bitops(net) if model == "paper" else 0),
+                bitops=limit
+                + (
+                    64 * reference.paper_bitops_over_64(net) - reference.bitops(net)
+                    if model == "paper"
+                    else 0
+                ),
             )
             assert best is not None
             assert fits
@@ -234,13 +299,22 @@ def test_sampled_networks(name: str, model: str) -> None:
     """Twenty networks, budgets from tight to loose: exact activations, and the linear bound of the weights' knapsack."""
     space, gaps = SPACES[name], []
     options = space.weight_bits
-    frame, genes = population(space, 21, seed=20, resolution=min(96, space.max_resolution), classes=10)
+    frame, genes = population(
+        space, 21, seed=20, resolution=min(96, space.max_resolution), classes=10
+    )
     for i in range(1, 21):
         net = decode(frame, genes[:, i])
-        budgets = budgets_between(net, model, options, ((0.05, 0.1), (0.1, 0.4), (0.3, 0.2), (0.5, 0.6), (0.15, 0.25))[i % 5])
+        budgets = budgets_between(
+            net,
+            model,
+            options,
+            ((0.05, 0.1), (0.1, 0.4), (0.3, 0.2), (0.5, 0.6), (0.15, 0.25))[i % 5],
+        )
         bound = optimum(net, model, budgets, options, tied=space.tie_block_bits, bound=True)
         found = evaluate(problem_for(space, frame, *budgets, model=model), genes[:, [i]].copy())
         assert found.violation[0] == 0
-        gaps.append(gap(bound, reference.qe_score(decode(frame, found.genes[:, 0]), space.stage_weights)))
+        gaps.append(
+            gap(bound, reference.qe_score(decode(frame, found.genes[:, 0]), space.stage_weights))
+        )
     assert max(gaps) <= WORST
     assert float(np.median(gaps)) <= MEDIAN

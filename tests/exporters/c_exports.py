@@ -37,10 +37,22 @@ def small_network(seed: int = 0, classes: int = 3, size: tuple[int, int] = (9, 1
         filtered = built.layer(f"{name}.depthwise", 32, 3, stride, widths[1], 6, kind="depthwise")
         uneven = (0, stream.height % 2, 0, stream.width % 2)
         shortcut = built.pool(f"{name}.pool", 2, 2, stream, uneven) if stride == 2 else stream
-        stream = built.layer(f"{name}.project", 16, 1, 1, widths[2], 8, signed=True, source=filtered, shortcut=shortcut)
+        stream = built.layer(
+            f"{name}.project",
+            16,
+            1,
+            1,
+            widths[2],
+            8,
+            signed=True,
+            source=filtered,
+            shortcut=shortcut,
+        )
     side = max(stream.height, stream.width)
     down, right = side - stream.height, side - stream.width
-    built.pool("pool", side, 1, stream, (down // 2, down - down // 2, right // 2, right - right // 2))
+    built.pool(
+        "pool", side, 1, stream, (down // 2, down - down // 2, right // 2, right - right // 2)
+    )
     built.layer("classifier", classes, 1, 1, 8, 8, signed=True)
     return lower(built.network(), {"seed": str(seed)})
 
@@ -53,7 +65,11 @@ def subject_of(model: IntegerModel, seed: int = 0) -> ExportSubject:
 
 def export_c(folder: Path, subject: ExportSubject, prefix: str = "model") -> Path:
     """Write the C export of a network below a folder and return where its files lie."""
-    for name, content in CExporter().files(replace(subject, settings=ExportSettings(formats=("c",), prefix=prefix))).items():
+    for name, content in (
+        CExporter()
+        .files(replace(subject, settings=ExportSettings(formats=("c",), prefix=prefix)))
+        .items()
+    ):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -69,16 +85,36 @@ def arm_compilers() -> list[tuple[str, ...]]:
     """Return the commands of the compilers for a Cortex-M7 that are installed."""
     found: list[tuple[str, ...]] = []
     if shutil.which("arm-none-eabi-gcc"):
-        found.append(("arm-none-eabi-gcc", "-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"))
+        found.append(
+            (
+                "arm-none-eabi-gcc",
+                "-mcpu=cortex-m7",
+                "-mthumb",
+                "-mfloat-abi=hard",
+                "-mfpu=fpv5-sp-d16",
+            )
+        )
     if importlib.util.find_spec("ziglang"):
-        zig = (sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m7")
-        found.append((*zig, "-isystem", str(Path(verification.__file__).parent / "firmware")))  # zig brings no string.h for bare metal
+        zig = (
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            "-target",
+            "thumb-freestanding-eabihf",
+            "-mcpu=cortex_m7",
+        )
+        found.append(
+            (*zig, "-isystem", str(Path(verification.__file__).parent / "firmware"))
+        )  # zig brings no string.h for bare metal
     return found
 
 
 def compile_c(compiler: tuple[str, ...], *arguments: str | Path) -> None:
     """Run a compiler; a failure shows what it said."""
-    done = subprocess.run([*compiler, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*compiler, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
@@ -97,7 +133,9 @@ def sections(path: Path) -> dict[str, int]:
     for i in range(count):
         at = start + i * entry
         name = struct.unpack_from("<I", data, at)[0]
-        offset, size = struct.unpack_from("<QQ" if wide else "<II", data, at + (0x18 if wide else 0x10))
+        offset, size = struct.unpack_from(
+            "<QQ" if wide else "<II", data, at + (0x18 if wide else 0x10)
+        )
         rows.append((name, offset, size))
     table = rows[names][1]
     found: dict[str, int] = {}

@@ -48,7 +48,14 @@ class Layer:
         shortcut = None
         if self.shortcut_bits:
             shortcut = built.layer(
-                "shortcut", self.outputs, self.kernel, self.stride, 8, self.shortcut_bits, source=image, signed=self.shortcut_signed
+                "shortcut",
+                self.outputs,
+                self.kernel,
+                self.stride,
+                8,
+                self.shortcut_bits,
+                source=image,
+                signed=self.shortcut_signed,
             )
             shortcut = self._padded(built)
         out = built.layer(
@@ -59,16 +66,32 @@ class Layer:
         if self.largest_weights:
             most = 2 ** (self.weight_bits - 1) - 1
             signs = np.where(np.arange(self.outputs) % 2, -1, 1)
-            self._change(built, weights=np.broadcast_to(signs[:, None, None, None] * most, built.steps[-1].weights.shape))
-        if self.largest_bias:  # sums reach int32's ends, and the factor behind them is the largest below 1
-            scales = (np.float32(0.01) + np.arange(4000, dtype=np.float32) * np.float32(2.0**-30)).astype(np.float64)
+            self._change(
+                built,
+                weights=np.broadcast_to(
+                    signs[:, None, None, None] * most, built.steps[-1].weights.shape
+                ),
+            )
+        if (
+            self.largest_bias
+        ):  # sums reach int32's ends, and the factor behind them is the largest below 1
+            scales = (
+                np.float32(0.01) + np.arange(4000, dtype=np.float32) * np.float32(2.0**-30)
+            ).astype(np.float64)
             products = float(np.float32(source.step)) * scales
             steps = np.nextafter(products.astype(np.float32), np.float32(1))
             best = int(np.argmin((steps - products) / steps))
             ones = np.ones(self.outputs)
-            self._change(built, weight_step=scales[best] * 2.0 ** (8 - self.weight_bits) * ones, gain=ones, offset=0 * ones)
+            self._change(
+                built,
+                weight_step=scales[best] * 2.0 ** (8 - self.weight_bits) * ones,
+                gain=ones,
+                offset=0 * ones,
+            )
             out = replace(out, step=float(steps[best]))
-        out = replace(out, step=shortcut.step if shortcut and self.same_scale else out.step * self.coarser)
+        out = replace(
+            out, step=shortcut.step if shortcut and self.same_scale else out.step * self.coarser
+        )
         built.tensors[-1] = out
         built.layer("end", 1, 1, max(out.height, out.width), 8, 8, signed=True)
         model = lower(built.network())
@@ -78,12 +101,19 @@ class Layer:
         """Return a model with biases as large as int32 allows; a trained channel that far from its range is lowered to a constant."""
         tested = layer_under_test(model)
         source = model.tensor(tested.input)
-        sums = sum_range(tested.weights, source.low - source.zero_point, source.high - source.zero_point)
-        shift, signs = weight_shift(tested.weight_bits), np.where(np.arange(self.outputs) % 2, -1, 1)
+        sums = sum_range(
+            tested.weights, source.low - source.zero_point, source.high - source.zero_point
+        )
+        shift, signs = (
+            weight_shift(tested.weight_bits),
+            np.where(np.arange(self.outputs) % 2, -1, 1),
+        )
         bias = (signs * (2**31 - 1 - (np.maximum(-sums[0], sums[1]) << shift))).astype(np.int32)
         bounds = accumulator_bounds(tested.name, sums, shift, bias, tested.requantizer.shift)
         changed = replace(tested, bias=bias, bounds=bounds)
-        return replace(model, steps=tuple(changed if step is tested else step for step in model.steps))
+        return replace(
+            model, steps=tuple(changed if step is tested else step for step in model.steps)
+        )
 
     def _padded(self, built: Untrained) -> QuantisedTensor:
         """Give the layer added last the padding of this one; return its output."""
@@ -102,4 +132,8 @@ class Layer:
 
 def layer_under_test(model: IntegerModel) -> IntegerConvolution:
     """Return the layer under test."""
-    return next(step for step in model.steps if isinstance(step, IntegerConvolution) and step.name == "tested")
+    return next(
+        step
+        for step in model.steps
+        if isinstance(step, IntegerConvolution) and step.name == "tested"
+    )

@@ -49,9 +49,22 @@ class Layer(ctypes.Structure):
         ("constants", ctypes.c_void_p),
         ("addition", ctypes.c_void_p),
         *((name, ctypes.c_uint32) for name in ("input", "output", "scratch")),
-        *((name, ctypes.c_uint16) for name in ("in_height", "in_width", "in_channels", "out_height", "out_width", "out_channels")),
+        *(
+            (name, ctypes.c_uint16)
+            for name in (
+                "in_height",
+                "in_width",
+                "in_channels",
+                "out_height",
+                "out_width",
+                "out_channels",
+            )
+        ),
         *((name, ctypes.c_uint8) for name in ("kernel", "stride", "pad_top", "pad_left")),
-        *((name, ctypes.c_uint8) for name in ("weight_bits", "in_bits", "out_bits", "shortcut_bits")),
+        *(
+            (name, ctypes.c_uint8)
+            for name in ("weight_bits", "in_bits", "out_bits", "shortcut_bits")
+        ),
         *((name, ctypes.c_uint8) for name in ("in_zero", "out_zero", "shortcut_zero", "flags")),
     )
 
@@ -59,7 +72,10 @@ class Layer(ctypes.Structure):
 def compile_runtime(target: Path, *options: str, sources: tuple[str | Path, ...] = SOURCES) -> Path:
     """Compile the kernels with the host's compiler and return the file made."""
     files = [str(RUNTIME / source) for source in sources]
-    subprocess.run([*find_compiler(), *STRICT, "-I", str(RUNTIME), *options, *files, "-o", str(target)], check=True)
+    subprocess.run(
+        [*find_compiler(), *STRICT, "-I", str(RUNTIME), *options, *files, "-o", str(target)],
+        check=True,
+    )
     return target
 
 
@@ -69,26 +85,38 @@ def load_kernels(library: Path) -> dict[str, Callable[[Any, Any], None]]:
     kernels = {}
     for name in KERNELS:
         kernels[name] = getattr(loaded, name)
-        kernels[name].argtypes, kernels[name].restype = (ctypes.POINTER(Layer), ctypes.c_void_p), None
+        kernels[name].argtypes, kernels[name].restype = (
+            (ctypes.POINTER(Layer), ctypes.c_void_p),
+            None,
+        )
     return kernels
 
 
 def packed(values: npt.ArrayLike, bits: int) -> Bytes:
     """Return integers as a dense little-endian bit stream, padded to words; negative ones in two's complement."""
     flat = np.asarray(values, np.int64).reshape(-1, 1)
-    stream = np.packbits(((flat >> np.arange(bits)) & 1).astype(np.uint8).reshape(-1), bitorder="little")
+    stream = np.packbits(
+        ((flat >> np.arange(bits)) & 1).astype(np.uint8).reshape(-1), bitorder="little"
+    )
     return np.pad(stream, (0, -len(stream) % 4))
 
 
 def unpacked(stream: Bytes, bits: int, count: int) -> npt.NDArray[np.int64]:
     """Return ``count`` unsigned integers of a bit stream."""
-    split = np.unpackbits(stream, bitorder="little", count=count * bits).reshape(count, bits).astype(np.int64)
+    split = (
+        np.unpackbits(stream, bitorder="little", count=count * bits)
+        .reshape(count, bits)
+        .astype(np.int64)
+    )
     return np.asarray(split @ (1 << np.arange(bits)), np.int64)
 
 
 def row_order_is_safe(layer: Layer, *, backward: bool) -> bool:
     """Walk a depth-wise layer row by row, in bits: is every input row read before an output row is written over it?"""
-    in_row, out_row = layer.in_width * layer.in_channels * layer.in_bits, layer.out_width * layer.in_channels * layer.out_bits
+    in_row, out_row = (
+        layer.in_width * layer.in_channels * layer.in_bits,
+        layer.out_width * layer.in_channels * layer.out_bits,
+    )
     written: list[tuple[int, int]] = []
     ring: set[int] = set()
     for row in range(layer.out_height)[:: -1 if backward else 1]:
@@ -128,7 +156,9 @@ class Case:
         """C function that an export takes for the layer."""
         if not self.scratch_bytes:
             return "nas_average_pool"
-        return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(self.layer.kernel, "nas_depthwise")
+        return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(
+            self.layer.kernel, "nas_depthwise"
+        )
 
     def run(self, kernel: Callable[[Any, Any], None]) -> None:
         """Run the kernel, and compare every bit of the arena but the scratch with what it must be afterwards."""
@@ -147,11 +177,21 @@ class Case:
         free[8 * start : 8 * start + bits * self.expected.size] = False
         scratch = 8 * (GUARD + self.layer.scratch)
         free[scratch : scratch + 8 * self.scratch_bytes] = False
-        before, after = np.unpackbits(self.arena, bitorder="little"), np.unpackbits(arena, bitorder="little")
+        before, after = (
+            np.unpackbits(self.arena, bitorder="little"),
+            np.unpackbits(arena, bitorder="little"),
+        )
         np.testing.assert_array_equal(before[free], after[free])
 
 
-def place(layer: Layer, stored: npt.NDArray[np.int64], out_size: int, scratch: int, where: str, rng: np.random.Generator) -> Bytes:
+def place(
+    layer: Layer,
+    stored: npt.NDArray[np.int64],
+    out_size: int,
+    scratch: int,
+    where: str,
+    rng: np.random.Generator,
+) -> Bytes:
     """Choose offsets and return the arena: output and input ``"apart"``, with the same ``"start"`` or with the same ``"end"``."""
     source = packed(stored, layer.in_bits)
     size = -(-out_size * layer.out_bits // 32) * 4
@@ -175,17 +215,32 @@ def place(layer: Layer, stored: npt.NDArray[np.int64], out_size: int, scratch: i
     return arena
 
 
-def stored_values(rng: np.random.Generator, bits: int, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+def stored_values(
+    rng: np.random.Generator, bits: int, shape: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
     """Return random stored values that often lie at either end, or at one of them only."""
     high = 2**bits - 1
     kind = int(rng.integers(4))
     noise = rng.integers(-high // 2, high + high // 2 + 2, shape)
-    return np.asarray([noise, np.full(shape, 0), np.full(shape, high), rng.integers(0, 2, shape) * high][kind].clip(0, high), np.int64)
+    return np.asarray(
+        [noise, np.full(shape, 0), np.full(shape, high), rng.integers(0, 2, shape) * high][
+            kind
+        ].clip(0, high),
+        np.int64,
+    )
 
 
 def tensor(name: str, shape: tuple[int, int, int], bits: int, signed: bool) -> TensorSpec:
     """Return a tensor of scale 1."""
-    return TensorSpec(name=name, height=shape[0], width=shape[1], channels=shape[2], bits=bits, signed=signed, scale=1.0)
+    return TensorSpec(
+        name=name,
+        height=shape[0],
+        width=shape[1],
+        channels=shape[2],
+        bits=bits,
+        signed=signed,
+        scale=1.0,
+    )
 
 
 def stored_zero(bits: int, signed: bool) -> int:
@@ -205,8 +260,15 @@ def depthwise_case(
     w_bits, in_bits, out_bits = widths
     height, width, channels = shape
     top, bottom, left, right = padding
-    out = ((height + top + bottom - kernel) // stride + 1, (width + left + right - kernel) // stride + 1, channels)
-    source, target = tensor("in", shape, in_bits, signed[0]), tensor("out", out, out_bits, signed[1])
+    out = (
+        (height + top + bottom - kernel) // stride + 1,
+        (width + left + right - kernel) // stride + 1,
+        channels,
+    )
+    source, target = (
+        tensor("in", shape, in_bits, signed[0]),
+        tensor("out", out, out_bits, signed[1]),
+    )
     most, carried = 2 ** (w_bits - 1) - 1, 8 - w_bits
     weights = rng.integers(-most, most + 1, (channels, kernel, kernel, 1))
     weights[rng.integers(0, 5, channels) == 0] = rng.choice([-most, most])
@@ -236,7 +298,9 @@ def depthwise_case(
     result = multiply_by_quantized_multiplier(acc, requantizer.multiplier, requantizer.shift)
     expected = np.clip(result + target.zero_point, target.low, target.high) - target.low
 
-    fast = step.bounds.accumulator < 2**30 and bool(((requantizer.shift >= -20) & (requantizer.shift <= -1)).all())
+    fast = step.bounds.accumulator < 2**30 and bool(
+        ((requantizer.shift >= -20) & (requantizer.shift <= -1)).all()
+    )
     folded = (bias - zero * (weights.reshape(channels, -1).sum(axis=1) << carried)).astype(np.int64)
     constants = np.concatenate(
         [
@@ -251,14 +315,26 @@ def depthwise_case(
         in_zero=zero, out_zero=stored_zero(out_bits, signed[1]), flags=FAST_ROUNDING if fast else 0,
     )  # fmt: skip
     pitch = width + width % 2 + 2 * (kernel // 2)
-    scratch = -(-kernel * width * channels * in_bits // 32) * 4 + -(-(kernel**2) * channels // 4) * 4 + 8 * kernel * pitch
+    scratch = (
+        -(-kernel * width * channels * in_bits // 32) * 4
+        + -(-(kernel**2) * channels // 4) * 4
+        + 8 * kernel * pitch
+    )
     arena = place(layer, stored, expected.size, scratch, where, rng)
     orders = [backward for backward in (False, True) if row_order_is_safe(layer, backward=backward)]
     if not orders:
         arena = place(layer, stored, expected.size, scratch, "apart", rng)
         orders = [False, True]
     layer.flags |= BACKWARD if orders[int(rng.integers(len(orders)))] else 0
-    return _case(layer, arena, stored, expected, scratch, packed(weights, w_bits), np.pad(constants, (0, -len(constants) % 4)))
+    return _case(
+        layer,
+        arena,
+        stored,
+        expected,
+        scratch,
+        packed(weights, w_bits),
+        np.pad(constants, (0, -len(constants) % 4)),
+    )
 
 
 def pool_case(
@@ -268,11 +344,17 @@ def pool_case(
     """Return a random average pool of ``[H, W, C]``, in place where that is allowed."""
     height, width, channels = shape
     top, bottom, left, right = padding
-    out = ((height + top + bottom - kernel) // stride + 1, (width + left + right - kernel) // stride + 1, channels)
+    out = (
+        (height + top + bottom - kernel) // stride + 1,
+        (width + left + right - kernel) // stride + 1,
+        channels,
+    )
     source, target = tensor("in", shape, bits, signed), tensor("out", out, bits, signed)
     stored = stored_values(rng, bits, shape)
     low = levels(bits, signed)[1]
-    step = IntegerPool(name="pool", input="in", output="out", kernel=kernel, stride=stride, padding=padding)
+    step = IntegerPool(
+        name="pool", input="in", output="out", kernel=kernel, stride=stride, padding=padding
+    )
     expected = reference._pool(step, (stored + low)[None], source, target)[0] - low
     layer = Layer(
         in_height=height, in_width=width, in_channels=channels, out_height=out[0], out_width=out[1], out_channels=channels,
@@ -298,11 +380,22 @@ def _case(
 def sanitized_main(cases: list[Case]) -> str:
     """Return a C program that runs layers one after another, each array on the heap, and prints each arena."""
     kept = [name for name, _ in Layer._fields_[4:]]
-    parts = ["#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>", '#include "nas_runtime.h"']
+    parts = [
+        "#include <stdio.h>",
+        "#include <stdlib.h>",
+        "#include <string.h>",
+        '#include "nas_runtime.h"',
+    ]
     body = []
     for i, case in enumerate(cases):
-        for name, array in (("arena", case.arena[GUARD:-GUARD]), ("weights", case.weights), ("constants", case.constants)):
-            parts.append(f"static const uint8_t {name}_{i}[] = {{{', '.join(map(str, array.tolist()))}}};")
+        for name, array in (
+            ("arena", case.arena[GUARD:-GUARD]),
+            ("weights", case.weights),
+            ("constants", case.constants),
+        ):
+            parts.append(
+                f"static const uint8_t {name}_{i}[] = {{{', '.join(map(str, array.tolist()))}}};"
+            )
         fields = ", ".join(f".{name} = {getattr(case.layer, name)}" for name in kept)
         parts.append(f"static const nas_layer layer_{i} = {{.run = {case.kernel}, {fields}}};")
         body.append(

@@ -21,12 +21,23 @@ from nas_engine.integer.model import IntegerConvolution, IntegerModel, TensorSpe
 from nas_engine.verification.host_c import find_compiler
 
 RUNTIME = Path(__file__).parents[2] / "nas_engine" / "exporters" / "runtime"
-KERNELS = ("nas_pointwise_w8", "nas_pointwise_w4", "nas_pointwise_w2", "nas_pointwise_stream", "nas_convolution_stream")
+KERNELS = (
+    "nas_pointwise_w8",
+    "nas_pointwise_w4",
+    "nas_pointwise_w2",
+    "nas_pointwise_stream",
+    "nas_convolution_stream",
+)
 SOURCES = tuple(RUNTIME / name for name in runtime_files(KERNELS) if name.endswith(".c"))
 COMPILER = find_compiler()
 IS_ZIG = "ziglang" in COMPILER
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
-SANITIZERS = ("-O1", "-g", f"-fsanitize={'undefined' if IS_ZIG else 'address,undefined'}", "-fno-sanitize-recover=all")
+SANITIZERS = (
+    "-O1",
+    "-g",
+    f"-fsanitize={'undefined' if IS_ZIG else 'address,undefined'}",
+    "-fno-sanitize-recover=all",
+)
 
 BACKWARD, FAST_ROUNDING, ADD_SHORTCUT, SAME_SCALE = 1, 2, 4, 8
 GAP = 32
@@ -142,9 +153,13 @@ def stream(values: npt.NDArray[np.integer], bits: int) -> bytes:
     return packed + bytes(-len(packed) % 4)
 
 
-def elements(content: bytes | npt.NDArray[np.uint32], count: int, bits: int) -> npt.NDArray[np.int64]:
+def elements(
+    content: bytes | npt.NDArray[np.uint32], count: int, bits: int
+) -> npt.NDArray[np.int64]:
     """Return the first numbers of a bit stream, ``[count]``, 0 to 2^bits - 1."""
-    digits = np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")[: count * bits].reshape(count, bits)
+    digits = np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")[
+        : count * bits
+    ].reshape(count, bits)
     return digits.astype(np.int64) @ (1 << np.arange(bits))
 
 
@@ -159,12 +174,19 @@ class Program:
     def __init__(self, path: Path) -> None:
         environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([str(path)], stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
+        self.process = subprocess.Popen(
+            [str(path)], stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+        )
 
     def __enter__(self) -> Program:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.process.communicate()
 
     def run(
@@ -188,13 +210,21 @@ class Program:
             pass
         arena = self.process.stdout.read(len(content.arena))
         if len(arena) != len(content.arena):
-            raise AssertionError(f"{packed.kernel} stopped: {self.process.communicate()[1].decode()[-4000:]}")
+            raise AssertionError(
+                f"{packed.kernel} stopped: {self.process.communicate()[1].decode()[-4000:]}"
+            )
         for begin, size in content.gaps:
-            assert arena[begin : begin + size] == content.arena[begin : begin + size], "a gap was written"
+            assert arena[begin : begin + size] == content.arena[begin : begin + size], (
+                "a gap was written"
+            )
         begin, size = content.input
-        assert arena[begin : begin + size] == content.arena[begin : begin + size], "the input was written"
+        assert arena[begin : begin + size] == content.arena[begin : begin + size], (
+            "the input was written"
+        )
         target = model.tensor(step.output)
-        stored = elements(arena[content.output :], target.height * target.width * target.channels, target.bits)
+        stored = elements(
+            arena[content.output :], target.height * target.width * target.channels, target.bits
+        )
         return (stored + target.low).astype(np.int8).reshape(target.shape)
 
 
@@ -234,7 +264,13 @@ def scratch_bytes(step: IntegerConvolution) -> int:
 
 
 def request(
-    model: IntegerModel, step: IntegerConvolution, packed: PackedLayer, values: dict[str, Levels], *, fast: bool, noise: int
+    model: IntegerModel,
+    step: IntegerConvolution,
+    packed: PackedLayer,
+    values: dict[str, Levels],
+    *,
+    fast: bool,
+    noise: int,
 ) -> tuple[bytes, Content]:
     """Return what the program reads, without the arena, and the arena."""
     source, target = model.tensor(step.input), model.tensor(step.output)
@@ -250,14 +286,22 @@ def request(
     flags = FAST_ROUNDING if fast else 0
     if shortcut:
         flags |= ADD_SHORTCUT | (SAME_SCALE if shortcut.scale == target.scale else 0)
-    zeros = [tensor.zero_point - tensor.low if tensor else 0 for tensor in (source, target, shortcut)]
+    zeros = [
+        tensor.zero_point - tensor.low if tensor else 0 for tensor in (source, target, shortcut)
+    ]
     fields = (
         KERNELS.index(packed.kernel), at_input, content.output, at_scratch, *source.shape, *target.shape,
         step.kernel, step.stride, step.padding[0], step.padding[2],
         step.weight_bits, source.bits, target.bits, shortcut.bits if shortcut else 0, *zeros, flags, 0, 0,
     )  # fmt: skip
-    addition = (*step.addition.first, *step.addition.second, *step.addition.out) if step.addition else (0,) * 6
+    addition = (
+        (*step.addition.first, *step.addition.second, *step.addition.out)
+        if step.addition
+        else (0,) * 6
+    )
     sizes = (len(packed.weights), len(packed.constants), len(content.gaps), len(content.arena))
     numbers = struct.pack("<24I6i4I", *fields, *addition, *sizes)
     gaps = b"".join(struct.pack("<II", *gap) for gap in content.gaps)
-    return numbers + packed.weights.astype("<u4").tobytes() + packed.constants.astype("<u4").tobytes() + gaps, content
+    return numbers + packed.weights.astype("<u4").tobytes() + packed.constants.astype(
+        "<u4"
+    ).tobytes() + gaps, content

@@ -30,16 +30,29 @@ def side_by_side(model: IntegerModel) -> MemoryPlan:
     offset, last = 0, len(model.steps) - 1
     for tensor in model.tensors:
         size = -(-math.prod(tensor.shape) * tensor.bits // 32) * 4
-        placed.append(PlannedTensor(name=tensor.name, offset=offset, size=size, bits=tensor.bits, first_step=0, last_step=last))
+        placed.append(
+            PlannedTensor(
+                name=tensor.name,
+                offset=offset,
+                size=size,
+                bits=tensor.bits,
+                first_step=0,
+                last_step=last,
+            )
+        )
         offset += size
-    return MemoryPlan(arena_bytes=offset, steps=tuple(step.name for step in model.steps), tensors=tuple(placed))
+    return MemoryPlan(
+        arena_bytes=offset, steps=tuple(step.name for step in model.steps), tensors=tuple(placed)
+    )
 
 
 def subject_of(seed: int) -> ExportSubject:
     model = random_model(seed)
     plan = side_by_side(model)
     golden = GoldenVectors.of(model, random_images(model, 1))
-    return ExportSubject(model=model, golden=golden, plan=plan, manifest=manifest(model, plan, device="stm32f746"))
+    return ExportSubject(
+        model=model, golden=golden, plan=plan, manifest=manifest(model, plan, device="stm32f746")
+    )
 
 
 def validator() -> Any:

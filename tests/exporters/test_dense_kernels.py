@@ -39,12 +39,16 @@ def check(program: Program, layer: Layer) -> set[str]:
         assume(False)
     step = layer_under_test(model)
     packed = pack_layer(step, model.tensor(step.input), model.tensor(step.output))
-    images = np.random.default_rng(layer.seed).integers(0, 256, (1, layer.height, layer.width, 3), np.uint8)
+    images = np.random.default_rng(layer.seed).integers(
+        0, 256, (1, layer.height, layer.width, 3), np.uint8
+    )
     values = {name: array[0] for name, array in trace(model, images, threads=1).items()}
     seen = {packed.kernel, "fast" if packed.fast_rounding else "general"}
     for fast in {False, packed.fast_rounding}:
         found = program.run(model, step, packed, values, fast=fast, noise=layer.seed)
-        np.testing.assert_array_equal(found, values[step.output], err_msg=f"{packed.kernel}, fast {fast}: {layer}")
+        np.testing.assert_array_equal(
+            found, values[step.output], err_msg=f"{packed.kernel}, fast {fast}: {layer}"
+        )
     return seen
 
 
@@ -52,7 +56,12 @@ def check(program: Program, layer: Layer) -> set[str]:
 def test_all_widths(program: Program, weight_bits: int, in_bits: int) -> None:
     rng = np.random.default_rng(8 * weight_bits + in_bits)
     seen: set[str] = set()
-    for out_bits, channels, outputs in [(8, 16, 6), (in_bits, 32, 34), (int(rng.integers(2, 8)), 13, 19), (int(rng.integers(2, 8)), 12, 5)]:
+    for out_bits, channels, outputs in [
+        (8, 16, 6),
+        (in_bits, 32, 34),
+        (int(rng.integers(2, 8)), 13, 19),
+        (int(rng.integers(2, 8)), 12, 5),
+    ]:
         in_signed, out_signed = (bool(value) for value in rng.integers(0, 2, 2))
         layer = Layer(
             height=3, width=int(rng.integers(1, 5)), channels=channels, outputs=outputs, weight_bits=weight_bits, in_bits=in_bits,
@@ -89,7 +98,9 @@ layers = st.builds(
 
 @settings(max_examples=120, deadline=None)
 @given(layer=layers)
-@example(layer=Layer(height=1, width=1, channels=1, outputs=1, weight_bits=2, in_bits=2, out_bits=2))
+@example(
+    layer=Layer(height=1, width=1, channels=1, outputs=1, weight_bits=2, in_bits=2, out_bits=2)
+)
 @example(layer=Layer(channels=5, outputs=3, weight_bits=7, in_bits=7, out_bits=7))
 def test_pointwise(program: Program, layer: Layer) -> None:
     check(program, layer)
@@ -113,7 +124,10 @@ def test_convolution(program: Program, layer: Layer, data: st.DataObject) -> Non
     padding = tuple(data.draw(st.integers(0, kernel - 1)) for _ in range(4))
     assume(layer.height + padding[0] + padding[1] >= kernel)
     assume(layer.width + padding[2] + padding[3] >= kernel)
-    check(program, replace(layer, channels=data.draw(st.integers(1, 9)), kernel=kernel, padding=padding))
+    check(
+        program,
+        replace(layer, channels=data.draw(st.integers(1, 9)), kernel=kernel, padding=padding),
+    )
 
 
 @pytest.mark.parametrize("weight_bits", [8, 4, 5])
@@ -133,16 +147,40 @@ def test_both_forms_of_rounding_at_their_extremes(tmp_path: Path) -> None:
     largest = FAST_ACCUMULATOR - 1
     ends = [0, 1, 2, 3, largest - 1, largest, 2**29, 2**29 - 1, 12345]
     totals = [*ends, *(-end for end in ends), *rng.integers(-largest, largest + 1, 12).tolist()]
-    multipliers = [0, 2**30, 2**30 + 1, 2**31 - 1, 2**31 - 2, 3 * 2**29, *rng.integers(2**30, 2**31, 6).tolist()]
-    cases = [*itertools.product(totals, multipliers, (-shift for shift in FAST_SHIFTS), (0, 1, 8, 128, 255))]
-    halves = [(side * ((2 * odd + 1) << (right - 1)), right) for right in range(1, 21) for odd in range(9) for side in (1, -1)]
+    multipliers = [
+        0,
+        2**30,
+        2**30 + 1,
+        2**31 - 1,
+        2**31 - 2,
+        3 * 2**29,
+        *rng.integers(2**30, 2**31, 6).tolist(),
+    ]
+    cases = [
+        *itertools.product(
+            totals, multipliers, (-shift for shift in FAST_SHIFTS), (0, 1, 8, 128, 255)
+        )
+    ]
+    halves = [
+        (side * ((2 * odd + 1) << (right - 1)), right)
+        for right in range(1, 21)
+        for odd in range(9)
+        for side in (1, -1)
+    ]
     # with a multiplier of 1/2, twice the number: exact halves before the second rounding, and their neighbours
-    cases += [(2 * half + near, 2**30, right, 128) for half, right in halves for near in (-2, -1, 0, 1, 2) if abs(2 * half) < largest - 2]
+    cases += [
+        (2 * half + near, 2**30, right, 128)
+        for half, right in halves
+        for near in (-2, -1, 0, 1, 2)
+        if abs(2 * half) < largest - 2
+    ]
     array = np.array(cases, "<i4")
     content = np.array([len(array)], "<u4").tobytes() + array.tobytes()
     program = compiled(tmp_path, ROUNDING)
     done = subprocess.run([str(program)], input=content, capture_output=True, check=True)
     general, quick = np.frombuffer(done.stdout, "<i4").reshape(-1, 2).T
     total, multiplier, right, zero = array.T.astype(np.int64)
-    np.testing.assert_array_equal(general, multiply_by_quantized_multiplier(total, multiplier, -right) + zero)
+    np.testing.assert_array_equal(
+        general, multiply_by_quantized_multiplier(total, multiplier, -right) + zero
+    )
     np.testing.assert_array_equal(quick, general)

@@ -36,7 +36,12 @@ WIDTHS = st.integers(2, 8)
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     target = tmp_path_factory.mktemp("runtime") / "kernels.so"
-    options = ("-O2", "-shared", "-fPIC", *(() if IS_ZIG else ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")))
+    options = (
+        "-O2",
+        "-shared",
+        "-fPIC",
+        *(() if IS_ZIG else ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")),
+    )
     return load_kernels(compile_runtime(target, *options))
 
 
@@ -49,11 +54,22 @@ def same(shape: tuple[int, int, int], kernel: int, stride: int) -> tuple[int, in
 @pytest.mark.parametrize("w_bits", range(2, 9))
 def test_depthwise_at_every_pair_of_activation_widths(kernels: Kernels, w_bits: int) -> None:
     rng = np.random.default_rng(w_bits)
-    for in_bits, out_bits, kernel, stride in itertools.product(range(2, 9), range(2, 9), (3, 5), (1, 2)):
+    for in_bits, out_bits, kernel, stride in itertools.product(
+        range(2, 9), range(2, 9), (3, 5), (1, 2)
+    ):
         shape = (int(rng.integers(1, 9)), int(rng.integers(1, 9)), int(rng.choice([1, 4, 6, 8])))
         signed = (bool(rng.integers(2)), bool(rng.integers(2)))
         padding = same(shape, kernel, stride)
-        case = depthwise_case(rng, shape, kernel, stride, padding, (w_bits, in_bits, out_bits), signed, str(rng.choice(["start", "end"])))
+        case = depthwise_case(
+            rng,
+            shape,
+            kernel,
+            stride,
+            padding,
+            (w_bits, in_bits, out_bits),
+            signed,
+            str(rng.choice(["start", "end"])),
+        )
         case.run(kernels[case.kernel])
 
 
@@ -68,12 +84,16 @@ def depthwise_cases(draw: st.DrawFn) -> Case:
     else:
         need = [max(0, kernel - size) for size in shape[:2]]
         before = [draw(st.integers(max(0, n - kernel + 1), kernel - 1)) for n in need]
-        after = [draw(st.integers(max(0, n - b), kernel - 1)) for n, b in zip(need, before, strict=True)]
+        after = [
+            draw(st.integers(max(0, n - b), kernel - 1)) for n, b in zip(need, before, strict=True)
+        ]
         padding = (before[0], after[0], before[1], after[1])
     widths = (draw(WIDTHS), draw(WIDTHS), draw(WIDTHS))
     signed = (draw(st.booleans()), draw(st.booleans()))
     where = draw(st.sampled_from(["end", "end", "start", "apart"]))
-    return depthwise_case(rng, shape, kernel, stride, padding, widths, signed, where, draw(st.booleans()))
+    return depthwise_case(
+        rng, shape, kernel, stride, padding, widths, signed, where, draw(st.booleans())
+    )
 
 
 @settings(max_examples=400, deadline=None)
@@ -87,9 +107,16 @@ def test_depthwise_works_in_place_in_both_row_orders(kernels: Kernels) -> None:
     rng = np.random.default_rng(5)
     needed = {False: 0, True: 0}
     for in_bits, out_bits in itertools.product(range(2, 9), repeat=2):
-        case = depthwise_case(rng, (7, 5, 8), 3, 1, (1, 1, 1, 1), (8, in_bits, out_bits), (False, False), "end")
-        assert case.layer.input + -(-280 * in_bits // 32) * 4 == case.layer.output + -(-280 * out_bits // 32) * 4
-        safe = {backward: row_order_is_safe(case.layer, backward=backward) for backward in (False, True)}
+        case = depthwise_case(
+            rng, (7, 5, 8), 3, 1, (1, 1, 1, 1), (8, in_bits, out_bits), (False, False), "end"
+        )
+        assert (
+            case.layer.input + -(-280 * in_bits // 32) * 4
+            == case.layer.output + -(-280 * out_bits // 32) * 4
+        )
+        safe = {
+            backward: row_order_is_safe(case.layer, backward=backward) for backward in (False, True)
+        }
         for backward, allowed in safe.items():
             case.layer.flags = case.layer.flags & ~BACKWARD | (BACKWARD if backward else 0)
             if allowed:
@@ -99,7 +126,9 @@ def test_depthwise_works_in_place_in_both_row_orders(kernels: Kernels) -> None:
 
 
 def test_the_wrong_row_order_is_noticed(kernels: Kernels) -> None:
-    case = depthwise_case(np.random.default_rng(0), (8, 8, 8), 3, 1, (1, 1, 1, 1), (8, 8, 2), (False, False), "end")
+    case = depthwise_case(
+        np.random.default_rng(0), (8, 8, 8), 3, 1, (1, 1, 1, 1), (8, 8, 2), (False, False), "end"
+    )
     assert case.layer.flags & BACKWARD
     case.layer.flags ^= BACKWARD
     with pytest.raises(AssertionError):
@@ -118,7 +147,10 @@ def pool_cases(draw: st.DrawFn) -> Case:
     else:
         kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 4))
         before = [draw(st.integers(0, kernel - 1)) for _ in range(2)]
-        after = [draw(st.integers(min(kernel - 1, max(0, kernel - s - b)), kernel - 1)) for s, b in zip(shape, before, strict=False)]
+        after = [
+            draw(st.integers(min(kernel - 1, max(0, kernel - s - b)), kernel - 1))
+            for s, b in zip(shape, before, strict=False)
+        ]
         padding = (before[0], after[0], before[1], after[1])
     return pool_case(rng, shape, kernel, stride, padding, draw(WIDTHS), draw(st.booleans()))
 
@@ -140,7 +172,9 @@ def test_average_pool_at_every_width(kernels: Kernels, bits: int, signed: bool) 
         ((5, 5, 4), 3, 3, (2, 2, 1, 0)),
         ((4, 4, 3), 3, 1, (1, 1, 1, 1)),
     ]:
-        pool_case(rng, shape, kernel, stride, padding, bits, signed).run(kernels["nas_average_pool"])
+        pool_case(rng, shape, kernel, stride, padding, bits, signed).run(
+            kernels["nas_average_pool"]
+        )
 
 
 def test_kernels_read_and_write_nothing_beyond_the_arena(tmp_path: Path) -> None:
@@ -149,7 +183,14 @@ def test_kernels_read_and_write_nothing_beyond_the_arena(tmp_path: Path) -> None
     cases = [
         *(
             depthwise_case(
-                rng, (5, width, channels), kernel, stride, same((5, width, channels), kernel, stride), widths, (True, False), "end"
+                rng,
+                (5, width, channels),
+                kernel,
+                stride,
+                same((5, width, channels), kernel, stride),
+                widths,
+                (True, False),
+                "end",
             )
             for width, channels, kernel, stride, widths in [
                 (1, 1, 3, 2, (8, 8, 8)),
@@ -165,7 +206,9 @@ def test_kernels_read_and_write_nothing_beyond_the_arena(tmp_path: Path) -> None
         pool_case(rng, (4, 4, 5), 4, 1, (0, 0, 0, 0), 8, False),
     ]
     (tmp_path / "main.c").write_text(sanitized_main(cases))
-    program = compile_runtime(tmp_path / "sanitized", *SANITIZERS, sources=(*SOURCES, tmp_path / "main.c"))
+    program = compile_runtime(
+        tmp_path / "sanitized", *SANITIZERS, sources=(*SOURCES, tmp_path / "main.c")
+    )
     output = subprocess.run([str(program)], check=True, capture_output=True).stdout
     for case in cases:
         size = len(case.arena) - 2 * GUARD
@@ -179,13 +222,19 @@ def test_kernels_read_and_write_nothing_beyond_the_arena(tmp_path: Path) -> None
 def test_fast_rounding_is_the_reference_rounding() -> None:
     """The formula of the DSP build, restated in Python integers, over the extremes of what the flag allows."""
     rng = np.random.default_rng(1)
-    near = np.concatenate([sign * np.int64(1 << power) + np.arange(-3, 4) for power in range(31) for sign in (1, -1)])
+    near = np.concatenate(
+        [sign * np.int64(1 << power) + np.arange(-3, 4) for power in range(31) for sign in (1, -1)]
+    )
     totals = np.unique(np.concatenate([near, rng.integers(-(2**30) + 1, 2**30, 20000)]))
     totals = totals[np.abs(totals) < 2**30]
     edges = np.asarray([0, 2**30, 2**30 + 1, 2**31 - 1, 1518500250], np.int64)
     for multiplier in np.concatenate([edges, rng.integers(2**30, 2**31, 12)]):
         for right, zero in itertools.product(range(1, 21), (0, 2, 128)):
-            high = ((2 * totals * multiplier + 2**31) >> 32) + ((2 * zero + 1) << (right - 1)) - (totals < 0)
+            high = (
+                ((2 * totals * multiplier + 2**31) >> 32)
+                + ((2 * zero + 1) << (right - 1))
+                - (totals < 0)
+            )
             assert (np.abs(high) < 2**31).all()
             expected = multiply_by_quantized_multiplier(totals, multiplier, -right) + zero
             np.testing.assert_array_equal(high >> right, expected)

@@ -21,7 +21,13 @@ import nas_engine
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import FileFormatError, PathError
 from nas_engine.exporters.exporter import ExportError, ExportSubject
-from nas_engine.exporters.manifest import ManifestExporter, checksum, manifest, read_manifest, shortest_float32
+from nas_engine.exporters.manifest import (
+    ManifestExporter,
+    checksum,
+    manifest,
+    read_manifest,
+    shortest_float32,
+)
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.arithmetic import levels
@@ -54,8 +60,14 @@ class TestContent:
         made = manifest(model, plan, device=None)
         assert len(made["tensors"]) == len(model.tensors)
         for tensor, entry, place in zip(model.tensors, made["tensors"], plan.tensors, strict=True):
-            assert (entry["name"], entry["shape"], entry["bits"]) == (tensor.name, list(tensor.shape), tensor.bits)
-            assert (entry["zero_point"], entry["low"], entry["high"]) == levels(tensor.bits, tensor.signed)
+            assert (entry["name"], entry["shape"], entry["bits"]) == (
+                tensor.name,
+                list(tensor.shape),
+                tensor.bits,
+            )
+            assert (entry["zero_point"], entry["low"], entry["high"]) == levels(
+                tensor.bits, tensor.signed
+            )
             assert entry["signed"] is tensor.signed
             assert float(np.float32(entry["scale"])) == tensor.scale
             assert entry["arena"] == {"offset": place.offset, "size": place.size}
@@ -74,18 +86,31 @@ class TestContent:
             assert layer["output_bits"] == model.tensor(step.output).bits
             if not isinstance(step, IntegerConvolution):
                 assert layer["kind"] == "average_pool"
-                assert layer["storage"] == {"function": "nas_average_pool", "flash": {"record": 52, "total": 52}}
+                assert layer["storage"] == {
+                    "function": "nas_average_pool",
+                    "flash": {"record": 52, "total": 52},
+                }
                 continue
-            assert (layer["kind"], layer["weight_bits"], layer["weight_shift"]) == (step.kind, step.weight_bits, 8 - step.weight_bits)
+            assert (layer["kind"], layer["weight_bits"], layer["weight_shift"]) == (
+                step.kind,
+                step.weight_bits,
+                8 - step.weight_bits,
+            )
             assert layer["weight_shape"] == list(step.weights.shape)
             assert layer["weights_crc32"] == zlib.crc32(step.weights.tobytes())
-            np.testing.assert_array_equal(np.array(layer["weight_scale"]).astype(np.float32), step.weight_scale)
+            np.testing.assert_array_equal(
+                np.array(layer["weight_scale"]).astype(np.float32), step.weight_scale
+            )
             assert layer["weight_zero_point"] == [0] * len(step.weights)
             assert layer["bias"] == step.bias.tolist()
             assert layer["multiplier"] == step.requantizer.multiplier.tolist()
             assert layer["shift"] == step.requantizer.shift.tolist()
             bound = step.bounds.accumulator
-            assert layer["accumulator"] == {"bound": bound, "bits": len(f"{bound:b}") + 1, "shifted_bound": step.bounds.shifted}
+            assert layer["accumulator"] == {
+                "bound": bound,
+                "bits": len(f"{bound:b}") + 1,
+                "shifted_bound": step.bounds.shifted,
+            }
 
     def test_an_addition_is_the_models(self, subject: ExportSubject) -> None:
         for step, layer in zip(subject.model.steps, subject.manifest["layers"], strict=True):
@@ -93,7 +118,9 @@ class TestContent:
                 entry = layer["addition"]
                 assert entry["shortcut"] == step.addition.shortcut
                 for part in ("first", "second", "out"):
-                    assert (entry[part]["multiplier"], entry[part]["shift"]) == getattr(step.addition, part)
+                    assert (entry[part]["multiplier"], entry[part]["shift"]) == getattr(
+                        step.addition, part
+                    )
                 assert layer["storage"]["flash"]["addition"] == 24
                 return
         pytest.fail("the network has no addition")
@@ -106,9 +133,19 @@ class TestContent:
             if isinstance(step, IntegerConvolution):
                 packed = pack_layer(step, model.tensor(step.input), model.tensor(step.output))
                 storage, flash = layer["storage"], layer["storage"]["flash"]
-                assert flash["weights"] == packed.weights.nbytes == 4 * math.ceil(step.weights.size * step.weight_bits / 32)
-                assert flash["constants"] == packed.constants.nbytes == 4 * math.ceil(9 * len(step.bias) / 4)
-                assert flash["total"] == flash["weights"] + flash["constants"] + 52 + (24 if step.addition else 0)
+                assert (
+                    flash["weights"]
+                    == packed.weights.nbytes
+                    == 4 * math.ceil(step.weights.size * step.weight_bits / 32)
+                )
+                assert (
+                    flash["constants"]
+                    == packed.constants.nbytes
+                    == 4 * math.ceil(9 * len(step.bias) / 4)
+                )
+                assert flash["total"] == flash["weights"] + flash["constants"] + 52 + (
+                    24 if step.addition else 0
+                )
                 assert storage["device"] == ("native" if packed.native else "storage-only")
                 assert (storage["layout"], storage["function"]) == (packed.layout, packed.kernel)
                 assert storage["fast_rounding"] is packed.fast_rounding
@@ -118,14 +155,20 @@ class TestContent:
     def test_totals(self, subject: ExportSubject) -> None:
         model, totals = subject.model, subject.manifest["totals"]
         convolutions = [step for step in model.steps if isinstance(step, IntegerConvolution)]
-        macs = [step.weights.size * math.prod(model.tensor(step.output).shape[:2]) for step in convolutions]
+        macs = [
+            step.weights.size * math.prod(model.tensor(step.output).shape[:2])
+            for step in convolutions
+        ]
         counts = [step.weights.size for step in convolutions]
         assert totals["weights"] == sum(counts)
         assert totals["macs"] == sum(macs)
         assert totals["bitops"] == sum(
-            mac * step.weight_bits * model.tensor(step.input).bits for mac, step in zip(macs, convolutions, strict=True)
+            mac * step.weight_bits * model.tensor(step.input).bits
+            for mac, step in zip(macs, convolutions, strict=True)
         )
-        assert totals["mean_weight_bits"] == pytest.approx(np.average([step.weight_bits for step in convolutions], weights=counts))
+        assert totals["mean_weight_bits"] == pytest.approx(
+            np.average([step.weight_bits for step in convolutions], weights=counts)
+        )
 
     def test_network(self, subject: ExportSubject) -> None:
         model, made = subject.model, subject.manifest
@@ -140,9 +183,13 @@ class TestContent:
     def test_int4_is_exact_only_without_narrow_weights(self, seed: int) -> None:
         model = random_model(seed)
         formats = manifest(model, side_by_side(model), device=None)["formats"]
-        narrow = any(isinstance(step, IntegerConvolution) and step.weight_bits <= 4 for step in model.steps)
+        narrow = any(
+            isinstance(step, IntegerConvolution) and step.weight_bits <= 4 for step in model.steps
+        )
         assert formats["tflite-int4"]["exact"] is not narrow
-        assert [name for name, entry in formats.items() if entry["exact"] and name != "tflite-int4"] == ["c", "tflite", "onnx-integer"]
+        assert [
+            name for name, entry in formats.items() if entry["exact"] and name != "tflite-int4"
+        ] == ["c", "tflite", "onnx-integer"]
         assert formats["c"]["stores_widths"] is True
 
     def test_containers(self, subject: ExportSubject) -> None:
@@ -150,15 +197,27 @@ class TestContent:
         for entry in tensors.values():
             levels_type = "INT8" if entry["signed"] else "UINT8"
             stored_type = "INT8" if entry["name"] == subject.model.logits else "UINT8"
-            assert entry["containers"] == {"tflite": "INT8", "onnx-integer": stored_type, "onnx-qcdq": levels_type}
+            assert entry["containers"] == {
+                "tflite": "INT8",
+                "onnx-integer": stored_type,
+                "onnx-qcdq": levels_type,
+            }
         for layer in subject.manifest["layers"]:
             if layer["kind"] != "average_pool":
                 narrow = "INT4" if layer["weight_bits"] <= 4 else "INT8"
-                assert layer["containers"] == {"tflite": "INT8", "tflite-int4": narrow, "onnx-integer": narrow, "onnx-qcdq": "FLOAT"}
+                assert layer["containers"] == {
+                    "tflite": "INT8",
+                    "tflite-int4": narrow,
+                    "onnx-integer": narrow,
+                    "onnx-qcdq": "FLOAT",
+                }
 
     def test_a_plan_of_another_network(self, subject: ExportSubject) -> None:
         plan = MemoryPlan(arena_bytes=4, steps=(), tensors=())
-        with pytest.raises(ExportError, match=r"^manifest: the memory plan has no tensor 'image'; plan the memory of this network$"):
+        with pytest.raises(
+            ExportError,
+            match=r"^manifest: the memory plan has no tensor 'image'; plan the memory of this network$",
+        ):
             manifest(subject.model, plan, device=None)
 
 
@@ -204,7 +263,11 @@ class TestSchema:
         """Return a manifest with two tensors and a layer of each kind; to the schema it is as good as whole."""
         sums = [layer for layer in document["layers"] if layer.get("addition")]
         kinds = {layer["kind"]: layer for layer in document["layers"]}
-        return {**document, "tensors": document["tensors"][:2], "layers": [*kinds.values(), sums[0]]}
+        return {
+            **document,
+            "tensors": document["tensors"][:2],
+            "layers": [*kinds.values(), sums[0]],
+        }
 
     def test_no_key_may_lack_and_none_be_new(self, short: Json) -> None:
         document, check, provenance = short, validator(), short["network"]["provenance"]
@@ -261,7 +324,9 @@ class TestExporter:
         files = ManifestExporter().files(subject)
         assert list(files) == ["quant.json", "memory_plan.json", "quant.schema.json"]
         assert json.loads(content) == subject.manifest
-        assert json.loads(files["memory_plan.json"]) == json.loads(json.dumps(subject.plan.as_json()))
+        assert json.loads(files["memory_plan.json"]) == json.loads(
+            json.dumps(subject.plan.as_json())
+        )
         assert json.loads(files["quant.schema.json"]) == SCHEMA
         assert ManifestExporter().missing() is None
         assert ManifestExporter().name == "manifest"
@@ -269,9 +334,17 @@ class TestExporter:
     def test_same_bytes_every_time(self, content: bytes) -> None:
         assert ManifestExporter().files(subject_of(SEED))["quant.json"] == content
 
-    def test_a_channel_list_stands_on_one_line(self, subject: ExportSubject, content: bytes) -> None:
-        lines = [line for line in content.decode().splitlines() if line.strip().startswith('"multiplier": [')]
-        assert len(lines) == sum(isinstance(step, IntegerConvolution) for step in subject.model.steps)
+    def test_a_channel_list_stands_on_one_line(
+        self, subject: ExportSubject, content: bytes
+    ) -> None:
+        lines = [
+            line
+            for line in content.decode().splitlines()
+            if line.strip().startswith('"multiplier": [')
+        ]
+        assert len(lines) == sum(
+            isinstance(step, IntegerConvolution) for step in subject.model.steps
+        )
         assert all(line.endswith("],") for line in lines)
 
     def test_the_checksum_is_of_sorted_json(self, document: Json) -> None:
@@ -298,7 +371,10 @@ class TestReading:
         path = tmp_path / "quant.json"
         for end in [*range(0, len(content) - 2, 199), len(content) - 2]:
             path.write_bytes(content[:end])
-            refused(path, r"is not whole JSON \(cut off or damaged\?\); export the network again, or put a whole copy back")
+            refused(
+                path,
+                r"is not whole JSON \(cut off or damaged\?\); export the network again, or put a whole copy back",
+            )
 
     def test_every_change_is_seen(self, tmp_path: Path, content: bytes, document: Json) -> None:
         path = tmp_path / "quant.json"
@@ -308,7 +384,9 @@ class TestReading:
             changed = bytearray(content)
             changed[place] ^= 1 << int(rng.integers(8))
             path.write_bytes(bytes(changed))
-            if outcome(path) != document:  # only where a blank between two keys became another blank may it be the same
+            if (
+                outcome(path) != document
+            ):  # only where a blank between two keys became another blank may it be the same
                 refused(path, ": ")
                 seen += 1
         assert seen > 250
@@ -317,8 +395,14 @@ class TestReading:
         ("raw", "problem"),
         [
             (b"[]", r"format: is None; expected 'nas-search/quant/1' \(another version\?"),
-            (b'{"format": "nas-search/quant/2"}', r"format: is 'nas-search/quant/2'; expected 'nas-search/quant/1'"),
-            (b'{"format": "nas-search/quant/1"}', r"sha256: is not that of the other keys \(was the file changed by hand\?\)"),
+            (
+                b'{"format": "nas-search/quant/2"}',
+                r"format: is 'nas-search/quant/2'; expected 'nas-search/quant/1'",
+            ),
+            (
+                b'{"format": "nas-search/quant/1"}',
+                r"sha256: is not that of the other keys \(was the file changed by hand\?\)",
+            ),
             (b'{"format": 1, "format": 1}', "is not whole JSON"),
             (b'{"format": NaN}', "is not whole JSON"),
             (b'{"format": "\\ud800"}', "is not whole JSON"),
@@ -331,14 +415,21 @@ class TestReading:
         refused(tmp_path / "quant.json", problem)
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
-        refused(tmp_path / "quant.json", r"cannot be read \(No such file or directory\); give the quant.json that an export wrote")
+        refused(
+            tmp_path / "quant.json",
+            r"cannot be read \(No such file or directory\); give the quant.json that an export wrote",
+        )
         refused(tmp_path, "is a folder; expected a regular file")
 
 
 def rules(rule: Json) -> Iterator[Json]:
     """Yield a schema and every schema inside it."""
     yield rule
-    inside = [*rule.get("properties", {}).values(), *rule.get("$defs", {}).values(), *rule.get("oneOf", ())]
+    inside = [
+        *rule.get("properties", {}).values(),
+        *rule.get("$defs", {}).values(),
+        *rule.get("oneOf", ()),
+    ]
     for part in [*inside, rule.get("items"), rule.get("additionalProperties")]:
         if isinstance(part, dict):
             yield from rules(part)
@@ -348,7 +439,9 @@ def objects(value: Any) -> Iterator[Json]:
     """Yield every object in a document."""
     if isinstance(value, dict):
         yield value
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    for part in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
         yield from objects(part)
 
 
@@ -369,7 +462,9 @@ def put(document: Json, path: str, value: object) -> None:
 def forged(folder: Path, document: Json) -> Path:
     """Write a changed manifest with the checksum it should have."""
     path = folder / "quant.json"
-    path.write_text(json.dumps({**document, "sha256": checksum(document)}, ensure_ascii=False), encoding="utf-8")
+    path.write_text(
+        json.dumps({**document, "sha256": checksum(document)}, ensure_ascii=False), encoding="utf-8"
+    )
     return path
 
 

@@ -31,11 +31,19 @@ MANIFEST = {"format": "test", "layers": [{"name": "stem", "scale": 0.1}], "text"
 
 def subject(model: IntegerModel, manifest: Mapping[str, Any] = MANIFEST) -> ExportSubject:
     plan = MemoryPlan(arena_bytes=0, steps=(), tensors=())
-    return ExportSubject(model=model, golden=GoldenVectors.of(model, random_images(model, 1)), plan=plan, manifest=manifest)
+    return ExportSubject(
+        model=model,
+        golden=GoldenVectors.of(model, random_images(model, 1)),
+        plan=plan,
+        manifest=manifest,
+    )
 
 
 def export(model: IntegerModel) -> dict[str, Any]:
-    return {name: onnx.load_model_from_string(data) for name, data in OnnxExporter().files(subject(model)).items()}
+    return {
+        name: onnx.load_model_from_string(data)
+        for name, data in OnnxExporter().files(subject(model)).items()
+    }
 
 
 def convolutions(model: IntegerModel) -> list[IntegerConvolution]:
@@ -73,7 +81,10 @@ def test_the_same_network_gives_the_same_bytes() -> None:
 
 
 def test_versions_are_those_that_runtimes_read() -> None:
-    found = {name: (proto.opset_import[0].version, proto.ir_version) for name, proto in export(random_model(1)).items()}
+    found = {
+        name: (proto.opset_import[0].version, proto.ir_version)
+        for name, proto in export(random_model(1)).items()
+    }
     assert found == {INTEGER: (21, 10), QCDQ: (17, 8)}
 
 
@@ -84,7 +95,10 @@ def test_metadata() -> None:
         assert json.loads(metadata[QUANT_KEY]) == MANIFEST
         assert metadata[QUANT_KEY].startswith('{"format":"test","layers":[{"name":"stem",')
         assert json.loads(metadata[CLASSES_KEY]) == list(model.classes)
-        assert (proto.producer_name, proto.producer_version) == ("nas-search", nas_engine.__version__)
+        assert (proto.producer_name, proto.producer_version) == (
+            "nas-search",
+            nas_engine.__version__,
+        )
 
 
 def test_inputs_and_outputs() -> None:
@@ -94,7 +108,10 @@ def test_inputs_and_outputs() -> None:
         graph = export(model)[name].graph
         (entry,), (leave,) = graph.input, graph.output
         assert (entry.name, leave.name) == (model.image, model.logits)
-        types = [onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type) for value in (entry, leave)]
+        types = [
+            onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+            for value in (entry, leave)
+        ]
         assert types == [into, out]
         assert shape(entry) == ["N", image.channels, image.height, image.width]
         assert shape(leave) == ["N", len(model.classes)]
@@ -106,18 +123,28 @@ def test_widths_are_annotated(seed: int) -> None:
     files = export(model)
     weights = {f"{step.name}.weights": f"INT{step.weight_bits}" for step in convolutions(model)}
     found = widths(files[INTEGER])
-    inside = {tensor.name: f"UINT{tensor.bits}" for tensor in model.tensors if tensor.name != model.logits}
+    inside = {
+        tensor.name: f"UINT{tensor.bits}" for tensor in model.tensors if tensor.name != model.logits
+    }
     assert found.items() >= {**inside, model.logits: "INT8", **weights}.items()
 
     found = widths(files[QCDQ])
-    levels = {f"{tensor.name}/levels": f"{'INT' if tensor.signed else 'UINT'}{tensor.bits}" for tensor in model.tensors}
-    assert found.items() >= {**levels, **{f"{name}/levels": width for name, width in weights.items()}}.items()
+    levels = {
+        f"{tensor.name}/levels": f"{'INT' if tensor.signed else 'UINT'}{tensor.bits}"
+        for tensor in model.tensors
+    }
+    assert (
+        found.items()
+        >= {**levels, **{f"{name}/levels": width for name, width in weights.items()}}.items()
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_annotated_tensors_are_there(seed: int) -> None:
     for proto in export(random_model(seed)).values():
-        names = {tensor.name for tensor in proto.graph.initializer} | {name for node in proto.graph.node for name in node.output}
+        names = {tensor.name for tensor in proto.graph.initializer} | {
+            name for node in proto.graph.node for name in node.output
+        }
         assert widths(proto).keys() <= names | {value.name for value in proto.graph.input}
 
 
@@ -130,13 +157,21 @@ def test_weights_are_stored_narrow(seed: int) -> None:
         name = f"{step.name}.weights"
         narrow = step.weight_bits <= 4
         assert types[name].data_type == (onnx.TensorProto.INT4 if narrow else onnx.TensorProto.INT8)
-        assert len(types[name].raw_data) == (-(-step.weights.size // 2) if narrow else step.weights.size)
-        np.testing.assert_array_equal(held[name].astype(np.int8).transpose(0, 2, 3, 1), step.weights)
+        assert len(types[name].raw_data) == (
+            -(-step.weights.size // 2) if narrow else step.weights.size
+        )
+        np.testing.assert_array_equal(
+            held[name].astype(np.int8).transpose(0, 2, 3, 1), step.weights
+        )
 
 
 def test_the_integer_graph_has_integers_only() -> None:
     proto = onnx.shape_inference.infer_shapes(export(random_model(14))[INTEGER], strict_mode=True)
-    floats = {value.name for value in proto.graph.value_info if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    floats = {
+        value.name
+        for value in proto.graph.value_info
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
     unpacked = {node.output[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
     assert floats == unpacked  # INT4 weights on their way to uint8, see onnx_integer.py
     assert all(name.endswith(".weights/plain") for name in floats)
@@ -147,8 +182,14 @@ def test_bounds_of_clip_tell_the_widths(seed: int) -> None:
     model = random_model(seed)
     proto = export(model)[QCDQ]
     held = arrays(proto)
-    found = {node.output[0]: tuple(int(held[name]) for name in node.input[1:]) for node in proto.graph.node if node.op_type == "Clip"}
-    expected = {f"{t.name}/levels": (t.low - t.zero_point, t.high - t.zero_point) for t in model.tensors}
+    found = {
+        node.output[0]: tuple(int(held[name]) for name in node.input[1:])
+        for node in proto.graph.node
+        if node.op_type == "Clip"
+    }
+    expected = {
+        f"{t.name}/levels": (t.low - t.zero_point, t.high - t.zero_point) for t in model.tensors
+    }
     for step in convolutions(model):
         most = 2 ** (step.weight_bits - 1) - 1
         expected[f"{step.name}.weights/levels"] = (-most, most)
@@ -169,15 +210,23 @@ def test_weights_of_the_float_graph_lie_on_their_grid() -> None:
 
 def test_names_are_given_once() -> None:
     graph = OnnxGraph(["stem/sum"])
-    assert [graph.unique("stem/sum"), graph.unique("stem/sum"), graph.unique("other")] == ["stem/sum_", "stem/sum__", "other"]
+    assert [graph.unique("stem/sum"), graph.unique("stem/sum"), graph.unique("other")] == [
+        "stem/sum_",
+        "stem/sum__",
+        "other",
+    ]
 
 
 def test_a_graph_that_the_checker_refuses() -> None:
     model = random_model(3)
     graph = OnnxGraph(tensor.name for tensor in model.tensors)
     graph.node("NoSuchOperator", [model.image], model.logits)
-    with pytest.raises(ExportError, match=r"^ONNX: the onnx package refuses the graph: .*NoSuchOperator") as caught:
-        graph.file(subject(model), what="", opset=17, ir=8, image=(np.uint8, ""), logits=(np.int8, ""))
+    with pytest.raises(
+        ExportError, match=r"^ONNX: the onnx package refuses the graph: .*NoSuchOperator"
+    ) as caught:
+        graph.file(
+            subject(model), what="", opset=17, ir=8, image=(np.uint8, ""), logits=(np.int8, "")
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -199,10 +248,16 @@ def test_qonnx_recovers_the_widths() -> None:
         from qonnx.transformation.qcdq_to_qonnx import QCDQToQuant
 
         model = random_model(14)
-        wrapped = ModelWrapper(export(model)[QCDQ]).transform(InferShapes()).transform(QCDQToQuant())
+        wrapped = (
+            ModelWrapper(export(model)[QCDQ]).transform(InferShapes()).transform(QCDQToQuant())
+        )
     nodes = wrapped.graph.node
     assert not {"QuantizeLinear", "Clip", "DequantizeLinear"} & {node.op_type for node in nodes}
-    found = {node.output[0]: float(wrapped.get_initializer(node.input[3])) for node in nodes if node.op_type == "Quant"}
+    found = {
+        node.output[0]: float(wrapped.get_initializer(node.input[3]))
+        for node in nodes
+        if node.op_type == "Quant"
+    }
     ends = (model.image, model.logits)
     expected = {f"{t.name}/real" if t.name in ends else t.name: t.bits for t in model.tensors}
     for step in convolutions(model):

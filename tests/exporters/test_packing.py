@@ -22,7 +22,9 @@ def unpacked(packed: PackedLayer, step: IntegerConvolution) -> npt.NDArray[np.in
     channels, taps, bits = len(step.weights), step.weights[0].size, step.weight_bits
     numbers = elements(packed.weights.tobytes(), channels * taps, bits)
     if packed.layout in ("words-w4", "words-w2"):
-        numbers = (numbers - 2 ** (bits - 1)).reshape(channels // 2, -1, 2, 2, 32 // bits // 2)  # pair, word, channel, half, number
+        numbers = (numbers - 2 ** (bits - 1)).reshape(
+            channels // 2, -1, 2, 2, 32 // bits // 2
+        )  # pair, word, channel, half, number
         found = np.zeros((channels, taps), np.int64)
         for pair, word, channel, half, number in np.ndindex(numbers.shape):
             tap = word * (32 // bits) + number // 2 * 4 + number % 2 + 2 * half
@@ -65,12 +67,23 @@ def test_nothing_is_lost(layer: Layer) -> None:
     np.testing.assert_array_equal(unpacked(packed, step), flat)
     assert packed.native == packed.layout.startswith("words")
     multiple = {8: 8, 4: 8, 2: 16}.get(step.weight_bits)
-    native = multiple is not None and layer.kernel == 1 and flat.shape[1] % multiple == 0 and channels % 2 == 0
+    native = (
+        multiple is not None
+        and layer.kernel == 1
+        and flat.shape[1] % multiple == 0
+        and channels % 2 == 0
+    )
     assert packed.native == native
     if native:
-        assert (packed.kernel, packed.layout) == (f"nas_pointwise_w{step.weight_bits}", f"words-w{step.weight_bits}")
+        assert (packed.kernel, packed.layout) == (
+            f"nas_pointwise_w{step.weight_bits}",
+            f"words-w{step.weight_bits}",
+        )
     else:
-        assert (packed.kernel, packed.layout) == ("nas_pointwise_stream" if layer.kernel == 1 else "nas_convolution_stream", "stream-pairs")
+        assert (packed.kernel, packed.layout) == (
+            "nas_pointwise_stream" if layer.kernel == 1 else "nas_convolution_stream",
+            "stream-pairs",
+        )
 
     content = packed.constants.tobytes()
     assert len(packed.constants) == -(-9 * channels // 4)
@@ -78,7 +91,10 @@ def test_nothing_is_lost(layer: Layer) -> None:
     for channel, weights in enumerate(flat.tolist()):
         expected = int(step.bias[channel]) + offset * sum(weights) * 2**step.weight_shift
         assert int.from_bytes(content[4 * channel :][:4], "little") == expected % 2**32
-        multiplier, shift = int(step.requantizer.multiplier[channel]), int(step.requantizer.shift[channel])
+        multiplier, shift = (
+            int(step.requantizer.multiplier[channel]),
+            int(step.requantizer.shift[channel]),
+        )
         assert int.from_bytes(content[4 * (channels + channel) :][:4], "little") == multiplier
         stored = int.from_bytes(content[8 * channels + channel :][:1], "little", signed=True)
         assert stored == (shift if multiplier else -1)
@@ -99,5 +115,7 @@ def test_depthwise_is_a_plain_stream() -> None:
 def test_tensors_of_another_layer_are_refused() -> None:
     model = Layer().model()
     step = layer_under_test(model)
-    with pytest.raises(ValueError, match="tested: got 'image' as its input; expected 'source output'"):
+    with pytest.raises(
+        ValueError, match="tested: got 'image' as its input; expected 'source output'"
+    ):
         pack_layer(step, model.tensor("image"), model.tensor(step.output))

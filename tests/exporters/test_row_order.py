@@ -14,7 +14,15 @@ from nas_engine.integer.model import IntegerPool, TensorSpec
 
 
 def tensor(name: str, shape: tuple[int, int, int], bits: int) -> TensorSpec:
-    return TensorSpec(name=name, height=shape[0], width=shape[1], channels=shape[2], bits=bits, signed=False, scale=1.0)
+    return TensorSpec(
+        name=name,
+        height=shape[0],
+        width=shape[1],
+        channels=shape[2],
+        bits=bits,
+        signed=False,
+        scale=1.0,
+    )
 
 
 def survives(step: IntegerPool, source: Placed, target: Placed, backward: bool) -> bool:
@@ -25,7 +33,9 @@ def survives(step: IntegerPool, source: Placed, target: Placed, backward: bool) 
     loaded: set[int] = set()
     rows = range(target.tensor.height)
     for y in reversed(rows) if backward else rows:
-        for row in range(y * step.stride - step.padding[0], y * step.stride - step.padding[0] + step.kernel):
+        for row in range(
+            y * step.stride - step.padding[0], y * step.stride - step.padding[0] + step.kernel
+        ):
             if 0 <= row < source.tensor.height and row not in loaded:
                 start = 8 * source.offset + row * source.row_bits
                 if set(bits[start : start + source.row_bits]) != {"input"}:
@@ -48,19 +58,30 @@ class TestRowOrder:
         out = (height + sum(padding) - kernel) // stride + 1
         if out < 1:
             return
-        step = IntegerPool(name="p", input="i", output="o", kernel=kernel, stride=stride, padding=padding)
-        source = Placed(tensor=tensor("i", (height, width, channels), draw(2, 8)), offset=draw(0, 8))
+        step = IntegerPool(
+            name="p", input="i", output="o", kernel=kernel, stride=stride, padding=padding
+        )
+        source = Placed(
+            tensor=tensor("i", (height, width, channels), draw(2, 8)), offset=draw(0, 8)
+        )
         target = Placed(tensor=tensor("o", (out, width, channels), draw(2, 8)), offset=draw(0, 8))
         forward, backward = (survives(step, source, target, order) for order in (False, True))
-        assert row_order(step, source, target) == ("forward" if forward else "backward" if backward else None)
+        assert row_order(step, source, target) == (
+            "forward" if forward else "backward" if backward else None
+        )
 
-    @pytest.mark.parametrize(("bits", "expected"), [((8, 8), "forward"), ((4, 8), "forward"), ((8, 4), "backward")])
+    @pytest.mark.parametrize(
+        ("bits", "expected"), [((8, 8), "forward"), ((4, 8), "forward"), ((8, 4), "backward")]
+    )
     def test_both_at_the_top_of_the_arena(self, bits: tuple[int, int], expected: str) -> None:
-        step = IntegerPool(name="p", input="i", output="o", kernel=3, stride=1, padding=(1, 1, 1, 1))
+        step = IntegerPool(
+            name="p", input="i", output="o", kernel=3, stride=1, padding=(1, 1, 1, 1)
+        )
         shape = (16, 16, 4)
         sizes = [16 * 16 * 4 * b // 8 for b in bits]
         source, target = (
-            Placed(tensor=tensor(name, shape, b), offset=2048 - size) for name, b, size in zip("io", bits, sizes, strict=True)
+            Placed(tensor=tensor(name, shape, b), offset=2048 - size)
+            for name, b, size in zip("io", bits, sizes, strict=True)
         )
         assert row_order(step, source, target) == expected
 
@@ -71,11 +92,17 @@ class TestRowOrder:
             out = -(-size // stride)
             total = max((out - 1) * stride + kernel - size, 0)
             padding = (total // 2, total - total // 2, total // 2, total - total // 2)
-            step = IntegerPool(name="d", input="i", output="o", kernel=kernel, stride=stride, padding=padding)
+            step = IntegerPool(
+                name="d", input="i", output="o", kernel=kernel, stride=stride, padding=padding
+            )
             source = Placed(tensor=tensor("i", (size, size, 8), b_in), offset=0)
             target = Placed(tensor=tensor("o", (out, out, 8), b_out), offset=0)
             top = max(source.end, target.end)
-            assert row_order(step, replace(source, offset=top - source.end), replace(target, offset=top - target.end))
+            assert row_order(
+                step,
+                replace(source, offset=top - source.end),
+                replace(target, offset=top - target.end),
+            )
 
     def test_overlap_includes_the_padding_to_words(self) -> None:
         first = Placed(tensor=tensor("i", (1, 1, 5), 8), offset=0)

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from nas_engine import __version__
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError
 from nas_engine.exporters.bundle import DIGESTS, export_files, formats_of
-from nas_engine.exporters.settings import FILE, ExportSettings, read_settings, settings_file, versions_for
+from nas_engine.exporters.settings import (
+    FILE,
+    ExportSettings,
+    read_settings,
+    settings_file,
+    versions_for,
+)
 from nas_engine.sealed import seal_json
 from tests.exporters.c_exports import small_network, subject_of
 
@@ -30,14 +36,21 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_versions_are_those_of_the_packages_that_were_used() -> None:
     assert versions_for(ExportSettings(formats=("c",))) == {"nas-search": __version__}
-    assert list(versions_for(ExportSettings(formats=("c", "tflite", "onnx")))) == ["nas-search", "flatbuffers", "onnx"]
+    assert list(versions_for(ExportSettings(formats=("c", "tflite", "onnx")))) == [
+        "nas-search",
+        "flatbuffers",
+        "onnx",
+    ]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"schedule": "x"}, "unknown key: 'schedule'"),
-        ({"format": "nas-search/export-settings/9"}, "format: is 'nas-search/export-settings/9'; expected"),
+        (
+            {"format": "nas-search/export-settings/9"},
+            "format: is 'nas-search/export-settings/9'; expected",
+        ),
         ({"formats": "c"}, "formats: is 'c'; expected a list of names"),
         ({"formats": ["c", "c"]}, "each once"),
         ({"formats": ["../c"]}, "expected names of formats"),
@@ -65,7 +78,9 @@ def test_what_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -
 
 
 @given(place=st.integers(0, len(settings_file(SETTINGS, VERSIONS)) - 1), flip=st.integers(1, 255))
-def test_one_changed_byte_is_refused(place: int, flip: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_one_changed_byte_is_refused(
+    place: int, flip: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     content = bytearray(settings_file(SETTINGS, VERSIONS))
     content[place] ^= flip
     path = tmp_path_factory.getbasetemp() / f"changed-{FILE}"
@@ -82,7 +97,25 @@ def test_unknown_formats_are_refused() -> None:
         export_files(subject_of(small_network()), ExportSettings(formats=("manifest",)))
 
 
-@pytest.mark.parametrize("prefix", ["", "1a", "nas_x", "nas", "main", "int", "string", "a-b", "a__b", "a_", "a" * 32, "ä", "a b", "a\n"])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "1a",
+        "nas_x",
+        "nas",
+        "main",
+        "int",
+        "string",
+        "a-b",
+        "a__b",
+        "a_",
+        "a" * 32,
+        "ä",
+        "a b",
+        "a\n",
+    ],
+)
 def test_prefixes_that_c_does_not_take(prefix: str) -> None:
     with pytest.raises(InputError, match="the prefix is"):
         ExportSettings(formats=("c",), prefix=prefix)

@@ -49,7 +49,16 @@ def sources(folder: Path, prefix: str = "model") -> list[Path]:
 
 
 def self_test(folder: Path, program: Path) -> subprocess.CompletedProcess[str]:
-    compile_c(host_compiler(), "-std=c99", "-O2", "-DMODEL_PRINTF", folder / "main.c", *sources(folder), "-o", program)
+    compile_c(
+        host_compiler(),
+        "-std=c99",
+        "-O2",
+        "-DMODEL_PRINTF",
+        folder / "main.c",
+        *sources(folder),
+        "-o",
+        program,
+    )
     return subprocess.run([str(program)], capture_output=True, text=True, check=False)
 
 
@@ -59,7 +68,15 @@ class TestFiles:
 
     def test_has_all_that_a_project_needs(self, folder: Path) -> None:
         names = {path.name for path in folder.iterdir()}
-        assert {"model.h", "model.c", "main.c", "Makefile", "CMakeLists.txt", "README.md", "nas_runtime.h"} <= names
+        assert {
+            "model.h",
+            "model.c",
+            "main.c",
+            "Makefile",
+            "CMakeLists.txt",
+            "README.md",
+            "nas_runtime.h",
+        } <= names
 
     def test_files_are_ascii_and_name_no_placeholder(self, folder: Path) -> None:
         for path in folder.iterdir():
@@ -74,7 +91,16 @@ class TestFiles:
         files = CExporter().files(subject_of(lower(built.network(), {"seed": "0"})))
         kernels = {name for name in files if name.startswith("c/nas_") and name.endswith(".c")}
         assert {"c/nas_pointwise_stream.c", "c/nas_average_pool.c"} <= kernels
-        unused = {f"c/nas_{name}.c" for name in ("depthwise", "convolution_stream", "pointwise_w8", "pointwise_w4", "pointwise_w2")}
+        unused = {
+            f"c/nas_{name}.c"
+            for name in (
+                "depthwise",
+                "convolution_stream",
+                "pointwise_w8",
+                "pointwise_w4",
+                "pointwise_w2",
+            )
+        }
         assert not kernels & unused
 
     def test_every_include_of_the_runtime_is_there(self, folder: Path) -> None:
@@ -92,7 +118,11 @@ class TestFiles:
             text = (folder / name).read_text()
             assert f"{subject.plan.arena_bytes:,} B" in text
             assert f"{packed_bytes(subject.model):,} B" in text
-        rows = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("| ")]
+        rows = [
+            line
+            for line in (folder / "README.md").read_text().splitlines()
+            if line.startswith("| ")
+        ]
         for number, step in enumerate(subject.model.steps, 1):
             bits = getattr(step, "weight_bits", "-")
             source, target = subject.model.tensor(step.input), subject.model.tensor(step.output)
@@ -100,7 +130,15 @@ class TestFiles:
             assert f"| {bits} | {source.bits} | {target.bits} |" in row
             assert f"| {packed_bytes_per_step(subject.model)[step.name]:,} |" in row
 
-    @pytest.mark.parametrize("note", ["ends */ here\nand /* there \\\nwith é", "*\\ void f(void); \\*", "\u56fe\\", "??/\u2028*\\\0"])
+    @pytest.mark.parametrize(
+        "note",
+        [
+            "ends */ here\nand /* there \\\nwith é",
+            "*\\ void f(void); \\*",
+            "\u56fe\\",
+            "??/\u2028*\\\0",
+        ],
+    )
     def test_provenance_cannot_leave_its_comment(self, subject: ExportSubject, note: str) -> None:
         model = replace(subject.model, provenance={"note": note})
         text = CExporter().files(replace(subject, model=model))["c/model.h"].decode("ascii")
@@ -119,7 +157,10 @@ class TestRefusals:
     def test_size_beyond_the_record(self) -> None:
         built = Untrained((300, 300, 1), np.random.default_rng(0))
         built.layer("sparse", 1, 1, 300, 8, 8, signed=True)
-        with pytest.raises(ExportError, match=r"layer 'sparse': the stride is 300; the layer record holds up to 255"):
+        with pytest.raises(
+            ExportError,
+            match=r"layer 'sparse': the stride is 300; the layer record holds up to 255",
+        ):
             CExporter().files(subject_of(lower(built.network(), {"seed": "0"})))
 
     def test_plan_of_another_network(self, subject: ExportSubject) -> None:
@@ -129,12 +170,18 @@ class TestRefusals:
 
     def test_sum_that_is_not_where_its_shortcut_is(self, subject: ExportSubject) -> None:
         moved = moved_tensor(subject, "a.project output", 4)
-        with pytest.raises(ExportError, match=r"'a.project' adds a shortcut in place, but the memory plan has"):
+        with pytest.raises(
+            ExportError, match=r"'a.project' adds a shortcut in place, but the memory plan has"
+        ):
             CExporter().files(moved)
 
     def test_dense_layer_over_its_input(self, subject: ExportSubject) -> None:
-        place = next(tensor.offset for tensor in subject.plan.tensors if tensor.name == "stem output")
-        current = next(tensor.offset for tensor in subject.plan.tensors if tensor.name == "a.expand output")
+        place = next(
+            tensor.offset for tensor in subject.plan.tensors if tensor.name == "stem output"
+        )
+        current = next(
+            tensor.offset for tensor in subject.plan.tensors if tensor.name == "a.expand output"
+        )
         with pytest.raises(ExportError, match=r"'a.expand' would overwrite its input"):
             CExporter().files(moved_tensor(subject, "a.expand output", place - current))
 
@@ -145,7 +192,9 @@ class TestRefusals:
         output = next(tensor for tensor in subject.plan.tensors if tensor.name == step.output)
         assert (source.bits, output.bits) == (4, 6)
         row = 11 * 32 * 4 // 8
-        place = source.offset - int(2.4 * row) // 4 * 4  # rows of the output are longer: the first would be too low, the last too high
+        place = (
+            source.offset - int(2.4 * row) // 4 * 4
+        )  # rows of the output are longer: the first would be too low, the last too high
         with pytest.raises(ExportError, match=r"'a.depthwise' cannot work in place"):
             CExporter().files(moved_tensor(subject, step.output, place - output.offset))
 
@@ -157,7 +206,10 @@ class TestRefusals:
 
 def moved_tensor(subject: ExportSubject, name: str, by: int) -> ExportSubject:
     """Return a subject in whose plan one tensor lies somewhere else."""
-    tensors = tuple(replace(tensor, offset=tensor.offset + by) if tensor.name == name else tensor for tensor in subject.plan.tensors)
+    tensors = tuple(
+        replace(tensor, offset=tensor.offset + by) if tensor.name == name else tensor
+        for tensor in subject.plan.tensors
+    )
     return replace(subject, plan=replace(subject.plan, tensors=tensors))
 
 
@@ -166,7 +218,16 @@ class TestCompiling:
     def test_host_without_a_warning(self, folder: Path, tmp_path: Path, level: str) -> None:
         for path in [*sources(folder), folder / "main.c"]:
             compile_c(host_compiler(), *STRICT[:-1], level, "-c", path, "-o", tmp_path / "x.o")
-        compile_c(host_compiler(), *STRICT, level, "-DMODEL_PRINTF", "-c", folder / "main.c", "-o", tmp_path / "x.o")
+        compile_c(
+            host_compiler(),
+            *STRICT,
+            level,
+            "-DMODEL_PRINTF",
+            "-c",
+            folder / "main.c",
+            "-o",
+            tmp_path / "x.o",
+        )
         compile_c(host_compiler(), *STRICT, level, "-c", folder / "model.c", "-o", tmp_path / "x.o")
 
     def test_cortex_m7_without_a_warning(self, folder: Path, tmp_path: Path) -> None:
@@ -179,17 +240,31 @@ class TestCompiling:
     def test_make(self, folder: Path, tmp_path: Path) -> None:
         copy = Path(shutil.copytree(folder, tmp_path / "c"))
         compiler = " ".join(host_compiler())
-        done = subprocess.run(["make", "test", f"CC={compiler}", "CFLAGS=-O1"], cwd=copy, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["make", "test", f"CC={compiler}", "CFLAGS=-O1"],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     @pytest.mark.skipif(not shutil.which("cmake") or sys.platform == "win32", reason="needs cmake")
     def test_cmake(self, folder: Path, tmp_path: Path) -> None:
         if len(host_compiler()) > 1:
             pytest.skip("cmake takes a compiler that is one program")
-        for command in (["cmake", "-S", str(folder), "-B", str(tmp_path)], ["cmake", "--build", str(tmp_path)]):
+        for command in (
+            ["cmake", "-S", str(folder), "-B", str(tmp_path)],
+            ["cmake", "--build", str(tmp_path)],
+        ):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
-        assert subprocess.run([str(tmp_path / "model_self_test")], capture_output=True, check=False).returncode == 0
+        assert (
+            subprocess.run(
+                [str(tmp_path / "model_self_test")], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
 
 
 class TestSelfTest:
@@ -198,7 +273,9 @@ class TestSelfTest:
         assert done.returncode == 0, done.stdout
         assert done.stdout.count("pass") == len(subject.model.steps) + 1
 
-    def test_a_changed_weight_is_found_and_named(self, subject: ExportSubject, folder: Path, tmp_path: Path) -> None:
+    def test_a_changed_weight_is_found_and_named(
+        self, subject: ExportSubject, folder: Path, tmp_path: Path
+    ) -> None:
         names = [step.name for step in subject.model.steps]
         copy = Path(shutil.copytree(folder, tmp_path / "c"))
         text = (copy / "model.c").read_text()
@@ -210,7 +287,9 @@ class TestSelfTest:
         assert done.returncode == names.index("b.expand") + 1
         assert "FAIL" in done.stdout
 
-    def test_changed_logits_are_found(self, subject: ExportSubject, folder: Path, tmp_path: Path) -> None:
+    def test_changed_logits_are_found(
+        self, subject: ExportSubject, folder: Path, tmp_path: Path
+    ) -> None:
         copy = Path(shutil.copytree(folder, tmp_path / "c"))
         text = (copy / "main.c").read_text()
         at = text.index("{", text.index("golden_logits"))
@@ -249,7 +328,9 @@ class Network:
 
 
 @pytest.fixture(scope="module")
-def network(subject: ExportSubject, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Network:
+def network(
+    subject: ExportSubject, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Network:
     library = shared_library(tmp_path_factory.mktemp("library") / "one.so", *sources(folder))
     return Network(library, "model", subject.plan.arena_bytes)
 
@@ -284,7 +365,10 @@ class TestInterface:
                 ("output_offset", ctypes.c_uint32),
                 ("macs", ctypes.c_uint32),
                 *((name, ctypes.c_uint16) for name in ("height", "width", "channels")),
-                *((name, ctypes.c_uint8) for name in ("weight_bits", "input_bits", "output_bits", "native")),
+                *(
+                    (name, ctypes.c_uint8)
+                    for name in ("weight_bits", "input_bits", "output_bits", "native")
+                ),
                 ("output_low", ctypes.c_int8),
             )
 
@@ -298,7 +382,10 @@ class TestInterface:
             assert (info.output_offset, info.macs) == (offsets[step.output], step_macs(model, step))
             assert (info.height, info.width, info.channels) == target.shape
             assert info.weight_bits == getattr(step, "weight_bits", 0)
-            assert (info.input_bits, info.output_bits) == (model.tensor(step.input).bits, target.bits)
+            assert (info.input_bits, info.output_bits) == (
+                model.tensor(step.input).bits,
+                target.bits,
+            )
             assert info.output_low == target.low
         assert not layer(len(model.steps))
         assert not layer(2**32 - 1)
@@ -313,14 +400,26 @@ class TestInterface:
         def after(step: int, arena: int, context: int) -> None:
             spec = subject.model.tensor(subject.model.steps[step].output)
             count = int(np.prod(spec.shape))
-            stream = np.frombuffer(ctypes.string_at(arena + offsets[spec.name], -(-count * spec.bits // 8)), np.uint8)
-            bits = np.unpackbits(stream, bitorder="little")[: count * spec.bits].reshape(count, spec.bits)
+            stream = np.frombuffer(
+                ctypes.string_at(arena + offsets[spec.name], -(-count * spec.bits // 8)), np.uint8
+            )
+            bits = np.unpackbits(stream, bitorder="little")[: count * spec.bits].reshape(
+                count, spec.bits
+            )
             values = (bits.astype(np.int64) << np.arange(spec.bits)).sum(axis=1) + spec.low
             assert context == 17
-            seen.append(spec.name if np.array_equal(values, tensors[spec.name].ravel()) else f"wrong {spec.name}")
+            seen.append(
+                spec.name
+                if np.array_equal(values, tensors[spec.name].ravel())
+                else f"wrong {spec.name}"
+            )
 
-        ctypes.memmove(network.function("input", ctypes.c_void_p)(network.arena), images.tobytes(), images.size)
-        network.function("invoke_observed", ctypes.POINTER(ctypes.c_int8))(network.arena, after, ctypes.c_void_p(17))
+        ctypes.memmove(
+            network.function("input", ctypes.c_void_p)(network.arena), images.tobytes(), images.size
+        )
+        network.function("invoke_observed", ctypes.POINTER(ctypes.c_int8))(
+            network.arena, after, ctypes.c_void_p(17)
+        )
         assert seen == [step.output for step in subject.model.steps]
 
     def test_class_names_of_any_kind(self, subject: ExportSubject, tmp_path: Path) -> None:
@@ -340,32 +439,62 @@ class TestSizes:
                 expected += LAYER_RECORD_BYTES
                 continue
             bits = step.weights.size * step.weight_bits
-            expected += 4 * ((bits + 31) // 32) + 4 * ((9 * len(step.bias) + 3) // 4) + LAYER_RECORD_BYTES
+            expected += (
+                4 * ((bits + 31) // 32) + 4 * ((9 * len(step.bias) + 3) // 4) + LAYER_RECORD_BYTES
+            )
             expected += 24 if step.addition else 0
         assert packed_bytes(model) == expected
         assert sum(packed_bytes_per_step(model).values()) == expected
 
-    def test_sections_of_a_host_object(self, subject: ExportSubject, folder: Path, tmp_path: Path) -> None:
+    def test_sections_of_a_host_object(
+        self, subject: ExportSubject, folder: Path, tmp_path: Path
+    ) -> None:
         if not is_elf_host() or len(host_compiler()) > 1:
             pytest.skip("needs a compiler of the system that writes ELF files")
-        compile_c(host_compiler(), "-std=c99", "-O2", "-fno-pic", "-fno-pie", "-c", folder / "model.c", "-o", tmp_path / "model.o")
-        records = LAYER_RECORD_BYTES * len(subject.model.steps)  # pointers have 8 bytes here, so these are larger
-        assert packed_in(sections(tmp_path / "model.o"), subject.model) + records == packed_bytes(subject.model)
+        compile_c(
+            host_compiler(),
+            "-std=c99",
+            "-O2",
+            "-fno-pic",
+            "-fno-pie",
+            "-c",
+            folder / "model.c",
+            "-o",
+            tmp_path / "model.o",
+        )
+        records = LAYER_RECORD_BYTES * len(
+            subject.model.steps
+        )  # pointers have 8 bytes here, so these are larger
+        assert packed_in(sections(tmp_path / "model.o"), subject.model) + records == packed_bytes(
+            subject.model
+        )
 
-    def test_sections_of_a_cortex_m7_object(self, subject: ExportSubject, folder: Path, tmp_path: Path) -> None:
+    def test_sections_of_a_cortex_m7_object(
+        self, subject: ExportSubject, folder: Path, tmp_path: Path
+    ) -> None:
         compilers = arm_compilers() or pytest.skip("needs a compiler for Cortex-M")
         for compiler in compilers:
-            compile_c(compiler, "-std=c99", "-O2", "-c", folder / "model.c", "-o", tmp_path / "model.o")
+            compile_c(
+                compiler, "-std=c99", "-O2", "-c", folder / "model.c", "-o", tmp_path / "model.o"
+            )
             found = sections(tmp_path / "model.o")
             assert found[".rodata.nas_layers"] == LAYER_RECORD_BYTES * len(subject.model.steps)
-            assert packed_in(found, subject.model) + found[".rodata.nas_layers"] == packed_bytes(subject.model)
+            assert packed_in(found, subject.model) + found[".rodata.nas_layers"] == packed_bytes(
+                subject.model
+            )
             assert found.get(".data", 0) == 0
             assert found.get(".bss", 0) == 0
 
 
 def packed_in(found: dict[str, int], model: IntegerModel) -> int:
     """Return the bytes of all sections of packed weights and constants; each step's as it is counted."""
-    packed = {name: size for name, size in sorted(found.items()) if name.startswith(".rodata.nas_packed.")}
-    each = [size - LAYER_RECORD_BYTES for size in packed_bytes_per_step(model).values() if size > LAYER_RECORD_BYTES]
+    packed = {
+        name: size for name, size in sorted(found.items()) if name.startswith(".rodata.nas_packed.")
+    }
+    each = [
+        size - LAYER_RECORD_BYTES
+        for size in packed_bytes_per_step(model).values()
+        if size > LAYER_RECORD_BYTES
+    ]
     assert list(packed.values()) == each
     return sum(packed.values())

@@ -32,7 +32,15 @@ from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPo
 from nas_engine.integer.reference import run, trace
 from nas_engine.quantization.record import QuantisedPool
 from tests.integer.networks import random_images, random_model
-from tests.integer.tflite_runner import MANIFEST, export_files, interpreter, opened, run_file, run_tflite, schema
+from tests.integer.tflite_runner import (
+    MANIFEST,
+    export_files,
+    interpreter,
+    opened,
+    run_file,
+    run_tflite,
+    schema,
+)
 
 WIDTHS = range(2, 9)
 
@@ -77,7 +85,9 @@ def every_width(w_bits: int) -> IntegerModel:
             widened(built, 5.0)
             built.layer(f"{name}.depthwise", 6, 3, 1, w_bits, bits, kind="depthwise", signed=signed)
             widened(built, 5.0)
-            stream = built.layer(f"{name}.project", 4, 1, 1, w_bits, bits, signed=signed, shortcut=stream)
+            stream = built.layer(
+                f"{name}.project", 4, 1, 1, w_bits, bits, signed=signed, shortcut=stream
+            )
             widened(built, 5.0)
     return finish(built, w_bits)
 
@@ -109,13 +119,22 @@ def test_random_networks(seed: int) -> None:
 @pytest.mark.parametrize("bits", range(2, 8))
 def test_relu6_stands_for_a_range_only_where_it_is_exactly_that(bits: int) -> None:
     most = 2**bits - 1
-    for scale, fused in ((6 / most, True), (6 / (most + 0.49), True), (6 / (most + 0.51), False), (6 / (most - 0.51), False), (0.9, False)):
+    for scale, fused in (
+        (6 / most, True),
+        (6 / (most + 0.49), True),
+        (6 / (most + 0.51), False),
+        (6 / (most - 0.51), False),
+        (0.9, False),
+    ):
         built = Untrained((5, 5, 3), np.random.default_rng(bits))
         built.layer("stem", 6, 3, 1, 8, bits)
         widened(built, 4.0 * scale / built.tensors[-1].step)
         built.tensors[-1] = replace(built.tensors[-1], step=float(np.float32(scale)))
         model = finish(built)
-        fused = fused or (scale, bits) == (0.9, 3)  # 6 / 0.9 is 6.67, and 7 is the highest of three bits
+        fused = fused or (scale, bits) == (
+            0.9,
+            3,
+        )  # 6 / 0.9 is 6.67, and 7 is the highest of three bits
         assert relu6_range(model.tensor("stem output")) is fused
         assert ("MINIMUM" in operators(export_files(model)[EXACT_NAME])) is not fused
         values = assert_no_difference(model)["stem output"]
@@ -125,7 +144,10 @@ def test_relu6_stands_for_a_range_only_where_it_is_exactly_that(bits: int) -> No
 def operators(content: bytes) -> list[str]:
     made = opened(content)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
-    return [names[made.operatorCodes[operator.opcodeIndex].builtinCode] for operator in made.subgraphs[0].operators]
+    return [
+        names[made.operatorCodes[operator.opcodeIndex].builtinCode]
+        for operator in made.subgraphs[0].operators
+    ]
 
 
 @pytest.mark.parametrize("kind", ["conv", "depthwise"])
@@ -142,7 +164,9 @@ def operators(content: bytes) -> list[str]:
         (1, (0, 0, 1, 1), True),
     ],
 )
-def test_padding(kind: str, signed: bool, stride: int, padding: tuple[int, int, int, int], explicit: bool) -> None:
+def test_padding(
+    kind: str, signed: bool, stride: int, padding: tuple[int, int, int, int], explicit: bool
+) -> None:
     """SAME and VALID where they are; a border of zero points otherwise."""
     built = Untrained((6, 8, 3), np.random.default_rng(0))
     built.layer("stem", 4, 1, 1, 8, 5, signed=signed)
@@ -157,7 +181,9 @@ def test_padding(kind: str, signed: bool, stride: int, padding: tuple[int, int, 
     assert ("PADV2" in operators(export_files(model)[EXACT_NAME])) is explicit
 
 
-def _pool(size: tuple[int, int], kernel: int, stride: int, padding: tuple[int, int, int, int]) -> IntegerModel:
+def _pool(
+    size: tuple[int, int], kernel: int, stride: int, padding: tuple[int, int, int, int]
+) -> IntegerModel:
     built = Untrained((*size, 3), np.random.default_rng(1))
     built.layer("stem", 4, 1, 1, 8, 8)
     built.pool("first", kernel, stride, padding=padding)
@@ -171,16 +197,26 @@ def _pool(size: tuple[int, int], kernel: int, stride: int, padding: tuple[int, i
         ((7, 8), 2, 2, (0, 1, 0, 0)),
         ((7, 7), 3, 1, (1, 1, 1, 1)),
         ((7, 5), 7, 1, (0, 0, 1, 1)),  # one window over all
-        ((3, 4), 4, 3, (3, 0, 0, 0)),  # one window over the first row, and rows beside it that do not count
+        (
+            (3, 4),
+            4,
+            3,
+            (3, 0, 0, 0),
+        ),  # one window over the first row, and rows beside it that do not count
         ((1, 5), 3, 2, (1, 1, 1, 1)),
     ],
 )
-def test_average_pool(size: tuple[int, int], kernel: int, stride: int, padding: tuple[int, int, int, int]) -> None:
+def test_average_pool(
+    size: tuple[int, int], kernel: int, stride: int, padding: tuple[int, int, int, int]
+) -> None:
     assert_no_difference(_pool(size, kernel, stride, padding))
 
 
 def test_a_pool_that_tflite_does_not_know_is_refused() -> None:
-    with pytest.raises(ExportError, match=r"^TFLite: first: an average pool of 2 x 2, stride 1, padding \(1, 0, 1, 0\); ") as caught:
+    with pytest.raises(
+        ExportError,
+        match=r"^TFLite: first: an average pool of 2 x 2, stride 1, padding \(1, 0, 1, 0\); ",
+    ) as caught:
         export_files(_pool((5, 5), 2, 1, (1, 0, 1, 0)))
     assert "\n" not in str(caught.value)
 
@@ -196,9 +232,18 @@ def test_pool_windows_hold_the_same_elements(seed: int) -> None:
     if any(size + sum(pad) < kernel for size, pad in sides):
         return
     outs = [(size + sum(pad) - kernel) // stride + 1 for size, pad in sides]
-    spec = TensorSpec(name="in", height=sizes[0], width=sizes[1], channels=1, bits=8, signed=True, scale=0.5)
+    spec = TensorSpec(
+        name="in", height=sizes[0], width=sizes[1], channels=1, bits=8, signed=True, scale=0.5
+    )
     target = replace(spec, name="out", height=outs[0], width=outs[1])
-    step = IntegerPool(name="pool", input="in", output="out", kernel=kernel, stride=stride, padding=(pads[0], pads[1], pads[2], pads[3]))
+    step = IntegerPool(
+        name="pool",
+        input="in",
+        output="out",
+        kernel=kernel,
+        stride=stride,
+        padding=(pads[0], pads[1], pads[2], pads[3]),
+    )
     window = pool_window(step, spec, target)
     if window is None:
         return
@@ -207,8 +252,13 @@ def test_pool_windows_hold_the_same_elements(seed: int) -> None:
         made = -(-size // side.stride) if window.same else (size - side.kernel) // side.stride + 1
         assert made == out
         for place in range(out):
-            ours = range(max(0, place * stride - pad[0]), min(size, place * stride - pad[0] + kernel))
-            assert ours == range(max(0, place * side.stride - before), min(size, place * side.stride - before + side.kernel))
+            ours = range(
+                max(0, place * stride - pad[0]), min(size, place * stride - pad[0] + kernel)
+            )
+            assert ours == range(
+                max(0, place * side.stride - before),
+                min(size, place * side.stride - before + side.kernel),
+            )
 
 
 def tensors(content: bytes) -> dict[str, Any]:
@@ -228,12 +278,18 @@ def test_what_the_file_says() -> None:
     made, named = opened(content), tensors(content)
     graph = made.subgraphs[0]
     image, logits = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    assert (image.name.decode(), list(image.shape)) == (model.image, [1, *model.tensor(model.image).shape])
+    assert (image.name.decode(), list(image.shape)) == (
+        model.image,
+        [1, *model.tensor(model.image).shape],
+    )
     assert list(logits.shape) == [1, len(model.classes)]
     assert {image.type, logits.type} == {schema.TensorType.INT8}
     for spec in model.tensors:
         quantisation = named[spec.name].quantization
-        assert (list(quantisation.scale), list(quantisation.zeroPoint)) == ([np.float32(spec.scale)], [spec.zero_point])
+        assert (list(quantisation.scale), list(quantisation.zeroPoint)) == (
+            [np.float32(spec.scale)],
+            [spec.zero_point],
+        )
     for step in model.steps:
         if not isinstance(step, IntegerConvolution):
             continue
@@ -241,13 +297,19 @@ def test_what_the_file_says() -> None:
         depthwise = step.kind == "depthwise"
         carried = step.weights << np.int8(step.weight_shift)
         expected = carried[..., 0].transpose(1, 2, 0)[None] if depthwise else carried
-        np.testing.assert_array_equal(data(content, weights).view(np.int8).reshape(weights.shape), expected)
+        np.testing.assert_array_equal(
+            data(content, weights).view(np.int8).reshape(weights.shape), expected
+        )
         assert weights.quantization.quantizedDimension == (3 if depthwise else 0)
         np.testing.assert_array_equal(weights.quantization.scale, step.weight_scale)
-        np.testing.assert_array_equal(bias.quantization.scale, np.float32(model.tensor(step.input).scale) * step.weight_scale)
+        np.testing.assert_array_equal(
+            bias.quantization.scale, np.float32(model.tensor(step.input).scale) * step.weight_scale
+        )
         np.testing.assert_array_equal(data(content, bias).view("<i4"), step.bias)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
-    assert {names[code.builtinCode]: code.version for code in made.operatorCodes}.items() <= VERSIONS.items()
+    assert {
+        names[code.builtinCode]: code.version for code in made.operatorCodes
+    }.items() <= VERSIONS.items()
     assert f"{len(model.classes)} classes" in made.description.decode()
 
 
@@ -257,7 +319,10 @@ def test_the_manifest_comes_back_from_the_metadata(name: str) -> None:
     made = opened(content)
     held = {entry.name.decode(): bytes(made.buffers[entry.buffer].data) for entry in made.metadata}
     assert json.loads(held[METADATA_NAME]) == MANIFEST
-    assert held[METADATA_NAME] == json.dumps(MANIFEST, ensure_ascii=False, separators=(",", ":")).encode()
+    assert (
+        held[METADATA_NAME]
+        == json.dumps(MANIFEST, ensure_ascii=False, separators=(",", ":")).encode()
+    )
 
 
 @pytest.mark.parametrize("name", [EXACT_NAME, INT4_NAME])
@@ -288,7 +353,11 @@ def test_constants_are_aligned() -> None:
     for content in export_files(random_model(3)).values():
         made = schema.Model.GetRootAsModel(content, 0)
         buffers = [made.Buffers(number) for number in range(made.BuffersLength())]
-        starts = [buffer._tab.Vector(buffer._tab.Offset(4)) for buffer in buffers if not buffer.DataIsNone()]
+        starts = [
+            buffer._tab.Vector(buffer._tab.Offset(4))
+            for buffer in buffers
+            if not buffer.DataIsNone()
+        ]
         assert len(starts) > 10
         assert not any(start % ALIGNMENT for start in starts)
 
@@ -328,7 +397,11 @@ def test_int4_file(w_bits: int) -> None:
         weights, bias = named[f"{step.name} weights"], named[f"{step.name} bias"]
         assert weights.type == schema.TensorType.INT4
         halves = data(content, weights)
-        values = np.stack([halves & 15, halves >> 4], axis=1).reshape(-1)[: step.weights.size].astype(np.int8)
+        values = (
+            np.stack([halves & 15, halves >> 4], axis=1)
+            .reshape(-1)[: step.weights.size]
+            .astype(np.int8)
+        )
         whole = data(files[EXACT_NAME], exact[f"{step.name} weights"]).view(np.int8)
         np.testing.assert_array_equal((values << 4).astype(np.int8), whole)
         np.testing.assert_array_equal(weights.quantization.scale, step.weight_scale * 16)
@@ -347,17 +420,27 @@ def test_exceptions_are_named() -> None:
     model = random_model(3)
     lines = exceptions(model)
     assert all("\n" not in line for line in lines)
-    assert lines[0].startswith(f"{INT4_NAME}: weights of {len(int4_layers(model))} layers ({', '.join(int4_layers(model))}) ")
+    assert lines[0].startswith(
+        f"{INT4_NAME}: weights of {len(int4_layers(model))} layers ({', '.join(int4_layers(model))}) "
+    )
     built = Untrained((4, 4, 3), np.random.default_rng(0))
     built.layer("stem", 5, 3, 1, 8, 8)
     assert exceptions(finish(built)) == ()
 
 
-@pytest.mark.parametrize(("gone", "said"), [("flatbuffers", "flatbuffers"), ("schema_py_generated", "ai-edge-litert")])
-def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch, gone: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("gone", "said"), [("flatbuffers", "flatbuffers"), ("schema_py_generated", "ai-edge-litert")]
+)
+def test_a_missing_package_is_named_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, gone: str, said: str
+) -> None:
     assert TfliteExporter().missing() is None
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name.endswith(gone) else find(name, *more))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name.endswith(gone) else find(name, *more),
+    )
     expected = f"needs .*{said}; install it with: pip install 'nas-search\\[export\\]'$"
     problem = TfliteExporter().missing()
     assert problem is not None

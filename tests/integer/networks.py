@@ -20,34 +20,71 @@ def random_record(seed: int) -> QuantisedNetwork:
     def bits() -> int:
         return int(rng.integers(2, 9))
 
-    built = Untrained((int(rng.integers(3, 12)), int(rng.integers(3, 12)), int(rng.integers(1, 4))), rng)
+    built = Untrained(
+        (int(rng.integers(3, 12)), int(rng.integers(3, 12)), int(rng.integers(1, 4))), rng
+    )
     channels = int(rng.integers(1, 7))
     kernel, stride = int(rng.choice([1, 3, 5])), int(rng.choice([1, 2]))
-    stream = built.layer("stem", channels, kernel, stride, bits(), bits(), signed=bool(rng.integers(2)))
+    stream = built.layer(
+        "stem", channels, kernel, stride, bits(), bits(), signed=bool(rng.integers(2))
+    )
     for block in range(int(rng.integers(1, 4))):
         stride, middle, name = int(rng.choice([1, 1, 2])), int(rng.integers(1, 9)), f"b{block}"
         built.layer(f"{name}.expand", middle, 1, 1, bits(), bits(), source=stream)
-        filtered = built.layer(f"{name}.depthwise", middle, int(rng.choice([1, 3, 5])), stride, bits(), bits(), kind="depthwise")
+        filtered = built.layer(
+            f"{name}.depthwise",
+            middle,
+            int(rng.choice([1, 3, 5])),
+            stride,
+            bits(),
+            bits(),
+            kind="depthwise",
+        )
         shortcut = stream
         if stride == 2:
             uneven = (0, stream.height % 2, 0, stream.width % 2)
             shortcut = built.pool(f"{name}.pool", 2, 2, stream, uneven)
         if rng.integers(2):  # one scale for both operands, where the addition is exact
-            stream = built.layer(f"{name}.project", channels, 1, 1, bits(), bits(), source=filtered, shortcut=shortcut, signed=True)
+            stream = built.layer(
+                f"{name}.project",
+                channels,
+                1,
+                1,
+                bits(),
+                bits(),
+                source=filtered,
+                shortcut=shortcut,
+                signed=True,
+            )
             built.tensors[-1] = stream = replace(stream, step=shortcut.step)
         else:
             stream = built.layer(
-                f"{name}.project", channels, 1, 1, bits(), bits(), source=filtered, shortcut=shortcut, signed=bool(rng.integers(2))
+                f"{name}.project",
+                channels,
+                1,
+                1,
+                bits(),
+                bits(),
+                source=filtered,
+                shortcut=shortcut,
+                signed=bool(rng.integers(2)),
             )
     size = max(stream.height, stream.width)
     down, right = size - stream.height, size - stream.width
-    built.pool("pool", size, 1, stream, (down // 2, down - down // 2, right // 2, right - right // 2))
+    built.pool(
+        "pool", size, 1, stream, (down // 2, down - down // 2, right // 2, right - right // 2)
+    )
     built.layer("classifier", int(rng.integers(1, 5)), 1, 1, bits(), 8, signed=True)
-    built.steps = [_with_dead_channel(step, np.random.default_rng((seed, at))) for at, step in enumerate(built.steps)]
+    built.steps = [
+        _with_dead_channel(step, np.random.default_rng((seed, at)))
+        for at, step in enumerate(built.steps)
+    ]
     return built.network()
 
 
-def _with_dead_channel(step: QuantisedLayer | QuantisedPool, rng: np.random.Generator) -> QuantisedLayer | QuantisedPool:
+def _with_dead_channel(
+    step: QuantisedLayer | QuantisedPool, rng: np.random.Generator
+) -> QuantisedLayer | QuantisedPool:
     """Return every other layer with one channel that training has silenced: hardly any gain, an offset of any size."""
     if isinstance(step, QuantisedPool) or rng.integers(2):
         return step

@@ -56,26 +56,37 @@ def level_range(bits: int, signed: bool) -> tuple[int, int, int]:
 
 def run(model: IntegerModel, image: list[list[list[int]]]) -> dict[str, Plane]:
     """Return every tensor of one image, given as ``[row][column][channel]`` of 0..255."""
-    values: dict[str, Plane] = {model.image: [[[pixel - 128 for pixel in place] for place in row] for row in image]}
+    values: dict[str, Plane] = {
+        model.image: [[[pixel - 128 for pixel in place] for place in row] for row in image]
+    }
     for step in model.steps:
         out = model.tensor(step.output)
         make = _pooled if isinstance(step, IntegerPool) else _convolved
-        values[step.output] = [[make(model, step, values, y, x) for x in range(out.width)] for y in range(out.height)]
+        values[step.output] = [
+            [make(model, step, values, y, x) for x in range(out.width)] for y in range(out.height)
+        ]
     return values
 
 
-def _window(step: IntegerConvolution | IntegerPool, plane: Plane, y: int, x: int) -> list[tuple[int, int, list[int]]]:
+def _window(
+    step: IntegerConvolution | IntegerPool, plane: Plane, y: int, x: int
+) -> list[tuple[int, int, list[int]]]:
     """Return the kernel place and the channels of every real element under the window of an output place."""
     found = []
     for i in range(step.kernel):
         for j in range(step.kernel):
-            row, column = y * step.stride + i - step.padding[0], x * step.stride + j - step.padding[2]
+            row, column = (
+                y * step.stride + i - step.padding[0],
+                x * step.stride + j - step.padding[2],
+            )
             if 0 <= row < len(plane) and 0 <= column < len(plane[0]):
                 found.append((i, j, plane[row][column]))
     return found
 
 
-def _convolved(model: IntegerModel, step: IntegerConvolution, values: dict[str, Plane], y: int, x: int) -> list[int]:
+def _convolved(
+    model: IntegerModel, step: IntegerConvolution, values: dict[str, Plane], y: int, x: int
+) -> list[int]:
     source, target = model.tensor(step.input), model.tensor(step.output)
     zero_in = level_range(source.bits, source.signed)[0]
     zero_out, low, high = level_range(target.bits, target.signed)
@@ -90,18 +101,27 @@ def _convolved(model: IntegerModel, step: IntegerConvolution, values: dict[str, 
             if step.kind == "depthwise":
                 acc += (channels[o] - zero_in) * weights[o][i][j][0]
             else:
-                acc += sum((value - zero_in) * weight for value, weight in zip(channels, weights[o][i][j], strict=True))
+                acc += sum(
+                    (value - zero_in) * weight
+                    for value, weight in zip(channels, weights[o][i][j], strict=True)
+                )
         acc = acc * 2 ** (8 - step.weight_bits) + bias
         result = requantise(acc, *quantize_multiplier(source.scale * scale / target.scale))
         if step.shortcut is not None:
             shortcut = model.tensor(step.shortcut)
-            operand = values[shortcut.name][y][x][o] - level_range(shortcut.bits, shortcut.signed)[0]
-            result = add(operand, shortcut.scale, min(max(result, -128), 127), target.scale, target.scale)
+            operand = (
+                values[shortcut.name][y][x][o] - level_range(shortcut.bits, shortcut.signed)[0]
+            )
+            result = add(
+                operand, shortcut.scale, min(max(result, -128), 127), target.scale, target.scale
+            )
         results.append(min(max(result + zero_out, low), high))
     return results
 
 
-def _pooled(model: IntegerModel, step: IntegerPool, values: dict[str, Plane], y: int, x: int) -> list[int]:
+def _pooled(
+    model: IntegerModel, step: IntegerPool, values: dict[str, Plane], y: int, x: int
+) -> list[int]:
     target = model.tensor(step.output)
     _, low, high = level_range(target.bits, target.signed)
     window = _window(step, values[step.input], y, x)

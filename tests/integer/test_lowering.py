@@ -16,9 +16,24 @@ from benchmarks.integer_reference import Untrained
 from nas_engine.integer.arithmetic import round_half_away
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.model import LARGEST_SHIFT, LEAST_SHIFT, Addition, IntegerConvolution, IntegerModel, Requantizer, TensorSpec
+from nas_engine.integer.model import (
+    LARGEST_SHIFT,
+    LEAST_SHIFT,
+    Addition,
+    IntegerConvolution,
+    IntegerModel,
+    Requantizer,
+    TensorSpec,
+)
 from nas_engine.integer.reference import trace
-from nas_engine.quantization.record import QuantisationError, QuantisedLayer, QuantisedNetwork, QuantisedPool, QuantisedTensor, weight_shift
+from nas_engine.quantization.record import (
+    QuantisationError,
+    QuantisedLayer,
+    QuantisedNetwork,
+    QuantisedPool,
+    QuantisedTensor,
+    weight_shift,
+)
 from tests.integer.networks import random_images, random_model, random_record
 
 
@@ -37,7 +52,9 @@ def float_output(network: QuantisedNetwork, step: QuantisedLayer, values: dict[s
     tensors = {tensor.name: tensor for tensor in network.tensors}
 
     def real(name: str) -> Any:
-        return tensors[name].step * (values[name].astype(np.float64) + (0 if tensors[name].signed else 128))
+        return tensors[name].step * (
+            values[name].astype(np.float64) + (0 if tensors[name].signed else 128)
+        )
 
     top, bottom, left, right = step.padding
     padded = np.pad(real(step.input), ((0, 0), (top, bottom), (left, right), (0, 0)))
@@ -45,7 +62,9 @@ def float_output(network: QuantisedNetwork, step: QuantisedLayer, values: dict[s
     total = np.zeros((len(padded), out.height, out.width, out.channels))
     for i, j in itertools.product(range(step.kernel), repeat=2):
         taps = padded[:, i:, j:][:, :: step.stride, :: step.stride][:, : out.height, : out.width]
-        total += taps * weights[:, i, j, 0] if step.kind == "depthwise" else taps @ weights[:, i, j].T
+        total += (
+            taps * weights[:, i, j, 0] if step.kind == "depthwise" else taps @ weights[:, i, j].T
+        )
     total = step.gain * total + step.offset
     with np.errstate(over="ignore"):
         return (total + (real(step.shortcut) if step.shortcut else 0)) / out.step
@@ -79,7 +98,9 @@ def test_sign_of_the_gain(sign: float) -> None:
     turned = lower(small(gain=np.full(5, 2.0 * sign), weights=layer.weights * np.int8(sign)))
     original = lower(plain)
     for name in ("weights", "bias", "weight_scale"):
-        np.testing.assert_array_equal(getattr(turned.steps[0], name), getattr(original.steps[0], name))
+        np.testing.assert_array_equal(
+            getattr(turned.steps[0], name), getattr(original.steps[0], name)
+        )
 
 
 def convolution(model: IntegerModel, index: int = 0) -> IntegerConvolution:
@@ -89,12 +110,20 @@ def convolution(model: IntegerModel, index: int = 0) -> IntegerConvolution:
 
 
 GAINS = st.one_of(
-    st.sampled_from([0.0, 5e-324, 1e-30, 1e-12, 1.0]), st.floats(0, 1e-3), st.integers(-60, 0).map(lambda power: 2.0**power)
+    st.sampled_from([0.0, 5e-324, 1e-30, 1e-12, 1.0]),
+    st.floats(0, 1e-3),
+    st.integers(-60, 0).map(lambda power: 2.0**power),
 ).flatmap(lambda gain: st.sampled_from([gain, -gain]))
-OFFSETS = st.one_of(st.floats(-20, 20), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.249188, -1e308, 2.0**31]))
+OFFSETS = st.one_of(
+    st.floats(-20, 20),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.249188, -1e308, 2.0**31]),
+)
 
 
-def one_channel(gain: float, offset: float, layer: str, seed: int, bits: int) -> tuple[QuantisedNetwork, QuantisedLayer]:
+def one_channel(
+    gain: float, offset: float, layer: str, seed: int, bits: int
+) -> tuple[QuantisedNetwork, QuantisedLayer]:
     """Return a network and that layer of it of which channel 0 has this gain and offset; the others are as they were."""
     built = Untrained((4, 4, 2), np.random.default_rng(seed))
     stream = built.layer("stem", 4, 3, 1, bits, 8)
@@ -121,7 +150,9 @@ def one_channel(gain: float, offset: float, layer: str, seed: int, bits: int) ->
     seed=st.integers(0, 9),
     bits=st.sampled_from([2, 4, 8]),
 )
-def test_no_gain_or_offset_is_beyond_the_integers(gain: float, offset: float, layer: str, seed: int, bits: int) -> None:
+def test_no_gain_or_offset_is_beyond_the_integers(
+    gain: float, offset: float, layer: str, seed: int, bits: int
+) -> None:
     network, step = one_channel(gain, offset, layer, seed, bits)
     model = lower(network)
     lowered = next(each for each in model.steps if each.name == layer)
@@ -130,19 +161,37 @@ def test_no_gain_or_offset_is_beyond_the_integers(gain: float, offset: float, la
     values = trace(model, random_images(model, 2))
     target = model.tensor(step.output)
     if step.shortcut is None:
-        real = np.clip(float_output(network, step, values) + target.zero_point, target.low, target.high)
+        real = np.clip(
+            float_output(network, step, values) + target.zero_point, target.low, target.high
+        )
     else:  # its own result, which is kept in int8, and the shortcut
         own = np.clip(float_output(network, replace(step, shortcut=None), values), -128, 127)
         shortcut = model.tensor(step.shortcut)
-        real = own + (values[step.shortcut] - float(shortcut.zero_point)) * shortcut.scale / target.scale
+        real = (
+            own
+            + (values[step.shortcut] - float(shortcut.zero_point)) * shortcut.scale / target.scale
+        )
         real = np.clip(real, target.low, target.high)
     found, real = values[step.output][..., 0], real[..., 0]
-    if not lowered.weights[0].any() and step.shortcut is None:  # a constant: the level that rounding gives, and no other
-        level = np.clip(round_half_away(np.clip(offset / target.scale, -1e9, 1e9)) + target.zero_point, target.low, target.high)
+    if (
+        not lowered.weights[0].any() and step.shortcut is None
+    ):  # a constant: the level that rounding gives, and no other
+        level = np.clip(
+            round_half_away(np.clip(offset / target.scale, -1e9, 1e9)) + target.zero_point,
+            target.low,
+            target.high,
+        )
         assert (found == level).all()
-    unit = np.ldexp(float(lowered.requantizer.multiplier[0]), int(lowered.requantizer.shift[0]) - 31)
-    coarse = 2.0**-8 * step.weights[0].size if unit < 2.0**-20 else 0.0  # weights in a coarser unit, see docs/integer_model.md
-    assert (np.abs(found - real) <= (0.5 if step.shortcut is None else 1.0) + 1.5 * unit + coarse + 2.0**-9).all()
+    unit = np.ldexp(
+        float(lowered.requantizer.multiplier[0]), int(lowered.requantizer.shift[0]) - 31
+    )
+    coarse = (
+        2.0**-8 * step.weights[0].size if unit < 2.0**-20 else 0.0
+    )  # weights in a coarser unit, see docs/integer_model.md
+    assert (
+        np.abs(found - real)
+        <= (0.5 if step.shortcut is None else 1.0) + 1.5 * unit + coarse + 2.0**-9
+    ).all()
 
 
 @pytest.mark.parametrize("gain", [0.0, 1e-12, -1e-30, 5e-324])
@@ -166,7 +215,9 @@ def test_carried_shift() -> None:
     layer, source = convolution(lower(record)), record.steps[0]
     assert isinstance(source, QuantisedLayer)
     assert layer.weight_shift == 6
-    np.testing.assert_array_equal(layer.weight_scale, (source.weight_step * np.abs(source.gain) / 64).astype(np.float32))
+    np.testing.assert_array_equal(
+        layer.weight_scale, (source.weight_step * np.abs(source.gain) / 64).astype(np.float32)
+    )
 
 
 def test_lowering_is_exact_in_its_weights() -> None:
@@ -179,11 +230,21 @@ def test_lowering_is_exact_in_its_weights() -> None:
 
 
 @settings(max_examples=40)
-@given(weights=st.lists(st.integers(-3, 3), min_size=1, max_size=3), bias=st.integers(-50, 50), shift=st.integers(0, 2), data=st.data())
-def test_bounds_against_all_inputs(weights: list[int], bias: int, shift: int, data: st.DataObject) -> None:
+@given(
+    weights=st.lists(st.integers(-3, 3), min_size=1, max_size=3),
+    bias=st.integers(-50, 50),
+    shift=st.integers(0, 2),
+    data=st.data(),
+)
+def test_bounds_against_all_inputs(
+    weights: list[int], bias: int, shift: int, data: st.DataObject
+) -> None:
     low, high = data.draw(st.sampled_from([(0, 3), (-2, 1), (0, 7), (-4, 3)]))
     array = np.array(weights, np.int8).reshape(1, 1, 1, -1)
-    sums = [sum(x * w for x, w in zip(xs, weights, strict=True)) for xs in itertools.product(range(low, high + 1), repeat=len(weights))]
+    sums = [
+        sum(x * w for x, w in zip(xs, weights, strict=True))
+        for xs in itertools.product(range(low, high + 1), repeat=len(weights))
+    ]
     least, most = sum_range(array, low, high)
     assert (least[0], most[0]) == (min(sums), max(sums))
     bounds = accumulator_bounds("layer", (least, most), shift, [bias], [1])
@@ -206,12 +267,19 @@ def test_arrays_cannot_be_written() -> None:
 
 
 def test_addition_of_scales_out_of_proportion() -> None:
-    first = TensorSpec(name="big", height=1, width=1, channels=1, bits=8, signed=True, scale=2.0**19)
-    with pytest.raises(QuantisationError, match=r"out: the scale of 'big' .* an addition needs scales of the same order"):
+    first = TensorSpec(
+        name="big", height=1, width=1, channels=1, bits=8, signed=True, scale=2.0**19
+    )
+    with pytest.raises(
+        QuantisationError,
+        match=r"out: the scale of 'big' .* an addition needs scales of the same order",
+    ):
         Addition.between(first, replace(first, name="out", scale=1.0))
 
 
-IMAGE = QuantisedTensor(name="image", height=4, width=4, channels=2, bits=8, signed=True, step=1 / 128)
+IMAGE = QuantisedTensor(
+    name="image", height=4, width=4, channels=2, bits=8, signed=True, step=1 / 128
+)
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "kind": (lambda: small(kind="dense"), "layer: the kind is 'dense'; expected one of: conv, depthwise"),
     "weights beyond": (lambda: small(weight_bits=2), "layer: the weights .int8. are not whole numbers from -1 to 1 .2 bits."),
@@ -260,7 +328,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_in_one_line(case: str) -> None:
     make, message = REFUSED[case]
-    with pytest.raises(QuantisationError, match=f"^{message}" if ":" in message[:20] else message) as caught:
+    with pytest.raises(
+        QuantisationError, match=f"^{message}" if ":" in message[:20] else message
+    ) as caught:
         make()
     assert "\n" not in str(caught.value)
 
@@ -274,7 +344,10 @@ def changed(**changes: Any) -> IntegerModel:
 def test_a_shift_that_the_c_cannot_execute_is_refused(shift: int) -> None:
     multiplier = np.array([2**30, 0, 2**31 - 1], np.int32)
     for edge in (LEAST_SHIFT, 0, LARGEST_SHIFT):
-        assert Requantizer(multiplier=multiplier, shift=np.array([edge, 0, edge], np.int32)).shift[0] == edge
+        assert (
+            Requantizer(multiplier=multiplier, shift=np.array([edge, 0, edge], np.int32)).shift[0]
+            == edge
+        )
     message = rf"^requantizer: the shift of channel 2 is {shift}; expected -31 to 30: the scale of its weights is out of proportion"
     with pytest.raises(QuantisationError, match=message):
         Requantizer(multiplier=multiplier, shift=np.array([1, 0, shift], np.int32))
@@ -282,7 +355,10 @@ def test_a_shift_that_the_c_cannot_execute_is_refused(shift: int) -> None:
 
 @pytest.mark.parametrize("multiplier", [-1, 1, 2**30 - 1, -(2**31)])
 def test_a_multiplier_that_no_scale_gives_is_refused(multiplier: int) -> None:
-    with pytest.raises(QuantisationError, match=rf"^requantizer: the multiplier of channel 0 is {multiplier}; expected 0, or 1073741824"):
+    with pytest.raises(
+        QuantisationError,
+        match=rf"^requantizer: the multiplier of channel 0 is {multiplier}; expected 0, or 1073741824",
+    ):
         Requantizer(multiplier=np.array([multiplier], np.int32), shift=np.array([0], np.int32))
 
 
@@ -290,20 +366,33 @@ def test_a_multiplier_that_no_scale_gives_is_refused(multiplier: int) -> None:
 def test_a_scale_out_of_proportion_is_refused_also_without_weights(power: int) -> None:
     # An accumulator of 0 stays within int32 whatever its shift: the bounds alone would let such a channel pass.
     assert accumulator_bounds("layer", (np.array([0]), np.array([0])), 0, [0], [power]).shifted == 0
-    with pytest.raises(QuantisationError, match=rf"^requantizer: the shift of channel 1 is {power + 1}; expected -31 to 30"):
+    with pytest.raises(
+        QuantisationError,
+        match=rf"^requantizer: the shift of channel 1 is {power + 1}; expected -31 to 30",
+    ):
         Requantizer.between(0.5, np.array([1.0, 2.0**power], np.float32), 0.5)
 
 
 def test_numbers_that_do_not_follow_are_refused() -> None:
     layer = convolution(lower(small()))
     other = Requantizer(multiplier=layer.requantizer.multiplier, shift=layer.requantizer.shift + 1)
-    with pytest.raises(QuantisationError, match="layer: shift of the requantizer does not follow from the scales"):
+    with pytest.raises(
+        QuantisationError, match="layer: shift of the requantizer does not follow from the scales"
+    ):
         changed(requantizer=other)
-    with pytest.raises(QuantisationError, match=r"layer: the bounds are .* its weights give .*; lower the network again"):
+    with pytest.raises(
+        QuantisationError,
+        match=r"layer: the bounds are .* its weights give .*; lower the network again",
+    ):
         changed(bias=layer.bias + 1)
-    with pytest.raises(QuantisationError, match=r"layer: a bias is -2147483648; expected at most ±2147483647"):
+    with pytest.raises(
+        QuantisationError, match=r"layer: a bias is -2147483648; expected at most ±2147483647"
+    ):
         changed(bias=np.full(5, -(2**31)))
-    with pytest.raises(QuantisationError, match=r"layer: bias has shape .* expected 5 whole numbers, one per channel"):
+    with pytest.raises(
+        QuantisationError,
+        match=r"layer: bias has shape .* expected 5 whole numbers, one per channel",
+    ):
         changed(bias=layer.bias + 0.5)
     with pytest.raises(QuantisationError, match=r"provenance: is .*; expected texts by name"):
         replace(lower(small()), provenance={"seed": 1})  # type: ignore[dict-item]

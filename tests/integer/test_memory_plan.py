@@ -26,8 +26,12 @@ def places(plan: costs.MemoryPlan) -> list[tuple[int, int, int, str]]:
     return sorted((tensor.offset, tensor.size, tensor.bits, tensor.kind) for tensor in plan.tensors)
 
 
-@pytest.mark.parametrize(("name", "resolution"), [("mobilenet", 49), ("mobilenet-32", 16), ("mobilenet-32", 27)])
-def test_it_is_the_plan_of_the_architecture_and_the_cost_of_the_search(name: str, resolution: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "resolution"), [("mobilenet", 49), ("mobilenet-32", 16), ("mobilenet-32", 27)]
+)
+def test_it_is_the_plan_of_the_architecture_and_the_cost_of_the_search(
+    name: str, resolution: int
+) -> None:
     space = load_space(name)
     frame = space_frame(space, resolution, 7)
     genes = sample(space, frame, 6, np.random.default_rng(resolution))
@@ -54,13 +58,19 @@ def test_pooled_shortcuts_of_a_network_of_torch() -> None:
     module = MobileNet(network)
     insert_quantisers(module)
     calibrate(module, torch.rand(4, 3, 16, 16))
-    plan, drafted = plan_memory(lower(extract(module, ("a", "b", "c", "d")))), costs.plan_memory(network)
+    plan, drafted = (
+        plan_memory(lower(extract(module, ("a", "b", "c", "d")))),
+        costs.plan_memory(network),
+    )
     assert "s2.b1 pooled shortcut" in {tensor.name for tensor in plan.tensors}
     assert by_name(plan) == by_name(drafted)
 
 
 def by_name(plan: costs.MemoryPlan) -> dict[str, tuple[int, int, int, str, str | None]]:
-    return {tensor.name: (tensor.offset, tensor.size, tensor.bits, tensor.kind, tensor.in_place_of) for tensor in plan.tensors}
+    return {
+        tensor.name: (tensor.offset, tensor.size, tensor.bits, tensor.kind, tensor.in_place_of)
+        for tensor in plan.tensors
+    }
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -79,7 +89,9 @@ def test_random_networks(seed: int) -> None:
         if shortcut is not None:
             assert shortcut in live
             assert planned[shortcut].offset == planned[step.output].offset
-    assert plan.arena_bytes == max(costs.bytes_in_use(plan.live(number)) for number in range(len(plan.steps)))
+    assert plan.arena_bytes == max(
+        costs.bytes_in_use(plan.live(number)) for number in range(len(plan.steps))
+    )
 
 
 def test_steps_that_do_not_form_a_chain_are_refused() -> None:
@@ -100,4 +112,7 @@ def test_a_whole_architecture_survives_encoding() -> None:
 
     network: Architecture = small_architecture()
     frame = architecture_frame(network)
-    assert plan_memory(untrained(network)).arena_bytes == costs.plan_memory(decode(frame, encode(frame, [network])[:, 0])).arena_bytes
+    assert (
+        plan_memory(untrained(network)).arena_bytes
+        == costs.plan_memory(decode(frame, encode(frame, [network])[:, 0])).arena_bytes
+    )

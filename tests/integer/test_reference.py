@@ -12,9 +12,20 @@ from hypothesis import strategies as st
 
 from benchmarks import integer_reference
 from benchmarks.integer_reference import Untrained
-from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution, dump_architecture
+from nas_engine.architecture import (
+    Architecture,
+    Bits,
+    Block,
+    Classifier,
+    Convolution,
+    dump_architecture,
+)
 from nas_engine.errors import InputError
-from nas_engine.integer.arithmetic import levels, multiply_by_quantized_multiplier, quantize_multiplier
+from nas_engine.integer.arithmetic import (
+    levels,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+)
 from nas_engine.integer.fast import FastProgram, _fits_float64
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
@@ -44,8 +55,12 @@ def test_result_depends_on_neither_threads_nor_neighbours(seed: int, n: int, thr
     images = random_images(model, n, seed)
     together = run(model, images, threads=threads)
     assert together.shape == (n, len(model.classes))
-    np.testing.assert_array_equal(together, np.concatenate([run(model, image[None], threads=1) for image in images]))
-    np.testing.assert_array_equal(predict(model, images), [row.tolist().index(max(row.tolist())) for row in together])
+    np.testing.assert_array_equal(
+        together, np.concatenate([run(model, image[None], threads=1) for image in images])
+    )
+    np.testing.assert_array_equal(
+        predict(model, images), [row.tolist().index(max(row.tolist())) for row in together]
+    )
 
 
 def test_values_stay_in_their_ranges_and_reach_them() -> None:
@@ -56,7 +71,10 @@ def test_values_stay_in_their_ranges_and_reach_them() -> None:
         for tensor in model.tensors:
             assert tensor.low <= values[tensor.name].min()
             assert values[tensor.name].max() <= tensor.high
-            ends = (values[tensor.name].min() == tensor.low, values[tensor.name].max() == tensor.high)
+            ends = (
+                values[tensor.name].min() == tensor.low,
+                values[tensor.name].max() == tensor.high,
+            )
             reached.add((tensor.bits, tensor.signed, *ends))
     for bits, signed in itertools.product(range(2, 9), (False, True)):
         assert (bits, signed, True, True) in reached
@@ -71,15 +89,25 @@ def test_first_of_equal_logits_wins() -> None:
     built = Untrained((1, 1, 1), np.random.default_rng(0))
     built.layer("classifier", 3, 1, 1, 8, 8, signed=True)
     layer = built.steps[0]
-    same = {name: getattr(layer, name)[:1].repeat(3, axis=0) for name in ("weights", "weight_step", "gain", "offset")}
+    same = {
+        name: getattr(layer, name)[:1].repeat(3, axis=0)
+        for name in ("weights", "weight_step", "gain", "offset")
+    }
     built.steps[0] = dataclasses.replace(layer, **same)
     model = lower(built.network())
-    assert predict(model, np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1)).tolist() == [0] * 256
+    assert (
+        predict(model, np.arange(256, dtype=np.uint8).reshape(256, 1, 1, 1)).tolist() == [0] * 256
+    )
 
 
 @pytest.mark.parametrize(
     "images",
-    [np.zeros((1, 2, 2, 3), np.uint8), np.zeros((1, 1, 1, 1), np.int8), np.zeros((1, 1, 1), np.uint8), [[[[0]]]]],
+    [
+        np.zeros((1, 2, 2, 3), np.uint8),
+        np.zeros((1, 1, 1, 1), np.int8),
+        np.zeros((1, 1, 1), np.uint8),
+        [[[[0]]]],
+    ],
     ids=["shape", "type", "no batch", "list"],
 )
 def test_wrong_images(images: object) -> None:
@@ -89,13 +117,25 @@ def test_wrong_images(images: object) -> None:
         run(lower(built.network()), images)  # type: ignore[arg-type]
 
 
-def wide_layer(kind: str, *, w_bits: int, channels: int, gain: float, signed: bool = False) -> IntegerModel:
+def wide_layer(
+    kind: str, *, w_bits: int, channels: int, gain: float, signed: bool = False
+) -> IntegerModel:
     """Return a network whose sums need more than float32, or whose accumulators need more than float64."""
     built = Untrained((4, 4, 2), np.random.default_rng(1))
     stem = built.layer("stem", channels, 1, 1, 8, 8)
     built.tensors[-1] = replaced = dataclasses.replace(stem, step=1.0)
     built.steps[-1] = dataclasses.replace(built.steps[-1], offset=np.full(channels, 200.0))
-    built.layer("wide", channels if kind == "depthwise" else 4, 3, 1, w_bits, 8, kind=kind, source=replaced, signed=signed)
+    built.layer(
+        "wide",
+        channels if kind == "depthwise" else 4,
+        3,
+        1,
+        w_bits,
+        8,
+        kind=kind,
+        source=replaced,
+        signed=signed,
+    )
     layer = built.steps[-1]
     weights = np.full_like(layer.weights, 2 ** (w_bits - 1) - 1)
     weights[..., 0] = built.rng.integers(-3, 4, weights.shape[:-1])
@@ -113,7 +153,9 @@ def test_wide_layers(channels: int, signed: bool) -> None:
     quick, plain = trace(model, images), trace(model, images, fast=False)
     for name, values in plain.items():
         np.testing.assert_array_equal(quick[name], values)
-    bounds = [step.bounds.accumulator for step in model.steps if isinstance(step, IntegerConvolution)]
+    bounds = [
+        step.bounds.accumulator for step in model.steps if isinstance(step, IntegerConvolution)
+    ]
     assert max(bounds) > 2**22
 
 
@@ -121,22 +163,32 @@ def test_wide_layers(channels: int, signed: bool) -> None:
 @given(data=st.data())
 def test_requantisation_in_float64_is_exact(data: st.DataObject) -> None:
     """Around every place where rounding could differ: multipliers of any size, accumulators next to the ties."""
-    real = data.draw(st.floats(2.0**-34, 8.0)) if data.draw(st.booleans()) else 2.0 ** data.draw(st.integers(-34, 3))
+    real = (
+        data.draw(st.floats(2.0**-34, 8.0))
+        if data.draw(st.booleans())
+        else 2.0 ** data.draw(st.integers(-34, 3))
+    )
     multiplier, shift = (int(value) for value in quantize_multiplier(real))
     most = 2**21 - 1 >> max(shift, 0)
     near = data.draw(st.integers(-260, 260))
     centre = int((near + 0.5) / real) if real else 0
-    accs = [a for a in range(centre - 20, centre + 21) if abs(a) <= most // 2] + data.draw(st.lists(st.integers(-most // 2, most // 2)))
+    accs = [a for a in range(centre - 20, centre + 21) if abs(a) <= most // 2] + data.draw(
+        st.lists(st.integers(-most // 2, most // 2))
+    )
     bias = data.draw(st.integers(-most // 2, most // 2))
     if not accs or not _fits_float64(most // 2, 0, bias, shift):
         return
     for signed in (False, True):
         _, low, high = levels(8, signed)
         zero = 0 if signed else -128
-        expected = np.clip(multiply_by_quantized_multiplier(accs, multiplier, shift) + zero, low, high)
+        expected = np.clip(
+            multiply_by_quantized_multiplier(accs, multiplier, shift) + zero, low, high
+        )
         got = requantised(accs, bias, real, signed)
         np.testing.assert_array_equal(got, expected)
-        assert expected.tolist() == [min(max(scalar.requantise(a, multiplier, shift) + zero, low), high) for a in accs]
+        assert expected.tolist() == [
+            min(max(scalar.requantise(a, multiplier, shift) + zero, low), high) for a in accs
+        ]
 
 
 @pytest.mark.parametrize("bias", [0, 1 - 2**30, 2**30 - 12345])
@@ -158,7 +210,9 @@ def test_sums_beyond_float32() -> None:
     weights[:, 0, 0, 0] = [1, 2, 3, 4]
     largest = weights.sum(axis=(1, 2, 3)) * 127
     ones = np.ones(4)
-    layer = dataclasses.replace(built.steps[-1], weights=weights, weight_step=ones, gain=ones, offset=-largest / 128)
+    layer = dataclasses.replace(
+        built.steps[-1], weights=weights, weight_step=ones, gain=ones, offset=-largest / 128
+    )
     built.steps[-1] = layer
     built.pool("pool", 3, 1, padding=(0, 1, 0, 0))
     built.layer("classifier", 2, 1, 1, 8, 8, signed=True)
@@ -183,7 +237,9 @@ def requantised(accs: list[int], bias: int, real: float, signed: bool) -> np.nda
     changed = dataclasses.replace(
         step,
         bias=np.array([bias]),
-        requantizer=dataclasses.replace(step.requantizer, multiplier=multiplier.astype(np.int32), shift=shift.astype(np.int32)),
+        requantizer=dataclasses.replace(
+            step.requantizer, multiplier=multiplier.astype(np.int32), shift=shift.astype(np.int32)
+        ),
     )
     program = FastProgram(model, 1, {changed.output})
     target = model.tensor(changed.output)
@@ -197,7 +253,11 @@ def test_benchmark_at_a_tiny_size(tmp_path) -> None:  # type: ignore[no-untyped-
     blocks = (Block(kernel=3, stride=2, bottleneck=8, channels=4, bits=((w4a4,) * 3, (w4a4,) * 3)),)
     convolutions = [Convolution(kernel=k, stride=1, channels=4, bits=w4a4) for k in (3, 1)]
     net = Architecture(
-        resolution=6, stem=convolutions[0], blocks=blocks, head=convolutions[1], classifier=Classifier(classes=3, bits=w4a4)
+        resolution=6,
+        stem=convolutions[0],
+        blocks=blocks,
+        head=convolutions[1],
+        classifier=Classifier(classes=3, bits=w4a4),
     )
     (tmp_path / "net.yaml").write_text(dump_architecture(net), encoding="utf-8")
     rows = integer_reference.run(network=tmp_path / "net.yaml", images=4, compared=2)

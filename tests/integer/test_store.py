@@ -73,8 +73,13 @@ def test_round_trip(tmp_path: Path, seed: int) -> None:
     np.testing.assert_array_equal(read.golden.images, images)
     np.testing.assert_array_equal(read.golden.logits, run(model, images))
     first = trace(model, images[:1], fast=False)
-    assert dict(read.golden.checksums) == {name: zlib.crc32(values.tobytes()) for name, values in first.items()}
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["model.json", "model.npz"]
+    assert dict(read.golden.checksums) == {
+        name: zlib.crc32(values.tobytes()) for name, values in first.items()
+    }
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
+        "model.json",
+        "model.npz",
+    ]
 
 
 def test_same_bytes_every_time(saved: Path, tmp_path: Path) -> None:
@@ -94,12 +99,16 @@ def test_a_reader_needs_neither_pickles_nor_the_engine(saved: Path) -> None:
     with np.load(saved / "model.npz", allow_pickle=False) as arrays:
         assert arrays["stem.weights"].dtype == np.int8
         assert arrays["golden images"].dtype == np.uint8
-    assert all(float(np.float32(tensor["scale"])) == tensor["scale"] for tensor in description["tensors"])
+    assert all(
+        float(np.float32(tensor["scale"])) == tensor["scale"] for tensor in description["tensors"]
+    )
 
 
 def test_no_golden_images(tmp_path: Path) -> None:
     model = random_model(SEED)
-    with pytest.raises(InputError, match="there are no images for the golden vectors; give at least one"):
+    with pytest.raises(
+        InputError, match="there are no images for the golden vectors; give at least one"
+    ):
         save(tmp_path, model, random_images(model, 0))
 
 
@@ -124,7 +133,9 @@ def test_cut_off_anywhere(saved: Path, copy: Path, name: str, data: st.DataObjec
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_changed_byte_is_refused_or_changes_no_number(saved: Path, copy: Path, data: st.DataObject) -> None:
+def test_a_changed_byte_is_refused_or_changes_no_number(
+    saved: Path, copy: Path, data: st.DataObject
+) -> None:
     content = bytearray((saved / "model.json").read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     (copy / "model.json").write_bytes(bytes(content))
@@ -139,33 +150,83 @@ def test_a_changed_byte_is_refused_or_changes_no_number(saved: Path, copy: Path,
 
 Change = Callable[[dict[str, Any], dict[str, Any]], Any]
 REFUSED: dict[str, tuple[Change, str]] = {
-    "version": (lambda j, a: j.update(format="nas-search/integer-model/2"), "format: is 'nas-search/integer-model/2'; expected"),
+    "version": (
+        lambda j, a: j.update(format="nas-search/integer-model/2"),
+        "format: is 'nas-search/integer-model/2'; expected",
+    ),
     "unknown key": (lambda j, a: j.update(colour=1), "unknown key: 'colour'"),
     "missing key": (lambda j, a: j.pop("image"), "image: is missing; add it"),
     "list": (lambda j, a: j.update(tensors={}), "tensors: is {}; expected a list"),
-    "scale": (lambda j, a: j["tensors"][1].update(scale=0.1), "the scale is 0.1; expected a finite float32 value above 0"),
-    "another scale": (lambda j, a: j["tensors"][1].update(scale=0.5), "of the requantizer does not follow from the scales"),
-    "not a number": (lambda j, a: j["tensors"][1].update(scale=float("nan")), "the scale is nan; expected a finite"),
-    "bits": (lambda j, a: j["tensors"][1].update(bits=9), "bits is 9; expected a whole number from 2 to 8"),
+    "scale": (
+        lambda j, a: j["tensors"][1].update(scale=0.1),
+        "the scale is 0.1; expected a finite float32 value above 0",
+    ),
+    "another scale": (
+        lambda j, a: j["tensors"][1].update(scale=0.5),
+        "of the requantizer does not follow from the scales",
+    ),
+    "not a number": (
+        lambda j, a: j["tensors"][1].update(scale=float("nan")),
+        "the scale is nan; expected a finite",
+    ),
+    "bits": (
+        lambda j, a: j["tensors"][1].update(bits=9),
+        "bits is 9; expected a whole number from 2 to 8",
+    ),
     "op": (lambda j, a: j["steps"][0].update(op="dense"), "unknown value for steps[0].op: 'dense'"),
-    "padding": (lambda j, a: j["steps"][0].update(padding=[1, 1]), "steps[0].padding: is [1, 1]; expected a list of 4 of int"),
+    "padding": (
+        lambda j, a: j["steps"][0].update(padding=[1, 1]),
+        "steps[0].padding: is [1, 1]; expected a list of 4 of int",
+    ),
     "bounds": (lambda j, a: j["steps"][0]["bounds"].update(accumulator=1), "the bounds are"),
     "addition": (
-        lambda j, a: next(s["addition"] for s in j["steps"] if s.get("addition")).update(first=[1, 0]),
+        lambda j, a: next(s["addition"] for s in j["steps"] if s.get("addition")).update(
+            first=[1, 0]
+        ),
         "the addition does not follow from the scales",
     ),
-    "order": (lambda j, a: j["steps"].reverse(), "before a step has made it; put the steps in order"),
+    "order": (
+        lambda j, a: j["steps"].reverse(),
+        "before a step has made it; put the steps in order",
+    ),
     "classes": (lambda j, a: j["classes"].append("one more"), "one channel per class"),
-    "provenance": (lambda j, a: j.update(provenance={"seed": 1}), "provenance.seed: is 1; expected a text"),
-    "checksum": (lambda j, a: j["golden_crc32"].update(image=1), "the model does not compute its golden vectors"),
-    "width": (lambda j, a: a["stem.weights"].fill(-128), "the weights (int8) are not whole numbers from"),
+    "provenance": (
+        lambda j, a: j.update(provenance={"seed": 1}),
+        "provenance.seed: is 1; expected a text",
+    ),
+    "checksum": (
+        lambda j, a: j["golden_crc32"].update(image=1),
+        "the model does not compute its golden vectors",
+    ),
+    "width": (
+        lambda j, a: a["stem.weights"].fill(-128),
+        "the weights (int8) are not whole numbers from",
+    ),
     "bias": (lambda j, a: a.update({"stem.bias": a["stem.bias"] + 1}), "the bounds are"),
-    "missing array": (lambda j, a: a.pop("stem.bias"), "the array 'stem.bias' is missing; expected int32"),
-    "type": (lambda j, a: a.update({"stem.bias": a["stem.bias"] * 1.0}), "the array 'stem.bias' is of type float64; expected int32"),
-    "length": (lambda j, a: a.update({"stem.shift": a["stem.shift"][:0]}), "shift of the requantizer does not follow"),
-    "images": (lambda j, a: a.update({"golden images": a["golden images"][:, 1:]}), "golden images: the images are uint8"),
-    "no images": (lambda j, a: a.update({"golden images": a["golden images"][:0]}), "golden images: there are no images"),
-    "logits": (lambda j, a: a.update({"golden logits": a["golden logits"] ^ 1}), "the model does not compute its golden vectors"),
+    "missing array": (
+        lambda j, a: a.pop("stem.bias"),
+        "the array 'stem.bias' is missing; expected int32",
+    ),
+    "type": (
+        lambda j, a: a.update({"stem.bias": a["stem.bias"] * 1.0}),
+        "the array 'stem.bias' is of type float64; expected int32",
+    ),
+    "length": (
+        lambda j, a: a.update({"stem.shift": a["stem.shift"][:0]}),
+        "shift of the requantizer does not follow",
+    ),
+    "images": (
+        lambda j, a: a.update({"golden images": a["golden images"][:, 1:]}),
+        "golden images: the images are uint8",
+    ),
+    "no images": (
+        lambda j, a: a.update({"golden images": a["golden images"][:0]}),
+        "golden images: there are no images",
+    ),
+    "logits": (
+        lambda j, a: a.update({"golden logits": a["golden logits"] ^ 1}),
+        "the model does not compute its golden vectors",
+    ),
 }
 
 
@@ -190,7 +251,10 @@ def test_refused_in_one_line(copy: Path, case: str) -> None:
 @pytest.mark.parametrize("name", ["model.json", "model.npz"])
 def test_missing_file(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    with pytest.raises(UnreadableError, match=rf"{name}: cannot be read \(No such file or directory\); give the directory that an export"):
+    with pytest.raises(
+        UnreadableError,
+        match=rf"{name}: cannot be read \(No such file or directory\); give the directory that an export",
+    ):
         load(copy)
 
 
@@ -198,7 +262,10 @@ def test_arrays_of_another_export(copy: Path) -> None:
     model = random_model(SEED + 1)
     save(copy / "other", model, random_images(model, 1))
     (copy / "model.npz").write_bytes((copy / "other" / "model.npz").read_bytes())
-    with pytest.raises(FileFormatError, match=r"model.npz: is not the file that model.json names \(cut off, changed, or of another"):
+    with pytest.raises(
+        FileFormatError,
+        match=r"model.npz: is not the file that model.json names \(cut off, changed, or of another",
+    ):
         load(copy)
 
 
@@ -208,7 +275,9 @@ def test_not_an_archive(copy: Path, damage: bytes) -> None:
     description = json_content(copy / "model.json")
     description["npz_sha256"] = hashlib.sha256(damage).hexdigest()
     rewrite(copy / "model.json", description)
-    with pytest.raises(FileFormatError, match=r"model.npz: is not an archive of arrays; export the model again"):
+    with pytest.raises(
+        FileFormatError, match=r"model.npz: is not an archive of arrays; export the model again"
+    ):
         load(copy)
 
 

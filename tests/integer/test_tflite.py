@@ -30,7 +30,11 @@ def finish(built: Untrained) -> IntegerModel:
     if (last.height, last.width) == (size, size):
         built.pool("pool", size, 1)
     else:  # SAME padding makes one place of a longer side
-        pads = [part for side in (last.height, last.width) for part in same_padding(side, size, size)[1:]]
+        pads = [
+            part
+            for side in (last.height, last.width)
+            for part in same_padding(side, size, size)[1:]
+        ]
         built.pool("pool", size, size, padding=(pads[0], pads[1], pads[2], pads[3]))
     built.layer("classifier", 7, 1, 1, 8, 8, signed=True)
     return lower(built.network())
@@ -40,7 +44,9 @@ def limited(built: Untrained, bits: int) -> QuantisedTensor:
     """Give the tensor added last a range of fewer bits, with the scale that RELU6 needs."""
     step = float(np.float32(6 / (2**bits - 1)))
     layer = built.steps[-1]
-    factor = step / built.tensors[-1].step * 2.0 ** (bits - 6)  # four times as wide as would be right: the limit must bite
+    factor = (
+        step / built.tensors[-1].step * 2.0 ** (bits - 6)
+    )  # four times as wide as would be right: the limit must bite
     built.tensors[-1] = replace(built.tensors[-1], bits=bits, step=step)
     built.steps[-1] = replace(layer, gain=layer.gain * factor, offset=layer.offset * factor)
     return built.tensors[-1]
@@ -70,7 +76,9 @@ def test_fewer_bits_through_a_fused_activation(bits: int) -> None:
     assert (values.min(), values.max()) == (-128, -129 + 2**bits)
 
 
-@pytest.mark.parametrize("scales", [(0.02, 0.02), (0.02, 0.05), (0.05, 0.0123), (0.001, 0.9), (0.9, 0.001)])
+@pytest.mark.parametrize(
+    "scales", [(0.02, 0.02), (0.02, 0.05), (0.05, 0.0123), (0.001, 0.9), (0.9, 0.001)]
+)
 @pytest.mark.parametrize("signed", [False, True])
 def test_addition(scales: tuple[float, float], signed: bool) -> None:
     for bits in (8, 4):
@@ -94,7 +102,11 @@ def test_average_pool(size: tuple[int, int], signed: bool) -> None:
     built = Untrained((*size, 2), np.random.default_rng(0))
     built.layer("stem", 5, 1, 1, 8, 8, signed=signed)
     for number, (kernel, stride) in enumerate([(2, 2), (3, 1), (3, 2)]):
-        pads = [part for side in (built.tensors[-1].height, built.tensors[-1].width) for part in same_padding(side, kernel, stride)[1:]]
+        pads = [
+            part
+            for side in (built.tensors[-1].height, built.tensors[-1].width)
+            for part in same_padding(side, kernel, stride)[1:]
+        ]
         built.pool(f"pool {number}", kernel, stride, padding=(pads[0], pads[1], pads[2], pads[3]))
     assert_no_difference(finish(built))
 
@@ -106,9 +118,21 @@ def test_inverted_residuals_end_to_end() -> None:
     for block, (stride, w_bits, a_bits) in enumerate([(1, 4, 4), (2, 3, 5), (1, 2, 3), (1, 8, 8)]):
         built.layer(f"b{block}.expand", 24, 1, 1, w_bits, 8, source=stream)
         source = limited(built, a_bits) if a_bits < 8 else built.tensors[-1]
-        built.layer(f"b{block}.depthwise", 24, 5, stride, w_bits, 8, kind="depthwise", source=source)
+        built.layer(
+            f"b{block}.depthwise", 24, 5, stride, w_bits, 8, kind="depthwise", source=source
+        )
         filtered = limited(built, a_bits) if a_bits < 8 else built.tensors[-1]
         shortcut = built.pool(f"b{block}.pool", 2, 2, stream) if stride == 2 else stream
-        stream = built.layer(f"b{block}.project", 16, 1, 1, w_bits, 8, source=filtered, signed=True, shortcut=shortcut)
+        stream = built.layer(
+            f"b{block}.project",
+            16,
+            1,
+            1,
+            w_bits,
+            8,
+            source=filtered,
+            signed=True,
+            shortcut=shortcut,
+        )
     built.layer("head", 40, 1, 1, 4, 8)
     assert_no_difference(finish(built), count=10)

@@ -19,7 +19,11 @@ pytest.importorskip("flatbuffers")
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
-MANIFEST: dict[str, Any] = {"format": "for tests", "layers": [{"name": "größer", "bits": 4}], "classes": ["a", "b"]}
+MANIFEST: dict[str, Any] = {
+    "format": "for tests",
+    "layers": [{"name": "größer", "bits": 4}],
+    "classes": ["a", "b"],
+}
 """Stands for a manifest."""
 
 
@@ -28,7 +32,13 @@ def export_files(model: IntegerModel, *, metadata: bool = True) -> dict[str, byt
     golden = GoldenVectors.of(model, np.zeros((1, *model.tensor(model.image).shape), np.uint8))
     plan = MemoryPlan(arena_bytes=0, steps=(), tensors=())
     settings = ExportSettings(formats=("tflite",), metadata=metadata)
-    return dict(TfliteExporter().files(ExportSubject(model=model, golden=golden, plan=plan, manifest=MANIFEST, settings=settings)))
+    return dict(
+        TfliteExporter().files(
+            ExportSubject(
+                model=model, golden=golden, plan=plan, manifest=MANIFEST, settings=settings
+            )
+        )
+    )
 
 
 def opened(content: bytes) -> Any:
@@ -45,7 +55,11 @@ def run_file(content: bytes, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDA
     )
     made.allocate_tensors()
     place = made.get_input_details()[0]["index"]
-    shown = {detail["name"]: detail["index"] for detail in made.get_tensor_details() if list(detail["shape"][:1]) == [1]}
+    shown = {
+        detail["name"]: detail["index"]
+        for detail in made.get_tensor_details()
+        if list(detail["shape"][:1]) == [1]
+    }
     rows: dict[str, list[Any]] = {name: [] for name in shown}
     for image in images:
         made.set_tensor(place, (image.astype(np.int16) - 128).astype(np.int8)[None])
@@ -55,6 +69,8 @@ def run_file(content: bytes, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDA
     return {name: np.stack(values) for name, values in rows.items()}
 
 
-def run_tflite(model: IntegerModel, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.int8]]:
+def run_tflite(
+    model: IntegerModel, images: npt.NDArray[np.uint8]
+) -> dict[str, npt.NDArray[np.int8]]:
     """Return what ``model.tflite`` computes, as ``run_file``."""
     return run_file(export_files(model)[EXACT_NAME], images)

@@ -33,11 +33,19 @@ def test_images_are_normalised_as_imagenet_has_them() -> None:
     network = cifar_resnet(20).eval()
     seen = []
     network.conv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (2, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     network(scale_images(images))
-    expected = (images.numpy() / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    expected = (images.numpy() / 255 - np.array([0.485, 0.456, 0.406])) / np.array(
+        [0.229, 0.224, 0.225]
+    )
     np.testing.assert_allclose(seen[0].permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
-    np.testing.assert_allclose(to_unit_range(scale_images(images)).permute(0, 2, 3, 1).numpy(), images.numpy() / 255, atol=1e-6)
+    np.testing.assert_allclose(
+        to_unit_range(scale_images(images)).permute(0, 2, 3, 1).numpy(),
+        images.numpy() / 255,
+        atol=1e-6,
+    )
 
 
 def test_a_shortcut_takes_every_other_pixel_and_adds_channels_of_zeros_on_both_sides() -> None:
@@ -58,13 +66,22 @@ def test_depth_and_classes_follow_from_the_keys(prefix: str, depth: int, classes
     network = cifar_resnet(depth, classes)
     loaded = load_cifar_resnet({prefix + key: value for key, value in network.state_dict().items()})
     assert (loaded.depth, loaded.classes) == (depth, classes)
-    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items())
+    assert all(
+        torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items()
+    )
 
 
 def test_the_state_dict_has_the_public_keys() -> None:
     keys = list(cifar_resnet(20).state_dict())
     assert keys[:7] == [
-        *("conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var", "bn1.num_batches_tracked"),
+        *(
+            "conv1.weight",
+            "bn1.weight",
+            "bn1.bias",
+            "bn1.running_mean",
+            "bn1.running_var",
+            "bn1.num_batches_tracked",
+        ),
         "layer1.0.conv1.weight",
     ]
     assert keys[-3:] == ["layer3.2.bn2.num_batches_tracked", "linear.weight", "linear.bias"]
@@ -73,7 +90,12 @@ def test_the_state_dict_has_the_public_keys() -> None:
 def test_state_dicts_from_before_batches_were_counted() -> None:
     """Public files were written by torch 0.4 and older."""
     state = cifar_resnet(20).state_dict()
-    assert load_cifar_resnet({key: value for key, value in state.items() if "num_batches" not in key}).depth == 20
+    assert (
+        load_cifar_resnet(
+            {key: value for key, value in state.items() if "num_batches" not in key}
+        ).depth
+        == 20
+    )
 
 
 def test_state_dicts_of_other_networks() -> None:
@@ -90,10 +112,13 @@ def test_state_dicts_of_other_networks() -> None:
     )
     for other in others:
         with pytest.raises(
-            InputError, match=r"^the state dict of an unknown network \([^\n]*; expected that of a CIFAR ResNet \(20, 32, 44, 56\)$"
+            InputError,
+            match=r"^the state dict of an unknown network \([^\n]*; expected that of a CIFAR ResNet \(20, 32, 44, 56\)$",
         ):
             load_cifar_resnet(other)
-    with pytest.raises(InputError, match=r"\(116 keys: 'conv1\.weight', 'bn1\.weight', 'bn1\.bias' \.\.\.\)"):
+    with pytest.raises(
+        InputError, match=r"\(116 keys: 'conv1\.weight', 'bn1\.weight', 'bn1\.bias' \.\.\.\)"
+    ):
         load_cifar_resnet({**state, "linear.weight": torch.zeros(10)})
 
 

@@ -28,9 +28,13 @@ def assert_near(result: Tensor | None, exact: Tensor | None) -> None:
     assert (result - exact).abs().max() <= 2e-6 * max(exact.abs().max().item(), 1)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["planes", "channels-last"])
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["planes", "channels-last"]
+)
 @pytest.mark.parametrize(("kernel", "stride", "height", "width"), SHAPES)
-def test_output_and_both_gradients(kernel: int, stride: int, height: int, width: int, layout: torch.memory_format) -> None:
+def test_output_and_both_gradients(
+    kernel: int, stride: int, height: int, width: int, layout: torch.memory_format
+) -> None:
     x, weight = tensors(kernel, height, width)
     x = x.contiguous(memory_format=layout).requires_grad_()
     weight.requires_grad_()
@@ -74,5 +78,7 @@ def test_a_gradient_that_is_not_laid_out_in_memory() -> None:
     weight.requires_grad_()
     upstream = torch.randn(3, 6, 6, 6).transpose(2, 3)
     (of_weight,) = torch.autograd.grad(depthwise_conv2d(x, weight, 1, 2), weight, upstream)
-    (expected,) = torch.autograd.grad(functional.conv2d(x, weight, None, 1, 2, 1, 6), weight, upstream)
+    (expected,) = torch.autograd.grad(
+        functional.conv2d(x, weight, None, 1, 2, 1, 6), weight, upstream
+    )
     torch.testing.assert_close(of_weight, expected, rtol=1e-5, atol=1e-5)

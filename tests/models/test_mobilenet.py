@@ -14,7 +14,13 @@ from torch.nn import functional
 
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
-from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, average_pool, same_padding, scale_images
+from nas_engine.models.mobilenet import (
+    ConvolutionUnit,
+    MobileNet,
+    average_pool,
+    same_padding,
+    scale_images,
+)
 from tests import reference
 from tests.populations import SHIPPED, networks, population
 from tests.training.networks import small_architecture
@@ -24,7 +30,10 @@ CASES = [(name, resolution) for name in SHIPPED for resolution in (32, 33, 57)]
 
 @pytest.mark.parametrize(("space", "resolution"), CASES)
 def test_shapes_of_sampled_networks(space: str, resolution: int) -> None:
-    check_shapes(networks(*population(SHIPPED[space], 2, seed=resolution, resolution=resolution, classes=7)), resolution)
+    check_shapes(
+        networks(*population(SHIPPED[space], 2, seed=resolution, resolution=resolution, classes=7)),
+        resolution,
+    )
 
 
 @pytest.mark.parametrize("pooled_shortcut", [False, True])
@@ -42,7 +51,12 @@ def check_shapes(architectures: Iterable[Architecture], resolution: int) -> None
         layers = reference.layers(architecture)
         seen: dict[nn.Module, tuple[int, int, int, int]] = {}
 
-        def note(unit: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor, seen: dict[nn.Module, object] = seen) -> None:
+        def note(
+            unit: nn.Module,
+            inputs: tuple[torch.Tensor],
+            output: torch.Tensor,
+            seen: dict[nn.Module, object] = seen,
+        ) -> None:
             seen[unit] = (inputs[0].shape[1], inputs[0].shape[2], output.shape[1], output.shape[2])
 
         for _, unit in network.units():
@@ -57,7 +71,9 @@ def check_shapes(architectures: Iterable[Architecture], resolution: int) -> None
         for (name, unit), layer in zip(network.units(), layers, strict=True):
             assert seen[unit] == (layer.c_in, layer.size_in, layer.c_out, layer.size_out), name
             assert unit.weight.numel() == layer.weights, name
-        for block, residual in zip(network.blocks(), reference.residuals(architecture), strict=True):
+        for block, residual in zip(
+            network.blocks(), reference.residuals(architecture), strict=True
+        ):
             assert block.shortcut == (residual.waiting > 0)
             assert block.pooled == residual.pooled
 
@@ -75,14 +91,20 @@ def test_units_are_named_as_the_layers() -> None:
                 for part in ("expand", "depthwise", "project"):
                     assert modules[units[f"s{stage}.b{row}.{part}"]] == f"residuals.{index}.{part}"
                 index += 1
-        assert [modules[units[name]] for name in ("stem", "head", "classifier")] == ["stem", "head", "classifier"]
+        assert [modules[units[name]] for name in ("stem", "head", "classifier")] == [
+            "stem",
+            "head",
+            "classifier",
+        ]
 
 
 def test_every_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)
     (architecture,) = networks(*population(SHIPPED["mobilenet-32"], 1, seed=4, classes=5))
     network = MobileNet(architecture)
-    functional.cross_entropy(network(torch.rand(4, 3, 32, 32) * 2 - 1), torch.tensor([0, 1, 2, 3])).backward()
+    functional.cross_entropy(
+        network(torch.rand(4, 3, 32, 32) * 2 - 1), torch.tensor([0, 1, 2, 3])
+    ).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -113,14 +135,19 @@ def test_padding_is_tensorflows() -> None:
     for size in range(1, 40):
         for kernel in (1, 3, 5, 7):
             for stride in (1, 2):
-                assert same_padding(size, kernel, stride) == tensorflow_padding(size, kernel, stride), (size, kernel, stride)
+                assert same_padding(size, kernel, stride) == tensorflow_padding(
+                    size, kernel, stride
+                ), (size, kernel, stride)
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize(
-    ("kernel", "stride", "height", "width"), [(3, 1, 4, 5), (3, 2, 4, 5), (5, 2, 6, 7), (7, 2, 5, 2), (1, 2, 5, 4), (5, 1, 1, 3)]
+    ("kernel", "stride", "height", "width"),
+    [(3, 1, 4, 5), (3, 2, 4, 5), (5, 2, 6, 7), (7, 2, 5, 2), (1, 2, 5, 4), (5, 1, 1, 3)],
 )
-def test_a_unit_convolves_as_the_scalar_loop(kernel: int, stride: int, height: int, width: int, depthwise: bool) -> None:
+def test_a_unit_convolves_as_the_scalar_loop(
+    kernel: int, stride: int, height: int, width: int, depthwise: bool
+) -> None:
     torch.manual_seed(kernel)
     unit = ConvolutionUnit(2, 2, kernel, stride, depthwise=depthwise, relu=False)
     unit.norm = nn.Identity()
@@ -139,7 +166,9 @@ def test_a_unit_convolves_as_the_scalar_loop(kernel: int, stride: int, height: i
                         for dx in range(kernel):
                             at_y, at_x = row * stride - top + dy, column * stride - left + dx
                             if 0 <= at_y < height and 0 <= at_x < width:
-                                total += weight[o, 0 if depthwise else i, dy, dx] * values[i, at_y, at_x]
+                                total += (
+                                    weight[o, 0 if depthwise else i, dy, dx] * values[i, at_y, at_x]
+                                )
                 assert y[o, row, column] == pytest.approx(total, abs=1e-5)
 
 
@@ -151,12 +180,17 @@ def pooled_levels(levels: np.ndarray, kernel: int, offset: int) -> np.ndarray:
         window = levels[row * kernel : (row + 1) * kernel, column * kernel : (column + 1) * kernel]
         total, count = sum(int(level) - offset for level in window.flat), window.size
         half = count // 2
-        result[row, column] = ((total + half) // count if total > 0 else -((-total + half) // count)) + offset
+        result[row, column] = (
+            (total + half) // count if total > 0 else -((-total + half) // count)
+        ) + offset
     return result
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 15), (-128, 127), (-8, 7)])
-@pytest.mark.parametrize(("kernel", "height", "width"), [(2, 6, 6), (2, 7, 5), (2, 1, 1), (5, 5, 5), (8, 8, 3), (9, 4, 4)])
+@pytest.mark.parametrize(
+    ("kernel", "height", "width"),
+    [(2, 6, 6), (2, 7, 5), (2, 1, 1), (5, 5, 5), (8, 8, 3), (9, 4, 4)],
+)
 def test_pools_round_as_integers(low: int, high: int, kernel: int, height: int, width: int) -> None:
     generator = torch.Generator().manual_seed(height * width)
     levels = torch.randint(low, high + 1, (2, 3, height, width), generator=generator)

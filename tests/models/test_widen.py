@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution, dump_architecture, parse_architecture
+from nas_engine.architecture import (
+    Architecture,
+    Bits,
+    Block,
+    Classifier,
+    Convolution,
+    dump_architecture,
+    parse_architecture,
+)
 from nas_engine.models.widen import widen
 from tests.populations import SHIPPED, networks, population
 
@@ -40,11 +48,22 @@ def test_channels_double_and_all_else_stays(space: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "factor", "expected"), [(1, 2.0, 8), (10, 2.0, 24), (9, 2.0, 16), (12, 1.75, 24), (5000, 2.0, 8192), (24, 1.0, 24)]
+    ("count", "factor", "expected"),
+    [(1, 2.0, 8), (10, 2.0, 24), (9, 2.0, 16), (12, 1.75, 24), (5000, 2.0, 8192), (24, 1.0, 24)],
 )
-def test_channels_are_multiples_of_8_within_the_limits(count: int, factor: float, expected: int) -> None:
+def test_channels_are_multiples_of_8_within_the_limits(
+    count: int, factor: float, expected: int
+) -> None:
     conv = Convolution(kernel=1, stride=1, channels=count, bits=W8A8)
-    block = Block(kernel=3, stride=2, bottleneck=count, channels=count, bits=((Bits(2, 3), W8A8, W8A8),))
-    network = Architecture(resolution=9, stem=conv, blocks=(block,), head=conv, classifier=Classifier(classes=3, bits=Bits(4, 4)))
+    block = Block(
+        kernel=3, stride=2, bottleneck=count, channels=count, bits=((Bits(2, 3), W8A8, W8A8),)
+    )
+    network = Architecture(
+        resolution=9,
+        stem=conv,
+        blocks=(block,),
+        head=conv,
+        classifier=Classifier(classes=3, bits=Bits(4, 4)),
+    )
     assert channels(widen(network, factor)) == [expected] * 4
     assert widen(replace(network, classifier=None)).classifier is None

@@ -20,7 +20,9 @@ INPUTS = {"0": 5, "3": 2}
 
 def small_network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 5))
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 5)
+    )
 
 
 def images() -> Tensor:
@@ -38,7 +40,9 @@ def test_levels_of_weights_and_inputs_are_whole_numbers_within_the_width() -> No
     network = quantised()
     inputs: dict[str, Tensor] = {}
     for name in WEIGHTS:  # runs after the hook that quantises
-        network.get_submodule(name).register_forward_pre_hook(lambda layer, x, name=name: inputs.update({name: x[0]}))
+        network.get_submodule(name).register_forward_pre_hook(
+            lambda layer, x, name=name: inputs.update({name: x[0]})
+        )
     network(images())
     for name in WEIGHTS:
         layer = network.get_submodule(name)
@@ -57,8 +61,13 @@ def test_steps_are_those_of_least_error_on_the_float_network() -> None:
     for name in WEIGHTS:
         quantiser = network.get_submodule(name).parametrizations.weight[0].quantiser
         weight = plain.get_submodule(name).weight
-        assert torch.equal(quantiser.step.flatten(), least_error_step(weight, -quantiser.limit, quantiser.limit).flatten())
-    with torch.no_grad():  # all values are few enough to be looked at; the lowest is looked at twice
+        assert torch.equal(
+            quantiser.step.flatten(),
+            least_error_step(weight, -quantiser.limit, quantiser.limit).flatten(),
+        )
+    with (
+        torch.no_grad()
+    ):  # all values are few enough to be looked at; the lowest is looked at twice
         seen = plain[:3](images()).flatten()
     expected = least_error_step(torch.cat([seen, seen.min().view(1)]).view(1, -1), 0, 3)
     assert network[3].input_quantiser.step == expected.squeeze()
@@ -111,15 +120,22 @@ def test_a_resnet_at_8_bits_is_nearly_the_float_one_and_only_named_layers_change
     torch.manual_seed(0)
     plain = cifar_resnet(20).eval()
     x = torch.rand(8, 3, 16, 16) * 2 - 1
-    names = [name for name, module in plain.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    names = [
+        name for name, module in plain.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
     network = copy.deepcopy(plain)
     quantise_layers(network, dict.fromkeys(names, 8), dict.fromkeys(names[1:], 8))
     calibrate_layers(network, x)
     logits, expected = network(x), plain(x)
     assert not torch.equal(logits, expected)
     assert (logits - expected).abs().mean() < 0.05 * expected.abs().mean()
-    assert sum(isinstance(module, WeightQuantiser) for module in network.modules()) == len(names) == 20
-    assert sum(isinstance(module, ActivationQuantiser) for module in network.modules()) == len(names) - 1
+    assert (
+        sum(isinstance(module, WeightQuantiser) for module in network.modules()) == len(names) == 20
+    )
+    assert (
+        sum(isinstance(module, ActivationQuantiser) for module in network.modules())
+        == len(names) - 1
+    )
 
     half = copy.deepcopy(plain)
     quantise_layers(half, {"layer1.0.conv1": 2}, {})
@@ -137,7 +153,9 @@ def test_a_resnet_at_8_bits_is_nearly_the_float_one_and_only_named_layers_change
         ({"0": 4.0}, {}, "4.0"),
     ],
 )
-def test_what_is_refused_leaves_the_network_as_it_was(weights: dict[str, int], inputs: dict[str, int], message: str) -> None:
+def test_what_is_refused_leaves_the_network_as_it_was(
+    weights: dict[str, int], inputs: dict[str, int], message: str
+) -> None:
     network = small_network()
     with pytest.raises(InputError, match=message):
         quantise_layers(network, {"3": 4, **weights}, inputs)

@@ -54,10 +54,14 @@ def test_ranges(bits: int) -> None:
     bits=st.sampled_from(BITS),
     signed=st.booleans(),
 )
-def test_levels_are_the_scalar_definition(values: list[float], step: float, bits: int, signed: bool) -> None:
+def test_levels_are_the_scalar_definition(
+    values: list[float], step: float, bits: int, signed: bool
+) -> None:
     low, high = activation_range(bits, signed)
     result = fake_quantise(torch.tensor(values), torch.tensor(step), low, high, 1.0)
-    expected = torch.tensor([scalar_level(value, step, low, high) for value in values]) * torch.tensor(step)
+    expected = torch.tensor(
+        [scalar_level(value, step, low, high) for value in values]
+    ) * torch.tensor(step)
     assert torch.equal(result, expected)
 
 
@@ -101,7 +105,9 @@ def test_gradient_of_the_step_is_scaled_by_the_features_of_a_sample() -> None:
     quantiser(x).sum().backward()
     plain = torch.tensor(0.1, requires_grad=True)
     fake_quantise(x, plain, 0, 15, 1.0).sum().backward()
-    assert float(quantiser.step.grad) == pytest.approx(float(plain.grad) / math.sqrt(48 * 15), rel=1e-5)  # type: ignore[arg-type]
+    assert float(quantiser.step.grad) == pytest.approx(
+        float(plain.grad) / math.sqrt(48 * 15), rel=1e-5
+    )  # type: ignore[arg-type]
 
 
 def test_weights_have_a_step_per_channel() -> None:
@@ -144,7 +150,10 @@ def test_least_error_step_is_the_best_of_its_candidates(bits: int, signed: bool)
     for row, found in zip(x, best[:, 0].tolist(), strict=True):
         widest = max(float(row.max()) / high, float(-row.min()) / -low if low else 0.0)
         candidates = [widest * 10 ** (number / 59 - 1) for number in range(60)]
-        errors = [float(((row / step).round().clamp(low, high) * step - row).square().mean()) for step in candidates]
+        errors = [
+            float(((row / step).round().clamp(low, high) * step - row).square().mean())
+            for step in candidates
+        ]
         assert found == pytest.approx(candidates[errors.index(min(errors))], rel=1e-5)
 
 
@@ -154,7 +163,9 @@ def test_least_error_step_beats_the_papers_at_few_bits() -> None:
     for bits in (2, 3, 4, 5):
         limit = weight_limit(bits)
         steps = least_error_step(x, -limit, limit), paper_step(x, limit)
-        errors = [((x / step).round().clamp(-limit, limit) * step - x).square().mean() for step in steps]
+        errors = [
+            ((x / step).round().clamp(-limit, limit) * step - x).square().mean() for step in steps
+        ]
         assert errors[0] <= errors[1]
 
 
@@ -169,7 +180,9 @@ def test_a_tensor_of_zeros_has_a_positive_step() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    weights=st.lists(st.lists(st.floats(-8, 8, width=32), min_size=3, max_size=3), min_size=1, max_size=4),
+    weights=st.lists(
+        st.lists(st.floats(-8, 8, width=32), min_size=3, max_size=3), min_size=1, max_size=4
+    ),
     steps=st.lists(st.floats(0, 2.0**100, width=32), min_size=4, max_size=4),
     bits=st.sampled_from(BITS),
 )
@@ -183,7 +196,11 @@ def test_bounds_of_steps(weights: list[list[float]], steps: list[float], bits: i
     low, high = step_range(bits)
     for row, before, step in zip(weights, steps, quantiser.step.flatten().tolist(), strict=False):
         widest = max(map(abs, row)) / weight_limit(bits)
-        assert max(low * widest * (1 - 1e-5), SMALLEST_STEP * 0.999) <= step <= max(high * widest * (1 + 1e-5), SMALLEST_STEP * 1.001)
+        assert (
+            max(low * widest * (1 - 1e-5), SMALLEST_STEP * 0.999)
+            <= step
+            <= max(high * widest * (1 + 1e-5), SMALLEST_STEP * 1.001)
+        )
         if max(low * widest, SMALLEST_STEP) * (1 + 1e-5) < before < high * widest * (1 - 1e-5):
             assert step == before
     assert quantiser(weight).isfinite().all()

@@ -14,7 +14,13 @@ from nas_engine.integer.reference import run, trace
 from nas_engine.models.mobilenet import MobileNet, average_pool, scale_images
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
-from nas_engine.quantization.prepare import STEP_RULES, calibrate, insert_quantisers, is_quantised, quantisers
+from nas_engine.quantization.prepare import (
+    STEP_RULES,
+    calibrate,
+    insert_quantisers,
+    is_quantised,
+    quantisers,
+)
 from nas_engine.quantization.record import QuantisedLayer
 from tests.training.networks import small_architecture
 
@@ -52,7 +58,11 @@ def trained(architecture: Architecture, seed: int = 0) -> MobileNet:
 def pooled(architecture: Architecture) -> Architecture:
     """The same with a stride-2 block that keeps its channels, and its pooled shortcut."""
     last = architecture.blocks[-1]
-    return replace(architecture, blocks=(*architecture.blocks[:-1], replace(last, channels=8)), pooled_shortcut=True)
+    return replace(
+        architecture,
+        blocks=(*architecture.blocks[:-1], replace(last, channels=8)),
+        pooled_shortcut=True,
+    )
 
 
 def test_every_layer_has_its_width() -> None:
@@ -60,7 +70,9 @@ def test_every_layer_has_its_width() -> None:
     assert not is_quantised(network)
     insert_quantisers(network)
     assert is_quantised(network)
-    bits = dict(zip(network.architecture.layer_names(), network.architecture.layer_bits(), strict=True))
+    bits = dict(
+        zip(network.architecture.layer_names(), network.architecture.layer_bits(), strict=True)
+    )
     inputs: dict[str, int] = {}
     with torch.no_grad():
         for name, unit in network.units():
@@ -85,7 +97,9 @@ def test_a_stream_of_one_width_shares_one_quantiser() -> None:
 
     def network(*rows: Bits) -> MobileNet:
         bits = tuple((row, W8A8, W8A8) for row in rows)
-        made = MobileNet(replace(architecture, blocks=(replace(first, bits=bits), *architecture.blocks[1:])))
+        made = MobileNet(
+            replace(architecture, blocks=(replace(first, bits=bits), *architecture.blocks[1:]))
+        )
         insert_quantisers(made)
         return made
 
@@ -113,8 +127,13 @@ def test_calibration_sets_every_step(rule: str) -> None:
     x = scale_images(torch.from_numpy(images()))
     before = network(x)
     calibrate(network, x, rule)
-    assert all((quantiser.step > 0).all() and (quantiser.step != 1).all() for quantiser in quantisers(network))
-    assert all(q.observer is None for q in quantisers(network) if isinstance(q, ActivationQuantiser))
+    assert all(
+        (quantiser.step > 0).all() and (quantiser.step != 1).all()
+        for quantiser in quantisers(network)
+    )
+    assert all(
+        q.observer is None for q in quantisers(network) if isinstance(q, ActivationQuantiser)
+    )
     assert network.training
     assert not torch.equal(before, network(x))
 
@@ -122,7 +141,9 @@ def test_calibration_sets_every_step(rule: str) -> None:
 def test_calibration_at_eight_bits_hardly_changes_the_network() -> None:
     torch.manual_seed(0)
     architecture = small_architecture()
-    blocks = tuple(replace(block, bits=((W8A8,) * 3,) * block.depth) for block in architecture.blocks)
+    blocks = tuple(
+        replace(block, bits=((W8A8,) * 3,) * block.depth) for block in architecture.blocks
+    )
     network = MobileNet(replace(architecture, blocks=blocks)).eval()
     x = scale_images(torch.from_numpy(images()))
     with torch.no_grad():
@@ -144,9 +165,16 @@ def test_batch_norm_is_handed_over_as_it_is() -> None:
     with torch.no_grad():
         quantised = unit.weight_quantiser(unit.weight).double()
         unfolded = unit.norm.double()(torch.nn.functional.conv2d(x, quantised))
-    weights = torch.from_numpy(layer.weights.transpose(0, 3, 1, 2) * layer.weight_step[:, None, None, None])
-    gain, offset = (torch.from_numpy(values.copy())[None, :, None, None] for values in (layer.gain, layer.offset))
-    assert torch.allclose(gain * torch.nn.functional.conv2d(x, weights) + offset, unfolded, rtol=1e-5, atol=1e-6)
+    weights = torch.from_numpy(
+        layer.weights.transpose(0, 3, 1, 2) * layer.weight_step[:, None, None, None]
+    )
+    gain, offset = (
+        torch.from_numpy(values.copy())[None, :, None, None]
+        for values in (layer.gain, layer.offset)
+    )
+    assert torch.allclose(
+        gain * torch.nn.functional.conv2d(x, weights) + offset, unfolded, rtol=1e-5, atol=1e-6
+    )
     assert (layer.gain < 0).any()
 
 
@@ -156,21 +184,29 @@ def silenced(network: MobileNet) -> MobileNet:
     for at, (_, unit) in enumerate(network.units()):
         if isinstance(unit.norm, torch.nn.BatchNorm2d):
             with torch.no_grad():
-                unit.norm.weight[1], unit.norm.bias[1], unit.norm.running_mean[1] = gains[at % 4], offsets[at % 5], 0.0
+                unit.norm.weight[1], unit.norm.bias[1], unit.norm.running_mean[1] = (
+                    gains[at % 4],
+                    offsets[at % 5],
+                    0.0,
+                )
     return network
 
 
 @pytest.mark.parametrize("shape", ["plain", "pooled", "dead"])
 def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
     """Given the same input levels, each layer gives the same output levels at evaluation; sums of different steps but for a few."""
-    network = trained(pooled(small_architecture()) if shape == "pooled" else small_architecture(), seed=3)
+    network = trained(
+        pooled(small_architecture()) if shape == "pooled" else small_architecture(), seed=3
+    )
     network = silenced(network) if shape == "dead" else network
     model = lower(extract(network, ("a", "b", "c", "d")))
     seen = trace(model, images(24, seed=9))
 
     def real(name: str) -> torch.Tensor:
         spec = model.tensor(name)
-        return torch.from_numpy(spec.scale * (seen[name].transpose(0, 3, 1, 2).astype(np.float32) - spec.zero_point))
+        return torch.from_numpy(
+            spec.scale * (seen[name].transpose(0, 3, 1, 2).astype(np.float32) - spec.zero_point)
+        )
 
     def compare(step: str, result: torch.Tensor, quantiser: object) -> None:
         assert isinstance(quantiser, ActivationQuantiser)
@@ -188,10 +224,16 @@ def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
         source = "stem output"
         for name, block in zip(("s1.b1", "s1.b2", "s2.b1"), network.blocks(), strict=True):
             compare(f"{name}.expand", block.expand(real(source)), block.expand.output)
-            compare(f"{name}.depthwise", block.depthwise(real(f"{name} expanded")), block.depthwise.output)
+            compare(
+                f"{name}.depthwise",
+                block.depthwise(real(f"{name} expanded")),
+                block.depthwise.output,
+            )
             y = block.project(real(f"{name} filtered"))
             if block.shortcut:
-                shortcut = average_pool(real(source), 2, block.source) if block.pooled else real(source)
+                shortcut = (
+                    average_pool(real(source), 2, block.source) if block.pooled else real(source)
+                )
                 if block.pooled:
                     compare(f"{name}.shortcut", shortcut, block.source)
                 assert isinstance(block.output, ActivationQuantiser)
@@ -199,7 +241,9 @@ def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
             compare(f"{name}.project", block.output(y), block.output)
             source = f"{name} output"
         compare("head", network.head(real(source)), network.head.output)
-        compare("pool", average_pool(real("head output"), 8, network.pool_source), network.head.output)
+        compare(
+            "pool", average_pool(real("head output"), 8, network.pool_source), network.head.output
+        )
         compare("classifier", network.classifier(real("pooled vector")), network.classifier.output)
 
 
@@ -221,7 +265,10 @@ def test_a_channel_whose_weights_all_round_to_zero_is_its_offset_in_both() -> No
         unit.norm.bias[2] += 3.0
     x = images(50, seed=9)
     with torch.no_grad():
-        logits = network(scale_images(torch.from_numpy(x))).numpy() / network.classifier.output.step.item()
+        logits = (
+            network(scale_images(torch.from_numpy(x))).numpy()
+            / network.classifier.output.step.item()
+        )
     integer = run(lower(extract(network, ("a", "b", "c", "d"))), x)
     assert np.abs(logits - integer).max() <= 2.5
 

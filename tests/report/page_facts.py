@@ -8,7 +8,15 @@ from typing import Any
 from device_profiles import load_device
 from nas_engine.costs.plan import plan_memory
 from nas_engine.report.network import report_network
-from nas_engine.report.page.facts import Allocation, Allocations, Asked, Candidate, RunFacts, Shortlist, Training
+from nas_engine.report.page.facts import (
+    Allocation,
+    Allocations,
+    Asked,
+    Candidate,
+    RunFacts,
+    Shortlist,
+    Training,
+)
 from nas_engine.report.run_record import DONE, RunRecord, StageRecord
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.training.result import Accuracy, TrainingResult
@@ -27,7 +35,14 @@ ASKED = Asked(
     max_cycles=None,
     candidates=2000,
     seed=3,
-    options={"device": "cortex-m7", "sram_bytes": 135168, "flash_bytes": 65536, "space": "my space", "max_macs": 2e8, "seed": 3},
+    options={
+        "device": "cortex-m7",
+        "sram_bytes": 135168,
+        "flash_bytes": 65536,
+        "space": "my space",
+        "max_macs": 2e8,
+        "seed": 3,
+    },
 )
 """A device with 128 KiB of arena and 32 KiB for weights."""
 
@@ -37,13 +52,30 @@ SEARCHED = RunFacts(
     whole=False,
     version="9.9",
     asked=ASKED,
-    network=replace(report_network(NETWORK, score=ScoreSettings(stage_weights=(0.0, 1.0, 1.0))), cycles=3e6),
+    network=replace(
+        report_network(NETWORK, score=ScoreSettings(stage_weights=(0.0, 1.0, 1.0))), cycles=3e6
+    ),
     network_is="the best of the search",
     folder="runs/digits",
     plan=plan_memory(NETWORK),
-    history=({"generation": 1, "evaluated": 2000, "best_score": 12.5, "feasible": 0.5, "elapsed_s": 1.25},),
+    history=(
+        {
+            "generation": 1,
+            "evaluated": 2000,
+            "best_score": 12.5,
+            "feasible": 0.5,
+            "elapsed_s": 1.25,
+        },
+    ),
     front=tuple(
-        {"qe_score": 12.5 - i, "peak_sram_bytes": 1000.0, "flash_bytes": 2000.0, "macs": 1e5 - i, "bitops": 1e6, "cycles_estimate": 1.0}
+        {
+            "qe_score": 12.5 - i,
+            "peak_sram_bytes": 1000.0,
+            "flash_bytes": 2000.0,
+            "macs": 1e5 - i,
+            "bitops": 1e6,
+            "cycles_estimate": 1.0,
+        }
         for i in range(12)
     ),
 )
@@ -52,7 +84,19 @@ SEARCHED = RunFacts(
 
 def accuracy(**changes: Any) -> Accuracy:
     """Return the accuracy of three forms on 400 images."""
-    return Accuracy(**({"split": "test", "images": 400, "floating": 90.0, "quantised": 88.5, "integer": 88.0, "agreement": 99.5} | changes))
+    return Accuracy(
+        **(
+            {
+                "split": "test",
+                "images": 400,
+                "floating": 90.0,
+                "quantised": 88.5,
+                "integer": 88.0,
+                "agreement": 99.5,
+            }
+            | changes
+        )
+    )
 
 
 def trained(facts: RunFacts = SEARCHED, **changes: Any) -> RunFacts:
@@ -61,8 +105,17 @@ def trained(facts: RunFacts = SEARCHED, **changes: Any) -> RunFacts:
         data="digits", dataset="digits", recipe="digits", teacher="none", seed=5, float_epochs=1, quantised_epochs=1, elapsed_s=61.0,
         versions={"torch": "2"}, accuracy=accuracy(**changes),
     )  # fmt: skip
-    epochs = tuple({"stage": stage, "epoch": 1, "loss": loss, "accuracy": 80.0} for stage, loss in (("float", 1.0), ("quantised", 0.5)))
-    training = Training(name="network", folder=facts.folder, epochs=epochs, result=result, recipe={"batch_size": 32, "learning_rate": 0.05})
+    epochs = tuple(
+        {"stage": stage, "epoch": 1, "loss": loss, "accuracy": 80.0}
+        for stage, loss in (("float", 1.0), ("quantised", 0.5))
+    )
+    training = Training(
+        name="network",
+        folder=facts.folder,
+        epochs=epochs,
+        result=result,
+        recipe={"batch_size": 32, "learning_rate": 0.05},
+    )
     return replace(facts, trainings=(training,))
 
 
@@ -70,18 +123,39 @@ EQUAL = Comparison(
     backend="host C", verdict=Verdict.EQUAL, version="cc 12", images=20, values=200, tensors=7, seconds=0.5
 )  # fmt: skip
 OWN_CORE = replace(EQUAL, backend="Cortex-M7")
-CLOSE = Comparison(backend="ONNX Runtime, QCDQ", verdict=Verdict.CLOSE, images=20, values=200, differing=9, largest=2, predictions=1)
-SKIPPED = Comparison(backend="TFLite Micro", verdict=Verdict.SKIPPED, note="tflite-micro is not installed")
+CLOSE = Comparison(
+    backend="ONNX Runtime, QCDQ",
+    verdict=Verdict.CLOSE,
+    images=20,
+    values=200,
+    differing=9,
+    largest=2,
+    predictions=1,
+)
+SKIPPED = Comparison(
+    backend="TFLite Micro", verdict=Verdict.SKIPPED, note="tflite-micro is not installed"
+)
 DIFFERS = Comparison(
-    backend="Cortex-M4", verdict=Verdict.DIFFERS, images=20, values=200, differing=3, largest=1, tensors=7, differing_tensors=("stem",)
+    backend="Cortex-M4",
+    verdict=Verdict.DIFFERS,
+    images=20,
+    values=200,
+    differing=3,
+    largest=1,
+    tensors=7,
+    differing_tensors=("stem",),
 )
 ARENA = MemoryLine(backend="Cortex-M7", what="arena", predicted=1352, measured=1352, tolerance=0)
 
 
-def proof(*comparisons: Comparison, memory: tuple[MemoryLine, ...] = (ARENA,), **changes: Any) -> VerificationReport:
+def proof(
+    *comparisons: Comparison, memory: tuple[MemoryLine, ...] = (ARENA,), **changes: Any
+) -> VerificationReport:
     """Return a verification of back-ends."""
     given: dict[str, Any] = {"core": "cortex-m7"} | changes
-    return VerificationReport(data="test images of digits", comparisons=comparisons, memory=memory, **given)
+    return VerificationReport(
+        data="test images of digits", comparisons=comparisons, memory=memory, **given
+    )
 
 
 def shortlist(*pairs: tuple[float, float], chosen: int = 1, images: int = 400) -> Shortlist:
@@ -108,15 +182,34 @@ def complete() -> RunFacts:
     """Return the facts of a whole run, nothing missing but the error of layers."""
     done = {"state": DONE, "key": "k", "settings": {}, "inputs": {}}
     stages = (
-        StageRecord(name="search", command=None, seconds=2.0, figures={"candidates": 2000, "qe_score": 12.5}, **done),
-        StageRecord(name="verify", command="nas-search verify runs/digits/final", seconds=63.0, figures={"passed": True}, **done),
+        StageRecord(
+            name="search",
+            command=None,
+            seconds=2.0,
+            figures={"candidates": 2000, "qe_score": 12.5},
+            **done,
+        ),
+        StageRecord(
+            name="verify",
+            command="nas-search verify runs/digits/final",
+            seconds=63.0,
+            figures={"passed": True},
+            **done,
+        ),
     )
     return replace(
         trained(),
         whole=True,
         network_is="the refined network",
         exports={"c/model.c": "ab" * 32},
-        verification=proof(EQUAL, CLOSE, SKIPPED, instructions={"Cortex-M7": {"stem": 300}}, macs={"stem": 100}, exceptions=("none",)),
+        verification=proof(
+            EQUAL,
+            CLOSE,
+            SKIPPED,
+            instructions={"Cortex-M7": {"stem": 300}},
+            macs={"stem": 100},
+            exceptions=("none",),
+        ),
         shortlist=shortlist((12.5, 80.0), (11.0, 70.0)),
         allocations=Allocations(
             members=(allocation("qbr", 0.5, 80.0), allocation("hawq", 0.4, 79.0, chosen=True)),
@@ -125,6 +218,11 @@ def complete() -> RunFacts:
             floating=81.0,
             warnings=(),
         ),
-        record=RunRecord(command="nas-search run digits.yaml", versions={"numpy": "2"}, machine="Linux", stages=stages),
+        record=RunRecord(
+            command="nas-search run digits.yaml",
+            versions={"numpy": "2"},
+            machine="Linux",
+            stages=stages,
+        ),
         digests={"final/best.yaml": "cd" * 32},
     )

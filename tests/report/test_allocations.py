@@ -30,7 +30,17 @@ from nas_engine.report.plots.allocations import allocation_maps, draw_allocation
 from nas_engine.report.tables import WIDTH
 from tests.report.networks import make_network
 
-METHODS = ("uniform", "random", "qbr", "greedy", "entropy-window", "diagonal", "hawq", "clado", "gauss-newton")
+METHODS = (
+    "uniform",
+    "random",
+    "qbr",
+    "greedy",
+    "entropy-window",
+    "diagonal",
+    "hawq",
+    "clado",
+    "gauss-newton",
+)
 SETTING = AllocationSetting(
     network="runs/a/training/float.pt",
     data="digits",
@@ -56,7 +66,9 @@ SETTING = AllocationSetting(
 )
 
 
-def make_reports(methods: Sequence[str] = METHODS, depths: tuple[int, ...] = (3, 3), seed: int = 0) -> list[AllocationReport]:
+def make_reports(
+    methods: Sequence[str] = METHODS, depths: tuple[int, ...] = (3, 3), seed: int = 0
+) -> list[AllocationReport]:
     rng = np.random.default_rng(seed)
     layers = make_network(depths).layer_names()
     return [
@@ -85,24 +97,44 @@ def make_reports(methods: Sequence[str] = METHODS, depths: tuple[int, ...] = (3,
 class TestTable:
     def test_columns(self) -> None:
         first, second = make_reports(("qbr", "gauss-newton"))
-        first = replace(first, predicted=math.nan, gap=math.nan, judged=Judged(loss=0.4, accuracy=9.5), notes=("as they came",))
+        first = replace(
+            first,
+            predicted=math.nan,
+            gap=math.nan,
+            judged=Judged(loss=0.4, accuracy=9.5),
+            notes=("as they came",),
+        )
         second = replace(second, gap=math.inf, judged=Judged(loss=0.4, accuracy=97.0))
         lines = allocation_table([first, second], SETTING).splitlines()
         head = next(index for index, line in enumerate(lines) if line.startswith("method"))
-        assert " ".join(lines[head].split()) == "method bits w bits a Flash [B] SRAM [B] loss + predicted accuracy gap time"
+        assert (
+            " ".join(lines[head].split())
+            == "method bits w bits a Flash [B] SRAM [B] loss + predicted accuracy gap time"
+        )
         used = "3.25 6.50 123,456 94.2 % 50,000 76.3 % +0.2500"
         assert " ".join(lines[head + 2].split()) == f"qbr {used} - 9.50 % - 1.2 s"
-        assert " ".join(lines[head + 3].split()) == f"gauss-newton {used} +0.2500 97.00 % unknown 1.2 s"
+        assert (
+            " ".join(lines[head + 3].split())
+            == f"gauss-newton {used} +0.2500 97.00 % unknown 1.2 s"
+        )
         assert lines[-1] == "qbr: as they came"
         assert "926 training images" in lines[0]
-        assert "singles: 512 images, 2.5 s; largest loss change +0.5000, standard error 0.0100 (head weights at 2 bits); noise" in lines[2]
+        assert (
+            "singles: 512 images, 2.5 s; largest loss change +0.5000, standard error 0.0100 (head weights at 2 bits); noise"
+            in lines[2]
+        )
         assert "hessian: 128 images, 1.0 s" in lines
 
     @pytest.mark.parametrize("limit", [1000.0, 2.0**29])
     def test_width(self, limit: float) -> None:
-        reports = [replace(report, usage={"Flash": (limit, limit), "peak SRAM": (limit, limit)}) for report in make_reports()]
+        reports = [
+            replace(report, usage={"Flash": (limit, limit), "peak SRAM": (limit, limit)})
+            for report in make_reports()
+        ]
         reports[2] = replace(reports[2], notes=("a long note " * 30,))
-        table = allocation_table(reports, replace(SETTING, warnings=("the network was never trained " * 8,)))
+        table = allocation_table(
+            reports, replace(SETTING, warnings=("the network was never trained " * 8,))
+        )
         assert max(map(len, table.splitlines())) <= WIDTH
         assert table.startswith("warning: the network was never trained")
         assert table.isascii()
@@ -122,7 +154,11 @@ class TestJson:
         assert found["bits"]["stem"] == f"w{report.w_bits[0]}a{report.a_bits[0]}"
         assert len(found["bits"]) == len(report.layers)
         assert found["usage"]["Flash"] == {"used": 123456.0, "limit": 131072.0}
-        assert found["judged"] == {"loss": 0.375, "loss_change": 0.25, "accuracy": report.judged.accuracy}
+        assert found["judged"] == {
+            "loss": 0.375,
+            "loss_change": 0.25,
+            "accuracy": report.judged.accuracy,
+        }
         assert found["details"] == {"nodes": 7, "alpha": None, "path": "x"}
         assert found["setting"]["float"] == {"loss": 0.1, "accuracy": 97.5}
 
@@ -151,12 +187,19 @@ class TestPicture:
         ("methods", "depths", "floating", "warning"),
         [
             (METHODS, (3, 3), 97.5, ""),
-            (METHODS, (5, 5, 5), 97.5, "the network was never trained: bits for random weights; " * 9),
+            (
+                METHODS,
+                (5, 5, 5),
+                97.5,
+                "the network was never trained: bits for random weights; " * 9,
+            ),
             (("uniform",), (1,), 10.0, ""),
             (("gauss-newton", "a-method-with-a-long-name"), (2, 2, 2), 100.0, "untrained"),
         ],
     )
-    def test_nothing_is_cut_or_covered(self, methods: tuple[str, ...], depths: tuple[int, ...], floating: float, warning: str) -> None:
+    def test_nothing_is_cut_or_covered(
+        self, methods: tuple[str, ...], depths: tuple[int, ...], floating: float, warning: str
+    ) -> None:
         reports = make_reports(methods, depths)
         reports[0] = replace(reports[0], judged=Judged(loss=9.0, accuracy=0.0))
         reports[-1] = replace(reports[-1], judged=Judged(loss=9.0, accuracy=100.0))

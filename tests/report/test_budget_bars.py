@@ -16,10 +16,20 @@ from tests.report.test_drawing import check_saved, texts
 
 def device(sram: int = 266240, flash: int = 2**20) -> DeviceProfile:
     given = load_device("cortex-m7")
-    return replace(given, sram_bytes=sram, flash_bytes=flash, reserved_sram_bytes=4096, reserved_flash_bytes=32768)
+    return replace(
+        given,
+        sram_bytes=sram,
+        flash_bytes=flash,
+        reserved_sram_bytes=4096,
+        reserved_flash_bytes=32768,
+    )
 
 
-REPORT = make_report(sram=(1000.0, 255120.0, 10.0, 10.0, 10.0, 10.0), flash=(1e5, 2e5, 3e5, 4e5, 1e4, 6.0), cycles=9e6)
+REPORT = make_report(
+    sram=(1000.0, 255120.0, 10.0, 10.0, 10.0, 10.0),
+    flash=(1e5, 2e5, 3e5, 4e5, 1e4, 6.0),
+    cycles=9e6,
+)
 
 
 def test_record() -> None:
@@ -59,9 +69,19 @@ def test_errors() -> None:
 
 @pytest.mark.parametrize("sram", [4097, 8192, 266240, 10**9])
 def test_drawn_and_saved(sram: int, tmp_path: Path) -> None:
-    record = budget_bars_data(REPORT, device(sram, 32769 if sram < 9000 else 2**31), max_macs=6e6, max_bitops=1e3, max_cycles=1e17)
+    record = budget_bars_data(
+        REPORT,
+        device(sram, 32769 if sram < 9000 else 2**31),
+        max_macs=6e6,
+        max_bitops=1e3,
+        max_cycles=1e17,
+    )
     check_saved(draw_budget_bars(record), tmp_path / "plots", "budget_bars")
 
 
 def test_two_bars_drawn(tmp_path: Path) -> None:
-    check_saved(draw_budget_bars(budget_bars_data(make_report(memory_model="paper"), device())), tmp_path / "plots", "budget_bars")
+    check_saved(
+        draw_budget_bars(budget_bars_data(make_report(memory_model="paper"), device())),
+        tmp_path / "plots",
+        "budget_bars",
+    )

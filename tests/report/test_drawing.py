@@ -37,8 +37,24 @@ from nas_engine.report.plots import (
 )
 from tests.report.networks import make_network, make_report
 
-ROWS = [{"qe_score": 10.0 + i, "peak_sram_bytes": 5e4 + 1e3 * i, "flash_bytes": 4e5 - 1e3 * i, "macs": 1e6 * (i + 1)} for i in range(8)]
-HISTORY = [{"evaluated": 64 * (i + 1), "best_score": 5.0 * i or None, "feasible": i / 9, "elapsed_s": 0.5 * i} for i in range(10)]
+ROWS = [
+    {
+        "qe_score": 10.0 + i,
+        "peak_sram_bytes": 5e4 + 1e3 * i,
+        "flash_bytes": 4e5 - 1e3 * i,
+        "macs": 1e6 * (i + 1),
+    }
+    for i in range(8)
+]
+HISTORY = [
+    {
+        "evaluated": 64 * (i + 1),
+        "best_score": 5.0 * i or None,
+        "feasible": i / 9,
+        "elapsed_s": 0.5 * i,
+    }
+    for i in range(10)
+]
 
 
 def draw_plan(report: NetworkReport) -> Figure:
@@ -75,17 +91,33 @@ NETWORKS = {
 }
 OTHER_PICTURES: dict[str, Callable[[], Figure]] = {
     "progress": lambda: draw_progress(progress_data(HISTORY)),
-    "progress_long": lambda: draw_progress(progress_data([{"evaluated": i, "best_score": i, "feasible": 1} for i in range(1, 2000)])),
+    "progress_long": lambda: draw_progress(
+        progress_data([{"evaluated": i, "best_score": i, "feasible": 1} for i in range(1, 2000)])
+    ),
     "progress_infeasible": lambda: draw_progress(progress_data(HISTORY[:1])),
-    "progress_no_share": lambda: draw_progress(progress_data([{"evaluated": 5, "best_score": 0.0}])),
-    "progress_late": lambda: draw_progress(progress_data([*({"evaluated": i} for i in range(9)), {"evaluated": 9, "best_score": 1.5}])),
+    "progress_no_share": lambda: draw_progress(
+        progress_data([{"evaluated": 5, "best_score": 0.0}])
+    ),
+    "progress_late": lambda: draw_progress(
+        progress_data([*({"evaluated": i} for i in range(9)), {"evaluated": 9, "best_score": 1.5}])
+    ),
     "progress_empty": lambda: draw_progress(progress_data([])),
-    "front": lambda: draw_front(front_data(ROWS, sram_budget=65536, flash_budget=2**20, macs_budget=1e9)),
+    "front": lambda: draw_front(
+        front_data(ROWS, sram_budget=65536, flash_budget=2**20, macs_budget=1e9)
+    ),
     "front_one": lambda: draw_front(front_data(ROWS[:1])),
     "front_empty": lambda: draw_front(front_data([], sram_budget=65536)),
-    "plan_odd_names": lambda: draw_timeline(timeline_data([], ("input", "stage1.block1.shortcut_addition", "output"))),
+    "plan_odd_names": lambda: draw_timeline(
+        timeline_data([], ("input", "stage1.block1.shortcut_addition", "output"))
+    ),
     "plan_many_at_once": lambda: draw_timeline(
-        timeline_data([PlannedTensor(name=f"t{i}", offset=i, size=1, bits=8, first_step=0, last_step=0) for i in range(40)], ("all",))
+        timeline_data(
+            [
+                PlannedTensor(name=f"t{i}", offset=i, size=1, bits=8, first_step=0, last_step=0)
+                for i in range(40)
+            ],
+            ("all",),
+        )
     ),
 }
 
@@ -102,15 +134,29 @@ def problems(figure: Figure) -> list[str]:
     border = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     found = [] if all((line == 255).all() for line in border) else ["ink at the border"]
     # matplotlib keeps labels of ticks that are out of view; which are in view it does not tell
-    ticks = {id(label) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()}
+    ticks = {
+        id(label)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for label in axis.get_ticklabels()
+    }
     boxes = []
     for text in figure.findobj(lambda artist: isinstance(artist, Text) and id(artist) not in ticks):
         assert isinstance(text, Text)
         if text.get_text().strip() and text.get_visible():
             box = text.get_window_extent()
-            if not (box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height):
+            if not (
+                box.x0 >= 0
+                and box.y0 >= 0
+                and box.x1 <= figure.bbox.width
+                and box.y1 <= figure.bbox.height
+            ):
                 found.append(f"{text.get_text()!r} sticks out")
-            found += [f"{text.get_text()!r} covers {other!r}" for other, place in boxes if place.overlaps(box)]
+            found += [
+                f"{text.get_text()!r} covers {other!r}"
+                for other, place in boxes
+                if place.overlaps(box)
+            ]
             boxes.append((text.get_text(), box))
     return found
 
@@ -127,7 +173,9 @@ def check_saved(figure: Figure, folder: Path, stem: str) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("picture", NETWORK_PICTURES)
 def test_pictures_of_networks(picture: str, network: str, tmp_path: Path) -> None:
-    check_saved(NETWORK_PICTURES[picture](make_report(NETWORKS[network])), tmp_path / "plots", picture)
+    check_saved(
+        NETWORK_PICTURES[picture](make_report(NETWORKS[network])), tmp_path / "plots", picture
+    )
 
 
 @pytest.mark.parametrize("picture", OTHER_PICTURES)
@@ -165,27 +213,38 @@ class TestWhatIsWritten:
         assert sum(bool(re.fullmatch("[2-8]", text)) for text in found) >= 2 * 47
 
     def test_sram_names_peak_budget_and_model(self) -> None:
-        found = " | ".join(texts(draw_sram(sram_data(make_report(sram=(1.0, 2.0, 2048.0, 3.0, 4.0, 5.0)), 4096))))
+        found = " | ".join(
+            texts(draw_sram(sram_data(make_report(sram=(1.0, 2.0, 2048.0, 3.0, 4.0, 5.0)), 4096)))
+        )
         assert "peak at s1.b1.depthwise\n2,048 B (2 KiB), 50.0 % of the budget" in found
         assert "budget 4,096 B (4 KiB)" in found
         assert "memory model 'arena'" in found
 
     def test_layers_that_do_not_fit_are_counted(self) -> None:
-        assert any("3 of 6 layers do not fit" in text for text in texts(draw_sram(sram_data(make_report(), 1002))))
+        assert any(
+            "3 of 6 layers do not fit" in text
+            for text in texts(draw_sram(sram_data(make_report(), 1002)))
+        )
 
     def test_unknown_memory_model_is_named(self) -> None:
-        assert "memory model 'mine'" in texts(draw_sram(sram_data(make_report(memory_model="mine"))))
+        assert "memory model 'mine'" in texts(
+            draw_sram(sram_data(make_report(memory_model="mine")))
+        )
 
     def test_empty_pictures_say_why(self) -> None:
         assert "no candidates evaluated yet" in texts(OTHER_PICTURES["progress_empty"]())
         assert "no feasible network yet" in texts(OTHER_PICTURES["progress_infeasible"]())
-        assert "the front is empty: no feasible network yet" in texts(OTHER_PICTURES["front_empty"]())
+        assert "the front is empty: no feasible network yet" in texts(
+            OTHER_PICTURES["front_empty"]()
+        )
 
 
 class TestSaving:
     def test_same_record_gives_the_same_bytes(self, tmp_path: Path) -> None:
         for name, draw in NETWORK_PICTURES.items():
-            one, two = (save_figure(draw(make_report()), tmp_path / folder, name) for folder in "ab")
+            one, two = (
+                save_figure(draw(make_report()), tmp_path / folder, name) for folder in "ab"
+            )
             assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
     def test_saving_twice_gives_the_same_bytes(self, tmp_path: Path) -> None:
@@ -195,7 +254,9 @@ class TestSaving:
 
     def test_the_users_settings_do_not_matter(self, tmp_path: Path) -> None:
         plain = save_figure(OTHER_PICTURES["front"](), tmp_path / "a", "front")
-        with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "savefig.dpi": 50, "lines.linewidth": 9}):
+        with matplotlib.rc_context(
+            {"font.size": 30, "axes.facecolor": "black", "savefig.dpi": 50, "lines.linewidth": 9}
+        ):
             odd = save_figure(OTHER_PICTURES["front"](), tmp_path / "b", "front")
             assert matplotlib.rcParams["font.size"] == 30
         assert [path.read_bytes() for path in plain] == [path.read_bytes() for path in odd]
@@ -204,7 +265,9 @@ class TestSaving:
         _, svg = save_figure(OTHER_PICTURES["front_empty"](), tmp_path, "front")
         assert "<dc:date>" not in svg.read_text(encoding="utf-8")
 
-    def test_a_failure_leaves_the_old_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failure_leaves_the_old_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "front.png").write_bytes(b"old")
 
         def fail(*_: object) -> None:
@@ -225,6 +288,11 @@ class TestSaving:
 def test_pyplot_is_not_needed() -> None:
     code = "import sys, nas_engine.report.plots; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert done.stdout.strip() == "False"

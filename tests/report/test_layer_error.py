@@ -13,7 +13,9 @@ from tests.report.networks import make_network
 from tests.report.test_drawing import check_saved, problems, texts
 
 
-def errors(depths: tuple[int, ...] = (1,), exact: int | None = None, factor: float = 1.0) -> LayerErrors:
+def errors(
+    depths: tuple[int, ...] = (1,), exact: int | None = None, factor: float = 1.0
+) -> LayerErrors:
     """Return errors that grow towards the rear; ``factor`` multiplies them, one layer may be exact."""
     network = make_network(depths)
     widths = [bits.a for bits in network.layer_bits()]
@@ -35,19 +37,34 @@ def test_record() -> None:
     assert record.axis.names == make_network().layer_names()
     assert record.own_db == tuple(layer.own_sqnr_db for layer in measured.layers)
     assert record.total_db == tuple(layer.sqnr_db for layer in measured.layers)
-    assert (record.own_db[1], record.worst, record.images, record.split) == (math.inf, (5, 4), 64, "test")
+    assert (record.own_db[1], record.worst, record.images, record.split) == (
+        math.inf,
+        (5, 4),
+        64,
+        "test",
+    )
     assert record.own_db[0] == pytest.approx(40.0)
     assert record.out_bits == (*record.a_bits[1:], 8)
 
 
-@pytest.mark.parametrize(("depths", "factor"), [((1,), 1e-6), ((1,), 1.0), ((1,), 1e6), ((3, 3, 3, 3, 3), 1e4), ((6, 6, 6, 6, 6, 3), 1.0)])
+@pytest.mark.parametrize(
+    ("depths", "factor"),
+    [((1,), 1e-6), ((1,), 1.0), ((1,), 1e6), ((3, 3, 3, 3, 3), 1e4), ((6, 6, 6, 6, 6, 3), 1.0)],
+)
 def test_drawn_and_saved(depths: tuple[int, ...], factor: float, tmp_path: Path) -> None:
-    check_saved(draw_layer_error(layer_error_data(errors(depths, exact=2, factor=factor))), tmp_path / "plots", "layer_error")
+    check_saved(
+        draw_layer_error(layer_error_data(errors(depths, exact=2, factor=factor))),
+        tmp_path / "plots",
+        "layer_error",
+    )
 
 
 def test_worst_layers_are_named() -> None:
     found = " ".join(texts(draw_layer_error(layer_error_data(errors()))))
-    assert "most error of their own: classifier (32.2 dB), head (33.0 dB), s1.b1.project (34.0 dB)" in found
+    assert (
+        "most error of their own: classifier (32.2 dB), head (33.0 dB), s1.b1.project (34.0 dB)"
+        in found
+    )
     assert "64 test images" in found
 
 

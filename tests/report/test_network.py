@@ -24,7 +24,9 @@ GOLDEN = Path(__file__).parent.parent / "golden"
         ("mixed19d2G.txt", 1290.3356071584665, 1960690, 293479179),
     ],
 )
-def test_published_networks_count_as_their_authors_count(name: str, score: float, flash: float, bitops_over_64: float) -> None:
+def test_published_networks_count_as_their_authors_count(
+    name: str, score: float, flash: float, bitops_over_64: float
+) -> None:
     report = report_network(read_architecture(GOLDEN / name), memory_model="paper")
     assert report.qe_score == pytest.approx(score, rel=1e-9)
     assert report.total_flash_bytes == pytest.approx(flash, rel=1e-9)
@@ -58,7 +60,9 @@ def test_cycles_need_a_device_and_scale_with_its_table() -> None:
     assert report_network(network).cycles is None
     tables = {kind: load_device("cortex-m7").cycles_table(kind) for kind in KINDS}
     once = report_network(network, cycles_per_mac=tables).cycles
-    twice = report_network(network, cycles_per_mac={kind: 2 * table for kind, table in tables.items()}).cycles
+    twice = report_network(
+        network, cycles_per_mac={kind: 2 * table for kind, table in tables.items()}
+    ).cycles
     assert once is not None
     assert once > report_network(network).total_macs
     assert twice == pytest.approx(2 * once)

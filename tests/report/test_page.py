@@ -8,7 +8,17 @@ from dataclasses import replace
 import pytest
 
 from nas_engine.pipeline.shortlist import ACCURACY, FAILURES, LOSS, SCORE
-from nas_engine.report.html.document import Bars, Cell, Commands, Figures, Page, Section, Sentence, Table, Tone
+from nas_engine.report.html.document import (
+    Bars,
+    Cell,
+    Commands,
+    Figures,
+    Page,
+    Section,
+    Sentence,
+    Table,
+    Tone,
+)
 from nas_engine.report.page import PARTS, build_page
 from nas_engine.report.page.facts import Allocations, RunFacts
 from nas_engine.report.page.headline import verdict_sentence
@@ -54,14 +64,20 @@ def sentences(part: Section) -> str:
 def column(table: Table, name: str) -> list[str]:
     """Return the fields of a column."""
     i = table.columns.index(name)
-    return [cell.text if isinstance(cell, Cell) else cell for cell in (row[i] for row in table.rows)]
+    return [
+        cell.text if isinstance(cell, Cell) else cell for cell in (row[i] for row in table.rows)
+    ]
 
 
 class TestVerdict:
     def test_a_proof_names_what_ran_and_how_much(self) -> None:
-        text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, CLOSE, SKIPPED)))
+        text, tone = verdict_sentence(
+            replace(trained(), verification=proof(EQUAL, OWN_CORE, CLOSE, SKIPPED))
+        )
         assert tone is Tone.GOOD
-        assert text.startswith("Recorded, digests fit: host C and Cortex-M7 gave every output value of the integer reference on 20 images")
+        assert text.startswith(
+            "Recorded, digests fit: host C and Cortex-M7 gave every output value of the integer reference on 20 images"
+        )
         assert "(400 values" in text
         assert text.endswith("The device: its own core, Cortex-M7, ran emulated, 20 images.")
         assert "1 amount on Cortex-M7" in text
@@ -70,48 +86,81 @@ class TestVerdict:
         assert "QCDQ" not in text
 
     def test_barely_above_chance_is_not_trusted(self) -> None:
-        facts = replace(trained(by_class=ByClass(largest="dog", share=86.0)), verification=proof(EQUAL, OWN_CORE))
+        facts = replace(
+            trained(by_class=ByClass(largest="dog", share=86.0)),
+            verification=proof(EQUAL, OWN_CORE),
+        )
         text, tone = verdict_sentence(facts)
         assert tone is Tone.PLAIN
-        assert "but this accuracy is barely above chance: 88.00 % is not more than 2 standard errors above 86.00 %" in text
+        assert (
+            "but this accuracy is barely above chance: 88.00 % is not more than 2 standard errors above 86.00 %"
+            in text
+        )
         assert "that all back-ends agree makes no network useful" in text
         page = build_page(facts)
-        tile = next(block for block in page.sections[0].blocks if isinstance(block, Figures)).items[0]
+        tile = next(block for block in page.sections[0].blocks if isinstance(block, Figures)).items[
+            0
+        ]
         assert tile.tone is Tone.PLAIN
         assert tile.note.endswith("; always 'dog': 86.00 %; barely above chance")
-        table = next(block for block in section(page, "accuracy").blocks if isinstance(block, Table))
-        assert table.rows[-1][:3] == ("naming the largest class, 'dog', always", "86.00 %", "344 of 400")
-        clear = replace(trained(by_class=ByClass(largest="dog", share=50.0)), verification=proof(EQUAL, OWN_CORE))
+        table = next(
+            block for block in section(page, "accuracy").blocks if isinstance(block, Table)
+        )
+        assert table.rows[-1][:3] == (
+            "naming the largest class, 'dog', always",
+            "86.00 %",
+            "344 of 400",
+        )
+        clear = replace(
+            trained(by_class=ByClass(largest="dog", share=50.0)),
+            verification=proof(EQUAL, OWN_CORE),
+        )
         assert verdict_sentence(clear)[1] is Tone.GOOD
         assert "chance" not in verdict_sentence(clear)[0]
 
     def test_without_firmware_memory_stays_a_prediction(self) -> None:
-        text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, memory=())))
+        text, tone = verdict_sentence(
+            replace(trained(), verification=proof(EQUAL, OWN_CORE, memory=()))
+        )
         assert tone is Tone.GOOD
         assert "SRAM and Flash below are predictions" in text
         assert "SRAM and Flash below may be trusted" not in text
 
     @pytest.mark.parametrize("core", ["", "cortex-m0plus", "cortex-m33", "xtensa-lx7"])
     def test_a_core_that_did_not_run_is_not_verified(self, core: str) -> None:
-        text, tone = verdict_sentence(replace(trained(), verification=proof(EQUAL, OWN_CORE, core=core)))
+        text, tone = verdict_sentence(
+            replace(trained(), verification=proof(EQUAL, OWN_CORE, core=core))
+        )
         assert tone is Tone.PLAIN
-        assert text.startswith("Recorded, digests fit, not verified for this device: host C and Cortex-M7 gave every output value")
+        assert text.startswith(
+            "Recorded, digests fit, not verified for this device: host C and Cortex-M7 gave every output value"
+        )
 
     @pytest.mark.parametrize(
         ("comparisons", "line", "expected"),
         [
             ((EQUAL, DIFFERS), ARENA, "Cortex-M4 differs from the integer reference"),
-            ((EQUAL,), replace(ARENA, measured=1400), "arena on Cortex-M7 is 1,400 B where 1,352 B were predicted"),
+            (
+                (EQUAL,),
+                replace(ARENA, measured=1400),
+                "arena on Cortex-M7 is 1,400 B where 1,352 B were predicted",
+            ),
             ((SKIPPED,), ARENA, "nothing is proven"),
         ],
     )
-    def test_what_failed_is_named(self, comparisons: tuple[object, ...], line: MemoryLine, expected: str) -> None:
-        text, tone = verdict_sentence(replace(trained(), verification=proof(*comparisons, memory=(line,))))  # type: ignore[arg-type]
+    def test_what_failed_is_named(
+        self, comparisons: tuple[object, ...], line: MemoryLine, expected: str
+    ) -> None:
+        text, tone = verdict_sentence(
+            replace(trained(), verification=proof(*comparisons, memory=(line,)))
+        )  # type: ignore[arg-type]
         assert tone is Tone.BAD
         assert expected in text
 
     def test_a_network_over_its_budget_is_not_to_be_deployed_even_if_verified(self) -> None:
-        small = replace(SEARCHED.asked, device=replace(SEARCHED.asked.device, sram_bytes=4096 + 1000))
+        small = replace(
+            SEARCHED.asked, device=replace(SEARCHED.asked.device, sram_bytes=4096 + 1000)
+        )
         text, tone = verdict_sentence(replace(trained(), asked=small, verification=proof(EQUAL)))
         assert tone is Tone.BAD
         assert "over the budget of 1,000 B" in text
@@ -121,23 +170,33 @@ class TestVerdict:
     def test_each_state_names_the_next_command(self) -> None:
         assert "nas-search train runs/digits" in verdict_sentence(SEARCHED)[0]
         assert "no accuracy" in verdict_sentence(SEARCHED)[0]
-        assert "nas-search export runs/digits and nas-search verify runs/digits" in verdict_sentence(trained())[0]
+        assert (
+            "nas-search export runs/digits and nas-search verify runs/digits"
+            in verdict_sentence(trained())[0]
+        )
         exported = replace(trained(), exports={"c/model.c": "0" * 64})
         assert "nas-search export" not in verdict_sentence(exported)[0]
         floating = trained(quantised=None, integer=None, agreement=None)
         assert "Trained in float only" in verdict_sentence(floating)[0]
         assert "nas-search refine runs/digits" in verdict_sentence(floating)[0]
         assert "No network yet" in verdict_sentence(replace(SEARCHED, network=None))[0]
-        assert "the same nas-search run command" in verdict_sentence(replace(SEARCHED, whole=True))[0]
+        assert (
+            "the same nas-search run command" in verdict_sentence(replace(SEARCHED, whole=True))[0]
+        )
 
     def test_names_are_quoted_for_the_shell(self) -> None:
-        assert "nas-search train 'runs/my net'" in verdict_sentence(replace(SEARCHED, folder="runs/my net"))[0]
+        assert (
+            "nas-search train 'runs/my net'"
+            in verdict_sentence(replace(SEARCHED, folder="runs/my net"))[0]
+        )
 
 
 class TestParts:
     def test_a_whole_run_has_them_all_in_order(self) -> None:
         page = build_page(complete())
-        assert [part.title for part in page.sections[1:-1]] == [title for title in TITLES if title != "Quantisation error by layer"]
+        assert [part.title for part in page.sections[1:-1]] == [
+            title for title in TITLES if title != "Quantisation error by layer"
+        ]
         assert page.sections[0].key == "verdict"
         assert column(tables(page.sections[-1])[0], "part") == ["Quantisation error by layer"]
 
@@ -146,18 +205,24 @@ class TestParts:
         found = dict(zip(column(missing, "part"), column(missing, "command"), strict=True))
         assert found["Accuracy"] == "nas-search train runs/digits"
         assert found["Quantisation error by layer"] == "nas-search evaluate runs/digits --layers"
-        assert found["Verification"] == ("nas-search train runs/digits && nas-search export runs/digits && nas-search verify runs/digits")
+        assert found["Verification"] == (
+            "nas-search train runs/digits && nas-search export runs/digits && nas-search verify runs/digits"
+        )
         assert found["How the bits were chosen"] == "nas-search refine runs/digits"
         assert "Network" not in found
 
     def test_without_a_network_only_the_rest_is_left(self) -> None:
-        page = build_page(replace(SEARCHED, network=None, plan=None, network_is="", history=(), front=()))
+        page = build_page(
+            replace(SEARCHED, network=None, plan=None, network_is="", history=(), front=())
+        )
         assert [part.key for part in page.sections] == ["verdict", "provenance", "missing"]
         assert page.title == "digits"
         assert list(page.pictures()) == []
 
     def test_damaged_files_are_said_at_the_top(self) -> None:
-        assert "x.json is damaged" in sentences(build_page(replace(SEARCHED, problems=("x.json is damaged",))).sections[0])
+        assert "x.json is damaged" in sentences(
+            build_page(replace(SEARCHED, problems=("x.json is damaged",))).sections[0]
+        )
 
 
 class TestBudgets:
@@ -176,7 +241,9 @@ class TestBudgets:
 
     def test_what_is_over_is_said(self) -> None:
         device = replace(SEARCHED.asked.device, sram_bytes=4096 + 1000)
-        part = section(build_page(replace(SEARCHED, asked=replace(SEARCHED.asked, device=device))), "budgets")
+        part = section(
+            build_page(replace(SEARCHED, asked=replace(SEARCHED.asked, device=device))), "budgets"
+        )
         (bars,) = [block for block in part.blocks if isinstance(block, Bars)]
         assert SEARCHED.network is not None
         assert f"over by {SEARCHED.network.peak_sram_bytes - 1000:,.0f} B" in bars.items[0].text
@@ -191,13 +258,17 @@ class TestAccuracy:
         assert "400 test images of digits" in table.caption
 
     def test_a_change_is_compared_with_the_noise(self) -> None:
-        assert "-2.00 points, with 1 epoch of training between them: more than" in sentences(section(build_page(trained()), "accuracy"))
+        assert "-2.00 points, with 1 epoch of training between them: more than" in sentences(
+            section(build_page(trained()), "accuracy")
+        )
         assert "-1.00 points, with 1 epoch of training between them: less than" in sentences(
             section(build_page(trained(integer=89.0)), "accuracy")
         )
 
     def test_a_form_that_is_not_there_is_a_dash(self) -> None:
-        (table,) = tables(section(build_page(trained(quantised=None, integer=None, agreement=None)), "accuracy"))
+        (table,) = tables(
+            section(build_page(trained(quantised=None, integer=None, agreement=None)), "accuracy")
+        )
         assert column(table, "accuracy")[1:] == ["\N{EN DASH}"] * 2
         assert table.marked == ()
 
@@ -215,7 +286,10 @@ class TestAccuracy:
 
 class TestVerification:
     def test_back_ends_with_their_verdicts(self) -> None:
-        part = section(build_page(replace(trained(), verification=proof(EQUAL, DIFFERS, CLOSE, SKIPPED))), "verification")
+        part = section(
+            build_page(replace(trained(), verification=proof(EQUAL, DIFFERS, CLOSE, SKIPPED))),
+            "verification",
+        )
         table = tables(part)[0]
         assert column(table, "verdict") == ["equal", "differs", "close", "not run"]
         tones = [row[1].tone for row in table.rows if isinstance(row[1], Cell)]
@@ -226,9 +300,14 @@ class TestVerification:
 
     def test_memory_predicted_and_measured(self) -> None:
         unknown = replace(ARENA, what="total Flash", predicted=None)
-        part = section(build_page(replace(trained(), verification=proof(EQUAL, memory=(ARENA, unknown)))), "verification")
+        part = section(
+            build_page(replace(trained(), verification=proof(EQUAL, memory=(ARENA, unknown)))),
+            "verification",
+        )
         assert column(tables(part)[1], "verdict") == ["equal", "no table for this compiler"]
-        without = section(build_page(replace(trained(), verification=proof(EQUAL, memory=()))), "verification")
+        without = section(
+            build_page(replace(trained(), verification=proof(EQUAL, memory=()))), "verification"
+        )
         assert "Memory was not measured" in sentences(without)
 
 
@@ -239,7 +318,10 @@ class TestNetwork:
         assert column(table, "layer")[:-1] == list(SEARCHED.network.layer_names)
         assert column(table, "w")[:-1] == [str(bits.w) for bits in SEARCHED.network.bits]
         assert column(table, "Flash")[-1] == f"{SEARCHED.network.total_flash_bytes:,.0f}"
-        assert column(table, "")[SEARCHED.network.layer_names.index(SEARCHED.network.peak_layer)] == "peak SRAM"
+        assert (
+            column(table, "")[SEARCHED.network.layer_names.index(SEARCHED.network.peak_layer)]
+            == "peak SRAM"
+        )
 
     def test_kinds_add_up_to_the_whole(self) -> None:
         assert SEARCHED.network is not None
@@ -247,7 +329,9 @@ class TestNetwork:
         sizes = [int(text.replace(",", "")) for text in column(table, "Flash, bytes")]
         assert sum(sizes) == SEARCHED.network.total_flash_bytes
         assert sizes == sorted(sizes, reverse=True)
-        assert sum(int(text) for text in column(table, "layers")) == len(SEARCHED.network.layer_names)
+        assert sum(int(text) for text in column(table, "layers")) == len(
+            SEARCHED.network.layer_names
+        )
 
     def test_the_peak_of_the_arena_is_named(self) -> None:
         assert SEARCHED.plan is not None
@@ -267,21 +351,55 @@ class TestSearch:
         [
             (((3.0, 90.0), (2.0, 70.0), (1.0, 50.0)), 1, "held in 3 of 3 pairs"),
             (((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)), 3, "held in 0 of 3 pairs"),
-            (((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)), 3, "rank 3 was chosen for the best accuracy, which no other comes near"),
-            (((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)), 3, "its accuracy is 40.00 points above that of the network with the best score."),
-            (((2.0, 90.0), (1.0, 89.5)), 1, "none of the pairs is further apart than noise on 400 images"),
-            (((2.0, 90.0), (1.0, 70.0)), 1, "1 differ by more than their standard errors explain, and of these it held in 1"),
-            (((2.0, 90.0), (1.0, 90.0)), 1, "held in 0 of 1 pair of networks after the short training (1 equal)"),
-            (((3.0, 90.0), (2.0, 70.0)), 1, "The network with the best score was chosen for the best accuracy, which"),
+            (
+                ((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)),
+                3,
+                "rank 3 was chosen for the best accuracy, which no other comes near",
+            ),
+            (
+                ((3.0, 50.0), (2.0, 70.0), (1.0, 90.0)),
+                3,
+                "its accuracy is 40.00 points above that of the network with the best score.",
+            ),
+            (
+                ((2.0, 90.0), (1.0, 89.5)),
+                1,
+                "none of the pairs is further apart than noise on 400 images",
+            ),
+            (
+                ((2.0, 90.0), (1.0, 70.0)),
+                1,
+                "1 differ by more than their standard errors explain, and of these it held in 1",
+            ),
+            (
+                ((2.0, 90.0), (1.0, 90.0)),
+                1,
+                "held in 0 of 1 pair of networks after the short training (1 equal)",
+            ),
+            (
+                ((3.0, 90.0), (2.0, 70.0)),
+                1,
+                "The network with the best score was chosen for the best accuracy, which",
+            ),
             (((2.0, 90.0), (1.0, 89.5)), 2, "rank 2 was chosen for the smallest training loss"),
-            (((2.0, 90.0), (1.0, 89.5)), 2, "its accuracy is 0.50 points below that of the network with the best score."),
+            (
+                ((2.0, 90.0), (1.0, 89.5)),
+                2,
+                "its accuracy is 0.50 points below that of the network with the best score.",
+            ),
             (((2.0, 90.0), (1.0, 90.0)), 2, "chosen for the smallest training loss"),
-            (((2.0, 90.0), (1.0, 90.0)), 2, "its accuracy is the same as that of the network with the best score."),
+            (
+                ((2.0, 90.0), (1.0, 90.0)),
+                2,
+                "its accuracy is the same as that of the network with the best score.",
+            ),
             (((2.0, 89.0), (1.0, 90.0)), 2, "chosen for the smallest training loss"),
             (((2.0, 90.0),), 1, "nothing shows"),
         ],
     )
-    def test_whether_the_order_of_the_score_held(self, pairs: tuple[tuple[float, float], ...], chosen: int, expected: str) -> None:
+    def test_whether_the_order_of_the_score_held(
+        self, pairs: tuple[tuple[float, float], ...], chosen: int, expected: str
+    ) -> None:
         assert expected in order_sentence(shortlist(*pairs, chosen=chosen))
 
     @pytest.mark.parametrize("decided", WHY)
@@ -291,7 +409,10 @@ class TestSearch:
         assert set(WHY) == {SCORE, ACCURACY, LOSS, FAILURES}
 
     def test_the_chosen_network_is_marked(self) -> None:
-        part = section(build_page(replace(SEARCHED, shortlist=shortlist((2.0, 60.0), (1.0, 70.0), chosen=2))), "shortlist")
+        part = section(
+            build_page(replace(SEARCHED, shortlist=shortlist((2.0, 60.0), (1.0, 70.0), chosen=2))),
+            "shortlist",
+        )
         assert tables(part)[0].marked == (1,)
         assert column(tables(part)[0], "") == ["", "chosen"]
 
@@ -323,7 +444,12 @@ class TestTraining:
         assert "bits of hawq, which have the lowest loss before training" in sentences(part)
         assert column(tables(part)[0], "mean a") == ["\N{EN DASH}"] * 2
         neither = (allocation("a", 0.1, 90.0), allocation("b", 0.2, 80.0, chosen=True))
-        found = replace(complete(), allocations=Allocations(members=neither, images=1, judged_images=1, floating=None, warnings=("odd",)))
+        found = replace(
+            complete(),
+            allocations=Allocations(
+                members=neither, images=1, judged_images=1, floating=None, warnings=("odd",)
+            ),
+        )
         assert "went on with the bits of b." in sentences(section(build_page(found), "allocation"))
         assert "odd" in sentences(section(build_page(found), "allocation"))
 
@@ -331,7 +457,15 @@ class TestTraining:
 class TestProvenance:
     def test_stages_that_are_not_begun_are_listed(self) -> None:
         (table,) = tables(section(build_page(complete()), "stages"))
-        assert column(table, "stage") == ["search", "shortlist", "train", "refine", "quantise", "export", "verify"]
+        assert column(table, "stage") == [
+            "search",
+            "shortlist",
+            "train",
+            "refine",
+            "quantise",
+            "export",
+            "verify",
+        ]
         assert column(table, "state")[:2] == ["done", "not begun"]
         assert column(table, "wall time")[6] == "1 min 03 s"
         assert column(table, "what it came to")[6] == "passed"
@@ -340,17 +474,27 @@ class TestProvenance:
     def test_figures_of_another_shape_say_nothing(self) -> None:
         facts = complete()
         assert facts.record is not None
-        odd = replace(facts.record, stages=tuple(replace(stage, figures={"odd": 1}) for stage in facts.record.stages))
+        odd = replace(
+            facts.record,
+            stages=tuple(replace(stage, figures={"odd": 1}) for stage in facts.record.stages),
+        )
         (table,) = tables(section(build_page(replace(facts, record=odd)), "stages"))
         assert set(column(table, "what it came to")) == {""}
 
     def lines(self, facts: RunFacts) -> tuple[str, ...]:
-        (block,) = [block for block in section(build_page(facts), "provenance").blocks if isinstance(block, Commands)]
+        (block,) = [
+            block
+            for block in section(build_page(facts), "provenance").blocks
+            if isinstance(block, Commands)
+        ]
         return block.lines
 
     def test_a_whole_run_is_one_command(self) -> None:
         facts = complete()
-        assert self.lines(facts) == ("nas-search run digits.yaml", "nas-search verify runs/digits/final")
+        assert self.lines(facts) == (
+            "nas-search run digits.yaml",
+            "nas-search verify runs/digits/final",
+        )
         assert facts.record is not None
         from_python = replace(facts, record=replace(facts.record, command=None))
         assert self.lines(from_python)[0] == "nas-search run runs/digits/run.yaml --out runs/digits"
@@ -361,18 +505,41 @@ class TestProvenance:
         assert search == (
             "nas-search --device cortex-m7 --sram 135168 --flash 65536 --space 'my space' --max-macs 200000000 --seed 3 --out runs/digits"
         )
-        assert train.startswith("nas-search train runs/digits --data digits --recipe digits --seed 5 --epochs 2 --float-share 0.5")
+        assert train.startswith(
+            "nas-search train runs/digits --data digits --recipe digits --seed 5 --epochs 2 --float-share 0.5"
+        )
         assert train.endswith("--batch-size 32 --learning-rate 0.05")
-        assert rest == ["nas-search export runs/digits", "nas-search verify runs/digits", "nas-search report runs/digits"]
+        assert rest == [
+            "nas-search export runs/digits",
+            "nas-search verify runs/digits",
+            "nas-search report runs/digits",
+        ]
 
     def test_a_search_without_refinement_of_bits_says_so(self) -> None:
         assert "--no-qbr" in search_command({"qbr": False, "stage_weights": [0.0, 1.5]}, "out")
-        assert "--stage-weights 0,1.5" in search_command({"qbr": False, "stage_weights": [0.0, 1.5]}, "out")
+        assert "--stage-weights 0,1.5" in search_command(
+            {"qbr": False, "stage_weights": [0.0, 1.5]}, "out"
+        )
 
 
 def test_words() -> None:
-    assert [share(part, 10_000) for part in (1, 9999, 10_000, 10_001)] == ["0.0 %", "99.9 %", "100.0 %", "100.1 %"]
-    assert [seconds(value) for value in (0.04, 59.94, 61, 3599.6, 3660)] == ["0.0 s", "59.9 s", "1 min 01 s", "1 h 00 min", "1 h 01 min"]
-    assert [listed(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [share(part, 10_000) for part in (1, 9999, 10_000, 10_001)] == [
+        "0.0 %",
+        "99.9 %",
+        "100.0 %",
+        "100.1 %",
+    ]
+    assert [seconds(value) for value in (0.04, 59.94, 61, 3599.6, 3660)] == [
+        "0.0 s",
+        "59.9 s",
+        "1 min 01 s",
+        "1 h 00 min",
+        "1 h 01 min",
+    ]
+    assert [listed(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
     assert accuracy().agreement == 99.5
     assert not math.isnan(standard_error(12.0, 3))

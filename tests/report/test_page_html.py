@@ -54,7 +54,13 @@ def everything(text: str) -> Page:
     blocks = (
         Sentence(text, Tone.BAD),
         Heading(text),
-        Table(caption=text, columns=(text, text), rows=((text, Cell(text, Tone.GOOD)),), numbers=(1,), marked=(0,)),
+        Table(
+            caption=text,
+            columns=(text, text),
+            rows=((text, Cell(text, Tone.GOOD)),),
+            numbers=(1,),
+            marked=(0,),
+        ),
         Figures((Figure(name=text, value=text, note=text, source=text),)),
         Bars((Bar(name=text, used=1, limit=2, reserved=1, text=text),)),
         Picture(name="a", text=text, caption=text),
@@ -62,10 +68,18 @@ def everything(text: str) -> Page:
         Commands((text, text)),
         Items((text,)),
     )
-    return Page(title=text, subtitle=text, sections=(Section(key="part", title=text, blocks=blocks),), footer=text)
+    return Page(
+        title=text,
+        subtitle=text,
+        sections=(Section(key="part", title=text, blocks=blocks),),
+        footer=text,
+    )
 
 
-@pytest.mark.parametrize("facts", [SEARCHED, complete(), replace(SEARCHED, network=None, plan=None, history=(), front=())])
+@pytest.mark.parametrize(
+    "facts",
+    [SEARCHED, complete(), replace(SEARCHED, network=None, plan=None, history=(), front=())],
+)
 def test_a_page_is_well_formed_and_fetches_nothing(facts: object) -> None:
     page = build_page(facts)  # type: ignore[arg-type]
     text = render(page)
@@ -91,7 +105,9 @@ def test_light_dark_narrow_and_print_are_thought_of() -> None:
 def luminance(colour: str) -> float:
     """Return the relative luminance of WCAG 2.2 of a colour such as ``#1b2126``."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -100,10 +116,13 @@ def test_text_is_readable_in_light_and_dark() -> None:
     assert len(themes) == 3  # light, dark, print
     for theme in themes:
         colours = {
-            name: value if len(value) == 7 else "#" + value[1:] * 2 for name, value in re.findall(r"--([a-z-]+): (#[0-9a-f]+)", theme)
+            name: value if len(value) == 7 else "#" + value[1:] * 2
+            for name, value in re.findall(r"--([a-z-]+): (#[0-9a-f]+)", theme)
         }
         pairs = [(ink, ground) for ink in ("ink", "soft", "accent") for ground in ("paper", "card")]
-        pairs += [(ink, ground) for ink in ("ink", "good", "bad", "warn") for ground in ("card", "mark")]
+        pairs += [
+            (ink, ground) for ink in ("ink", "good", "bad", "warn") for ground in ("card", "mark")
+        ]
         pairs += [("ink", "good-back"), ("ink", "bad-back"), ("ink", "warn-back")]
         for ink, ground in pairs:
             dark, light = sorted(luminance(colours[name]) for name in (ink, ground))
@@ -135,7 +154,12 @@ def test_what_html_forbids_is_shown_as_escapes() -> None:
 
 def test_bars_fill_the_track() -> None:
     def widths(bar: Bar) -> list[float]:
-        page = Page(title="t", subtitle="s", sections=(Section(key="k", title="t", blocks=(Bars((bar,)),)),), footer="f")
+        page = Page(
+            title="t",
+            subtitle="s",
+            sections=(Section(key="k", title="t", blocks=(Bars((bar,)),)),),
+            footer="f",
+        )
         return [float(width) for width in re.findall(r'style="width:([0-9.]+)%"', render(page))]
 
     assert widths(Bar(name="n", used=20, limit=60, reserved=40, text="")) == [20, 40, 40]
@@ -145,7 +169,10 @@ def test_bars_fill_the_track() -> None:
 
 def test_pictures_lose_what_the_page_does_not_need() -> None:
     lean = lean_svg(SVG)
-    assert lean == b'<svg width="720pt" height="360pt" viewBox="0 0 720 360" xmlns="http://www.w3.org/2000/svg"> <g id="figure_1"/> </svg>'
+    assert (
+        lean
+        == b'<svg width="720pt" height="360pt" viewBox="0 0 720 360" xmlns="http://www.w3.org/2000/svg"> <g id="figure_1"/> </svg>'
+    )
     assert svg_size(SVG) == (960, 480)
     (image,) = Reader(render(everything("x"))).images
     assert base64.b64decode(str(image["src"]).removeprefix("data:image/svg+xml;base64,")) == lean

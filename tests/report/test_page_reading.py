@@ -10,7 +10,12 @@ import pytest
 
 from nas_engine.errors import FileFormatError
 from nas_engine.report.epochs import read_epochs
-from nas_engine.report.page.reading import read_allocations, read_checksums, read_verification, shortlist_of
+from nas_engine.report.page.reading import (
+    read_allocations,
+    read_checksums,
+    read_verification,
+    shortlist_of,
+)
 from tests.report.page_facts import CLOSE, DIFFERS, EQUAL, SKIPPED, proof
 
 METHOD = {
@@ -18,14 +23,22 @@ METHOD = {
     "bits": {"stem": "w8a8", "head": "w4a6"},
     "mean_weight_bits": 4.5,
     "mean_activation_bits": None,
-    "usage": {"Flash": {"used": 2000.0, "limit": 2048}, "peak SRAM": {"used": 1000.0, "limit": 1024}},
+    "usage": {
+        "Flash": {"used": 2000.0, "limit": 2048},
+        "peak SRAM": {"used": 1000.0, "limit": 1024},
+    },
     "status": "heuristic",
     "judged": {"loss": 0.5, "loss_change": 0.1, "accuracy": 80.0},
     "seconds": 1.5,
     "notes": ["a note"],
 }
 SETTING = {"images": 64, "judged_images": 128, "float": {"loss": 0.4, "accuracy": 82.0}}
-COMPARISON = {"format": "nas-search/allocations/1", "warnings": ["odd"], "setting": SETTING, "methods": [METHOD]}
+COMPARISON = {
+    "format": "nas-search/allocations/1",
+    "warnings": ["odd"],
+    "setting": SETTING,
+    "methods": [METHOD],
+}
 
 
 def written(path: Path, values: Any) -> Path:
@@ -36,8 +49,15 @@ def written(path: Path, values: Any) -> Path:
 
 class TestVerification:
     @pytest.mark.parametrize("comparisons", [(EQUAL, CLOSE, SKIPPED), (EQUAL, DIFFERS)])
-    def test_it_is_read_back_as_it_was_written(self, tmp_path: Path, comparisons: tuple[Any, ...]) -> None:
-        report = proof(*comparisons, instructions={"Cortex-M7": {"stem": 3}}, macs={"stem": 1}, exceptions=("one",))
+    def test_it_is_read_back_as_it_was_written(
+        self, tmp_path: Path, comparisons: tuple[Any, ...]
+    ) -> None:
+        report = proof(
+            *comparisons,
+            instructions={"Cortex-M7": {"stem": 3}},
+            macs={"stem": 1},
+            exceptions=("one",),
+        )
         (tmp_path / "v.json").write_text(report.as_json())
         assert read_verification(tmp_path / "v.json") == report
 
@@ -94,17 +114,36 @@ class TestEpochs:
 
 class TestAllocations:
     def test_a_comparison(self, tmp_path: Path) -> None:
-        found = read_allocations([written(tmp_path / "comparison.json", COMPARISON)], "qbr", {"qbr": 91.0})
+        found = read_allocations(
+            [written(tmp_path / "comparison.json", COMPARISON)], "qbr", {"qbr": 91.0}
+        )
         (one,) = found.members
-        assert (one.method, one.chosen, one.trained, one.mean_a_bits, one.flash_bytes) == ("qbr", True, 91.0, None, 2000.0)
+        assert (one.method, one.chosen, one.trained, one.mean_a_bits, one.flash_bytes) == (
+            "qbr",
+            True,
+            91.0,
+            None,
+            2000.0,
+        )
         assert one.bits == {"stem": (8, 8), "head": (4, 6)}
-        assert (found.images, found.judged_images, found.floating, found.warnings) == (64, 128, 82.0, ("odd",))
+        assert (found.images, found.judged_images, found.floating, found.warnings) == (
+            64,
+            128,
+            82.0,
+            ("odd",),
+        )
 
     def test_several_allocations_of_one_network(self, tmp_path: Path) -> None:
         paths = []
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
-            values = {**METHOD, "method": name, "format": "nas-search/allocation/1", "warnings": ["odd"], "setting": SETTING}
+            values = {
+                **METHOD,
+                "method": name,
+                "format": "nas-search/allocation/1",
+                "warnings": ["odd"],
+                "setting": SETTING,
+            }
             paths.append(written(tmp_path / name / "allocation.json", values))
         found = read_allocations(paths, None, {})
         assert [one.method for one in found.members] == ["a", "b"]
@@ -129,7 +168,16 @@ class TestAllocations:
 
 
 MEMBER = {
-    **{"rank": 1, "qe_score": 2.0, "peak_sram_bytes": 1.0, "flash_bytes": 1.0, "macs": 1.0, "layers": 9, "accuracy": 50.0, "loss": 1.5},
+    **{
+        "rank": 1,
+        "qe_score": 2.0,
+        "peak_sram_bytes": 1.0,
+        "flash_bytes": 1.0,
+        "macs": 1.0,
+        "layers": 9,
+        "accuracy": 50.0,
+        "loss": 1.5,
+    },
     "chosen": True,
 }
 
@@ -137,7 +185,12 @@ MEMBER = {
 class TestShortlist:
     def test_it_is_what_the_stage_left(self, tmp_path: Path) -> None:
         found = shortlist_of({"images": 10, "epochs": 2, "members": [MEMBER]}, tmp_path)
-        assert (found.images, found.epochs, found.members[0].accuracy, found.members[0].chosen) == (10, 2, 50.0, True)
+        assert (found.images, found.epochs, found.members[0].accuracy, found.members[0].chosen) == (
+            10,
+            2,
+            50.0,
+            True,
+        )
 
     @pytest.mark.parametrize("change", [{"accuracy": 101.0}, {"accuracy": None}, {"rank": "first"}])
     def test_another_shape_is_refused(self, tmp_path: Path, change: dict[str, Any]) -> None:

@@ -51,7 +51,11 @@ class TestLayerAxis:
 
     def test_two_stages_without_classifier(self) -> None:
         axis = layer_axis(make_network((2, 1), classifier=False).layer_names())
-        assert axis.residuals == (Span(name="b1", first=1, last=3), Span(name="b2", first=4, last=6), Span(name="b1", first=7, last=9))
+        assert axis.residuals == (
+            Span(name="b1", first=1, last=3),
+            Span(name="b2", first=4, last=6),
+            Span(name="b1", first=7, last=9),
+        )
         assert [(span.name, span.first, span.last) for span in axis.stages] == [
             ("stem", 0, 0),
             ("s1", 1, 6),
@@ -59,10 +63,15 @@ class TestLayerAxis:
             ("head", 10, 10),
         ]
 
-    @given(depths=st.lists(st.integers(1, 4), min_size=1, max_size=12).map(tuple), classifier=st.booleans())
+    @given(
+        depths=st.lists(st.integers(1, 4), min_size=1, max_size=12).map(tuple),
+        classifier=st.booleans(),
+    )
     def test_stages_cover_all_layers(self, depths: tuple[int, ...], classifier: bool) -> None:
         axis = layer_axis(make_network(depths, classifier).layer_names())
-        assert [i for span in axis.stages for i in range(span.first, span.last + 1)] == list(range(len(axis.names)))
+        assert [i for span in axis.stages for i in range(span.first, span.last + 1)] == list(
+            range(len(axis.names))
+        )
         assert [span.last - span.first for span in axis.residuals] == [2] * sum(depths)
 
     def test_other_names_are_written_in_full(self) -> None:
@@ -97,7 +106,12 @@ class TestBytes:
     def test_sram(self) -> None:
         report = make_report(sram=(10.0, 50.0, 20.0, 50.0, 30.0, 5.0))
         assert sram_data(report, 40) == SramBars(
-            axis=ONE_BLOCK, memory_model="arena", sizes=(10.0, 50.0, 20.0, 50.0, 30.0, 5.0), peak=1, ties=1, budget=40
+            axis=ONE_BLOCK,
+            memory_model="arena",
+            sizes=(10.0, 50.0, 20.0, 50.0, 30.0, 5.0),
+            peak=1,
+            ties=1,
+            budget=40,
         )
         assert sram_data(report, 40).over_budget == (1, 3)
         assert sram_data(report, 50).over_budget == ()
@@ -114,7 +128,9 @@ class TestBytes:
         )
 
     @given(sram=sizes, flash=sizes, budget=st.integers(1, 10**7))
-    def test_peak_and_sum(self, sram: tuple[float, ...], flash: tuple[float, ...], budget: int) -> None:
+    def test_peak_and_sum(
+        self, sram: tuple[float, ...], flash: tuple[float, ...], budget: int
+    ) -> None:
         report = make_report(sram=sram, flash=flash)
         bars, store = sram_data(report, budget), flash_data(report, budget)
         assert bars.sizes[bars.peak] == max(sram) == report.peak_sram_bytes
@@ -132,7 +148,13 @@ class TestBytes:
             flash_data(make_report(), budget)
 
     @pytest.mark.parametrize(
-        ("used", "budget", "text"), [(1, 2, "50.0 %"), (262144, 262144, "100.0 %"), (262145, 262144, "over 100 %"), (3, 2, "150.0 %")]
+        ("used", "budget", "text"),
+        [
+            (1, 2, "50.0 %"),
+            (262144, 262144, "100.0 %"),
+            (262145, 262144, "over 100 %"),
+            (3, 2, "150.0 %"),
+        ],
     )
     def test_percent(self, used: float, budget: float, text: str) -> None:
         assert percent(used, budget) == text
@@ -141,13 +163,22 @@ class TestBytes:
 class TestProgress:
     def test_record(self) -> None:
         history = [
-            {"evaluated": 10, "best_score": None, "feasible": 0.0, "elapsed_s": 0.1, "generation": 0},
+            {
+                "evaluated": 10,
+                "best_score": None,
+                "feasible": 0.0,
+                "elapsed_s": 0.1,
+                "generation": 0,
+            },
             {"evaluated": 20, "best_score": math.nan, "feasible": 0.25},
             {"evaluated": 30, "best_score": 7},
         ]
         record = progress_data(history)
         assert record == Progress(
-            evaluated=(10, 20, 30), best_score=(None, None, 7.0), feasible=(0.0, 0.25, None), elapsed_s=(0.1, None, None)
+            evaluated=(10, 20, 30),
+            best_score=(None, None, 7.0),
+            feasible=(0.0, 0.25, None),
+            elapsed_s=(0.1, None, None),
         )
         assert record.first_feasible == 2
 
@@ -180,9 +211,22 @@ points = st.builds(
 
 class TestFront:
     def test_record(self) -> None:
-        record = front_data([ROW, {**ROW, "qe_score": "9", "name": "x"}, {**ROW, "qe_score": 9}], sram_budget=1000, macs_budget=5)
-        assert record.points == (FrontPoint(**ROW), FrontPoint(**{**ROW, "qe_score": 9.0}), FrontPoint(**{**ROW, "qe_score": 9.0}))
-        assert (record.best, record.sram_budget, record.flash_budget, record.macs_budget) == (1, 1000, None, 5)
+        record = front_data(
+            [ROW, {**ROW, "qe_score": "9", "name": "x"}, {**ROW, "qe_score": 9}],
+            sram_budget=1000,
+            macs_budget=5,
+        )
+        assert record.points == (
+            FrontPoint(**ROW),
+            FrontPoint(**{**ROW, "qe_score": 9.0}),
+            FrontPoint(**{**ROW, "qe_score": 9.0}),
+        )
+        assert (record.best, record.sram_budget, record.flash_budget, record.macs_budget) == (
+            1,
+            1000,
+            None,
+            5,
+        )
 
     def test_empty(self) -> None:
         record = front_data([])
@@ -190,7 +234,12 @@ class TestFront:
         assert record.envelope("macs") == ()
 
     def test_envelope(self) -> None:
-        record = front_data([{**ROW, "macs": macs, "qe_score": score} for macs, score in ((3, 4), (1, 2), (2, 1), (1, 1), (4, 4), (5, 9))])
+        record = front_data(
+            [
+                {**ROW, "macs": macs, "qe_score": score}
+                for macs, score in ((3, 4), (1, 2), (2, 1), (1, 1), (4, 4), (5, 9))
+            ]
+        )
         assert record.envelope("macs") == ((1.0, 2.0), (3.0, 4.0), (5.0, 9.0))
 
     @given(rows=st.lists(points, max_size=12))
@@ -198,19 +247,29 @@ class TestFront:
         record = front_data([dataclasses.asdict(point) for point in rows])
         steps = record.envelope("peak_sram_bytes")
         for limit in range(1, 10):
-            expected = max((point.qe_score for point in rows if point.peak_sram_bytes <= limit), default=None)
+            expected = max(
+                (point.qe_score for point in rows if point.peak_sram_bytes <= limit), default=None
+            )
             assert max((score for cost, score in steps if cost <= limit), default=None) == expected
         assert list(steps) == sorted(steps)
-        assert record.best is None or rows[record.best].qe_score == max(point.qe_score for point in rows)
+        assert record.best is None or rows[record.best].qe_score == max(
+            point.qe_score for point in rows
+        )
 
-    @pytest.mark.parametrize("row", [{**ROW, "macs": "many"}, {"qe_score": 1}, {**ROW, "macs": None}])
+    @pytest.mark.parametrize(
+        "row", [{**ROW, "macs": "many"}, {"qe_score": 1}, {**ROW, "macs": None}]
+    )
     def test_errors(self, row: dict[str, object]) -> None:
-        with pytest.raises(InputError, match=r"row 1 of the front: .*expected numbers under the keys qe_score"):
+        with pytest.raises(
+            InputError, match=r"row 1 of the front: .*expected numbers under the keys qe_score"
+        ):
             front_data([ROW, row])
 
 
 def tensor(name: str, offset: float, size: float, first: int, last: int) -> PlannedTensor:
-    return PlannedTensor(name=name, offset=offset, size=size, bits=8, first_step=first, last_step=last)
+    return PlannedTensor(
+        name=name, offset=offset, size=size, bits=8, first_step=first, last_step=last
+    )
 
 
 class TestTimeline:
@@ -224,19 +283,29 @@ class TestTimeline:
 
     def test_no_tensors(self) -> None:
         record = timeline_data([], ("x",))
-        assert (record.live, record.peak, record.arena_bytes, record.at_peak) == ((0.0,), 0, 0.0, ())
+        assert (record.live, record.peak, record.arena_bytes, record.at_peak) == (
+            (0.0,),
+            0,
+            0.0,
+            (),
+        )
 
     @given(
         st.lists(
-            st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 4), st.integers(0, 4)).map(
-                lambda t: tensor("t", t[0], t[1], min(t[2:]), max(t[2:]))
-            )
+            st.tuples(
+                st.integers(0, 20), st.integers(0, 20), st.integers(0, 4), st.integers(0, 4)
+            ).map(lambda t: tensor("t", t[0], t[1], min(t[2:]), max(t[2:])))
         )
     )
     def test_live_bytes_count_addresses_once(self, tensors: list[PlannedTensor]) -> None:
         record = timeline_data(tensors, tuple("abcde"))
         for step, live in enumerate(record.live):
-            used = {byte for t in tensors if t.first_step <= step <= t.last_step for byte in range(int(t.offset), int(t.offset + t.size))}
+            used = {
+                byte
+                for t in tensors
+                if t.first_step <= step <= t.last_step
+                for byte in range(int(t.offset), int(t.offset + t.size))
+            }
             assert live == len(used)
         assert record.live[record.peak] == max(record.live) <= record.arena_bytes
 

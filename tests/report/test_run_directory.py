@@ -19,7 +19,14 @@ from tests.test_files import DEAD
 
 def row(number: int, **values: Any) -> dict[str, Any]:
     """Return one line of the history."""
-    return {"generation": number, "evaluated": 100 * number, "best_score": 1.5, "feasible": 1.0, "elapsed_s": 0.1, **values}
+    return {
+        "generation": number,
+        "evaluated": 100 * number,
+        "best_score": 1.5,
+        "feasible": 1.0,
+        "elapsed_s": 0.1,
+        **values,
+    }
 
 
 @pytest.fixture
@@ -58,7 +65,14 @@ class TestOpen:
                 directory.open(resume=False, force=force)
 
     def test_begin_removes_what_an_earlier_run_left(self, directory: RunDirectory) -> None:
-        names = ("search.jsonl", "best.yaml", "memory_plan.json", "pareto.csv", "checkpoint.npz", "resolutions.csv")
+        names = (
+            "search.jsonl",
+            "best.yaml",
+            "memory_plan.json",
+            "pareto.csv",
+            "checkpoint.npz",
+            "resolutions.csv",
+        )
         for name in names:
             (directory.path / name).write_text("old")
         (directory.path / "plots").mkdir()
@@ -80,7 +94,10 @@ class TestOpen:
 
     def test_temporary_files_of_a_killed_process(self, directory: RunDirectory) -> None:
         (directory.path / "pareto").mkdir()
-        left = [directory.path / f".checkpoint.npz.{DEAD}.tmp", directory.path / "pareto" / f".001.yaml.{DEAD}.tmp"]
+        left = [
+            directory.path / f".checkpoint.npz.{DEAD}.tmp",
+            directory.path / "pareto" / f".001.yaml.{DEAD}.tmp",
+        ]
         foreign = [directory.path / ".notes.tmp", directory.path / ".env"]
         for path in left + foreign:
             path.touch()
@@ -89,7 +106,11 @@ class TestOpen:
 
     def test_lock_is_given_back(self, directory: RunDirectory) -> None:
         for _ in range(2):
-            with directory.locked(), pytest.raises(RunDirectoryError, match="in use"), directory.locked():
+            with (
+                directory.locked(),
+                pytest.raises(RunDirectoryError, match="in use"),
+                directory.locked(),
+            ):
                 pass
 
     def test_directory_that_cannot_be_made(self, tmp_path: Path) -> None:
@@ -129,7 +150,11 @@ class TestHistory:
         directory.history.append([row(1, best_score=None), row(2)])
         directory.history.append([row(3)])
         assert directory.history.read() == [row(1, best_score=None), row(2), row(3)]
-        assert directory.history.keep(2) == directory.history.read() == [row(1, best_score=None), row(2)]
+        assert (
+            directory.history.keep(2)
+            == directory.history.read()
+            == [row(1, best_score=None), row(2)]
+        )
 
     def test_line_cut_in_half_at_the_end(self, directory: RunDirectory) -> None:
         directory.history.append([row(1), row(2)])
@@ -179,19 +204,31 @@ class TestResults:
         assert content(directory.path / "memory_plan.json") == {"arena_bytes": 1}
 
     def test_front(self, directory: RunDirectory) -> None:
-        directory.front.write([make_report(), make_report(make_network((2,)), cycles=7.0), make_report()])
+        directory.front.write(
+            [make_report(), make_report(make_network((2,)), cycles=7.0), make_report()]
+        )
         assert len(list((directory.path / "pareto").iterdir())) == 3
         foreign = directory.path / "pareto" / "mine.yaml"
         foreign.touch()
         directory.front.write([make_report(make_network((2,)), cycles=7.0), make_report()])
-        assert sorted(path.name for path in (directory.path / "pareto").iterdir()) == ["001.yaml", "002.yaml", "mine.yaml"]
+        assert sorted(path.name for path in (directory.path / "pareto").iterdir()) == [
+            "001.yaml",
+            "002.yaml",
+            "mine.yaml",
+        ]
         first, second = directory.front.read()
         assert tuple(first) == FRONT_COLUMNS[1:]
         assert (first["cycles_estimate"], second["cycles_estimate"]) == (7.0, 0.0)
         assert second["flash_bytes"] == make_report().total_flash_bytes
 
     @pytest.mark.parametrize(
-        "text", ["", "a,b\n1,2\n", ",".join(FRONT_COLUMNS) + "\nx,1,2,3\n", ",".join(FRONT_COLUMNS) + "\nx,nan,1,1,1,1,1\n"]
+        "text",
+        [
+            "",
+            "a,b\n1,2\n",
+            ",".join(FRONT_COLUMNS) + "\nx,1,2,3\n",
+            ",".join(FRONT_COLUMNS) + "\nx,nan,1,1,1,1,1\n",
+        ],
     )
     def test_damaged_front(self, directory: RunDirectory, text: str) -> None:
         (directory.path / "pareto.csv").write_text(text)

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from nas_engine.errors import FileFormatError
-from nas_engine.report.run_record import DONE, RUNNING, STAGES, RunRecord, StageRecord, read_record, write_record
+from nas_engine.report.run_record import (
+    DONE,
+    RUNNING,
+    STAGES,
+    RunRecord,
+    StageRecord,
+    read_record,
+    write_record,
+)
 from tests.resealed import content, rewrite
 
 SEARCH = StageRecord(
@@ -21,8 +29,17 @@ SEARCH = StageRecord(
     outputs={"search/best.yaml": "0"},
     figures={"qe_score": 7.25},
 )
-TRAIN = StageRecord(name="train", state=RUNNING, key="l", settings={}, inputs={"data": "digits"}, command="nas-search train x")
-RECORD = RunRecord(command="nas-search run", versions={"numpy": "2"}, machine="Linux", stages=(SEARCH, TRAIN))
+TRAIN = StageRecord(
+    name="train",
+    state=RUNNING,
+    key="l",
+    settings={},
+    inputs={"data": "digits"},
+    command="nas-search train x",
+)
+RECORD = RunRecord(
+    command="nas-search run", versions={"numpy": "2"}, machine="Linux", stages=(SEARCH, TRAIN)
+)
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -39,7 +56,9 @@ def test_a_record_of_a_run_killed_before_its_first_stage_can_be_read(tmp_path: P
 def test_stages_stand_in_their_order_whichever_comes_first() -> None:
     record = RunRecord(command=None, versions={}, machine="").with_stage(TRAIN).with_stage(SEARCH)
     assert [stage.name for stage in record.stages] == ["search", "train"]
-    again = record.with_stage(StageRecord(name="search", state=RUNNING, key="m", settings={}, inputs={}, command=None))
+    again = record.with_stage(
+        StageRecord(name="search", state=RUNNING, key="m", settings={}, inputs={}, command=None)
+    )
     assert [stage.key for stage in again.stages] == ["m", "l"]
     assert again.stage("verify") is None
 
@@ -67,7 +86,9 @@ def test_a_file_cut_in_half_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     write_record(path, RECORD)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(FileFormatError, match=r"does not fit the digest .*; remove it to run every stage again"):
+    with pytest.raises(
+        FileFormatError, match=r"does not fit the digest .*; remove it to run every stage again"
+    ):
         read_record(path)
 
 

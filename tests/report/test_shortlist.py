@@ -19,7 +19,12 @@ def member(rank: int, score: float, accuracy: float, chosen: bool = False) -> di
     return {"rank": rank, "qe_score": score, "accuracy": accuracy, "chosen": chosen, "macs": 1.0}
 
 
-FOUR = [member(1, 140.2, 61.2), member(2, 139.8, 63.9, True), member(3, 139.1, 60.0), member(4, 137.2, 55.1)]
+FOUR = [
+    member(1, 140.2, 61.2),
+    member(2, 139.8, 63.9, True),
+    member(3, 139.1, 60.0),
+    member(4, 137.2, 55.1),
+]
 
 
 class TestKendall:
@@ -45,7 +50,12 @@ class TestKendall:
 
 def test_record() -> None:
     record = shortlist_data(FOUR, 400, 3)
-    assert (record.images, record.epochs, record.members[1].chosen, record.members[1].rank) == (400, 3, True, 2)
+    assert (record.images, record.epochs, record.members[1].chosen, record.members[1].rank) == (
+        400,
+        3,
+        True,
+        2,
+    )
     assert record.tau == pytest.approx(4 / 6)
     assert record.standard_error(record.members[2]) == pytest.approx(100 * (0.6 * 0.4 / 400) ** 0.5)
 
@@ -92,7 +102,12 @@ def test_drawn_and_saved(members: list[dict[str, Any]], tmp_path: Path) -> None:
 
 
 @settings(max_examples=12)
-@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(0, 100)), min_size=1, max_size=6), st.integers(1, 10**6))
+@given(
+    st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(0, 100)), min_size=1, max_size=6),
+    st.integers(1, 10**6),
+)
 def test_whatever_comes_can_be_drawn(points: list[tuple[float, float]], images: int) -> None:
-    record = shortlist_data([member(i + 1, *point, i == 0) for i, point in enumerate(points)], images, 1)
+    record = shortlist_data(
+        [member(i + 1, *point, i == 0) for i, point in enumerate(points)], images, 1
+    )
     assert problems(draw_shortlist(record)) == []

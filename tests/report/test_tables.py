@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.errors import InputError
-from nas_engine.report.tables import RESOLUTION_NOTE, WIDTH, budget_text, network_table, winners_table
+from nas_engine.report.tables import (
+    RESOLUTION_NOTE,
+    WIDTH,
+    budget_text,
+    network_table,
+    winners_table,
+)
 from tests.report.networks import make_network, make_report
 
 
@@ -29,14 +35,20 @@ class TestBudgetText:
     def test_form(self, used: float, budget: float, text: str) -> None:
         assert budget_text(used, budget) == text
 
-    @pytest.mark.parametrize(("used", "budget"), [(1, 0), (1, -5), (-1, 5), (1, math.nan), (math.nan, 1)])
+    @pytest.mark.parametrize(
+        ("used", "budget"), [(1, 0), (1, -5), (-1, 5), (1, math.nan), (math.nan, 1)]
+    )
     def test_errors(self, used: float, budget: float) -> None:
         with pytest.raises(InputError, match="cannot be shown"):
             budget_text(used, budget)
 
 
 def test_network_table() -> None:
-    table = network_table(make_report(sram=(1.0, 2.0, 2048.0, 3.0, 2048.0, 5.5), cycles=3.2e6), sram_budget=2000, flash_budget=4200)
+    table = network_table(
+        make_report(sram=(1.0, 2.0, 2048.0, 3.0, 2048.0, 5.5), cycles=3.2e6),
+        sram_budget=2000,
+        flash_budget=4200,
+    )
     assert table.splitlines() == [
         "#  layer            operation    channels  output  bits  SRAM [B]  Flash [B]       MACs",
         "-  ---------------  -----------  --------  ------  ----  --------  ---------  ---------",
@@ -73,7 +85,9 @@ def test_network_table_without_budgets_and_classifier() -> None:
     size=st.floats(1, 2**32 - 1),
     budget=st.one_of(st.none(), st.integers(1, 2**32)),
 )
-def test_aligned_and_never_too_wide(depths: tuple[int, ...], classifier: bool, size: float, budget: int | None) -> None:
+def test_aligned_and_never_too_wide(
+    depths: tuple[int, ...], classifier: bool, size: float, budget: int | None
+) -> None:
     network = make_network(depths, classifier)
     layers = len(network.layer_names())
     table = network_table(make_report(network, sram=(size,) * layers, cycles=1e12), budget, budget)
@@ -87,7 +101,14 @@ def test_aligned_and_never_too_wide(depths: tuple[int, ...], classifier: bool, s
     assert sum("<- peak SRAM" in line for line in lines) == 1
 
 
-ROW = {"resolution": 96, "qe_score": 1234.567, "peak_sram_bytes": 255120, "flash_bytes": 1048000, "macs": 38.2e6, "bitops": 2.1e9}
+ROW = {
+    "resolution": 96,
+    "qe_score": 1234.567,
+    "peak_sram_bytes": 255120,
+    "flash_bytes": 1048000,
+    "macs": 38.2e6,
+    "bitops": 2.1e9,
+}
 
 
 class TestWinnersTable:
@@ -114,6 +135,11 @@ class TestWinnersTable:
 def test_matplotlib_is_not_needed() -> None:
     code = "import sys, nas_engine.report.tables; print('matplotlib' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert done.stdout.strip() == "False"

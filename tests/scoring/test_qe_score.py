@@ -34,7 +34,9 @@ def score(net: Architecture, settings: ScoreSettings) -> tuple[float, list[float
     return float(qe_score(table, view.w_bits, view.a_bits, settings)[0]), terms
 
 
-@pytest.mark.parametrize(("name", "published"), [("mixed7d0G", 1224.5367750152895), ("mixed19d2G", 1290.3356071584665)])
+@pytest.mark.parametrize(
+    ("name", "published"), [("mixed7d0G", 1224.5367750152895), ("mixed19d2G", 1290.3356071584665)]
+)
 def test_published(name: str, published: float) -> None:
     net = read_architecture(GOLDEN / f"{name}.txt")
     assert ScoreSettings().stage_weights == PAPER_STAGE_WEIGHTS == reference.ALPHAS
@@ -54,11 +56,16 @@ def test_is_the_scalar_reference(space: str, sigma_a: float, sigma_w: float) -> 
         (2.5,) + (0.0,) * (stages - 1),
         (0.0,) * (stages - 1) + (1.0,),
     ):
-        settings = ScoreSettings(sigma_a=sigma_a, sigma_w=sigma_w, stage_weights=tuple(map(float, alphas)))
+        settings = ScoreSettings(
+            sigma_a=sigma_a, sigma_w=sigma_w, stage_weights=tuple(map(float, alphas))
+        )
         for classes in (0, 10):
             frame, genes = population(SPACES[space], 10, seed=classes, classes=classes)
             view, table = GeneView(frame, genes), unroll(frame, genes)
-            found, terms = qe_score(table, view.w_bits, view.a_bits, settings), stage_terms(table, view.w_bits, view.a_bits, settings)
+            found, terms = (
+                qe_score(table, view.w_bits, view.a_bits, settings),
+                stage_terms(table, view.w_bits, view.a_bits, settings),
+            )
             for i, net in enumerate(networks(frame, genes)):
                 wanted = reference.stage_terms(net, alphas, sigma_a, sigma_w)
                 assert terms[:, i] == pytest.approx(wanted, rel=1e-10, abs=1e-9)
@@ -71,17 +78,23 @@ def test_terms_sum_to_the_score_and_a_batch_is_its_networks(space: str) -> None:
     settings = ScoreSettings(stage_weights=SPACES[space].stage_weights)
     view, table = GeneView(frame, genes), unroll(frame, genes)
     total = qe_score(table, view.w_bits, view.a_bits, settings)
-    assert stage_terms(table, view.w_bits, view.a_bits, settings).sum(axis=0) == pytest.approx(total, rel=1e-12)
+    assert stage_terms(table, view.w_bits, view.a_bits, settings).sum(axis=0) == pytest.approx(
+        total, rel=1e-12
+    )
     for i in range(genes.shape[1]):
         bits, one = GeneView(frame, genes[:, [i]]), unroll(frame, genes[:, [i]])
-        assert qe_score(one, bits.w_bits, bits.a_bits, settings)[0] == pytest.approx(total[i], rel=1e-13)
+        assert qe_score(one, bits.w_bits, bits.a_bits, settings)[0] == pytest.approx(
+            total[i], rel=1e-13
+        )
 
 
 def test_structure_and_bits_make_the_score() -> None:
     frame, genes = population(SPACES["mobilenet"], 15)
     settings, view, table = ScoreSettings(), GeneView(frame, genes), unroll(frame, genes)
     coefficients = layer_coefficients(table, settings)
-    parts = structure_score(table, settings) + bits_score(coefficients, view.w_bits, view.a_bits, settings)
+    parts = structure_score(table, settings) + bits_score(
+        coefficients, view.w_bits, view.a_bits, settings
+    )
     assert (parts == qe_score(table, view.w_bits, view.a_bits, settings)).all()
     for i, net in enumerate(networks(frame, genes)):
         assert coefficients[table.weights[:, i] > 0, i].tolist() == [*reference.worth(net), 0.0]
@@ -92,14 +105,24 @@ def test_resolution_classes_and_pooling_do_not_enter() -> None:
     net = read_architecture(GOLDEN / "mixed7d0G.txt")
     assert {
         score(other, ScoreSettings())[0]
-        for other in (net, *map(net.at_resolution, resolutions(SPACES["mobilenet"])), replace(net, pooled_shortcut=False))
+        for other in (
+            net,
+            *map(net.at_resolution, resolutions(SPACES["mobilenet"])),
+            replace(net, pooled_shortcut=False),
+        )
     } == {score(net, ScoreSettings())[0]}
 
 
 def test_stages_of_strides_other_than_the_paper() -> None:
     net = read_architecture(GOLDEN / "mixed7d0G.txt")
     for strides in ((1, 2, 1, 1, 1), (2, 1, 1, 1, 1), (1, 1, 2, 2, 2), (1, 1, 1, 1, 1)):
-        other = replace(net, blocks=tuple(replace(block, stride=stride) for block, stride in zip(net.blocks, strides, strict=True)))
+        other = replace(
+            net,
+            blocks=tuple(
+                replace(block, stride=stride)
+                for block, stride in zip(net.blocks, strides, strict=True)
+            ),
+        )
         alphas = tuple(float(i) for i in range(1, 2 + sum(stride == 2 for stride in strides)))
         total, terms = score(other, ScoreSettings(stage_weights=alphas))
         assert total == pytest.approx(reference.qe_score(other, alphas), rel=1e-12)
@@ -126,7 +149,9 @@ def test_settings_that_make_no_score(changes: dict[str, object], says: str) -> N
 
 def test_wrong_number_of_stage_weights_names_the_right_one() -> None:
     net = parse_architecture((GOLDEN / "mixed7d0G.txt").read_text(encoding="utf-8"))
-    with pytest.raises(InputError, match=r"stage weights 1,6 are 2 values; this network has 5 stages, give 5"):
+    with pytest.raises(
+        InputError, match=r"stage weights 1,6 are 2 values; this network has 5 stages, give 5"
+    ):
         score(net, ScoreSettings(stage_weights=(1.0, 6.0)))
 
 
@@ -136,5 +161,7 @@ def test_scores_of_the_same_network_do_not_depend_on_its_neighbours_in_the_batch
     total = qe_score(table, view.w_bits, view.a_bits, ScoreSettings())
     order = np.random.default_rng(0).permutation(30)
     shuffled = GeneView(frame, genes[:, order])
-    again = qe_score(unroll(frame, genes[:, order]), shuffled.w_bits, shuffled.a_bits, ScoreSettings())
+    again = qe_score(
+        unroll(frame, genes[:, order]), shuffled.w_bits, shuffled.a_bits, ScoreSettings()
+    )
     assert again == pytest.approx(total[order], rel=1e-13)

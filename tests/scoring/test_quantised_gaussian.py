@@ -25,7 +25,9 @@ def test_published_table(sigma: float, row: tuple[float, ...]) -> None:
 
 @given(st.floats(0.1, 1000), st.integers(1, 8))
 def test_is_the_deviation_level_by_level(sigma: float, bits: int) -> None:
-    assert quantised_std(sigma, bits) == pytest.approx(reference.quantised_std(sigma, bits), rel=1e-12)
+    assert quantised_std(sigma, bits) == pytest.approx(
+        reference.quantised_std(sigma, bits), rel=1e-12
+    )
 
 
 @given(st.floats(0.1, 1000))

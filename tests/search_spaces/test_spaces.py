@@ -68,10 +68,14 @@ class TestByName:
     def test_case_and_underscores_are_forgiven(self, name: str) -> None:
         assert load_space(name).name == name.lower().replace("_", "-")
 
-    @pytest.mark.parametrize(("name", "near"), [("mobilnet", "mobilenet"), ("mobilenet32", "mobilenet-32"), ("qe-score", "qe-score-2022")])
+    @pytest.mark.parametrize(
+        ("name", "near"),
+        [("mobilnet", "mobilenet"), ("mobilenet32", "mobilenet-32"), ("qe-score", "qe-score-2022")],
+    )
     def test_unknown_name_suggests_the_nearest(self, name: str, near: str) -> None:
         with pytest.raises(
-            UnknownNameError, match=rf"'{name}'; did you mean '{near}'\? expected one of: mobilenet, mobilenet-32, qe-score-2022"
+            UnknownNameError,
+            match=rf"'{name}'; did you mean '{near}'\? expected one of: mobilenet, mobilenet-32, qe-score-2022",
         ):
             load_space(name)
 
@@ -82,8 +86,18 @@ class TestByName:
 
     def test_figures_of_the_published_space(self) -> None:
         space = load_space("qe-score-2022")
-        assert (space.weight_bits, space.activation_bits, space.end_bits, space.tie_block_bits) == ((3, 4, 5, 6), (3, 4, 5, 6), 8, True)
-        assert (space.max_layers, space.max_residuals, space.stage_weights, space.pooled_shortcut) == (47, 15, (0, 0, 1, 1, 6), True)
+        assert (space.weight_bits, space.activation_bits, space.end_bits, space.tie_block_bits) == (
+            (3, 4, 5, 6),
+            (3, 4, 5, 6),
+            8,
+            True,
+        )
+        assert (
+            space.max_layers,
+            space.max_residuals,
+            space.stage_weights,
+            space.pooled_shortcut,
+        ) == (47, 15, (0, 0, 1, 1, 6), True)
         assert [stage.stride for stage in space.stages] == [2, 2, 2, 1, 2]
         assert {stage.kernels for stage in space.stages} == {(3, 5)}
         assert {stage.expansions for stage in space.stages} == {(1.5, 2, 2.5, 3, 3.5, 4)}
@@ -106,18 +120,38 @@ class TestByPath:
             "max_layers": 40,
             "max_stage_share": 0.5,
         }
-        content["bits"] = {"weights": [2, 8], "activations": [4], "stem_and_classifier": 4, "tie_blocks": True}
+        content["bits"] = {
+            "weights": [2, 8],
+            "activations": [4],
+            "stem_and_classifier": 4,
+            "tie_blocks": True,
+        }
         content["stem"] = {"kernel": 5, "stride": 1, "channels": {"min": 12, "max": 36, "step": 12}}
         space = load_space(str(write(content)))
-        assert (space.input_channels, space.pooled_shortcut, space.non_decreasing, space.max_layers, space.max_stage_share) == (
+        assert (
+            space.input_channels,
+            space.pooled_shortcut,
+            space.non_decreasing,
+            space.max_layers,
+            space.max_stage_share,
+        ) == (
             1,
             True,
             False,
             40,
             0.5,
         )
-        assert (space.weight_bits, space.activation_bits, space.end_bits, space.tie_block_bits) == ((2, 8), (4,), 4, True)
-        assert (space.stem_kernel, space.stem_stride, space.stem_channels) == (5, 1, ChannelRange(minimum=12, maximum=36, step=12))
+        assert (space.weight_bits, space.activation_bits, space.end_bits, space.tie_block_bits) == (
+            (2, 8),
+            (4,),
+            4,
+            True,
+        )
+        assert (space.stem_kernel, space.stem_stride, space.stem_channels) == (
+            5,
+            1,
+            ChannelRange(minimum=12, maximum=36, step=12),
+        )
         assert space.stages[1] == StageSpace(
             stride=2,
             kernels=(3, 5),
@@ -126,15 +160,30 @@ class TestByPath:
             min_depth=1,
             max_depth=6,
         )
-        assert (space.resolution, space.min_resolution, space.max_resolution, space.classes) == (160, 32, 320, 1000)
+        assert (space.resolution, space.min_resolution, space.max_resolution, space.classes) == (
+            160,
+            32,
+            320,
+            1000,
+        )
 
     def test_optional_keys(self, write: Write) -> None:
         content = data()
-        for key in ("input_channels", "pooled_shortcut", "non_decreasing_channels", "max_stage_share"):
+        for key in (
+            "input_channels",
+            "pooled_shortcut",
+            "non_decreasing_channels",
+            "max_stage_share",
+        ):
             del content[key]
         del content["bits"]["tie_blocks"]
         space = load_space(str(write(content)))
-        assert (space.input_channels, space.pooled_shortcut, space.non_decreasing, space.max_stage_share) == (3, False, True, 1.0)
+        assert (
+            space.input_channels,
+            space.pooled_shortcut,
+            space.non_decreasing,
+            space.max_stage_share,
+        ) == (3, False, True, 1.0)
         assert not space.tie_block_bits
 
     def test_files_that_hold_no_space(self, tmp_path: Path) -> None:
@@ -148,7 +197,11 @@ class TestByPath:
 
     @pytest.mark.parametrize("name", space_names())
     def test_cut_off_anywhere(self, name: str, tmp_path: Path) -> None:
-        lines = [line for line in (DATA / f"{name}.yaml").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        lines = [
+            line
+            for line in (DATA / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+            if not line.startswith("#")
+        ]
         text = "\n".join(lines) + "\n"
         path = tmp_path / "cut.yaml"
         last = text.rindex("max_layers")  # a key that must be there
@@ -191,7 +244,10 @@ class TestByPath:
             ("head", "channels"),
             ("head", "channels", "max"),
             *(("bits", key) for key in ("weights", "activations", "stem_and_classifier")),
-            *(("stages", 2, key) for key in ("stride", "kernels", "channels", "expansions", "depth")),
+            *(
+                ("stages", 2, key)
+                for key in ("stride", "kernels", "channels", "expansions", "depth")
+            ),
             ("stages", 2, "depth", "min"),
             ("stages", 2, "channels", "max"),
         ],
@@ -215,7 +271,9 @@ class TestByPath:
             (("stages", 2, "channels", "stepp"), "step"),
         ],
     )
-    def test_unknown_key_suggests_the_nearest(self, where: tuple[Any, ...], near: str, write: Write) -> None:
+    def test_unknown_key_suggests_the_nearest(
+        self, where: tuple[Any, ...], near: str, write: Write
+    ) -> None:
         assert f"'{where[-1]}'; did you mean '{near}'?" in refusal(write(change(data(), where, 1)))
 
     @pytest.mark.parametrize(
@@ -228,22 +286,50 @@ class TestByPath:
             (("resolution", "default"), [7, 31, 321, "160"], "resolution"),
             (
                 ("stage_weights",),
-                [[], [0, 0, 1, 6], [0] * 6, "0,0,1,1,6", [0, 0, 1, 1, "6"], [0, 0, 1, 1, -1], [0, 0, 1, 1, float("nan")], [True] * 5],
+                [
+                    [],
+                    [0, 0, 1, 6],
+                    [0] * 6,
+                    "0,0,1,1,6",
+                    [0, 0, 1, 1, "6"],
+                    [0, 0, 1, 1, -1],
+                    [0, 0, 1, 1, float("nan")],
+                    [True] * 5,
+                ],
                 "stage_weights",
             ),
             (("stem", "kernel"), [0, 8, "3"], "stem.kernel: is"),
             (("stem", "stride"), [0, 3], "stem.stride: is"),
             (
                 ("stem", "channels"),
-                [16, None, {"min": 16, "max": 8}, {"min": 0, "max": 8}, {"min": 9, "max": 16}, {"min": 8, "max": 20}],
+                [
+                    16,
+                    None,
+                    {"min": 16, "max": 8},
+                    {"min": 0, "max": 8},
+                    {"min": 9, "max": 16},
+                    {"min": 8, "max": 20},
+                ],
                 "stem.channels",
             ),
             (("stages",), [[], {}, None, 3, [1]], "stages"),
             (("stages", 2, "stride"), [0, 3, "2"], "stages[2]"),
             (("stages", 2, "kernels"), [[], [2], [9], 3, ["3"], [3.0], [True]], "stages[2]"),
-            (("stages", 2, "expansions"), [[], [0], [-1], [17], ["2"], 2, [float("nan")], [10**400]], "stages[2]"),
-            (("stages", 2, "depth"), [3, {"min": 0, "max": 3}, {"min": 4, "max": 3}, {"min": 1, "max": 101}], "stages[2]"),
-            (("bits", "weights"), [[], [1], [9], [4, 3], [3, 3], 4, ["4"], [True], [4.0]], "weight"),
+            (
+                ("stages", 2, "expansions"),
+                [[], [0], [-1], [17], ["2"], 2, [float("nan")], [10**400]],
+                "stages[2]",
+            ),
+            (
+                ("stages", 2, "depth"),
+                [3, {"min": 0, "max": 3}, {"min": 4, "max": 3}, {"min": 1, "max": 101}],
+                "stages[2]",
+            ),
+            (
+                ("bits", "weights"),
+                [[], [1], [9], [4, 3], [3, 3], 4, ["4"], [True], [4.0]],
+                "weight",
+            ),
             (("bits", "activations"), [[], [1], [9], [4, 3], [3, 3], 4], "activation"),
             (("bits", "stem_and_classifier"), [1, 9, "8"], "end_bits"),
             (("bits", "tie_blocks"), [1, "no"], "bits.tie_blocks: is"),
@@ -252,17 +338,23 @@ class TestByPath:
             (("pooled_shortcut",), [1, "no"], "pooled_shortcut: is"),
         ],
     )
-    def test_wrong_value(self, where: tuple[Any, ...], values: list[object], says: str, write: Write) -> None:
+    def test_wrong_value(
+        self, where: tuple[Any, ...], values: list[object], says: str, write: Write
+    ) -> None:
         for value in values:
             message = refusal(write(change(data(), where, value)))
-            assert says in message or (where[-1] == "stem_and_classifier" and "stem_and_classifier" in message), message
+            assert says in message or (
+                where[-1] == "stem_and_classifier" and "stem_and_classifier" in message
+            ), message
 
     def test_stage_weights_that_are_all_zero_are_refused_with_the_file(self, write: Write) -> None:
         assert "stage_weights" in refusal(write(data() | {"stage_weights": [0] * 5}))
 
 
 class TestBirth:
-    @pytest.mark.parametrize(("low", "high", "step"), [(0, 8, 8), (16, 8, 8), (8, 12, 8), (9, 16, 8), (-8, 8, 8)])
+    @pytest.mark.parametrize(
+        ("low", "high", "step"), [(0, 8, 8), (16, 8, 8), (8, 12, 8), (9, 16, 8), (-8, 8, 8)]
+    )
     def test_channels(self, low: int, high: int, step: int) -> None:
         with pytest.raises(InputError, match=f"channels from {low} to {high} in steps of {step}"):
             ChannelRange(minimum=low, maximum=high, step=step)
@@ -276,5 +368,11 @@ def test_is_a_leaf() -> None:
     """Loading a space brings no engine and no NumPy with it."""
     found = "'numpy' in sys.modules, 'nas_engine.layers' in sys.modules"
     code = f"import sys, search_spaces; search_spaces.load_space('mobilenet'); print({found})"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=DATA.parents[1])
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=DATA.parents[1],
+    )
     assert run.stdout.split() == ["False", "False"]

@@ -13,7 +13,13 @@ def small_architecture(classes: int = 4, input_channels: int = 3) -> Architectur
         input_channels=input_channels,
         stem=Convolution(kernel=3, stride=2, channels=8, bits=w8a8),
         blocks=(
-            Block(kernel=3, stride=1, bottleneck=16, channels=8, bits=((w4a4, w8a8, w4a4), (w4a4, w4a4, w4a4))),
+            Block(
+                kernel=3,
+                stride=1,
+                bottleneck=16,
+                channels=8,
+                bits=((w4a4, w8a8, w4a4), (w4a4, w4a4, w4a4)),
+            ),
             Block(kernel=5, stride=2, bottleneck=24, channels=16, bits=((w8a8, w4a4, w8a8),)),
         ),
         head=Convolution(kernel=1, stride=1, channels=32, bits=w8a8),

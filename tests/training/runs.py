@@ -22,14 +22,25 @@ def small_run(path: Path, architecture: Architecture | None = None) -> Path:
 
 def results(run: Path) -> dict[str, Any]:
     """Return what a training came to, without times."""
-    training, of_the_time = run / "training", ("elapsed_s", "crc32", "sha256")  # the checks are of the times too
+    training, of_the_time = (
+        run / "training",
+        ("elapsed_s", "crc32", "sha256"),
+    )  # the checks are of the times too
     rows = [json.loads(line) for line in (training / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((training / "result.json").read_text())
     found: dict[str, Any] = {
-        "metrics": [{key: value for key, value in row.items() if key not in of_the_time} for row in rows],
+        "metrics": [
+            {key: value for key, value in row.items() if key not in of_the_time} for row in rows
+        ],
         "result": {key: value for key, value in result.items() if key not in of_the_time},
         "files": sorted(str(file.relative_to(run)) for file in run.rglob("*")),
     }
-    for name in ("training/recipe.yaml", "training/float.pt", "training/network.pt", "training/teacher/network.pt", "integer/model.npz"):
+    for name in (
+        "training/recipe.yaml",
+        "training/float.pt",
+        "training/network.pt",
+        "training/teacher/network.pt",
+        "integer/model.npz",
+    ):
         found[name] = (run / name).read_bytes() if (run / name).exists() else None
     return found

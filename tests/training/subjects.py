@@ -59,7 +59,8 @@ class PlainNetwork(fx.Interpreter):
         self.layer_of = {
             node: perturbations.subject.layers[names[str(node.target)]]
             for node in self.module.graph.nodes  # type: ignore[union-attr]
-            if node.op == "call_module" and names.get(str(node.target)) in perturbations.subject.layers
+            if node.op == "call_module"
+            and names.get(str(node.target)) in perturbations.subject.layers
         }
         self.tensor_of = {node.args[0]: layer.tensor for node, layer in self.layer_of.items()}
         self.rounded: dict[tuple[str, int], Tensor] = {}
@@ -67,12 +68,21 @@ class PlainNetwork(fx.Interpreter):
 
     def set_choices(self, choices: Mapping[int, int]) -> None:
         """Put in the levels of some variables; all others are as in the reference network."""
-        own, widths = self.perturbations, {position: (layer, bits) for layer, position, bits in self.perturbations.always}
+        own, widths = (
+            self.perturbations,
+            {position: (layer, bits) for layer, position, bits in self.perturbations.always},
+        )
         for index, variable in enumerate(own.problem.variables):
             level = choices.get(index, len(variable.bits) - 1 if own.base == "widest" else None)
             if level is not None:
-                widths |= {position: (layer, variable.bits[level]) for layer, position in own.places(index)}
-        self.quantisers = {at: own.quantiser(layer.tensor, bits) for at, (layer, bits) in widths.items() if at != layer.step}
+                widths |= {
+                    position: (layer, variable.bits[level]) for layer, position in own.places(index)
+                }
+        self.quantisers = {
+            at: own.quantiser(layer.tensor, bits)
+            for at, (layer, bits) in widths.items()
+            if at != layer.step
+        }
         for node, layer in self.layer_of.items():
             weight = layer.weight
             if layer.step in widths:
@@ -91,7 +101,11 @@ class PlainNetwork(fx.Interpreter):
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Run a module; a layer whose input has a width of its own rounds it first."""
         for node, layer in self.layer_of.items():
-            if node.target == target and layer.own_tensor != layer.tensor and layer.own_tensor in self.quantisers:
+            if (
+                node.target == target
+                and layer.own_tensor != layer.tensor
+                and layer.own_tensor in self.quantisers
+            ):
                 args = (self.quantisers[layer.own_tensor](args[0]), *args[1:])
         return super().call_module(target, args, kwargs)
 
@@ -129,15 +143,22 @@ def seeded(network: nn.Module, seed: int = 0) -> nn.Module:
                 for tensor in (module.running_var, module.weight):
                     tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
             elif isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.copy_(torch.randn(module.weight.shape, generator=generator) / module.weight[0].numel() ** 0.5)
+                module.weight.copy_(
+                    torch.randn(module.weight.shape, generator=generator)
+                    / module.weight[0].numel() ** 0.5
+                )
                 if module.bias is not None:
                     module.bias.copy_(torch.randn(module.bias.shape, generator=generator) * 0.1)
     return network.eval()
 
 
-def images_and_labels(count: int = 10, side: int = SIDE, channels: int = 1, classes: int = CLASSES) -> tuple[Pixels, Labels]:
+def images_and_labels(
+    count: int = 10, side: int = SIDE, channels: int = 1, classes: int = CLASSES
+) -> tuple[Pixels, Labels]:
     rng = np.random.default_rng(1)
-    return rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8), rng.integers(0, classes, count)
+    return rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8), rng.integers(
+        0, classes, count
+    )
 
 
 def tied_problem() -> AllocationProblem:
@@ -147,17 +168,27 @@ def tied_problem() -> AllocationProblem:
         ("left weights", WEIGHTS, ("left",), (2, 8)),
         ("inner activations", ACTIVATIONS, ("left", "right", "linear"), (2, 8)),
     ]
-    return AllocationProblem(Variable(name=name, kind=kind, layers=layers, bits=bits, elements=1) for name, kind, layers, bits in rows)
+    return AllocationProblem(
+        Variable(name=name, kind=kind, layers=layers, bits=bits, elements=1)
+        for name, kind, layers, bits in rows
+    )
 
 
 def perturbed(
-    network: nn.Module | None = None, kinds: str = "both", chunk: int = 4, weight_bits: tuple[int, ...] = (2, 4, 8), **options: Any
+    network: nn.Module | None = None,
+    kinds: str = "both",
+    chunk: int = 4,
+    weight_bits: tuple[int, ...] = (2, 4, 8),
+    **options: Any,
 ) -> Perturbations:
     """Return what choices do to a network of ``SIDE`` pixels: of weights, of activations, of both, or tied."""
     subject = Subject(seeded(Toy()) if network is None else network, (1, SIDE, SIDE))
     if kinds == "tied":
         problem = tied_problem()
     else:
-        weights, activations = (weight_bits if kinds != "activations" else ()), ((3, 8) if kinds != "weights" else ())
+        weights, activations = (
+            (weight_bits if kinds != "activations" else ()),
+            ((3, 8) if kinds != "weights" else ()),
+        )
         problem = network_problem(subject.sizes(), weight_bits=weights, activation_bits=activations)
     return Perturbations(subject, problem, images_and_labels(8)[0], chunk=chunk, **options)

@@ -33,13 +33,27 @@ def digits(limit: int | None = IMAGES, resolution: int = 8) -> Dataset:
 
 def small_recipe(**changes: Any) -> TrainingRecipe:
     """Two epochs in float, two quantised."""
-    values: dict[str, Any] = {"name": "small", "epochs": 4, "batch_size": 16, "learning_rate": 0.05, "quantised_learning_rate": 0.02}
-    return TrainingRecipe(**(values | {"augmentation": Augmentation(kind="crop", padding=1, flip=False)} | changes))
+    values: dict[str, Any] = {
+        "name": "small",
+        "epochs": 4,
+        "batch_size": 16,
+        "learning_rate": 0.05,
+        "quantised_learning_rate": 0.02,
+    }
+    return TrainingRecipe(
+        **(values | {"augmentation": Augmentation(kind="crop", padding=1, flip=False)} | changes)
+    )
 
 
 def small_task(recipe: TrainingRecipe | None = None, **changes: Any) -> TrainingTask:
-    values: dict[str, Any] = {"architecture": digits_architecture(), "recipe": recipe or small_recipe(), "dataset": digits()}
-    return TrainingTask(**(values | {"fingerprint": "train: these; seed 0; teacher none"} | changes))
+    values: dict[str, Any] = {
+        "architecture": digits_architecture(),
+        "recipe": recipe or small_recipe(),
+        "dataset": digits(),
+    }
+    return TrainingTask(
+        **(values | {"fingerprint": "train: these; seed 0; teacher none"} | changes)
+    )
 
 
 def tensors(state: TrainingState) -> dict[str, Any]:

@@ -38,12 +38,17 @@ def windows(image: Tensor, padding: int, resolution: int) -> dict[bytes, tuple[i
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "padding", "resolution"), [(6, 6, 2, 6), (9, 7, 0, 6), (7, 8, 1, 5), (4, 4, 1, 6), (6, 6, 0, 6)]
+    ("height", "width", "padding", "resolution"),
+    [(6, 6, 2, 6), (9, 7, 0, 6), (7, 8, 1, 5), (4, 4, 1, 6), (6, 6, 0, 6)],
 )
-def test_a_crop_is_any_window_of_the_padded_image(height: int, width: int, padding: int, resolution: int) -> None:
+def test_a_crop_is_any_window_of_the_padded_image(
+    height: int, width: int, padding: int, resolution: int
+) -> None:
     images = ramps(1000, height, width)
     expected = windows(images[0], padding, resolution)
-    batch = Augmentation(kind="crop", padding=padding).batch(images, np.random.default_rng(1), resolution)
+    batch = Augmentation(kind="crop", padding=padding).batch(
+        images, np.random.default_rng(1), resolution
+    )
     assert batch.shape == (1000, resolution, resolution, 3)
     assert batch.dtype == torch.uint8
     drawn = [expected[window.numpy().tobytes()] for window in batch]
@@ -54,7 +59,9 @@ def test_a_crop_is_any_window_of_the_padded_image(height: int, width: int, paddi
 def test_a_crop_without_flip_is_never_mirrored() -> None:
     images = ramps(200, 6, 6)
     expected = windows(images[0], 1, 6)
-    batch = Augmentation(kind="crop", padding=1, flip=False).batch(images, np.random.default_rng(0), 6)
+    batch = Augmentation(kind="crop", padding=1, flip=False).batch(
+        images, np.random.default_rng(0), 6
+    )
     assert not any(expected[window.numpy().tobytes()][2] for window in batch)
 
 
@@ -64,7 +71,9 @@ def test_the_same_generator_gives_the_same_batch_and_leaves_the_images_alone(kin
     images = torch.randint(0, 256, (8, 12, 12, 1), dtype=torch.uint8)
     before = images.clone()
     augmentation = Augmentation(kind=kind)
-    first, again, other = (augmentation.batch(images, np.random.default_rng((3, epoch)), 10) for epoch in (5, 5, 6))
+    first, again, other = (
+        augmentation.batch(images, np.random.default_rng((3, epoch)), 10) for epoch in (5, 5, 6)
+    )
     assert first.shape == (8, 10, 10, 1)
     assert torch.equal(first, again)
     assert torch.equal(first, other) == (kind == "none")
@@ -73,7 +82,9 @@ def test_the_same_generator_gives_the_same_batch_and_leaves_the_images_alone(kin
 
 def test_none_is_the_centre() -> None:
     images = ramps(2, 9, 6)
-    assert torch.equal(Augmentation(kind="none").batch(images, np.random.default_rng(0), 4), images[:, 2:6, 1:5])
+    assert torch.equal(
+        Augmentation(kind="none").batch(images, np.random.default_rng(0), 4), images[:, 2:6, 1:5]
+    )
     assert torch.equal(centre_crop(images, 6), images[:, 1:7])
 
 
@@ -83,7 +94,10 @@ def test_a_resized_crop_keeps_area_and_aspect_within_their_ranges(height: int, w
     scale = 255 / 120
     images = (ramps(400, height, width).to(torch.float32) * scale).round().to(torch.uint8)
     augmentation = Augmentation(kind="resized-crop", smallest_area=smallest)
-    batch = augmentation.batch(images, np.random.default_rng(2), resolution).numpy().astype(float) / scale
+    batch = (
+        augmentation.batch(images, np.random.default_rng(2), resolution).numpy().astype(float)
+        / scale
+    )
     # a ramp stays a ramp; inner pixels, as the outermost may repeat the border
     down = (batch[:, -2, 30, 0] - batch[:, 1, 30, 0]) * resolution / (resolution - 3)
     across = (batch[:, 30, -2, 1] - batch[:, 30, 1, 1]) * resolution / (resolution - 3)
@@ -104,7 +118,9 @@ def test_a_resized_crop_of_everything_changes_nothing() -> None:
     images = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8)
     augmentation = Augmentation(kind="resized-crop", smallest_area=1, flip=False)
     assert torch.equal(augmentation.batch(images, np.random.default_rng(0), 16), images)
-    mirrored = Augmentation(kind="resized-crop", smallest_area=1).batch(images, np.random.default_rng(0), 16)
+    mirrored = Augmentation(kind="resized-crop", smallest_area=1).batch(
+        images, np.random.default_rng(0), 16
+    )
     for image, result in zip(images, mirrored, strict=True):
         assert torch.equal(result, image) or torch.equal(result, image.flip(1))
 
@@ -112,7 +128,10 @@ def test_a_resized_crop_of_everything_changes_nothing() -> None:
 @pytest.mark.parametrize(("kind", "size"), [("none", 31), ("crop", 23)])
 def test_images_that_are_too_small(kind: Any, size: int) -> None:
     images = ramps(1, size, 40)
-    with pytest.raises(InputError, match=rf"^images are {'31x40' if kind == 'none' else '31x48'} pixels.*; expected at least 32x32[^\n]*$"):
+    with pytest.raises(
+        InputError,
+        match=rf"^images are {'31x40' if kind == 'none' else '31x48'} pixels.*; expected at least 32x32[^\n]*$",
+    ):
         Augmentation(kind=kind).batch(images, np.random.default_rng(0), 32)
 
 

@@ -14,10 +14,19 @@ from nas_engine.errors import FileFormatError, GoalMissedError
 from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.training import by_class as module
 from nas_engine.training.by_class import by_class
-from nas_engine.training.result import Accuracy, TrainingResult, chance_remark, check_goal, read_result, write_result
+from nas_engine.training.result import (
+    Accuracy,
+    TrainingResult,
+    chance_remark,
+    check_goal,
+    read_result,
+    write_result,
+)
 
 PAIRS = st.integers(1, 6).flatmap(
-    lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2), min_size=1, max_size=40))
+    lambda n: st.tuples(
+        st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2), min_size=1, max_size=40)
+    )
 )
 
 
@@ -41,7 +50,9 @@ def test_every_image_is_counted_once(drawn: tuple[int, list[tuple[int, int]]]) -
     for true in range(count):
         for said in range(count):
             assert found.confusion[true][said] == pairs.count((true, said))
-    assert list(found.wrong) == [(at, said) for at, (true, said) in enumerate(pairs) if true != said]
+    assert list(found.wrong) == [
+        (at, said) for at, (true, said) in enumerate(pairs) if true != said
+    ]
     totals = [sum(row) for row in found.confusion]
     assert found.largest == f"c{totals.index(max(totals))}"
     assert found.share == pytest.approx(100 * max(totals) / len(pairs))
@@ -87,13 +98,22 @@ def test_what_is_not_known_is_not_said() -> None:
 
 @pytest.mark.parametrize(
     ("integer", "asked", "missed"),
-    [(90.0, 90.0, None), (90.0, 90.004, "less than 0.01"), (88.5, 90.0, "1.50"), (0.0, 100.0, "100.00"), (90.1, 90.0, None)],
+    [
+        (90.0, 90.0, None),
+        (90.0, 90.004, "less than 0.01"),
+        (88.5, 90.0, "1.50"),
+        (0.0, 100.0, "100.00"),
+        (90.1, 90.0, None),
+    ],
 )
 def test_an_accuracy_that_was_asked_for(integer: float, asked: float, missed: str | None) -> None:
     if missed is None:
         check_goal(integer, 400, "test", asked)
         return
-    with pytest.raises(GoalMissedError, match=f"reach {integer:.2f} % of 400 test images; .*missed by {missed} points") as caught:
+    with pytest.raises(
+        GoalMissedError,
+        match=f"reach {integer:.2f} % of 400 test images; .*missed by {missed} points",
+    ) as caught:
         check_goal(integer, 400, "test", asked)
     assert caught.value.exit_code == 3
     with pytest.raises(GoalMissedError, match="no integers"):
@@ -129,7 +149,14 @@ def test_the_file_holds_it(tmp_path: Path) -> None:
 )
 def test_counts_that_do_not_add_up_are_damage(tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "result.json"
-    write_result(path, result(accuracy(50.0, 50.0, 3, by_class=by_class(np.array([0, 1, 1]), np.array([1, 1, 0]), "ab"))))
+    write_result(
+        path,
+        result(
+            accuracy(
+                50.0, 50.0, 3, by_class=by_class(np.array([0, 1, 1]), np.array([1, 1, 0]), "ab")
+            )
+        ),
+    )
     data, _ = read_sealed_json(path, "")
     data["accuracy"]["by_class"][key] = value
     path.write_text(seal_json(data))  # whoever changes a file can change its digest

@@ -26,7 +26,11 @@ def test_soft_loss(logits: torch.Tensor, temperature: float) -> None:
     expected = 0.0
     for s, t in zip(logits.tolist(), teacher.tolist(), strict=True):
         q, p = (softmax([value / temperature for value in row]) for row in (s, t))
-        expected += temperature**2 * sum(b * (math.log(b) - math.log(a)) for a, b in zip(q, p, strict=True)) / 5
+        expected += (
+            temperature**2
+            * sum(b * (math.log(b) - math.log(a)) for a, b in zip(q, p, strict=True))
+            / 5
+        )
     assert soft_loss(logits, teacher, temperature).item() == pytest.approx(expected, rel=1e-5)
     assert soft_loss(logits, logits, temperature).item() == pytest.approx(0, abs=1e-6)
 
@@ -44,9 +48,13 @@ def test_hard_loss(logits: torch.Tensor, smoothing: float, lam: float) -> None:
     expected = 0.0
     for i, row in enumerate(logits.tolist()):
         for k, q in enumerate(softmax(row)):
-            target = lam * (labels[i] == k).item() + (1 - lam) * (labels[permutation[i]] == k).item()
+            target = (
+                lam * (labels[i] == k).item() + (1 - lam) * (labels[permutation[i]] == k).item()
+            )
             expected -= ((1 - smoothing) * target + smoothing / 4) * math.log(q) / 5
-    assert hard_loss(logits, labels, smoothing, permutation, lam).item() == pytest.approx(expected, rel=1e-5)
+    assert hard_loss(logits, labels, smoothing, permutation, lam).item() == pytest.approx(
+        expected, rel=1e-5
+    )
     if lam == 1:
         assert hard_loss(logits, labels, smoothing).item() == pytest.approx(expected, rel=1e-5)
 
@@ -64,7 +72,10 @@ def test_feature_hint_compares_directions() -> None:
 def test_feature_hint_trains_projection_and_student_only() -> None:
     torch.manual_seed(0)
     hint = FeatureHint(6, 10)
-    student, teacher = torch.randn(4, 6, 1, 1, requires_grad=True), torch.randn(4, 10, 1, 1, requires_grad=True)
+    student, teacher = (
+        torch.randn(4, 6, 1, 1, requires_grad=True),
+        torch.randn(4, 10, 1, 1, requires_grad=True),
+    )
     loss = hint(student, teacher)
     assert 0 < loss.item() < 4
     loss.backward()

@@ -11,7 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_engine.errors import InputError
-from nas_engine.training.entropies import BINS, gaussian_entropy, histogram_entropy, measure_entropies
+from nas_engine.training.entropies import (
+    BINS,
+    gaussian_entropy,
+    histogram_entropy,
+    measure_entropies,
+)
 from nas_engine.training.loop import prepared
 from tests.training.subjects import SIDE, Toy, images_and_labels, perturbed, seeded
 
@@ -20,12 +25,20 @@ def test_known_distributions() -> None:
     even = torch.arange(BINS * 16, dtype=torch.float32)
     assert histogram_entropy(even) == pytest.approx(8, abs=1e-9)
     assert histogram_entropy(torch.tensor([0.0, 1.0]).repeat(5)) == pytest.approx(1)
-    assert histogram_entropy(torch.tensor([0.0, 0.0, 0.0, 1.0])) == pytest.approx(2 - 0.75 * math.log2(3))
+    assert histogram_entropy(torch.tensor([0.0, 0.0, 0.0, 1.0])) == pytest.approx(
+        2 - 0.75 * math.log2(3)
+    )
     assert histogram_entropy(torch.full((9,), 3.0)) == 0
     normal = torch.randn(200_000, generator=torch.Generator().manual_seed(0)) * 3 + 1
-    assert gaussian_entropy(normal) == pytest.approx(0.5 * math.log2(2 * math.pi * math.e * 9), abs=0.01)
-    bin_width = float(normal.max() - normal.min()) / BINS  # a histogram's entropy is the differential one less that of a bin
-    assert histogram_entropy(normal) == pytest.approx(gaussian_entropy(normal) - math.log2(bin_width), abs=0.01)
+    assert gaussian_entropy(normal) == pytest.approx(
+        0.5 * math.log2(2 * math.pi * math.e * 9), abs=0.01
+    )
+    bin_width = (
+        float(normal.max() - normal.min()) / BINS
+    )  # a histogram's entropy is the differential one less that of a bin
+    assert histogram_entropy(normal) == pytest.approx(
+        gaussian_entropy(normal) - math.log2(bin_width), abs=0.01
+    )
     assert math.isfinite(gaussian_entropy(torch.full((9,), 3.0)))
 
 

@@ -20,15 +20,31 @@ import pytest
 from nas_engine.allocation.allocator import MissingEvidenceError
 from nas_engine.allocation.entropy_window import EntropyWindow, EntropyWindowAllocator, assign
 from nas_engine.allocation.network_problem import LayerSize, network_problem
-from nas_engine.allocation.problem import AllocationProblem, Constraint, Floats, InfeasibleAllocationError, Levels
+from nas_engine.allocation.problem import (
+    AllocationProblem,
+    Constraint,
+    Floats,
+    InfeasibleAllocationError,
+    Levels,
+)
 from nas_engine.allocation.records import Evidence, LayerEntropies
 from nas_engine.errors import FileFormatError, InputError, NasEngineError
 from nas_engine.files import StorageError
 from nas_engine.training import entropy_study
-from nas_engine.training.entropy_study import ACCURACY, BITS, StudyProgress, TunedWindow, mean_bits, tune_entropy_window
+from nas_engine.training.entropy_study import (
+    ACCURACY,
+    BITS,
+    StudyProgress,
+    TunedWindow,
+    mean_bits,
+    tune_entropy_window,
+)
 from nas_engine.training.study_file import MissingOptunaError
 
-LAYERS = [LayerSize(name=f"layer{i}", weights=200 * (i + 1), inputs=900 // (i + 1), macs=1000) for i in range(6)]
+LAYERS = [
+    LayerSize(name=f"layer{i}", weights=200 * (i + 1), inputs=900 // (i + 1), macs=1000)
+    for i in range(6)
+]
 FLOOR = 0.93
 
 
@@ -71,23 +87,44 @@ class Accuracy:
         return self.of(levels)
 
 
-def tune(problem: AllocationProblem, evaluate: Callable[[Levels], float] | None = None, **options: Any) -> TunedWindow:
+def tune(
+    problem: AllocationProblem, evaluate: Callable[[Levels], float] | None = None, **options: Any
+) -> TunedWindow:
     options = {"floor": FLOOR, "trials": 25, **options}
-    return tune_entropy_window(problem, entropies(problem), evaluate or Accuracy(problem), **options)
+    return tune_entropy_window(
+        problem, entropies(problem), evaluate or Accuracy(problem), **options
+    )
 
 
 def same(first: TunedWindow, second: TunedWindow) -> bool:
     names = [name for name in TunedWindow.__slots__ if name != "levels"]
-    return np.array_equal(first.levels, second.levels) and all(getattr(first, name) == getattr(second, name) for name in names)
+    return np.array_equal(first.levels, second.levels) and all(
+        getattr(first, name) == getattr(second, name) for name in names
+    )
 
 
 def reachable(problem: AllocationProblem, evidence: Evidence) -> list[Levels]:
     """Return the allocations of a dense grid of settings."""
-    windows = [("batches", 1), ("batches", 4), ("batches", 8), ("depth", 1), ("depth", 3), ("depth", 5)]
+    windows = [
+        ("batches", 1),
+        ("batches", 4),
+        ("batches", 8),
+        ("depth", 1),
+        ("depth", 3),
+        ("depth", 5),
+    ]
     alphas, spreads = np.linspace(-0.5, 2.5, 25), np.linspace(*entropy_study.SPREADS, 5)
     found = {}
-    for name, (axis, window), alpha, spread in itertools.product(("histogram", "gaussian"), windows, alphas, spreads):
-        settings = EntropyWindow(estimator=name, axis=axis, window=window, weight_alpha=float(alpha), spread=float(spread))
+    for name, (axis, window), alpha, spread in itertools.product(
+        ("histogram", "gaussian"), windows, alphas, spreads
+    ):
+        settings = EntropyWindow(
+            estimator=name,
+            axis=axis,
+            window=window,
+            weight_alpha=float(alpha),
+            spread=float(spread),
+        )
         levels = assign(problem, evidence, settings)
         found[tuple(levels.tolist())] = levels
     return list(found.values())
@@ -97,7 +134,11 @@ class TestFinds:
     def test_close_to_brute_force(self) -> None:
         problem = toy()
         accuracy = Accuracy(problem)
-        everything = [levels for levels in reachable(problem, entropies(problem)) if accuracy.of(levels) >= FLOOR]
+        everything = [
+            levels
+            for levels in reachable(problem, entropies(problem))
+            if accuracy.of(levels) >= FLOOR
+        ]
         bits = sorted(mean_bits(problem, levels) for levels in everything)
         assert bits[0] < bits[-1] - 1, "the toy is too easy"
         tuned = tune(problem, trials=60)
@@ -111,7 +152,9 @@ class TestFinds:
         tuned = tune(problem, accuracy, aim=aim)
         assert np.array_equal(tuned.levels, assign(problem, entropies(problem), tuned.settings))
         assert tuned.accuracy == accuracy.of(tuned.levels) >= FLOOR
-        assert tuned.objective == (mean_bits(problem, tuned.levels) if aim == BITS else tuned.accuracy)
+        assert tuned.objective == (
+            mean_bits(problem, tuned.levels) if aim == BITS else tuned.accuracy
+        )
         assert tuned.met
         assert 1 <= tuned.feasible <= tuned.trials == 25
         assert f"{tuned.accuracy:.2%}" in tuned.summary
@@ -127,14 +170,20 @@ class TestFinds:
         accuracy = Accuracy(problem)
         tuned = tune(problem, accuracy, aim=ACCURACY, floor=None, trials=40)
         assert problem.is_feasible(tuned.levels)
-        assert all(problem.is_feasible(np.array(levels, np.intp)) for levels in accuracy.asked), "paid for what exceeds a limit"
-        assert tuned.accuracy == max(accuracy.of(np.array(levels, np.intp)) for levels in accuracy.asked)
+        assert all(problem.is_feasible(np.array(levels, np.intp)) for levels in accuracy.asked), (
+            "paid for what exceeds a limit"
+        )
+        assert tuned.accuracy == max(
+            accuracy.of(np.array(levels, np.intp)) for levels in accuracy.asked
+        )
 
     def test_no_worse_than_without_training(self) -> None:
         problem = toy(mean=3.6, activations=True)
         untrained = EntropyWindowAllocator().allocate(problem, entropies(problem)).levels
         accuracy = Accuracy(problem)
-        assert tune(problem, accuracy, aim=ACCURACY, floor=None, trials=3).accuracy >= accuracy.of(untrained)
+        assert tune(problem, accuracy, aim=ACCURACY, floor=None, trials=3).accuracy >= accuracy.of(
+            untrained
+        )
         assert accuracy.asked[0] == tuple(untrained.tolist())
 
     def test_limits_that_no_thresholds_keep(self) -> None:
@@ -142,14 +191,23 @@ class TestFinds:
         free = toy()
         against = np.zeros(free.n)
         against[[0, 1, free.n - 2, free.n - 1]] = 1.0
-        problem = AllocationProblem(free.variables, [Constraint(name="odd", resource="odd", unit="", limit=0.5, linear=against)])
+        problem = AllocationProblem(
+            free.variables,
+            [Constraint(name="odd", resource="odd", unit="", limit=0.5, linear=against)],
+        )
         accuracy = Accuracy(problem)
-        with pytest.raises(NasEngineError, match=r"none of 5 trials keeps the limits: the nearest exceeds 'odd' by 100\.0%"):
+        with pytest.raises(
+            NasEngineError,
+            match=r"none of 5 trials keeps the limits: the nearest exceeds 'odd' by 100\.0%",
+        ):
             tune(problem, accuracy, trials=5)
         assert accuracy.asked == []
 
     def test_limits_that_nothing_keeps(self, tmp_path: Path) -> None:
-        with pytest.raises(InfeasibleAllocationError, match=r"smallest possible mean weight bits is 2 bits, the limit is 1\.9 bits"):
+        with pytest.raises(
+            InfeasibleAllocationError,
+            match=r"smallest possible mean weight bits is 2 bits, the limit is 1\.9 bits",
+        ):
             tune(toy(mean=1.9), storage=tmp_path / "study.journal")
         assert list(tmp_path.iterdir()) == []
 
@@ -159,7 +217,9 @@ class TestFinds:
         tuned = tune(problem, accuracy, floor=0.99)
         assert not tuned.met
         assert tuned.feasible == 0
-        assert tuned.accuracy == max(accuracy.of(np.array(levels, np.intp)) for levels in accuracy.asked)
+        assert tuned.accuracy == max(
+            accuracy.of(np.array(levels, np.intp)) for levels in accuracy.asked
+        )
         assert "none of 25 trials reached an accuracy of 99.00%" in tuned.summary
 
     def test_seed_decides(self) -> None:
@@ -177,7 +237,13 @@ class TestFinds:
         problem = toy()
         accuracy = Accuracy(problem)
         tuned = tune(problem, accuracy, trials=40)
-        assert len(accuracy.asked) == len(set(accuracy.asked)) == tuned.evaluations < tuned.trials == 40
+        assert (
+            len(accuracy.asked)
+            == len(set(accuracy.asked))
+            == tuned.evaluations
+            < tuned.trials
+            == 40
+        )
 
 
 class TestStudyFile:
@@ -226,7 +292,9 @@ class TestStudyFile:
         context = multiprocessing.get_context("spawn")
         path, meet = tmp_path / "study.journal", context.Barrier(2)
         with context.Pool(2, initializer=_meet_at, initargs=(meet,)) as pool:
-            done = pool.starmap_async(_share, [(str(path), 0), (str(path), 1)], chunksize=1).get(timeout=120)
+            done = pool.starmap_async(_share, [(str(path), 0), (str(path), 1)], chunksize=1).get(
+                timeout=120
+            )
         assert all(asked for _, asked in done)
         finished = tune(toy(), Accuracy(toy()), storage=path, trials=12)
         assert 12 <= finished.trials <= 13
@@ -243,7 +311,9 @@ class TestStudyFile:
             ({"floor": 0.9}, r"accuracy floor 0.93 \(now 0.9\)"),
         ],
     )
-    def test_another_study_is_refused(self, other: dict[str, Any], named: str, tmp_path: Path) -> None:
+    def test_another_study_is_refused(
+        self, other: dict[str, Any], named: str, tmp_path: Path
+    ) -> None:
         path = tmp_path / "study.journal"
         tune(toy(), storage=path, trials=2)
         content = path.read_bytes()
@@ -253,17 +323,31 @@ class TestStudyFile:
             tune_entropy_window(problem, evaluate=Accuracy(problem), **arguments)
         assert path.read_bytes() == content
 
-    @pytest.mark.parametrize("content", [b"hello\n", b"\x80\x04\xff\x00", b"[1]\n", b'{"op_code": 0', b'{"op_code": 77}\n{"op_code": 0}\n'])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"hello\n",
+            b"\x80\x04\xff\x00",
+            b"[1]\n",
+            b'{"op_code": 0',
+            b'{"op_code": 77}\n{"op_code": 0}\n',
+        ],
+    )
     def test_what_is_no_study_is_refused_and_kept(self, content: bytes, tmp_path: Path) -> None:
         path = tmp_path / "study.journal"
         path.write_bytes(content)
-        with pytest.raises(FileFormatError, match="is damaged, or no 'nas-search entropy study 1'; give another --storage or remove it"):
+        with pytest.raises(
+            FileFormatError,
+            match="is damaged, or no 'nas-search entropy study 1'; give another --storage or remove it",
+        ):
             tune(toy(), storage=path)
         assert path.read_bytes() == content
 
     def test_study_of_another_program_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "study.journal"
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        storage = optuna.storages.JournalStorage(
+            optuna.storages.journal.JournalFileBackend(str(path))
+        )
         optuna.create_study(study_name="mine", storage=storage)
         with pytest.raises(FileFormatError, match="is no study of this program"):
             tune(toy(), storage=path)
@@ -274,7 +358,9 @@ class TestStudyFile:
         tune(toy(), storage=path, trials=3)
         lines = path.read_text().splitlines()
         at = next(i for i, line in enumerate(lines) if '"outcome"' in line)
-        lines[at] = lines[at][:40] if damage == "line" else lines[at].replace('"levels"', '"lovels"')
+        lines[at] = (
+            lines[at][:40] if damage == "line" else lines[at].replace('"levels"', '"lovels"')
+        )
         path.write_text("\n".join([*lines, ""]))
         with pytest.raises(FileFormatError, match="is damaged"):
             tune(toy(), storage=path)
@@ -285,7 +371,9 @@ class TestStudyFile:
         path, problem = tmp_path / "study.journal", toy(mean=5.0)
         tuned = tune(problem, storage=path, trials=15, floor=0.945, aim=aim)
         assert 1 <= tuned.feasible < 15
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        storage = optuna.storages.JournalStorage(
+            optuna.storages.journal.JournalFileBackend(str(path))
+        )
         best = optuna.load_study(study_name=None, storage=storage).best_trial
         assert best.value == (tuned.objective if aim == BITS else 1 - tuned.objective)
 
@@ -330,7 +418,11 @@ class TestWatch:
         seen: list[StudyProgress] = []
         tuned = tune(toy(), watch=seen.append)
         assert seen[0] == StudyProgress(done=0, total=25, best=None, accuracy=None)
-        assert (seen[-1].done, seen[-1].best, seen[-1].accuracy) == (25, tuned.objective, tuned.accuracy)
+        assert (seen[-1].done, seen[-1].best, seen[-1].accuracy) == (
+            25,
+            tuned.objective,
+            tuned.accuracy,
+        )
         best = [progress.best for progress in seen if progress.best is not None]
         assert best == sorted(best, reverse=True)
 
@@ -367,13 +459,18 @@ class TestRefuses:
             tune(toy(), **options)
 
     def test_no_entropies(self) -> None:
-        with pytest.raises(MissingEvidenceError, match="method 'entropy-window' needs entropies of layers"):
+        with pytest.raises(
+            MissingEvidenceError, match="method 'entropy-window' needs entropies of layers"
+        ):
             tune_entropy_window(toy(), Evidence(), Accuracy(toy()), floor=FLOOR)
 
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            (np.ones((8, 5)), r"entropies \(histogram\) have shape \(8, 5\); expected \(batches, 6\)"),
+            (
+                np.ones((8, 5)),
+                r"entropies \(histogram\) have shape \(8, 5\); expected \(batches, 6\)",
+            ),
             (np.ones((0, 6)), r"have shape \(0, 6\)"),
             (np.full((8, 6), np.nan), "are not all finite"),
         ],
@@ -385,7 +482,9 @@ class TestRefuses:
 
     def test_one_layer_and_one_batch_are_enough(self) -> None:
         problem = network_problem(LAYERS[:1], weight_bits=(2, 4, 8))
-        evidence = Evidence(entropies=(LayerEntropies(estimator="gaussian", values=np.ones((1, 1))),))
+        evidence = Evidence(
+            entropies=(LayerEntropies(estimator="gaussian", values=np.ones((1, 1))),)
+        )
         tuned = tune_entropy_window(problem, evidence, Accuracy(problem), floor=0.5, trials=25)
         assert tuned.met
         assert tuned.settings.estimator == "gaussian"
@@ -399,7 +498,9 @@ class TestRefuses:
 
     def test_without_optuna(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "optuna", None)
-        with pytest.raises(MissingOptunaError, match=r"needs optuna, .*type: pip install 'nas-search\[refine\]'"):
+        with pytest.raises(
+            MissingOptunaError, match=r"needs optuna, .*type: pip install 'nas-search\[refine\]'"
+        ):
             tune(toy())
 
 
@@ -421,4 +522,6 @@ def _share(path: str, seed: int) -> tuple[int, int]:
             _meeting.wait(timeout=60)
         return accuracy(levels)
 
-    return tune(problem, evaluate, storage=Path(path), trials=12, seed=seed).trials, len(accuracy.asked)
+    return tune(problem, evaluate, storage=Path(path), trials=12, seed=seed).trials, len(
+        accuracy.asked
+    )

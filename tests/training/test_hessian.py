@@ -24,7 +24,9 @@ def trace_by_weight(network: nn.Module, name: str, x: Tensor, labels: Tensor) ->
     parameter = network.get_parameter(name)
 
     def loss(weight: Tensor) -> Tensor:
-        return functional.cross_entropy(torch.func.functional_call(network, {name: weight}, (x,)), labels)
+        return functional.cross_entropy(
+            torch.func.functional_call(network, {name: weight}, (x,)), labels
+        )
 
     hessian = torch.autograd.functional.hessian(loss, parameter.detach())
     return float(hessian.reshape(parameter.numel(), -1).trace())
@@ -34,7 +36,9 @@ def trace_by_input(network: nn.Module, x: Tensor, labels: Tensor) -> float:
     """Return the mean over images of the trace by the image."""
     traces = []
     for image, label in zip(x, labels, strict=True):
-        hessian = torch.autograd.functional.hessian(lambda y, label=label: functional.cross_entropy(network(y[None]), label[None]), image)
+        hessian = torch.autograd.functional.hessian(
+            lambda y, label=label: functional.cross_entropy(network(y[None]), label[None]), image
+        )
         traces.append(float(hessian.reshape(image.numel(), -1).trace()))
     return float(np.mean(traces))
 
@@ -49,12 +53,22 @@ def test_traces_are_those_of_autograd() -> None:
         layer = perturbations.subject.layers[name]
         trace = trace_by_weight(network, f"{name}.weight", x, truth)
         for level, bits in enumerate(problem.variables[index].bits):
-            square = float((perturbations.rounded_weight(layer, bits) - layer.weight).square().sum())
-            assert found[problem.first[index] + level] == pytest.approx(trace / sizes[name].weights * square, rel=0.15)
-    image = next(index for index, variable in enumerate(problem.variables) if variable.name == "first activations")
+            square = float(
+                (perturbations.rounded_weight(layer, bits) - layer.weight).square().sum()
+            )
+            assert found[problem.first[index] + level] == pytest.approx(
+                trace / sizes[name].weights * square, rel=0.15
+            )
+    image = next(
+        index
+        for index, variable in enumerate(problem.variables)
+        if variable.name == "first activations"
+    )
     tensor = perturbations.subject.layers["first"].tensor
     square = float((perturbations.quantiser(tensor, 3)(x) - x).square().sum()) / len(x)
-    assert found[problem.first[image]] == pytest.approx(trace_by_input(network, x, truth) / SIDE**2 * square, rel=0.15)
+    assert found[problem.first[image]] == pytest.approx(
+        trace_by_input(network, x, truth) / SIDE**2 * square, rel=0.15
+    )
 
 
 def test_layers_of_one_variable_add_up_and_narrower_costs_more() -> None:
@@ -74,14 +88,22 @@ def test_layers_of_one_variable_add_up_and_narrower_costs_more() -> None:
 
 def test_a_seed_gives_the_same_again() -> None:
     images, labels = images_and_labels(6)
-    first, again, other = (measure_hessian(perturbed(), images, labels, probes=2, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (
+        measure_hessian(perturbed(), images, labels, probes=2, seed=seed) for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_networks_of_the_project() -> None:
-    for network, side in ((MobileNet(small_architecture()), 16), (vision_transformer(depth=1, width=24), 32)):
-        subject, (images, labels) = Subject(seeded(network), (3, side, side)), images_and_labels(3, side, 3)
+    for network, side in (
+        (MobileNet(small_architecture()), 16),
+        (vision_transformer(depth=1, width=24), 32),
+    ):
+        subject, (images, labels) = (
+            Subject(seeded(network), (3, side, side)),
+            images_and_labels(3, side, 3),
+        )
         problem = network_problem(subject.sizes(), weight_bits=(2, 8), activation_bits=(2, 8))
         found = measure_hessian(Perturbations(subject, problem, images), images, labels, probes=1)
         assert np.isfinite(found).all()
@@ -91,6 +113,12 @@ def test_networks_of_the_project() -> None:
 
 def test_what_is_refused() -> None:
     images, labels = images_and_labels(6)
-    for arguments in ({"probes": 0}, {"labels": labels[1:]}, {"images": images[:0], "labels": labels[:0]}):
+    for arguments in (
+        {"probes": 0},
+        {"labels": labels[1:]},
+        {"images": images[:0], "labels": labels[:0]},
+    ):
         with pytest.raises(InputError, match="expected at least 1"):
-            measure_hessian(**{"perturbations": perturbed(), "images": images, "labels": labels} | arguments)
+            measure_hessian(
+                **{"perturbations": perturbed(), "images": images, "labels": labels} | arguments
+            )

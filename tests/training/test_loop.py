@@ -39,7 +39,14 @@ from nas_engine.training.recipe import Distillation
 from nas_engine.training.schedule import LONGEST_WARMUP, learning_rate
 from nas_engine.training.state import TrainingState, copy_network
 from nas_engine.training.teachers import Teacher, teacher_from
-from tests.training.tasks import digits, digits_architecture, same, small_recipe, small_task, tensors
+from tests.training.tasks import (
+    digits,
+    digits_architecture,
+    same,
+    small_recipe,
+    small_task,
+    tensors,
+)
 
 STEPS = 12
 """Of ``small_recipe``: three in each of two epochs of two stages."""
@@ -54,10 +61,15 @@ def hinting_teacher() -> Teacher:
 
 VARIANTS: dict[str, Callable[[], TrainingTask]] = {
     "sgd": small_task,
-    "adamw-average": lambda: small_task(small_recipe(optimiser="adamw", learning_rate=0.01, ema_decay=0.9, freeze_norm_share=0.5)),
-    "mixup": lambda: small_task(small_recipe(mixup=0.4, label_smoothing=0.1, ema_decay=0.9, step_init="paper"), seed=3),
+    "adamw-average": lambda: small_task(
+        small_recipe(optimiser="adamw", learning_rate=0.01, ema_decay=0.9, freeze_norm_share=0.5)
+    ),
+    "mixup": lambda: small_task(
+        small_recipe(mixup=0.4, label_smoothing=0.1, ema_decay=0.9, step_init="paper"), seed=3
+    ),
     "teacher": lambda: small_task(
-        small_recipe(distillation=Distillation(features=2.0), gradient_clip=1.0, ema_decay=0.9), teacher=hinting_teacher()
+        small_recipe(distillation=Distillation(features=2.0), gradient_clip=1.0, ema_decay=0.9),
+        teacher=hinting_teacher(),
     ),
 }
 
@@ -87,7 +99,10 @@ def whole() -> Callable[[str], tuple[dict[str, Any], list[Row]]]:
     def ending(variant: str) -> tuple[dict[str, Any], list[Row]]:
         if variant not in known:
             task, rows = VARIANTS[variant](), []
-            known[variant] = tensors(train(task, first_state(task), record=rows.append)), without_times(rows)
+            known[variant] = (
+                tensors(train(task, first_state(task), record=rows.append)),
+                without_times(rows),
+            )
         return known[variant]
 
     return ending
@@ -98,7 +113,14 @@ class TestResume:
     @pytest.mark.parametrize("steps", [6, 7])
     def test_once(self, tmp_path: Path, whole: Any, variant: str, steps: int) -> None:
         task, path, pause, rows = VARIANTS[variant](), tmp_path / "checkpoint.pt", Pause(steps), []
-        state = train(task, first_state(task), checkpoint=path, stop=pause.stop, watch=pause.watch, record=rows.append)
+        state = train(
+            task,
+            first_state(task),
+            checkpoint=path,
+            stop=pause.stop,
+            watch=pause.watch,
+            record=rows.append,
+        )
         assert not is_done(task, state)
         state = train(task, resumed_state(task, path), record=rows.append)
         assert same((tensors(state), without_times(rows)), whole(variant))
@@ -109,7 +131,9 @@ class TestResume:
         state, runs = first_state(task), 0
         while not is_done(task, state):
             pause = Pause(1)
-            train(task, state, checkpoint=path, stop=pause.stop, watch=pause.watch, record=rows.append)
+            train(
+                task, state, checkpoint=path, stop=pause.stop, watch=pause.watch, record=rows.append
+            )
             state, runs = resumed_state(task, path), runs + 1
         assert runs == STEPS
         assert same((tensors(state), without_times(rows)), whole(variant))
@@ -124,7 +148,9 @@ class TestResume:
 
     def test_time_goes_on(self, tmp_path: Path) -> None:
         task, path, pause = small_task(), tmp_path / "checkpoint.pt", Pause(4)
-        spent = train(task, first_state(task), checkpoint=path, stop=pause.stop, watch=pause.watch).elapsed_s
+        spent = train(
+            task, first_state(task), checkpoint=path, stop=pause.stop, watch=pause.watch
+        ).elapsed_s
         assert resumed_state(task, path).elapsed_s == spent > 0
         assert train(task, resumed_state(task, path)).elapsed_s > spent
 
@@ -147,7 +173,11 @@ class TestStages:
         seen = []
 
         def watch(state: TrainingState) -> None:
-            assert is_quantised(state.network) == is_quantised(state.average) == (state.stage == "quantised")
+            assert (
+                is_quantised(state.network)
+                == is_quantised(state.average)
+                == (state.stage == "quantised")
+            )
             if state.stage == "float":
                 assert isinstance(state.network.stem.output, nn.ReLU6)
                 weights = state.network.stem.weight.detach(), state.average.stem.weight.detach()
@@ -160,12 +190,16 @@ class TestStages:
         kept = load_network(tmp_path / "float.pt")
         assert not is_quantised(kept)
         for (_, before), (_, after) in zip(kept.units(), state.network.units(), strict=True):
-            assert torch.equal(before.weight, after.weight)  # a rate of zero: as the second stage began
+            assert torch.equal(
+                before.weight, after.weight
+            )  # a rate of zero: as the second stage began
 
     @pytest.mark.parametrize(("share", "stages"), [(1.0, ["float"] * 2), (0.0, ["quantised"] * 2)])
     def test_one_stage_alone(self, tmp_path: Path, share: float, stages: list[str]) -> None:
         task, rows = small_task(small_recipe(epochs=2, float_share=share)), []
-        state = train(task, first_state(task), record=rows.append, finished_float=tmp_path / "float.pt")
+        state = train(
+            task, first_state(task), record=rows.append, finished_float=tmp_path / "float.pt"
+        )
         assert [row["stage"] for row in rows] == stages
         assert is_quantised(state.network) == (share == 0)
         assert (tmp_path / "float.pt").exists() == (share == 1)
@@ -173,12 +207,18 @@ class TestStages:
     def test_statistics_are_frozen_for_the_last_share(self) -> None:
         task = small_task(small_recipe(epochs=2, float_share=0.0, freeze_norm_share=0.5))
         means = []
-        train(task, first_state(task), watch=lambda state: means.append(state.network.stem.norm.running_mean.clone()))  # type: ignore[operator,union-attr]
+        train(
+            task,
+            first_state(task),
+            watch=lambda state: means.append(state.network.stem.norm.running_mean.clone()),
+        )  # type: ignore[operator,union-attr]
         moves = [not torch.equal(before, after) for before, after in itertools.pairwise(means)]
         assert moves == [True, True, False, False, False]
 
     def test_it_learns_and_the_integer_model_keeps_it(self) -> None:
-        recipe = small_recipe(epochs=6, batch_size=32, learning_rate=0.1, quantised_learning_rate=0.03)
+        recipe = small_recipe(
+            epochs=6, batch_size=32, learning_rate=0.1, quantised_learning_rate=0.03
+        )
         task = small_task(recipe, dataset=digits(None))
         rows: list[Row] = []
         state = train(task, first_state(task), record=rows.append)
@@ -188,12 +228,16 @@ class TestStages:
         quantised = accuracy(state.average, task.dataset.test)
         assert quantised == rows[-1]["accuracy"] > 60
         test = task.dataset.test
-        integer = predict_integer(lower(extract(state.average, task.dataset.classes), {}), test.images)
+        integer = predict_integer(
+            lower(extract(state.average, task.dataset.classes), {}), test.images
+        )
         assert abs(100 * np.mean(integer == test.labels) - quantised) < 3
 
 
 class TestSteps:
-    @pytest.mark.parametrize(("batch", "steps"), [(2, 20), (13, 3), (39, 1), (40, 1), (65536, 1), (38, 2)])
+    @pytest.mark.parametrize(
+        ("batch", "steps"), [(2, 20), (13, 3), (39, 1), (40, 1), (65536, 1), (38, 2)]
+    )
     def test_count_of_an_epoch(self, batch: int, steps: int) -> None:
         task = small_task(small_recipe(batch_size=batch, epochs=1))
         assert task.steps == steps
@@ -210,11 +254,19 @@ class TestSteps:
     def test_rate_and_groups(self) -> None:
         task = small_task(small_recipe(warmup_epochs=1.0, step_learning_rate=0.3))
         rates = []
-        train(task, first_state(task), watch=lambda state: rates.append([group["lr"] for group in state.optimiser.param_groups]))
+        train(
+            task,
+            first_state(task),
+            watch=lambda state: rates.append(
+                [group["lr"] for group in state.optimiser.param_groups]
+            ),
+        )
         for stage, peak in enumerate((0.05, 0.02)):
             for step in range(6):
                 rate = learning_rate(step, 6, 3, peak)
-                assert rates[6 * stage + step] == ([rate, rate] if stage == 0 else [rate, rate, rate * 0.3])
+                assert rates[6 * stage + step] == (
+                    [rate, rate] if stage == 0 else [rate, rate, rate * 0.3]
+                )
 
     def test_gradient_clip(self) -> None:
         norms = []
@@ -229,7 +281,9 @@ class TestSteps:
 
 
 class TestSchedule:
-    @pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 5), (10, 0), (10, 1), (10, 100), (57, 7), (4, 2)])
+    @pytest.mark.parametrize(
+        ("steps", "warmup"), [(1, 0), (1, 5), (10, 0), (10, 1), (10, 100), (57, 7), (4, 2)]
+    )
     def test_against_the_formula(self, steps: int, warmup: int) -> None:
         rising = min(warmup, math.floor(LONGEST_WARMUP * steps))
         for step in range(steps):
@@ -237,7 +291,9 @@ class TestSchedule:
             if step < rising:
                 assert rate == pytest.approx(0.3 * (step + 1) / rising)
             else:
-                assert rate == pytest.approx(0.15 * (1 + math.cos(math.pi * (step - rising) / (steps - rising))))
+                assert rate == pytest.approx(
+                    0.15 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
+                )
             assert 0 < rate <= 0.3
 
 
@@ -270,9 +326,15 @@ class TestFailure:
     def test_rate_that_is_too_large(self, tmp_path: Path) -> None:
         path = tmp_path / "checkpoint.pt"
         task = small_task(small_recipe(learning_rate=100.0, weight_decay=1.0, epochs=40))
-        with pytest.raises(TrainingError, match=r"at \w+ epoch \d+, step \d: .*; train again with --force and a lower --learning-rate$"):
+        with pytest.raises(
+            TrainingError,
+            match=r"at \w+ epoch \d+, step \d: .*; train again with --force and a lower --learning-rate$",
+        ):
             train(task, first_state(task), checkpoint=path)
-        assert all(value.isfinite().all() for value in resumed_state(task, path).network.state_dict().values())
+        assert all(
+            value.isfinite().all()
+            for value in resumed_state(task, path).network.state_dict().values()
+        )
 
     def test_weights_after_the_last_step(self, tmp_path: Path) -> None:
         def spoil(state: TrainingState) -> None:
@@ -280,19 +342,26 @@ class TestFailure:
                 state.network.head.weight.data[0, 0] = torch.nan
 
         task, path = small_task(), tmp_path / "checkpoint.pt"
-        with pytest.raises(TrainingError, match="at float epoch 2, step 3: the weights are not finite"):
+        with pytest.raises(
+            TrainingError, match="at float epoch 2, step 3: the weights are not finite"
+        ):
             train(task, first_state(task), checkpoint=path, watch=spoil)
         assert resumed_state(task, path).epoch == 1
 
     @pytest.mark.parametrize("what", ["hard_loss", "accuracy", "calibrate"])
     def test_memory(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
         def fail(*_: object) -> None:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried")
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"
+            )
 
         monkeypatch.setattr(f"nas_engine.training.loop.{what}", fail)
         task = small_task()
         state = first_state(task)
-        with pytest.raises(TrainingError, match="out of memory with batches of 16; close other programs and --resume"):
+        with pytest.raises(
+            TrainingError,
+            match="out of memory with batches of 16; close other programs and --resume",
+        ):
             train(task, state)
 
     def test_bugs_are_not_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,21 +387,29 @@ class TestPredict:
             assert network.stem.norm.training is mode
             assert network.stem.norm.num_batches_tracked == 0
             np.testing.assert_allclose(parts, predict(network, images), atol=1e-5)
-        assert accuracy(network, digits().test) == 100 * np.mean(parts.argmax(1) == digits().test.labels)
+        assert accuracy(network, digits().test) == 100 * np.mean(
+            parts.argmax(1) == digits().test.labels
+        )
 
     def test_centre_of_larger_training_images(self) -> None:
-        task = small_task(small_recipe(epochs=1, augmentation=Augmentation(kind="none")), dataset=digits(40, 10))
+        task = small_task(
+            small_recipe(epochs=1, augmentation=Augmentation(kind="none")), dataset=digits(40, 10)
+        )
         assert is_done(task, train(task, first_state(task)))
 
 
 class TestStepsOfWeights:
     """They stay within what holds the weights of their channel; free, single ones run away within one epoch."""
 
-    def after_an_epoch(self, *, free: bool, check: bool = False, **changes: Any) -> dict[str, Tensor]:
+    def after_an_epoch(
+        self, *, free: bool, check: bool = False, **changes: Any
+    ) -> dict[str, Tensor]:
         """Return each layer's steps as multiples of its widths' largest, after an epoch of quantised training, by name of the layer."""
         recipe = small_recipe(epochs=2, quantised_learning_rate=0.1, **changes)
         task = small_task(recipe, dataset=digits(400))
-        state = train(task, first_state(task), stop=(pause := Pause(task.steps)).stop, watch=pause.watch)  # the float stage
+        state = train(
+            task, first_state(task), stop=(pause := Pause(task.steps)).stop, watch=pause.watch
+        )  # the float stage
         state = begin_stage(task, copy_network(state.average), "quantised", 0.0)
         for network in (state.network, state.average) if free else ():
             for _, unit in network.units():
@@ -340,7 +417,12 @@ class TestStepsOfWeights:
 
         def watch(state: TrainingState) -> None:
             for network in (state.network, state.average) if check else ():
-                assert all(self.within(steps, unit) for steps, unit in zip(multiples(network).values(), self.units(network), strict=True))
+                assert all(
+                    self.within(steps, unit)
+                    for steps, unit in zip(
+                        multiples(network).values(), self.units(network), strict=True
+                    )
+                )
 
         state = train(task, state, watch=watch)
         return multiples(state.average)
@@ -354,7 +436,9 @@ class TestStepsOfWeights:
         low, high = step_range(unit.weight_quantiser.bits)
         return bool(((steps >= low * (1 - 1e-6)) & (steps <= high * (1 + 1e-6))).all())
 
-    @pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}, {"optimiser": "adamw", "step_init": "paper"}])
+    @pytest.mark.parametrize(
+        "changes", [{}, {"ema_decay": 0.9}, {"optimiser": "adamw", "step_init": "paper"}]
+    )
     def test_within_bounds_after_every_update(self, changes: dict[str, Any]) -> None:
         self.after_an_epoch(free=False, check=True, **changes)
 
@@ -368,6 +452,8 @@ class TestStepsOfWeights:
 def multiples(network: MobileNet) -> dict[str, Tensor]:
     """Return each layer's steps as multiples of those that just hold the largest weights, by name."""
     return {
-        name: unit.weight_quantiser.step.flatten() * unit.weight_quantiser.limit / unit.weight.abs().flatten(1).amax(1)
+        name: unit.weight_quantiser.step.flatten()
+        * unit.weight_quantiser.limit
+        / unit.weight.abs().flatten(1).amax(1)
         for name, unit in network.units()
     }

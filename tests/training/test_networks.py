@@ -61,7 +61,10 @@ def refused(path: Path, read: Callable[[Path], object] = load_network) -> str:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableError, match=r"\(No such file or directory\); expected a network file \(nas-search/network/1\)$"):
+    with pytest.raises(
+        UnreadableError,
+        match=r"\(No such file or directory\); expected a network file \(nas-search/network/1\)$",
+    ):
         load_network(tmp_path / "no.pt")
     assert refused(tmp_path) == "is a folder; expected a regular file"
 
@@ -72,7 +75,10 @@ def test_a_file_that_is_cut_off(tmp_path: Path, share: float) -> None:
     save_network(path, make_network(True))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    assert refused(path) == "is damaged, cut off or of another kind; expected a network file (nas-search/network/1)"
+    assert (
+        refused(path)
+        == "is damaged, cut off or of another kind; expected a network file (nas-search/network/1)"
+    )
 
 
 def test_text_is_no_network(tmp_path: Path) -> None:
@@ -94,7 +100,11 @@ class Hostile:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
     path, trace = tmp_path / "network.pt", tmp_path / "trace"
-    torch.save({"format": "nas-search/network/1", "state": Hostile(trace)}, path, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"format": "nas-search/network/1", "state": Hostile(trace)},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
     message = refused(path)
     assert message.startswith("holds objects or code (")
     assert message.endswith("save tensors alone: torch.save(network.state_dict(), PATH)")
@@ -104,7 +114,9 @@ def test_code_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
 def test_a_whole_module_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "network.pt"
     torch.save(make_network(False), path)
-    assert refused(path).startswith("holds objects or code (nas_engine.models.mobilenet.MobileNet), which are never loaded")
+    assert refused(path).startswith(
+        "holds objects or code (nas_engine.models.mobilenet.MobileNet), which are never loaded"
+    )
 
 
 def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
@@ -116,31 +128,73 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
     [
         (lambda data: [data], "is not a network file; expected 'nas-search/network/1'"),
         (lambda data: data["state"], "is not a network file; expected"),
-        (lambda data: data | {"format": "nas-search/network/2"}, "format is 'nas-search/network/2'; expected 'nas-search/network/1'"),
-        (lambda data: without(data, "quantised"), "keys are format, architecture, state, digest; expected format, architecture, quantised"),
-        (lambda data: data | {"epoch": 3}, "keys are format, architecture, quantised, state, digest, epoch; expected"),
-        (lambda data: data | {"quantised": 1}, "is damaged: expected a text in architecture, true or false in quantised"),
-        (lambda data: data | {"architecture": "format: 1"}, "format: is 1; expected 'nas-search/architecture/1'"),
         (
-            lambda data: data | {"architecture": dump_architecture(replace(small_architecture(), classifier=None))},
+            lambda data: data | {"format": "nas-search/network/2"},
+            "format is 'nas-search/network/2'; expected 'nas-search/network/1'",
+        ),
+        (
+            lambda data: without(data, "quantised"),
+            "keys are format, architecture, state, digest; expected format, architecture, quantised",
+        ),
+        (
+            lambda data: data | {"epoch": 3},
+            "keys are format, architecture, quantised, state, digest, epoch; expected",
+        ),
+        (
+            lambda data: data | {"quantised": 1},
+            "is damaged: expected a text in architecture, true or false in quantised",
+        ),
+        (
+            lambda data: data | {"architecture": "format: 1"},
+            "format: is 1; expected 'nas-search/architecture/1'",
+        ),
+        (
+            lambda data: (
+                data
+                | {
+                    "architecture": dump_architecture(
+                        replace(small_architecture(), classifier=None)
+                    )
+                }
+            ),
             "the architecture has no classifier",
         ),
         (
             lambda data: data | {"architecture": dump_architecture(small_architecture(7))},
             "tensor 'classifier.weight' is torch.float32 of shape (4, 32, 1, 1); expected torch.float32 of shape (7, 32, 1, 1)",
         ),
-        (lambda data: data | {"quantised": True}, "tensor 'stem.weight_quantiser.step' is missing; expected all "),
-        (lambda data: data | {"state": without(data["state"], "stem.weight")}, "tensor 'stem.weight' is missing"),
-        (lambda data: data | {"state": data["state"] | {"x": torch.zeros(1)}}, "tensor 'x' belongs to another network"),
         (
-            lambda data: data | {"state": data["state"] | {"classifier.bias": torch.zeros(4, dtype=torch.int64)}},
+            lambda data: data | {"quantised": True},
+            "tensor 'stem.weight_quantiser.step' is missing; expected all ",
+        ),
+        (
+            lambda data: data | {"state": without(data["state"], "stem.weight")},
+            "tensor 'stem.weight' is missing",
+        ),
+        (
+            lambda data: data | {"state": data["state"] | {"x": torch.zeros(1)}},
+            "tensor 'x' belongs to another network",
+        ),
+        (
+            lambda data: (
+                data
+                | {"state": data["state"] | {"classifier.bias": torch.zeros(4, dtype=torch.int64)}}
+            ),
             "tensor 'classifier.bias' is torch.int64 of shape (4,); expected torch.float32 of shape (4,)",
         ),
-        (lambda data: data | {"state": data["state"] | {"classifier.bias": torch.ones(4)}}, "is damaged: its tensors are not those"),
-        (lambda data: data | {"state": data["state"] | {"classifier.bias": None}}, "tensor 'classifier.bias' is NoneType; expected"),
+        (
+            lambda data: data | {"state": data["state"] | {"classifier.bias": torch.ones(4)}},
+            "is damaged: its tensors are not those",
+        ),
+        (
+            lambda data: data | {"state": data["state"] | {"classifier.bias": None}},
+            "tensor 'classifier.bias' is NoneType; expected",
+        ),
     ],
 )
-def test_content_that_is_no_network(tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+def test_content_that_is_no_network(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
     path = tmp_path / "network.pt"
     save_network(path, make_network(False))
     torch.save(change(torch.load(path, weights_only=True)), path)

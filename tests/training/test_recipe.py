@@ -11,7 +11,15 @@ import yaml
 from nas_engine.errors import FileFormatError, InputError, PathError, UnknownNameError
 from nas_engine.strict_yaml import parse_mapping
 from nas_engine.training.augmentation import Augmentation
-from nas_engine.training.recipe import SHIPPED, Distillation, TrainingRecipe, dump_recipe, load_recipe, recipe_from_mapping, recipe_names
+from nas_engine.training.recipe import (
+    SHIPPED,
+    Distillation,
+    TrainingRecipe,
+    dump_recipe,
+    load_recipe,
+    recipe_from_mapping,
+    recipe_names,
+)
 from tests.training.tasks import small_recipe
 
 
@@ -57,7 +65,9 @@ class TestRoundTrip:
     def test_missing_keys_have_the_defaults_and_the_name_of_the_file(self, tmp_path: Path) -> None:
         file = tmp_path / "brief"
         file.write_text("epochs: 3\naugmentation: {kind: none}\n", encoding="utf-8")
-        assert load_recipe(str(file)) == TrainingRecipe(name="brief", epochs=3, augmentation=Augmentation(kind="none"))
+        assert load_recipe(str(file)) == TrainingRecipe(
+            name="brief", epochs=3, augmentation=Augmentation(kind="none")
+        )
 
 
 class TestEpochs:
@@ -96,36 +106,81 @@ class TestRefused:
             ("epochs: 1e9", "epochs: is 1000000000.0; expected a whole number from 1 to 100,000"),
             ("epochs: true", "epochs: is True; expected"),
             (f"epochs: {10**400}", "expected a whole number from 1 to 100,000"),
-            ("epochs: 3\nlerning_rate: 1", "unknown key: 'lerning_rate'; did you mean 'learning_rate'?"),
+            (
+                "epochs: 3\nlerning_rate: 1",
+                "unknown key: 'lerning_rate'; did you mean 'learning_rate'?",
+            ),
             ("epochs: 3\nname: 5", "name is 5; expected a text"),
-            ("epochs: 3\nbatch_size: 1", "batch_size is 1; expected a whole number from 2 to 65,536"),
+            (
+                "epochs: 3\nbatch_size: 1",
+                "batch_size is 1; expected a whole number from 2 to 65,536",
+            ),
             ("epochs: 3\nbatch_size: 2.0", "batch_size is 2.0; expected a whole number"),
-            ("epochs: 3\nlearning_rate: 0", "learning_rate is 0; expected a number from 1e-09 to 100"),
+            (
+                "epochs: 3\nlearning_rate: 0",
+                "learning_rate is 0; expected a number from 1e-09 to 100",
+            ),
             ("epochs: 3\nlearning_rate: .nan", "learning_rate is nan; expected"),
             ("epochs: 3\nlearning_rate: .inf", "learning_rate is inf; expected"),
-            ("epochs: 3\nlearning_rate: yes", "learning_rate is 'yes'; expected a number from 1e-09 to 100 without quotes"),
+            (
+                "epochs: 3\nlearning_rate: yes",
+                "learning_rate is 'yes'; expected a number from 1e-09 to 100 without quotes",
+            ),
             ("epochs: 3\nlearning_rate: [1]", "learning_rate is [1]; expected"),
             (f"epochs: 3\nlearning_rate: {10**400}", "expected a number from 1e-09 to 100"),
-            ("epochs: 3\nweight_decay: '5e-4'", "weight_decay is '5e-4'; expected a number from 0 to 1 without quotes"),
-            ("epochs: 010", "line 1, column 9: 010 begins with a zero, which makes it octal in YAML 1.1; write 10, or '010' for a text"),
+            (
+                "epochs: 3\nweight_decay: '5e-4'",
+                "weight_decay is '5e-4'; expected a number from 0 to 1 without quotes",
+            ),
+            (
+                "epochs: 010",
+                "line 1, column 9: 010 begins with a zero, which makes it octal in YAML 1.1; write 10, or '010' for a text",
+            ),
             ("epochs: 3\nfloat_share: 1.5", "float_share is 1.5; expected a number from 0 to 1"),
             ("epochs: 3\nema_decay: -0.1", "ema_decay is -0.1; expected"),
             ("epochs: 3\nmixup:", "mixup is None; expected"),
-            ("epochs: 3\noptimiser: adam", "unknown value for optimiser: 'adam'; did you mean 'adamw'?"),
+            (
+                "epochs: 3\noptimiser: adam",
+                "unknown value for optimiser: 'adam'; did you mean 'adamw'?",
+            ),
             ("epochs: 3\noptimiser: [sgd]", "unknown value for optimiser"),
-            ("epochs: 3\nstep_init: lsq", "unknown value for step_init: 'lsq'; expected one of: least-error, paper"),
+            (
+                "epochs: 3\nstep_init: lsq",
+                "unknown value for step_init: 'lsq'; expected one of: least-error, paper",
+            ),
             ("epochs: 3\naugmentation:", "augmentation holds nothing; expected a mapping"),
             ("epochs: 3\naugmentation: crop", "augmentation holds a text; expected a mapping"),
             ("epochs: 3\naugmentation: {}", "augmentation.kind: is missing"),
-            ("epochs: 3\naugmentation: {kind: crp}", "augmentation: unknown kind of augmentation: 'crp'; did you mean 'crop'?"),
-            ("epochs: 3\naugmentation: {kind: crop, pading: 2}", "unknown key in augmentation: 'pading'; did you mean 'padding'?"),
-            ("epochs: 3\naugmentation: {kind: crop, padding: 999}", "augmentation: padding is 999; expected"),
-            ("epochs: 3\naugmentation: {kind: [crop]}", "augmentation.kind: is ['crop']; expected a text"),
+            (
+                "epochs: 3\naugmentation: {kind: crp}",
+                "augmentation: unknown kind of augmentation: 'crp'; did you mean 'crop'?",
+            ),
+            (
+                "epochs: 3\naugmentation: {kind: crop, pading: 2}",
+                "unknown key in augmentation: 'pading'; did you mean 'padding'?",
+            ),
+            (
+                "epochs: 3\naugmentation: {kind: crop, padding: 999}",
+                "augmentation: padding is 999; expected",
+            ),
+            (
+                "epochs: 3\naugmentation: {kind: [crop]}",
+                "augmentation.kind: is ['crop']; expected a text",
+            ),
             ("epochs: 3\ndistillation:", "distillation holds nothing; expected a mapping"),
-            ("epochs: 3\ndistillation: {wait: 1}", "unknown key in distillation: 'wait'; did you mean 'weight'?"),
-            ("epochs: 3\ndistillation: {weight: 2}", "distillation.weight is 2; expected a number from 0 to 1"),
+            (
+                "epochs: 3\ndistillation: {wait: 1}",
+                "unknown key in distillation: 'wait'; did you mean 'weight'?",
+            ),
+            (
+                "epochs: 3\ndistillation: {weight: 2}",
+                "distillation.weight is 2; expected a number from 0 to 1",
+            ),
             ("epochs: 3\ndistillation: {weight: }", "distillation.weight is None; expected"),
-            ("epochs: 3\ndistillation: {temperature: 0}", "distillation.temperature is 0; expected a number from 0.1 to 100"),
+            (
+                "epochs: 3\ndistillation: {temperature: 0}",
+                "distillation.temperature is 0; expected a number from 0.1 to 100",
+            ),
             ("epochs: 3\nepochs: 4", "key 'epochs' stands twice"),
             ("", "holds nothing"),
             ("[3]", "holds a list"),
@@ -143,7 +198,14 @@ class TestRefused:
         assert "\n" not in message
 
     @pytest.mark.parametrize(
-        "changes", [{"augmentation": None}, {"distillation": {"weight": 1}}, {"epochs": 3.0}, {"name": " "}, {"gradient_clip": 101}]
+        "changes",
+        [
+            {"augmentation": None},
+            {"distillation": {"weight": 1}},
+            {"epochs": 3.0},
+            {"name": " "},
+            {"gradient_clip": 101},
+        ],
     )
     def test_values(self, changes: dict[str, Any]) -> None:
         with pytest.raises(InputError, match="; expected "):

@@ -23,10 +23,22 @@ from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations
-from nas_engine.training.sensitivities import MeasurementError, MeasurementStoppedError, measure_pairs, measure_singles
+from nas_engine.training.sensitivities import (
+    MeasurementError,
+    MeasurementStoppedError,
+    measure_pairs,
+    measure_singles,
+)
 from nas_engine.training.subject import Subject
 from tests.training.networks import small_architecture
-from tests.training.subjects import Attention, PlainNetwork, Toy, images_and_labels, perturbed, seeded
+from tests.training.subjects import (
+    Attention,
+    PlainNetwork,
+    Toy,
+    images_and_labels,
+    perturbed,
+    seeded,
+)
 
 KINDS = ["weights", "activations", "both", "tied"]
 IMAGES, LABELS = images_and_labels(7)
@@ -38,10 +50,14 @@ def logits_with(perturbations: Perturbations, choices: dict[int, int]) -> torch.
     for variable, level in choices.items():
         changes.update(perturbations.change(variable, level))
     with torch.no_grad():
-        return torch.cat([perturbations.subject.forward(x, changes) for _, x in perturbations.chunks(IMAGES)]).double()
+        return torch.cat(
+            [perturbations.subject.forward(x, changes) for _, x in perturbations.chunks(IMAGES)]
+        ).double()
 
 
-def losses_with(perturbations: Perturbations, choices: dict[int, int], loss: str = "labels") -> np.ndarray:
+def losses_with(
+    perturbations: Perturbations, choices: dict[int, int], loss: str = "labels"
+) -> np.ndarray:
     """Return the loss of each image."""
     logits = logits_with(perturbations, choices)
     if loss == "labels":
@@ -51,7 +67,11 @@ def losses_with(perturbations: Perturbations, choices: dict[int, int], loss: str
 
 
 def choices_of(perturbations: Perturbations) -> list[tuple[int, int]]:
-    return [(i, b) for i, variable in enumerate(perturbations.problem.variables) for b in range(len(variable.bits))]
+    return [
+        (i, b)
+        for i, variable in enumerate(perturbations.problem.variables)
+        for b in range(len(variable.bits))
+    ]
 
 
 def omega(perturbations: Perturbations, loss: str) -> np.ndarray:
@@ -84,7 +104,9 @@ def test_pairs_are_what_one_pass_each_gives(kinds: str, base: str, loss: str) ->
     for at, (index, level) in enumerate(choices_of(perturbations)):
         changes = losses_with(perturbations, {index: level}, loss) - base_losses
         assert found.losses[at] == pytest.approx(changes.mean(), abs=1e-12)
-        assert found.standard_errors[at] == pytest.approx(changes.std(ddof=1) / len(LABELS) ** 0.5, abs=1e-8)
+        assert found.standard_errors[at] == pytest.approx(
+            changes.std(ddof=1) / len(LABELS) ** 0.5, abs=1e-8
+        )
         if perturbations.is_reference(index, level):
             assert found.losses[at] == 0
             assert not found.matrix[at].any()
@@ -111,7 +133,9 @@ def test_pairs_are_those_of_the_plain_network() -> None:
     problem = network_problem(subject.sizes(), weight_bits=(2, 8), fixed=fixed)
     perturbations = Perturbations(subject, problem, images, base="float")
     found = measure_pairs(perturbations, images, labels)
-    np.testing.assert_allclose(found.matrix, brute_force_pairs(perturbations, images, labels), atol=1e-12)
+    np.testing.assert_allclose(
+        found.matrix, brute_force_pairs(perturbations, images, labels), atol=1e-12
+    )
     plain = PlainNetwork(network, perturbations)
 
     def forward(choices: Mapping[int, int], x: Tensor) -> Tensor:
@@ -119,7 +143,9 @@ def test_pairs_are_those_of_the_plain_network() -> None:
         logits: Tensor = plain.run(x)
         return logits
 
-    np.testing.assert_allclose(found.matrix, brute_force_pairs(perturbations, images, labels, forward), atol=1e-5)
+    np.testing.assert_allclose(
+        found.matrix, brute_force_pairs(perturbations, images, labels, forward), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kinds", KINDS)
@@ -154,7 +180,10 @@ def test_gauss_newton_predicts_small_changes_of_the_divergence() -> None:
     """Half the form is the Kullback-Leibler divergence of second order: with changes at 8 bits nothing else is left."""
     perturbations = perturbed(kinds="weights", base="float", weight_bits=(7, 8))
     problem = perturbations.problem
-    gauss_newton, kl = (measure(perturbations, IMAGES, LABELS, loss="kl") for measure in (measure_singles, measure_pairs))
+    gauss_newton, kl = (
+        measure(perturbations, IMAGES, LABELS, loss="kl")
+        for measure in (measure_singles, measure_pairs)
+    )
     at = problem.positions(problem.widest)
     np.testing.assert_allclose(np.diag(gauss_newton.matrix)[at] / 2, kl.losses[at], rtol=0.05)
     x = np.zeros(problem.n)
@@ -195,15 +224,23 @@ def test_resumed_equals_uninterrupted(measure: Any, tmp_path: Path) -> None:
     assert same(found, whole)
     total = seen[0][1]
     assert seen == [(done, total) for done in range(1, total + 1)]
-    assert same(measure(perturbations, IMAGES, LABELS, state=path, stop=lambda: True), whole)  # nothing is left to do
+    assert same(
+        measure(perturbations, IMAGES, LABELS, state=path, stop=lambda: True), whole
+    )  # nothing is left to do
 
 
 def test_state_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
     measure_singles(perturbed(), IMAGES, LABELS, state=path)
     cases: list[tuple[str, Any]] = [
-        ("network", lambda: measure_singles(perturbed(seeded(Toy(), 1)), IMAGES, LABELS, state=path)),
-        ("problem", lambda: measure_singles(perturbed(kinds="weights"), IMAGES, LABELS, state=path)),
+        (
+            "network",
+            lambda: measure_singles(perturbed(seeded(Toy(), 1)), IMAGES, LABELS, state=path),
+        ),
+        (
+            "problem",
+            lambda: measure_singles(perturbed(kinds="weights"), IMAGES, LABELS, state=path),
+        ),
         ("images", lambda: measure_singles(perturbed(), IMAGES[:-1], LABELS[:-1], state=path)),
         ("images", lambda: measure_singles(perturbed(), IMAGES, LABELS[::-1], state=path)),
         ("options", lambda: measure_singles(perturbed(base="float"), IMAGES, LABELS, state=path)),
@@ -212,7 +249,10 @@ def test_state_of_something_else_is_refused(tmp_path: Path) -> None:
         ("kind of measurement", lambda: measure_pairs(perturbed(), IMAGES, LABELS, state=path)),
     ]
     for what, measure in cases:
-        with pytest.raises(FileFormatError, match=rf"state.npz: was measured with another .*{what}.*; give the same again, or delete it"):
+        with pytest.raises(
+            FileFormatError,
+            match=rf"state.npz: was measured with another .*{what}.*; give the same again, or delete it",
+        ):
             measure()
 
 
@@ -220,7 +260,10 @@ def test_state_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_damaged_state_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
     path.write_bytes(content)
-    with pytest.raises(FileFormatError, match=r"is damaged or no state of a measurement .*; delete it to measure again"):
+    with pytest.raises(
+        FileFormatError,
+        match=r"is damaged or no state of a measurement .*; delete it to measure again",
+    ):
         measure_pairs(perturbed(), IMAGES, LABELS, state=path)
 
 
@@ -228,12 +271,18 @@ def test_a_loss_that_is_no_number_names_the_choice(tmp_path: Path) -> None:
     perturbations, path = perturbed(kinds="weights"), tmp_path / "state.npz"
     layer = perturbations.subject.layers["right"]
     perturbations._weights["right", 4] = torch.full_like(layer.weight, torch.inf)
-    with pytest.raises(MeasurementError, match=r"the loss is nan with right weights at 4 bits; .*kept"):
+    with pytest.raises(
+        MeasurementError, match=r"the loss is nan with right weights at 4 bits; .*kept"
+    ):
         measure_singles(perturbations, IMAGES, LABELS)
-    with pytest.raises(MeasurementError, match=r"with first weights at 2 bits and right weights at 4 bits"):
+    with pytest.raises(
+        MeasurementError, match=r"with first weights at 2 bits and right weights at 4 bits"
+    ):
         measure_pairs(perturbations, IMAGES, LABELS, state=path)
     perturbations = perturbed(kinds="weights")
-    perturbations._weights["linear", 2] = torch.full_like(perturbations.subject.layers["linear"].weight, torch.nan)
+    perturbations._weights["linear", 2] = torch.full_like(
+        perturbations.subject.layers["linear"].weight, torch.nan
+    )
     with pytest.raises(MeasurementError):
         measure_pairs(perturbations, IMAGES, LABELS, state=path)
     assert path.exists()
@@ -263,14 +312,18 @@ def test_evaluation_agrees_with_the_measured_loss() -> None:
     levels: Levels = perturbations.problem.widest.copy()
     levels[1] = 0
     loss, _ = perturbations.evaluate(levels, IMAGES, LABELS)
-    assert loss - found.base_loss == pytest.approx(found.losses[perturbations.problem.first[1]], abs=1e-9)
+    assert loss - found.base_loss == pytest.approx(
+        found.losses[perturbations.problem.first[1]], abs=1e-9
+    )
     assert prepared(IMAGES, 6).shape == (7, 1, 6, 6)
 
 
 def test_study_at_a_tiny_size(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(cifar_resnet(20).state_dict(), tmp_path / "resnet20.pt")
-    rows = run_study(str(tmp_path / "resnet20.pt"), "digits", images=10, layers=2, weight_bits=(4, 8))
+    rows = run_study(
+        str(tmp_path / "resnet20.pt"), "digits", images=10, layers=2, weight_bits=(4, 8)
+    )
     assert len(rows) == 5
     assert "9 whole passes (resnet20, base float, 2 layers, 4 choices, 10 images)" in rows[0].what
     assert rows[0].reached

@@ -22,7 +22,13 @@ from nas_engine.quantization.prepare import insert_quantisers
 from nas_engine.training.distillation import FeatureHint
 from nas_engine.training.loop import TrainingTask, first_state, resumed_state
 from nas_engine.training.recipe import Distillation
-from nas_engine.training.state import copy_network, make_optimiser, read_checkpoint, save_checkpoint, update_average
+from nas_engine.training.state import (
+    copy_network,
+    make_optimiser,
+    read_checkpoint,
+    save_checkpoint,
+    update_average,
+)
 from tests.training.tasks import digits_architecture, same, small_recipe, small_task, tensors
 
 
@@ -33,18 +39,37 @@ class TestOptimiser:
         insert_quantisers(network)
         recipe = small_recipe(optimiser=name, weight_decay=0.3, step_learning_rate=0.7)
         decayed, plain, steps = make_optimiser(network, hint, recipe).param_groups
-        assert [(group["weight_decay"], group["factor"]) for group in (decayed, plain, steps)] == [(0.3, 1.0), (0.0, 1.0), (0.0, 0.7)]
-        names = {id(parameter): name for name, parameter in [*network.named_parameters(), *hint.named_parameters()]}
-        found = [names.pop(id(parameter)) for group in (decayed, plain, steps) for parameter in group["params"]]
+        assert [(group["weight_decay"], group["factor"]) for group in (decayed, plain, steps)] == [
+            (0.3, 1.0),
+            (0.0, 1.0),
+            (0.0, 0.7),
+        ]
+        names = {
+            id(parameter): name
+            for name, parameter in [*network.named_parameters(), *hint.named_parameters()]
+        }
+        found = [
+            names.pop(id(parameter))
+            for group in (decayed, plain, steps)
+            for parameter in group["params"]
+        ]
         assert names == {}
         sizes = [len(group["params"]) for group in (decayed, plain, steps)]
         assert all(name.endswith("weight") and ".norm." not in name for name in found[: sizes[0]])
-        assert all(".norm." in name or name == "classifier.bias" for name in found[sizes[0] : -sizes[2]])
+        assert all(
+            ".norm." in name or name == "classifier.bias" for name in found[sizes[0] : -sizes[2]]
+        )
         assert all(name.endswith(".step") for name in found[-sizes[2] :])
-        assert sizes[2] == sum(isinstance(module, ActivationQuantiser | WeightQuantiser) for module in network.modules())
+        assert sizes[2] == sum(
+            isinstance(module, ActivationQuantiser | WeightQuantiser)
+            for module in network.modules()
+        )
 
     def test_no_steps_in_float(self) -> None:
-        assert len(make_optimiser(MobileNet(digits_architecture()), None, small_recipe()).param_groups) == 2
+        assert (
+            len(make_optimiser(MobileNet(digits_architecture()), None, small_recipe()).param_groups)
+            == 2
+        )
 
 
 class TestAverage:
@@ -111,30 +136,57 @@ class TestCheckpoint:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"epochs": 30}, "was begun with epochs 4 (now 30); the schedule depends on it, so give the same again"),
-            ({"epochs": 8, "batch_size": 8}, "was begun with epochs 4 (now 8), batch_size 16 (now 8);"),
-            ({"distillation": Distillation(weight=0.1)}, "was begun with distillation.weight 0.7 (now 0.1);"),
+            (
+                {"epochs": 30},
+                "was begun with epochs 4 (now 30); the schedule depends on it, so give the same again",
+            ),
+            (
+                {"epochs": 8, "batch_size": 8},
+                "was begun with epochs 4 (now 8), batch_size 16 (now 8);",
+            ),
+            (
+                {"distillation": Distillation(weight=0.1)},
+                "was begun with distillation.weight 0.7 (now 0.1);",
+            ),
         ],
     )
-    def test_other_recipe(self, saved: tuple[TrainingTask, Path], changes: dict[str, Any], says: str) -> None:
+    def test_other_recipe(
+        self, saved: tuple[TrainingTask, Path], changes: dict[str, Any], says: str
+    ) -> None:
         task, path = saved
         assert refused(replace(task, recipe=replace(task.recipe, **changes)), path).startswith(says)
 
-    def test_recipes_are_compared_by_value_and_not_by_name(self, saved: tuple[TrainingTask, Path]) -> None:
+    def test_recipes_are_compared_by_value_and_not_by_name(
+        self, saved: tuple[TrainingTask, Path]
+    ) -> None:
         task, path = saved
-        resumed_state(replace(task, recipe=replace(task.recipe, name="copy", mixup=0, distillation=Distillation(temperature=4))), path)
+        resumed_state(
+            replace(
+                task,
+                recipe=replace(
+                    task.recipe, name="copy", mixup=0, distillation=Distillation(temperature=4)
+                ),
+            ),
+            path,
+        )
 
     def test_other_architecture(self, saved: tuple[TrainingTask, Path]) -> None:
         task, path = saved
         other = replace(task.architecture, classifier=Classifier(classes=10, bits=Bits(4, 8)))
-        assert refused(replace(task, architecture=other), path).startswith("is of another architecture than best.yaml; put the older")
+        assert refused(replace(task, architecture=other), path).startswith(
+            "is of another architecture than best.yaml; put the older"
+        )
 
     def test_other_data_seed_or_teacher(self, saved: tuple[TrainingTask, Path]) -> None:
         task, path = saved
         message = refused(replace(task, fingerprint="train: these; seed 1; teacher auto"), path)
-        assert message.startswith("was begun with other data, seed or teacher (seed 0; teacher none; now seed 1; teacher auto);")
+        assert message.startswith(
+            "was begun with other data, seed or teacher (seed 0; teacher none; now seed 1; teacher auto);"
+        )
 
-    def test_other_version(self, saved: tuple[TrainingTask, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_other_version(
+        self, saved: tuple[TrainingTask, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         task, path = saved
         monkeypatch.setattr("nas_engine.training.state.FORMAT", "nas-search/training/9")
         says = "is a checkpoint of another version ('nas-search/training/1', this is 'nas-search/training/9'); train again"
@@ -153,18 +205,26 @@ class TestCheckpoint:
             lambda data: hashlib.sha256(b"").digest(),
         ],
     )
-    def test_cut_off(self, saved: tuple[TrainingTask, Path], damage: Callable[[bytes], bytes]) -> None:
+    def test_cut_off(
+        self, saved: tuple[TrainingTask, Path], damage: Callable[[bytes], bytes]
+    ) -> None:
         task, path = saved
         path.write_bytes(damage(path.read_bytes()))
-        assert refused(task, path).startswith("is not a whole checkpoint (cut off or damaged); put a copy back")
+        assert refused(task, path).startswith(
+            "is not a whole checkpoint (cut off or damaged); put a copy back"
+        )
 
     @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
-    def test_changed_bits_and_other_bytes(self, saved: tuple[TrainingTask, Path], data: st.DataObject) -> None:
+    def test_changed_bits_and_other_bytes(
+        self, saved: tuple[TrainingTask, Path], data: st.DataObject
+    ) -> None:
         task, path = saved
         whole = path.read_bytes()
         at = data.draw(st.integers(0, len(whole) - 1))
-        changed = whole[:at] + bytes([whole[at] ^ (1 << data.draw(st.integers(0, 7)))]) + whole[at + 1 :]
+        changed = (
+            whole[:at] + bytes([whole[at] ^ (1 << data.draw(st.integers(0, 7)))]) + whole[at + 1 :]
+        )
         try:
             path.write_bytes(data.draw(st.one_of(st.just(changed), st.binary(max_size=200))))
             assert refused(task, path).startswith("is not a whole checkpoint")
@@ -177,7 +237,9 @@ class TestCheckpoint:
             with pytest.raises(PathError, match=problem):
                 read_checkpoint(path, task.architecture, task.recipe, task.fingerprint)
 
-    def test_full_disk_keeps_the_older_one(self, saved: tuple[TrainingTask, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_full_disk_keeps_the_older_one(
+        self, saved: tuple[TrainingTask, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         task, path = saved
         before = path.read_bytes()
 

@@ -23,15 +23,27 @@ def test_training_speed() -> None:
 
 def test_cifar_on_digits_and_again_from_its_files(tmp_path: Path) -> None:
     def run() -> list[str]:
-        rows = cifar.run(epochs=2, folder=str(tmp_path / "study"), macs=1e6, candidates=4096, resolution=8, threads=1, limit=40)
+        rows = cifar.run(
+            epochs=2,
+            folder=str(tmp_path / "study"),
+            macs=1e6,
+            candidates=4096,
+            resolution=8,
+            threads=1,
+            limit=40,
+        )
         return [row.measured for row in rows]
 
     first = run()
     assert len(first) == 6
-    search, plain = (load_runs(tmp_path / "study" / name)[0].training for name in ("search", "float"))
+    search, plain = (
+        load_runs(tmp_path / "study" / name)[0].training for name in ("search", "float")
+    )
     assert search is None  # the record of a run tells of its training
     assert plain == read_result(tmp_path / "study" / "float" / "training" / "result.json")
-    (tmp_path / "study" / "distilled" / "training" / "checkpoint.pt").unlink()  # results are kept: nothing is trained again
+    (
+        tmp_path / "study" / "distilled" / "training" / "checkpoint.pt"
+    ).unlink()  # results are kept: nothing is trained again
     assert run() == first
 
 

@@ -23,7 +23,15 @@ from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.steps import Values
 from nas_engine.training.subject import Subject
 from tests.training.networks import small_architecture
-from tests.training.subjects import SIDE, Attention, PlainNetwork, Toy, images_and_labels, perturbed, seeded
+from tests.training.subjects import (
+    SIDE,
+    Attention,
+    PlainNetwork,
+    Toy,
+    images_and_labels,
+    perturbed,
+    seeded,
+)
 
 
 def networks() -> list[tuple[nn.Module, int, int]]:
@@ -37,7 +45,9 @@ def networks() -> list[tuple[nn.Module, int, int]]:
     ]
 
 
-@pytest.mark.parametrize("index", range(5), ids=["toy", "attention", "resnet", "mobilenet", "transformer"])
+@pytest.mark.parametrize(
+    "index", range(5), ids=["toy", "attention", "resnet", "mobilenet", "transformer"]
+)
 @torch.no_grad()
 def test_every_rest_gives_what_the_whole_gives(index: int) -> None:
     network, channels, side = networks()[index]
@@ -66,13 +76,21 @@ def test_sizes_of_resnet_20() -> None:
     sizes = {size.name: size for size in subject.sizes()}
     assert list(sizes)[:3] == ["conv1", "layer1.0.conv1", "layer1.0.conv2"]
     assert len(sizes) == 20
-    assert sum(size.weights for size in sizes.values()) == 269_722 - 2 * (7 * 16 + 6 * 32 + 6 * 64) - 10  # without norms and bias
+    assert (
+        sum(size.weights for size in sizes.values())
+        == 269_722 - 2 * (7 * 16 + 6 * 32 + 6 * 64) - 10
+    )  # without norms and bias
     assert (sizes["conv1"].inputs, sizes["conv1"].macs) == (3 * 32 * 32, 432 * 32 * 32)
-    assert (sizes["layer2.0.conv1"].inputs, sizes["layer2.0.conv1"].macs) == (16 * 32 * 32, 16 * 32 * 9 * 16 * 16)
+    assert (sizes["layer2.0.conv1"].inputs, sizes["layer2.0.conv1"].macs) == (
+        16 * 32 * 32,
+        16 * 32 * 9 * 16 * 16,
+    )
     assert (sizes["linear"].inputs, sizes["linear"].macs) == (64, 640)
     assert subject.shared_inputs() == ()
     assert subject.rest(0) == 1.0
-    assert subject.rest(subject.layers["linear"].step) == 640 / sum(size.macs for size in sizes.values())
+    assert subject.rest(subject.layers["linear"].step) == 640 / sum(
+        size.macs for size in sizes.values()
+    )
 
 
 def test_a_mobilenet_has_the_names_and_sizes_of_its_architecture() -> None:
@@ -80,7 +98,9 @@ def test_a_mobilenet_has_the_names_and_sizes_of_its_architecture() -> None:
     network = MobileNet(architecture)
     subject = Subject(network)
     assert tuple(subject.layers) == tuple(architecture.layer_names())
-    assert [size.weights for size in subject.sizes()] == [unit.weight.numel() for _, unit in network.units()]
+    assert [size.weights for size in subject.sizes()] == [
+        unit.weight.numel() for _, unit in network.units()
+    ]
     seen: list[int] = []
     for _, unit in network.eval().units():
         unit.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].numel()))
@@ -91,7 +111,9 @@ def test_a_mobilenet_has_the_names_and_sizes_of_its_architecture() -> None:
 def test_quantisers_of_the_network_are_refused() -> None:
     network = MobileNet(small_architecture())
     insert_quantisers(network)
-    with pytest.raises(InputError, match=r"layer 'stem' has quantisers; expected the float network"):
+    with pytest.raises(
+        InputError, match=r"layer 'stem' has quantisers; expected the float network"
+    ):
         Subject(network)
 
 
@@ -101,7 +123,11 @@ class InPlace(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.branch = nn.Conv2d(1, 3, 3), nn.Conv2d(1, 3, 3)
-        self.activation, self.norm, self.same = nn.ReLU(inplace=True), nn.BatchNorm2d(3), nn.Identity()
+        self.activation, self.norm, self.same = (
+            nn.ReLU(inplace=True),
+            nn.BatchNorm2d(3),
+            nn.Identity(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.first(x)
@@ -203,7 +229,9 @@ def test_allocations_of_a_mobilenet_are_those_of_the_plain_network() -> None:
     network = seeded(MobileNet(small_architecture()))
     subject = Subject(network)
     images, _ = images_and_labels(4, 16, 3)
-    problem = network_problem(subject.sizes(), weight_bits=(2, 8), activation_bits=(4, 8), fixed=("stem", "classifier"))
+    problem = network_problem(
+        subject.sizes(), weight_bits=(2, 8), activation_bits=(4, 8), fixed=("stem", "classifier")
+    )
     ends = {"stem": (8, 8), "classifier": (8, 8)}
     perturbations = Perturbations(subject, problem, images, fixed=ends)
     plain = PlainNetwork(network, perturbations)
@@ -225,19 +253,27 @@ def test_rounding_by_hand() -> None:
     inner = perturbations.quantiser(layers["left"].tensor, 2)
     last = perturbations.quantiser(layers["linear"].tensor, 2)
     weight = {name: perturbations.rounded_weight(layers[name], 3) for name in ("first", "linear")}
-    assert all(len(torch.unique((value / value.abs().max() * 3).round())) <= 7 for value in weight.values())
+    assert all(
+        len(torch.unique((value / value.abs().max() * 3).round())) <= 7 for value in weight.values()
+    )
     y = functional.relu(network.norm(functional.conv2d(x, weight["first"], padding=1)))
     left = perturbations.rounded_weight(layers["left"], 8)
     y = inner(y)
     assert len(torch.unique(y)) <= 4  # not negative: 0 to 3 steps
-    y = y + functional.relu(functional.conv2d(y, left, network.left.bias, padding=1)) - network.right(y)
+    y = (
+        y
+        + functional.relu(functional.conv2d(y, left, network.left.bias, padding=1))
+        - network.right(y)
+    )
     pooled = last(y.mean((2, 3)))
     assert len(torch.unique(pooled)) <= 4
     expected = functional.linear(pooled, weight["linear"], network.linear.bias)
     levels = perturbations.problem.levels([3, 8, 2])
     np.testing.assert_allclose(perturbations.logits(levels, images), expected.numpy(), atol=1e-5)
     loss, accuracy = perturbations.evaluate(levels, images, labels)
-    assert loss == pytest.approx(float(functional.cross_entropy(expected, torch.from_numpy(labels))), abs=1e-5)
+    assert loss == pytest.approx(
+        float(functional.cross_entropy(expected, torch.from_numpy(labels))), abs=1e-5
+    )
     assert accuracy == 100 * np.mean(expected.argmax(1).numpy() == labels)
 
 
@@ -247,7 +283,10 @@ def test_readers_with_widths_of_their_own_each_round_what_they_read() -> None:
     network = seeded(Attention())
     perturbations = perturbed(network, "activations")
     problem, layers = perturbations.problem, perturbations.subject.layers
-    starts = {variable.layers[0]: start for variable, start in zip(problem.variables, perturbations.starts, strict=True)}
+    starts = {
+        variable.layers[0]: start
+        for variable, start in zip(problem.variables, perturbations.starts, strict=True)
+    }
     assert [starts[name] for name in "qkv"] == [layers[name].own_tensor for name in "qkv"]
     assert starts["patches"] == layers["patches"].tensor
     images, _ = images_and_labels()
@@ -265,7 +304,9 @@ def test_fixed_widths_always_hold() -> None:
     subject, (images, _) = Subject(network, (1, SIDE, SIDE)), images_and_labels()
     problem = network_problem(subject.sizes(), weight_bits=(8,), fixed=("first", "linear"))
     alone = Perturbations(subject, problem, images)
-    held = Perturbations(subject, problem, images, fixed={"first": (2, 8)}, default_activation_bits=3)
+    held = Perturbations(
+        subject, problem, images, fixed={"first": (2, 8)}, default_activation_bits=3
+    )
     by_hand = AllocationProblem(
         [
             *(
@@ -273,17 +314,28 @@ def test_fixed_widths_always_hold() -> None:
                 for name, bits in (("left", 8), ("right", 8), ("first", 2))
             ),
             Variable(name="first a", kind=ACTIVATIONS, layers=("first",), bits=(8,), elements=1),
-            Variable(name="other a", kind=ACTIVATIONS, layers=("left", "right", "linear"), bits=(3,), elements=1),
+            Variable(
+                name="other a",
+                kind=ACTIVATIONS,
+                layers=("left", "right", "linear"),
+                bits=(3,),
+                elements=1,
+            ),
         ]
     )
     expected = Perturbations(subject, by_hand, images)
-    np.testing.assert_array_equal(held.logits(problem.widest, images), expected.logits(by_hand.widest, images))
-    assert not np.allclose(held.logits(problem.widest, images), alone.logits(problem.widest, images))
+    np.testing.assert_array_equal(
+        held.logits(problem.widest, images), expected.logits(by_hand.widest, images)
+    )
+    assert not np.allclose(
+        held.logits(problem.widest, images), alone.logits(problem.widest, images)
+    )
 
 
 def _problem(*layers: str) -> AllocationProblem:
     return AllocationProblem(
-        Variable(name=f"{number} {name}", kind=WEIGHTS, layers=(name,), bits=(2,), elements=1) for number, name in enumerate(layers)
+        Variable(name=f"{number} {name}", kind=WEIGHTS, layers=(name,), bits=(2,), elements=1)
+        for number, name in enumerate(layers)
     )
 
 
@@ -302,4 +354,6 @@ def _problem(*layers: str) -> AllocationProblem:
 )
 def test_what_is_refused(layers: tuple[str, ...], options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Perturbations(Subject(Toy(), (1, SIDE, SIDE)), _problem(*layers), images_and_labels()[0], **options)
+        Perturbations(
+            Subject(Toy(), (1, SIDE, SIDE)), _problem(*layers), images_and_labels()[0], **options
+        )

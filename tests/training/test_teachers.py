@@ -25,7 +25,13 @@ from tests.training.test_networks import Hostile, refused
 
 
 def images(size: int = 16, channels: int = 3) -> Tensor:
-    return torch.randint(0, 256, (5, size, size, channels), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    return torch.randint(
+        0,
+        256,
+        (5, size, size, channels),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(2),
+    )
 
 
 def save_torchscript(path: Path, module: nn.Module) -> Path:
@@ -83,7 +89,10 @@ def test_state_dict_of_a_resnet(tmp_path: Path, layout: str) -> None:
     state = network.state_dict()
     if layout == "module.":
         state = {f"module.{key}": value for key, value in state.items()}
-    torch.save({"state_dict": state, "best_prec1": 91.7} if layout != "bare" else state, tmp_path / "net.th")
+    torch.save(
+        {"state_dict": state, "best_prec1": 91.7} if layout != "bare" else state,
+        tmp_path / "net.th",
+    )
     teacher = load_teacher(tmp_path / "net.th", classes=4)
     x = scale_images(images())
     check_teacher(teacher, x)
@@ -130,20 +139,34 @@ def test_a_teacher_answers_in_evaluation_mode_without_gradients() -> None:
 
 def test_other_classes_than_the_data(tmp_path: Path) -> None:
     torch.save(cifar_resnet(20, classes=10).state_dict(), tmp_path / "net.th")
-    with pytest.raises(PathError, match=r"net\.th: the teacher has 10 classes, the data 2; give a teacher trained for the same classes$"):
+    with pytest.raises(
+        PathError,
+        match=r"net\.th: the teacher has 10 classes, the data 2; give a teacher trained for the same classes$",
+    ):
         load_teacher(tmp_path / "net.th", classes=2)
     teacher = load_teacher(save_torchscript(tmp_path / "means.pt", Means()), classes=2, code=True)
-    with pytest.raises(InputError, match=r"^TorchScript \(means\.pt\): the teacher has 3 classes, the data 2; "):
+    with pytest.raises(
+        InputError, match=r"^TorchScript \(means\.pt\): the teacher has 3 classes, the data 2; "
+    ):
         check_teacher(teacher, scale_images(images()))
 
 
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Flat(), r"fails on images of 3x16x16 \(channels x height x width\): RuntimeError: [^\n]*; give a teacher that takes them"),
+        (
+            Flat(),
+            r"fails on images of 3x16x16 \(channels x height x width\): RuntimeError: [^\n]*; give a teacher that takes them",
+        ),
         (Pair(), r"returns a tuple; expected logits of shape \(5, 3\)"),
-        (nn.Identity(), r"returns a tensor of shape \(5, 3, 16, 16\); expected logits of shape \(5, 3\)"),
-        (Infinite(), r"returns logits that are not finite; expected finite ones; give another teacher"),
+        (
+            nn.Identity(),
+            r"returns a tensor of shape \(5, 3, 16, 16\); expected logits of shape \(5, 3\)",
+        ),
+        (
+            Infinite(),
+            r"returns logits that are not finite; expected finite ones; give another teacher",
+        ),
     ],
 )
 def test_a_module_that_does_not_fit(tmp_path: Path, module: nn.Module, message: str) -> None:
@@ -154,7 +177,10 @@ def test_a_module_that_does_not_fit(tmp_path: Path, module: nn.Module, message: 
 
 def test_images_with_other_channels() -> None:
     teacher = teacher_from(MobileNet(small_architecture()), "wider")
-    with pytest.raises(InputError, match=r"^wider: fails on images of 1x16x16 \(channels x height x width\): [^\n]*$"):
+    with pytest.raises(
+        InputError,
+        match=r"^wider: fails on images of 1x16x16 \(channels x height x width\): [^\n]*$",
+    ):
         check_teacher(teacher, scale_images(images(channels=1)))
 
 
@@ -179,7 +205,9 @@ def test_files_that_are_no_teacher(tmp_path: Path) -> None:
     torch.save({}, path)
     assert teacher_message(path).startswith("holds the state dict of an unknown network (no keys)")
     torch.save({"format": "nas-search/network/9"}, path)
-    assert teacher_message(path).startswith("format is 'nas-search/network/9'; expected 'nas-search/network/1'")
+    assert teacher_message(path).startswith(
+        "format is 'nas-search/network/9'; expected 'nas-search/network/1'"
+    )
 
 
 def test_code_is_refused_and_not_run(tmp_path: Path) -> None:
@@ -203,7 +231,9 @@ def test_torchscript_that_is_damaged_inside(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, b"def" if name.endswith(".py") else content)
-    assert refused(path, lambda path: load_teacher(path, classes=10, code=True)).startswith("is a damaged TorchScript file; expected ")
+    assert refused(path, lambda path: load_teacher(path, classes=10, code=True)).startswith(
+        "is a damaged TorchScript file; expected "
+    )
 
 
 class Writing(nn.Module):
@@ -223,7 +253,9 @@ def test_a_program_runs_only_where_an_option_says_so(tmp_path: Path) -> None:
     save_torchscript(path, Writing(str(trace)))
     message = "is a TorchScript file, which is a program: as a teacher it runs on this machine with your rights; expected the state dict"
     assert teacher_message(path).startswith(message)
-    assert teacher_message(path).endswith("or give --teacher-code (in Python teacher_code=True) if you trust who made it")
+    assert teacher_message(path).endswith(
+        "or give --teacher-code (in Python teacher_code=True) if you trust who made it"
+    )
     assert not trace.exists()
     check_teacher(load_teacher(path, classes=3, code=True), scale_images(images()))
     assert trace.exists()

@@ -109,9 +109,16 @@ const int8_t *model_invoke_observed(void *arena, void (*after)(unsigned step, co
 def write(folder: Path, *, arena: int = ARENA, packed: int = 64, sram: int, flash: int) -> Path:
     """Write the stand-in into a folder as ``c/`` of an export would be, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    values = {"ARENA_BYTES": arena, "PACKED_BYTES": packed, "SRAM_BYTES": sram, "FLASH_BYTES": flash}
+    values = {
+        "ARENA_BYTES": arena,
+        "PACKED_BYTES": packed,
+        "SRAM_BYTES": sram,
+        "FLASH_BYTES": flash,
+    }
     defines = "".join(f"#define {name} {value}U\n" for name, value in values.items())
-    (folder / "model.h").write_text("#ifndef MODEL_H\n#define MODEL_H\n" + defines + HEADER + "#endif\n", encoding="utf-8")
+    (folder / "model.h").write_text(
+        "#ifndef MODEL_H\n#define MODEL_H\n" + defines + HEADER + "#endif\n", encoding="utf-8"
+    )
     (folder / "model.c").write_text(SOURCE, encoding="utf-8")
     return folder
 

@@ -16,11 +16,18 @@ HOST = Comparison(backend="host C", verdict=Verdict.EQUAL, images=9)
 
 
 def ran(core: str, verdict: Verdict = Verdict.EQUAL) -> Comparison:
-    return Comparison(backend=title(core), verdict=verdict, images=2, note="needs unicorn" if verdict is Verdict.SKIPPED else "")
+    return Comparison(
+        backend=title(core),
+        verdict=verdict,
+        images=2,
+        note="needs unicorn" if verdict is Verdict.SKIPPED else "",
+    )
 
 
 def last_line(core: str, *comparisons: Comparison) -> str:
-    return verification_table(VerificationReport(data="d", comparisons=comparisons, memory=(), core=core)).splitlines()[-1]
+    return verification_table(
+        VerificationReport(data="d", comparisons=comparisons, memory=(), core=core)
+    ).splitlines()[-1]
 
 
 def test_every_shipped_device_has_a_core_in_the_table() -> None:
@@ -46,15 +53,23 @@ def test_only_the_core_that_stands_for_it_proves_anything(core: str) -> None:
     found = claim_of(core, [HOST, ran(str(stand_in(core)))])
     assert found.proven
     assert found.ran_on == title(str(stand_in(core)))
-    assert last_line(core, HOST, ran(str(stand_in(core)))) == "verified: what runs is what was promised"
+    assert (
+        last_line(core, HOST, ran(str(stand_in(core))))
+        == "verified: what runs is what was promised"
+    )
 
 
-@pytest.mark.parametrize("core", ["xtensa-lx7", "cortex-m85", "cortex-m55", "rv32imc", "cortex-a7", "cortex-m", "M7"])
+@pytest.mark.parametrize(
+    "core", ["xtensa-lx7", "cortex-m85", "cortex-m55", "rv32imc", "cortex-a7", "cortex-m", "M7"]
+)
 def test_a_core_that_no_emulator_has_is_never_verified(core: str) -> None:
     found = claim_of(core, [HOST, *map(ran, CORES)])
     assert not found.proven
     assert "no emulator here has it, and no C was compiled for it" in found.says
-    assert last_line(core, HOST, *map(ran, CORES)) == "equal wherever it ran, but not verified for this device"
+    assert (
+        last_line(core, HOST, *map(ran, CORES))
+        == "equal wherever it ran, but not verified for this device"
+    )
 
 
 def test_what_is_said() -> None:
@@ -62,15 +77,29 @@ def test_what_is_said() -> None:
         "for its Cortex-M0+ the C ran on an emulated Cortex-M0, 2 images: ARMv6-M code, which a Cortex-M0+ executes"
     )
     assert claim_of("Cortex-M0+", [ran("cortex-m0")]).proven
-    assert claim_of("cortex-m7", [ran("cortex-m7")]).says == "its own core, Cortex-M7, ran emulated, 2 images"
-    assert claim_of("cortex-m7", [HOST]).says == "its core, Cortex-M7, was not run: Cortex-M7 was not asked for"
-    assert claim_of("cortex-m7", [ran("cortex-m7", Verdict.SKIPPED)]).says == "its core, Cortex-M7, was not run: needs unicorn"
+    assert (
+        claim_of("cortex-m7", [ran("cortex-m7")]).says
+        == "its own core, Cortex-M7, ran emulated, 2 images"
+    )
+    assert (
+        claim_of("cortex-m7", [HOST]).says
+        == "its core, Cortex-M7, was not run: Cortex-M7 was not asked for"
+    )
+    assert (
+        claim_of("cortex-m7", [ran("cortex-m7", Verdict.SKIPPED)]).says
+        == "its core, Cortex-M7, was not run: needs unicorn"
+    )
     assert not claim_of("", [ran("cortex-m7")]).proven
 
 
-@pytest.mark.parametrize(("device", "full"), [("rp2040", "cortex-m0"), ("stm32u585", "cortex-m33"), ("cortex-m7", "cortex-m7")])
+@pytest.mark.parametrize(
+    ("device", "full"),
+    [("rp2040", "cortex-m0"), ("stm32u585", "cortex-m33"), ("cortex-m7", "cortex-m7")],
+)
 def test_the_devices_own_core_gets_all_images(device: str, full: str) -> None:
     counts = {row.core: row.images for row in back_ends(load_device(device), 100, 20) if row.core}
     few = {core for core in ("cortex-m33", "cortex-m0") if core != full}
     assert counts == {core: FEW_IMAGES if core in few else 20 for core in CORES}
-    assert all(row.images == 1 for row in back_ends(replace(load_device(device)), 100, 1) if row.core)
+    assert all(
+        row.images == 1 for row in back_ends(replace(load_device(device)), 100, 1) if row.core
+    )

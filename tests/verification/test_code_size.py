@@ -6,7 +6,14 @@ import pytest
 
 from nas_engine.errors import InputError
 from nas_engine.exporters.to_c import KERNELS
-from nas_engine.verification.code_size import CodePrediction, CodeSizes, predict, read_table, shipped_table, write_table
+from nas_engine.verification.code_size import (
+    CodePrediction,
+    CodeSizes,
+    predict,
+    read_table,
+    shipped_table,
+    write_table,
+)
 from nas_engine.verification.toolchain import CORES
 
 SIZES = CodeSizes(
@@ -15,14 +22,19 @@ SIZES = CodeSizes(
     base=1000,
     static_ram=8,
     stacks={"first": 300, "second": 400},
-    kernels={"first": {"a.text.first": 100, "c.text.shared": 20}, "second": {"b.text.second": 200, "c.text.shared": 20}},
+    kernels={
+        "first": {"a.text.first": 100, "c.text.shared": 20},
+        "second": {"b.text.second": 200, "c.text.shared": 20},
+    },
 )
 
 
 def test_shared_sections_count_once() -> None:
     assert SIZES.predict(["first"]) == CodePrediction(code=1120, static_ram=8, stack=300)
     assert SIZES.predict(["second"]) == CodePrediction(code=1220, static_ram=8, stack=400)
-    assert SIZES.predict(["first", "second", "first"]) == CodePrediction(code=1320, static_ram=8, stack=400)
+    assert SIZES.predict(["first", "second", "first"]) == CodePrediction(
+        code=1320, static_ram=8, stack=400
+    )
 
 
 def test_nothing_is_guessed() -> None:
@@ -38,7 +50,9 @@ def test_text_and_back() -> None:
     assert write_table(read_table(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "[]", "format: other\nrows: []", "format: nas-search/code-size/1", "a: [", "7"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "format: other\nrows: []", "format: nas-search/code-size/1", "a: [", "7"]
+)
 def test_other_texts(text: str) -> None:
     with pytest.raises(InputError, match=r"expected what python -m benchmarks\.code_size writes"):
         read_table(text)

@@ -59,7 +59,12 @@ class TestCompare:
     def test_equal(self) -> None:
         found = compared(Told(EXPECTED, TENSORS))
         assert found.verdict is Verdict.EQUAL
-        assert (found.images, found.values, found.differing, found.largest) == (5, EXPECTED.size, 0, 0)
+        assert (found.images, found.values, found.differing, found.largest) == (
+            5,
+            EXPECTED.size,
+            0,
+            0,
+        )
         assert (found.tensors, found.differing_tensors) == (len(MODEL.steps) + 1, ())
 
     def test_the_first_images_only(self) -> None:
@@ -73,7 +78,11 @@ class TestCompare:
 
     def test_differences_do_not_wrap_around(self) -> None:
         found = compared(Told(np.where(EXPECTED < 0, 127, -128).astype(np.int8), TENSORS))
-        assert found.largest == np.abs(np.where(EXPECTED < 0, 127, -128) - EXPECTED.astype(int)).max() > 127
+        assert (
+            found.largest
+            == np.abs(np.where(EXPECTED < 0, 127, -128) - EXPECTED.astype(int)).max()
+            > 127
+        )
 
     def test_a_tensor_inside(self) -> None:
         names = list(TENSORS)
@@ -81,7 +90,9 @@ class TestCompare:
         assert found.verdict is Verdict.DIFFERS
         assert found.differing_tensors == (names[2], names[3])
 
-    @pytest.mark.parametrize("logits", [EXPECTED[:0], EXPECTED[:, :-1], np.concatenate([EXPECTED, EXPECTED])])
+    @pytest.mark.parametrize(
+        "logits", [EXPECTED[:0], EXPECTED[:, :-1], np.concatenate([EXPECTED, EXPECTED])]
+    )
     def test_another_shape(self, logits: npt.NDArray[np.int8]) -> None:
         found = compared(Told(logits, {}))
         assert found.verdict is Verdict.FAILED
@@ -100,15 +111,29 @@ class TestCompare:
         assert {name: zlib.crc32(values.tobytes()) for name, values in tensors.items()} == TENSORS
 
     def test_predictions(self) -> None:
-        found = compare(Told(EXPECTED, {}), BackendRun(logits=np.roll(EXPECTED, 1, axis=1), seconds=0, version=""), EXPECTED, {})
-        assert found.predictions == (np.roll(EXPECTED, 1, axis=1).argmax(1) != EXPECTED.argmax(1)).sum()
+        found = compare(
+            Told(EXPECTED, {}),
+            BackendRun(logits=np.roll(EXPECTED, 1, axis=1), seconds=0, version=""),
+            EXPECTED,
+            {},
+        )
+        assert (
+            found.predictions
+            == (np.roll(EXPECTED, 1, axis=1).argmax(1) != EXPECTED.argmax(1)).sum()
+        )
 
 
 MEASURED = Footprint(packed=100_000, code=10_000, arena=5_000, static_ram=8, stack=500)
 
 
 def lines(**changes: int | None) -> dict[str, MemoryLine]:
-    predicted: dict[str, int | None] = {"arena": 5_000, "packed": 100_000, "code": 10_000, "static_ram": 8, "stack": 500}
+    predicted: dict[str, int | None] = {
+        "arena": 5_000,
+        "packed": 100_000,
+        "code": 10_000,
+        "static_ram": 8,
+        "stack": 500,
+    }
     rows = memory_lines("M7", MEASURED, **(predicted | changes))  # type: ignore[arg-type]
     return {line.what.split(" (")[0].split(",")[0]: line for line in rows}
 
@@ -117,7 +142,11 @@ class TestMemory:
     def test_as_predicted(self) -> None:
         rows = lines()
         assert {line.verdict for line in rows.values()} == {Verdict.EQUAL}
-        assert (rows["total RAM"].measured, rows["total Flash"].measured) == (MEASURED.ram, MEASURED.flash) == (5_508, 110_000)
+        assert (
+            (rows["total RAM"].measured, rows["total Flash"].measured)
+            == (MEASURED.ram, MEASURED.flash)
+            == (5_508, 110_000)
+        )
 
     @pytest.mark.parametrize(
         ("changes", "differs"),
@@ -133,11 +162,18 @@ class TestMemory:
         ],
     )
     def test_surprises(self, changes: dict[str, int], differs: set[str]) -> None:
-        assert {what for what, line in lines(**changes).items() if line.verdict is Verdict.DIFFERS} == differs
+        assert {
+            what for what, line in lines(**changes).items() if line.verdict is Verdict.DIFFERS
+        } == differs
 
     def test_a_compiler_that_is_in_no_table(self) -> None:
         rows = lines(code=None, static_ram=None, stack=None)
-        assert [line.verdict for line in rows.values()] == [Verdict.EQUAL, Verdict.EQUAL, Verdict.SKIPPED, Verdict.SKIPPED]
+        assert [line.verdict for line in rows.values()] == [
+            Verdict.EQUAL,
+            Verdict.EQUAL,
+            Verdict.SKIPPED,
+            Verdict.SKIPPED,
+        ]
 
 
 def report(*comparisons: Comparison, memory: tuple[MemoryLine, ...] = ()) -> VerificationReport:
@@ -173,7 +209,11 @@ class TestReport:
         assert "1.50" not in text
         assert "1.50" in verification_table(made, layers=True)
         values = json.loads(made.as_json())
-        assert (values["passed"], values["backends"][0]["verdict"], values["memory"][0]["verdict"]) == (True, "equal", "equal")
+        assert (
+            values["passed"],
+            values["backends"][0]["verdict"],
+            values["memory"][0]["verdict"],
+        ) == (True, "equal", "equal")
 
     def test_a_difference_fails(self) -> None:
         made = report(EQUAL, compared(Told(changed(1), {"image": 0})))
@@ -188,9 +228,13 @@ class TestReport:
     def test_wrong_memory_fails(self) -> None:
         made = report(EQUAL, memory=tuple(lines(arena=4).values()))
         assert not made.passed
-        assert verification_table(made).endswith("FAILED: arena on M7, total RAM (arena, data, stack) on M7")
+        assert verification_table(made).endswith(
+            "FAILED: arena on M7, total RAM (arena, data, stack) on M7"
+        )
 
     def test_nothing_exact_run_proves_nothing(self) -> None:
-        made = report(compared(Told(EXPECTED, {}, lacking="needs x")), replace(EQUAL, verdict=Verdict.CLOSE))
+        made = report(
+            compared(Told(EXPECTED, {}, lacking="needs x")), replace(EQUAL, verdict=Verdict.CLOSE)
+        )
         assert not made.passed
         assert verification_table(made).endswith("FAILED: no exact back-end could run")

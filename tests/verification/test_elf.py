@@ -12,7 +12,9 @@ from nas_engine.verification.elf import Elf, needed_sections
 from nas_engine.verification.toolchain import compile_files, find_toolchain
 from tests.verification.standin import compilers
 
-pytestmark = pytest.mark.skipif(not compilers(), reason="no cross compiler: neither arm-none-eabi-gcc nor ziglang")
+pytestmark = pytest.mark.skipif(
+    not compilers(), reason="no cross compiler: neither arm-none-eabi-gcc nor ziglang"
+)
 
 FIRST = """
 int shared(int x);
@@ -33,12 +35,16 @@ int helper(int x) { return x + 2; }
 
 
 @pytest.fixture(scope="module", params=compilers())
-def objects(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Elf]:
+def objects(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Elf]:
     folder = tmp_path_factory.mktemp("elf")
     for name, text in (("first", FIRST), ("second", SECOND)):
         (folder / f"{name}.c").write_text(text, encoding="utf-8")
     sources = [folder / "first.c", folder / "second.c"]
-    made = compile_files(find_toolchain(request.param), "cortex-m4", sources, (), folder / "objects")
+    made = compile_files(
+        find_toolchain(request.param), "cortex-m4", sources, (), folder / "objects"
+    )
     return {path.stem: Elf(path.read_bytes(), path.name) for path in made}
 
 
@@ -72,7 +78,9 @@ def test_what_a_function_needs(objects: dict[str, Elf]) -> None:
     needed = needed_sections(objects, ["used"])
     assert {".text.used", ".rodata.table"} <= {section for _, section in needed}
     assert ("second", ".text.shared") in needed
-    assert not {name for name in needed if "unused" in name[1] or "helper" in name[1] or "zeros" in name[1]}
+    assert not {
+        name for name in needed if "unused" in name[1] or "helper" in name[1] or "zeros" in name[1]
+    }
     both = needed_sections(objects, ["used", "unused"])
     assert needed.items() < both.items()
     assert both["first", ".bss.zeros"] == 400
@@ -80,7 +88,16 @@ def test_what_a_function_needs(objects: dict[str, Elf]) -> None:
     assert needed_sections(objects, ["from the compiler's library"]) == {}
 
 
-@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"\x7fELF\x02\x01" + bytes(60), b"\x7fELF\x01\x02" + bytes(60), b"MZ" + bytes(64)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x7fELF",
+        b"\x7fELF\x02\x01" + bytes(60),
+        b"\x7fELF\x01\x02" + bytes(60),
+        b"MZ" + bytes(64),
+    ],
+)
 def test_other_files_are_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="picture is not an ELF file"):
         Elf(content, "picture")

@@ -21,8 +21,24 @@ from nas_engine.integer.model import IntegerModel, TensorSpec
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.verification.backend import BackendError
-from nas_engine.verification.board import REGIONS, SRAM_ORIGIN, Board, Firmware, Machine, MachineRun, fence, step_records
-from nas_engine.verification.cortex_m import MACHINES, CortexM, build, footprint, runtime_bytes, unpacked
+from nas_engine.verification.board import (
+    REGIONS,
+    SRAM_ORIGIN,
+    Board,
+    Firmware,
+    Machine,
+    MachineRun,
+    fence,
+    step_records,
+)
+from nas_engine.verification.cortex_m import (
+    MACHINES,
+    CortexM,
+    build,
+    footprint,
+    runtime_bytes,
+    unpacked,
+)
 from nas_engine.verification.elf import Elf
 from nas_engine.verification.toolchain import CORES, find_toolchain
 from nas_engine.verification.unicorn_machine import MODELS, Unicorn, instructions_in
@@ -33,8 +49,12 @@ from tests.verification.standin import BEHAVIOURS, compilers, emulators
 SRAM, FLASH = 66_048, 100_000
 """Sizes that are no power of two and no whole number of pages."""
 
-PAIRS = [pytest.param(*pair, id="-".join(pair)) for pair in itertools.product(compilers(), emulators())]
-needs_emulation = pytest.mark.skipif(not PAIRS, reason="needs a compiler and an emulator: pip install 'nas-search[mcu]'")
+PAIRS = [
+    pytest.param(*pair, id="-".join(pair)) for pair in itertools.product(compilers(), emulators())
+]
+needs_emulation = pytest.mark.skipif(
+    not PAIRS, reason="needs a compiler and an emulator: pip install 'nas-search[mcu]'"
+)
 
 
 def machine(name: str) -> Machine:
@@ -44,17 +64,24 @@ def machine(name: str) -> Machine:
 @pytest.fixture(scope="session")
 def standins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Firmware]:
     """The stand-in for a Cortex-M7, linked by every compiler."""
-    board, images = Board(core="cortex-m7", sram_bytes=SRAM, flash_bytes=FLASH, stack_bytes=2048), {}
+    board, images = (
+        Board(core="cortex-m7", sram_bytes=SRAM, flash_bytes=FLASH, stack_bytes=2048),
+        {},
+    )
     for name in compilers():
         folder = tmp_path_factory.mktemp(name)
-        images[name] = build(find_toolchain(name), board, standin.write(folder / "c", sram=SRAM, flash=FLASH), folder)
+        images[name] = build(
+            find_toolchain(name), board, standin.write(folder / "c", sram=SRAM, flash=FLASH), folder
+        )
     return images
 
 
 @needs_emulation
 @pytest.mark.parametrize(("compiler", "emulator"), PAIRS)
 class TestStandIn:
-    def test_images_in_logits_out(self, standins: dict[str, Firmware], compiler: str, emulator: str) -> None:
+    def test_images_in_logits_out(
+        self, standins: dict[str, Firmware], compiler: str, emulator: str
+    ) -> None:
         images = [bytes([0, *range(k, k + 11)]) for k in range(4)]
         run = machine(emulator).run(standins[compiler], b"".join(images), 60)
         assert run.files["logits"] == standin.answers(images)
@@ -62,11 +89,15 @@ class TestStandIn:
         assert [number for number, _, _ in records] == [0, 1]
         first, second = (arena for _, _, arena in records)
         assert first[:12] == images[0]
-        assert first[12:24] == bytes((value * (1, 2, 3)[i % 3]) & 255 for i, value in enumerate(images[0]))
+        assert first[12:24] == bytes(
+            (value * (1, 2, 3)[i % 3]) & 255 for i, value in enumerate(images[0])
+        )
         assert second[:3] == standin.answers(images)[:3]
         assert run.seconds > 0
 
-    def test_stack_reaches_as_deep_as_the_recursion(self, standins: dict[str, Firmware], compiler: str, emulator: str) -> None:
+    def test_stack_reaches_as_deep_as_the_recursion(
+        self, standins: dict[str, Firmware], compiler: str, emulator: str
+    ) -> None:
         run = machine(emulator).run(standins[compiler], bytes(standin.SIZE), 60)
         stack = int.from_bytes(run.files["stack"], "little")
         assert 21 * 64 <= stack <= 2048
@@ -85,7 +116,9 @@ class TestStandIn:
             ("undefined instruction", r"(?i)undefined instruction|invalid instruction"),
         ],
     )
-    def test_faults(self, standins: dict[str, Firmware], compiler: str, emulator: str, behaviour: str, told: str) -> None:
+    def test_faults(
+        self, standins: dict[str, Firmware], compiler: str, emulator: str, behaviour: str, told: str
+    ) -> None:
         image = bytes([BEHAVIOURS.index(behaviour), *bytes(11)])
         with pytest.raises(BackendError, match=told) as caught:
             machine(emulator).run(standins[compiler], image, 60)
@@ -93,31 +126,47 @@ class TestStandIn:
         if "SRAM" in behaviour and behaviour != "execute SRAM":
             assert "(first+0x" in str(caught.value)
 
-    def test_unaligned_pairs(self, standins: dict[str, Firmware], compiler: str, emulator: str) -> None:
+    def test_unaligned_pairs(
+        self, standins: dict[str, Firmware], compiler: str, emulator: str
+    ) -> None:
         if emulator == "unicorn":
             pytest.skip("unicorn does not check the alignment of LDRD")
         with pytest.raises(BackendError, match=r"\(first\+0x.*unaligned access"):
-            machine(emulator).run(standins[compiler], bytes([BEHAVIOURS.index("unaligned pair"), *bytes(11)]), 60)
+            machine(emulator).run(
+                standins[compiler], bytes([BEHAVIOURS.index("unaligned pair"), *bytes(11)]), 60
+            )
 
-    def test_a_fault_at_a_later_image(self, standins: dict[str, Firmware], compiler: str, emulator: str) -> None:
-        images = bytes(2 * standin.SIZE) + bytes([BEHAVIOURS.index("write beyond SRAM"), *bytes(11)])
+    def test_a_fault_at_a_later_image(
+        self, standins: dict[str, Firmware], compiler: str, emulator: str
+    ) -> None:
+        images = bytes(2 * standin.SIZE) + bytes(
+            [BEHAVIOURS.index("write beyond SRAM"), *bytes(11)]
+        )
         with pytest.raises(BackendError, match="outside 66,048 B of SRAM"):
             machine(emulator).run(standins[compiler], images, 60)
 
-    def test_an_endless_loop_ends(self, standins: dict[str, Firmware], compiler: str, emulator: str) -> None:
+    def test_an_endless_loop_ends(
+        self, standins: dict[str, Firmware], compiler: str, emulator: str
+    ) -> None:
         image = bytes([BEHAVIOURS.index("loop"), *bytes(11)])
         with pytest.raises(BackendError, match=r"no end after 0\.5 s"):
             machine(emulator).run(standins[compiler], image, 0.5)
 
 
-@pytest.mark.skipif(set(emulators()) != {"qemu", "unicorn"}, reason="needs qemu and unicorn, to compare them")
+@pytest.mark.skipif(
+    set(emulators()) != {"qemu", "unicorn"}, reason="needs qemu and unicorn, to compare them"
+)
 @pytest.mark.parametrize("compiler", compilers())
 def test_both_emulators_agree(standins: dict[str, Firmware], compiler: str) -> None:
     image = bytes([0, *range(11)])
-    qemu, unicorn = (machine(name).run(standins[compiler], image, 60) for name in ("qemu", "unicorn"))
+    qemu, unicorn = (
+        machine(name).run(standins[compiler], image, 60) for name in ("qemu", "unicorn")
+    )
     assert qemu.files == unicorn.files | {"steps": qemu.files["steps"]}
     (_, ticks, first), (_, more, second) = step_records(qemu.files["steps"], standin.ARENA)
-    assert [first, second] == [arena for _, _, arena in step_records(unicorn.files["steps"], standin.ARENA)]
+    assert [first, second] == [
+        arena for _, _, arena in step_records(unicorn.files["steps"], standin.ARENA)
+    ]
     assert unicorn.instructions is not None
     for counted, measured in zip(unicorn.instructions, (ticks / 1.6, more / 1.6), strict=True):
         assert 0 <= measured - counted <= 30  # the harness's own, between the counter and the step
@@ -133,11 +182,15 @@ INSTRUCTIONS = {
 """Words of instructions and the cores that have them; no two cores have the same."""
 
 
-@pytest.mark.skipif("unicorn" not in emulators(), reason="needs unicorn: pip install 'nas-search[mcu]'")
+@pytest.mark.skipif(
+    "unicorn" not in emulators(), reason="needs unicorn: pip install 'nas-search[mcu]'"
+)
 @pytest.mark.parametrize("compiler", compilers())
 class TestCores:
     @pytest.mark.parametrize("core", MODELS)
-    def test_the_core_that_is_named_is_the_one_that_runs(self, tmp_path: Path, compiler: str, core: str) -> None:
+    def test_the_core_that_is_named_is_the_one_that_runs(
+        self, tmp_path: Path, compiler: str, core: str
+    ) -> None:
         cases = "".join(
             f'case {at}: __asm volatile("mov r0, %0\\n.inst.n 0x{word & 0xFFFF:04X}\\n.inst.n 0x{word >> 16:04X}" '
             ': : "r"(arena) : "r0", "r1"); break;'
@@ -147,7 +200,9 @@ class TestCores:
         board = Board(core=core, sram_bytes=SRAM, flash_bytes=FLASH, stack_bytes=2048)
         place = standin.write(tmp_path / "c", sram=SRAM, flash=FLASH)
         text = (place / "model.c").read_text(encoding="utf-8")
-        pair = next(line for line in text.splitlines() if "ldrd" in line)  # which a Cortex-M0 has not
+        pair = next(
+            line for line in text.splitlines() if "ldrd" in line
+        )  # which a Cortex-M0 has not
         text = text.replace(pair, "").replace("default: break;", f"default: {source} break;")
         (place / "model.c").write_text(text, encoding="utf-8")
         firmware = build(find_toolchain(compiler), board, place, tmp_path)
@@ -160,7 +215,9 @@ class TestCores:
             if core in cores:
                 run(case)
             else:
-                with pytest.raises(BackendError, match=r"unicorn: fault at .*(?i:invalid instruction)"):
+                with pytest.raises(
+                    BackendError, match=r"unicorn: fault at .*(?i:invalid instruction)"
+                ):
                     run(case)
         if core == "cortex-m0":
             with pytest.raises(BackendError, match=r"fault at .*: unaligned access"):
@@ -178,16 +235,25 @@ class TestBudget:
         assert used.packed == 64
         assert used.arena == standin.ARENA
         assert used.static_ram == 4 + 4  # `calls`, and padding in front of the arena
-        assert used.flash == max(part.address + len(part.content) for part in firmware.elf.segments if part.address < FLASH)
+        assert used.flash == max(
+            part.address + len(part.content)
+            for part in firmware.elf.segments
+            if part.address < FLASH
+        )
         assert 0 < runtime_bytes(firmware) < used.code < 2500
         assert firmware.elf.sections[-1].address < SRAM_ORIGIN + SRAM
 
     @pytest.mark.parametrize(("arena", "fits"), [(60_000, True), (60_000 + 4032, False)])
     def test_sram(self, tmp_path: Path, compiler: str, arena: int, fits: bool) -> None:
-        board = Board(core="cortex-m4", sram_bytes=60_000 + 4096, flash_bytes=FLASH, stack_bytes=2048)
+        board = Board(
+            core="cortex-m4", sram_bytes=60_000 + 4096, flash_bytes=FLASH, stack_bytes=2048
+        )
         source = standin.write(tmp_path / "c", arena=arena, sram=board.sram_bytes, flash=FLASH)
         if fits:
-            assert footprint(build(find_toolchain(compiler), board, source, tmp_path), 0).arena == arena
+            assert (
+                footprint(build(find_toolchain(compiler), board, source, tmp_path), 0).arena
+                == arena
+            )
             return
         told = r"^Cortex-M4: SRAM over budget by 1,992 B: arena 64,032 \+ stack 2,048 \+ data 8 > 64,096 B$"
         with pytest.raises(BackendError, match=told):
@@ -196,20 +262,28 @@ class TestBudget:
     def test_flash(self, tmp_path: Path, compiler: str) -> None:
         board = Board(core="cortex-m7", sram_bytes=SRAM, flash_bytes=20_000, stack_bytes=2048)
         source = standin.write(tmp_path / "c", packed=20_000, sram=SRAM, flash=FLASH)
-        with pytest.raises(BackendError, match=r"^x: Flash over budget by [\d,]+ B: packed 20,000 \+ code [\d,]+ > 20,000 B$"):
+        with pytest.raises(
+            BackendError,
+            match=r"^x: Flash over budget by [\d,]+ B: packed 20,000 \+ code [\d,]+ > 20,000 B$",
+        ):
             build(find_toolchain(compiler), board, source, tmp_path, "x")
 
     def test_what_does_not_link_for_another_reason(self, tmp_path: Path, compiler: str) -> None:
         board = Board(core="cortex-m7", sram_bytes=SRAM, flash_bytes=FLASH, stack_bytes=2048)
         source = standin.write(tmp_path / "c", sram=SRAM, flash=FLASH)
         text = (source / "model.c").read_text(encoding="utf-8")
-        (source / "model.c").write_text(text.replace("int model_init", "int other_init"), encoding="utf-8")
+        (source / "model.c").write_text(
+            text.replace("int model_init", "int other_init"), encoding="utf-8"
+        )
         with pytest.raises(BackendError, match=r"undefined.*model_init"):
             build(find_toolchain(compiler), board, source, tmp_path)
 
 
 class TestFence:
-    @pytest.mark.parametrize("kib", [1, 16, 20, 64, 96, 112, 128, 192, 256, 320, 340, 512, 564, 640, 1024, 1536, 2048, 4096])
+    @pytest.mark.parametrize(
+        "kib",
+        [1, 16, 20, 64, 96, 112, 128, 192, 256, 320, 340, 512, 564, 640, 1024, 1536, 2048, 4096],
+    )
     def test_covers_exactly(self, kib: int) -> None:
         size = kib * 1024
         regions = fence(SRAM_ORIGIN, size, REGIONS - 4)
@@ -230,16 +304,26 @@ class TestFence:
 class TestInstructions:
     @pytest.mark.parametrize(
         ("halfwords", "count"),
-        [([0xBF00], 1), ([0xBF00, 0x4770], 2), ([0xF3AF, 0x8000], 1), ([0xE92D, 0x4FF0, 0xB082, 0xFB00, 0xF101], 3), ([], 0)],
+        [
+            ([0xBF00], 1),
+            ([0xBF00, 0x4770], 2),
+            ([0xF3AF, 0x8000], 1),
+            ([0xE92D, 0x4FF0, 0xB082, 0xFB00, 0xF101], 3),
+            ([], 0),
+        ],
     )
     def test_thumb_instructions_have_two_lengths(self, halfwords: list[int], count: int) -> None:
         assert instructions_in(np.array(halfwords, "<u2").tobytes()) == count
 
 
 class TestUnpacked:
-    @pytest.mark.parametrize(("bits", "signed"), [*itertools.product((2, 3, 4, 5, 6, 7, 8), (False, True))])
+    @pytest.mark.parametrize(
+        ("bits", "signed"), [*itertools.product((2, 3, 4, 5, 6, 7, 8), (False, True))]
+    )
     def test_any_width(self, bits: int, signed: bool) -> None:
-        spec = TensorSpec(name="t", height=3, width=2, channels=5, bits=bits, signed=signed, scale=1.0)
+        spec = TensorSpec(
+            name="t", height=3, width=2, channels=5, bits=bits, signed=signed, scale=1.0
+        )
         stored = np.random.default_rng(bits).integers(0, 2**bits, 30)
         number = sum(int(value) << i * bits for i, value in enumerate(stored))
         content = number.to_bytes(40, "little")
@@ -275,12 +359,18 @@ class TestSettings:
             CortexM(**settings)  # type: ignore[arg-type]
 
     def test_missing_is_one_line_with_the_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nas_engine.verification.cortex_m.missing_compiler", lambda choice: None)
+        monkeypatch.setattr(
+            "nas_engine.verification.cortex_m.missing_compiler", lambda choice: None
+        )
         for item in MACHINES:
-            monkeypatch.setattr(type(item), "missing", lambda self: f"{self.name} is not there; install it")
+            monkeypatch.setattr(
+                type(item), "missing", lambda self: f"{self.name} is not there; install it"
+            )
         assert "pip install 'nas-search[mcu]'" in (CortexM().missing() or "")
         assert CortexM(emulator="qemu").missing() == "qemu is not there; install it"
-        monkeypatch.setattr("nas_engine.verification.cortex_m.missing_compiler", lambda choice: "no compiler")
+        monkeypatch.setattr(
+            "nas_engine.verification.cortex_m.missing_compiler", lambda choice: "no compiler"
+        )
         assert CortexM().missing() == "no compiler"
 
 
@@ -314,15 +404,21 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @needs_emulation
 @pytest.mark.parametrize(("compiler", "emulator"), PAIRS)
 @pytest.mark.parametrize("core", CORES)
-def test_a_network_equals_the_integers(exported: Exported, tmp_path: Path, core: str, compiler: str, emulator: str) -> None:
-    backend = CortexM(core=core, sram_bytes=64 << 10, flash_bytes=128 << 10, compiler=compiler, emulator=emulator)
+def test_a_network_equals_the_integers(
+    exported: Exported, tmp_path: Path, core: str, compiler: str, emulator: str
+) -> None:
+    backend = CortexM(
+        core=core, sram_bytes=64 << 10, flash_bytes=128 << 10, compiler=compiler, emulator=emulator
+    )
     if core not in machine(emulator).cores:
         assert "has no board with a Cortex-M" in (backend.missing() or "")
         return
     assert backend.missing() is None
     result = backend.run(exported.folder, exported.model, exported.images, tmp_path)
     assert (result.logits == exported.golden.logits).all()
-    assert result.checksums == {step.output: exported.golden.checksums[step.output] for step in exported.model.steps}
+    assert result.checksums == {
+        step.output: exported.golden.checksums[step.output] for step in exported.model.steps
+    }
     assert list(result.instructions) == [step.name for step in exported.model.steps]
     assert all(number > 50 for number in result.instructions.values())
     used = result.footprint
@@ -350,10 +446,14 @@ def test_a_wrong_memory_plan_shows(exported: Exported, tmp_path: Path) -> None:
     stem["offset"] += 4
     (folder / "memory_plan.json").write_text(json.dumps(plan), encoding="utf-8")
     result = CortexM().run(folder, exported.model, exported.images[:1], tmp_path / "work")
-    different = {name for name, value in result.checksums.items() if value != exported.golden.checksums[name]}
+    different = {
+        name for name, value in result.checksums.items() if value != exported.golden.checksums[name]
+    }
     assert different == {"stem output"}
     (folder / "memory_plan.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(BackendError, match=r"memory plan: .*memory_plan\.json cannot be understood"):
+    with pytest.raises(
+        BackendError, match=r"memory plan: .*memory_plan\.json cannot be understood"
+    ):
         CortexM().run(folder, exported.model, exported.images[:1], tmp_path / "work")
 
 
@@ -363,6 +463,8 @@ def test_a_wrong_weight_shows(exported: Exported, tmp_path: Path) -> None:
     text = (folder / "c" / "model.c").read_text(encoding="utf-8")
     at = text.index("{", text.index("constants_00")) + 1
     word = text[at:].split(",")[0].strip()
-    (folder / "c" / "model.c").write_text(text[:at] + f"\n{word} + 100000," + text[at:].split(",", 1)[1], encoding="utf-8")
+    (folder / "c" / "model.c").write_text(
+        text[:at] + f"\n{word} + 100000," + text[at:].split(",", 1)[1], encoding="utf-8"
+    )
     result = CortexM().run(folder, exported.model, exported.images[:1], tmp_path / "work")
     assert result.checksums["stem output"] != exported.golden.checksums["stem output"]

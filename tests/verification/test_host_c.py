@@ -72,7 +72,9 @@ class TestRun:
         assert result.logits.dtype == np.int8
         assert np.array_equal(result.logits, run(model, images))
         tensors = trace(model, images[:1])
-        assert result.checksums == {step.output: zlib.crc32(tensors[step.output].tobytes()) for step in model.steps}
+        assert result.checksums == {
+            step.output: zlib.crc32(tensors[step.output].tobytes()) for step in model.steps
+        }
         assert result.seconds > 0
         assert "over 4 images" in result.version
 
@@ -88,11 +90,15 @@ class TestRun:
         model = random_model(seed)
         try:
             subject = subject_of(model)
-        except QuantisationError:  # a pooled shortcut of one pixel, which the memory plan has no place for
+        except (
+            QuantisationError
+        ):  # a pooled shortcut of one pixel, which the memory plan has no place for
             pytest.skip("the memory plan refuses this network")
         images = random_images(model, 5)
         (tmp_path / "work").mkdir()
-        result = HostC(sanitized_images=5).run(export_c(tmp_path, subject).parent, model, images, tmp_path / "work")
+        result = HostC(sanitized_images=5).run(
+            export_c(tmp_path, subject).parent, model, images, tmp_path / "work"
+        )
         assert np.array_equal(result.logits, run(model, images))
 
 
@@ -102,14 +108,22 @@ class TestFaults:
     def test_wrong_arithmetic_shows_in_logits_and_checksums(
         self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path
     ) -> None:
-        wrong = changed(pool_export, tmp_path / "export", "nas_average_pool.c", "total > 0", "total < 0")
+        wrong = changed(
+            pool_export, tmp_path / "export", "nas_average_pool.c", "total > 0", "total < 0"
+        )
         images = random_images(pool, 20)
         result = HostC(sanitized_images=1).run(wrong, pool, images, work)
         assert not np.array_equal(result.logits, run(pool, images))
         assert result.checksums != {"pool output": zlib.crc32(run(pool, images[:1]).tobytes())}
 
     def test_not_c(self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path) -> None:
-        wrong = changed(pool_export, tmp_path / "export", "model.c", "static const nas_layer layers", "static constant nas_layer layers")
+        wrong = changed(
+            pool_export,
+            tmp_path / "export",
+            "model.c",
+            "static const nas_layer layers",
+            "static constant nas_layer layers",
+        )
         with pytest.raises(BackendError, match=r"does not compile: .*error") as caught:
             HostC().run(wrong, pool, random_images(pool, 1), work)
         assert "\n" not in str(caught.value)
@@ -118,41 +132,67 @@ class TestFaults:
         with pytest.raises(BackendError, match="export the network to C first"):
             HostC().run(tmp_path / "nothing", pool, random_images(pool, 1), work)
 
-    def test_access_outside_the_arena(self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path) -> None:
+    def test_access_outside_the_arena(
+        self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path
+    ) -> None:
         if "address" not in sanitizers(work):
             pytest.skip("needs a compiler with an address sanitizer")
-        wrong = with_fault(pool_export, tmp_path, "((volatile uint8_t *)arena)[MODEL_ARENA_BYTES] = 1;")
-        with pytest.raises(BackendError, match=r"the checked program ended with status .*heap-buffer-overflow"):
+        wrong = with_fault(
+            pool_export, tmp_path, "((volatile uint8_t *)arena)[MODEL_ARENA_BYTES] = 1;"
+        )
+        with pytest.raises(
+            BackendError, match=r"the checked program ended with status .*heap-buffer-overflow"
+        ):
             HostC().run(wrong, pool, random_images(pool, 1), work)
 
-    def test_undefined_behaviour(self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path) -> None:
+    def test_undefined_behaviour(
+        self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path
+    ) -> None:
         if not sanitizers(work):
             pytest.skip("needs a compiler with sanitizers")
-        wrong = with_fault(pool_export, tmp_path, "{ volatile int most = 0x7FFFFFFF; most = most + 1; }")
-        with pytest.raises(BackendError, match=r"the checked program ended with status .*signed integer overflow"):
+        wrong = with_fault(
+            pool_export, tmp_path, "{ volatile int most = 0x7FFFFFFF; most = most + 1; }"
+        )
+        with pytest.raises(
+            BackendError, match=r"the checked program ended with status .*signed integer overflow"
+        ):
             HostC().run(wrong, pool, random_images(pool, 1), work)
 
-    def test_value_read_before_it_is_written(self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path) -> None:
+    def test_value_read_before_it_is_written(
+        self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path
+    ) -> None:
         place = f"(uint8_t *)arena + {next(t.offset for t in subject_of(pool).plan.tensors if t.name == pool.image)}"
         elsewhere = "static uint8_t elsewhere[75]; (void)arena; return elsewhere;"  # classifies what the arena held, not the image
         wrong = changed(pool_export, tmp_path / "export", "model.c", f"return {place};", elsewhere)
-        with pytest.raises(BackendError, match=r"builds differ in the logits of \d of 4 images, first in step 'pool'"):
+        with pytest.raises(
+            BackendError,
+            match=r"builds differ in the logits of \d of 4 images, first in step 'pool'",
+        ):
             HostC().run(wrong, pool, random_images(pool, 4), work)
 
-    def test_program_that_never_ends(self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path) -> None:
+    def test_program_that_never_ends(
+        self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path
+    ) -> None:
         wrong = with_fault(pool_export, tmp_path, "{ volatile int one = 1; while (one) {} }")
         with pytest.raises(BackendError, match=r"checked.* took longer than 5 s"):
             HostC(timeout_seconds=5).run(wrong, pool, random_images(pool, 1), work)
 
-    def test_export_of_another_network(self, pool_export: Path, model: IntegerModel, work: Path) -> None:
+    def test_export_of_another_network(
+        self, pool_export: Path, model: IntegerModel, work: Path
+    ) -> None:
         images = random_images(model, 1)[:, :5, :5]  # as many bytes as the program takes
         assert images.shape == (1, 5, 5, 3)
         other = small_network(classes=4, size=(5, 5))
         with pytest.raises(BackendError, match="another network"):
             HostC().run(pool_export, other, images, work)
 
-    @pytest.mark.parametrize(("shape", "dtype"), [((1, 5, 5, 3), np.int8), ((1, 5, 7, 3), np.uint8), ((0, 5, 5, 3), np.uint8)])
-    def test_images_of_another_form(self, shape: tuple[int, ...], dtype: type, pool_export: Path, pool: IntegerModel, work: Path) -> None:
+    @pytest.mark.parametrize(
+        ("shape", "dtype"),
+        [((1, 5, 5, 3), np.int8), ((1, 5, 7, 3), np.uint8), ((0, 5, 5, 3), np.uint8)],
+    )
+    def test_images_of_another_form(
+        self, shape: tuple[int, ...], dtype: type, pool_export: Path, pool: IntegerModel, work: Path
+    ) -> None:
         with pytest.raises(BackendError, match=r"the images are .*; expected uint8 \[N, 5, 5, 3\]"):
             HostC().run(pool_export, pool, np.zeros(shape, dtype), work)
 
@@ -175,15 +215,22 @@ class TestCompiler:
     @pytest.mark.parametrize("given", ["gcc '", 'gcc "-m64', "gcc \\", "'" * 5001])
     def test_that_is_no_command(self, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CC", given)
-        with pytest.raises(InputError, match=r"^CC is .{3,104}, which cannot be taken apart into words \(No .*\); set it to "):
+        with pytest.raises(
+            InputError,
+            match=r"^CC is .{3,104}, which cannot be taken apart into words \(No .*\); set it to ",
+        ):
             HostC().missing()
 
-    def test_that_does_not_exist(self, monkeypatch: pytest.MonkeyPatch, pool_export: Path, pool: IntegerModel, work: Path) -> None:
+    def test_that_does_not_exist(
+        self, monkeypatch: pytest.MonkeyPatch, pool_export: Path, pool: IntegerModel, work: Path
+    ) -> None:
         monkeypatch.setenv("CC", "no-such-compiler")
         with pytest.raises(BackendError, match="no-such-compiler cannot be started"):
             HostC().run(pool_export, pool, random_images(pool, 1), work)
 
-    def test_none_at_all(self, monkeypatch: pytest.MonkeyPatch, pool_export: Path, pool: IntegerModel, work: Path) -> None:
+    def test_none_at_all(
+        self, monkeypatch: pytest.MonkeyPatch, pool_export: Path, pool: IntegerModel, work: Path
+    ) -> None:
         monkeypatch.delenv("CC", raising=False)
         monkeypatch.setattr(host_c.shutil, "which", lambda name: None)
         monkeypatch.setattr(host_c.importlib.util, "find_spec", lambda name: None)
@@ -202,10 +249,14 @@ class TestCompiler:
         assert HostC().missing() is None
 
     @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in compiler is a shell script")
-    def test_without_sanitizers(self, monkeypatch: pytest.MonkeyPatch, pool_export: Path, pool: IntegerModel, work: Path) -> None:
+    def test_without_sanitizers(
+        self, monkeypatch: pytest.MonkeyPatch, pool_export: Path, pool: IntegerModel, work: Path
+    ) -> None:
         script = work.parent / "plain-cc"
         real = " ".join(host_compiler())
-        script.write_text(f'#!/bin/sh\ncase "$*" in *-fsanitize*) exit 1;; esac\nexec {real} "$@"\n')
+        script.write_text(
+            f'#!/bin/sh\ncase "$*" in *-fsanitize*) exit 1;; esac\nexec {real} "$@"\n'
+        )
         script.chmod(0o755)
         monkeypatch.setenv("CC", str(script))
         images = random_images(pool, 2)

@@ -34,7 +34,11 @@ WIDTHS = range(2, 9)
 def write(folder: Path, model: IntegerModel) -> Path:
     golden = GoldenVectors.of(model, random_images(model, 1))
     plan = MemoryPlan(arena_bytes=0, steps=(), tensors=())
-    for name, data in OnnxExporter().files(ExportSubject(model=model, golden=golden, plan=plan, manifest={})).items():
+    for name, data in (
+        OnnxExporter()
+        .files(ExportSubject(model=model, golden=golden, plan=plan, manifest={}))
+        .items()
+    ):
         (folder / name).write_bytes(data)
     return folder
 
@@ -63,7 +67,11 @@ def small(w_bits: int, a_bits: int, signed: bool) -> IntegerModel:
 def test_every_tensor_of_random_networks(seed: int, level: str, tmp_path: Path) -> None:
     model = random_model(seed)
     images = random_images(model, 5, seed)
-    assert_equal(OnnxRuntimeInteger(level=level).run(write(tmp_path, model), model, images, tmp_path), model, images)
+    assert_equal(
+        OnnxRuntimeInteger(level=level).run(write(tmp_path, model), model, images, tmp_path),
+        model,
+        images,
+    )
 
 
 @pytest.mark.parametrize("w_bits", WIDTHS)
@@ -71,7 +79,9 @@ def test_every_pair_of_widths(w_bits: int, tmp_path: Path) -> None:
     for a_bits in WIDTHS:
         model = small(w_bits, a_bits, signed=bool((w_bits + a_bits) % 2))
         images = random_images(model, 3, a_bits)
-        assert_equal(OnnxRuntimeInteger().run(write(tmp_path, model), model, images, tmp_path), model, images)
+        assert_equal(
+            OnnxRuntimeInteger().run(write(tmp_path, model), model, images, tmp_path), model, images
+        )
 
 
 @pytest.mark.parametrize("value", [0, 255])
@@ -79,18 +89,27 @@ def test_largest_products(value: int, tmp_path: Path) -> None:
     built = Untrained((4, 4, 8), np.random.default_rng(0))
     built.layer("stem", 8, 3, 1, 8, 8)
     layer = built.steps[0]
-    built.steps[0] = replace(layer, weights=np.full_like(layer.weights, 127), gain=np.abs(layer.gain), weight_step=layer.weight_step / 4)
+    built.steps[0] = replace(
+        layer,
+        weights=np.full_like(layer.weights, 127),
+        gain=np.abs(layer.gain),
+        weight_step=layer.weight_step / 4,
+    )
     built.pool("pool", 4, 1)
     built.layer("classifier", 3, 1, 1, 8, 8, signed=True)
     model = lower(built.network())
     images = np.full((2, 4, 4, 8), value, np.uint8)
-    assert_equal(OnnxRuntimeInteger().run(write(tmp_path, model), model, images, tmp_path), model, images)
+    assert_equal(
+        OnnxRuntimeInteger().run(write(tmp_path, model), model, images, tmp_path), model, images
+    )
 
 
 def test_more_images_than_a_batch(tmp_path: Path) -> None:
     model = random_model(2)
     images = random_images(model, 2 * BATCH + 1)
-    assert_equal(OnnxRuntimeInteger().run(write(tmp_path, model), model, images, tmp_path), model, images)
+    assert_equal(
+        OnnxRuntimeInteger().run(write(tmp_path, model), model, images, tmp_path), model, images
+    )
 
 
 @pytest.mark.parametrize("seed", [3, 14])
@@ -123,10 +142,14 @@ def test_which_back_ends_are_exact() -> None:
 def test_without_a_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert [backend.missing() for backend in BACKENDS] == [None, None, None]
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found(name)
+    )
     line = "needs onnxruntime; install it with: pip install 'nas-search[verify]'"
     assert [backend.missing() for backend in BACKENDS] == [line, line, None]
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else found(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnx" else found(name)
+    )
     line = "needs onnx; install it with: pip install 'nas-search[export]'"
     assert [backend.missing() for backend in BACKENDS] == [line, None, line]
     model = random_model(3)
@@ -135,7 +158,9 @@ def test_without_a_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert str(caught.value) == f"onnx.reference, integer graph: {line}"
 
 
-def refused(backend: Backend, folder: Path, model: IntegerModel, images: Images | None = None) -> str:
+def refused(
+    backend: Backend, folder: Path, model: IntegerModel, images: Images | None = None
+) -> str:
     with pytest.raises(BackendError) as caught:
         backend.run(folder, model, random_images(model, 1) if images is None else images, folder)
     text = str(caught.value)
@@ -147,7 +172,9 @@ def refused(backend: Backend, folder: Path, model: IntegerModel, images: Images 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
 class TestRefusals:
     def test_no_file(self, backend: Backend, tmp_path: Path) -> None:
-        assert "cannot be read (No such file or directory); export the network again" in refused(backend, tmp_path, random_model(3))
+        assert "cannot be read (No such file or directory); export the network again" in refused(
+            backend, tmp_path, random_model(3)
+        )
 
     def test_no_images(self, backend: Backend, tmp_path: Path) -> None:
         model = random_model(3)
@@ -169,7 +196,9 @@ class TestRefusals:
         assert "export the network again" in refused(backend, tmp_path, model)
 
     def test_another_network(self, backend: Backend, tmp_path: Path) -> None:
-        assert "export the network again" in refused(backend, write(tmp_path, random_model(3)), random_model(4))
+        assert "export the network again" in refused(
+            backend, write(tmp_path, random_model(3)), random_model(4)
+        )
 
     @pytest.mark.parametrize("change", ["operator", "output", "weights"])
     def test_changed(self, backend: Backend, change: str, tmp_path: Path) -> None:
@@ -183,7 +212,11 @@ class TestRefusals:
             tensor = next(tensor for tensor in graph.initializer if tensor.name == "stem.weights")
             tensor.raw_data = tensor.raw_data[:-1]
 
-        changes: dict[str, Callable[[Any], None]] = {"operator": operator, "output": output, "weights": weights}
+        changes: dict[str, Callable[[Any], None]] = {
+            "operator": operator,
+            "output": output,
+            "weights": weights,
+        }
         model = random_model(3)
         for path in write(tmp_path, model).iterdir():
             proto = onnx.load_model_from_string(path.read_bytes())

@@ -23,8 +23,13 @@ from nas_engine.verification.tflite import LiteRT, LiteRTDefault, TfliteInt4, Tf
 from tests.integer.networks import random_images, random_model
 from tests.integer.tflite_runner import export_files
 
-needs_micro = pytest.mark.skipif(TfliteMicro().missing() is not None, reason="tflite-micro is not installed")
-EXACT = [pytest.param(LiteRT(), id="lite"), pytest.param(TfliteMicro(), id="micro", marks=needs_micro)]
+needs_micro = pytest.mark.skipif(
+    TfliteMicro().missing() is not None, reason="tflite-micro is not installed"
+)
+EXACT = [
+    pytest.param(LiteRT(), id="lite"),
+    pytest.param(TfliteMicro(), id="micro", marks=needs_micro),
+]
 
 
 def written(model: IntegerModel, folder: Path) -> Path:
@@ -52,7 +57,9 @@ def test_no_difference(backend: Backend, seed: int, tmp_path: Path) -> None:
     assert found.seconds > 0
     assert found.version.split()[0] in ("ai-edge-litert", "tflite-runtime", "tflite-micro")
     if backend.name == TfliteMicro.name:
-        told = re.search(r"it takes an arena of about ([\d,]+) B here, with pointers of 8 B", found.version)
+        told = re.search(
+            r"it takes an arena of about ([\d,]+) B here, with pointers of 8 B", found.version
+        )
         assert told is not None
         assert images[0].size < int(told[1].replace(",", "")) < tflite.arena_bytes(model)
 
@@ -65,7 +72,9 @@ def test_a_changed_weight_is_noticed(backend: Backend, tmp_path: Path) -> None:
     content = (tmp_path / EXACT_NAME).read_bytes()
     weights = model.steps[0].weights << np.int8(model.steps[0].weight_shift)  # type: ignore[union-attr]
     at = content.index(weights.tobytes())
-    (tmp_path / EXACT_NAME).write_bytes(content[:at] + bytes([content[at] ^ 64]) + content[at + 1 :])
+    (tmp_path / EXACT_NAME).write_bytes(
+        content[:at] + bytes([content[at] ^ 64]) + content[at + 1 :]
+    )
     found = started(backend, model, images, tmp_path)
     assert found.checksums != GoldenVectors.of(model, images).checksums
 
@@ -89,7 +98,9 @@ def test_default_kernels_and_int4_are_reported(tmp_path: Path) -> None:
     assert not started(LiteRTDefault(), model, images, export).checksums
 
 
-def assert_refused(backend: Backend, model: IntegerModel, export: Path, expected: str, images: Images | None = None) -> None:
+def assert_refused(
+    backend: Backend, model: IntegerModel, export: Path, expected: str, images: Images | None = None
+) -> None:
     with pytest.raises(BackendError, match=expected) as caught:
         started(backend, model, random_images(model, 2) if images is None else images, export)
     assert str(caught.value).startswith(f"{backend.name}: ")
@@ -133,18 +144,28 @@ def test_a_damaged_file_never_ends_this_process(backend: Backend, tmp_path: Path
 @pytest.mark.parametrize("backend", EXACT)
 def test_another_networks_file_is_refused(backend: Backend, tmp_path: Path) -> None:
     written(random_model(2), tmp_path)
-    assert_refused(backend, random_model(3), tmp_path, "model.tflite: the interpreter refuses the file: ")
+    assert_refused(
+        backend, random_model(3), tmp_path, "model.tflite: the interpreter refuses the file: "
+    )
 
 
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("import os; os.abort()", r"model.tflite: the interpreter's process ended by itself \(status -?\d+\): no message; export"),
-        ("import sys; sys.exit('first\\nand last')", "model.tflite: the interpreter refuses the file: and last; export"),
+        (
+            "import os; os.abort()",
+            r"model.tflite: the interpreter's process ended by itself \(status -?\d+\): no message; export",
+        ),
+        (
+            "import sys; sys.exit('first\\nand last')",
+            "model.tflite: the interpreter refuses the file: and last; export",
+        ),
         ("import time; time.sleep(60)", "took more than 0.5 s for 2 images; give fewer"),
     ],
 )
-def test_a_crash_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, said: str) -> None:
+def test_a_crash_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, said: str
+) -> None:
     model = random_model(2)
     written(model, tmp_path)
     worker = tmp_path / "worker.py"
@@ -160,20 +181,40 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     built.layer("classifier", 5, 1, 1, 8, 8, signed=True)
     model = lower(built.network())
     assert_refused(LiteRT(), model, tmp_path, "cannot be read .*; export the network again")
-    assert_refused(TfliteInt4(), model, tmp_path, f"no layer has weights of 4 bits or fewer, so that there is no {INT4_NAME}")
+    assert_refused(
+        TfliteInt4(),
+        model,
+        tmp_path,
+        f"no layer has weights of 4 bits or fewer, so that there is no {INT4_NAME}",
+    )
     written(model, tmp_path)
-    assert_refused(LiteRT(), model, tmp_path, r"the images are uint8 \[0, 4, 4, 3\]; expected", np.zeros((0, 4, 4, 3), np.uint8))
-    assert_refused(LiteRT(), model, tmp_path, r"the images are uint8 \[2, 4, 4, 1\]; expected", np.zeros((2, 4, 4, 1), np.uint8))
+    assert_refused(
+        LiteRT(),
+        model,
+        tmp_path,
+        r"the images are uint8 \[0, 4, 4, 3\]; expected",
+        np.zeros((0, 4, 4, 3), np.uint8),
+    )
+    assert_refused(
+        LiteRT(),
+        model,
+        tmp_path,
+        r"the images are uint8 \[2, 4, 4, 1\]; expected",
+        np.zeros((2, 4, 4, 1), np.uint8),
+    )
 
 
 @pytest.mark.parametrize(
-    ("backend", "package", "extra"), [(LiteRT(), "ai-edge-litert", "export"), (TfliteMicro(), "tflite-micro", "verify")]
+    ("backend", "package", "extra"),
+    [(LiteRT(), "ai-edge-litert", "export"), (TfliteMicro(), "tflite-micro", "verify")],
 )
 def test_a_missing_package_is_named_with_the_line_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, backend: Backend, package: str, extra: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
-    assert backend.missing() == f"needs {package}; install it with: pip install 'nas-search[{extra}]'"
+    assert (
+        backend.missing() == f"needs {package}; install it with: pip install 'nas-search[{extra}]'"
+    )
     assert_refused(backend, random_model(2), tmp_path, "pip install")
 
 

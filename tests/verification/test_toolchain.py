@@ -9,10 +9,18 @@ import pytest
 
 from nas_engine.verification import toolchain
 from nas_engine.verification.backend import BackendError
-from nas_engine.verification.toolchain import Toolchain, compile_files, find_toolchain, missing_compiler, run_tool
+from nas_engine.verification.toolchain import (
+    Toolchain,
+    compile_files,
+    find_toolchain,
+    missing_compiler,
+    run_tool,
+)
 from tests.verification.standin import compilers
 
-needs_compiler = pytest.mark.skipif(not compilers(), reason="no cross compiler: neither arm-none-eabi-gcc nor ziglang")
+needs_compiler = pytest.mark.skipif(
+    not compilers(), reason="no cross compiler: neither arm-none-eabi-gcc nor ziglang"
+)
 
 
 @pytest.mark.parametrize("name", compilers())
@@ -34,7 +42,16 @@ def test_the_key_has_major_and_minor_version() -> None:
 def test_options(name: str) -> None:
     tools = Toolchain(name=name, version="")
     command = tools.compile_command("cortex-m7")
-    for option in ("-O2", "-std=c99", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror", "-Wconversion"):
+    for option in (
+        "-O2",
+        "-std=c99",
+        "-ffunction-sections",
+        "-fdata-sections",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wconversion",
+    ):
         assert option in command
     if name == "gcc":
         assert {"-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"} <= set(command)
@@ -74,7 +91,10 @@ def test_an_error_is_one_line_that_names_the_place(name: str, tmp_path: Path) ->
 @pytest.mark.parametrize("name", compilers())
 def test_warnings_are_errors(name: str, tmp_path: Path) -> None:
     source = tmp_path / "narrow.c"
-    source.write_text("#include <stdint.h>\nuint8_t f(uint32_t x);\nuint8_t f(uint32_t x)\n{\n    return x;\n}\n", encoding="utf-8")
+    source.write_text(
+        "#include <stdint.h>\nuint8_t f(uint32_t x);\nuint8_t f(uint32_t x)\n{\n    return x;\n}\n",
+        encoding="utf-8",
+    )
     with pytest.raises(BackendError, match="conversion"):
         compile_files(find_toolchain(name), "cortex-m4", [source], (), tmp_path / "objects")
 

@@ -48,11 +48,16 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
     """
     keys = [section.key for section in page.sections]
     if len(set(keys)) != len(keys) or not all(re.fullmatch(r"[a-z][a-z-]*", key) for key in keys):
-        raise NasEngineError(f"internal error: parts of the page have the keys {keys}; expected each once, letters and hyphens")
+        raise NasEngineError(
+            f"internal error: parts of the page have the keys {keys}; expected each once, letters and hyphens"
+        )
     missing = sorted(set(page.pictures()) - pictures.keys())
     if missing:
         raise NasEngineError(f"internal error: the page has no drawing of {', '.join(missing)}")
-    links = "\n".join(f'<li><a href="#{section.key}">{html_text(section.title)}</a></li>' for section in page.sections[1:])
+    links = "\n".join(
+        f'<li><a href="#{section.key}">{html_text(section.title)}</a></li>'
+        for section in page.sections[1:]
+    )
     parts = "\n".join(_section(section, pictures) for section in page.sections)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -95,7 +100,9 @@ def _style() -> str:
 
 def _section(section: Section, pictures: Mapping[str, bytes]) -> str:
     heading, label = f"{section.key}-title", html_text(section.title)
-    blocks = "\n".join(_block(block, f"{section.key}-{i}", pictures) for i, block in enumerate(section.blocks, 1))
+    blocks = "\n".join(
+        _block(block, f"{section.key}-{i}", pictures) for i, block in enumerate(section.blocks, 1)
+    )
     return f'<section id="{section.key}" aria-labelledby="{heading}">\n<h2 id="{heading}">{label}</h2>\n{blocks}\n</section>'
 
 
@@ -108,18 +115,37 @@ def _block(block: Block, key: str, pictures: Mapping[str, bytes]) -> str:
         case Table():
             return _table(block, key)
         case Figures():
-            return '<ul class="figures">\n' + "\n".join(_figure(item) for item in block.items) + "\n</ul>"
+            return (
+                '<ul class="figures">\n'
+                + "\n".join(_figure(item) for item in block.items)
+                + "\n</ul>"
+            )
         case Bars():
-            return '<div class="bars">\n' + "\n".join(_bar(item) for item in block.items) + "\n" + _LEGEND + "\n</div>"
+            return (
+                '<div class="bars">\n'
+                + "\n".join(_bar(item) for item in block.items)
+                + "\n"
+                + _LEGEND
+                + "\n</div>"
+            )
         case Picture():
             return _picture(block, key, pictures[block.name])
         case Facts():
-            rows = "\n".join(f"<div><dt>{html_text(name)}</dt><dd>{html_text(value)}</dd></div>" for name, value in block.items)
+            rows = "\n".join(
+                f"<div><dt>{html_text(name)}</dt><dd>{html_text(value)}</dd></div>"
+                for name, value in block.items
+            )
             return f'<dl class="facts">\n{rows}\n</dl>'
         case Commands():
-            return f"<pre>{''.join(f'<code>{html_text(line)}</code>' for line in block.lines)}</pre>"
+            return (
+                f"<pre>{''.join(f'<code>{html_text(line)}</code>' for line in block.lines)}</pre>"
+            )
         case Items():
-            return '<ul class="notes">\n' + "\n".join(f"<li>{html_text(line)}</li>" for line in block.lines) + "\n</ul>"
+            return (
+                '<ul class="notes">\n'
+                + "\n".join(f"<li>{html_text(line)}</li>" for line in block.lines)
+                + "\n</ul>"
+            )
 
 
 _NUMBER, _MARKED, _SHORT = ' class="number"', ' class="marked"', ' class="short"'
@@ -133,13 +159,19 @@ def _table(table: Table, key: str) -> str:
 
     def field(i: int, cell: Cell | str, heading: bool) -> str:
         tone = cell.tone if isinstance(cell, Cell) else Tone.PLAIN
-        kinds = [*(["number"] if i in table.numbers else []), *([tone.value] if tone is not Tone.PLAIN else [])]
+        kinds = [
+            *(["number"] if i in table.numbers else []),
+            *([tone.value] if tone is not Tone.PLAIN else []),
+        ]
         style = f' class="{" ".join(kinds)}"' if kinds else ""
         text = html_text(cell.text if isinstance(cell, Cell) else cell)
         return f'<th scope="row"{style}>{text}</th>' if heading else f"<td{style}>{text}</td>"
 
     numbers = [_NUMBER if i in table.numbers else "" for i in range(len(table.columns))]
-    titles = "".join(f'<th scope="col"{kind}>{html_text(title)}</th>' for kind, title in zip(numbers, table.columns, strict=True))
+    titles = "".join(
+        f'<th scope="col"{kind}>{html_text(title)}</th>'
+        for kind, title in zip(numbers, table.columns, strict=True)
+    )
     rows = "\n".join(
         f"<tr{_MARKED if number in table.marked else ''}>{''.join(field(i, cell, i == 0) for i, cell in enumerate(row))}</tr>"
         for number, row in enumerate(table.rows)

@@ -73,8 +73,14 @@ def _maker(maker: str, facts: RunFacts) -> str:
     if maker == "verify":
         result = facts.result
         if result is not None and result.accuracy.integer is None:
-            return command_line(*commands["refine"])  # a network in float only: what is verified is what refinement makes of it
-        words = [*([] if result else [commands["train"]]), *([] if facts.exports else [commands["export"]]), *words]
+            return command_line(
+                *commands["refine"]
+            )  # a network in float only: what is verified is what refinement makes of it
+        words = [
+            *([] if result else [commands["train"]]),
+            *([] if facts.exports else [commands["export"]]),
+            *words,
+        ]
     return " && ".join(command_line(*part) for part in words)
 
 

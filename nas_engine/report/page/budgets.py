@@ -25,16 +25,33 @@ def budgets(facts: RunFacts) -> Section | None:
     if network is None:
         return None
     bars = [
-        _memory_bar("SRAM", network.peak_sram_bytes, device.arena_bytes, device.reserved_sram_bytes, "stack and static data"),
-        _memory_bar("Flash", network.total_flash_bytes, device.storage_bytes, device.reserved_flash_bytes, "firmware and runtime code"),
+        _memory_bar(
+            "SRAM",
+            network.peak_sram_bytes,
+            device.arena_bytes,
+            device.reserved_sram_bytes,
+            "stack and static data",
+        ),
+        _memory_bar(
+            "Flash",
+            network.total_flash_bytes,
+            device.storage_bytes,
+            device.reserved_flash_bytes,
+            "firmware and runtime code",
+        ),
     ]
     notes = []
-    for what, used, limit in (("MACs", network.total_macs, facts.asked.max_macs), ("Cycles", network.cycles, facts.asked.max_cycles)):
+    for what, used, limit in (
+        ("MACs", network.total_macs, facts.asked.max_macs),
+        ("Cycles", network.cycles, facts.asked.max_cycles),
+    ):
         if used is not None and limit is not None:
             text = f"{used:,.0f} of {limit:,.0f} ({share(used, limit)})"
             bars.append(Bar(name=what, used=used, limit=limit, reserved=0, text=text))
         elif used is not None:
-            notes.append(f"{used:,.0f} {what.lower() if what == 'Cycles' else what}{' (estimate)' if what == 'Cycles' else ''}")
+            notes.append(
+                f"{used:,.0f} {what.lower() if what == 'Cycles' else what}{' (estimate)' if what == 'Cycles' else ''}"
+            )
     blocks: list[Block] = [Bars(tuple(bars))]
     if notes:
         blocks.append(Sentence(f"Without a limit: {listed(notes)}.", Tone.FAINT))
@@ -45,7 +62,11 @@ def budgets(facts: RunFacts) -> Section | None:
 def _memory_bar(name: str, used: float, limit: int, reserved: int, purpose: str) -> Bar:
     text = f"{format_size(used)} of {format_size(limit)}, {share(used, limit)}"
     text += f"; over by {used - limit:,.0f} B" if used > limit else f"; {limit - used:,.0f} B free"
-    text += f"; {format_size(reserved)} of the device's {format_size(limit + reserved)} are reserved for {purpose}" if reserved else ""
+    text += (
+        f"; {format_size(reserved)} of the device's {format_size(limit + reserved)} are reserved for {purpose}"
+        if reserved
+        else ""
+    )
     return Bar(name=name, used=used, limit=limit, reserved=reserved, text=text)
 
 
@@ -75,7 +96,15 @@ def accuracy(facts: RunFacts) -> Section | None:
             continue
         low, high = interval(value, found.images)
         error = f"{standard_error(value, found.images):.2f}"
-        rows.append((name, percent(value), f"{value * found.images / 100:,.0f} of {found.images:,}", error, f"{low:.2f} to {high:.2f} %"))
+        rows.append(
+            (
+                name,
+                percent(value),
+                f"{value * found.images / 100:,.0f} of {found.images:,}",
+                error,
+                f"{low:.2f} to {high:.2f} %",
+            )
+        )
     if found.by_class is not None:
         largest = f"naming the largest class, '{found.by_class.largest}', always"
         right = f"{found.by_class.share * found.images / 100:,.0f} of {found.images:,}"
@@ -87,7 +116,10 @@ def accuracy(facts: RunFacts) -> Section | None:
         numbers=(1, 2, 3, 4),
         marked=(2,) if found.integer is not None else (),
     )
-    blocks: list[Block] = [table, *(Sentence(text) for text in _accuracy_notes(found, result.quantised_epochs))]
+    blocks: list[Block] = [
+        table,
+        *(Sentence(text) for text in _accuracy_notes(found, result.quantised_epochs)),
+    ]
     done = [one.result for one in facts.trainings if one.result and one.name != TEACHER]
     epochs = (sum(one.float_epochs for one in done), sum(one.quantised_epochs for one in done))
     how = f"Trained for {plural(epochs[0], 'epoch')} in float and {epochs[1]:,} quantised, in {seconds(sum(one.elapsed_s for one in done))}"
@@ -97,9 +129,15 @@ def accuracy(facts: RunFacts) -> Section | None:
 
 
 def _accuracy_notes(found: Accuracy, epochs: int) -> list[str]:
-    notes = [f"This is {remark}. Equal results on all back-ends make no network useful."] if (remark := chance_remark(found)) else []
+    notes = (
+        [f"This is {remark}. Equal results on all back-ends make no network useful."]
+        if (remark := chance_remark(found))
+        else []
+    )
     if found.agreement is not None:
-        notes.append(f"The integer model predicts the class of the quantised network for {number(found.agreement, '.2f')} % of the images.")
+        notes.append(
+            f"The integer model predicts the class of the quantised network for {number(found.agreement, '.2f')} % of the images."
+        )
     if found.floating is not None and found.integer is not None:
         change = found.integer - found.floating
         noise = standard_error(found.floating, found.images)

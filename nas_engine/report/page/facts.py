@@ -216,4 +216,6 @@ class RunFacts:
     @property
     def result(self) -> TrainingResult | None:
         """The last training that came to its end."""
-        return next((training.result for training in reversed(self.trainings) if training.result), None)
+        return next(
+            (training.result for training in reversed(self.trainings) if training.result), None
+        )

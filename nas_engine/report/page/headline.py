@@ -25,7 +25,10 @@ from nas_engine.verification.result import Verdict, VerificationReport
 def headline(facts: RunFacts) -> Section:
     """Return the first section: verdict and large numbers."""
     text, tone = verdict_sentence(facts)
-    blocks: list[Block] = [Sentence(text, tone), *(Sentence(problem, Tone.BAD) for problem in facts.problems)]
+    blocks: list[Block] = [
+        Sentence(text, tone),
+        *(Sentence(problem, Tone.BAD) for problem in facts.problems),
+    ]
     blocks += [Sentence(f"Stale: {_stale(one)}.", Tone.BAD) for one in facts.stale[1:]]
     if facts.unchecked:
         blocks.append(Sentence(_unchecked(facts), Tone.WARN))
@@ -39,8 +42,15 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
     """Return what may be trusted, in one sentence, and how it is meant."""
     network, proof, result = facts.network, facts.verification, facts.result
     if network is None:
-        again = "the same nas-search run command" if facts.whole else command_line("nas-search", "--resume", "--out", PurePath(facts.path))
-        return f"No network yet: the search has not come to its end; go on with {again}.", Tone.PLAIN
+        again = (
+            "the same nas-search run command"
+            if facts.whole
+            else command_line("nas-search", "--resume", "--out", PurePath(facts.path))
+        )
+        return (
+            f"No network yet: the search has not come to its end; go on with {again}.",
+            Tone.PLAIN,
+        )
     if facts.stale:
         return f"Stale, so that nothing is proven: {_stale(facts.stale[0])}.", Tone.BAD
     over = _over_budget(facts, network)
@@ -85,9 +95,15 @@ def _next(facts: RunFacts) -> str:
         return "the same nas-search run command, which goes on where it stopped"
     result = facts.result
     if result is None or result.accuracy.integer is None:
-        return command_line("nas-search", "train" if result is None else "refine", PurePath(facts.folder))
+        return command_line(
+            "nas-search", "train" if result is None else "refine", PurePath(facts.folder)
+        )
     command = command_line("nas-search", "verify", PurePath(facts.folder))
-    return command if facts.exports else f"{command_line('nas-search', 'export', PurePath(facts.folder))} and {command}"
+    return (
+        command
+        if facts.exports
+        else f"{command_line('nas-search', 'export', PurePath(facts.folder))} and {command}"
+    )
 
 
 def _over_budget(facts: RunFacts, network: NetworkReport) -> list[str]:
@@ -96,7 +112,11 @@ def _over_budget(facts: RunFacts, network: NetworkReport) -> list[str]:
         ("SRAM", network.peak_sram_bytes, device.arena_bytes),
         ("Flash", network.total_flash_bytes, device.storage_bytes),
     )
-    found = [f"its {what} of {used:,.0f} B is over the budget of {limit:,} B" for what, used, limit in pairs if used > limit]
+    found = [
+        f"its {what} of {used:,.0f} B is over the budget of {limit:,} B"
+        for what, used, limit in pairs
+        if used > limit
+    ]
     limit = facts.asked.max_macs
     if limit is not None and network.total_macs > limit:
         found.append(f"its {network.total_macs:,.0f} MACs are over the limit of {limit:,.0f}")
@@ -136,7 +156,9 @@ def _recorded(facts: RunFacts, proof: VerificationReport) -> str:
     result = facts.result
     claim += f" for images like those of {result.dataset}" if result else ""
     if result and (remark := chance_remark(result.accuracy)):
-        claim += f", but this accuracy is {remark}; that all back-ends agree makes no network useful"
+        claim += (
+            f", but this accuracy is {remark}; that all back-ends agree makes no network useful"
+        )
     if proof.skipped:
         claim += f", but nothing is known of {listed([_called(one.backend) for one in proof.skipped])}, which did not run"
     return f"{text}: {claim}. The device: {known.says}."
@@ -149,7 +171,11 @@ def _called(backend: str) -> str:
 
 
 def _refuted(proof: VerificationReport) -> str:
-    wrong = [f"{one.backend} {_wrong(one.verdict)}" for one in proof.comparisons if one.verdict in (Verdict.DIFFERS, Verdict.FAILED)]
+    wrong = [
+        f"{one.backend} {_wrong(one.verdict)}"
+        for one in proof.comparisons
+        if one.verdict in (Verdict.DIFFERS, Verdict.FAILED)
+    ]
     wrong += [
         f"{line.what} on {line.backend} is {line.measured:,} B where {line.predicted:,} B were predicted"
         for line in proof.memory
@@ -159,18 +185,31 @@ def _refuted(proof: VerificationReport) -> str:
 
 
 def _wrong(verdict: Verdict) -> str:
-    return "differs from the integer reference" if verdict is Verdict.DIFFERS else "could not be built or run"
+    return (
+        "differs from the integer reference"
+        if verdict is Verdict.DIFFERS
+        else "could not be built or run"
+    )
 
 
 def _figures(facts: RunFacts, network: NetworkReport) -> tuple[Figure, ...]:
     device, proof, result = facts.asked.device, facts.verification, facts.result
     items = []
     if result is not None:
-        items.append(_accuracy_figure(result.accuracy, result.dataset, proof is not None and proof.passed and facts.checked))
+        items.append(
+            _accuracy_figure(
+                result.accuracy,
+                result.dataset,
+                proof is not None and proof.passed and facts.checked,
+            )
+        )
     else:
         items.append(
             Figure(
-                name="QE-Score", value=f"{network.qe_score:,.2f}", note="ranks networks of one resolution", source="a score, no accuracy"
+                name="QE-Score",
+                value=f"{network.qe_score:,.2f}",
+                note="ranks networks of one resolution",
+                source="a score, no accuracy",
             )
         )
     for name, what, used, limit in (
@@ -178,9 +217,17 @@ def _figures(facts: RunFacts, network: NetworkReport) -> tuple[Figure, ...]:
         ("Flash", "weights", network.total_flash_bytes, device.storage_bytes),
     ):
         lines = [line for line in proof.memory if line.what.startswith(what)] if proof else []
-        good = facts.checked and bool(lines) and all(line.verdict is Verdict.EQUAL for line in lines)
+        good = (
+            facts.checked and bool(lines) and all(line.verdict is Verdict.EQUAL for line in lines)
+        )
         wrong = any(line.verdict is Verdict.DIFFERS for line in lines) or used > limit
-        source = "predicted and measured alike" if good else "predicted, and measured otherwise" if lines and wrong else "predicted"
+        source = (
+            "predicted and measured alike"
+            if good
+            else "predicted, and measured otherwise"
+            if lines and wrong
+            else "predicted"
+        )
         items.append(
             Figure(
                 name=name,
@@ -192,24 +239,38 @@ def _figures(facts: RunFacts, network: NetworkReport) -> tuple[Figure, ...]:
         )
     macs = network.total_macs
     limit_macs = facts.asked.max_macs
-    note = f"{share(macs, limit_macs)} of the limit of {format_count(limit_macs)}" if limit_macs else "no limit was set"
+    note = (
+        f"{share(macs, limit_macs)} of the limit of {format_count(limit_macs)}"
+        if limit_macs
+        else "no limit was set"
+    )
     items.append(Figure(name="MACs", value=format_count(macs), note=note, source="counted"))
     return tuple(items)
 
 
 def _accuracy_figure(accuracy: Accuracy, dataset: str, proven: bool) -> Figure:
-    value, form = (accuracy.integer, "integer model") if accuracy.integer is not None else (accuracy.floating, "float network")
+    value, form = (
+        (accuracy.integer, "integer model")
+        if accuracy.integer is not None
+        else (accuracy.floating, "float network")
+    )
     if value is None:
         return Figure(name="accuracy", value=NONE, note="not measured", source="")
     error = f"\N{PLUS-MINUS SIGN} {standard_error(value, accuracy.images):.2f} (standard error)"
     useful = accuracy.beats_chance is not False
-    largest = f"; always '{accuracy.by_class.largest}': {percent(accuracy.by_class.share)}" if accuracy.by_class else ""
+    largest = (
+        f"; always '{accuracy.by_class.largest}': {percent(accuracy.by_class.share)}"
+        if accuracy.by_class
+        else ""
+    )
     note = f"{error}, {accuracy.images:,} {accuracy.split} images of {dataset}{largest}"
     return Figure(
         name=f"accuracy, {form}",
         value=percent(value),
         note=note if useful else f"{note}; barely above chance",
-        source="measured, and equal on all exact back-ends" if proven and form == "integer model" else "measured on this machine",
+        source="measured, and equal on all exact back-ends"
+        if proven and form == "integer model"
+        else "measured on this machine",
         tone=Tone.GOOD if proven and useful and form == "integer model" else Tone.PLAIN,
     )
 

@@ -11,7 +11,12 @@ from nas_engine.report.page.facts import RunFacts
 from nas_engine.report.page.words import format_count, format_size, number, plural, share
 from nas_engine.report.tables import layer_shapes
 
-KINDS = {"expand": "expansion, 1 x 1", "depthwise": "depth-wise", "project": "projection, 1 x 1", "head": "head, 1 x 1"}
+KINDS = {
+    "expand": "expansion, 1 x 1",
+    "depthwise": "depth-wise",
+    "project": "projection, 1 x 1",
+    "head": "head, 1 x 1",
+}
 """What the last part of a layer's name says of its kind; stem and classifier are kinds of their own."""
 
 BIT_MAP, SRAM, TIMELINE, FLASH = "bit_map", "sram_per_layer", "memory_plan", "flash_per_layer"
@@ -27,7 +32,10 @@ def network(facts: RunFacts) -> Section | None:
     pairs = (
         ("network", facts.network_is),
         ("search space", facts.asked.space),
-        ("input", f"{facts.asked.resolution} x {facts.asked.resolution} x {found.architecture.input_channels}"),
+        (
+            "input",
+            f"{facts.asked.resolution} x {facts.asked.resolution} x {found.architecture.input_channels}",
+        ),
         ("classes", str(facts.asked.classes) if facts.asked.classes else "none"),
         ("layers", str(len(found.layer_names))),
         ("QE-Score", f"{found.qe_score:,.2f}"),
@@ -41,7 +49,11 @@ def network(facts: RunFacts) -> Section | None:
         f"Weight bits from {low} to {high} and activation bits from {min(inputs)} to {max(inputs)} over "
         f"{plural(len(weights), 'layer')}; the table below has every number."
     )
-    picture = Picture(name=BIT_MAP, text=f"Bit map: {text}", caption="Bits of weights and of the activations that enter, by layer.")
+    picture = Picture(
+        name=BIT_MAP,
+        text=f"Bit map: {text}",
+        caption="Bits of weights and of the activations that enter, by layer.",
+    )
     return Section(key="network", title="Network", blocks=(Facts(pairs), picture, _layers(found)))
 
 
@@ -49,11 +61,28 @@ def _layers(found: NetworkReport) -> Table:
     rows = []
     shapes = layer_shapes(found.architecture)
     peak = found.sram_bytes.index(found.peak_sram_bytes)
-    for i, (name, shape, bits) in enumerate(zip(found.layer_names, shapes, found.bits, strict=True)):
+    for i, (name, shape, bits) in enumerate(
+        zip(found.layer_names, shapes, found.bits, strict=True)
+    ):
         operation, channels, output = (part.replace("->", "\N{RIGHTWARDS ARROW}") for part in shape)
         sizes = (number(found.sram_bytes[i]), number(found.flash_bytes[i]), number(found.macs[i]))
-        rows.append((name, operation, channels, output, str(bits.w), str(bits.a), *sizes, "peak SRAM" if i == peak else ""))
-    totals = (number(found.peak_sram_bytes), number(found.total_flash_bytes), number(found.total_macs))
+        rows.append(
+            (
+                name,
+                operation,
+                channels,
+                output,
+                str(bits.w),
+                str(bits.a),
+                *sizes,
+                "peak SRAM" if i == peak else "",
+            )
+        )
+    totals = (
+        number(found.peak_sram_bytes),
+        number(found.total_flash_bytes),
+        number(found.total_macs),
+    )
     rows.append(("peak or total", "", "", "", "", "", *totals, ""))
     return Table(
         caption="Layer by layer; bits of the weights (w) and of the input (a), SRAM live at the layer and Flash in bytes",
@@ -70,7 +99,9 @@ def memory(facts: RunFacts) -> Section | None:
     if found is None or plan is None:
         return None
     step, size = peak_of(plan)
-    live = ", ".join(f"{tensor.name} ({tensor.size:,} B)" for tensor in plan.live(plan.steps.index(step)))
+    live = ", ".join(
+        f"{tensor.name} ({tensor.size:,} B)" for tensor in plan.live(plan.steps.index(step))
+    )
     blocks: list[Block] = [
         Sentence(f"Most bytes are in use at {step}: {format_size(size)}. Live there: {live}."),
         Picture(
@@ -103,7 +134,9 @@ def flash(facts: RunFacts) -> Section | None:
     for i, name in enumerate(found.layer_names):
         kinds.setdefault(KINDS.get(name.rpartition(".")[2], name), []).append(i)
     rows = []
-    for kind, layers in sorted(kinds.items(), key=lambda pair: -sum(found.flash_bytes[i] for i in pair[1])):
+    for kind, layers in sorted(
+        kinds.items(), key=lambda pair: -sum(found.flash_bytes[i] for i in pair[1])
+    ):
         size, macs = sum(found.flash_bytes[i] for i in layers), sum(found.macs[i] for i in layers)
         widths = sorted({found.bits[i].w for i in layers})
         rows.append(
@@ -119,10 +152,26 @@ def flash(facts: RunFacts) -> Section | None:
         )
     table = Table(
         caption="Flash and MACs by kind of layer",
-        columns=("kind", "layers", "Flash, bytes", "of all Flash", "MACs", "of all MACs", "weight bits"),
+        columns=(
+            "kind",
+            "layers",
+            "Flash, bytes",
+            "of all Flash",
+            "MACs",
+            "of all MACs",
+            "weight bits",
+        ),
         rows=tuple(rows),
         numbers=(1, 2, 3, 4, 5),
     )
-    text = f"{found.layer_names[largest]} takes the most, {format_size(found.flash_bytes[largest])}."
-    picture = Picture(name=FLASH, text=f"Flash of each layer. {text}", caption="Flash of each layer, and of all layers up to it.")
-    return Section(key="flash", title="Flash by layer and kind", blocks=(Sentence(text), picture, table))
+    text = (
+        f"{found.layer_names[largest]} takes the most, {format_size(found.flash_bytes[largest])}."
+    )
+    picture = Picture(
+        name=FLASH,
+        text=f"Flash of each layer. {text}",
+        caption="Flash of each layer, and of all layers up to it.",
+    )
+    return Section(
+        key="flash", title="Flash by layer and kind", blocks=(Sentence(text), picture, table)
+    )

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from nas_engine.report.html.document import Block, Cell, Heading, Items, Section, Sentence, Table, Tone
+from nas_engine.report.html.document import (
+    Block,
+    Cell,
+    Heading,
+    Items,
+    Section,
+    Sentence,
+    Table,
+    Tone,
+)
 from nas_engine.report.page.facts import RunFacts
 from nas_engine.report.page.words import NONE, format_count, number, plural, seconds, verdict
 from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
@@ -14,7 +23,11 @@ def verification(facts: RunFacts) -> Section | None:
     if found is None:
         return None
     when = f"on {found.date}" if found.date else "on a day that it does not name"
-    state = "the files beside it are those that were verified" if facts.checked else "nothing says that it is of the files beside it"
+    state = (
+        "the files beside it are those that were verified"
+        if facts.checked
+        else "nothing says that it is of the files beside it"
+    )
     blocks: list[Block] = [
         Sentence(f"Recorded {when}; {state}.", Tone.PLAIN if facts.checked else Tone.WARN),
         Sentence(
@@ -23,7 +36,18 @@ def verification(facts: RunFacts) -> Section | None:
         ),
         Table(
             caption="Back-ends beside the integer reference: output values compared, those that differ, by how many levels at most",
-            columns=("back-end", "verdict", "images", "values", "differing", "largest", "other class", "tensors", "time", "what ran"),
+            columns=(
+                "back-end",
+                "verdict",
+                "images",
+                "values",
+                "differing",
+                "largest",
+                "other class",
+                "tensors",
+                "time",
+                "what ran",
+            ),
             rows=tuple(_comparison(one) for one in found.comparisons),
             numbers=(2, 3, 4, 5, 6, 7, 8),
         ),
@@ -33,7 +57,10 @@ def verification(facts: RunFacts) -> Section | None:
         text = f"Not exact by their nature, so that differences fail nothing: {'; '.join(close)}."
         blocks.append(Sentence(text, Tone.FAINT))
     wrong = [one for one in found.comparisons if one.differing_tensors]
-    first = [f"{one.backend}: the first tensor that differs is {one.differing_tensors[0]}" for one in wrong]
+    first = [
+        f"{one.backend}: the first tensor that differs is {one.differing_tensors[0]}"
+        for one in wrong
+    ]
     blocks += [Items(tuple(first))] if first else []
     if found.memory:
         blocks += [
@@ -46,7 +73,12 @@ def verification(facts: RunFacts) -> Section | None:
             ),
         ]
     else:
-        blocks.append(Sentence("Memory was not measured: no firmware was built, for want of a compiler or an emulator.", Tone.FAINT))
+        blocks.append(
+            Sentence(
+                "Memory was not measured: no firmware was built, for want of a compiler or an emulator.",
+                Tone.FAINT,
+            )
+        )
     if found.instructions:
         blocks += [Heading("Instructions for one image"), _instructions(found)]
     if found.exceptions:
@@ -56,9 +88,16 @@ def verification(facts: RunFacts) -> Section | None:
 
 def _comparison(one: Comparison) -> tuple[Cell | str, ...]:
     if one.verdict in (Verdict.SKIPPED, Verdict.FAILED):
-        return (one.backend, verdict(one.verdict), *[Cell(NONE, Tone.FAINT)] * 7, Cell(one.note or one.version, Tone.FAINT))
+        return (
+            one.backend,
+            verdict(one.verdict),
+            *[Cell(NONE, Tone.FAINT)] * 7,
+            Cell(one.note or one.version, Tone.FAINT),
+        )
     bad = Tone.BAD if one.verdict is Verdict.DIFFERS else Tone.PLAIN
-    tensors = f"{one.tensors - len(one.differing_tensors)} of {one.tensors}" if one.tensors else NONE
+    tensors = (
+        f"{one.tensors - len(one.differing_tensors)} of {one.tensors}" if one.tensors else NONE
+    )
     return (
         one.backend,
         verdict(one.verdict),
@@ -74,8 +113,19 @@ def _comparison(one: Comparison) -> tuple[Cell | str, ...]:
 
 
 def _memory(line: MemoryLine) -> tuple[Cell | str, ...]:
-    result = Cell("no table for this compiler", Tone.FAINT) if line.predicted is None else verdict(line.verdict)
-    return (line.what, line.backend, number(line.predicted), f"{line.measured:,}", f"{line.tolerance:,}", result)
+    result = (
+        Cell("no table for this compiler", Tone.FAINT)
+        if line.predicted is None
+        else verdict(line.verdict)
+    )
+    return (
+        line.what,
+        line.backend,
+        number(line.predicted),
+        f"{line.measured:,}",
+        f"{line.tolerance:,}",
+        result,
+    )
 
 
 def _instructions(found: VerificationReport) -> Table:
@@ -84,7 +134,15 @@ def _instructions(found: VerificationReport) -> Table:
     rows = []
     for name in names:
         total = sum(found.instructions[name].values())
-        rows.append((name, f"{total:,}", format_count(total), f"{macs:,}", f"{total / macs:.2f}" if macs else NONE))
+        rows.append(
+            (
+                name,
+                f"{total:,}",
+                format_count(total),
+                f"{macs:,}",
+                f"{total / macs:.2f}" if macs else NONE,
+            )
+        )
     return Table(
         caption=f"Counted by the emulator, over {plural(len(found.macs), 'step')}; instructions are not cycles",
         columns=("core", "instructions", "in short", "MACs", "per MAC"),

@@ -7,7 +7,17 @@ from pathlib import PurePath
 from typing import Any
 
 from nas_engine.escaping import command_line, is_command
-from nas_engine.report.html.document import Block, Cell, Commands, Facts, Heading, Section, Sentence, Table, Tone
+from nas_engine.report.html.document import (
+    Block,
+    Cell,
+    Commands,
+    Facts,
+    Heading,
+    Section,
+    Sentence,
+    Table,
+    Tone,
+)
 from nas_engine.report.page.facts import TEACHER, RunFacts
 from nas_engine.report.page.words import NONE, format_size, percent, seconds
 from nas_engine.report.run_record import DONE, STAGES, RunRecord, StageRecord
@@ -44,12 +54,26 @@ def stages(facts: RunFacts) -> Section | None:
         table = _whole_run(facts.record)
     else:
         rows = [("search", seconds(facts.history[-1]["elapsed_s"]))] if facts.history else []
-        rows += [(f"training: {one.name}", seconds(one.result.elapsed_s)) for one in facts.trainings if one.result]
+        rows += [
+            (f"training: {one.name}", seconds(one.result.elapsed_s))
+            for one in facts.trainings
+            if one.result
+        ]
         if facts.verification:
-            rows.append(("verification, without building", seconds(sum(one.seconds for one in facts.verification.comparisons))))
+            rows.append(
+                (
+                    "verification, without building",
+                    seconds(sum(one.seconds for one in facts.verification.comparisons)),
+                )
+            )
         if not rows:
             return None
-        table = Table(caption="Wall times that the run recorded", columns=("stage", "wall time"), rows=tuple(rows), numbers=(1,))
+        table = Table(
+            caption="Wall times that the run recorded",
+            columns=("stage", "wall time"),
+            rows=tuple(rows),
+            numbers=(1,),
+        )
     return Section(key="stages", title="Stages", blocks=(table,))
 
 
@@ -60,7 +84,11 @@ def _whole_run(record: RunRecord) -> Table:
         if stage is None:
             rows.append((name, Cell("not begun", Tone.FAINT), NONE, ""))
         else:
-            state = Cell("done", Tone.GOOD) if stage.state == DONE else Cell("running or stopped", Tone.FAINT)
+            state = (
+                Cell("done", Tone.GOOD)
+                if stage.state == DONE
+                else Cell("running or stopped", Tone.FAINT)
+            )
             rows.append((name, state, seconds(stage.seconds), _outcome(stage)))
     total = seconds(sum(stage.seconds for stage in record.stages if stage.name in STAGES[:-1]))
     return Table(
@@ -100,12 +128,21 @@ def provenance(facts: RunFacts) -> Section:
     """Return versions, seeds, digests and commands."""
     versions = {"nas-search (this report)": facts.version}
     if facts.record:
-        versions |= {name: str(value) for name, value in facts.record.versions.items()} | {"machine": facts.record.machine}
+        versions |= {name: str(value) for name, value in facts.record.versions.items()} | {
+            "machine": facts.record.machine
+        }
     elif facts.result:
         versions |= {f"{name} (training)": value for name, value in facts.result.versions.items()}
     seeds = {"seed of the search": str(facts.asked.seed)}
-    seeds |= {f"seed of training, {one.name}": str(one.result.seed) for one in facts.trainings if one.result}
-    settings = {"networks to evaluate": f"{facts.asked.candidates:,}", "memory model": str(facts.asked.options.get("memory_model", NONE))}
+    seeds |= {
+        f"seed of training, {one.name}": str(one.result.seed)
+        for one in facts.trainings
+        if one.result
+    }
+    settings = {
+        "networks to evaluate": f"{facts.asked.candidates:,}",
+        "memory model": str(facts.asked.options.get("memory_model", NONE)),
+    }
     settings |= {"data": facts.result.data} if facts.result else {}
     blocks: list[Block] = [Facts((*versions.items(), *seeds.items(), *settings.items()))]
     digests = dict(facts.digests or {})
@@ -120,10 +157,17 @@ def provenance(facts: RunFacts) -> Section:
         ]
     blocks += [Heading("To get the same again"), Commands(commands(facts))]
     if facts.record:
-        blocks.append(Sentence("One command does all of it again; the lines below it do single stages.", Tone.FAINT))
+        blocks.append(
+            Sentence(
+                "One command does all of it again; the lines below it do single stages.", Tone.FAINT
+            )
+        )
     else:
         blocks.append(
-            Sentence("Options that are not listed were at their defaults or stand in config.yaml and training/recipe.yaml.", Tone.FAINT)
+            Sentence(
+                "Options that are not listed were at their defaults or stand in config.yaml and training/recipe.yaml.",
+                Tone.FAINT,
+            )
         )
     return Section(key="provenance", title="Versions, digests, commands", blocks=tuple(blocks))
 
@@ -132,7 +176,9 @@ def commands(facts: RunFacts) -> tuple[str, ...]:
     """Return the lines that make the run again, from its record or from its config."""
     record = facts.record
     if record is not None:
-        again = command_line("nas-search", "run", PurePath(facts.path) / "run.yaml", "--out", PurePath(facts.path))
+        again = command_line(
+            "nas-search", "run", PurePath(facts.path) / "run.yaml", "--out", PurePath(facts.path)
+        )
         typed, stages = record.command or "", (stage.command or "" for stage in record.stages)
         return (typed if is_command(typed) else again, *filter(is_command, stages))
     lines = []
@@ -142,10 +188,20 @@ def commands(facts: RunFacts) -> tuple[str, ...]:
         if one.result is None or one.name == TEACHER:
             continue
         result = one.result
-        words: list[str | PurePath] = ["nas-search", "train", PurePath(one.folder), "--data", result.data]
+        words: list[str | PurePath] = [
+            "nas-search",
+            "train",
+            PurePath(one.folder),
+            "--data",
+            result.data,
+        ]
         words += ["--recipe", result.recipe, "--seed", str(result.seed)]
         epochs = result.float_epochs + result.quantised_epochs
-        words += ["--epochs", str(epochs), "--float-share", f"{result.float_epochs / epochs:.6g}"] if epochs else []
+        words += (
+            ["--epochs", str(epochs), "--float-share", f"{result.float_epochs / epochs:.6g}"]
+            if epochs
+            else []
+        )
         for name, option in (("batch_size", "--batch-size"), ("learning_rate", "--learning-rate")):
             words += [option, _plain(one.recipe[name])] if name in one.recipe else []
         lines.append(command_line(*words))

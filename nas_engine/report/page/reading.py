@@ -48,15 +48,23 @@ def read_verification(path: Path) -> VerificationReport:
 
     def read() -> VerificationReport:
         data = _object(path, VERIFICATION_FORMAT, remedy)
-        lines = [Comparison(**one | {"verdict": Verdict(one["verdict"])}) for one in data["backends"]]
+        lines = [
+            Comparison(**one | {"verdict": Verdict(one["verdict"])}) for one in data["backends"]
+        ]
         comparisons = tuple(_with_tuple(line) for line in lines)
-        memory = tuple(MemoryLine(**{key: value for key, value in one.items() if key != "verdict"}) for one in data["memory"])
+        memory = tuple(
+            MemoryLine(**{key: value for key, value in one.items() if key != "verdict"})
+            for one in data["memory"]
+        )
         report = VerificationReport(
             data=str(data["data"]),
             core=str(data.get("core", "")),
             comparisons=comparisons,
             memory=memory,
-            instructions={str(name): {str(s): int(n) for s, n in steps.items()} for name, steps in data["instructions"].items()},
+            instructions={
+                str(name): {str(s): int(n) for s, n in steps.items()}
+                for name, steps in data["instructions"].items()
+            },
             macs={str(step): int(count) for step, count in data["macs"].items()},
             exceptions=tuple(map(str, data["exceptions"])),
             date=str(data.get("date", "")),
@@ -64,7 +72,9 @@ def read_verification(path: Path) -> VerificationReport:
         names = ("images", "values", "differing", "largest", "predictions", "tensors")
         counts = [getattr(one, name) for one in comparisons for name in names]
         counts += [size for line in memory for size in (line.measured, line.tolerance)]
-        if report.passed is not data["passed"] or not all(type(count) is int and count >= 0 for count in counts):
+        if report.passed is not data["passed"] or not all(
+            type(count) is int and count >= 0 for count in counts
+        ):
             raise ValueError("not what its lines say")
         return report
 
@@ -72,7 +82,19 @@ def read_verification(path: Path) -> VerificationReport:
 
 
 def _with_tuple(line: Comparison) -> Comparison:
-    names = ("backend", "verdict", "version", "images", "values", "differing", "largest", "predictions", "tensors", "seconds", "note")
+    names = (
+        "backend",
+        "verdict",
+        "version",
+        "images",
+        "values",
+        "differing",
+        "largest",
+        "predictions",
+        "tensors",
+        "seconds",
+        "note",
+    )
     tensors = tuple(map(str, line.differing_tensors))
     return Comparison(**{name: getattr(line, name) for name in names}, differing_tensors=tensors)
 
@@ -97,7 +119,9 @@ def read_checksums(path: Path) -> dict[str, str]:
     return _checked(path, read, remedy)
 
 
-def read_allocations(paths: Sequence[Path], chosen: str | None, trained: Mapping[str, float]) -> Allocations:
+def read_allocations(
+    paths: Sequence[Path], chosen: str | None, trained: Mapping[str, float]
+) -> Allocations:
     """Return methods side by side, from one ``comparison.json`` or from several ``allocation.json`` of one network.
 
     Args:
@@ -116,7 +140,10 @@ def read_allocations(paths: Sequence[Path], chosen: str | None, trained: Mapping
         def read(path: Path = path) -> tuple[list[Allocation], Mapping[str, Any], list[str]]:
             compared = path.name == "comparison.json"
             data = _object(path, COMPARISON_FORMAT if compared else ALLOCATION_FORMAT, _REFINE)
-            rows = [_allocation(row, chosen, trained) for row in (data["methods"] if compared else [data])]
+            rows = [
+                _allocation(row, chosen, trained)
+                for row in (data["methods"] if compared else [data])
+            ]
             setting = data["setting"]
             for name in ("images", "judged_images"):
                 int(setting[name])
@@ -135,7 +162,9 @@ def read_allocations(paths: Sequence[Path], chosen: str | None, trained: Mapping
     )
 
 
-def _allocation(row: Mapping[str, Any], chosen: str | None, trained: Mapping[str, float]) -> Allocation:
+def _allocation(
+    row: Mapping[str, Any], chosen: str | None, trained: Mapping[str, float]
+) -> Allocation:
     usage, judged, method = row["usage"], row["judged"], str(row["method"])
     pattern = re.compile(r"w(\d)a(\d)")
     bits = {}
@@ -181,13 +210,23 @@ def shortlist_of(figures: Mapping[str, Any], path: Path) -> Shortlist:
                 failure=str(row.get("failure") or ""),
                 accuracy=None if row.get("failure") else float(row["accuracy"]),
                 loss=None if row.get("failure") else float(row["loss"]),
-                **{name: float(row[name]) for name in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs")},
+                **{
+                    name: float(row[name])
+                    for name in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs")
+                },
             )
             for row in figures["members"]
         )
-        if not all(one.accuracy is None or 0 <= one.accuracy <= 100 for one in members) or int(figures["images"]) < 1:
+        if (
+            not all(one.accuracy is None or 0 <= one.accuracy <= 100 for one in members)
+            or int(figures["images"]) < 1
+        ):
             raise ValueError("no percentage")
-        images, epochs, decided_by = int(figures["images"]), int(figures["epochs"]), str(figures.get("decided_by", ""))
+        images, epochs, decided_by = (
+            int(figures["images"]),
+            int(figures["epochs"]),
+            str(figures.get("decided_by", "")),
+        )
         return Shortlist(images=images, epochs=epochs, members=members, decided_by=decided_by)
 
     return _checked(path, read, "remove it to run every stage again")

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from nas_engine.report.html.document import Block, Cell, Facts, Picture, Section, Sentence, Table, Tone
+from nas_engine.report.html.document import (
+    Block,
+    Cell,
+    Facts,
+    Picture,
+    Section,
+    Sentence,
+    Table,
+    Tone,
+)
 from nas_engine.report.page.facts import Candidate, RunFacts, Shortlist
 from nas_engine.report.page.words import number, percent, plural, seconds, standard_error
 
@@ -41,8 +50,16 @@ def progress(facts: RunFacts) -> Section | None:
     text = f"Best QE-Score over {last['evaluated']:,} networks: {number(best, ',.2f')} at the end."
     blocks: list[Block] = [Facts(pairs)]
     if last["evaluated"] < facts.asked.candidates:
-        blocks.append(Sentence("The search was stopped before all candidates were spent.", Tone.FAINT))
-    blocks.append(Picture(name=PROGRESS, text=text, caption="Best score and share of feasible networks over the networks evaluated."))
+        blocks.append(
+            Sentence("The search was stopped before all candidates were spent.", Tone.FAINT)
+        )
+    blocks.append(
+        Picture(
+            name=PROGRESS,
+            text=text,
+            caption="Best score and share of feasible networks over the networks evaluated.",
+        )
+    )
     return Section(key="search", title="Search", blocks=tuple(blocks))
 
 
@@ -82,21 +99,61 @@ def shortlist(facts: RunFacts) -> Section | None:
         return None
     rows = []
     for one in found.members:
-        sizes = (number(one.peak_sram_bytes), number(one.flash_bytes), number(one.macs), str(one.layers))
+        sizes = (
+            number(one.peak_sram_bytes),
+            number(one.flash_bytes),
+            number(one.macs),
+            str(one.layers),
+        )
         error = "" if one.accuracy is None else f"{standard_error(one.accuracy, found.images):.2f}"
-        last = Cell("chosen", Tone.GOOD) if one.chosen else Cell("left out", Tone.BAD) if one.failure else ""
-        rows.append((str(one.rank), f"{one.qe_score:,.2f}", percent(one.accuracy), error, number(one.loss, ".4g"), *sizes, last))
+        last = (
+            Cell("chosen", Tone.GOOD)
+            if one.chosen
+            else Cell("left out", Tone.BAD)
+            if one.failure
+            else ""
+        )
+        rows.append(
+            (
+                str(one.rank),
+                f"{one.qe_score:,.2f}",
+                percent(one.accuracy),
+                error,
+                number(one.loss, ".4g"),
+                *sizes,
+                last,
+            )
+        )
     table = Table(
         caption=f"Networks of the front after {plural(found.epochs, 'epoch')} each; accuracy on {found.images:,} held-out training images",
-        columns=("rank by score", "QE-Score", "accuracy", "standard error", "training loss", "peak SRAM", "Flash", "MACs", "layers", ""),
+        columns=(
+            "rank by score",
+            "QE-Score",
+            "accuracy",
+            "standard error",
+            "training loss",
+            "peak SRAM",
+            "Flash",
+            "MACs",
+            "layers",
+            "",
+        ),
         rows=tuple(rows),
         numbers=(1, 2, 3, 4, 5, 6, 7, 8),
         marked=tuple(i for i, one in enumerate(found.members) if one.chosen),
     )
     text = order_sentence(found)
     shown = f"QE-Score against accuracy of {len(rows)} networks. {text}"
-    picture = Picture(name=SHORTLIST, text=shown, caption="QE-Score against the accuracy after the short training.")
-    failures = [Sentence(f"Network {one.rank} was left out: {one.failure}", Tone.BAD) for one in found.members if one.failure]
+    picture = Picture(
+        name=SHORTLIST,
+        text=shown,
+        caption="QE-Score against the accuracy after the short training.",
+    )
+    failures = [
+        Sentence(f"Network {one.rank} was left out: {one.failure}", Tone.BAD)
+        for one in found.members
+        if one.failure
+    ]
     blocks: list[Block] = [Sentence(text), *failures, table, *([picture] if len(rows) > 1 else [])]
     return Section(key="shortlist", title="Shortlist", blocks=tuple(blocks))
 
@@ -119,7 +176,9 @@ def order_sentence(found: Shortlist) -> str:
     if sure:
         text += f"; {len(sure)} differ by more than their standard errors explain, and of these it held in {sure_held}"
     else:
-        text += f"; none of the pairs is further apart than noise on {found.images:,} images explains"
+        text += (
+            f"; none of the pairs is further apart than noise on {found.images:,} images explains"
+        )
     chosen = next((one for one in tried if one.chosen), None)
     if chosen is None:
         return f"{text}."
@@ -134,7 +193,12 @@ def order_sentence(found: Shortlist) -> str:
 def _decided(chosen: Candidate, tried: Sequence[Candidate], images: int) -> str:
     """Return what decided where that is not recorded: the loss, if another accuracy is within the standard error of the difference."""
     best = max(map(_accuracy, tried))
-    alike = [one for one in tried if (best - _accuracy(one)) ** 2 <= _variance(best, images) + _variance(_accuracy(one), images)]
+    alike = [
+        one
+        for one in tried
+        if (best - _accuracy(one)) ** 2
+        <= _variance(best, images) + _variance(_accuracy(one), images)
+    ]
     return "accuracy" if alike == [chosen] else "loss"
 
 

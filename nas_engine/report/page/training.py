@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from nas_engine.report.html.document import Block, Cell, Items, Picture, Section, Sentence, Table, Tone
+from nas_engine.report.html.document import (
+    Block,
+    Cell,
+    Items,
+    Picture,
+    Section,
+    Sentence,
+    Table,
+    Tone,
+)
 from nas_engine.report.layer_errors import as_cells, in_words
 from nas_engine.report.page.facts import Allocation, Allocations, RunFacts, Training
 from nas_engine.report.page.words import NONE, listed, number, percent, plural, seconds
@@ -18,7 +27,17 @@ def training(facts: RunFacts) -> Section | None:
         return None
     table = Table(
         caption="Stages of training; accuracy after an epoch is on held-out images, the final one above on test images",
-        columns=("training", "stage", "epochs", "last loss", "last accuracy", "best accuracy", "data", "recipe", "seed"),
+        columns=(
+            "training",
+            "stage",
+            "epochs",
+            "last loss",
+            "last accuracy",
+            "best accuracy",
+            "data",
+            "recipe",
+            "seed",
+        ),
         rows=tuple(rows),
         numbers=(2, 3, 4, 5, 8),
     )
@@ -40,7 +59,12 @@ def _stages(one: Training) -> list[tuple[Cell | str, ...]]:
     for stage in dict.fromkeys(str(row["stage"]) for row in one.epochs):
         part = [row for row in one.epochs if row["stage"] == stage]
         last, best = part[-1], max(row["accuracy"] for row in part)
-        figures = (f"{len(part):,}", number(last["loss"], ".4f"), percent(last["accuracy"]), percent(best))
+        figures = (
+            f"{len(part):,}",
+            number(last["loss"], ".4f"),
+            percent(last["accuracy"]),
+            percent(best),
+        )
         result = one.result
         how = (result.dataset, result.recipe, str(result.seed)) if result else (NONE, NONE, NONE)
         rows.append((one.name, stage, *figures, *how))
@@ -54,7 +78,19 @@ def allocations(facts: RunFacts) -> Section | None:
         return None
     table = Table(
         caption=_caption(found),
-        columns=("method", "mean w", "mean a", "Flash", "peak SRAM", "loss", "accuracy", "after training", "time", "solver", ""),
+        columns=(
+            "method",
+            "mean w",
+            "mean a",
+            "Flash",
+            "peak SRAM",
+            "loss",
+            "accuracy",
+            "after training",
+            "time",
+            "solver",
+            "",
+        ),
         rows=tuple(_method(one) for one in found.members),
         numbers=(1, 2, 3, 4, 5, 6, 7, 8),
         marked=tuple(i for i, one in enumerate(found.members) if one.chosen),
@@ -64,10 +100,20 @@ def allocations(facts: RunFacts) -> Section | None:
     chosen = next((one for one in judged if one.chosen), None)
     if chosen is not None and len(judged) > 1:
         blocks.append(Sentence(_choice(chosen, judged)))
-    if len(found.members) > 1 and len(judged) == len(found.members) and all(one.bits for one in judged):
+    if (
+        len(found.members) > 1
+        and len(judged) == len(found.members)
+        and all(one.bits for one in judged)
+    ):
         best = max(judged, key=lambda one: one.accuracy or 0.0)
         text = f"Bits of {len(judged)} methods layer by layer; {best.method} keeps most accuracy, {percent(best.accuracy)}."
-        blocks.append(Picture(name=ALLOCATIONS, text=text, caption="Bits of each method and what they leave untrained."))
+        blocks.append(
+            Picture(
+                name=ALLOCATIONS,
+                text=text,
+                caption="Bits of each method and what they leave untrained.",
+            )
+        )
     notes = tuple(f"{one.method}: {note}" for one in found.members for note in one.notes)
     blocks += [Items(notes)] if notes else []
     return Section(key="allocation", title="How the bits were chosen", blocks=tuple(blocks))
@@ -76,9 +122,13 @@ def allocations(facts: RunFacts) -> Section | None:
 def _choice(chosen: Allocation, judged: list[Allocation]) -> str:
     """Return which bits the run went on with, and by what they are best."""
     best = []
-    if chosen.loss is not None and all(one.loss is not None and chosen.loss <= one.loss for one in judged):
+    if chosen.loss is not None and all(
+        one.loss is not None and chosen.loss <= one.loss for one in judged
+    ):
         best.append("the lowest loss")
-    if chosen.accuracy is not None and all(one.accuracy is not None and chosen.accuracy >= one.accuracy for one in judged):
+    if chosen.accuracy is not None and all(
+        one.accuracy is not None and chosen.accuracy >= one.accuracy for one in judged
+    ):
         best.append("the highest accuracy")
     text = f"The run went on with the bits of {chosen.method}"
     if chosen.method == "qbr" and len(judged) > 1:
@@ -89,7 +139,9 @@ def _choice(chosen: Allocation, judged: list[Allocation]) -> str:
 
 def _caption(found: Allocations) -> str:
     text = f"Measured on {found.images:,} training images, judged without training on {found.judged_images:,} others"
-    return f"{text}; float network {percent(found.floating)}" if found.floating is not None else text
+    return (
+        f"{text}; float network {percent(found.floating)}" if found.floating is not None else text
+    )
 
 
 def _method(one: Allocation) -> tuple[Cell | str, ...]:
@@ -122,5 +174,13 @@ def errors(facts: RunFacts) -> Section | None:
         numbers=(1, 2, 3, 4, 5),
         marked=found.worst(3),
     )
-    picture = Picture(name=ERRORS, text=f"Quantisation error of each layer. {text}", caption="Where the integers are furthest from float.")
-    return Section(key="layer-errors", title="Quantisation error by layer", blocks=(Sentence(text), picture, table))
+    picture = Picture(
+        name=ERRORS,
+        text=f"Quantisation error of each layer. {text}",
+        caption="Where the integers are furthest from float.",
+    )
+    return Section(
+        key="layer-errors",
+        title="Quantisation error by layer",
+        blocks=(Sentence(text), picture, table),
+    )

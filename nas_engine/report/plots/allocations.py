@@ -11,8 +11,23 @@ from matplotlib.figure import Figure
 from nas_engine.errors import InputError, shortened
 from nas_engine.report.allocations import AllocationReport
 from nas_engine.report.plots.bit_map import HIGHEST, LOWEST
-from nas_engine.report.plots.layer_axis import LayerAxis, axis_margin, axis_width, draw_layer_axis, layer_axis
-from nas_engine.report.plots.style import BLUE, GREY, INK, VERMILLION, add_panel, new_figure, picture_style, text_width
+from nas_engine.report.plots.layer_axis import (
+    LayerAxis,
+    axis_margin,
+    axis_width,
+    draw_layer_axis,
+    layer_axis,
+)
+from nas_engine.report.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    VERMILLION,
+    add_panel,
+    new_figure,
+    picture_style,
+    text_width,
+)
 
 _ROW, _BARS, _HEAD = 0.27, 2.3, 0.34
 """Inches: height of a method, width of the bars, height of the title of a panel."""
@@ -40,7 +55,9 @@ class AllocationMaps:
     """What is not as it should be, empty for nothing."""
 
 
-def allocation_maps(reports: Sequence[AllocationReport], floating: float, images: int, warning: str = "") -> AllocationMaps:
+def allocation_maps(
+    reports: Sequence[AllocationReport], floating: float, images: int, warning: str = ""
+) -> AllocationMaps:
     """Return what the picture of several methods shows.
 
     Args:
@@ -53,7 +70,9 @@ def allocation_maps(reports: Sequence[AllocationReport], floating: float, images
         InputError: No methods, or networks with other layers.
     """
     if not reports or any(report.layers != reports[0].layers for report in reports):
-        raise InputError(f"{len(reports)} allocations cannot be drawn side by side; expected at least one, all of the same layers")
+        raise InputError(
+            f"{len(reports)} allocations cannot be drawn side by side; expected at least one, all of the same layers"
+        )
     return AllocationMaps(
         axis=layer_axis(reports[0].layers),
         methods=tuple(report.method for report in reports),
@@ -81,14 +100,29 @@ def draw_allocations(record: AllocationMaps) -> Figure:
     lower, upper = margin, margin + height + _HEAD
     total = upper + height + _HEAD + top
     figure = new_figure(beside + _BARS + 0.35, total, "Bits per layer by method", subtitle)
-    for bottom, bits, name in ((upper, record.w_bits, "weights"), (lower, record.a_bits, "activations (input of the layer)")):
+    for bottom, bits, name in (
+        (upper, record.w_bits, "weights"),
+        (lower, record.a_bits, "activations (input of the layer)"),
+    ):
         grid = add_panel(figure, left, bottom, width, height)
-        grid.set(xlim=(-0.5, len(axis.names) - 0.5), ylim=(rows, 0), xticks=[], yticks=[row + 0.5 for row in range(rows)])
+        grid.set(
+            xlim=(-0.5, len(axis.names) - 0.5),
+            ylim=(rows, 0),
+            xticks=[],
+            yticks=[row + 0.5 for row in range(rows)],
+        )
         grid.set_yticklabels(record.methods, color=INK)
         grid.tick_params(length=0)
         for spine in grid.spines.values():
             spine.set_visible(False)
-        figure.text(left / (beside + _BARS + 0.35), (bottom + height + 0.08) / total, name, fontsize=9, fontweight="bold", va="bottom")
+        figure.text(
+            left / (beside + _BARS + 0.35),
+            (bottom + height + 0.08) / total,
+            name,
+            fontsize=9,
+            fontweight="bold",
+            va="bottom",
+        )
         _draw_cells(grid, bits)
         if bits is record.a_bits:
             draw_layer_axis(grid, axis, separators=False)
@@ -102,11 +136,29 @@ def draw_allocations(record: AllocationMaps) -> Figure:
 def _draw_cells(grid: Axes, bits: Sequence[Sequence[int]]) -> None:
     """Draw one coloured cell per width, centred on whole numbers from left to right, rows from 0 downwards."""
     edges = [place - 0.5 for place in range(len(bits[0]) + 1)]
-    grid.pcolormesh(edges, range(len(bits) + 1), bits, cmap="viridis", vmin=LOWEST, vmax=HIGHEST, edgecolors="white", lw=0.8)
+    grid.pcolormesh(
+        edges,
+        range(len(bits) + 1),
+        bits,
+        cmap="viridis",
+        vmin=LOWEST,
+        vmax=HIGHEST,
+        edgecolors="white",
+        lw=0.8,
+    )
     for row, widths in enumerate(bits):
         for place, bit in enumerate(widths):
             ink = "white" if bit - LOWEST < 0.6 * (HIGHEST - LOWEST) else "black"
-            grid.text(place, row + 0.52, str(bit), ha="center", va="center", fontsize=8, fontweight="bold", color=ink)
+            grid.text(
+                place,
+                row + 0.52,
+                str(bit),
+                ha="center",
+                va="center",
+                fontsize=8,
+                fontweight="bold",
+                color=ink,
+            )
 
 
 def _draw_bars(figure: Figure, record: AllocationMaps, place: tuple[float, float, float]) -> None:
@@ -116,7 +168,14 @@ def _draw_bars(figure: Figure, record: AllocationMaps, place: tuple[float, float
     axes.set(xlim=(0, 100), ylim=(len(record.methods), 0), yticks=[], xticks=[0, 25, 50, 75, 100])
     best = max(record.accuracies)
     for row, accuracy in enumerate(record.accuracies):
-        axes.barh(row + 0.5, accuracy, height=0.72, color=BLUE, alpha=1.0 if accuracy == best else 0.55, zorder=2)
+        axes.barh(
+            row + 0.5,
+            accuracy,
+            height=0.72,
+            color=BLUE,
+            alpha=1.0 if accuracy == best else 0.55,
+            zorder=2,
+        )
         inside = accuracy > 30
         axes.annotate(
             f"{accuracy:.1f}",

@@ -10,8 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nas_engine.report.network import NetworkReport
-from nas_engine.report.plots.layer_axis import LayerAxis, axis_margin, axis_width, draw_layer_axis, layer_axis
-from nas_engine.report.plots.style import BLUE, GREY, VERMILLION, add_panel, new_figure, picture_style
+from nas_engine.report.plots.layer_axis import (
+    LayerAxis,
+    axis_margin,
+    axis_width,
+    draw_layer_axis,
+    layer_axis,
+)
+from nas_engine.report.plots.style import (
+    BLUE,
+    GREY,
+    VERMILLION,
+    add_panel,
+    new_figure,
+    picture_style,
+)
 
 LOWEST, HIGHEST = 2, 8
 """Widths that occur."""
@@ -41,7 +54,13 @@ def bit_map_data(report: NetworkReport) -> BitMap:
     def means(bits: tuple[int, ...]) -> tuple[float, ...]:
         return tuple(fmean(bits[span.first : span.last + 1]) for span in axis.stages)
 
-    return BitMap(axis=axis, w_bits=w_bits, a_bits=a_bits, mean_w_bits=means(w_bits), mean_a_bits=means(a_bits))
+    return BitMap(
+        axis=axis,
+        w_bits=w_bits,
+        a_bits=a_bits,
+        mean_w_bits=means(w_bits),
+        mean_a_bits=means(a_bits),
+    )
 
 
 @picture_style()
@@ -63,12 +82,31 @@ def draw_bit_map(record: BitMap) -> Figure:
     for bits, means, colour, dashes, label in rows:
         shift = 0.04 if colour == BLUE else -0.04
         profile.stairs(
-            [b + shift for b in bits], [i - 0.5 for i in range(count + 1)], baseline=None, color=colour, lw=2.0, ls=dashes, label=label
+            [b + shift for b in bits],
+            [i - 0.5 for i in range(count + 1)],
+            baseline=None,
+            color=colour,
+            lw=2.0,
+            ls=dashes,
+            label=label,
         )
         for span, mean in zip(axis.stages, means, strict=True):
             if axis.letters[span.first]:
-                profile.fill_between([span.first - 0.5, span.last + 0.5], LOWEST - 0.5, mean, color=colour, alpha=0.10, lw=0, zorder=0.4)
-    profile.set(xlim=(-0.5, count - 0.5), ylim=(LOWEST - 0.5, HIGHEST + 0.5), xticks=[], yticks=range(LOWEST, HIGHEST + 1))
+                profile.fill_between(
+                    [span.first - 0.5, span.last + 0.5],
+                    LOWEST - 0.5,
+                    mean,
+                    color=colour,
+                    alpha=0.10,
+                    lw=0,
+                    zorder=0.4,
+                )
+    profile.set(
+        xlim=(-0.5, count - 0.5),
+        ylim=(LOWEST - 0.5, HIGHEST + 0.5),
+        xticks=[],
+        yticks=range(LOWEST, HIGHEST + 1),
+    )
     profile.set_ylabel("bits")
     profile.grid(axis="y", color="#EEEEEE", lw=0.8)
     profile.set_axisbelow(True)
@@ -79,9 +117,18 @@ def draw_bit_map(record: BitMap) -> Figure:
     for row, bits in enumerate((record.a_bits, record.w_bits)):
         for i, b in enumerate(bits):
             shade = (b - LOWEST) / (HIGHEST - LOWEST)
-            grid.add_patch(Rectangle((i - 0.5, row), 1, 1, facecolor=colours(shade), edgecolor="white", lw=0.8))
+            grid.add_patch(
+                Rectangle((i - 0.5, row), 1, 1, facecolor=colours(shade), edgecolor="white", lw=0.8)
+            )
             grid.text(
-                i, row + 0.47, str(b), ha="center", va="center", fontsize=9, fontweight="bold", color="white" if shade < 0.6 else "black"
+                i,
+                row + 0.47,
+                str(b),
+                ha="center",
+                va="center",
+                fontsize=9,
+                fontweight="bold",
+                color="white" if shade < 0.6 else "black",
             )
     grid.set(ylim=(0, 2), yticks=[0.5, 1.5], yticklabels=["activations", "weights"])
     grid.tick_params(length=0)

@@ -14,7 +14,17 @@ from device_profiles import DeviceProfile
 from nas_engine.errors import InputError
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.plots.layer_bytes import MEMORY_MODEL_NOTES, percent
-from nas_engine.report.plots.style import BLUE, GREY, INK, PALE, VERMILLION, add_panel, new_figure, picture_style, text_width
+from nas_engine.report.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    PALE,
+    VERMILLION,
+    add_panel,
+    new_figure,
+    picture_style,
+    text_width,
+)
 from nas_engine.units import format_count, format_size
 
 BYTES = "B"
@@ -44,7 +54,9 @@ class BudgetBar:
     def __post_init__(self) -> None:
         if not (self.used >= 0 and self.budget > 0 and self.reserved >= 0):
             found = f"{self.used!r} of {self.budget!r} with {self.reserved!r} reserved"
-            raise InputError(f"{self.name}: {found}; expected a use and a reserve of 0 or more and a positive budget")
+            raise InputError(
+                f"{self.name}: {found}; expected a use and a reserve of 0 or more and a positive budget"
+            )
 
     @property
     def left(self) -> float:
@@ -54,15 +66,23 @@ class BudgetBar:
     @property
     def text(self) -> str:
         """``"97.3 %, 255,120/262,144 B (249.1 KiB)"``, percent of the budget; what was used in short stands in brackets."""
-        short = format_size(self.used).rpartition("(")[2] if self.unit == BYTES else f"{format_count(self.used)})"
+        short = (
+            format_size(self.used).rpartition("(")[2]
+            if self.unit == BYTES
+            else f"{format_count(self.used)})"
+        )
         unit = f" {self.unit}" if self.unit else ""
-        return f"{percent(self.used, self.budget)}, {self.used:,.0f}/{self.budget:,.0f}{unit} ({short}"
+        return (
+            f"{percent(self.used, self.budget)}, {self.used:,.0f}/{self.budget:,.0f}{unit} ({short}"
+        )
 
     @property
     def rest(self) -> str:
         """What is left or missing, and what is reserved, in words."""
         unit = f" {self.unit}" if self.unit else ""
-        parts = [f"{self.left:,.0f}{unit} left" if self.left >= 0 else f"over by {-self.left:,.0f}{unit}"]
+        parts = [
+            f"{self.left:,.0f}{unit} left" if self.left >= 0 else f"over by {-self.left:,.0f}{unit}"
+        ]
         if self.reserved:
             parts.append(f"{self.reserved:,.0f}{unit} reserved")
         return ", ".join([*parts, self.remark] if self.remark else parts)
@@ -101,7 +121,9 @@ def budget_bars_data(
         InputError: A limit that is not positive, or a limit on cycles for a report without them.
     """
     if max_cycles is not None and report.cycles is None:
-        raise InputError("the report has no cycles to compare with their limit; make it with the cycle table of the device")
+        raise InputError(
+            "the report has no cycles to compare with their limit; make it with the cycle table of the device"
+        )
     bars = [
         BudgetBar(
             name="SRAM",
@@ -112,7 +134,11 @@ def budget_bars_data(
             remark=f"peak at {report.peak_layer}",
         ),
         BudgetBar(
-            name="Flash", used=report.total_flash_bytes, budget=device.storage_bytes, reserved=device.reserved_flash_bytes, unit=BYTES
+            name="Flash",
+            used=report.total_flash_bytes,
+            budget=device.storage_bytes,
+            reserved=device.reserved_flash_bytes,
+            unit=BYTES,
         ),
     ]
     limits = (
@@ -122,7 +148,9 @@ def budget_bars_data(
     )
     for name, used, limit, remark in limits:
         if limit is not None and used is not None:
-            bars.append(BudgetBar(name=name, used=used, budget=limit, reserved=0.0, unit="", remark=remark))
+            bars.append(
+                BudgetBar(name=name, used=used, budget=limit, reserved=0.0, unit="", remark=remark)
+            )
     note = MEMORY_MODEL_NOTES.get(report.memory_model, f"memory model '{report.memory_model}'")
     return BudgetBars(device=device.title, note=note, bars=tuple(bars))
 
@@ -132,16 +160,23 @@ def draw_budget_bars(record: BudgetBars) -> Figure:
     """Return the picture: per resource what is used (over the budget in another colour), what is left, and hatched what is reserved."""
     rows = len(record.bars)
     left = 0.35 + max(text_width(bar.name, 10) for bar in record.bars)
-    width = max(_WIDTH - left, *(text_width(bar.text, 9) + text_width(bar.rest, 8) + 0.2 for bar in record.bars))
+    width = max(
+        _WIDTH - left,
+        *(text_width(bar.text, 9) + text_width(bar.rest, 8) + 0.2 for bar in record.bars),
+    )
     height, bottom = rows * _ROW, 0.42
-    figure = new_figure(left + width + 0.35, bottom + height + 0.72, f"Budgets: {record.device}", record.note)
+    figure = new_figure(
+        left + width + 0.35, bottom + height + 0.72, f"Budgets: {record.device}", record.note
+    )
     axes = add_panel(figure, left, bottom, width, height)
     axes.set(xlim=(0, 1), ylim=(height, 0), xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)
     for row, bar in enumerate(record.bars):
         _draw_bar(axes, bar, row * _ROW)
-    _draw_legend(axes, any(bar.reserved for bar in record.bars), any(bar.left < 0 for bar in record.bars))
+    _draw_legend(
+        axes, any(bar.reserved for bar in record.bars), any(bar.left < 0 for bar in record.bars)
+    )
     return figure
 
 
@@ -154,8 +189,25 @@ def _draw_bar(axes: Axes, bar: BudgetBar, top: float) -> None:
     axes.barh(middle, end, height=_BAR, color=PALE, alpha=0.6, zorder=1)
     axes.barh(middle, used, height=_BAR, color=VERMILLION if over else BLUE, zorder=2)
     if bar.reserved:
-        axes.barh(middle, end - budget, left=budget, height=_BAR, facecolor="none", edgecolor=GREY, hatch="/////", lw=0, zorder=3)
-    axes.plot([budget, budget], [middle - _BAR / 2 - 0.03, middle + _BAR / 2 + 0.03], color=INK, lw=1.6, zorder=4, clip_on=False)
+        axes.barh(
+            middle,
+            end - budget,
+            left=budget,
+            height=_BAR,
+            facecolor="none",
+            edgecolor=GREY,
+            hatch="/////",
+            lw=0,
+            zorder=3,
+        )
+    axes.plot(
+        [budget, budget],
+        [middle - _BAR / 2 - 0.03, middle + _BAR / 2 + 0.03],
+        color=INK,
+        lw=1.6,
+        zorder=4,
+        clip_on=False,
+    )
     text = middle - _BAR / 2 - 0.06
     axes.annotate(
         bar.name,
@@ -168,7 +220,15 @@ def _draw_bar(axes: Axes, bar: BudgetBar, top: float) -> None:
         fontweight="bold",
         annotation_clip=False,
     )
-    axes.text(0, text, bar.text, fontsize=9, va="bottom", color=VERMILLION if over else INK, fontweight="bold" if over else "normal")
+    axes.text(
+        0,
+        text,
+        bar.text,
+        fontsize=9,
+        va="bottom",
+        color=VERMILLION if over else INK,
+        fontweight="bold" if over else "normal",
+    )
     axes.text(1, text, bar.rest, fontsize=8, ha="right", va="bottom", color=GREY)
 
 
@@ -178,6 +238,17 @@ def _draw_legend(axes: Axes, reserved: bool, over: bool) -> None:
         handles.append(Patch(color=VERMILLION, label="over its budget"))
     handles.append(Patch(color=PALE, alpha=0.6, label="left"))
     if reserved:
-        handles.append(Patch(facecolor=PALE, edgecolor=GREY, hatch="/////", lw=0, label="reserved for firmware"))
+        handles.append(
+            Patch(
+                facecolor=PALE, edgecolor=GREY, hatch="/////", lw=0, label="reserved for firmware"
+            )
+        )
     handles.append(Line2D([], [], color=INK, lw=1.6, label="budget"))
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=len(handles), borderaxespad=0.1, handlelength=1.4)
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, -0.02),
+        ncols=len(handles),
+        borderaxespad=0.1,
+        handlelength=1.4,
+    )

@@ -73,7 +73,9 @@ def layer_axis(names: Sequence[str]) -> LayerAxis:
         else:
             stages.append(Span(name=match[1] if match else name, first=i, last=i))
     letters = tuple(LETTERS[match[3]] if match else "" for match in matches)
-    return LayerAxis(names=tuple(names), letters=letters, residuals=tuple(residuals), stages=tuple(stages))
+    return LayerAxis(
+        names=tuple(names), letters=letters, residuals=tuple(residuals), stages=tuple(stages)
+    )
 
 
 def axis_width(axis: LayerAxis) -> float:
@@ -87,7 +89,9 @@ def axis_margin(axis: LayerAxis) -> float:
     return max(MARGIN, 0.45 + max((text_width(name, 7.5) for name in full), default=0.0))
 
 
-def draw_layer_axis(axes: Axes, axis: LayerAxis, label: str = "layers from input to output", separators: bool = True) -> None:
+def draw_layer_axis(
+    axes: Axes, axis: LayerAxis, label: str = "layers from input to output", separators: bool = True
+) -> None:
     """Write the names of the layers below the axes, whose x coordinates count layers from 0.
 
     Args:
@@ -102,17 +106,36 @@ def draw_layer_axis(axes: Axes, axis: LayerAxis, label: str = "layers from input
     axes.set_xticks([])
 
     def write(x: float, inches: float, text: str, **style: object) -> None:
-        settings: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 7.5, "color": INK, **style}
+        settings: dict[str, Any] = {
+            "ha": "center",
+            "va": "top",
+            "fontsize": 7.5,
+            "color": INK,
+            **style,
+        }
         axes.text(x, -inches * inch, text, transform=place, clip_on=False, **settings)
 
     for i, (name, letter) in enumerate(zip(axis.names, axis.letters, strict=True)):
         write(i, 0.06, letter or name, rotation=0 if letter else 90)
     for span in axis.residuals:
-        axes.plot([span.first - 0.3, span.last + 0.3], [-0.21 * inch] * 2, color=GREY, lw=0.6, transform=place, clip_on=False)
+        axes.plot(
+            [span.first - 0.3, span.last + 0.3],
+            [-0.21 * inch] * 2,
+            color=GREY,
+            lw=0.6,
+            transform=place,
+            clip_on=False,
+        )
         write((span.first + span.last) / 2, 0.24, span.name, color=GREY)
     for span in axis.stages:
         if axis.letters[span.first]:
-            write((span.first + span.last) / 2, 0.42, f"stage {span.name[1:]}", fontsize=8.5, fontweight="bold")
+            write(
+                (span.first + span.last) / 2,
+                0.42,
+                f"stage {span.name[1:]}",
+                fontsize=8.5,
+                fontweight="bold",
+            )
     grouped = bool(axis.residuals)
     if grouped:
         for span in axis.stages[1:]:
@@ -120,7 +143,18 @@ def draw_layer_axis(axes: Axes, axis: LayerAxis, label: str = "layers from input
             axes.plot([x, x], [-0.6 * inch, 0], color=GREY, lw=0.6, transform=place, clip_on=False)
             if separators:
                 axes.plot([x, x], [0, 1], color=PALE, lw=0.8, transform=place, zorder=0.5)
-    legend = "   (E expand, D depth-wise, P project; b1, b2 ... inverted residuals of a stage)" if grouped else ""
+    legend = (
+        "   (E expand, D depth-wise, P project; b1, b2 ... inverted residuals of a stage)"
+        if grouped
+        else ""
+    )
     axes.text(
-        0.5, -(axis_margin(axis) - 0.28) * inch, label + legend, transform=axes.transAxes, ha="center", va="top", fontsize=8, color=GREY
+        0.5,
+        -(axis_margin(axis) - 0.28) * inch,
+        label + legend,
+        transform=axes.transAxes,
+        ha="center",
+        va="top",
+        fontsize=8,
+        color=GREY,
     )

@@ -11,8 +11,23 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nas_engine.errors import InputError
 from nas_engine.report.network import NetworkReport
-from nas_engine.report.plots.layer_axis import LayerAxis, axis_margin, axis_width, draw_layer_axis, layer_axis
-from nas_engine.report.plots.style import BLUE, INK, KIB, ORANGE, VERMILLION, add_panel, new_figure, picture_style
+from nas_engine.report.plots.layer_axis import (
+    LayerAxis,
+    axis_margin,
+    axis_width,
+    draw_layer_axis,
+    layer_axis,
+)
+from nas_engine.report.plots.style import (
+    BLUE,
+    INK,
+    KIB,
+    ORANGE,
+    VERMILLION,
+    add_panel,
+    new_figure,
+    picture_style,
+)
 from nas_engine.units import format_size
 
 MEMORY_MODEL_NOTES = {
@@ -42,7 +57,9 @@ class SramBars:
     @property
     def over_budget(self) -> tuple[int, ...]:
         """Indices of the layers that do not fit."""
-        return tuple(i for i, size in enumerate(self.sizes) if self.budget is not None and size > self.budget)
+        return tuple(
+            i for i, size in enumerate(self.sizes) if self.budget is not None and size > self.budget
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +82,9 @@ class FlashBars:
 
 def _check_budget(what: str, budget: float | None) -> None:
     if budget is not None and not budget > 0:
-        raise InputError(f"{what} budget is {budget!r}; expected a positive number of bytes, or None where there is none")
+        raise InputError(
+            f"{what} budget is {budget!r}; expected a positive number of bytes, or None where there is none"
+        )
 
 
 def sram_data(report: NetworkReport, budget: float | None = None) -> SramBars:
@@ -163,13 +182,24 @@ def draw_sram(record: SramBars) -> Figure:
     axis, count = record.axis, len(record.axis.names)
     width, margin, left, height = axis_width(axis), axis_margin(axis), 0.8, 3.0
     note = MEMORY_MODEL_NOTES.get(record.memory_model, f"memory model '{record.memory_model}'")
-    figure = new_figure(width + left + 0.25, margin + height + 0.85, "SRAM live at each layer", note)
+    figure = new_figure(
+        width + left + 0.25, margin + height + 0.85, "SRAM live at each layer", note
+    )
     axes = add_panel(figure, left, margin, width, height)
     over = set(record.over_budget)
     peak_size = record.sizes[record.peak]
     for i, size in enumerate(record.sizes):
         colour = VERMILLION if size == peak_size else BLUE
-        axes.bar(i, size / KIB, width=0.8, color=colour, hatch="////" if i in over else None, edgecolor="white", lw=0, zorder=2)
+        axes.bar(
+            i,
+            size / KIB,
+            width=0.8,
+            color=colour,
+            hatch="////" if i in over else None,
+            edgecolor="white",
+            lw=0,
+            zorder=2,
+        )
     more = f" and {record.ties} more" if record.ties else ""
     used = f", {percent(peak_size, record.budget)} of the budget" if record.budget else ""
     finish_kib_axis(axes, max(peak_size, record.budget or 0), height / (height - 0.74))
@@ -192,22 +222,40 @@ def draw_flash(record: FlashBars) -> Figure:
     total = record.cumulative[-1]
     used = f", {percent(total, record.budget)} of the budget" if record.budget else ""
     note = f"{format_size(total)}{used};  memory model '{record.memory_model}'"
-    figure = new_figure(width + left + 0.25, margin + sum(heights) + gap + 0.85, "Flash of weights and parameters", note)
+    figure = new_figure(
+        width + left + 0.25,
+        margin + sum(heights) + gap + 0.85,
+        "Flash of weights and parameters",
+        note,
+    )
     axes = add_panel(figure, left, margin, width, heights[0])
     upper = add_panel(figure, left, margin + heights[0] + gap, width, heights[1])
     colours = [ORANGE if i == record.largest else BLUE for i in range(count)]
-    axes.bar(range(count), [size / KIB for size in record.sizes], width=0.8, color=colours, zorder=2)
+    axes.bar(
+        range(count), [size / KIB for size in record.sizes], width=0.8, color=colours, zorder=2
+    )
     finish_kib_axis(axes, record.sizes[record.largest], heights[0] / (heights[0] - 0.36))
     share = f", {100 * record.sizes[record.largest] / total:.1f} % of all" if total else ""
     most = record.sizes[record.largest]
-    _call_out(axes, record.largest, count, most, f"largest: {axis.names[record.largest]}\n{format_size(most)}{share}", INK)
+    _call_out(
+        axes,
+        record.largest,
+        count,
+        most,
+        f"largest: {axis.names[record.largest]}\n{format_size(most)}{share}",
+        INK,
+    )
     axes.set_ylabel("per layer [KiB]")
     draw_layer_axis(axes, axis)
 
     colour = VERMILLION if record.budget is not None and total > record.budget else BLUE
     edges = [i - 0.5 for i in range(count + 1)]
-    upper.stairs([size / KIB for size in record.cumulative], edges, color=colour, lw=2, baseline=None)
-    upper.stairs([size / KIB for size in record.cumulative], edges, color=colour, alpha=0.15, fill=True)
+    upper.stairs(
+        [size / KIB for size in record.cumulative], edges, color=colour, lw=2, baseline=None
+    )
+    upper.stairs(
+        [size / KIB for size in record.cumulative], edges, color=colour, alpha=0.15, fill=True
+    )
     finish_kib_axis(upper, max(total, record.budget or 0))
     if record.budget is not None:
         draw_budget(upper, record.budget, at_right=False)

@@ -13,8 +13,23 @@ from matplotlib.ticker import MaxNLocator
 
 from nas_engine.report.layer_errors import LayerErrors
 from nas_engine.report.plots.bit_map import HIGHEST, LOWEST
-from nas_engine.report.plots.layer_axis import LayerAxis, axis_margin, axis_width, draw_layer_axis, layer_axis
-from nas_engine.report.plots.style import BLUE, GREY, INK, PALE, VERMILLION, add_panel, new_figure, picture_style
+from nas_engine.report.plots.layer_axis import (
+    LayerAxis,
+    axis_margin,
+    axis_width,
+    draw_layer_axis,
+    layer_axis,
+)
+from nas_engine.report.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    PALE,
+    VERMILLION,
+    add_panel,
+    new_figure,
+    picture_style,
+)
 
 WORST = 3
 """Layers that are marked; ours."""
@@ -81,18 +96,42 @@ def draw_layer_error(record: LayerErrorBars) -> Figure:
     note += "; 6 dB are about one bit"
     if worst:
         note += f"\nmost error of their own: {', '.join(worst)}"
-    figure = new_figure(width + left + 0.25, margin + cells + gap + height + 1.2, "Quantisation error per layer", note)
+    figure = new_figure(
+        width + left + 0.25,
+        margin + cells + gap + height + 1.2,
+        "Quantisation error per layer",
+        note,
+    )
 
     bars = add_panel(figure, left, margin + cells + gap, width, height)
     low, top = _limits(record)
     for i, value in enumerate(record.own_db):
         if value < math.inf:
-            bars.bar(i, max(value, low), width=0.8, color=VERMILLION if i in record.worst else BLUE, zorder=2)
+            bars.bar(
+                i,
+                max(value, low),
+                width=0.8,
+                color=VERMILLION if i in record.worst else BLUE,
+                zorder=2,
+            )
         else:
             bars.bar(i, top, width=0.8, color="white", edgecolor=PALE, hatch="////", lw=0, zorder=2)
-            bars.text(i, 0.5 * top, _EXACT, rotation=90, ha="center", va="center", fontsize=7, color=INK, zorder=5, backgroundcolor="white")
+            bars.text(
+                i,
+                0.5 * top,
+                _EXACT,
+                rotation=90,
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=INK,
+                zorder=5,
+                backgroundcolor="white",
+            )
     shown = [min(max(value, low), top) for value in record.total_db]
-    line = bars.plot(range(count), shown, color=INK, lw=1.3, marker="o", ms=3.2, mec="white", mew=0.5, zorder=4)
+    line = bars.plot(
+        range(count), shown, color=INK, lw=1.3, marker="o", ms=3.2, mec="white", mew=0.5, zorder=4
+    )
     bars.set(xlim=(-0.5, count - 0.5), ylim=(low, top), xticks=[])
     bars.yaxis.set_major_locator(MaxNLocator(7))
     bars.set_ylabel("SQNR [dB]")
@@ -100,8 +139,17 @@ def draw_layer_error(record: LayerErrorBars) -> Figure:
     bars.set_axisbelow(True)
     if low < 0:
         bars.axhline(0, color=GREY, lw=0.8, zorder=3)
-    handles = [(Patch(color=BLUE), "layer alone, fed with the integers before it"), (line[0], "whole network up to the layer")]
-    bars.legend(*zip(*handles, strict=True), loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.1)
+    handles = [
+        (Patch(color=BLUE), "layer alone, fed with the integers before it"),
+        (line[0], "whole network up to the layer"),
+    ]
+    bars.legend(
+        *zip(*handles, strict=True),
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=2,
+        borderaxespad=0.1,
+    )
 
     grid = add_panel(figure, left, margin, width, cells)
     _draw_widths(grid, (record.out_bits, record.a_bits, record.w_bits))
@@ -117,11 +165,29 @@ def _draw_widths(grid: Axes, rows: Sequence[Sequence[int]]) -> None:
     """Draw one coloured cell per width, rows from the bottom upwards."""
     count = len(rows[0])
     edges = [place - 0.5 for place in range(count + 1)]
-    grid.pcolormesh(edges, range(len(rows) + 1), rows, cmap="viridis", vmin=LOWEST, vmax=HIGHEST, edgecolors="white", lw=0.8)
+    grid.pcolormesh(
+        edges,
+        range(len(rows) + 1),
+        rows,
+        cmap="viridis",
+        vmin=LOWEST,
+        vmax=HIGHEST,
+        edgecolors="white",
+        lw=0.8,
+    )
     for row, widths in enumerate(rows):
         for place, bits in enumerate(widths):
             ink = "white" if bits - LOWEST < 0.6 * (HIGHEST - LOWEST) else "black"
-            grid.text(place, row + 0.47, str(bits), ha="center", va="center", fontsize=8.5, fontweight="bold", color=ink)
+            grid.text(
+                place,
+                row + 0.47,
+                str(bits),
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                fontweight="bold",
+                color=ink,
+            )
     grid.set(ylim=(0, len(rows)))
     grid.tick_params(length=0)
     for spine in grid.spines.values():

@@ -16,7 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nas_engine.errors import InputError
-from nas_engine.report.plots.style import INK, KIB, VERMILLION, add_panel, empty_note, new_figure, picture_style
+from nas_engine.report.plots.style import (
+    INK,
+    KIB,
+    VERMILLION,
+    add_panel,
+    empty_note,
+    new_figure,
+    picture_style,
+)
 from nas_engine.units import format_size
 
 _MEGA = 1e6
@@ -54,7 +62,10 @@ class ParetoFront:
 
     def envelope(self, cost: str) -> tuple[tuple[float, float], ...]:
         """Return the best score at or below each cost: pairs (cost, score), both rising. ``cost`` names a field of ``FrontPoint``."""
-        pairs = sorted(((float(getattr(point, cost)), point.qe_score) for point in self.points), key=lambda pair: (pair[0], -pair[1]))
+        pairs = sorted(
+            ((float(getattr(point, cost)), point.qe_score) for point in self.points),
+            key=lambda pair: (pair[0], -pair[1]),
+        )
         before = accumulate((score for _, score in pairs), max, initial=-math.inf)
         return tuple(pair for pair, best in zip(pairs, before, strict=False) if pair[1] > best)
 
@@ -83,20 +94,56 @@ def front_data(
         try:
             points.append(FrontPoint(**{key: float(row[key]) for key in _KEYS}))
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"row {i} of the front: {error!r}; expected numbers under the keys {', '.join(_KEYS)}") from error
+            raise InputError(
+                f"row {i} of the front: {error!r}; expected numbers under the keys {', '.join(_KEYS)}"
+            ) from error
     best = max(range(len(points)), key=lambda i: points[i].qe_score) if points else None
-    return ParetoFront(points=tuple(points), best=best, sram_budget=sram_budget, flash_budget=flash_budget, macs_budget=macs_budget)
+    return ParetoFront(
+        points=tuple(points),
+        best=best,
+        sram_budget=sram_budget,
+        flash_budget=flash_budget,
+        macs_budget=macs_budget,
+    )
 
 
-def _draw_panel(axes: Axes, record: ParetoFront, cost: str, unit: float, budget: float | None, colours: Normalize) -> bool:
+def _draw_panel(
+    axes: Axes,
+    record: ParetoFront,
+    cost: str,
+    unit: float,
+    budget: float | None,
+    colours: Normalize,
+) -> bool:
     """Draw one cost against the score; return whether the budget is near enough to be drawn as a line."""
     steps = record.envelope(cost)
-    axes.step([x / unit for x, _ in steps], [y for _, y in steps], where="post", color="#BBBBBB", lw=1.2, zorder=1)
-    xs, ys = [float(getattr(point, cost)) / unit for point in record.points], [point.qe_score for point in record.points]
-    shades = matplotlib.colormaps["viridis"](colours([point.flash_bytes / KIB for point in record.points]))
+    axes.step(
+        [x / unit for x, _ in steps],
+        [y for _, y in steps],
+        where="post",
+        color="#BBBBBB",
+        lw=1.2,
+        zorder=1,
+    )
+    xs, ys = (
+        [float(getattr(point, cost)) / unit for point in record.points],
+        [point.qe_score for point in record.points],
+    )
+    shades = matplotlib.colormaps["viridis"](
+        colours([point.flash_bytes / KIB for point in record.points])
+    )
     axes.scatter(xs, ys, c=shades, s=34, edgecolors="white", linewidths=0.6, zorder=2)
     assert record.best is not None
-    axes.scatter(xs[record.best], ys[record.best], s=170, marker="*", color=VERMILLION, edgecolors="white", linewidths=0.8, zorder=4)
+    axes.scatter(
+        xs[record.best],
+        ys[record.best],
+        s=170,
+        marker="*",
+        color=VERMILLION,
+        edgecolors="white",
+        linewidths=0.8,
+        zorder=4,
+    )
     line = budget / unit if budget is not None and budget / unit < 1.6 * max(xs) else None
     low, high = min(xs), max(xs) if line is None else max(*xs, line)
     room = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
@@ -128,7 +175,10 @@ def draw_front(record: ParetoFront) -> Figure:
     title = f"Pareto front: {count:,} network{'s' * (count != 1)}"
     figure = new_figure(left + 2 * width + gap + 1.35, bottom + height + 1.05, title, subtitle)
     if record.best is None:
-        empty_note(add_panel(figure, left, bottom, 2 * width + gap, height), "the front is empty: no feasible network yet")
+        empty_note(
+            add_panel(figure, left, bottom, 2 * width + gap, height),
+            "the front is empty: no feasible network yet",
+        )
         return figure
     first = add_panel(figure, left, bottom, width, height)
     second = add_panel(figure, left + width + gap, bottom, width, height)
@@ -142,14 +192,20 @@ def draw_front(record: ParetoFront) -> Figure:
     for axes, cost, unit, budget, label in panels:
         line = "dashed: " if _draw_panel(axes, record, cost, unit, budget, colours) else ""
         if budget is not None:
-            label += f"   ({line}budget {format_size(budget)})" if unit == KIB else f"   ({line}limit {budget / _MEGA:,.6g} M)"
+            label += (
+                f"   ({line}budget {format_size(budget)})"
+                if unit == KIB
+                else f"   ({line}limit {budget / _MEGA:,.6g} M)"
+            )
         axes.set_xlabel(label)
     first.set_ylabel("QE-Score")
     second.tick_params(labelleft=False)
     scale = add_panel(figure, left + 2 * width + gap + 0.2, bottom, 0.16, height)
     thousands = FuncFormatter(lambda value, _: f"{value:,g}")
     bar = figure.colorbar(ScalarMappable(norm=colours, cmap="viridis"), cax=scale, format=thousands)
-    note = f"   (budget {format_size(record.flash_budget)})" if record.flash_budget is not None else ""
+    note = (
+        f"   (budget {format_size(record.flash_budget)})" if record.flash_budget is not None else ""
+    )
     bar.set_label(f"Flash [KiB]{note}")
     bar.outline.set_visible(False)
     return figure

@@ -29,10 +29,15 @@ def save_figure(figure: Figure, folder: str | os.PathLike[str], stem: str) -> tu
         StorageError: The folder cannot be made or written; an older file is kept.
     """
     if not stem or stem in (".", "..") or any(mark in stem for mark in "/\\\0"):
-        raise InputError(f"picture name {stem!r} cannot be used; expected a file name without folder and ending, such as bit_map")
+        raise InputError(
+            f"picture name {stem!r} cannot be used; expected a file name without folder and ending, such as bit_map"
+        )
     target = Path(folder)
     paths = []
-    for kind, metadata in (("png", {"Software": None, "Title": stem}), ("svg", {"Date": None, "Title": stem})):
+    for kind, metadata in (
+        ("png", {"Software": None, "Title": stem}),
+        ("svg", {"Date": None, "Title": stem}),
+    ):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=metadata)
         path = target / f"{stem}.{kind}"

@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nas_engine.errors import InputError
-from nas_engine.report.plots.style import BLUE, GREEN, GREY, VERMILLION, add_panel, empty_note, new_figure, picture_style
+from nas_engine.report.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    VERMILLION,
+    add_panel,
+    empty_note,
+    new_figure,
+    picture_style,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +58,19 @@ def progress_data(history: Sequence[Mapping[str, Any]]) -> Progress:
     """
     for i, row in enumerate(history):
         if "evaluated" not in row:
-            raise InputError(f"history entry {i} has no key 'evaluated'; expected the number of candidates evaluated so far")
+            raise InputError(
+                f"history entry {i} has no key 'evaluated'; expected the number of candidates evaluated so far"
+            )
         if i and row["evaluated"] < history[i - 1]["evaluated"]:
             before = history[i - 1]["evaluated"]
-            raise InputError(f"history entry {i}: evaluated falls from {before} to {row['evaluated']}; expected it never to fall")
+            raise InputError(
+                f"history entry {i}: evaluated falls from {before} to {row['evaluated']}; expected it never to fall"
+            )
         share = _finite(row.get("feasible"))
         if share is not None and not 0 <= share <= 1:
-            raise InputError(f"history entry {i}: feasible is {share:g}; expected a share of the population, 0 to 1")
+            raise InputError(
+                f"history entry {i}: feasible is {share:g}; expected a share of the population, 0 to 1"
+            )
     return Progress(
         evaluated=tuple(int(row["evaluated"]) for row in history),
         best_score=tuple(_finite(row.get("best_score")) for row in history),
@@ -72,7 +87,9 @@ def _subtitle(record: Progress) -> str:
         seconds = record.elapsed_s[-1]
         parts.append(f"{seconds:,.1f} s ({record.evaluated[-1] / seconds:,.0f} candidates/s)")
     if record.first_feasible is not None:
-        parts.append(f"first feasible network seen after {record.evaluated[record.first_feasible]:,}")
+        parts.append(
+            f"first feasible network seen after {record.evaluated[record.first_feasible]:,}"
+        )
     return ", ".join(parts)
 
 
@@ -80,11 +97,20 @@ def _subtitle(record: Progress) -> str:
 def draw_progress(record: Progress) -> Figure:
     """Return the picture: best score against candidates evaluated and, where known, the feasible share of the population below it."""
     left, width, heights, gap, bottom = 0.9, 7.2, (1.0, 2.7), 0.22, 0.6
-    shares = [(x, y) for x, y in zip(record.evaluated, record.feasible, strict=True) if y is not None]
+    shares = [
+        (x, y) for x, y in zip(record.evaluated, record.feasible, strict=True) if y is not None
+    ]
     lower_height = heights[0] + gap if shares else 0.0
-    figure = new_figure(width + left + 0.3, bottom + lower_height + heights[1] + 0.9, "Search progress", _subtitle(record))
+    figure = new_figure(
+        width + left + 0.3,
+        bottom + lower_height + heights[1] + 0.9,
+        "Search progress",
+        _subtitle(record),
+    )
     axes = add_panel(figure, left, bottom + lower_height, width, heights[1])
-    scores = [(x, y) for x, y in zip(record.evaluated, record.best_score, strict=True) if y is not None]
+    scores = [
+        (x, y) for x, y in zip(record.evaluated, record.best_score, strict=True) if y is not None
+    ]
     lowest_axes = axes
     if not record.evaluated:
         empty_note(axes, "no candidates evaluated yet")
@@ -93,7 +119,9 @@ def draw_progress(record: Progress) -> Figure:
         lower = add_panel(figure, left, bottom, width, heights[0], sharex=axes)
         places, percents = [x for x, _ in shares], [100 * y for _, y in shares]
         lower.fill_between(places, percents, color=GREEN, alpha=0.2, lw=0)
-        lower.plot(places, percents, color=GREEN, lw=1.5, marker="o" if len(shares) < 30 else None, ms=3)
+        lower.plot(
+            places, percents, color=GREEN, lw=1.5, marker="o" if len(shares) < 30 else None, ms=3
+        )
         lower.set(ylim=(0, 105), yticks=[0, 50, 100])
         lower.set_ylabel("feasible share of\nthe population [%]", fontsize=8)
         lower.grid(color="#EEEEEE", lw=0.8)
@@ -106,7 +134,16 @@ def draw_progress(record: Progress) -> Figure:
     end = record.evaluated[-1]
     axes.set_xlim(0, max(end, 1) * 1.02)
     if not scores:
-        axes.text(0.5, 0.5, "no feasible network yet", transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=11)
+        axes.text(
+            0.5,
+            0.5,
+            "no feasible network yet",
+            transform=axes.transAxes,
+            ha="center",
+            va="center",
+            color=GREY,
+            fontsize=11,
+        )
         axes.set_yticks([])
         return figure
     xs, ys = zip(*scores, strict=True)
@@ -131,5 +168,14 @@ def draw_progress(record: Progress) -> Figure:
         axes.axvspan(0, begin, color="#F2F2F2", lw=0, zorder=0)
         if begin > 0.15 * end:
             note = "no feasible\nnetwork yet"
-            axes.text(begin / 2, 0.5, note, transform=axes.get_xaxis_transform(), ha="center", va="center", color=GREY, fontsize=8)
+            axes.text(
+                begin / 2,
+                0.5,
+                note,
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                va="center",
+                color=GREY,
+                fontsize=8,
+            )
     return figure

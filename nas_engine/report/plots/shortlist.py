@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nas_engine.errors import InputError
-from nas_engine.report.plots.style import BLUE, INK, VERMILLION, add_panel, empty_note, new_figure, panel_inches, picture_style
+from nas_engine.report.plots.style import (
+    BLUE,
+    INK,
+    VERMILLION,
+    add_panel,
+    empty_note,
+    new_figure,
+    panel_inches,
+    picture_style,
+)
 
 FEWEST_RANKED = 3
 """Fewest networks for which a rank correlation says anything; ours."""
@@ -67,7 +76,11 @@ def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None
     agreement = untied_first = untied_second = 0
     for (a, b), (c, d) in combinations(zip(first, second, strict=True), 2):
         x, y = (a > c) - (a < c), (b > d) - (b < d)
-        agreement, untied_first, untied_second = agreement + x * y, untied_first + abs(x), untied_second + abs(y)
+        agreement, untied_first, untied_second = (
+            agreement + x * y,
+            untied_first + abs(x),
+            untied_second + abs(y),
+        )
     product = untied_first * untied_second
     return max(-1.0, min(1.0, agreement / math.sqrt(product))) if product else None
 
@@ -89,17 +102,26 @@ def shortlist_data(members: Sequence[Mapping[str, Any]], images: int, epochs: in
     for i, row in enumerate(members):
         try:
             member = ShortlistMember(
-                rank=int(row["rank"]), qe_score=float(row["qe_score"]), accuracy=float(row["accuracy"]), chosen=bool(row["chosen"])
+                rank=int(row["rank"]),
+                qe_score=float(row["qe_score"]),
+                accuracy=float(row["accuracy"]),
+                chosen=bool(row["chosen"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"network {i} of the shortlist: {error!r}; expected rank, qe_score, accuracy and chosen") from error
+            raise InputError(
+                f"network {i} of the shortlist: {error!r}; expected rank, qe_score, accuracy and chosen"
+            ) from error
         if not (math.isfinite(member.qe_score) and 0 <= member.accuracy <= 100):
             raise InputError(
                 f"network {i} of the shortlist: score {member.qe_score:g}, accuracy {member.accuracy:g}; expected a percentage"
             )
         found.append(member)
     enough = len(found) >= FEWEST_RANKED
-    tau = kendall_tau([member.qe_score for member in found], [member.accuracy for member in found]) if enough else None
+    tau = (
+        kendall_tau([member.qe_score for member in found], [member.accuracy for member in found])
+        if enough
+        else None
+    )
     return Shortlist(members=tuple(found), images=images, epochs=epochs, tau=tau)
 
 
@@ -120,15 +142,29 @@ def draw_shortlist(record: Shortlist) -> Figure:
     if not record.members:
         empty_note(axes, "no network was trained")
         return figure
-    scores, errors = [member.qe_score for member in record.members], [record.standard_error(member) for member in record.members]
+    scores, errors = (
+        [member.qe_score for member in record.members],
+        [record.standard_error(member) for member in record.members],
+    )
     lows = [member.accuracy - error for member, error in zip(record.members, errors, strict=True)]
     highs = [member.accuracy + error for member, error in zip(record.members, errors, strict=True)]
-    spread, reach = (max(scores) - min(scores)) or max(abs(max(scores)), 1.0) * 0.05, (max(highs) - min(lows)) or 2.0
+    spread, reach = (
+        (max(scores) - min(scores)) or max(abs(max(scores)), 1.0) * 0.05,
+        (max(highs) - min(lows)) or 2.0,
+    )
     axes.set_xlim(min(scores) - 0.09 * spread, max(scores) + 0.09 * spread)
     axes.set_ylim(min(lows) - 0.1 * reach, max(highs) + 0.1 * reach)
     for member, error in zip(record.members, errors, strict=True):
         colour = VERMILLION if member.chosen else BLUE
-        axes.errorbar(member.qe_score, member.accuracy, yerr=error, color=colour, lw=1.3, capsize=3.5, zorder=2 + member.chosen)
+        axes.errorbar(
+            member.qe_score,
+            member.accuracy,
+            yerr=error,
+            color=colour,
+            lw=1.3,
+            capsize=3.5,
+            zorder=2 + member.chosen,
+        )
         mark, size = ("*", 190) if member.chosen else ("o", 44)
         axes.scatter(
             member.qe_score,
@@ -157,7 +193,10 @@ def _write_ranks(axes: Axes, members: Sequence[ShortlistMember]) -> None:
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     written: list[tuple[float, float]] = []
     for member in sorted(members, key=lambda one: -one.accuracy):
-        x, y = (member.qe_score - left) / (right - left) * width, (member.accuracy - low) / (high - low) * height
+        x, y = (
+            (member.qe_score - left) / (right - left) * width,
+            (member.accuracy - low) / (high - low) * height,
+        )
         x += -0.14 if x > width / 2 else 0.14
         while any(abs(x - other) < 0.24 and abs(y - place) < 0.16 for other, place in written):
             y -= 0.02

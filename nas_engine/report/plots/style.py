@@ -12,7 +12,14 @@ from matplotlib.figure import Figure
 
 from nas_engine.escaping import terminal_line, terminal_lines
 
-BLUE, ORANGE, VERMILLION, GREEN, SKY, PURPLE = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#56B4E9", "#CC79A7"
+BLUE, ORANGE, VERMILLION, GREEN, SKY, PURPLE = (
+    "#0072B2",
+    "#E69F00",
+    "#D55E00",
+    "#009E73",
+    "#56B4E9",
+    "#CC79A7",
+)
 """Okabe and Ito's colours, which colour-blind readers tell apart."""
 
 INK, GREY, PALE = "#222222", "#666666", "#DDDDDD"
@@ -50,7 +57,11 @@ _SESSION = ("backend", "interactive", "toolbar", "webagg")
 @contextmanager
 def picture_style() -> Iterator[None]:
     """Draw or save with the settings of this project, whatever the user's own are; those are restored. Also a decorator."""
-    settings: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(_SESSION)}
+    settings: dict[Any, Any] = {
+        key: value
+        for key, value in matplotlib.rcParamsDefault.items()
+        if not key.startswith(_SESSION)
+    }
     settings.update(_SETTINGS)
     with matplotlib.rc_context(settings):
         yield
@@ -59,14 +70,38 @@ def picture_style() -> Iterator[None]:
 def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Figure:
     """Return an empty figure of ``width`` x ``height`` inches with a title, and a line below it, at the top left."""
     figure = Figure(figsize=(width, height))
-    figure.text(0.2 / width, 1 - 0.16 / height, terminal_line(title), fontsize=12, fontweight="bold", va="top", parse_math=False)
+    figure.text(
+        0.2 / width,
+        1 - 0.16 / height,
+        terminal_line(title),
+        fontsize=12,
+        fontweight="bold",
+        va="top",
+        parse_math=False,
+    )
     if subtitle:
         text = terminal_lines(subtitle)
-        figure.text(0.2 / width, 1 - 0.43 / height, text, fontsize=9, color=GREY, va="top", linespacing=1.35, parse_math=False)
+        figure.text(
+            0.2 / width,
+            1 - 0.43 / height,
+            text,
+            fontsize=9,
+            color=GREY,
+            va="top",
+            linespacing=1.35,
+            parse_math=False,
+        )
     return figure
 
 
-def add_panel(figure: Figure, left: float, bottom: float, width: float, height: float, sharex: Axes | None = None) -> Axes:
+def add_panel(
+    figure: Figure,
+    left: float,
+    bottom: float,
+    width: float,
+    height: float,
+    sharex: Axes | None = None,
+) -> Axes:
     """Return new axes at a place given in inches."""
     total_width, total_height = figure.get_size_inches()
     box = (left / total_width, bottom / total_height, width / total_width, height / total_height)
@@ -88,5 +123,7 @@ def text_width(text: str, size: float) -> float:
 
 def empty_note(axes: Axes, text: str) -> None:
     """Say in the middle of empty axes why they are empty."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=11)
+    axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=11
+    )
     axes.set(xticks=[], yticks=[])

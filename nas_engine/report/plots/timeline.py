@@ -11,7 +11,13 @@ from matplotlib.patches import Patch, Rectangle
 
 from nas_engine.costs.plan import PlannedTensor, bytes_in_use
 from nas_engine.errors import InputError
-from nas_engine.report.plots.layer_axis import LayerAxis, axis_margin, axis_width, draw_layer_axis, layer_axis
+from nas_engine.report.plots.layer_axis import (
+    LayerAxis,
+    axis_margin,
+    axis_width,
+    draw_layer_axis,
+    layer_axis,
+)
 from nas_engine.report.plots.layer_bytes import draw_budget, finish_kib_axis, percent
 from nas_engine.report.plots.style import (
     BLUE,
@@ -57,11 +63,15 @@ class Timeline:
     @property
     def at_peak(self) -> tuple[PlannedTensor, ...]:
         """Tensors live at the peak step, highest address first."""
-        live = [tensor for tensor in self.tensors if tensor.first_step <= self.peak <= tensor.last_step]
+        live = [
+            tensor for tensor in self.tensors if tensor.first_step <= self.peak <= tensor.last_step
+        ]
         return tuple(sorted(live, key=lambda tensor: (-tensor.offset, tensor.name)))
 
 
-def timeline_data(tensors: Sequence[PlannedTensor], steps: Sequence[str], budget: float | None = None) -> Timeline:
+def timeline_data(
+    tensors: Sequence[PlannedTensor], steps: Sequence[str], budget: float | None = None
+) -> Timeline:
     """Return the timeline of a memory plan.
 
     Args:
@@ -75,12 +85,21 @@ def timeline_data(tensors: Sequence[PlannedTensor], steps: Sequence[str], budget
     for tensor in tensors:
         if not 0 <= tensor.first_step <= tensor.last_step < len(steps):
             life = f"from step {tensor.first_step} to {tensor.last_step}"
-            raise InputError(f"tensor {tensor.name} lives {life}; expected steps 0 to {len(steps) - 1} in order")
+            raise InputError(
+                f"tensor {tensor.name} lives {life}; expected steps 0 to {len(steps) - 1} in order"
+            )
         if tensor.offset < 0 or tensor.size < 0:
-            raise InputError(f"tensor {tensor.name} has {tensor.size:g} B at offset {tensor.offset:g}; expected neither to be negative")
+            raise InputError(
+                f"tensor {tensor.name} has {tensor.size:g} B at offset {tensor.offset:g}; expected neither to be negative"
+            )
     axis = layer_axis(steps)
-    live = tuple(bytes_in_use([t for t in tensors if t.first_step <= step <= t.last_step]) for step in range(len(steps)))
-    return Timeline(axis=axis, tensors=tuple(tensors), live=live, peak=live.index(max(live)), budget=budget)
+    live = tuple(
+        bytes_in_use([t for t in tensors if t.first_step <= step <= t.last_step])
+        for step in range(len(steps))
+    )
+    return Timeline(
+        axis=axis, tensors=tuple(tensors), live=live, peak=live.index(max(live)), budget=budget
+    )
 
 
 def _write_name(axes: Axes, tensor: PlannedTensor, cell: float, kib_inch: float) -> None:
@@ -92,7 +111,15 @@ def _write_name(axes: Axes, tensor: PlannedTensor, cell: float, kib_inch: float)
         for rotation, along, across in ((0, wide, high), (90, high, wide)):
             if length <= along - 0.04 and line <= across:
                 axes.text(
-                    *place, tensor.name, fontsize=size, rotation=rotation, ha="center", va="center", color=INK, zorder=6, clip_on=True
+                    *place,
+                    tensor.name,
+                    fontsize=size,
+                    rotation=rotation,
+                    ha="center",
+                    va="center",
+                    color=INK,
+                    zorder=6,
+                    clip_on=True,
                 )
                 return
 
@@ -106,7 +133,9 @@ def draw_timeline(record: Timeline) -> Figure:
     used = f", {percent(record.arena_bytes, record.budget)} of the budget" if record.budget else ""
     title = f"Memory plan: arena of {format_size(record.arena_bytes)}{used}"
     subtitle = f"most bytes in use at step {step}: {format_size(record.live[record.peak])}"
-    subtitle += ";  a rectangle is a tensor at its place in the arena, from its first to its last step"
+    subtitle += (
+        ";  a rectangle is a tensor at its place in the arena, from its first to its last step"
+    )
     figure = new_figure(left + width + side + 0.2, margin + height + 1.15, title, subtitle)
     axes = add_panel(figure, left, margin, width, height)
     finish_kib_axis(axes, max(record.arena_bytes, record.budget or 0), 1.12)
@@ -116,17 +145,35 @@ def draw_timeline(record: Timeline) -> Figure:
     for tensor in record.tensors:
         corner = (tensor.first_step - 0.5, tensor.offset / KIB)
         size = (tensor.last_step - tensor.first_step + 1, tensor.size / KIB)
-        axes.add_patch(Rectangle(corner, *size, facecolor=colours[tensor.kind], alpha=0.55, lw=0, zorder=2))
+        axes.add_patch(
+            Rectangle(corner, *size, facecolor=colours[tensor.kind], alpha=0.55, lw=0, zorder=2)
+        )
         axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", lw=1.0, zorder=2.5))
         _write_name(axes, tensor, width / count, kib_inch)
     if record.budget is not None:
         draw_budget(axes, record.budget)
-    axes.add_patch(Rectangle((record.peak - 0.5, 0), 1, record.arena_bytes / KIB, fill=False, edgecolor=VERMILLION, lw=2, zorder=5))
+    axes.add_patch(
+        Rectangle(
+            (record.peak - 0.5, 0),
+            1,
+            record.arena_bytes / KIB,
+            fill=False,
+            edgecolor=VERMILLION,
+            lw=2,
+            zorder=5,
+        )
+    )
     axes.set_ylabel("address in the arena [KiB]")
     draw_layer_axis(axes, axis, "steps from input to output")
     if len(kinds) > 1:
         handles = [Patch(facecolor=colours[kind], alpha=0.55, label=kind) for kind in kinds]
-        axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(kinds), borderaxespad=0.1)
+        axes.legend(
+            handles=handles,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=len(kinds),
+            borderaxespad=0.1,
+        )
     _list_peak(figure, record, (left + width + 0.25, margin + height))
     return figure
 
@@ -136,10 +183,23 @@ def _list_peak(figure: Figure, record: Timeline, corner: tuple[float, float]) ->
     total_width, total_height = figure.get_size_inches()
     x, y = corner[0] / total_width, corner[1] / total_height
     line = 0.3 / total_height
-    figure.text(x, y, f"live at {record.axis.names[record.peak]}", fontsize=9, fontweight="bold", color=VERMILLION, va="top")
-    rows = [(tensor.name, f"{format_size(tensor.size)} at address {tensor.offset:,.0f}") for tensor in record.at_peak]
+    figure.text(
+        x,
+        y,
+        f"live at {record.axis.names[record.peak]}",
+        fontsize=9,
+        fontweight="bold",
+        color=VERMILLION,
+        va="top",
+    )
+    rows = [
+        (tensor.name, f"{format_size(tensor.size)} at address {tensor.offset:,.0f}")
+        for tensor in record.at_peak
+    ]
     if len(rows) > _LISTED:
         rows = [*rows[: _LISTED - 1], (f"... and {len(rows) - _LISTED + 1} more", "")]
     for i, (name, size) in enumerate(rows):
         figure.text(x, y - (0.8 + i) * line, name, fontsize=8, va="top")
-        figure.text(x, y - (0.8 + i) * line - 0.125 / total_height, size, fontsize=7.5, va="top", color=GREY)
+        figure.text(
+            x, y - (0.8 + i) * line - 0.125 / total_height, size, fontsize=7.5, va="top", color=GREY
+        )

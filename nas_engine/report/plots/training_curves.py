@@ -69,11 +69,20 @@ class TrainingCurves:
     @property
     def epochs(self) -> int:
         """Epochs of all stages, or of the teacher if it took more."""
-        return max((curve.epochs[-1] for curve in (*self.stages, *([self.teacher] if self.teacher else []))), default=0)
+        return max(
+            (
+                curve.epochs[-1]
+                for curve in (*self.stages, *([self.teacher] if self.teacher else []))
+            ),
+            default=0,
+        )
 
 
 def training_curves_data(
-    rows: Sequence[Mapping[str, Any]], *, teacher_rows: Sequence[Mapping[str, Any]] = (), result: Accuracy | None = None
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    teacher_rows: Sequence[Mapping[str, Any]] = (),
+    result: Accuracy | None = None,
 ) -> TrainingCurves:
     """Return the curves of a training.
 
@@ -93,8 +102,12 @@ def training_curves_data(
         if part:
             stages.append(_curve(part, name, first))
             first += len(part)
-    if [row.get("stage") for row in rows] != [curve.stage for curve in stages for _ in curve.epochs]:
-        raise InputError(f"epochs of a training: expected lines of the stage {FLOAT!r}, then of {QUANTISED!r}, and of no other")
+    if [row.get("stage") for row in rows] != [
+        curve.stage for curve in stages for _ in curve.epochs
+    ]:
+        raise InputError(
+            f"epochs of a training: expected lines of the stage {FLOAT!r}, then of {QUANTISED!r}, and of no other"
+        )
     teacher = _curve(teacher_rows, FLOAT, 1) if teacher_rows else None
     return TrainingCurves(stages=tuple(stages), teacher=teacher, result=result)
 
@@ -104,16 +117,31 @@ def _curve(rows: Sequence[Mapping[str, Any]], stage: str, first: int) -> Curve:
         loss, accuracy = ([float(row[key]) for row in rows] for key in ("loss", "accuracy"))
         shown = [float(row.get("train_accuracy", math.nan)) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"epochs of a training, stage {stage!r}: {error!r}; expected numbers under loss and accuracy") from error
+        raise InputError(
+            f"epochs of a training, stage {stage!r}: {error!r}; expected numbers under loss and accuracy"
+        ) from error
     if not all(map(math.isfinite, (*loss, *accuracy))):
-        raise InputError(f"epochs of a training, stage {stage!r}: a loss or an accuracy is not finite; expected finite numbers")
-    return Curve(stage=stage, first=first, loss=tuple(loss), train_accuracy=tuple(shown), accuracy=tuple(accuracy))
+        raise InputError(
+            f"epochs of a training, stage {stage!r}: a loss or an accuracy is not finite; expected finite numbers"
+        )
+    return Curve(
+        stage=stage,
+        first=first,
+        loss=tuple(loss),
+        train_accuracy=tuple(shown),
+        accuracy=tuple(accuracy),
+    )
 
 
 def _subtitle(record: TrainingCurves) -> str:
-    parts = [f"{len(curve.epochs)} {curve.stage} epoch{'s' * (len(curve.epochs) != 1)}" for curve in record.stages]
+    parts = [
+        f"{len(curve.epochs)} {curve.stage} epoch{'s' * (len(curve.epochs) != 1)}"
+        for curve in record.stages
+    ]
     if record.teacher is not None:
-        parts.append(f"teacher {len(record.teacher.epochs)} epoch{'s' * (len(record.teacher.epochs) != 1)}")
+        parts.append(
+            f"teacher {len(record.teacher.epochs)} epoch{'s' * (len(record.teacher.epochs) != 1)}"
+        )
     return f"{', '.join(parts)};  training images count as they were shown" if parts else ""
 
 
@@ -123,7 +151,9 @@ def draw_training_curves(record: TrainingCurves) -> Figure:
     left, width, heights, gap, bottom = 0.85, 7.0, (1.5, 2.7), 0.25, 0.6
     marks = _marks(record.result)
     side = 0.35 + max((0.92 * text_width(text, 8.5) for text, _, _ in marks), default=0.0)
-    figure = new_figure(left + width + side, bottom + sum(heights) + gap + 1.05, "Training", _subtitle(record))
+    figure = new_figure(
+        left + width + side, bottom + sum(heights) + gap + 1.05, "Training", _subtitle(record)
+    )
     upper = add_panel(figure, left, bottom + heights[0] + gap, width, heights[1])
     if not record.stages and record.teacher is None:
         empty_note(upper, "no epoch trained yet")
@@ -131,13 +161,37 @@ def draw_training_curves(record: TrainingCurves) -> Figure:
     lower = add_panel(figure, left, bottom, width, heights[0], sharex=upper)
     for curve in record.stages:
         colour, dots = _COLOURS[curve.stage], "o" if len(curve.epochs) < 40 else None
-        upper.plot(curve.epochs, curve.accuracy, color=colour, lw=1.8, marker=dots, ms=3.5, label=f"{curve.stage}, held-out images")
+        upper.plot(
+            curve.epochs,
+            curve.accuracy,
+            color=colour,
+            lw=1.8,
+            marker=dots,
+            ms=3.5,
+            label=f"{curve.stage}, held-out images",
+        )
         alone = "D" if len(curve.epochs) == 1 else None
         shown = f"{curve.stage}, training images"
-        upper.plot(curve.epochs, curve.train_accuracy, color=colour, lw=1.2, ls=(0, (4, 2)), marker=alone, ms=4, label=shown)
+        upper.plot(
+            curve.epochs,
+            curve.train_accuracy,
+            color=colour,
+            lw=1.2,
+            ls=(0, (4, 2)),
+            marker=alone,
+            ms=4,
+            label=shown,
+        )
         lower.plot(curve.epochs, curve.loss, color=colour, lw=1.8, marker=dots, ms=3.5)
     if record.teacher is not None:
-        upper.plot(record.teacher.epochs, record.teacher.accuracy, color=GREY, lw=1.3, ls=(0, (1, 1.2)), label="teacher, held-out images")
+        upper.plot(
+            record.teacher.epochs,
+            record.teacher.accuracy,
+            color=GREY,
+            lw=1.3,
+            ls=(0, (1, 1.2)),
+            label="teacher, held-out images",
+        )
         lower.plot(record.teacher.epochs, record.teacher.loss, color=GREY, lw=1.3, ls=(0, (1, 1.2)))
     for axes in (upper, lower):
         axes.grid(color="#EEEEEE", lw=0.8)
@@ -162,14 +216,24 @@ def draw_training_curves(record: TrainingCurves) -> Figure:
     upper.set_ylabel("accuracy [%]")
     lower.set_ylabel("training loss")
     lower.set_xlabel("epoch")
-    upper.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(record.stages) + (record.teacher is not None), borderaxespad=0.1)
+    upper.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=len(record.stages) + (record.teacher is not None),
+        borderaxespad=0.1,
+    )
     return figure
 
 
 def _scale(upper: Axes, lower: Axes, record: TrainingCurves, marks: Sequence[float]) -> None:
     """Set the limits: all epochs, the loss from zero, the accuracy from what occurs to at most a little above 100."""
     curves = [*record.stages, *([record.teacher] if record.teacher else [])]
-    percents = [value for curve in curves for value in (*curve.accuracy, *curve.train_accuracy) if math.isfinite(value)]
+    percents = [
+        value
+        for curve in curves
+        for value in (*curve.accuracy, *curve.train_accuracy)
+        if math.isfinite(value)
+    ]
     low, high = min([*percents, *marks]), max([*percents, *marks])
     spread = max(high - low, 5.0)
     upper.set_ylim(low - 0.14 * spread, high + 0.08 * spread)
@@ -183,8 +247,16 @@ def _marks(result: Accuracy | None) -> list[tuple[str, float, str]]:
     """Return text, percentage and colour of each form that there is, highest first."""
     if result is None:
         return []
-    forms = (("float", result.floating, GREEN), ("fake-quantised", result.quantised, ORANGE), ("integer", result.integer, PURPLE))
-    found = [(f"{name} {value:.2f} % ({result.split})", value, colour) for name, value, colour in forms if value is not None]
+    forms = (
+        ("float", result.floating, GREEN),
+        ("fake-quantised", result.quantised, ORANGE),
+        ("integer", result.integer, PURPLE),
+    )
+    found = [
+        (f"{name} {value:.2f} % ({result.split})", value, colour)
+        for name, value, colour in forms
+        if value is not None
+    ]
     return sorted(found, key=lambda mark: -mark[1])
 
 
@@ -200,6 +272,28 @@ def _draw_marks(axes: Axes, marks: Sequence[tuple[str, float, str]]) -> None:
         texts.append((text, value, place, colour))
     lift = max(0.0, low + 0.5 * line - place)
     for text, value, at, colour in texts:
-        axes.plot([1.0], [value], marker="<", ms=7, color=colour, mec="white", mew=0.6, transform=edge, clip_on=False, zorder=6)
-        axes.plot([1.01, 1.025], [value, at + lift], color=colour, lw=0.8, transform=edge, clip_on=False)
-        axes.text(1.03, at + lift, text, transform=edge, fontsize=8.5, color=colour, va="center", ha="left")
+        axes.plot(
+            [1.0],
+            [value],
+            marker="<",
+            ms=7,
+            color=colour,
+            mec="white",
+            mew=0.6,
+            transform=edge,
+            clip_on=False,
+            zorder=6,
+        )
+        axes.plot(
+            [1.01, 1.025], [value, at + lift], color=colour, lw=0.8, transform=edge, clip_on=False
+        )
+        axes.text(
+            1.03,
+            at + lift,
+            text,
+            transform=edge,
+            fontsize=8.5,
+            color=colour,
+            va="center",
+            ha="left",
+        )
