@@ -1,1 +1,3 @@
-"""Benchmarks: what the README claims, measured. One study, one module, one command; results as JSON and as a table in README.md."""
+"""Benchmarks: what the README claims, measured. One study, one module, one command; results as JSON
+and as a table in README.md.
+"""

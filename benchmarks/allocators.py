@@ -1,12 +1,16 @@
-"""Accuracy after rounding, without training: every allocator at mean widths of 2.5 to 4 bits, three calibration seeds.
+"""Accuracy after rounding, without training: every allocator at mean widths of 2.5 to 4 bits, three
+calibration seeds.
 
-python -m benchmarks.allocators --data cifar-10-batches-py --networks resnet20-12fca82f.th,resnet32-d509ac18.th
+python -m benchmarks.allocators --data cifar-10-batches-py --networks
+resnet20-12fca82f.th,resnet32-d509ac18.th
 
-Slow (an hour or two on one core, most of it CLADO's measured pairs and the test images); stop it whenever you like, the same
-command goes on. Columns: mean width of the weights with 8-bit activations, and 3.6 bits for both.
+Slow (an hour or two on one core, most of it CLADO's measured pairs and the test images); stop it
+whenever you like, the same command goes on. Columns: mean width of the weights with 8-bit
+activations, and 3.6 bits for both.
 
-Options for several networks take one value per network, between commas: data, seeds, calibration images, images on which pairs are
-measured (``--paired`` for weights alone, ``--joint`` for weights and activations; 0 leaves the method ``clado`` out), and test images.
+Options for several networks take one value per network, between commas: data, seeds, calibration
+images, images on which pairs are measured (``--paired`` for weights alone, ``--joint`` for weights
+and activations; 0 leaves the method ``clado`` out), and test images.
 """
 
 from __future__ import annotations
@@ -45,7 +49,9 @@ WIDTHS = (2, 3, 4, 8)
 
 
 def chosen(judged: Judged, method: str, problem: AllocationProblem) -> Levels:
-    """Return the widths that a method chooses, with real-loss swaps on the calibration images where its name says so."""
+    """Return the widths that a method chooses, with real-loss swaps on the calibration images where
+    its name says so.
+    """
     found = judged.allocated(method.partition(" ")[0], problem)
     if method == SWAPPED:
         assert judged.evidence.singles is not None
@@ -120,7 +126,9 @@ def _mean(values: list[float]) -> str:
 
 
 def rows_of(name: str, found: dict[str, dict[str, list[float]]]) -> list[Row]:
-    """Return one row per method with all columns, and one row per column that compares the quadratic methods with the simple ones."""
+    """Return one row per method with all columns, and one row per column that compares the
+    quadratic methods with the simple ones.
+    """
     rows = []
     for method in (*METHODS, SWAPPED):
         cells = [
@@ -147,7 +155,10 @@ def rows_of(name: str, found: dict[str, dict[str, list[float]]]) -> list[Row]:
             rows.append(
                 Row(
                     what=f"{name}, {column}: best of CLADO's family ({best[1]}) less {other}",
-                    measured=f"{best[0] - means[other]:+.1f} points (the worst of them, {worst[1]}: {worst[0]:+.1f})",
+                    measured=(
+                        f"{best[0] - means[other]:+.1f} points (the worst of them, {worst[1]}: "
+                        f"{worst[0]:+.1f})"
+                    ),
                     at_least="0",
                     reached=best[0] >= means[other],
                 )

@@ -1,10 +1,13 @@
-"""One bit changed at random in the JSON, YAML, lines and tables of a finished run, read back by the readers that commands use.
+"""One bit changed at random in the JSON, YAML, lines and tables of a finished run, read back by the
+readers that commands use.
 
 python -m benchmarks.bit_flips --seed 0 --count 1500
 
-Each flip ends in one of five ways: refused in one line; the same content (the head alone was hit); other content with a note (files given
-by their path); other content unsaid; another exception. The last two are faults, and the exit code is 1 if there is one. What lies in
-``export/`` is left out but for its settings and manifest: ``nas-search verify`` compares every byte of it with what it writes itself.
+Each flip ends in one of five ways: refused in one line; the same content (the head alone was hit);
+other content with a note (files given by their path); other content unsaid; another exception. The
+last two are faults, and the exit code is 1 if there is one. What lies in ``export/`` is left out
+but for its settings and manifest: ``nas-search verify`` compares every byte of it with what it
+writes itself.
 """
 
 from __future__ import annotations
@@ -89,11 +92,14 @@ READERS: Mapping[str, Mapping[str, Callable[[Path], Any]]] = {
     "export/quant.json": {"run": read_manifest},
     "pictures.json": {"run": lambda path: _kept(path.parent)},
 }
-"""How each kind of file is read: as one of a run directory, and by its path where commands take it so."""
+"""How each kind of file is read: as one of a run directory, and by its path where commands take it
+so."""
 
 
 def _plan(path: Path) -> Any:
-    """Return the plan of a file that no command reads; a key that took the place of the digest's is left out."""
+    """Return the plan of a file that no command reads; a key that took the place of the digest's is
+    left out.
+    """
     values = read_sealed_json(path, "search again")[0]
     return {
         key: value
@@ -149,7 +155,9 @@ def flip(target: Target, generator: random.Random) -> str:
 
 
 def flips(run: Path, seed: int, count: int) -> Counter[tuple[str, str]]:
-    """Return how many of ``count`` flips of each kind of file came to what; every kind comes equally often."""
+    """Return how many of ``count`` flips of each kind of file came to what; every kind comes
+    equally often.
+    """
     generator = random.Random(seed)
     kinds: dict[str, list[Target]] = {}
     for target in targets(run):

@@ -1,4 +1,5 @@
-"""A searched network on CIFAR-10: float, quantised, distilled; integers against fake quantisation; beside MLPerf Tiny's ResNet-8.
+"""A searched network on CIFAR-10: float, quantised, distilled; integers against fake quantisation;
+beside MLPerf Tiny's ResNet-8.
 
 python -m benchmarks.cifar --data cifar-10-batches-py --teacher resnet20-12fca82f.th
 
@@ -25,14 +26,17 @@ from nas_engine.training.networks import load_network
 BATCH = 250
 
 RESNET8_ACCURACY = 87.2
-"""MLPerf Tiny's ResNet-8, float, on the CIFAR-10 test images, measured with its published tflite file."""
+"""MLPerf Tiny's ResNet-8, float, on the CIFAR-10 test images, measured with its published tflite
+file."""
 
 RESNET8_FILE_BYTES = 98_496
 """Size of its int8 tflite file."""
 
 
 def agreement_rounding_once(run: Path, data: str, limit: int | None) -> float:
-    """Return the share of test images, in percent, that a trained network predicts as its integers do if it rounds as in training."""
+    """Return the share of test images, in percent, that a trained network predicts as its integers
+    do if it rounds as in training.
+    """
     network = load_network(run / "training" / "network.pt").train()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -91,7 +95,10 @@ def run(
         loss, gap = plain.floating - accuracy.integer, abs(accuracy.integer - accuracy.quantised)
         rows += [
             Row(
-                what=f"{name}, {epochs} epochs: top-1 of the integers (float, the same epochs without a teacher: {plain.floating:.2f} %)",
+                what=(
+                    f"{name}, {epochs} epochs: top-1 of the integers (float, the same epochs "
+                    f"without a teacher: {plain.floating:.2f} %)"
+                ),
                 measured=f"{accuracy.integer:.2f} %",
                 at_least="at most 1.0 point below float"
                 if accuracy is distilled
@@ -99,7 +106,10 @@ def run(
                 reached=accuracy is not distilled or loss <= 1.0,
             ),
             Row(
-                what=f"{name}: integers against fake quantisation ({accuracy.quantised:.2f} %), {accuracy.images:,} test images",
+                what=(
+                    f"{name}: integers against fake quantisation ({accuracy.quantised:.2f} %), "
+                    f"{accuracy.images:,} test images"
+                ),
                 measured=f"{gap:.2f} points apart, {accuracy.agreement:.2f} % equal predictions",
                 at_least="0.2 points, 99.5 %",
                 reached=gap <= 0.2 and accuracy.agreement >= 99.5,
@@ -107,7 +117,10 @@ def run(
         ]
     rows.append(
         Row(
-            what="quantised and distilled: predictions equal to the integers' if evaluation rounds once, as training does",
+            what=(
+                "quantised and distilled: predictions equal to the integers' if evaluation rounds "
+                "once, as training does"
+            ),
             measured=f"{agreement_rounding_once(place / 'distilled', data, limit or None):.2f} %",
             at_least="for comparison",
             reached=True,
@@ -116,8 +129,14 @@ def run(
     best = record.best
     rows.append(
         Row(
-            what=f"accuracy, Flash, peak SRAM (ResNet-8 of MLPerf Tiny: {RESNET8_ACCURACY} %, int8 file of {RESNET8_FILE_BYTES:,} B)",
-            measured=f"{distilled.integer:.2f} %, {best.total_flash_bytes:,.0f} B, {best.peak_sram_bytes:,.0f} B",
+            what=(
+                f"accuracy, Flash, peak SRAM (ResNet-8 of MLPerf Tiny: {RESNET8_ACCURACY} %, int8 "
+                f"file of {RESNET8_FILE_BYTES:,} B)"
+            ),
+            measured=(
+                f"{distilled.integer:.2f} %, {best.total_flash_bytes:,.0f} B, "
+                f"{best.peak_sram_bytes:,.0f} B"
+            ),
             at_least=f"{RESNET8_ACCURACY} %",
             reached=(distilled.integer or 0.0) >= RESNET8_ACCURACY,
         )

@@ -1,8 +1,10 @@
-"""Measures the table from which code size and stack are predicted, and compares a prediction with a linked, painted image.
+"""Measures the table from which code size and stack are predicted, and compares a prediction with a
+linked, painted image.
 
 python -m benchmarks.code_size
 
-Writes nas_engine/verification/code_size.yaml for the compilers that are installed; rows of others are kept.
+Writes nas_engine/verification/code_size.yaml for the compilers that are installed; rows of others
+are kept.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ RUNTIME_LIMIT = 16 << 10
 def inverted_residuals(
     stem: tuple[int, int], widths: Sequence[int], windows: Sequence[int] = (3,), seed: int = 0
 ) -> IntegerModel:
-    """Return a small network: a stem (kernel, weight bits), residuals of pointwise weights of some widths, a pool, a classifier.
+    """Return a small network: a stem (kernel, weight bits), residuals of pointwise weights of some
+    widths, a pool, a classifier.
 
     ``windows`` are the kernel sizes of the residuals' depth-wise layers, taken in turn.
 
@@ -120,7 +123,8 @@ def build(shape: Shape, backend: CortexM) -> Built:
         assert result.footprint is not None
         if (result.logits != golden.logits).any():
             raise RuntimeError(
-                f"{sorted(kernels_of(model))} differ from the reference; nothing is measured with wrong kernels"
+                f"{sorted(kernels_of(model))} differ from the reference; nothing is measured with "
+                "wrong kernels"
             )
         runtime = Elf((folder / "work" / "firmware.elf").read_bytes()).size(".runtime")
         return Built(
@@ -148,8 +152,13 @@ def measure(core: str, compiler: str, cases: dict[str, Shape] | None = None) -> 
         bases.append(found.used.code - sum(needed_sections(found.objects, found.kernels).values()))
         static = max(static, found.used.static_ram)
     return CodeSizes(
-        core=core, compiler=find_toolchain(compiler).key, base=max(bases), static_ram=static, stacks=stacks, kernels=sections
-    )  # fmt: skip
+        core=core,
+        compiler=find_toolchain(compiler).key,
+        base=max(bases),
+        static_ram=static,
+        stacks=stacks,
+        kernels=sections,
+    )
 
 
 def run(
@@ -186,7 +195,10 @@ def compare(sizes: CodeSizes, backend: CortexM) -> list[Row]:
     return [
         Row(
             what=f"Flash of {where}",
-            measured=f"{found.used.flash:,} B, predicted {flash:,} B ({off:+.2%}; code alone {predicted.code / found.used.code - 1:+.2%})",
+            measured=(
+                f"{found.used.flash:,} B, predicted {flash:,} B ({off:+.2%}; code alone "
+                f"{predicted.code / found.used.code - 1:+.2%})"
+            ),
             at_least="within 1 %",
             reached=abs(off) <= 0.01,
         ),

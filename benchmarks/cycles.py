@@ -1,10 +1,12 @@
-"""Renews the tables of instructions per MAC in the device profiles of cores with DSP instructions, every pair of widths measured.
+"""Renews the tables of instructions per MAC in the device profiles of cores with DSP instructions,
+every pair of widths measured.
 
 python -m benchmarks.cycles
 
-One layer of each kind stands for all: pointwise 64 -> 128 at 14 x 14, depth-wise 3 x 3 with 128 channels at 14 x 14, the first
-convolution 3 -> 16 at stride 2 of a 160 x 160 image, dense 512 -> 10; inputs (but for the image) and outputs have the same width.
-Counted on an emulated Cortex-M7; profiles of other cores multiply by an assumed number of cycles per instruction. Each run is
+One layer of each kind stands for all: pointwise 64 -> 128 at 14 x 14, depth-wise 3 x 3 with 128
+channels at 14 x 14, the first convolution 3 -> 16 at stride 2 of a 160 x 160 image, dense 512 ->
+10; inputs (but for the image) and outputs have the same width. Counted on an emulated Cortex-M7;
+profiles of other cores multiply by an assumed number of cycles per instruction. Each run is
 compared with the integer reference.
 """
 
@@ -24,7 +26,8 @@ from nas_engine.verification.cortex_m import CortexM
 PROFILES = Path(device_profiles.__file__).parent / "data"
 
 CYCLES_PER_INSTRUCTION = {"cortex-m7": 1.0, "cortex-m4": 1.3, "cortex-m33": 1.3}
-"""Assumed, by core: multi-cycle loads and Flash wait states on the smaller ones; on M7 neither credit for dual issue nor wait states."""
+"""Assumed, by core: multi-cycle loads and Flash wait states on the smaller ones; on M7 neither
+credit for dual issue nor wait states."""
 
 SHAPES: dict[str, tuple[int, tuple[int, int], int, int]] = {
     "conv": (160, (3, 16), 3, 2),
@@ -36,7 +39,9 @@ SHAPES: dict[str, tuple[int, tuple[int, int], int, int]] = {
 
 
 def table(kind: str, backend: CortexM) -> tuple[np.ndarray, int]:
-    """Return instructions per MAC of every pair, ``[7, 7]`` by weight and activation bits, and how many values differed."""
+    """Return instructions per MAC of every pair, ``[7, 7]`` by weight and activation bits, and how
+    many values differed.
+    """
     size, channels, kernel, stride = SHAPES[kind]
     counts, differing = np.empty((len(BITS), len(BITS))), 0
     for row, w in enumerate(BITS):
@@ -74,7 +79,10 @@ def run(folder: str = str(PROFILES)) -> list[Row]:
     rows, tables = [], {}
     for kind in LAYER_KINDS:
         tables[kind], differing = table(kind, backend)
-        spread = f"{tables[kind].min():.2f} to {tables[kind].max():.2f} instructions/MAC, w8a8 {tables[kind][-1, -1]:.2f}"
+        spread = (
+            f"{tables[kind].min():.2f} to {tables[kind].max():.2f} instructions/MAC, w8a8 "
+            f"{tables[kind][-1, -1]:.2f}"
+        )
         measured = f"{spread}; {differing} differing"
         rows.append(
             Row(

@@ -1,8 +1,8 @@
 """The exact optimum of the bits of one structure: the yardstick for QBR. Slow and plain on purpose.
 
-Activations: dynamic programming over the residual stream, at each residual all (input, expanded, filtered, output)
-widths, no shortcut taken.
-Weights: multiple-choice knapsack by dynamic programming over 4-byte words of Flash.
+Activations: dynamic programming over the residual stream, at each residual all (input, expanded,
+filtered, output) widths, no shortcut taken. Weights: multiple-choice knapsack by dynamic
+programming over 4-byte words of Flash.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from nas_engine.scoring.quantised_gaussian import log_std_table
 
 
 def exact_score(problem: SearchProblem, network: Architecture) -> float:
-    """Return the best QE-Score any bits of this structure reach within SRAM and Flash; minus infinity if none fit."""
+    """Return the best QE-Score any bits of this structure reach within SRAM and Flash; minus
+    infinity if none fit.
+    """
     genes = encode(problem.frame, [network])
     table = unroll(problem.frame, genes)
     coefficients = layer_coefficients(table, problem.score)[:, 0]
@@ -39,10 +41,13 @@ def exact_score(problem: SearchProblem, network: Architecture) -> float:
 
 
 def activations(problem: SearchProblem, network: Architecture, genes: Genes) -> float:
-    """Return the largest sum of coefficient * ln S over activation widths within SRAM (stem excluded: its input is the image)."""
+    """Return the largest sum of coefficient * ln S over activation widths within SRAM (stem
+    excluded: its input is the image).
+    """
     frame, options = problem.frame, np.array(problem.space.activation_bits, np.int16)
     k, depth = len(options), sum(block.depth for block in network.blocks)
-    # every combination of the four widths around one residual, the same at every residual, as one population of k^4 columns
+    # every combination of the four widths around one residual, the same at every residual, as one
+    # population of k^4 columns
     combos = np.stack(np.meshgrid(*[options] * 4, indexing="ij")).reshape(4, -1)
     many = np.repeat(genes, combos.shape[1], axis=1)
     table, a_bits = unroll(frame, many), GeneView(frame, many).a_bits
@@ -69,7 +74,9 @@ def activations(problem: SearchProblem, network: Architecture, genes: Genes) -> 
 
 
 def weights(problem: SearchProblem, genes: Genes) -> float:
-    """Return the largest sum of coefficient * ln S over weight widths within Flash (stem and classifier at their fixed width)."""
+    """Return the largest sum of coefficient * ln S over weight widths within Flash (stem and
+    classifier at their fixed width).
+    """
     table = unroll(problem.frame, genes)
     name, options = problem.memory_model, np.array(problem.space.weight_bits, float)
     room = problem.flash_bytes - fixed_flash(name, table)[0]

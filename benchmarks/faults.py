@@ -1,12 +1,15 @@
-"""Faults swept: the n-th open, read, write, flush to disk, rename or array of a command fails, for n = 1, 2, ... until none is met.
+"""Faults swept: the n-th open, read, write, flush to disk, rename or array of a command fails, for
+n = 1, 2, ... until none is met.
 
 python -m benchmarks.faults --stage export --kind write
 
-From a prepared run, in forked children, as SQLite tests its own files. Faults are injected into Python's own calls, for paths of the
-run, its data and its config alone. After each the command must end with one line and exit code 1 or 2 that neither calls a file damaged
-nor puts one aside; then the same command, undisturbed, must leave the very files of a run without faults, and no temporary one. A fault
-that is met and survived (exit code 0) must come to the same files as well, or the report must name what could not be read.
-``--lasting 1`` lets every call from the n-th on fail, as a full disk does.
+From a prepared run, in forked children, as SQLite tests its own files. Faults are injected into
+Python's own calls, for paths of the run, its data and its config alone. After each the command must
+end with one line and exit code 1 or 2 that neither calls a file damaged nor puts one aside; then
+the same command, undisturbed, must leave the very files of a run without faults, and no temporary
+one. A fault that is met and survived (exit code 0) must come to the same files as well, or the
+report must name what could not be read. ``--lasting 1`` lets every call from the n-th on fail, as a
+full disk does.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ ERRORS = {
     "folder": (errno.EIO, errno.ENOSPC, errno.EACCES),
     "array": (),
 }
-"""What the operating system says, in turn; an array fails with ``MemoryError``. ``folder`` is making, listing and removing."""
+"""What the operating system says, in turn; an array fails with ``MemoryError``. ``folder`` is
+making, listing and removing."""
 
 STAGES = ("search", "shortlist", "train", "refine", "quantise", "export", "verify", "report")
 COMMANDS = (
@@ -56,7 +60,8 @@ COMMANDS = (
 )
 
 _DAMAGE = re.compile(
-    r"damaged|cut off|corrupt|no whole|of another kind|plain arrays|put a copy back|is missing|no such file",
+    r"damaged|cut off|corrupt|no whole|of another kind|plain arrays|put a copy back|is missing|no "
+    r"such file",
     re.I,
 )
 _TEMPORARY = re.compile(r"\.tmp(/|$)|(^|/)\.|~$|\.partial|\.earlier|(^|/)tmp")
@@ -88,14 +93,16 @@ class _Raw(io.FileIO):
 
 @dataclass(slots=True)
 class Fault:
-    """Counts calls of one kind on files below some roots and lets one of them, or all from one on, fail.
+    """Counts calls of one kind on files below some roots and lets one of them, or all from one on,
+    fail.
 
     Args:
         kind: Key of ``ERRORS``.
         number: Which call fails, from 1; 0: none.
         roots: Files and folders whose calls count.
         lasting: Whether all later ones fail too.
-        repeats: How often the same chain of lines counts, so that a loop over images is not met once per image; 0: always.
+        repeats: How often the same chain of lines counts, so that a loop over images is not met
+            once per image; 0: always.
     """
 
     kind: str
@@ -123,7 +130,9 @@ class Fault:
             raise OSError(code, os.strerror(code), place)
 
     def _is_new(self, place: str) -> bool:
-        """Return whether a chain of lines of the project led here fewer than ``repeats`` times, with a file of this ending."""
+        """Return whether a chain of lines of the project led here fewer than ``repeats`` times,
+        with a file of this ending.
+        """
         frame, chain = sys._getframe(2), [Path(place).suffix]
         while frame.f_back is not None:
             frame = frame.f_back
@@ -439,7 +448,9 @@ class Sweep:
         return [f"again: {text}" for text in (*wrong, *self._differs(case, ""))]
 
     def _state(self) -> str:
-        """Return a digest of the folder as it is, but for times: what it leads to need be seen only once."""
+        """Return a digest of the folder as it is, but for times: what it leads to need be seen only
+        once.
+        """
         left = files_of(self.run)
         record = self.run / "run.json"
         if record.is_file():
@@ -453,7 +464,8 @@ class Sweep:
         told = [line for line in hit.err.splitlines() if line.startswith("error: ")]
         if not told and not case.ended_well(hit):
             wrong.append("no error line")
-        # A note may name what is no longer there; an error or a note must not call a fault of the machine damage.
+        # A note may name what is no longer there; an error or a note must not call a fault of the
+        # machine damage.
         if _DAMAGE.search(hit.err):
             wrong.append("told as damage")
         if case.ended_well(hit) and not self._said_on_the_page(case):
@@ -505,7 +517,10 @@ class Met:
 
     def __str__(self) -> str:
         said = (self.hit.err.strip().splitlines() or [""])[-1]
-        return f"{self.case}, {self.kind} {self.number} ({self.place}): {'; '.join(self.wrong)} | exit {self.hit.code}: {said[:300]}"
+        return (
+            f"{self.case}, {self.kind} {self.number} ({self.place}): {'; '.join(self.wrong)} | "
+            f"exit {self.hit.code}: {said[:300]}"
+        )
 
 
 def main() -> int:
@@ -535,7 +550,8 @@ def main() -> int:
         sweep = Sweep(Path(folder))
         sweep.prepare(names)
         print(
-            f"{'stage or command':18} {'kind':7} {'met':>5} {'told':>5} {'survived':>8} {'wrong':>5} seconds"
+            f"{'stage or command':18} {'kind':7} {'met':>5} {'told':>5} {'survived':>8} "
+            f"{'wrong':>5} seconds"
         )
         for name in names:
             for kind in kinds:

@@ -1,10 +1,12 @@
-"""Wrong inputs through the whole command line: options, YAML, spoilt run directories, data, settings, the environment.
+"""Wrong inputs through the whole command line: options, YAML, spoilt run directories, data,
+settings, the environment.
 
 python -m benchmarks.fuzz --seed 0 --count 900
 
-Each case runs in a forked child of one warm process, in a folder of its own. Counted are tracebacks, exit codes other than those of the
-documentation, hangs (20 s without work, or after a Ctrl-C), memory without a bound, and messages that are not one line of up to 700
-printable characters. ``--only INDEX`` runs one case of a seed again and shows all that it said.
+Each case runs in a forked child of one warm process, in a folder of its own. Counted are
+tracebacks, exit codes other than those of the documentation, hangs (20 s without work, or after a
+Ctrl-C), memory without a bound, and messages that are not one line of up to 700 printable
+characters. ``--only INDEX`` runs one case of a seed again and shows all that it said.
 """
 
 from __future__ import annotations
@@ -472,7 +474,9 @@ class Maker:
         return what
 
     def valid(self, verb: str) -> list[str]:
-        """Return a command of a verb that works, on copies in this folder, and takes a second or two."""
+        """Return a command of a verb that works, on copies in this folder, and takes a second or
+        two.
+        """
         at = self.folder / "run"
         if verb == "run":
             return [
@@ -984,7 +988,9 @@ class Maker:
     # ---- names ----
 
     def names(self) -> Case:
-        """Folders and data with names that mean something to a shell, a compiler, a page or a terminal."""
+        """Folders and data with names that mean something to a shell, a compiler, a page or a
+        terminal.
+        """
         name = self.chance.choice(NAMES)
         verb = self.chance.choice(
             ("run", "train", "evaluate", "refine", "export", "verify", "report", "plot", "")
@@ -1148,8 +1154,10 @@ class Failure:
         said = [line for line in self.outcome.err.strip().splitlines() if line.strip()] or [""]
         words = ascii(shlex.join(["nas-search", *self.case.words]))
         return (
-            f"{', '.join(self.faults)}: --seed {self.seed} --only {self.index} ({self.case.kind}: {self.case.what})\n"
-            f"    exit {self.outcome.code}, {self.outcome.seconds:.1f} s, {self.outcome.memory / 2**20:.0f} MiB: "
+            f"{', '.join(self.faults)}: --seed {self.seed} --only {self.index} ({self.case.kind}: "
+            f"{self.case.what})\n"
+            f"    exit {self.outcome.code}, {self.outcome.seconds:.1f} s, "
+            f"{self.outcome.memory / 2**20:.0f} MiB: "
             f"{said[-1][:300]!a}\n    {words[:400]}"
         )
 
@@ -1198,7 +1206,9 @@ COUNTED = (
 
 
 def main() -> int:
-    """Run the cases of a seed, print a table by kind and every failure; the exit code says whether there was one."""
+    """Run the cases of a seed, print a table by kind and every failure; the exit code says whether
+    there was one.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=900)
@@ -1238,7 +1248,8 @@ def main() -> int:
                 print(f"{case}\n{outcome.out}\n{outcome.err}\n{faults}")
     print(table(counts))
     print(
-        f"{sum(count['cases'] for count in counts.values())} cases, {len(failures)} failures, {time.monotonic() - began:.0f} s"
+        f"{sum(count['cases'] for count in counts.values())} cases, {len(failures)} failures, "
+        f"{time.monotonic() - began:.0f} s"
     )
     return int(bool(failures))
 

@@ -1,10 +1,12 @@
-"""Our figures against the authors' code: QE-Score, Flash ("paper"), BitOps and bytes per convolution of a file of recorded rows.
+"""Our figures against the authors' code: QE-Score, Flash ("paper"), BitOps and bytes per
+convolution of a file of recorded rows.
 
     python -m benchmarks.golden --file rows.json
 
-Each row holds a published-style structure, the settings, and what the authors' code printed: ``structure``,
-``resolution``, ``sigma_a``, ``sigma_w``, ``stage_weights``, ``qe_score``, ``size_bytes_without_classifier``,
-``bitops_over_64``, ``feature_bytes_per_conv``. Without ``--file`` the two published structures of the test suite are used.
+Each row holds a published-style structure, the settings, and what the authors' code printed:
+``structure``, ``resolution``, ``sigma_a``, ``sigma_w``, ``stage_weights``, ``qe_score``,
+``size_bytes_without_classifier``, ``bitops_over_64``, ``feature_bytes_per_conv``. Without
+``--file`` the two published structures of the test suite are used.
 """
 
 from __future__ import annotations

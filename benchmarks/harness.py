@@ -39,11 +39,16 @@ def machine() -> str:
             (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
             model,
         )
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}"
+    return (
+        f"{model}, {os.cpu_count()} cores, {platform.system()}, Python "
+        f"{platform.python_version()}, NumPy {np.__version__}"
+    )
 
 
 def best_seconds(function: Callable[[], Any], repeats: int = 7, least: float = 0.05) -> float:
-    """Return the shortest time of one call: the best of several rounds, each long enough for the clock."""
+    """Return the shortest time of one call: the best of several rounds, each long enough for the
+    clock.
+    """
     function()
     best = float("inf")
     for _ in range(repeats):
@@ -84,7 +89,8 @@ def table() -> str:
         ]
         lines += ["| what | measured | at least | reached |", "|---|---|---|---|"]
         lines += [
-            f"| {r['what']} | {r['measured']} | {r['at_least']} | {'yes' if r['reached'] else '**no**'} |"
+            f"| {r['what']} | {r['measured']} | {r['at_least']} | "
+            f"{'yes' if r['reached'] else '**no**'} |"
             for r in record["rows"]
         ]
         parts.append("\n".join(lines) + "\n")
@@ -92,7 +98,8 @@ def table() -> str:
 
 
 def main(study: str, run: Callable[..., list[Row]], **sizes: Any) -> None:
-    """Run one study from the command line: each keyword is an option with its default; print the rows and write them.
+    """Run one study from the command line: each keyword is an option with its default; print the
+    rows and write them.
 
     ``--results NAME`` writes them under another name, beside those of other networks or data.
     """
@@ -109,7 +116,8 @@ def main(study: str, run: Callable[..., list[Row]], **sizes: Any) -> None:
     rows = run(**arguments)
     for row in rows:
         print(
-            f"{'ok  ' if row.reached else 'MISS'} {row.what}: {row.measured} (at least: {row.at_least})"
+            f"{'ok  ' if row.reached else 'MISS'} {row.what}: {row.measured} (at least: "
+            f"{row.at_least})"
         )
     given = "".join(
         f" --{name} {_short(value)}" for name, value in arguments.items() if value != sizes[name]

@@ -1,7 +1,8 @@
-"""Commands run in forked children of one warm process: what each said, how long it took, how much memory, whether it hung.
+"""Commands run in forked children of one warm process: what each said, how long it took, how much
+memory, whether it hung.
 
-Imports take longer than most commands; a fork shares them. A child is a session of its own, so that compilers and emulators it started
-end with it.
+Imports take longer than most commands; a fork shares them. A child is a session of its own, so that
+compilers and emulators it started end with it.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ LONGEST_LINE = 700
 MIB = 2**20
 
 _CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Categories of Unicode that a terminal does not show as a character; the two joiners among them are part of how words are written."""
+"""Categories of Unicode that a terminal does not show as a character; the two joiners among them
+are part of how words are written."""
 
 _OF_OTHERS = r"torchinductor_|\.ses$"
-"""What torch and ONNX Runtime make in the folder for temporary files whenever they are used, and keep."""
+"""What torch and ONNX Runtime make in the folder for temporary files whenever they are used, and
+keep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,8 @@ class Outcome:
     """What became of a command."""
 
     code: int | None
-    """Exit code, negative for a signal; ``None`` for one that was ended because it hung or took too much memory."""
+    """Exit code, negative for a signal; ``None`` for one that was ended because it hung or took too
+    much memory."""
     out: str
     err: str
     seconds: float
@@ -57,7 +61,9 @@ class Outcome:
     """What it left in the folder for temporary files."""
 
     def faults(self, codes: frozenset[int] = frozenset({0, 1, 2, 130})) -> list[str]:
-        """Return what is wrong with how it ended, whatever it was asked: nothing for a command that keeps the rules."""
+        """Return what is wrong with how it ended, whatever it was asked: nothing for a command that
+        keeps the rules.
+        """
         found = [word for word, so in (("hang", self.hung), ("memory", self.excess)) if so]
         in_a_destructor = (
             self.interrupted and self.code == 0 and "Exception ignored" in self.err
@@ -116,7 +122,9 @@ def warm(*packages: str) -> None:
 
 
 def command_line(words: list[str]) -> int:
-    """Run ``nas-search`` with these words in this very process and return its exit code; a traceback is printed as Python would."""
+    """Run ``nas-search`` with these words in this very process and return its exit code; a
+    traceback is printed as Python would.
+    """
     from nas_engine.cli.main import main
 
     sys.argv = ["nas-search", *words]
@@ -265,7 +273,9 @@ def _resident(process: str) -> int:
 
 
 def _ticks(session: int) -> int:
-    """Return the processor time of all processes of a session, in ticks; those that ended count through who waited for them."""
+    """Return the processor time of all processes of a session, in ticks; those that ended count
+    through who waited for them.
+    """
     total = 0
     for entry in os.listdir("/proc"):
         if entry.isdigit():

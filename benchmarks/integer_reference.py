@@ -28,7 +28,8 @@ from nas_engine.quantization.record import (
 )
 
 NETWORK = HERE / "networks" / "mobilenet-32-64k-128k.yaml"
-"""Winner of a search for 64 KiB of SRAM and 128 KiB of Flash at 32 x 32 pixels: 23.7 million MACs per image."""
+"""Winner of a search for 64 KiB of SRAM and 128 KiB of Flash at 32 x 32 pixels: 23.7 million MACs
+per image."""
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
@@ -58,9 +59,19 @@ class Untrained:
         self.steps: list[QuantisedLayer | QuantisedPool] = []
 
     def layer(
-        self, name: str, channels: int, kernel: int, stride: int, w_bits: int, out_bits: int, *, kind: str = "conv", signed: bool = False,
-        source: QuantisedTensor | None = None, shortcut: QuantisedTensor | None = None,
-    ) -> QuantisedTensor:  # fmt: skip
+        self,
+        name: str,
+        channels: int,
+        kernel: int,
+        stride: int,
+        w_bits: int,
+        out_bits: int,
+        *,
+        kind: str = "conv",
+        signed: bool = False,
+        source: QuantisedTensor | None = None,
+        shortcut: QuantisedTensor | None = None,
+    ) -> QuantisedTensor:
         """Add a layer and return its output; without a source it reads the tensor added last."""
         source = source or self.tensors[-1]
         height, top, bottom = same_padding(source.height, kernel, stride)
@@ -72,9 +83,14 @@ class Untrained:
             (channels, kernel, kernel, 1 if kind == "depthwise" else source.channels),
         )
         out = QuantisedTensor(
-            name=f"{name} output", height=height, width=width, channels=channels, bits=out_bits, signed=signed,
+            name=f"{name} output",
+            height=height,
+            width=width,
+            channels=channels,
+            bits=out_bits,
+            signed=signed,
             step=self.rng.uniform(0.01, 0.05),
-        )  # fmt: skip
+        )
         spread = (
             np.sqrt(weights[0].size * most * (most + 1) / 3) * 2**source.bits / 5
         )  # of the sum, in levels
@@ -88,10 +104,20 @@ class Untrained:
         )
         gain = self.rng.uniform(0.5, 2.0, channels) * self.rng.choice([-1.0, 1.0], channels)
         step = QuantisedLayer(
-            name=name, kind=kind, input=source.name, output=out.name, kernel=kernel, stride=stride, padding=(top, bottom, left, right),
-            weights=weights, weight_bits=w_bits, weight_step=unit / np.abs(gain), gain=gain,
-            offset=self.rng.normal(0, 0.2, channels) * 2**out_bits / 4 * out.step, shortcut=shortcut.name if shortcut else None,
-        )  # fmt: skip
+            name=name,
+            kind=kind,
+            input=source.name,
+            output=out.name,
+            kernel=kernel,
+            stride=stride,
+            padding=(top, bottom, left, right),
+            weights=weights,
+            weight_bits=w_bits,
+            weight_step=unit / np.abs(gain),
+            gain=gain,
+            offset=self.rng.normal(0, 0.2, channels) * 2**out_bits / 4 * out.step,
+            shortcut=shortcut.name if shortcut else None,
+        )
         self.steps.append(step)
         self.tensors.append(out)
         return out
@@ -179,7 +205,9 @@ def untrained(net: Architecture, seed: int = 0) -> IntegerModel:
 
 
 def pictures(count: int, size: int, channels: int) -> npt.NDArray[np.uint8]:
-    """Return the handwritten digits of scikit-learn, enlarged and tinted; noise where that is not installed."""
+    """Return the handwritten digits of scikit-learn, enlarged and tinted; noise where that is not
+    installed.
+    """
     rng = np.random.default_rng(0)
     try:
         from sklearn.datasets import load_digits
@@ -222,7 +250,10 @@ def run(network: Path = NETWORK, images: int = 512, compared: int = 4) -> list[R
             reached=two >= 500,
         ),
         Row(
-            what=f"values that differ from the plain int64 way, all tensors of {compared} images ({at_ends:.0%} at an end of their range)",
+            what=(
+                f"values that differ from the plain int64 way, all tensors of {compared} images "
+                f"({at_ends:.0%} at an end of their range)"
+            ),
             measured=f"{different} of {values:,}",
             at_least="0",
             reached=different == 0,

@@ -1,15 +1,18 @@
-"""How fast the integer quadratic program of CLADO is proven, and how good its answer is where it is not.
+"""How fast the integer quadratic program of CLADO is proven, and how good its answer is where it is
+not.
 
 python -m benchmarks.iqp
 
-Instances: the 53 convolutions of ResNet-50 under a mean weight width of 4 bits. ``gn`` is like a Gauss-Newton matrix: losses fall by 4
-with each bit, layers near each other in depth are correlated (0.37 next to each other, 0.16 two apart, 0.08 far), two widths of one
-layer by half; the matrix is a sample of 400 logit vectors, so it is positive semidefinite. ``clado:v`` adds noise of ``v`` times
-the root of the two diagonal entries to the pairs, sets what is within a layer to zero and clips eigenvalues, as the authors do.
+Instances: the 53 convolutions of ResNet-50 under a mean weight width of 4 bits. ``gn`` is like a
+Gauss-Newton matrix: losses fall by 4 with each bit, layers near each other in depth are correlated
+(0.37 next to each other, 0.16 two apart, 0.08 far), two widths of one layer by half; the matrix is
+a sample of 400 logit vectors, so it is positive semidefinite. ``clado:v`` adds noise of ``v`` times
+the root of the two diagonal entries to the pairs, sets what is within a layer to zero and clips
+eigenvalues, as the authors do.
 
-With 3 widths (2, 4, 8) the proof must be complete within the limit. With 7 widths the answer must be within 1 % of the best known:
-the best of many seeds of a long local search and of a long proof, kept in iqp_best.json and renewed by ``--long SECONDS``
-(that many for each instance).
+With 3 widths (2, 4, 8) the proof must be complete within the limit. With 7 widths the answer must
+be within 1 % of the best known: the best of many seeds of a long local search and of a long proof,
+kept in iqp_best.json and renewed by ``--long SECONDS`` (that many for each instance).
 """
 
 from __future__ import annotations
@@ -80,7 +83,9 @@ def instance(
 
 
 def best_known(kind: str, widths: int, seed: int, layers: int, seconds: float) -> float:
-    """Search for long, remember the best objective and return it; with no time, return the one remembered, or infinity."""
+    """Search for long, remember the best objective and return it; with no time, return the one
+    remembered, or infinity.
+    """
     records = json.loads(BEST.read_text(encoding="utf-8")) if BEST.exists() else {}
     name = f"{kind} {layers}x{widths} seed {seed}"
     record = records.get(name, {"objective": float("inf"), "seconds": 0.0})
@@ -116,7 +121,10 @@ def run(
             problem, matrix = instance(kind, 3, seed, layers)
             found = solve(problem, np.zeros(problem.n), matrix, time_limit_s=limit)
             what = f"{kind}, {layers} layers x 3 widths, seed {seed}"
-            figures = f"gap {found.gap:.1e} after {found.seconds:.1f} s, {found.nodes:,} nodes, objective {found.objective:.6f}"
+            figures = (
+                f"gap {found.gap:.1e} after {found.seconds:.1f} s, {found.nodes:,} nodes, "
+                f"objective {found.objective:.6f}"
+            )
             rows.append(
                 Row(
                     what=what,
@@ -133,7 +141,10 @@ def run(
             what = f"{kind}, {layers} layers x 7 widths, seed {seed}"
             best = min(known, found.objective)
             above = found.objective / best - 1
-            figures = f"{100 * above:.2f} % above, gap {100 * found.gap:.2g} % after {found.seconds:.1f} s, objective {found.objective:.6f}"
+            figures = (
+                f"{100 * above:.2f} % above, gap {100 * found.gap:.2g} % after {found.seconds:.1f} "
+                f"s, objective {found.objective:.6f}"
+            )
             wanted = f"at most 1 % above the best known ({best:.6f}) within {limit:g} s"
             rows.append(
                 Row(

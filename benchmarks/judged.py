@@ -1,7 +1,9 @@
-"""What the studies of allocators share: a trained network, one calibration seed, and all that was measured of it, kept on disk.
+"""What the studies of allocators share: a trained network, one calibration seed, and all that was
+measured of it, kept on disk.
 
-Widths are free in all layers but the first and the last, which have 8 bits throughout, as in CLADO's public code. Calibration
-images are training images; what is judged is the network rounded to its widths, without training.
+Widths are free in all layers but the first and the last, which have 8 bits throughout, as in
+CLADO's public code. Calibration images are training images; what is judged is the network rounded
+to its widths, without training.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def images_of(data: str) -> Dataset:
 
 
 def drawn(split: Split, count: int, seed: int, stream: int = 0) -> Split:
-    """Return images drawn at random; different streams of one seed share none as long as together they are not all images."""
+    """Return images drawn at random; different streams of one seed share none as long as together
+    they are not all images.
+    """
     order = np.random.default_rng([seed, 55]).permutation(len(split))
     chosen = np.sort(order[stream * count : (stream + 1) * count])
     return Split(images=split.images[chosen], labels=split.labels[chosen])
@@ -138,7 +142,9 @@ class Judged:
         )
 
     def predicted_by_score(self) -> Floats:
-        """Return minus what each choice adds to the QE-Score of a plain chain, ``ln S``, ``(n,)``: every layer counts the same."""
+        """Return minus what each choice adds to the QE-Score of a plain chain, ``ln S``, ``(n,)``:
+        every layer counts the same.
+        """
         settings, bits = ScoreSettings(), self.problem.choice_bits
         weights = np.array([variable.kind == WEIGHTS for variable in self.problem.variables])[
             self.problem.owner
@@ -150,7 +156,9 @@ class Judged:
     def allocated(
         self, method: str, problem: AllocationProblem, seed: int | None = None
     ) -> BitAllocation:
-        """Return what an allocator chooses; ``qbr`` gives the choice of largest QE-Score, since these networks come from no search."""
+        """Return what an allocator chooses; ``qbr`` gives the choice of largest QE-Score, since
+        these networks come from no search.
+        """
         evidence = self.evidence
         if method == "qbr":
             evidence = replace(evidence, given=solve(problem, self.predicted_by_score()).levels)

@@ -1,10 +1,12 @@
-"""Instructions per multiply-accumulate of the C kernels on an emulated core, each layer compared with the integer reference.
+"""Instructions per multiply-accumulate of the C kernels on an emulated core, each layer compared
+with the integer reference.
 
 python -m benchmarks.kernels [--core cortex-m4] [--compiler zig] [--emulator unicorn]
 
-Every row is a real layer: packed, exported, linked for 256 KiB of SRAM and 1 MiB of Flash, and run. Instructions are those of the whole
-layer, unpacking and requantisation included, divided by its multiply-accumulates (taps in the padding included). They are not cycles:
-caches, wait states and dual issue are not modelled.
+Every row is a real layer: packed, exported, linked for 256 KiB of SRAM and 1 MiB of Flash, and run.
+Instructions are those of the whole layer, unpacking and requantisation included, divided by its
+multiply-accumulates (taps in the padding included). They are not cycles: caches, wait states and
+dual issue are not modelled.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from nas_engine.verification.cortex_m import OBJECTS, CortexM
 from nas_engine.verification.elf import Elf, needed_sections
 
 ANCHORS = "CMSIS-NN 2.04 (s8), 3.75 (s4); depth-wise 3 x 3 8.35; first convolution 4.86"
-"""Instructions per MAC of CMSIS-NN 99f736a (July 2026) on the same layers, -O3, counted in the same way."""
+"""Instructions per MAC of CMSIS-NN 99f736a (July 2026) on the same layers, -O3, counted in the same
+way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,8 @@ class Layer:
     """One layer to be measured."""
 
     kind: str
-    """``"pointwise"``, ``"depthwise"`` or ``"conv"`` (k x k, the first of a network: it reads the image)."""
+    """``"pointwise"``, ``"depthwise"`` or ``"conv"`` (k x k, the first of a network: it reads the
+    image)."""
     size: int
     """Height and width of its input."""
     channels: tuple[int, int]
@@ -69,7 +73,10 @@ class Layer:
         shape = f"{inside}" if self.kind == "depthwise" else f"{inside} -> {outside}"
         stride = f" stride {self.stride}" if self.stride > 1 else ""
         window = "" if self.kind == "pointwise" else f" {self.kernel} x {self.kernel}{stride}"
-        return f"{self.kind}{window}, {shape} channels, {self.size} x {self.size}, w{self.bits[0]} a{self.bits[1]}"
+        return (
+            f"{self.kind}{window}, {shape} channels, {self.size} x {self.size}, w{self.bits[0]} "
+            f"a{self.bits[1]}"
+        )
 
 
 def _pointwise(w: int, a: int) -> Layer:
@@ -143,7 +150,9 @@ class Measured:
 
 
 def measure(layer: Layer, backend: CortexM) -> Measured:
-    """Export a layer, run it on the emulated core, and compare every tensor of one image with the reference."""
+    """Export a layer, run it on the emulated core, and compare every tensor of one image with the
+    reference.
+    """
     model = network_of(layer)
     noise = np.random.default_rng(1).integers(
         0, 256, (1, layer.size, layer.size, layer.channels[0]), np.uint8
@@ -194,7 +203,10 @@ def run(
         rows.append(
             Row(
                 what=f"{layer.name}: `{found.kernel}`",
-                measured=f"{found.per_mac:.2f} instructions/MAC, {found.code:,} B of code, {found.differing} differing",
+                measured=(
+                    f"{found.per_mac:.2f} instructions/MAC, {found.code:,} B of code, "
+                    f"{found.differing} differing"
+                ),
                 at_least="0 differing" if most is None else f"at most {most:.2f}, 0 differing",
                 reached=(most is None or found.per_mac <= most) and found.differing == 0,
             )

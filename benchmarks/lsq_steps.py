@@ -1,10 +1,12 @@
-"""The steps of weights in training: how far they leave their channel's weights with and without bounds, and what bounds cost.
+"""The steps of weights in training: how far they leave their channel's weights with and without
+bounds, and what bounds cost.
 
 python -m benchmarks.lsq_steps --data cifar-10-batches-py
 
-A small network is trained in float once per seed, and from there quantised at each width, once per rule: its steps free, or bounded to
-multiples of the step that just holds the largest weight of the channel. The stem has 8 bits throughout. Widths of 5 bits and more are
-trained for ``epochs``, narrower ones for ``short`` epochs and with two bounds.
+A small network is trained in float once per seed, and from there quantised at each width, once per
+rule: its steps free, or bounded to multiples of the step that just holds the largest weight of the
+channel. The stem has 8 bits throughout. Widths of 5 bits and more are trained for ``epochs``,
+narrower ones for ``short`` epochs and with two bounds.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ Range = tuple[float, float]
 
 
 def architecture(width: int, classes: int) -> Architecture:
-    """Return a network of four residuals for 16 x 16 pixels, its weights at a width, those of stem and classifier at 8 bits."""
+    """Return a network of four residuals for 16 x 16 pixels, its weights at a width, those of stem
+    and classifier at 8 bits.
+    """
     inner = Bits(width, 8)
     row = (inner, inner, inner)
     return Architecture(
@@ -61,9 +65,17 @@ def architecture(width: int, classes: int) -> Architecture:
 def recipe(epochs: int, share: float, rate: float) -> TrainingRecipe:
     """Return how a stage is trained; ``rate`` is the peak of the quantised one."""
     return TrainingRecipe(
-        name="steps", epochs=epochs, float_share=share, batch_size=64, optimiser="sgd", learning_rate=0.1, quantised_learning_rate=rate,
-        weight_decay=1e-4, warmup_epochs=0, augmentation=Augmentation(kind="crop", padding=2, flip=True),
-    )  # fmt: skip
+        name="steps",
+        epochs=epochs,
+        float_share=share,
+        batch_size=64,
+        optimiser="sgd",
+        learning_rate=0.1,
+        quantised_learning_rate=rate,
+        weight_decay=1e-4,
+        warmup_epochs=0,
+        augmentation=Augmentation(kind="crop", padding=2, flip=True),
+    )
 
 
 def weight_quantisers(network: MobileNet) -> Iterator[tuple[WeightQuantiser, torch.Tensor]]:
@@ -74,7 +86,9 @@ def weight_quantisers(network: MobileNet) -> Iterator[tuple[WeightQuantiser, tor
 
 
 def multiples(network: MobileNet) -> torch.Tensor:
-    """Return every channel's step as a multiple of the one that just holds its largest weight, ``(channels of all layers,)``."""
+    """Return every channel's step as a multiple of the one that just holds its largest weight,
+    ``(channels of all layers,)``.
+    """
     found = []
     for quantiser, weight in weight_quantisers(network):
         widest = weight.detach().abs().flatten(1).amax(1) / quantiser.limit

@@ -1,4 +1,5 @@
-"""Person or no person from image folders: a network searched for 256 KiB / 1 MiB at 96 x 96, trained and evaluated end to end.
+"""Person or no person from image folders: a network searched for 256 KiB / 1 MiB at 96 x 96,
+trained and evaluated end to end.
 
 python -m benchmarks.person --data person96
 

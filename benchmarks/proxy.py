@@ -1,10 +1,13 @@
-"""How well the QE-Score ranks networks by their accuracy, beside trivial figures and changes that might help it.
+"""How well the QE-Score ranks networks by their accuracy, beside trivial figures and changes that
+might help it.
 
-python -m benchmarks.proxy --data cifar-10-batches-py --folder runs/benchmark-proxy --part free|budget|calibration|baselines
+python -m benchmarks.proxy --data cifar-10-batches-py --folder runs/benchmark-proxy --part
+free|budget|calibration|baselines
 
-Networks are chosen without a look at the score (``proxy_networks``) and trained alike (``proxy_training``): by default 6 epochs of
-20,000 CIFAR-10 images, four in float and two quantised. The command trains what is missing of its part, the first COUNT
-networks, then prints and records all that is in the folder under the same epochs and images. It goes on where it was stopped.
+Networks are chosen without a look at the score (``proxy_networks``) and trained alike
+(``proxy_training``): by default 6 epochs of 20,000 CIFAR-10 images, four in float and two
+quantised. The command trains what is missing of its part, the first COUNT networks, then prints and
+records all that is in the folder under the same epochs and images. It goes on where it was stopped.
 
 --part none         trains nothing: records what is there; benchmarks/proxy_records is the folder behind the published table
 --shard i/n         the i-th of n shares, for machines without a common folder; on one machine the same command can simply run twice
@@ -79,7 +82,8 @@ def run(
     found = [row for name in PARTS for row in rows_of(plan, name, chosen_setting)]
     if not found:
         raise InputError(
-            f"{folder} holds no results of {images} images and {epochs} epochs; expected some; give a --part to train"
+            f"{folder} holds no results of {images} images and {epochs} epochs; expected some; "
+            "give a --part to train"
         )
     return found
 

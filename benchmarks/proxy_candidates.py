@@ -1,11 +1,13 @@
-"""What may predict accuracy without training: the QE-Score, trivial figures, and changes to the score that might help it.
+"""What may predict accuracy without training: the QE-Score, trivial figures, and changes to the
+score that might help it.
 
-All take a layer table and bits and return one number per network; larger should be better. The QE-Score as published is one of
-them and is what the product maximises; the others are candidates that the study judges.
+All take a layer table and bits and return one number per network; larger should be better. The
+QE-Score as published is one of them and is what the product maximises; the others are candidates
+that the study judges.
 
-Effectiveness is DeepMAD's rho, depth over width (``nas_engine.costs.effectiveness``); they limit it from above. Their entropy of a
-stage is ln(r^2 C) times the sum of the log fan-ins up to it, r and C its resolution and channels; they weigh five stages 1, 1, 1,
-1, 8.
+Effectiveness is DeepMAD's rho, depth over width (``nas_engine.costs.effectiveness``); they limit it
+from above. Their entropy of a stage is ln(r^2 C) times the sum of the log fan-ins up to it, r and C
+its resolution and channels; they weigh five stages 1, 1, 1, 1, 8.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ SIGMAS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0)
 
 
 def limited(score: Floats, measure: Floats, limit: float) -> Floats:
-    """Return the score where a measure keeps its limit; elsewhere less than every such score, the less the more it exceeds."""
+    """Return the score where a measure keeps its limit; elsewhere less than every such score, the
+    less the more it exceeds.
+    """
     return np.where(measure <= limit, score, score.min() - 1.0 - np.maximum(measure - limit, 0.0))
 
 
@@ -62,7 +66,9 @@ def _stage_sizes(table: LayerTable) -> tuple[Floats, Floats]:
 
 
 def stage_log_widths(table: LayerTable) -> Floats:
-    """Return the sum of the log fan-ins from the input to the end of each of the score's stages, ``(stages, n)``."""
+    """Return the sum of the log fan-ins from the input to the end of each of the score's stages,
+    ``(stages, n)``.
+    """
     last = table.frame.score_stages[-1]
     of_residual = np.append(table.frame.score_stages, last).take(table.stage, mode="clip")
     rows = np.full(table.weights.shape, last)
@@ -112,7 +118,8 @@ def trivial(table: LayerTable, w_bits: Widths, a_bits: Widths, model: str) -> di
 def candidates(
     table: LayerTable, w_bits: Widths, a_bits: Widths, weights: tuple[float, ...]
 ) -> dict[str, Floats]:
-    """Return the QE-Score as published and what might help it, ``(n,)`` each; none looks at an accuracy.
+    """Return the QE-Score as published and what might help it, ``(n,)`` each; none looks at an
+    accuracy.
 
     Args:
         table: ``n`` networks.

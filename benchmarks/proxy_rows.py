@@ -1,4 +1,5 @@
-"""What trained networks say of the figures that were to predict their accuracy: the rows of the proxy study.
+"""What trained networks say of the figures that were to predict their accuracy: the rows of the
+proxy study.
 
 Intervals are 95 % bootstraps over the networks.
 """
@@ -71,12 +72,18 @@ def rows_of(plan: Plan, part: str, setting: Setting) -> list[Row]:
     values = predictions(records, setting)
     early = -np.array([record["history"][0]["loss"] for record in records])
     for name, each in sorted(values.items(), key=lambda item: -_order(item[1], accuracy)):
-        measured = f"Kendall {kendall_estimate(each, accuracy)}, Spearman {spearman_estimate(each, accuracy)}"
+        measured = (
+            f"Kendall {kendall_estimate(each, accuracy)}, Spearman "
+            f"{spearman_estimate(each, accuracy)}"
+        )
         best, picked = (
             (*(best_of_top(each, accuracy, k) for k in (1, TOP)),),
             reranked(each, early, accuracy, TOP),
         )
-        shortlist = f"its first: {best[0]:.2f} %, of its first {TOP} the best: {best[1]:.2f} %, by the loss of one epoch: {picked:.2f} %"
+        shortlist = (
+            f"its first: {best[0]:.2f} %, of its first {TOP} the best: {best[1]:.2f} %, by the "
+            f"loss of one epoch: {picked:.2f} %"
+        )
         found.append(_row(f"{part}, {len(records)} networks: {name}", f"{measured}; {shortlist}"))
     found += _inside_rows(part, records, values[PUBLISHED], setting)
     if len(records) >= SHORTLIST:
@@ -100,7 +107,9 @@ def _order(values: Floats, accuracy: Floats) -> float:
 def _inside_rows(
     part: str, records: list[dict[str, Any]], score: Floats, setting: Setting
 ) -> list[Row]:
-    """Return how the score ranks the networks that keep a limit on effectiveness, where there are enough of them."""
+    """Return how the score ranks the networks that keep a limit on effectiveness, where there are
+    enough of them.
+    """
     accuracy, rho = (
         np.array([record["accuracy"] for record in records]),
         effectiveness(_arrays(records, setting)[0]),
@@ -108,9 +117,11 @@ def _inside_rows(
     kept = {limit: rho <= limit for limit in RHO_LIMITS}
     return [
         _row(
-            f"{part}, the {inside.sum()} networks with rho at most {limit:g} among themselves (mean {accuracy[inside].mean():.2f} %): "
+            f"{part}, the {inside.sum()} networks with rho at most {limit:g} among themselves "
+            f"(mean {accuracy[inside].mean():.2f} %): "
             f"{PUBLISHED}",
-            f"Kendall {kendall_estimate(score[inside], accuracy[inside])}, Spearman {spearman_estimate(score[inside], accuracy[inside])}",
+            f"Kendall {kendall_estimate(score[inside], accuracy[inside])}, Spearman "
+            f"{spearman_estimate(score[inside], accuracy[inside])}",
         )
         for limit, inside in kept.items()
         if inside.sum() >= FEWEST
@@ -118,7 +129,9 @@ def _inside_rows(
 
 
 def _shortlist_row(part: str, records: list[dict[str, Any]], score: Floats) -> Row:
-    """Return what each way to choose makes of every set of ``SHORTLIST`` networks: the chosen one's accuracy on test images, on average."""
+    """Return what each way to choose makes of every set of ``SHORTLIST`` networks: the chosen one's
+    accuracy on test images, on average.
+    """
     accuracy = np.array([record["accuracy"] for record in records])
     held, loss = (
         np.array([record["history"][-1][name] for record in records])
@@ -142,7 +155,8 @@ def _shortlist_row(part: str, records: list[dict[str, Any]], score: Floats) -> R
         for name, got in found.items()
     ]
     return _row(
-        f"{part}: the {len(sets):,} sets of {SHORTLIST} networks, one chosen from each, its accuracy on test images",
+        f"{part}: the {len(sets):,} sets of {SHORTLIST} networks, one chosen from each, its "
+        "accuracy on test images",
         f"{'; '.join(told)}; the best of each {best.mean():.2f} %, any {accuracy.mean():.2f} %",
     )
 
@@ -155,7 +169,9 @@ def _arrays(records: list[dict[str, Any]], setting: Setting) -> tuple[Any, Any, 
 
 
 def predictions(records: list[dict[str, Any]], setting: Setting) -> dict[str, Floats]:
-    """Return all that may predict accuracy, ``(n,)`` each: scores and figures, fitted stage weights, and short trainings."""
+    """Return all that may predict accuracy, ``(n,)`` each: scores and figures, fitted stage
+    weights, and short trainings.
+    """
     table, w_bits, a_bits = _arrays(records, setting)
     accuracy = np.array([record["accuracy"] for record in records])
     values = trivial(table, w_bits, a_bits, MODEL) | candidates(
@@ -175,7 +191,9 @@ def predictions(records: list[dict[str, Any]], setting: Setting) -> dict[str, Fl
 
 
 def _short_trainings(records: list[dict[str, Any]]) -> dict[str, Floats]:
-    """Return what the first epochs say: accuracy on held-out training images after one, and the mean loss of its steps (less is better)."""
+    """Return what the first epochs say: accuracy on held-out training images after one, and the
+    mean loss of its steps (less is better).
+    """
     total = len(records[0]["history"])
     found = {}
     for epochs in dict.fromkeys(epochs for epochs in (1, 2, total // 2) if 0 < epochs < total):
@@ -194,9 +212,12 @@ def _recipe_row(part: str, plan: Plan, records: list[dict[str, Any]]) -> Row:
     made = recipe(plan.epochs)
     seconds = np.mean([record["processor_seconds"] for record in records])
     return _row(
-        f"{part}: {len(records)} networks, each {made.float_epochs} float and {made.quantised_epochs} quantised epochs of "
-        f"{plan.images:,} images of {records[0]['data']}: accuracy on {records[0]['test_images']:,} test images",
-        f"{accuracy.min():.2f} to {accuracy.max():.2f} %, mean {accuracy.mean():.2f} %; {seconds:.0f} s of processor time per network",
+        f"{part}: {len(records)} networks, each {made.float_epochs} float and "
+        f"{made.quantised_epochs} quantised epochs of "
+        f"{plan.images:,} images of {records[0]['data']}: accuracy on "
+        f"{records[0]['test_images']:,} test images",
+        f"{accuracy.min():.2f} to {accuracy.max():.2f} %, mean {accuracy.mean():.2f} %; "
+        f"{seconds:.0f} s of processor time per network",
     )
 
 
@@ -213,7 +234,8 @@ def _grid_rows(records: list[dict[str, Any]], setting: Setting) -> list[Row]:
     return [
         _row(
             f"calibration, {len(records)} networks, sigma_A {a:g}, sigma_W {w:g} ({name})",
-            f"Kendall {kendall_estimate(grid[a, w], accuracy)}, Spearman {spearman_estimate(grid[a, w], accuracy)}",
+            f"Kendall {kendall_estimate(grid[a, w], accuracy)}, Spearman "
+            f"{spearman_estimate(grid[a, w], accuracy)}",
         )
         for name, (a, w) in shown
     ]
@@ -234,7 +256,10 @@ def _repeated_rows(
     if len(pairs) < FEWEST:
         return []
     before, now = pairs.T
-    measured = f"Kendall {kendall_estimate(before, now)}, Spearman {spearman_estimate(before, now)}; {np.mean(now - before):+.2f} points"
+    measured = (
+        f"Kendall {kendall_estimate(before, now)}, Spearman {spearman_estimate(before, now)}; "
+        f"{np.mean(now - before):+.2f} points"
+    )
     return [
         _row(
             f"{part}: {len(pairs)} networks trained again with {what}, ranking against the first",
@@ -257,9 +282,11 @@ def _baseline_rows(name: str, records: list[dict[str, Any]], setting: Setting) -
     order = np.argsort(-accuracy, kind="stable")
     return [
         _row(
-            f"{name}, at most {setting.flash_bytes:,} B Flash, {setting.sram_bytes:,} B SRAM, {setting.macs[1]:,.0f} MACs: "
+            f"{name}, at most {setting.flash_bytes:,} B Flash, {setting.sram_bytes:,} B SRAM, "
+            f"{setting.macs[1]:,.0f} MACs: "
             f"{records[i]['title']}",
-            f"{accuracy[i]:.2f} %, {size[i]:,.0f} B Flash, {sram[i]:,.0f} B SRAM, {macs[i] / 1e6:.2f} M MACs, QE-Score {score[i]:.1f}",
+            f"{accuracy[i]:.2f} %, {size[i]:,.0f} B Flash, {sram[i]:,.0f} B SRAM, "
+            f"{macs[i] / 1e6:.2f} M MACs, QE-Score {score[i]:.1f}",
         )
         for i in order
     ]

@@ -1,7 +1,9 @@
-"""Random networks for the proxy study, chosen without a look at any score: free ones, and ones of equal Flash under one SRAM limit.
+"""Random networks for the proxy study, chosen without a look at any score: free ones, and ones of
+equal Flash under one SRAM limit.
 
-free: random networks of the space, bits included, between two numbers of MACs (so that training them on a CPU is affordable).
-budget: random structures, brought to one Flash size and under one SRAM limit by single random steps of bits: weights start at
+free: random networks of the space, bits included, between two numbers of MACs (so that training
+them on a CPU is affordable). budget: random structures, brought to one Flash size and under one
+SRAM limit by single random steps of bits: weights start at
     8 bits, and a random layer loses (or gains) one bit until Flash is within a few percent of the target; activations start at
     8 bits, and of the layers that a bit less would bring nearer to the SRAM limit a random one loses it. Refinement is not used:
     it looks at the score.
@@ -83,7 +85,9 @@ def _within_macs(setting: Setting, genes: Genes) -> Genes:
 
 
 def _draw(setting: Setting, rng: np.random.Generator) -> Genes:
-    """Return random networks; the first of ``sample`` is always the smallest one and no random network, so it is left out."""
+    """Return random networks; the first of ``sample`` is always the smallest one and no random
+    network, so it is left out.
+    """
     return _within_macs(setting, sample(setting.shape, setting.frame, BATCH + 1, rng)[:, 1:])
 
 
@@ -106,13 +110,17 @@ def budget_network(setting: Setting, index: int) -> Architecture:
 
 
 def _start_at_8(bits: Genes) -> Genes:
-    """Set every width to 8, in place, and return the rows that may change: neither stem nor classifier."""
+    """Set every width to 8, in place, and return the rows that may change: neither stem nor
+    classifier.
+    """
     bits[:] = np.where(bits > 0, 8, 0)
     return np.asarray(np.flatnonzero(bits[1:-1, 0]) + 1)
 
 
 def to_flash(setting: Setting, genes: Genes, rng: np.random.Generator) -> bool:
-    """Set the weight bits of one network, ``(genes, 1)``, in place, so that Flash is near the target; return whether it is."""
+    """Set the weight bits of one network, ``(genes, 1)``, in place, so that Flash is near the
+    target; return whether it is.
+    """
     space, table = setting.shape, unroll(setting.frame, genes)
     bits = GeneView(setting.frame, genes).w_bits
     rows, low, high = _start_at_8(bits), min(space.weight_bits), max(space.weight_bits)
@@ -129,7 +137,9 @@ def to_flash(setting: Setting, genes: Genes, rng: np.random.Generator) -> bool:
 
 
 def to_sram(setting: Setting, genes: Genes, rng: np.random.Generator) -> bool:
-    """Set the activation bits of one network, ``(genes, 1)``, in place, so that it fits into SRAM; return whether it does."""
+    """Set the activation bits of one network, ``(genes, 1)``, in place, so that it fits into SRAM;
+    return whether it does.
+    """
     low, model = min(setting.shape.activation_bits), MEMORY_MODELS[MODEL]
     bits = GeneView(setting.frame, genes).a_bits
     rows = _start_at_8(bits)

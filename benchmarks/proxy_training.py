@@ -1,14 +1,19 @@
-"""Training of the proxy study: every network under one recipe, one file of one JSON line per network, resumable at any moment.
+"""Training of the proxy study: every network under one recipe, one file of one JSON line per
+network, resumable at any moment.
 
-The recipe: SGD with momentum 0.9, batches of 64, flips; two thirds of the epochs in float (peak rate 0.3), the others quantised (0.1),
-each with half an epoch of warm-up and cosine decay; weight decay 1e-4, gradients clipped to norm 5, no teacher, no averaging. Numbers
-are ours: of thirteen settings (SGD at six rates, AdamW at three, batches of 32 and 64, with and without crops) they are those of least
-loss at batches of 64 after two float epochs of one network; they reached 56 %, a rate of 0.05 with crops 45 %.
+The recipe: SGD with momentum 0.9, batches of 64, flips; two thirds of the epochs in float (peak
+rate 0.3), the others quantised (0.1), each with half an epoch of warm-up and cosine decay; weight
+decay 1e-4, gradients clipped to norm 5, no teacher, no averaging. Numbers are ours: of thirteen
+settings (SGD at six rates, AdamW at three, batches of 32 and 64, with and without crops) they are
+those of least loss at batches of 64 after two float epochs of one network; they reached 56 %, a
+rate of 0.05 with crops 45 %.
 
-What is judged is the fake-quantised network after the last epoch, on all test images; nothing is selected by them.
+What is judged is the fake-quantised network after the last epoch, on all test images; nothing is
+selected by them.
 
-Several processes may train into one folder: a network that another one has locked is left to it. On machines without a common
-folder, give each its share of the networks (``--shard``) and copy the JSON files together.
+Several processes may train into one folder: a network that another one has locked is left to it. On
+machines without a common folder, give each its share of the networks (``--shard``) and copy the
+JSON files together.
 """
 
 from __future__ import annotations
@@ -48,7 +53,8 @@ if sys.platform != "win32":
     import fcntl
 
 HELD_OUT = 1000
-"""Training images that are left out and show the progress after each epoch; nothing is selected by them."""
+"""Training images that are left out and show the progress after each epoch; nothing is selected by
+them."""
 
 REQUIRED = {
     "network",
@@ -111,7 +117,8 @@ class Plan:
 
 
 def study_data(data: str, resolution: int, images: int) -> Dataset:
-    """Return the data with so many training images drawn at random, some others as validation, and all test images.
+    """Return the data with so many training images drawn at random, some others as validation, and
+    all test images.
 
     Raises:
         InputError: There are not enough training images.
@@ -119,7 +126,8 @@ def study_data(data: str, resolution: int, images: int) -> Dataset:
     whole = open_dataset(data, resolution=resolution, channels=3)
     if images + HELD_OUT > len(whole.train):
         raise InputError(
-            f"--images {images}: {data} has {len(whole.train):,} training images, and {HELD_OUT} are held out; give fewer"
+            f"--images {images}: {data} has {len(whole.train):,} training images, and {HELD_OUT} "
+            "are held out; give fewer"
         )
     labels = whole.train.labels
     order = np.lexsort((labels, ranks_within_class(labels, 0)))  # as many of each class
@@ -140,7 +148,9 @@ def study_data(data: str, resolution: int, images: int) -> Dataset:
 
 @contextlib.contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """Say whether a network is this process's to train; the lock ends with the process, however that ends."""
+    """Say whether a network is this process's to train; the lock ends with the process, however
+    that ends.
+    """
     if sys.platform == "win32":
         yield True
         return
@@ -163,7 +173,8 @@ def train_missing(
     data: Callable[[], Dataset],
     say: Callable[[str], None] = print,
 ) -> None:
-    """Train the networks that have no record yet and that no other process is at; one that diverges is told and left without.
+    """Train the networks that have no record yet and that no other process is at; one that diverges
+    is told and left without.
 
     Args:
         chosen: The networks.
@@ -188,7 +199,8 @@ def train_missing(
             for ending in ("pt", "epochs.jsonl", "lock"):
                 plan.place(network.name, ending).unlink(missing_ok=True)
             say(
-                f"{network.name}: {record['accuracy']:.2f} % after {record['processor_seconds']:.0f} s of processor time"
+                f"{network.name}: {record['accuracy']:.2f} % after "
+                f"{record['processor_seconds']:.0f} s of processor time"
             )
 
 
@@ -236,7 +248,9 @@ def trained(network: Chosen, plan: Plan, dataset: Dataset) -> dict[str, Any]:
 
 
 def _kept(log: Path, state: TrainingState) -> list[dict[str, Any]]:
-    """Return the epochs of a log up to a state: a kill may have come between a line and its checkpoint."""
+    """Return the epochs of a log up to a state: a kill may have come between a line and its
+    checkpoint.
+    """
     if not log.exists():
         return []
     reached = (STAGES.index(state.stage), state.epoch)
@@ -248,7 +262,8 @@ def read_records(plan: Plan, part: str) -> list[dict[str, Any]]:
     """Return the records of a part that were made under a plan, by the network's number.
 
     Raises:
-        FileFormatError: A damaged record, one of another recipe, or records of different data in one folder.
+        FileFormatError: A damaged record, one of another recipe, or records of different data in
+            one folder.
     """
     found: list[dict[str, Any]] = []
     for path in sorted(
@@ -269,7 +284,8 @@ def read_records(plan: Plan, part: str) -> list[dict[str, Any]]:
         if found and record["data"] != found[0]["data"]:
             raise FileFormatError(
                 path,
-                f"is of {record['data']}, others are of {found[0]['data']}; give every data set its own --folder",
+                f"is of {record['data']}, others are of {found[0]['data']}; give every data set "
+                "its own --folder",
             )
         found.append(record)
     return found

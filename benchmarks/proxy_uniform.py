@@ -1,7 +1,8 @@
 """MobileNetV2s of one precision for the proxy study, and what searches find for the same budget.
 
-calibration: one width of weights and one of activations in all layers but the ends, over width multipliers, depths and bits.
-baselines: networks that the search finds for a budget, beside the uniform-precision MobileNetV2s that fill the same budget best.
+calibration: one width of weights and one of activations in all layers but the ends, over width
+multipliers, depths and bits. baselines: networks that the search finds for a budget, beside the
+uniform-precision MobileNetV2s that fill the same budget best.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ BASELINE_WIDTHS, BASELINE_EXPANSIONS = np.arange(0.25, 4.01, 0.125), (1.5, 2.0, 
 def uniform_network(
     setting: Setting, *, width: float, depth: Sequence[int], expansion: float, w: int, a: int
 ) -> Architecture:
-    """Return a MobileNetV2 of the space with the same bits in every layer but stem and classifier, which have those of the space."""
+    """Return a MobileNetV2 of the space with the same bits in every layer but stem and classifier,
+    which have those of the space.
+    """
     space = setting.shape
     inner, end = Bits(w, a), Bits(space.end_bits, space.end_bits)
     blocks = []
@@ -80,7 +83,9 @@ def _scaled(channels: ChannelRange, value: float) -> int:
 
 
 def calibration_networks(setting: Setting) -> list[tuple[str, Architecture]]:
-    """Return every fixed-precision MobileNetV2 within the most MACs, in random order, with its title."""
+    """Return every fixed-precision MobileNetV2 within the most MACs, in random order, with its
+    title.
+    """
     found = []
     for width, depth, (w, a) in itertools.product(CALIBRATION_WIDTHS, DEPTHS, CALIBRATION_BITS):
         network = uniform_network(
@@ -94,7 +99,9 @@ def calibration_networks(setting: Setting) -> list[tuple[str, Architecture]]:
 
 
 def baseline_networks(setting: Setting, count: int) -> list[tuple[str, Architecture]]:
-    """Return what searches find for the budget, then the uniform MobileNetV2s of largest Flash within it, fullest first; with titles."""
+    """Return what searches find for the budget, then the uniform MobileNetV2s of largest Flash
+    within it, fullest first; with titles.
+    """
     space = setting.shape
     weights = space.stage_weights
     searches: list[tuple[str, SearchSpace, tuple[float, ...], float]] = [
@@ -137,7 +144,9 @@ def searched(
     stage_weights: tuple[float, ...],
     effectiveness: float = UNLIMITED,
 ) -> Architecture:
-    """Return the network of highest QE-Score that a search finds within Flash, SRAM, the most MACs and a limit on effectiveness."""
+    """Return the network of highest QE-Score that a search finds within Flash, SRAM, the most MACs
+    and a limit on effectiveness.
+    """
     problem = make_problem(
         space,
         load_device("cortex-m7").with_memory(
@@ -160,6 +169,7 @@ def searched(
     result = finish(state, problem)
     if result is None:
         raise InputError(
-            f"no network within the limits was found in {setting.candidates:,} candidates; expected more of them"
+            f"no network within the limits was found in {setting.candidates:,} candidates; "
+            "expected more of them"
         )
     return result.best

@@ -1,4 +1,5 @@
-"""What the search finds: the authors' space at the authors' budget, and the default run at 256 KiB / 1 MiB.
+"""What the search finds: the authors' space at the authors' budget, and the default run at 256 KiB
+/ 1 MiB.
 
 python -m benchmarks.quality
 """
@@ -39,14 +40,18 @@ def search(problem: SearchProblem, settings: SearchSettings, seconds: float) -> 
 
 
 def authors_problem(max_stage_share: float) -> SearchProblem:
-    """Return the authors' space, their BitOps budget and layer limit at 224 px, without memory budgets."""
+    """Return the authors' space, their BitOps budget and layer limit at 224 px, without memory
+    budgets.
+    """
     device = replace(load_device("cortex-m7"), sram_bytes=2**32, flash_bytes=2**32)
     space = replace(load_space("qe-score-2022"), max_stage_share=max_stage_share)
     return make_problem(space, device, memory_model="paper", limits=Limits(bitops=AUTHORS_BITOPS))
 
 
 def raisable_activations(problem: SearchProblem, state: SearchState) -> int:
-    """Return how many activation widths of the winner could be raised by one option within the SRAM budget."""
+    """Return how many activation widths of the winner could be raised by one option within the SRAM
+    budget.
+    """
     genes = state.population.genes[:, :1]
     view, options = GeneView(problem.frame, genes), problem.space.activation_bits
     inner = range(1, problem.frame.n_layers - 1)
@@ -85,7 +90,10 @@ def run(seconds: float = 60.0, candidates: int = 500_000, seeds: int = 5) -> lis
             assert evaluate(problem, state.population.genes[:, :1].copy()).violation[0] == 0
         rows.append(
             Row(
-                what=f"authors' space, BitOps and layer limits, bits 3..6, {name}: QE-Score of 3 seeds, {max(times):.0f} s at most",
+                what=(
+                    f"authors' space, BitOps and layer limits, bits 3..6, {name}: QE-Score of 3 "
+                    f"seeds, {max(times):.0f} s at most"
+                ),
                 measured=", ".join(f"{score:.1f}" for score in scores),
                 at_least="1230 within 60 s, 3 of 3"
                 if share == 1.0

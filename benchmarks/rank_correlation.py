@@ -1,10 +1,12 @@
-"""What each method predicts against the real change of the loss, over random bits of ResNet-20: Spearman's rank correlation.
+"""What each method predicts against the real change of the loss, over random bits of ResNet-20:
+Spearman's rank correlation.
 
 python -m benchmarks.rank_correlation --data cifar-10-batches-py --network resnet20-12fca82f.th
 
-Two kinds of random widths from 2 to 8 bits: free ones, and ones of equal size (mean width within a twentieth of a bit), where
-size itself predicts nothing; and, for free weights *and* activations, all but CLADO's measured pairs (31,752 of them, too slow
-here). The loss change is measured on training images that nothing was calibrated on. Intervals are 95 % bootstraps over the assignments.
+Two kinds of random widths from 2 to 8 bits: free ones, and ones of equal size (mean width within a
+twentieth of a bit), where size itself predicts nothing; and, for free weights *and* activations,
+all but CLADO's measured pairs (31,752 of them, too slow here). The loss change is measured on
+training images that nothing was calibrated on. Intervals are 95 % bootstraps over the assignments.
 Slow (half an hour on one core); the same command goes on where it was stopped.
 """
 
@@ -32,9 +34,11 @@ STEPS = 300
 def random_levels(
     problem: AllocationProblem, count: int, seed: int, mean: float | None = None
 ) -> list[Levels]:
-    """Return random widths; with ``mean`` ones whose mean width of weights is near it, made by random single steps.
+    """Return random widths; with ``mean`` ones whose mean width of weights is near it, made by
+    random single steps.
 
-    A walk that has not come near the mean after ``STEPS`` steps is begun anew, at most ``count * STEPS`` times in all.
+    A walk that has not come near the mean after ``STEPS`` steps is begun anew, at most ``count *
+    STEPS`` times in all.
     """
     rng = np.random.default_rng([seed, 3])
     found: list[Levels] = []
@@ -51,7 +55,8 @@ def random_levels(
         if len(found) == count:
             return found
     raise InputError(
-        f"only {len(found)} of {count} random assignments have a mean width within {EQUAL_WITHIN} bits of {mean}"
+        f"only {len(found)} of {count} random assignments have a mean width within {EQUAL_WITHIN} "
+        f"bits of {mean}"
     )
 
 
@@ -100,7 +105,8 @@ def predictors(judged: Judged) -> dict[str, Callable[[Levels], float]]:
         found["CLADO (measured pairs)"] = quadratic(evidence.pairs.matrix)
         found["CLADO, eigenvalues clipped"] = quadratic(psd_clip(evidence.pairs.matrix))
     for record in evidence.entropies:
-        # the paper gives a layer of higher entropy more bits; as a prediction: noise of 4^-bits weighted by the entropy (ours)
+        # the paper gives a layer of higher entropy more bits; as a prediction: noise of 4^-bits
+        # weighted by the entropy (ours)
         weight = record.values.mean(axis=0)
         found[f"entropy ({record.estimator})"] = summed(
             (weight - weight.min())[problem.owner] * 0.25**bits
@@ -168,7 +174,10 @@ def run(
             for method, (value, low, high) in sorted(found.items(), key=lambda item: -item[1][0]):
                 rows.append(
                     Row(
-                        what=f"{Path(network).stem.partition('-')[0]}, {assignments} assignments, {kind}: {method}",
+                        what=(
+                            f"{Path(network).stem.partition('-')[0]}, {assignments} assignments, "
+                            f"{kind}: {method}"
+                        ),
                         measured=f"{value:.3f} [{low:.3f}, {high:.3f}]",
                         at_least="for comparison",
                         reached=True,

@@ -1,9 +1,12 @@
-"""Widths for ``benchmarks.resnet_qat``: an allocator's choice at mean widths of weights and activations, as a file of bits.
+"""Widths for ``benchmarks.resnet_qat``: an allocator's choice at mean widths of weights and
+activations, as a file of bits.
 
-python -m benchmarks.resnet_bits --data cifar-10-batches-py --network resnet20-12fca82f.th --method entropy-window --out bits.json
+python -m benchmarks.resnet_bits --data cifar-10-batches-py --network resnet20-12fca82f.th --method
+entropy-window --out bits.json
 
-The entropy window is tuned by an Optuna study: window, axis, estimator and thresholds for the best accuracy within both means, judged
-by rounding alone on training images set aside. Prints loss and accuracy on those images.
+The entropy window is tuned by an Optuna study: window, axis, estimator and thresholds for the best
+accuracy within both means, judged by rounding alone on training images set aside. Prints loss and
+accuracy on those images.
 """
 
 from __future__ import annotations
@@ -97,7 +100,8 @@ def main() -> None:
         f"{problem.mean_bits(levels, kind):.3f} bits of {kind}" for kind in (WEIGHTS, ACTIVATIONS)
     )
     print(
-        f"{given.method}: {means}; after rounding loss {loss:.3f}, accuracy {accuracy:.2f} % on {HELD_OUT} training images"
+        f"{given.method}: {means}; after rounding loss {loss:.3f}, accuracy {accuracy:.2f} % on "
+        f"{HELD_OUT} training images"
     )
     print(problem.bits(levels))
 

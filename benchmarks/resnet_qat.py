@@ -1,11 +1,15 @@
-"""Allocations of widths trained alike: a CIFAR ResNet from its float weights, a few quantised epochs with a teacher.
+"""Allocations of widths trained alike: a CIFAR ResNet from its float weights, a few quantised
+epochs with a teacher.
 
-python -m benchmarks.resnet_qat --data DIR --student resnet20.th --teacher resnet32.th --bits uniform-4,random-3.6,FILE.json,...
+python -m benchmarks.resnet_qat --data DIR --student resnet20.th --teacher resnet32.th --bits
+uniform-4,random-3.6,FILE.json,...
 
-Slow (a quarter of an hour per allocation and more); stop it whenever you like, the same command goes on. Student and teacher
-are state dicts of github.com/akamaster/pytorch_resnet_cifar10. A file of bits is ``{"weights": {layer: bits}, "activations":
-{layer: bits}}`` with module names of the student; a layer's activations are its input. ``uniform-4`` and ``random-3.6`` are
-made here. Shortcuts, sums and batch norms stay in float, so accuracies compare allocations and not what integers would give.
+Slow (a quarter of an hour per allocation and more); stop it whenever you like, the same command
+goes on. Student and teacher are state dicts of github.com/akamaster/pytorch_resnet_cifar10. A file
+of bits is ``{"weights": {layer: bits}, "activations": {layer: bits}}`` with module names of the
+student; a layer's activations are its input. ``uniform-4`` and ``random-3.6`` are made here.
+Shortcuts, sums and batch norms stay in float, so accuracies compare allocations and not what
+integers would give.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ from nas_engine.training.schedule import learning_rate
 from nas_engine.training.teachers import Teacher, load_teacher
 
 OUTER_BITS = 8
-"""Width of the first convolution and of the classifier in our allocations; they are left out of the means, as CLADO leaves them."""
+"""Width of the first convolution and of the classifier in our allocations; they are left out of the
+means, as CLADO leaves them."""
 OPTIONS = (2, 3, 4, 5, 6, 8)
 """Widths that a random allocation draws from."""
 DRAWS = 100_000
@@ -83,8 +88,9 @@ class Recipe:
     temperature: float = 4.0
     """Of the soft labels."""
     half: bool = True
-    """Whether convolutions run in bfloat16 while training, with 8 bits of mantissa: an error far below that of quantisation. Steps,
-    weights and batch-norm statistics stay in float32, and so does every evaluation."""
+    """Whether convolutions run in bfloat16 while training, with 8 bits of mantissa: an error far
+    below that of quantisation. Steps, weights and batch-norm statistics stay in float32, and so
+    does every evaluation."""
     seed: int = 0
     """Of order and augmentation."""
 
@@ -128,7 +134,9 @@ def inner_layers(student: CifarResNet) -> list[str]:
 
 
 def sizes(student: CifarResNet, resolution: int = 32) -> dict[str, tuple[int, int]]:
-    """Return the number of weights and of input elements of one image, by name of inner layer; the student goes to evaluation mode."""
+    """Return the number of weights and of input elements of one image, by name of inner layer; the
+    student goes to evaluation mode.
+    """
     found: dict[str, tuple[int, int]] = {}
     hooks = [
         student.get_submodule(name).register_forward_pre_hook(
@@ -173,7 +181,9 @@ def random_bits(student: CifarResNet, mean: float, seed: int = 0) -> Bits:
 
 
 def mean_bits(student: CifarResNet, bits: Bits) -> tuple[float, float]:
-    """Return the mean widths of the inner layers: of weights by their number, of inputs by their elements."""
+    """Return the mean widths of the inner layers: of weights by their number, of inputs by their
+    elements.
+    """
     counts = sizes(student)
     totals = np.sum(list(counts.values()), 0)
     weights, inputs = (
@@ -215,7 +225,9 @@ def read_bits(student: CifarResNet, entry: str) -> Bits:
 
 
 def batches(task: Task, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield augmented images ``(n, 3, h, w)`` and labels of one epoch, the same for every allocation."""
+    """Yield augmented images ``(n, 3, h, w)`` and labels of one epoch, the same for every
+    allocation.
+    """
     recipe = task.recipe
     order = random_of(recipe.seed, epoch).permutation(len(task.train))
     for step in range(task.steps):
@@ -230,7 +242,9 @@ def batches(task: Task, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def soft_labels(task: Task, epoch: int) -> Tensor:
-    """Return the teacher's logits on an epoch's batches, ``(steps, n, classes)``; kept in a file for the other allocations."""
+    """Return the teacher's logits on an epoch's batches, ``(steps, n, classes)``; kept in a file
+    for the other allocations.
+    """
     path = task.folder / f"teacher-{task.fingerprint}-{epoch}.npy"
     if not path.exists():
         with torch.autocast("cpu", torch.bfloat16):
@@ -265,7 +279,9 @@ def quantised(task: Task, bits: Bits) -> CifarResNet:
 
 
 def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Return SGD with three groups: weights (decayed), norms and biases (not), quantisation steps (not, their own rate)."""
+    """Return SGD with three groups: weights (decayed), norms and biases (not), quantisation steps
+    (not, their own rate).
+    """
     steps = list(step_parameters(network))
     others = [
         parameter
@@ -332,7 +348,9 @@ def train_epoch(task: Task, network: CifarResNet, optimiser: torch.optim.SGD, ep
 def trained(
     task: Task, name: str, bits: Bits, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Train one allocation, or go on where it was left, and return its record: accuracies in percent, losses, seconds."""
+    """Train one allocation, or go on where it was left, and return its record: accuracies in
+    percent, losses, seconds.
+    """
     place = task.folder / name
     checkpoint, mark = place / "checkpoint.pt", {"fingerprint": task.fingerprint, "bits": bits}
     network = quantised(task, bits)
@@ -425,6 +443,15 @@ def run(
 
 if __name__ == "__main__":
     main(
-        "resnet_qat", run, data="cifar-10-batches-py", student="resnet20.th", teacher="resnet32.th", bits="uniform-4,random-3.6", epochs=5,
-        folder="runs/resnet-qat", rate=0.01, soft=0.9, threads=1,
-    )  # fmt: skip
+        "resnet_qat",
+        run,
+        data="cifar-10-batches-py",
+        student="resnet20.th",
+        teacher="resnet32.th",
+        bits="uniform-4,random-3.6",
+        epochs=5,
+        folder="runs/resnet-qat",
+        rate=0.01,
+        soft=0.9,
+        threads=1,
+    )

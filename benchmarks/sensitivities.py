@@ -1,14 +1,17 @@
-"""Sensitivities of ResNet-20: measured pairs with kept prefixes, and Gauss-Newton singles, against pairs one forward pass each.
+"""Sensitivities of ResNet-20: measured pairs with kept prefixes, and Gauss-Newton singles, against
+pairs one forward pass each.
 
 python -m benchmarks.sensitivities --network resnet20-12fca82f.th --data cifar-10-batches-py
 
-The setting is that of CLADO's public code (Deng et al., arXiv:2307.05657): weights at 2, 4 or 8 bits, activations at 8, first and last
-layer at 8 bits and not free. There, changes count from the network with unrounded weights (base float); ours count from the
-network with every width at its largest (base widest), so that a third of the choices change nothing and need no pass.
+The setting is that of CLADO's public code (Deng et al., arXiv:2307.05657): weights at 2, 4 or 8
+bits, activations at 8, first and last layer at 8 bits and not free. There, changes count from the
+network with unrounded weights (base float); ours count from the network with every width at its
+largest (base widest), so that a third of the choices change nothing and need no pass.
 
-The plain way runs every pair from the image on, as the public code does. It uses our folded network and rounded weights that are kept,
-so that the ratio is that of the method alone; the arithmetic is the same, too. It must be: a tensor that is rounded to 8 bits
-turns a difference in the last bit of a float into a whole step now and then, which moves the loss of an image in the fourth digit.
+The plain way runs every pair from the image on, as the public code does. It uses our folded network
+and rounded weights that are kept, so that the ratio is that of the method alone; the arithmetic is
+the same, too. It must be: a tensor that is rounded to 8 bits turns a difference in the last bit of
+a float into a whole step now and then, which moves the loss of an image in the fourth digit.
 """
 
 from __future__ import annotations
@@ -171,7 +174,10 @@ def _compared(
     plain = brute_force_pairs(perturbations, split.images, split.labels)
     times.append(time.process_time())
     (singles_s, pairs_s, plain_s), passes = np.diff(times), evaluations(perturbations)
-    of = f"{name}, base {perturbations.base}, {len(problem.variables)} layers, {problem.n} choices, {len(split)} images"
+    of = (
+        f"{name}, base {perturbations.base}, {len(problem.variables)} layers, {problem.n} choices, "
+        f"{len(split)} images"
+    )
     difference = float(np.abs(plain - pairs.matrix).max())
     rows = [
         Row(
@@ -201,7 +207,10 @@ def _compared(
 def _faster(
     what: str, plain_s: float, plain_passes: int, seconds: float, passes: float, at_least: float
 ) -> Row:
-    work = f"{plain_passes:,} passes in {plain_s:.0f} CPU seconds, {passes:.0f} passes' worth in {seconds:.1f}"
+    work = (
+        f"{plain_passes:,} passes in {plain_s:.0f} CPU seconds, {passes:.0f} passes' worth in "
+        f"{seconds:.1f}"
+    )
     return Row(
         what=f"{what}: times as fast as whole passes ({work})",
         measured=f"{plain_s / seconds:.1f}",

@@ -1,4 +1,6 @@
-"""A whole run of seconds and the same few pictures in every format of data, for studies that start commands by the hundred."""
+"""A whole run of seconds and the same few pictures in every format of data, for studies that start
+commands by the hundred.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ verify: {{images: 2, emulated_images: 1, backends: [{backends}]}}
 
 
 def write_data(folder: Path) -> dict[str, Path]:
-    """Write 360 digits as an .npz, image folder, IDX and CIFAR files below a folder; return the paths by format."""
+    """Write 360 digits as an .npz, image folder, IDX and CIFAR files below a folder; return the
+    paths by format.
+    """
     from PIL import Image
     from sklearn.datasets import load_digits
 

@@ -1,8 +1,10 @@
-"""Whole runs on small image folders, through the command line: none may be refused after the search has begun.
+"""Whole runs on small image folders, through the command line: none may be refused after the search
+has begun.
 
 python -m benchmarks.small_sets
 
-Each folder has two classes of scikit-learn's digits as PNG, ``train/`` with that many images, ``test/`` with ten.
+Each folder has two classes of scikit-learn's digits as PNG, ``train/`` with that many images,
+``test/`` with ten.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ SAID = {
 
 
 def write_folder(path: Path, count: int) -> Path:
-    """Write an image folder of even and odd digits with ``count`` training images and ten test images, and return it."""
+    """Write an image folder of even and odd digits with ``count`` training images and ten test
+    images, and return it.
+    """
     from PIL import Image
     from sklearn.datasets import load_digits
 

@@ -45,7 +45,9 @@ def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
 
 
 def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """Return Kendall's tau-b (ties count as neither order; Kendall 1945), nan where one side is constant."""
+    """Return Kendall's tau-b (ties count as neither order; Kendall 1945), nan where one side is
+    constant.
+    """
     a, b = (np.asarray(values, np.float64) for values in (x, y))
     return _tau(np.sign(a[:, None] - a), np.sign(b[:, None] - b))
 
@@ -61,7 +63,8 @@ def resampled(
     """Return a statistic of chosen cases with its interval.
 
     Args:
-        statistic: Takes indices of cases, ``(n,)``; values that are not numbers (a constant side) are left out of the interval.
+        statistic: Takes indices of cases, ``(n,)``; values that are not numbers (a constant side)
+            are left out of the interval.
         n: Number of cases.
         seed: Draws the resamples.
     """
@@ -87,7 +90,9 @@ def spearman_estimate(x: npt.ArrayLike, y: npt.ArrayLike, seed: int = 0) -> Esti
 
 
 def mean_rank(*values: npt.ArrayLike) -> Floats:
-    """Return the mean of the ranks under several measures, ``(n,)``: a vote in which units do not count."""
+    """Return the mean of the ranks under several measures, ``(n,)``: a vote in which units do not
+    count.
+    """
     return np.asarray(np.mean([ranks(each) for each in values], axis=0))
 
 
@@ -113,12 +118,16 @@ def leave_one_out(features: Floats, target: Floats, ridge: float = 1.0) -> Float
 
 
 def best_of_top(values: Floats, target: Floats, k: int) -> float:
-    """Return the highest target among the ``k`` cases that a measure puts first (equal values in the order given)."""
+    """Return the highest target among the ``k`` cases that a measure puts first (equal values in
+    the order given).
+    """
     return float(target[first(values, k)].max())
 
 
 def reranked(values: Floats, second: Floats, target: Floats, k: int) -> float:
-    """Return the target of the case that a second measure chooses among the ``k`` that the first one puts first."""
+    """Return the target of the case that a second measure chooses among the ``k`` that the first
+    one puts first.
+    """
     chosen = first(values, k)
     return float(target[chosen[np.argmax(second[chosen])]])
 

@@ -1,17 +1,21 @@
-"""Networks on which bit allocators are judged, beside the searched ones: a small ViT, ResNet-56, ResNets for CIFAR-100.
+"""Networks on which bit allocators are judged, beside the searched ones: a small ViT, ResNet-56,
+ResNets for CIFAR-100.
 
-python -m benchmarks.subjects --subject vit --data cifar-10-batches-py --teacher resnet20-12fca82f.th
-python -m benchmarks.subjects --subject resnet20-cifar100 --data cifar-100-python --start resnet20-12fca82f.th
-python -m benchmarks.subjects --subject resnet56 --data cifar-10-batches-py --start resnet32-d509ac18.th
+python -m benchmarks.subjects --subject vit --data cifar-10-batches-py --teacher
+resnet20-12fca82f.th python -m benchmarks.subjects --subject resnet20-cifar100 --data
+cifar-100-python --start resnet20-12fca82f.th python -m benchmarks.subjects --subject resnet56
+--data cifar-10-batches-py --start resnet32-d509ac18.th
 
-Ten to thirty minutes each on one core that multiplies bfloat16; stop it whenever you like, the same command goes on after the
-last whole epoch. The result is a state dict, FOLDER/SUBJECT.pt, which ``load_subject`` reads. All sizes and rates are ours,
-chosen for that time.
+Ten to thirty minutes each on one core that multiplies bfloat16; stop it whenever you like, the same
+command goes on after the last whole epoch. The result is a state dict, FOLDER/SUBJECT.pt, which
+``load_subject`` reads. All sizes and rates are ours, chosen for that time.
 
-The ResNets are our shortcut for a CPU, not the training of He et al. 2016 (64,000 steps from random weights). Those for CIFAR-100
-start from the weights for CIFAR-10 with a new last layer. ResNet-56 is grown from ResNet-32: the blocks that exist are spread
-evenly, and those between them begin small: their last batch norm has weight 0.25, where 0 would leave the network as it was,
-and a short training leaves such blocks idle. How much they do is told by the weights of their last batch norms, which are printed.
+The ResNets are our shortcut for a CPU, not the training of He et al. 2016 (64,000 steps from random
+weights). Those for CIFAR-100 start from the weights for CIFAR-10 with a new last layer. ResNet-56
+is grown from ResNet-32: the blocks that exist are spread evenly, and those between them begin
+small: their last batch norm has weight 0.25, where 0 would leave the network as it was, and a short
+training leaves such blocks idle. How much they do is told by the weights of their last batch norms,
+which are printed.
 """
 
 from __future__ import annotations
@@ -53,7 +57,8 @@ Network = CifarResNet | VisionTransformer
 RESOLUTION = 32
 EVALUATION_BATCH = 250
 AWAKE = 0.25
-"""Weight of the last batch norm of a block that was inserted, before training; trained blocks have about 0.5."""
+"""Weight of the last batch norm of a block that was inserted, before training; trained blocks have
+about 0.5."""
 SOFT_WEIGHT, TEMPERATURE = 0.7, 3.0
 """Share of the teacher's labels in the loss, and their temperature."""
 
@@ -75,7 +80,8 @@ class Subject:
 
 
 def load_subject(path: Path | str) -> Network:
-    """Return the network of a state dict, told apart by its keys: a CIFAR ResNet or our vision transformer. In evaluation mode.
+    """Return the network of a state dict, told apart by its keys: a CIFAR ResNet or our vision
+    transformer. In evaluation mode.
 
     Raises:
         InputError: The state dict is of another network.
@@ -88,7 +94,9 @@ def load_subject(path: Path | str) -> Network:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a file, also where it stands below ``state_dict``, as in public files."""
+    """Return the state dict of a file, also where it stands below ``state_dict``, as in public
+    files.
+    """
     data = load_tensors(path, "a state dict")
     inner = data.get("state_dict", data) if isinstance(data, Mapping) else None
     if not isinstance(inner, Mapping):
@@ -97,19 +105,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def kept_places(before: int, after: int) -> list[int]:
-    """Return where the blocks of a stage of ``before`` stand in one of ``after``, spread evenly, the first and the last in place."""
+    """Return where the blocks of a stage of ``before`` stand in one of ``after``, spread evenly,
+    the first and the last in place.
+    """
     return [round(i * (after - 1) / max(before - 1, 1)) for i in range(before)]
 
 
 def grown(small: CifarResNet, depth: int) -> CifarResNet:
-    """Return a deeper ResNet that computes the same: its new blocks are identities, as ``relu(x + 0) = x`` behind a ReLU.
+    """Return a deeper ResNet that computes the same: its new blocks are identities, as ``relu(x +
+    0) = x`` behind a ReLU.
 
     Raises:
         InputError: The network is not less deep, or ``depth`` is none of a CIFAR ResNet.
     """
     if small.depth >= depth:
         raise InputError(
-            f"a ResNet-{small.depth} cannot grow to ResNet-{depth}; expected a less deep one to start from"
+            f"a ResNet-{small.depth} cannot grow to ResNet-{depth}; expected a less deep one to "
+            "start from"
         )
     network = cifar_resnet(depth, small.classes)
     for name, module in small.named_children():
@@ -140,7 +152,9 @@ def inserted_blocks(network: CifarResNet, start: CifarResNet) -> list[Any]:
 
 
 def block_weights(network: CifarResNet, start: CifarResNet) -> tuple[float, float]:
-    """Return the mean size of the last batch norms' weights, in the blocks that were inserted and in those that were kept."""
+    """Return the mean size of the last batch norms' weights, in the blocks that were inserted and
+    in those that were kept.
+    """
     blocks = [
         block
         for name in ("layer1", "layer2", "layer3")
@@ -175,7 +189,8 @@ def _deepened(classes: int, start: Mapping[str, Tensor] | None) -> Network:
     old = load_cifar_resnet(start)
     if old.classes != classes:
         raise InputError(
-            f"the state dict to start from has {old.classes} classes; expected {classes}, those of the data"
+            f"the state dict to start from has {old.classes} classes; expected {classes}, those of "
+            "the data"
         )
     network = grown(old, 56)
     for block in inserted_blocks(network, old):
@@ -271,7 +286,9 @@ def _epoch(
     data: Split,
     plan: tuple[int, int, int],
 ) -> tuple[float, float]:
-    """Train for one epoch in bfloat16; return the mean loss and the share of training images predicted right, in percent."""
+    """Train for one epoch in bfloat16; return the mean loss and the share of training images
+    predicted right, in percent.
+    """
     epoch, epochs, seed = plan
     network.train()
     steps, total, correct, seen = steps_of_epoch(data, subject), 0.0, 0, 0
@@ -313,7 +330,8 @@ def train(
     seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> Network:
-    """Train a subject, write its state dict to ``folder/name.pt`` and return it; goes on after the last whole epoch of a stopped call.
+    """Train a subject, write its state dict to ``folder/name.pt`` and return it; goes on after the
+    last whole epoch of a stopped call.
 
     Args:
         name: A key of ``SUBJECTS``.
@@ -326,7 +344,8 @@ def train(
         report: Takes lines of text.
 
     Raises:
-        InputError: An unknown subject, a state dict that does not fit, or a checkpoint of another request.
+        InputError: An unknown subject, a state dict that does not fit, or a checkpoint of another
+            request.
     """
     if name not in SUBJECTS:
         raise UnknownNameError("subject", name, tuple(SUBJECTS))
@@ -361,7 +380,8 @@ def train(
         done = saved["done"]
     elif start is not None:
         report(
-            f"{name}: {accuracy(network, data.test):.2f} % of {len(data.test):,} test images before training"
+            f"{name}: {accuracy(network, data.test):.2f} % of {len(data.test):,} test images "
+            "before training"
         )
     for epoch in range(done, epochs):
         began = time.perf_counter()
@@ -377,7 +397,8 @@ def train(
         )
         seconds = time.perf_counter() - began
         report(
-            f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}, {right:.2f} % of the training images, {seconds:.0f} s"
+            f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}, {right:.2f} % of the "
+            f"training images, {seconds:.0f} s"
         )
     _write(
         folder / f"{name}.pt",
@@ -392,7 +413,8 @@ def train(
     if name == "resnet56" and beginning is not None:
         inserted, kept = block_weights(cast(CifarResNet, network), load_cifar_resnet(beginning))
         report(
-            f"{name}: mean size of the last batch norms' weights: {inserted:.4f} in the blocks inserted, {kept:.4f} in those kept"
+            f"{name}: mean size of the last batch norms' weights: {inserted:.4f} in the blocks "
+            f"inserted, {kept:.4f} in those kept"
         )
     return network
 

@@ -1,4 +1,5 @@
-"""Top-1 accuracy of CIFAR ResNet state dicts through our loaders: 91.73 % and 92.62 % are published for ResNet-20 and -32.
+"""Top-1 accuracy of CIFAR ResNet state dicts through our loaders: 91.73 % and 92.62 % are published
+for ResNet-20 and -32.
 
 python -m benchmarks.teachers --data DIR FILE...
 

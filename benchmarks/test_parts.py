@@ -1,4 +1,6 @@
-"""Parts of the search loop beside each other, for pytest-benchmark: ``python -m pytest benchmarks --benchmark-enable``."""
+"""Parts of the search loop beside each other, for pytest-benchmark: ``python -m pytest benchmarks
+--benchmark-enable``.
+"""
 
 from __future__ import annotations
 

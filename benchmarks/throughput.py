@@ -1,4 +1,5 @@
-"""How fast candidates are scored, refined and bred, on one core, and the default search with two workers.
+"""How fast candidates are scored, refined and bred, on one core, and the default search with two
+workers.
 
 python -m benchmarks.throughput
 """
@@ -76,7 +77,10 @@ def run(candidates: int = 500_000, generations: int = 20) -> list[Row]:
             reached=loop >= 2e4,
         ),
         Row(
-            what=f"command of {candidates:,} candidates, two workers, start to last file (no pictures)",
+            what=(
+                f"command of {candidates:,} candidates, two workers, start to last file (no "
+                "pictures)"
+            ),
             measured=f"{seconds:.1f} s wall",
             at_least="20 s",
             reached=seconds <= 20,
@@ -97,7 +101,9 @@ def run(candidates: int = 500_000, generations: int = 20) -> list[Row]:
 
 
 def default_search(candidates: int) -> tuple[float, float]:
-    """Return wall seconds and the sum of the peak resident sets, in 10^6 bytes, of one search with two workers."""
+    """Return wall seconds and the sum of the peak resident sets, in 10^6 bytes, of one search with
+    two workers.
+    """
     with tempfile.TemporaryDirectory() as folder:
         options = [
             "--device",

@@ -1,4 +1,6 @@
-"""What the training studies share: a searched network, trained into its own folder, resumable at any moment."""
+"""What the training studies share: a searched network, trained into its own folder, resumable at
+any moment.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def searched(folder: Path, options: Mapping[str, Any]) -> SearchRecord:
 def trained(
     folder: Path, name: str, recipe: str, request: Mapping[str, Any], **changes: Any
 ) -> TrainingResult:
-    """Return what training a copy of the searched run came to; goes on where an earlier call was stopped.
+    """Return what training a copy of the searched run came to; goes on where an earlier call was
+    stopped.
 
     Args:
         folder: Of the study.

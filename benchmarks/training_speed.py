@@ -1,9 +1,11 @@
-"""What a training step costs on a CPU: quantised against float, our depth-wise gradient against torch's.
+"""What a training step costs on a CPU: quantised against float, our depth-wise gradient against
+torch's.
 
 python -m benchmarks.training_speed
 
-Steps of both kinds take turns, so that the ratios hold on a noisy machine. Images are scikit-learn's digits at 32 x 32 in
-batches of 64; the network is the searched one of ``networks/mobilenet-32-64k-128k.yaml``.
+Steps of both kinds take turns, so that the ratios hold on a noisy machine. Images are
+scikit-learn's digits at 32 x 32 in batches of 64; the network is the searched one of
+``networks/mobilenet-32-64k-128k.yaml``.
 """
 
 from __future__ import annotations
@@ -96,7 +98,10 @@ def run(rounds: int = 15, batch: int = 64, threads: int = 0) -> list[Row]:
     cores = torch.get_num_threads()
     return [
         Row(
-            what=f"quantised step / float step, batch {batch}, {cores} threads (float: {batch / float_s:.0f} images/s)",
+            what=(
+                f"quantised step / float step, batch {batch}, {cores} threads (float: "
+                f"{batch / float_s:.0f} images/s)"
+            ),
             measured=f"{quantised_s / float_s:.2f}",
             at_least="2.0 at most (aim: 1.5)",
             reached=quantised_s <= 2.0 * float_s,

@@ -1,9 +1,11 @@
-"""Trained networks and randomly sampled ones, exported, through every back-end: do all integers and all bytes agree?
+"""Trained networks and randomly sampled ones, exported, through every back-end: do all integers and
+all bytes agree?
 
 python -m benchmarks.verification --runs runs/CIFAR,runs/PERSON
 
-Runs are directories that ``nas-search train`` has finished. Sampled networks come from the space ``mobilenet-32`` with random bits and
-random weights, see ``benchmarks.integer_reference``; their images are handwritten digits, enlarged and tinted.
+Runs are directories that ``nas-search train`` has finished. Sampled networks come from the space
+``mobilenet-32`` with random bits and random weights, see ``benchmarks.integer_reference``; their
+images are handwritten digits, enlarged and tinted.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def sampled(count: int, seed: int = 0) -> list[Architecture]:
 def verify_sampled(
     network: Architecture, seed: int, device: DeviceProfile, images: int, emulated_images: int
 ) -> VerificationReport:
-    """Export a network with random weights and verify it on handwritten digits, enlarged and tinted."""
+    """Export a network with random weights and verify it on handwritten digits, enlarged and
+    tinted.
+    """
     import sklearn.datasets  # noqa: F401  (without it the pictures would be noise)
 
     model = untrained(network, seed)
@@ -108,7 +112,10 @@ def describe(what: str, report: VerificationReport) -> list[Row]:
         rows.append(
             Row(
                 what=f"{what}: {line.what}, {line.backend}",
-                measured=f"{line.measured:,} B, predicted {'-' if line.predicted is None else format(line.predicted, ',')} B",
+                measured=(
+                    f"{line.measured:,} B, predicted "
+                    f"{'-' if line.predicted is None else format(line.predicted, ',')} B"
+                ),
                 at_least=f"within {line.tolerance:,} B",
                 reached=line.verdict is Verdict.EQUAL,
             )
@@ -150,7 +157,10 @@ def run(
         ended = f"; {problems[name]} networks failed or not run" if problems[name] else ""
         rows.append(
             Row(
-                what=f"{networks} sampled networks ({len(pairs)} pairs of widths): values that differ, {name}",
+                what=(
+                    f"{networks} sampled networks ({len(pairs)} pairs of widths): values that "
+                    f"differ, {name}"
+                ),
                 measured=f"{differing[name]:,} of {count:,}{ended}",
                 at_least="0" if exact[name] else "reported",
                 reached=not (exact[name] and differing[name]) and not problems[name],

@@ -1,10 +1,13 @@
-"""The whole run as a new user starts it: time, memory, proof, size of the report; and the same run killed at random moments.
+"""The whole run as a new user starts it: time, memory, proof, size of the report; and the same run
+killed at random moments.
 
 python -m benchmarks.whole_run
 
-Both are processes of their own. The second one is ended with SIGKILL at random moments, once in every stage and further ones evenly over
-the time that the first one took, started again after each, and left alone at last; then all files of lasting use must be equal, and none
-may be there that the first run does not have, such as a temporary one. ``--chains 5 --kills 10`` does so in five folders: 50 kills.
+Both are processes of their own. The second one is ended with SIGKILL at random moments, once in
+every stage and further ones evenly over the time that the first one took, started again after each,
+and left alone at last; then all files of lasting use must be equal, and none may be there that the
+first run does not have, such as a temporary one. ``--chains 5 --kills 10`` does so in five folders:
+50 kills.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ def command(folder: Path, config: Path | None, threads: int) -> list[str]:
 
 
 def lasting(directory: PipelineDirectory) -> dict[str, str]:
-    """Return the digests of all files of a run that hold no time: networks, weights, integers, exports."""
+    """Return the digests of all files of a run that hold no time: networks, weights, integers,
+    exports.
+    """
     at = directory
     weights = [at.network.training.float_network, at.final.start, at.final.training.network]
     networks = [run.path / "best.yaml" for run in (at.search, at.network, at.final)]
@@ -57,7 +62,8 @@ def lasting(directory: PipelineDirectory) -> dict[str, str]:
 
 
 def moments(record: RunRecord, kills: int, seed: int) -> list[tuple[str, float]]:
-    """Return when to kill, as stages and seconds from their beginning: once in every stage, further ones evenly over the time of all.
+    """Return when to kill, as stages and seconds from their beginning: once in every stage, further
+    ones evenly over the time of all.
 
     In the order of the run; fewer kills than stages are in stages drawn.
     """
@@ -71,12 +77,16 @@ def moments(record: RunRecord, kills: int, seed: int) -> list[tuple[str, float]]
 
 
 def killed(words: list[str], folder: Path, when: list[tuple[str, float]]) -> list[str]:
-    """Start a command again and again, end it with SIGKILL at each of these moments, and return in which stage that was."""
+    """Start a command again and again, end it with SIGKILL at each of these moments, and return in
+    which stage that was.
+    """
     return [_kill_once(words, folder, *moment) for moment in when]
 
 
 def _kill_once(words: list[str], folder: Path, stage: str, seconds: float) -> str:
-    """Start a command and kill it that many seconds after a stage has begun, or as soon as a later one is at work."""
+    """Start a command and kill it that many seconds after a stage has begun, or as soon as a later
+    one is at work.
+    """
     began, due = time.time(), float("inf")
     process = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -97,7 +107,9 @@ def _kill_once(words: list[str], folder: Path, stage: str, seconds: float) -> st
 
 
 def beyond(first: Path, second: Path) -> list[str]:
-    """Return the names of what lies below the second folder and not below the first, hidden and temporary files among them."""
+    """Return the names of what lies below the second folder and not below the first, hidden and
+    temporary files among them.
+    """
     names = [
         {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
         for folder in (first, second)
@@ -180,7 +192,10 @@ def run(
         ),
         Row(
             what="verification",
-            measured=f"exit code {ended}; {verdicts.count('equal')} back-ends equal, {figures.get('skipped')} not run",
+            measured=(
+                f"exit code {ended}; {verdicts.count('equal')} back-ends equal, "
+                f"{figures.get('skipped')} not run"
+            ),
             at_least="passed",
             reached=ended == 0 and bool(figures.get("passed")),
         ),

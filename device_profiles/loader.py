@@ -33,7 +33,10 @@ class UnknownDeviceError(UnknownNameError):
 
     def __str__(self) -> str:
         """Return the one-line message."""
-        return f"{UnknownNameError.__str__(self)}; or give the path of a YAML file of your own, such as ./my-board.yaml"
+        return (
+            f"{UnknownNameError.__str__(self)}; or give the path of a YAML file of your own, such "
+            "as ./my-board.yaml"
+        )
 
 
 def device_names() -> tuple[str, ...]:
@@ -45,12 +48,13 @@ def load_device(name_or_path: str | os.PathLike[str]) -> DeviceProfile:
     """Return a shipped device by name, or a device from a YAML file.
 
     Args:
-        name_or_path: A shipped name (upper or lower case, ``_`` or ``-``), or a path: anything with a path separator or the
-            ending ``.yaml`` or ``.yml``.
+        name_or_path: A shipped name (upper or lower case, ``_`` or ``-``), or a path: anything with
+            a path separator or the ending ``.yaml`` or ``.yml``.
 
     Raises:
         UnknownNameError: No shipped device of that name; the message gives the nearest one.
-        FileFormatError: The file cannot be read, or does not hold a device profile; the message names the key and what to write.
+        FileFormatError: The file cannot be read, or does not hold a device profile; the message
+            names the key and what to write.
         InputError: Neither a name nor a path.
 
     Example:
@@ -61,7 +65,8 @@ def load_device(name_or_path: str | os.PathLike[str]) -> DeviceProfile:
         return _read(Path(name_or_path))
     if not isinstance(name_or_path, str):
         raise InputError(
-            f"device is {name_or_path!r}; expected the name of a shipped device or the path of a YAML file"
+            f"device is {name_or_path!r}; expected the name of a shipped device or the path of a "
+            "YAML file"
         )
     if (
         "/" in name_or_path
@@ -113,7 +118,8 @@ def _size(block: Fields) -> int:
     if type(value) not in (int, str):
         raise block.error(
             "value",
-            f"is {value!r}; expected a size such as 320k (binary: 327,680 B) or a whole number of bytes",
+            f"is {value!r}; expected a size such as 320k (binary: 327,680 B) or a whole number of "
+            "bytes",
         )
     try:
         return parse_size(value, block.name("value"))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LAYER_KINDS = ("conv", "pointwise", "depthwise", "dense")
-"""Layer kinds with a cycle table of their own: k x k convolution, 1 x 1 convolution, depthwise convolution, fully connected."""
+"""Layer kinds with a cycle table of their own: k x k convolution, 1 x 1 convolution, depthwise
+convolution, fully connected."""
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
 """Bit widths of weights and activations, in the order of the rows and columns of every table."""
@@ -49,7 +50,8 @@ class PairSupport(StrEnum):
     """A kernel unpacks both operands from whole words while it multiplies."""
 
     STORAGE_ONLY = "storage-only"
-    """Stored at its own width, but unpacked to 8 bits tile by tile before it multiplies: saves memory, costs cycles."""
+    """Stored at its own width, but unpacked to 8 bits tile by tile before it multiplies: saves
+    memory, costs cycles."""
 
     FORBIDDEN = "forbidden"
     """The runtime cannot run it; no layer may be given this pair."""
@@ -60,7 +62,8 @@ class DeviceProfile:
     """One microcontroller as the search sees it; immutable, checked at birth, picklable and hashable.
 
     Raises:
-        InputError: Any field out of range, of the wrong type or of the wrong shape; the message names the field.
+        InputError: Any field out of range, of the wrong type or of the wrong shape; the message
+            names the field.
     """
 
     name: str
@@ -97,7 +100,8 @@ class DeviceProfile:
     """Support of each pair, 7 x 7: row = weight bits 2 to 8, column = activation bits 2 to 8."""
 
     cycles_per_mac: Mapping[str, tuple[tuple[float, ...], ...]] = field(hash=False)
-    """Cycles per multiply-accumulate for each of ``LAYER_KINDS``, 7 x 7 with the axes of ``bit_pairs``."""
+    """Cycles per multiply-accumulate for each of ``LAYER_KINDS``, 7 x 7 with the axes of
+    ``bit_pairs``."""
 
     cycles_are_estimates: bool
     """True where ``cycles_per_mac`` was derived rather than measured on the board."""
@@ -118,14 +122,16 @@ class DeviceProfile:
         pairs = _table("bit_pairs", self.bit_pairs, _as_support)
         if all(pair is PairSupport.FORBIDDEN for row in pairs for pair in row):
             raise InputError(
-                "bit_pairs forbids every pair of bit widths; expected at least one native or storage-only pair"
+                "bit_pairs forbids every pair of bit widths; expected at least one native or "
+                "storage-only pair"
             )
         _check_keys("cycles_per_mac", self.cycles_per_mac, LAYER_KINDS)
         _check_keys("sources", self.sources, SOURCED_KEYS)
         for key in SOURCED_KEYS:
             if not _is_text(self.sources[key]):
                 raise InputError(
-                    f"sources.{key} is {self.sources[key]!r}; expected a text that says where {key} comes from"
+                    f"sources.{key} is {self.sources[key]!r}; expected a text that says where "
+                    f"{key} comes from"
                 )
         cycles = {
             kind: _table(f"cycles_per_mac.{kind}", self.cycles_per_mac[kind], _as_cycles)
@@ -146,7 +152,8 @@ class DeviceProfile:
                 raise InputError(f"{key} is {value!r}; expected a text on one line")
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
             raise InputError(
-                f"name is {self.name!r}; expected lower-case letters, digits and inner hyphens, such as my-board"
+                f"name is {self.name!r}; expected lower-case letters, digits and inner hyphens, "
+                "such as my-board"
             )
         for key in ("dsp", "cycles_are_estimates"):
             if not isinstance(getattr(self, key), bool):
@@ -164,7 +171,8 @@ class DeviceProfile:
             if type(value) is not int or not low <= value <= high:
                 unit = "Hz" if key == "clock_hz" else "bytes"
                 raise InputError(
-                    f"{key} is {value!r}; expected a whole number of {unit} from {low:,} to {high:,}"
+                    f"{key} is {value!r}; expected a whole number of {unit} from {low:,} to "
+                    f"{high:,}"
                 )
         for memory, total, reserved, use in (
             ("SRAM", self.sram_bytes, self.reserved_sram_bytes, "stack and static data"),
@@ -172,7 +180,8 @@ class DeviceProfile:
         ):
             if total <= reserved:
                 raise InputError(
-                    f"{memory} of {format_size(total)} leaves nothing for a network: device {self.name} reserves {format_size(reserved)} "
+                    f"{memory} of {format_size(total)} leaves nothing for a network: device "
+                    f"{self.name} reserves {format_size(reserved)} "
                     f"for {use}; give at least {reserved // 1024 + 1}k"
                 )
 
@@ -206,7 +215,8 @@ class DeviceProfile:
         for what, bits in (("weight", w_bits), ("activation", a_bits)):
             if not (hasattr(bits, "__index__") and bits in BITS):
                 raise InputError(
-                    f"{what} bits: {bits!r} is not a supported width; expected one of 2, 3, 4, 5, 6, 7, 8"
+                    f"{what} bits: {bits!r} is not a supported width; expected one of 2, 3, 4, 5, "
+                    "6, 7, 8"
                 )
         return self.bit_pairs[w_bits - BITS[0]][a_bits - BITS[0]]
 
@@ -254,7 +264,8 @@ class DeviceProfile:
             flash_bytes: New ``flash_bytes`` (``--flash``), or None to keep the board's own.
 
         Raises:
-            InputError: Not a positive whole number of bytes, beyond a 32-bit address space, or not above what is reserved.
+            InputError: Not a positive whole number of bytes, beyond a 32-bit address space, or not
+                above what is reserved.
         """
         changes: dict[str, Any] = {}
         sources = dict(self.sources)
@@ -320,6 +331,7 @@ def _as_cycles(what: str, cell: object) -> float:
         or not 0 < cell <= MAX_CYCLES_PER_MAC
     ):
         raise InputError(
-            f"{what}: {cell!r} is not a number of cycles; expected a number above 0 and up to {MAX_CYCLES_PER_MAC:,.0f}"
+            f"{what}: {cell!r} is not a number of cycles; expected a number above 0 and up to "
+            f"{MAX_CYCLES_PER_MAC:,.0f}"
         )
     return float(cell)

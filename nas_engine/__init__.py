@@ -11,8 +11,8 @@ The whole way in Python::
     ne.export(refined)
     print(ne.verify(refined).passed)
 
-Names are imported when they are first used: ``import nas_engine`` itself loads neither NumPy nor torch. Their types stand in
-``__init__.pyi``.
+Names are imported when they are first used: ``import nas_engine`` itself loads neither NumPy nor
+torch. Their types stand in ``__init__.pyi``.
 """
 
 from importlib import import_module
@@ -21,7 +21,18 @@ __version__ = "0.2.0"
 
 _PLACES = {
     "nas_engine.api": (
-        "evaluate", "export", "load", "load_model", "load_run", "refine", "run", "score", "search", "train", "verify", "write_report",
+        "evaluate",
+        "export",
+        "load",
+        "load_model",
+        "load_run",
+        "refine",
+        "run",
+        "score",
+        "search",
+        "train",
+        "verify",
+        "write_report",
     ),
     "nas_engine.architecture": ("Architecture", "read_architecture"),
     "nas_engine.errors": ("InputError", "NasEngineError", "StoppedError"),
@@ -39,7 +50,7 @@ _PLACES = {
     "nas_engine.verification.result": ("VerificationReport",),
     "device_profiles": ("DeviceProfile", "device_names", "load_device"),
     "search_spaces": ("SearchSpace", "load_space", "space_names"),
-}  # fmt: skip
+}
 
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 

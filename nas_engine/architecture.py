@@ -1,8 +1,8 @@
 """Architecture: one MobileNet-style network with its bits, and its YAML file. Immutable.
 
-Two notations are read: our YAML (exact round trip) and the structure literals that the authors of QE-Score publish (a
-Python or JSON list of ``ConvKXBNRELU`` and ``SuperQuantResK1DWK1`` blocks, alone or under the key ``structure`` or
-``best_structures``).
+Two notations are read: our YAML (exact round trip) and the structure literals that the authors of
+QE-Score publish (a Python or JSON list of ``ConvKXBNRELU`` and ``SuperQuantResK1DWK1`` blocks,
+alone or under the key ``structure`` or ``best_structures``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ NO_CLASSIFIER = "none"
 """What stands behind ``classifier:`` where there is none."""
 
 MAX_CHANNELS = 8192
-"""Widest layer accepted; far beyond any microcontroller, it keeps every size below 2**53 and so exact in float64."""
+"""Widest layer accepted; far beyond any microcontroller, it keeps every size below 2**53 and so
+exact in float64."""
 
 _BITS = re.compile(r"w([2-8])a([2-8])")
 _RANGES = {
@@ -41,13 +42,17 @@ def _check(what: str, kind: str, value: int) -> None:
     low, high = _RANGES[kind]
     if type(value) is not int or not low <= value <= high or (kind == "kernel" and value % 2 == 0):
         raise InputError(
-            f"{what} is {value!r}; expected {'an odd' if kind == 'kernel' else 'a whole'} number from {low} to {high}"
+            f"{what} is {value!r}; expected {'an odd' if kind == 'kernel' else 'a whole'} number "
+            f"from {low} to {high}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """Widths of one convolution: its weights, and the activations that enter it. Written ``w4a8``."""
+    """Widths of one convolution: its weights, and the activations that enter it.
+
+    Written ``w4a8``.
+    """
 
     w: int
     """Weight bits, 2 to 8."""
@@ -71,7 +76,8 @@ class Bits:
         match = _BITS.fullmatch(str(text))
         if match is None:
             raise InputError(
-                f"bits are {text!r}; expected w2a2 to w8a8, such as w4a8 (4-bit weights, 8-bit input)"
+                f"bits are {text!r}; expected w2a2 to w8a8, such as w4a8 (4-bit weights, 8-bit "
+                "input)"
             )
         return Bits(int(match[1]), int(match[2]))
 
@@ -171,7 +177,8 @@ class Architecture:
     classifier: Classifier | None
     """Classifier, or ``None``: the authors' structures have none, so none is counted."""
     pooled_shortcut: bool = False
-    """Whether a stride-2 residual with equal channels has a shortcut through a 2x2 average pool (the authors' code)."""
+    """Whether a stride-2 residual with equal channels has a shortcut through a 2x2 average pool
+    (the authors' code)."""
 
     def __post_init__(self) -> None:
         _check("resolution", "resolution", self.resolution)
@@ -180,7 +187,8 @@ class Architecture:
             raise InputError("blocks is empty; expected at least one block")
         if self.head.kernel != 1 or self.head.stride != 1:
             raise InputError(
-                f"the head is {self.head.kernel}x{self.head.kernel} with stride {self.head.stride}; expected 1x1 with stride 1"
+                f"the head is {self.head.kernel}x{self.head.kernel} with stride "
+                f"{self.head.stride}; expected 1x1 with stride 1"
             )
 
     def at_resolution(self, resolution: int) -> Architecture:
@@ -188,7 +196,10 @@ class Architecture:
         return replace(self, resolution=resolution)
 
     def layer_names(self) -> tuple[str, ...]:
-        """Return the name of each layer in order: ``stem``, ``s1.b1.expand`` ... ``head`` and, if there is one, ``classifier``."""
+        """Return the name of each layer in order: ``stem``, ``s1.b1.expand`` ...
+
+        ``head`` and, if there is one, ``classifier``.
+        """
         names = ["stem"]
         for stage, block in enumerate(self.blocks, 1):
             names += [
@@ -213,10 +224,16 @@ def dump_architecture(architecture: Architecture) -> str:
     """Return the YAML text of a network; ``parse_architecture`` reads back an equal object."""
 
     def convolution(name: str, conv: Convolution) -> str:
-        return f"{name}: {{kernel: {conv.kernel}, stride: {conv.stride}, channels: {conv.channels}, bits: {conv.bits}}}"
+        return (
+            f"{name}: {{kernel: {conv.kernel}, stride: {conv.stride}, channels: {conv.channels}, "
+            f"bits: {conv.bits}}}"
+        )
 
     lines = [
-        "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a block's bits: expand, depth-wise, project; one row per inverted residual.",
+        (
+            "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a block's bits: expand, "
+            "depth-wise, project; one row per inverted residual."
+        ),
         f"format: {FORMAT}",
         f"resolution: {architecture.resolution}",
         f"input_channels: {architecture.input_channels}",
@@ -231,7 +248,8 @@ def dump_architecture(architecture: Architecture) -> str:
     lines.append(convolution("head", architecture.head))
     last = architecture.classifier
     lines.append(
-        f"classifier: {f'{{classes: {last.classes}, bits: {last.bits}}}' if last else NO_CLASSIFIER}"
+        "classifier: "
+        f"{f'{{classes: {last.classes}, bits: {last.bits}}}' if last else NO_CLASSIFIER}"
     )
     return "\n".join(lines) + "\n"
 
@@ -241,13 +259,15 @@ def read_architecture(path: str | os.PathLike[str], mends: str | None = None) ->
 
     Args:
         path: The file.
-        mends: The command that writes it anew, for a file of a run directory: what does not fit its digest is refused. ``None`` for a file
-            that was given by its path: it is taken, with a ``ChangedFileWarning``; likewise one of ours that does not say whether there is
-            a classifier, because the beginning of a file does not either.
+        mends: The command that writes it anew, for a file of a run directory: what does not fit its
+            digest is refused. ``None`` for a file that was given by its path: it is taken, with a
+            ``ChangedFileWarning``; likewise one of ours that does not say whether there is a
+            classifier, because the beginning of a file does not either.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
-        FileFormatError: Cut off, an unknown key, a value out of range; names the key. Content that does not fit its digest.
+        FileFormatError: Cut off, an unknown key, a value out of range; names the key. Content that
+            does not fit its digest.
     """
     return read_checked(path, mends, lambda text: _parsed(text, path, given=mends is None))
 
@@ -262,7 +282,8 @@ def _parsed(text: str, path: object, *, given: bool) -> Architecture:
     ):
         warn(
             path,
-            "has no key 'classifier' (is it cut off?); taken as a network without one, which is written 'classifier: none'",
+            "has no key 'classifier' (is it cut off?); taken as a network without one, which is "
+            "written 'classifier: none'",
         )
     return network
 
@@ -290,7 +311,8 @@ def _from_yaml(fields: Fields) -> Architecture:
     if (found := fields.take("format", None)) != FORMAT:
         raise fields.error(
             "format",
-            f"is {found!r}; expected '{FORMAT}' (an architecture file, as best.yaml in a run directory)",
+            f"is {found!r}; expected '{FORMAT}' (an architecture file, as best.yaml in a run "
+            "directory)",
         )
     fields.only(
         "format",
@@ -330,7 +352,8 @@ def _from_yaml(fields: Fields) -> Architecture:
     if (given := fields.take("classifier", NO_CLASSIFIER)) is None:
         raise fields.error(
             "classifier",
-            f"holds nothing (is the file cut off?); write '{NO_CLASSIFIER}' for a network without one",
+            f"holds nothing (is the file cut off?); write '{NO_CLASSIFIER}' for a network without "
+            "one",
         )
     if given != NO_CLASSIFIER:
         part = fields.take_fields("classifier").only("classes", "bits")
@@ -379,7 +402,8 @@ def _from_literal(literal: Any) -> Architecture:
         or not all(isinstance(part, dict) for part in literal)
     ):
         raise InputError(
-            "expected a list of blocks, alone or under the key 'structure' or 'best_structures': stem, super-blocks, head"
+            "expected a list of blocks, alone or under the key 'structure' or 'best_structures': "
+            "stem, super-blocks, head"
         )
     expected = ["ConvKXBNRELU", *["SuperQuantResK1DWK1"] * (len(literal) - 2), "ConvKXBNRELU"]
     for i, (part, name) in enumerate(zip(literal, expected, strict=True)):
@@ -387,7 +411,8 @@ def _from_literal(literal: Any) -> Architecture:
             raise InputError(f"block {i} is of class {part.get('class')!r}; expected {name}")
         if i and part.get("in") != literal[i - 1].get("out"):
             raise InputError(
-                f"block {i} takes {part.get('in')!r} channels, block {i - 1} gives {literal[i - 1].get('out')!r}; expected equal"
+                f"block {i} takes {part.get('in')!r} channels, block {i - 1} gives "
+                f"{literal[i - 1].get('out')!r}; expected equal"
             )
 
     def value(index: int, key: str) -> Any:
@@ -405,7 +430,8 @@ def _from_literal(literal: Any) -> Architecture:
             isinstance(bits, Sequence) and len(bits) == 3 * depth for bits in (w, a)
         ):
             raise InputError(
-                f"block {index}: L is {depth!r}; expected a whole number, and 3 x L widths each in nbitsW and nbitsA"
+                f"block {index}: L is {depth!r}; expected a whole number, and 3 x L widths each in "
+                "nbitsW and nbitsA"
             )
         cells = [Bits(*pair) for pair in zip(w, a, strict=True)]
         rows = tuple((cells[i], cells[i + 1], cells[i + 2]) for i in range(0, len(cells), 3))

@@ -34,7 +34,8 @@ def stored_arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an archive by name.
 
     Args:
-        content: What ``numpy.savez`` made. A compressed archive is refused: what it unfolds to has no limit.
+        content: What ``numpy.savez`` made. A compressed archive is refused: what it unfolds to has
+            no limit.
 
     Raises:
         ValueError: No such archive, or an array of objects, or sizes that the archive cannot hold.

@@ -79,7 +79,8 @@ def contents(folder: Path) -> dict[str, str]:
 def digests(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     """Return the SHA-256 of files by their path below ``root``; folders stand for all that is in them but folders.
 
-    Of what is neither file nor folder within a folder, such as a link, and of a link to a folder, the kind stands in place of a digest.
+    Of what is neither file nor folder within a folder, such as a link, and of a link to a folder,
+    the kind stands in place of a digest.
 
     Raises:
         UnreadableError: The operating system refuses.

@@ -1,9 +1,10 @@
 """Genes: a population of networks as one integer matrix, and the mapping to and from ``Architecture``.
 
-A gene matrix has shape ``(genes, n)``, int16, one *column* per network, so that every operation of the engine runs
-along memory. Rows: stem channels; kernel, bottleneck, channels and depth of each stage; head channels; then the
-weight bits and the activation bits of each layer (stem, three convolutions per inverted residual, head, classifier),
-compact from input to output, zero where a network is shallower.
+A gene matrix has shape ``(genes, n)``, int16, one *column* per network, so that every operation of
+the engine runs along memory. Rows: stem channels; kernel, bottleneck, channels and depth of each
+stage; head channels; then the weight bits and the activation bits of each layer (stem, three
+convolutions per inverted residual, head, classifier), compact from input to output, zero where a
+network is shallower.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def space_frame(space: SearchSpace, resolution: int, classes: int) -> Frame:
     """
     if not space.min_resolution <= resolution <= space.max_resolution:
         raise InputError(
-            f"resolution {resolution} is outside space '{space.name}'; expected {space.min_resolution} to {space.max_resolution} pixels"
+            f"resolution {resolution} is outside space '{space.name}'; expected "
+            f"{space.min_resolution} to {space.max_resolution} pixels"
         )
     if not 0 <= classes <= 65536:
         raise InputError(f"classes is {classes}; expected 1 to 65,536, or 0 for no classifier")
@@ -171,7 +173,8 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
             if name != "max_residuals"
         ):
             raise InputError(
-                f"a network with frame {own} cannot be encoded in frame {frame}; expected equal but for a smaller max_residuals"
+                f"a network with frame {own} cannot be encoded in frame {frame}; expected equal "
+                "but for a smaller max_residuals"
             )
         view.stem[i], view.head[i] = net.stem.channels, net.head.channels
         for row, name in (

@@ -1,7 +1,8 @@
 """Every error this package raises on purpose, under one root.
 
-Each carries the object it is about as attributes and renders one line: what came, what was expected, what to type instead.
-The command line prints that line and exits with ``exit_code``: 2 for bad input, 1 for a failure at run time.
+Each carries the object it is about as attributes and renders one line: what came, what was
+expected, what to type instead. The command line prints that line and exits with ``exit_code``: 2
+for bad input, 1 for a failure at run time.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ class InfeasibleBudgetError(InputError):
         smallest: The least that any network of the space needs, in bytes (or in the limit's unit).
         budget: What was available, same unit.
         layer: Name of the layer that needs the most.
-        is_sum: Whether ``smallest`` is the sum over all layers rather than what is live at ``layer``.
+        is_sum: Whether ``smallest`` is the sum over all layers rather than what is live at
+            ``layer``.
         remedy: What to type instead.
         unit: ``"B"``, or empty for a count.
     """
@@ -161,6 +163,8 @@ class InfeasibleBudgetError(InputError):
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         return (
-            f"no network of the space fits: the smallest possible {self.resource} is {self.smallest:,.0f}{unit} "
-            f"({'most of it ' if self.is_sum else ''}at layer {self.layer}), the budget leaves {self.budget:,.0f}{unit}; {self.remedy}"
+            f"no network of the space fits: the smallest possible {self.resource} is "
+            f"{self.smallest:,.0f}{unit} "
+            f"({'most of it ' if self.is_sum else ''}at layer {self.layer}), the budget leaves "
+            f"{self.budget:,.0f}{unit}; {self.remedy}"
         )

@@ -1,7 +1,8 @@
 """A text from outside (a file name, a class name, an architecture) inside other languages: one function for each, one pass each.
 
-What comes out is text in the target language and nothing else: it ends no comment, no string and no line, starts no command and no
-element, and moves no cursor. Bytes of file names that are no UTF-8 (lone surrogates in Python) are shown as such.
+What comes out is text in the target language and nothing else: it ends no comment, no string and no
+line, starts no command and no element, and moves no cursor. Bytes of file names that are no UTF-8
+(lone surrogates in Python) are shown as such.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def utf8(text: str) -> bytes:
 def c_comment(text: str) -> str:
     """Return a text for a comment of C between ``/*``, a blank, and a blank, ``*/``; or for a whole line in one.
 
-    It holds no comment's start or end, no trigraph, no line end and no backslash, and is plain ASCII.
+    It holds no comment's start or end, no trigraph, no line end and no backslash, and is plain
+    ASCII.
     """
     made: list[str] = []
     last = " "
@@ -100,8 +102,8 @@ def build_file_word(text: str) -> str:
 def shell_word(text: str) -> str:
     """Return a text as one word of a shell, which that shell reads as exactly this text, on one line.
 
-    Where something is hidden it takes the form ``$'...'`` of POSIX 2024, which bash, zsh, ksh and busybox read. No word of a command
-    can hold a NUL.
+    Where something is hidden it takes the form ``$'...'`` of POSIX 2024, which bash, zsh, ksh and
+    busybox read. No word of a command can hold a NUL.
     """
     if not any(map(is_hidden, text)):
         return shlex.quote(text)
@@ -118,7 +120,8 @@ def command_line(*words: str | os.PathLike[str]) -> str:
     """Return a command that can be pasted into a shell.
 
     Args:
-        words: Options, names and values as ``str``; paths as ``Path``, so that one that begins with a hyphen is not taken for an option.
+        words: Options, names and values as ``str``; paths as ``Path``, so that one that begins with
+            a hyphen is not taken for an option.
     """
     return " ".join(map(shell_word, map(_argument, words)))
 

@@ -119,10 +119,13 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file through a temporary one beside it; file and names are on the disk at the end. Equal content is only dated now.
+    """Write a file through a temporary one beside it; file and names are on the disk at the end.
+
+    Equal content is only dated now.
 
     Raises:
-        StorageError: The disk is full or the folder cannot be written; an older file of that name is untouched.
+        StorageError: The disk is full or the folder cannot be written; an older file of that name
+            is untouched.
     """
     data = utf8(content) if isinstance(content, str) else content
     with contextlib.suppress(OSError, PathError):

@@ -1,7 +1,8 @@
 """One setting of the C library's heap, worth a factor of up to two in speed.
 
-A batch of candidates makes temporaries of a few hundred kilobytes, a batch of images some of many megabytes. glibc gives
-such blocks back to the kernel as soon as they are freed and faults them in again, page by page, for the next one.
+A batch of candidates makes temporaries of a few hundred kilobytes, a batch of images some of many
+megabytes. glibc gives such blocks back to the kernel as soon as they are freed and faults them in
+again, page by page, for the next one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """LayerTable: a whole population unrolled to per-layer columns, without bits.
 
-Three kinds of arrays, one network per column: ``(stages, n)``, ``(residuals, n)`` for the inverted residuals one by
-one, and ``(layers, n)`` for all layers (stem, three rows per inverted residual, head, classifier). Numbers are
-float64 that hold exact integers; rows a network does not have are zero, so that sums over layers need no mask. Bits
-stay apart (``GeneView.w_bits``, ``a_bits``): refinement tries many bits on one table.
+Three kinds of arrays, one network per column: ``(stages, n)``, ``(residuals, n)`` for the inverted
+residuals one by one, and ``(layers, n)`` for all layers (stem, three rows per inverted residual,
+head, classifier). Numbers are float64 that hold exact integers; rows a network does not have are
+zero, so that sums over layers need no mask. Bits stay apart (``GeneView.w_bits``, ``a_bits``):
+refinement tries many bits on one table.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Bools = npt.NDArray[np.bool_]
 """Array of bool."""
 
 KINDS = ("conv", "pointwise", "depthwise", "dense")
-"""Layer kinds that device profiles price: stem; expand, project and head; depth-wise; classifier."""
+"""Layer kinds that device profiles price: stem; expand, project and head; depth-wise; classifier.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,7 +49,8 @@ class LayerTable:
     active: Bools
     """Which inverted residuals exist, ``(residuals, n)``."""
     stage: npt.NDArray[np.intp]
-    """Stage index of each inverted residual, ``(residuals, n)``; unused rows hold the number of stages."""
+    """Stage index of each inverted residual, ``(residuals, n)``; unused rows hold the number of
+    stages."""
     kernel: Floats
     """Depth-wise kernel size, ``(residuals, n)``."""
     c_in: Floats
@@ -63,7 +66,8 @@ class LayerTable:
     shortcut: Bools
     """Which inverted residuals add their input to their output, ``(residuals, n)``."""
     pooled: Bools | None
-    """Which of these shortcuts go through a 2x2 average pool, ``(residuals, n)``; ``None`` where the frame has none."""
+    """Which of these shortcuts go through a 2x2 average pool, ``(residuals, n)``; ``None`` where
+    the frame has none."""
     weights: Floats
     """Number of weights of each layer, ``(layers, n)``."""
 
@@ -153,7 +157,8 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
         part.astype(np.float64)
         for part in (view.stem, view.head, view.kernel, view.bottleneck, view.channels, view.depth)
     )
-    # the stage of each inverted residual; rows a network does not have get the stage behind the last, whose sizes are zero
+    # the stage of each inverted residual; rows a network does not have get the stage behind the
+    # last, whose sizes are zero
     row = np.arange(frame.max_residuals, dtype=np.int16)[:, None]
     passed = np.zeros((frame.max_residuals, n), np.int8)
     for end in np.cumsum(view.depth, axis=0, dtype=np.int16):

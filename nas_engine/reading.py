@@ -14,7 +14,8 @@ from typing import BinaryIO
 from nas_engine.errors import FileFormatError, NasEngineError, PathError
 
 SMALL_FILE = 64 * 2**20
-"""Largest JSON, CSV or log file read, in bytes; those of a run are a few kilobytes to a few megabytes."""
+"""Largest JSON, CSV or log file read, in bytes; those of a run are a few kilobytes to a few
+megabytes."""
 
 LARGE_FILE = 2**32
 """Largest file of weights, images or firmware read, in bytes."""
@@ -71,7 +72,8 @@ def open_regular(
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
-        FileFormatError: A folder, a named pipe, a socket or a device; a file of more than ``most`` bytes.
+        FileFormatError: A folder, a named pipe, a socket or a device; a file of more than ``most``
+            bytes.
     """
     try:
         _check(os.stat(path), path, most)  # before it is opened: opening a device can have effects

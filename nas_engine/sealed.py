@@ -1,11 +1,12 @@
 """Text files that carry the SHA-256 of their own content: JSON and YAML that the program writes.
 
-The digest stands first, so that a cut at any place behind it shows. It finds accidents, mixing and age, not forgery: whoever changes a
-file can change its digest too.
+The digest stands first, so that a cut at any place behind it shows. It finds accidents, mixing and
+age, not forgery: whoever changes a file can change its digest too.
 
-A reader says which of two things a file is. One of a run directory has a command that mends it, and is refused where the content is not
-what the program wrote. One that a user gave by its path is the user's own: it is taken, with a ``ChangedFileWarning``. A file without a
-digest (by hand, or by nas-search 0.1.0) is taken by both.
+A reader says which of two things a file is. One of a run directory has a command that mends it, and
+is refused where the content is not what the program wrote. One that a user gave by its path is the
+user's own: it is taken, with a ``ChangedFileWarning``. A file without a digest (by hand, or by
+nas-search 0.1.0) is taken by both.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def _digest(text: str) -> str:
 def seal_json(values: Mapping[str, Any]) -> str:
     """Return plain values as the text of a JSON file whose first key is the digest of all that follows it.
 
-    Bytes of file names that are no UTF-8 (lone surrogates in Python) are written as JSON's own escapes, and come back.
+    Bytes of file names that are no UTF-8 (lone surrogates in Python) are written as JSON's own
+    escapes, and come back.
 
     Raises:
         ValueError: There is a key ``sha256`` already.

@@ -1,8 +1,9 @@
 """YAML read strictly: duplicate keys, unknown keys, missing keys and wrong types are errors that name file, key and remedy.
 
-Values without quotes mean what the core schema of YAML 1.2 says (https://yaml.org/spec/1.2.2/#103-core-schema): ``yes``, ``on``,
-``1:30:00`` and ``2024-01-01`` are texts, not truth values, numbers and dates as in YAML 1.1. Two deviations: ``133_000_000`` is
-a number, and whole numbers with zeros in front are refused, because YAML 1.1 reads ``010`` as 8.
+Values without quotes mean what the core schema of YAML 1.2 says
+(https://yaml.org/spec/1.2.2/#103-core-schema): ``yes``, ``on``, ``1:30:00`` and ``2024-01-01`` are
+texts, not truth values, numbers and dates as in YAML 1.1. Two deviations: ``133_000_000`` is a
+number, and whole numbers with zeros in front are refused, because YAML 1.1 reads ``010`` as 8.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ MAX_FILE_BYTES = 4 * 2**20
 
 
 MAX_VALUES = 20_000
-"""Most values in a YAML file, aliases written out; keeps a hostile file from taking minutes and gigabytes."""
+"""Most values in a YAML file, aliases written out; keeps a hostile file from taking minutes and
+gigabytes."""
 
 
 _TAG = "tag:yaml.org,2002:"
@@ -107,7 +109,10 @@ def _scalar(kind: str, convert: Callable[[str], Any]) -> Callable[[_Loader, yaml
             )
         if kind == "int" and re.match("[-+]?0[0-9_]", node.value):
             plain, text = str(_whole(node.value)), shortened(node.value)
-            problem = f"{text} begins with a zero, which makes it octal in YAML 1.1; write {shortened(plain)}, or '{text}' for a text"
+            problem = (
+                f"{text} begins with a zero, which makes it octal in YAML 1.1; write "
+                f"{shortened(plain)}, or '{text}' for a text"
+            )
             raise _AmbiguousError(None, None, problem, node.start_mark)
         return convert(node.value)
 
@@ -158,14 +163,16 @@ def read_checked(
 
     Args:
         path: The file.
-        mends: The command that writes it anew, for a file of a run directory: content that does not fit its digest is refused then.
-            ``None`` for a file that a user gave by its path: what can be parsed is taken, with a ``ChangedFileWarning`` if it does not fit
-            its digest, or if it has none and does not end with a line break, as the beginning of a file does.
+        mends: The command that writes it anew, for a file of a run directory: content that does not
+            fit its digest is refused then. ``None`` for a file that a user gave by its path: what
+            can be parsed is taken, with a ``ChangedFileWarning`` if it does not fit its digest, or
+            if it has none and does not end with a line break, as the beginning of a file does.
         parse: Makes something of the text, or raises.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
-        FileFormatError: No regular file, not text, larger than ``MAX_FILE_BYTES``, or content that does not fit its digest.
+        FileFormatError: No regular file, not text, larger than ``MAX_FILE_BYTES``, or content that
+            does not fit its digest.
     """
     text = read_regular_text(
         path, MAX_FILE_BYTES, mends or "give the path of an existing YAML file"
@@ -190,7 +197,8 @@ def parse_value(text: str, origin: object) -> Any:
         origin: A file or an option, for messages.
 
     Raises:
-        FileFormatError: Not YAML (with line and column), a key twice, or a value that readers of YAML do not agree on.
+        FileFormatError: Not YAML (with line and column), a key twice, or a value that readers of
+            YAML do not agree on.
     """
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader subclass
@@ -252,8 +260,9 @@ def _kind(value: object) -> str:
 class Fields:
     """One mapping of a file, read key by key; ``finish`` refuses keys that nobody asked for.
 
-    Every ``take_*`` raises ``FileFormatError`` that names the file, the key with its parents (``stages[2].depth``), what stands there and
-    what was expected. A default of ``...`` means that the key must be there.
+    Every ``take_*`` raises ``FileFormatError`` that names the file, the key with its parents
+    (``stages[2].depth``), what stands there and what was expected. A default of ``...`` means that
+    the key must be there.
     """
 
     def __init__(self, data: object, path: object, where: str = "") -> None:
@@ -348,7 +357,10 @@ class Fields:
         self, key: str, default: Any = ..., *, length: int | None = None, of: type = object
     ) -> Any:
         """Return a non-empty list, of ``length`` items of type ``of`` if given (or the default)."""
-        expected = f"a list{f' of {length}' if length else ''}{'' if of is object else f' of {of.__name__}'}"
+        expected = (
+            "a "
+            f"list{f' of {length}' if length else ''}{'' if of is object else f' of {of.__name__}'}"
+        )
 
         def accepts(value: Any) -> bool:
             if (

@@ -1,7 +1,8 @@
 """Sizes, counts and durations as people type and read them.
 
-Sizes are binary throughout: ``256k`` = ``256KiB`` = ``256kB`` = 262,144 bytes, the meaning linker scripts give them.
-Decimal and binary prefixes are mixed all over the field, so every figure is printed as bytes *and* KiB.
+Sizes are binary throughout: ``256k`` = ``256KiB`` = ``256kB`` = 262,144 bytes, the meaning linker
+scripts give them. Decimal and binary prefixes are mixed all over the field, so every figure is
+printed as bytes *and* KiB.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ ADDRESS_SPACE_BYTES = 2**32
 """Largest size a 32-bit microcontroller could address; anything above is a typing error."""
 
 MEMORY_REGION_BYTES = 2**29
-"""Size of the SRAM region (from 0x20000000) and of the code region (from 0) in the memory map that all Cortex-M cores share."""
+"""Size of the SRAM region (from 0x20000000) and of the code region (from 0) in the memory map that
+all Cortex-M cores share."""
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmg]?)(?:i?b)?", re.IGNORECASE)
 _SIZE_FACTOR = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
@@ -28,11 +30,13 @@ def parse_size(text: str | int, what: str = "size") -> int:
     """Return a size in bytes.
 
     Args:
-        text: ``"256k"``, ``"256KiB"``, ``"256kB"``, ``"1m"``, ``"1.5M"``, ``"262144"`` or an integer number of bytes.
+        text: ``"256k"``, ``"256KiB"``, ``"256kB"``, ``"1m"``, ``"1.5M"``, ``"262144"`` or an
+            integer number of bytes.
         what: Name used in the error message, such as ``"--sram"``.
 
     Raises:
-        InputError: Not a size, not positive, not a whole number of bytes, or beyond a 32-bit address space.
+        InputError: Not a size, not positive, not a whole number of bytes, or beyond a 32-bit
+            address space.
 
     Example:
         >>> parse_size("256k")
@@ -41,16 +45,19 @@ def parse_size(text: str | int, what: str = "size") -> int:
     match = _SIZE.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
     if match is None:
         raise InputError(
-            f"{what}: '{text}' is not a size; expected a number above 0, such as 256k or 1m (binary: 256k = 262,144 B)"
+            f"{what}: '{text}' is not a size; expected a number above 0, such as 256k or 1m "
+            "(binary: 256k = 262,144 B)"
         )
     size = float(match["number"]) * _SIZE_FACTOR[match["prefix"].lower()]
     if size > ADDRESS_SPACE_BYTES:
         raise InputError(
-            f"{what}: '{text}' is beyond the 4,294,967,296 B (4 GiB) a 32-bit device can address; expected for example 256k"
+            f"{what}: '{text}' is beyond the 4,294,967,296 B (4 GiB) a 32-bit device can address; "
+            "expected for example 256k"
         )
     if size <= 0 or size != int(size):
         raise InputError(
-            f"{what}: '{text}' is {size:g} B; expected a positive whole number of bytes, such as 256k"
+            f"{what}: '{text}' is {size:g} B; expected a positive whole number of bytes, such as "
+            "256k"
         )
     return int(size)
 
@@ -69,7 +76,8 @@ def parse_count(text: str | int | float, what: str = "count") -> float:
     count = float(match["number"]) * _COUNT_FACTOR[match["prefix"].lower()] if match else 0.0
     if count <= 0 or count == float("inf"):
         raise InputError(
-            f"{what}: '{text}' is not a positive number; expected for example 50m (decimal: 50,000,000)"
+            f"{what}: '{text}' is not a positive number; expected for example 50m (decimal: "
+            "50,000,000)"
         )
     return count
 

@@ -24,7 +24,8 @@ class ChannelRange:
     maximum: int
     """Most channels."""
     step: int = 8
-    """Every count is a multiple of this; 8 makes a packed pixel a whole number of bytes at every width."""
+    """Every count is a multiple of this; 8 makes a packed pixel a whole number of bytes at every
+    width."""
 
     def __post_init__(self) -> None:
         if (
@@ -53,7 +54,8 @@ class StageSpace:
     channels: ChannelRange
     """Output channels."""
     expansions: tuple[float, ...]
-    """Bottleneck channels as a ratio of the *output* channels (the authors' convention), rounded to the channel step."""
+    """Bottleneck channels as a ratio of the *output* channels (the authors' convention), rounded to
+    the channel step."""
     min_depth: int
     """Fewest inverted residuals."""
     max_depth: int
@@ -91,7 +93,8 @@ class SearchSpace:
     input_channels: int
     """Channels of the input image."""
     resolution: int
-    """Default input height and width in pixels; QE-Score does not see it, so it is given, never searched."""
+    """Default input height and width in pixels; QE-Score does not see it, so it is given, never
+    searched."""
     min_resolution: int
     """Smallest resolution that makes sense here."""
     max_resolution: int
@@ -99,7 +102,8 @@ class SearchSpace:
     classes: int
     """Default number of classes; 0 for no classifier (the authors' space)."""
     stage_weights: tuple[float, ...]
-    """QE-Score weight of each stage; stages end just before each stride-2 stage, the stem starts stage 0."""
+    """QE-Score weight of each stage; stages end just before each stride-2 stage, the stem starts
+    stage 0."""
     stem_kernel: int
     """Kernel size of the stem convolution."""
     stem_stride: int
@@ -111,21 +115,25 @@ class SearchSpace:
     head_channels: ChannelRange
     """Output channels of the last 1x1 convolution."""
     end_bits: int
-    """Weight and input width of the stem and the classifier, and width of what enters the classifier (the papers: 8)."""
+    """Weight and input width of the stem and the classifier, and width of what enters the
+    classifier (the papers: 8)."""
     weight_bits: tuple[int, ...]
     """Weight widths that a convolution may take, ascending."""
     activation_bits: tuple[int, ...]
     """Input widths that a convolution may take, ascending."""
     tie_block_bits: bool
-    """Whether the three convolutions of an inverted residual share both widths (the authors' code) or are free (ours)."""
+    """Whether the three convolutions of an inverted residual share both widths (the authors' code)
+    or are free (ours)."""
     pooled_shortcut: bool
-    """Whether stride-2 residuals with equal channels have a shortcut through a 2x2 average pool (the authors' code)."""
+    """Whether stride-2 residuals with equal channels have a shortcut through a 2x2 average pool
+    (the authors' code)."""
     non_decreasing: bool
     """Whether output channels may not fall from stage to stage."""
     max_layers: int
     """Most convolutions (the classifier is not counted); the authors' limit is 47."""
     max_stage_share: float
-    """Largest share of all inverted residuals in one stage: the guard against piling depth where the score pays most; 1 switches it off."""
+    """Largest share of all inverted residuals in one stage: the guard against piling depth where
+    the score pays most; 1 switches it off."""
 
     def __post_init__(self) -> None:
         low, high = BIT_RANGE
@@ -150,24 +158,29 @@ class SearchSpace:
             len(steps) > 1 or any(b[0] < a[0] or b[1] < a[1] for a, b in pairwise(ranges))
         ):
             raise InputError(
-                "non_decreasing_channels needs one step and a min and max that do not fall from stage to stage"
+                "non_decreasing_channels needs one step and a min and max that do not fall from "
+                "stage to stage"
             )
         if len(self.stage_weights) != n_stages:
             raise InputError(
-                f"stage_weights has {len(self.stage_weights)} values; the strides make {n_stages} stages, give {n_stages}"
+                f"stage_weights has {len(self.stage_weights)} values; the strides make {n_stages} "
+                f"stages, give {n_stages}"
             )
         if not self.min_resolution <= self.resolution <= self.max_resolution:
             raise InputError(
-                f"resolution {self.resolution} is outside {self.min_resolution} to {self.max_resolution}"
+                f"resolution {self.resolution} is outside {self.min_resolution} to "
+                f"{self.max_resolution}"
             )
         shallowest = 2 + 3 * sum(stage.min_depth for stage in self.stages)
         if self.max_layers < shallowest:
             raise InputError(
-                f"max_layers {self.max_layers} is below the {shallowest} layers of the shallowest network"
+                f"max_layers {self.max_layers} is below the {shallowest} layers of the shallowest "
+                "network"
             )
         if not 1 / len(self.stages) <= self.max_stage_share <= 1:
             raise InputError(
-                f"max_stage_share is {self.max_stage_share}; expected {1 / len(self.stages):.2f} (even) to 1 (no guard)"
+                f"max_stage_share is {self.max_stage_share}; expected {1 / len(self.stages):.2f} "
+                "(even) to 1 (no guard)"
             )
 
     @property

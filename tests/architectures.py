@@ -1,4 +1,6 @@
-"""Architectures that tests of files begin with: a small one in both notations, and the published ones."""
+"""Architectures that tests of files begin with: a small one in both notations, and the published
+ones.
+"""
 
 from __future__ import annotations
 

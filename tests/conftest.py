@@ -11,16 +11,19 @@ from hypothesis import HealthCheck, settings
 # Before anything imports pyplot: tests draw into files, never onto a screen.
 os.environ["MPLBACKEND"] = "Agg"
 
-# Before anything imports torch: tests run side by side, and its threads would wait for each other spinning.
+# Before anything imports torch: tests run side by side, and its threads would wait for each other
+# spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell that starts the tests in the background ignores Ctrl-C for them and their children; some of them are about Ctrl-C.
+# A shell that starts the tests in the background ignores Ctrl-C for them and their children; some
+# of them are about Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Contract suites are not named test_*; let their asserts explain themselves too.
 pytest.register_assert_rewrite("tests.contracts")
 
-# The same examples on every run and machine, and no verdict that depends on how busy the machine is.
+# The same examples on every run and machine, and no verdict that depends on how busy the machine
+# is.
 settings.register_profile(
     "deterministic",
     derandomize=True,

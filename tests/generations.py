@@ -16,7 +16,10 @@ GENERATION = CHUNK * CHUNKS
 SMALL_SETTINGS = functools.partial(SearchSettings, chunk=CHUNK, chunks=CHUNKS, population=128)
 """Stands in for ``nas_engine.pipeline.search.SearchSettings``."""
 
-SMALL_SETTINGS_CODE = "import nas_engine.pipeline.search, tests.generations\nnas_engine.pipeline.search.SearchSettings = tests.generations.SMALL_SETTINGS\n"
+SMALL_SETTINGS_CODE = (
+    "import nas_engine.pipeline.search, tests.generations\n"
+    "nas_engine.pipeline.search.SearchSettings = tests.generations.SMALL_SETTINGS\n"
+)
 """The same for another process."""
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}

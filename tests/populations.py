@@ -1,4 +1,6 @@
-"""Populations and problems that several tests need: every shipped space and its opposite in how bits are tied."""
+"""Populations and problems that several tests need: every shipped space and its opposite in how
+bits are tied.
+"""
 
 from __future__ import annotations
 

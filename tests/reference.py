@@ -1,6 +1,8 @@
-"""Plain scalar references: what the vectorised engine must compute, written from the formulas, one network and one layer at a time.
+"""Plain scalar references: what the vectorised engine must compute, written from the formulas, one
+network and one layer at a time.
 
-Nothing here calls the engine but for the values that cross its border (``Architecture``, ``Bits``). Slow and obvious on purpose.
+Nothing here calls the engine but for the values that cross its border (``Architecture``, ``Bits``).
+Slow and obvious on purpose.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ ALPHAS = (0.0, 0.0, 1.0, 1.0, 6.0)
 
 @functools.lru_cache(maxsize=256)
 def quantised_std(sigma: float, bits: int) -> float:
-    """Deviation of N(0, sigma^2) rounded to whole steps and clipped at +-2^(bits-1): the sum of level^2 * probability."""
+    """Deviation of N(0, sigma^2) rounded to whole steps and clipped at +-2^(bits-1): the sum of
+    level^2 * probability.
+    """
     top = 2 ** (bits - 1)
 
     def beyond(x: float) -> float:  # P(X > x), accurate in the tail
@@ -64,7 +68,8 @@ class Residual:
     size_in: int
     size_out: int
     waiting: int
-    """Elements that wait for the shortcut during the depth-wise step, after pooling; 0 without a shortcut."""
+    """Elements that wait for the shortcut during the depth-wise step, after pooling; 0 without a
+    shortcut."""
     pooled: bool
     bits: tuple[Bits, Bits, Bits]
     stage: int
@@ -226,7 +231,9 @@ def paper_bitops_over_64(net: Architecture) -> float:
 
 
 def packed_flash(net: Architecture) -> list[int]:
-    """Bytes per layer: weights in whole words; 9 bytes per output channel in whole words; a 52-byte record; what its pool and sum need."""
+    """Bytes per layer: weights in whole words; 9 bytes per output channel in whole words; a 52-byte
+    record; what its pool and sum need.
+    """
     sizes = [
         4 * (-(-layer.weights * layer.w // 32)) + 4 * (-(-layer.c_out * 9 // 4)) + 52
         for layer in layers(net)
@@ -257,7 +264,9 @@ def tensor_bytes(model: str, elements: int, bits: int) -> float:
 
 
 def _dense_scratch(model: str, taps: int, outputs: int, window: int = 1) -> int:
-    """Per tap (in fours): two pixels at two bytes, up to 16 channels' weights (in pairs) at one byte, two gathered pixels at one byte."""
+    """Per tap (in fours): two pixels at two bytes, up to 16 channels' weights (in pairs) at one
+    byte, two gathered pixels at one byte.
+    """
     gathered = 2 if window > 1 else 0
     return (
         4 * (-(-taps // 4)) * (2 * 2 + min(outputs + outputs % 2, 16) + gathered)
@@ -352,6 +361,8 @@ def sram(model: str, net: Architecture) -> list[float]:
 
 
 def alphas_for(net: Architecture) -> tuple[float, ...]:
-    """Stage weights of the right length for any network: the last ones of the paper, zeros in front."""
+    """Stage weights of the right length for any network: the last ones of the paper, zeros in
+    front.
+    """
     stages = 1 + sum(block.stride == 2 for block in net.blocks)
     return (0.0,) * (stages - len(ALPHAS)) + ALPHAS[-stages:]

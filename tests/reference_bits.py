@@ -1,4 +1,6 @@
-"""Optima of the bits of one structure, by dynamic programming or brute force over the scalar reference; stem and classifier keep theirs."""
+"""Optima of the bits of one structure, by dynamic programming or brute force over the scalar
+reference; stem and classifier keep theirs.
+"""
 
 from __future__ import annotations
 
@@ -50,10 +52,11 @@ def best_activations(
     tied: bool = False,
     sigma_a: float = 5.0,
 ) -> float | None:
-    """Exact largest sum of worth * ln S over the free activation widths within an SRAM budget; ``None`` if there is none.
+    """Exact largest sum of worth * ln S over the free activation widths within an SRAM budget;
+    ``None`` if there is none.
 
-    A chain: the state is the width of the stream, every pair (b, c) inside is tried for every pair of stream widths.
-    Tied, b and c are the width of the stream.
+    A chain: the state is the width of the stream, every pair (b, c) inside is tried for every pair
+    of stream widths. Tied, b and c are the width of the stream.
     """
     rows, value_of = (
         list(residuals(net)),
@@ -96,7 +99,9 @@ def _flash_choices(
     tied: bool,
     sigma_w: float,
 ) -> tuple[float, list[list[tuple[float, float]]]]:
-    """Bytes that are always there, and for each free layer (or group of tied ones) its choices (bytes, worth * ln S), by rising width."""
+    """Bytes that are always there, and for each free layer (or group of tied ones) its choices
+    (bytes, worth * ln S), by rising width.
+    """
     free = [layer for layer in layers(net)[1:] if layer.kind != "dense"]
     total = sum(FLASH[model](net))
 
@@ -129,9 +134,11 @@ def best_weights_bound(
     tied: bool = False,
     sigma_w: float = 4.0,
 ) -> float | None:
-    """Upper bound of the largest sum of worth * ln S over the free weight widths within a Flash budget: the knapsack's linear relaxation.
+    """Upper bound of the largest sum of worth * ln S over the free weight widths within a Flash
+    budget: the knapsack's linear relaxation.
 
-    Exact: the concave hull of each layer's choices, all steps by falling gain per byte, the last one taken in part.
+    Exact: the concave hull of each layer's choices, all steps by falling gain per byte, the last
+    one taken in part.
     """
     fixed, choices = _flash_choices(net, model, options, alphas, tied, sigma_w)
     left, value, steps = budget - fixed, 0.0, []
@@ -165,7 +172,9 @@ def best_weights(
     tied: bool = False,
     sigma_w: float = 4.0,
 ) -> float | None:
-    """Exact optimum of the same knapsack: layer by layer, keeping every (bytes, value) that no other one beats. For small networks."""
+    """Exact optimum of the same knapsack: layer by layer, keeping every (bytes, value) that no
+    other one beats. For small networks.
+    """
     fixed, choices = _flash_choices(net, model, options, alphas, tied, sigma_w)
     states = [(fixed, 0.0)]
     for layer in choices:
@@ -183,7 +192,9 @@ def best_weights(
 def best_tied(
     net: Architecture, model: str, budgets: tuple[float, float], pairs: Iterable[tuple[int, int]]
 ) -> float | None:
-    """Highest QE-Score over one (w, a) pair per inverted residual and one for the head; every combination is tried."""
+    """Highest QE-Score over one (w, a) pair per inverted residual and one for the head; every
+    combination is tried.
+    """
     units = sum(block.depth for block in net.blocks)
     best = None
     for chosen in itertools.product([Bits(w, a) for w, a in pairs], repeat=units + 1):
@@ -201,7 +212,9 @@ def best_of_all(
     pairs: Iterable[tuple[int, int]],
     limit: float = math.inf,
 ) -> float | None:
-    """Highest QE-Score over every combination of (w, a) pairs of the free convolutions, by brute force. For one inverted residual."""
+    """Highest QE-Score over every combination of (w, a) pairs of the free convolutions, by brute
+    force. For one inverted residual.
+    """
     best = None
     free = 1 + 3 * sum(block.depth for block in net.blocks)
     for chosen in itertools.product([Bits(w, a) for w, a in pairs], repeat=free):

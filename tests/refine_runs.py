@@ -21,7 +21,9 @@ NEEDED = {"sram_bytes": 1352, "flash_bytes": 4724}
 
 
 def usable_run(folder: Path) -> Path:
-    """Write a run that tells digits apart, with budgets that its own widths just fit, and return its path."""
+    """Write a run that tells digits apart, with budgets that its own widths just fit, and return
+    its path.
+    """
     space = folder / "space.yaml"
     space.write_text(SPACE)
     budgets = {name: RESERVED[name] + NEEDED[name] for name in NEEDED}

@@ -1,4 +1,6 @@
-"""JSON files of a run changed with a digest that fits again, for tests of what a reader checks beside the digest."""
+"""JSON files of a run changed with a digest that fits again, for tests of what a reader checks
+beside the digest.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder that the examples have worked in: a digits run that is searched, trained, refined, exported and verified."""
+    """The folder that the examples have worked in: a digits run that is searched, trained, refined,
+    exported and verified.
+    """
     folder = tmp_path_factory.mktemp("examples")
     before = Path.cwd()
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +94,9 @@ class TestNames:
         assert not hasattr(ne, "__path_of__")
 
     def test_no_name_is_a_package_of_the_project(self) -> None:
-        """Importing ``nas_engine.report`` would put that package in the place of a function of this name."""
+        """Importing ``nas_engine.report`` would put that package in the place of a function of this
+        name.
+        """
         inside = {
             path.stem
             for path in (ROOT / "nas_engine").iterdir()
@@ -297,7 +301,7 @@ class TestRefusals:
             (lambda: ne.load_run(run), "is not the folder of a whole run"),
             (lambda: ne.load_model(tmp_path), "is not a run directory"),
             (lambda: ne.score(run / "none.yaml"), "cannot be read"),
-            (lambda: path_of(5), "run is a int; expected the path of a run directory"),  # type: ignore[arg-type]
+            (lambda: path_of(5), ("run is a int; expected the path of a run directory")),  # type: ignore[arg-type]
         ):
             with pytest.raises(ne.InputError) as caught:
                 call()

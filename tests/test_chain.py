@@ -1,4 +1,6 @@
-"""The chain of digests: whatever of one run is put into another is stale for everyone who reads it, and never green."""
+"""The chain of digests: whatever of one run is put into another is stale for everyone who reads it,
+and never green.
+"""
 
 from __future__ import annotations
 

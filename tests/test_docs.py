@@ -1,4 +1,6 @@
-"""What the documentation shows is true: examples run, files load, commands parse, links lead somewhere."""
+"""What the documentation shows is true: examples run, files load, commands parse, links lead
+somewhere.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,9 @@ def all_commands() -> list[str]:
 
 @functools.cache
 def values() -> Mapping[str, set[str]]:
-    """What options take that only a run would check; a path to a YAML file is always right for some."""
+    """What options take that only a run would check; a path to a YAML file is always right for
+    some.
+    """
     return {
         "--method": {*METHODS, "all"},
         "--format": set(FORMATS),
@@ -231,7 +235,9 @@ def test_the_example_space_is_what_the_page_says(tmp_path: Path) -> None:
 def test_python_runs(
     page: Path, exported_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All blocks of a page, one after the other, in a folder that has what the page speaks of (the tutorial's: test_tutorial.py)."""
+    """All blocks of a page, one after the other, in a folder that has what the page speaks of (the
+    tutorial's: test_tutorial.py).
+    """
     monkeypatch.chdir(tmp_path)
     text = "".join(block.text for block in blocks(page, "python"))
     gone = [old for old in smaller_parts(page) if old not in text]

@@ -1,4 +1,6 @@
-"""Texts of strangers in other languages: each property says all that its function promises, for any text."""
+"""Texts of strangers in other languages: each property says all that its function promises, for any
+text.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def utf8_of(text: str) -> bytes:
 
 
 def literal_of_c(text: str) -> bytes:
-    """Read a C string literal by the rules of C99, 5.1.1.2 and 6.4.5: trigraphs, spliced lines, escapes."""
+    """Read a C string literal by the rules of C99, 5.1.1.2 and 6.4.5: trigraphs, spliced lines,
+    escapes.
+    """
     assert text.isascii()
     for third, meaning in zip("=(/)'<!>-", "#[\\]^{|}~", strict=True):
         text = text.replace(f"??{third}", meaning)
@@ -239,7 +243,9 @@ def test_any_text_can_be_written(text: str) -> None:
 
 
 def inserted(path: Path) -> list[str]:
-    """Return the places of a file where something is put behind ``nas-search `` in a text, other than by ``command_line``."""
+    """Return the places of a file where something is put behind ``nas-search `` in a text, other
+    than by ``command_line``.
+    """
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.JoinedStr):
@@ -256,7 +262,8 @@ def inserted(path: Path) -> list[str]:
 def test_no_command_is_made_by_hand(tmp_path: Path) -> None:
     sample = tmp_path / "sample.py"
     sample.write_text(
-        'def f(path): return f"type: nas-search export {path}", f"type: nas-search --out {path!r} --force"\n'
+        'def f(path): return f"type: nas-search export {path}", f"type: nas-search --out {path!r} '
+        '--force"\n'
     )
     assert inserted(sample) == ["sample.py:1", "sample.py:1"]
     sources = sorted((Path(__file__).parents[1] / "nas_engine").rglob("*.py"))

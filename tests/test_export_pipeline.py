@@ -287,9 +287,8 @@ class TestVerify:
             "ONNX Runtime, QCDQ",
         }
         refusal = command("verify", copied, "--backend", "host-c").refusal()
-        assert (
-            refusal
-            == "--backend host-c needs c/main.c, which was not exported; export again without --format"
+        assert refusal == (
+            "--backend host-c needs c/main.c, which was not exported; export again without --format"
         )
 
     def test_too_small_a_device(
@@ -333,7 +332,9 @@ class TestVerify:
         shutil.copytree(kept, copied / "export")
         with pytest.raises(
             FileFormatError,
-            match=r"settings\.json: is not of the files beside it \(integer/model.json is another one",
+            match=(
+                r"settings\.json: is not of the files beside it \(integer/model.json is another one"
+            ),
         ):
             verify_run(copied)
         settings = content(copied / "export" / "settings.json")

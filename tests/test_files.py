@@ -1,4 +1,6 @@
-"""Files written whole or not at all: what is flushed, in which order, and what a killed process leaves."""
+"""Files written whole or not at all: what is flushed, in which order, and what a killed process
+leaves.
+"""
 
 from __future__ import annotations
 

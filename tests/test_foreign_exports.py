@@ -1,4 +1,6 @@
-"""Nothing that lies in a run directory is ever compiled, linked or loaded: whatever is put into an export is refused in one line."""
+"""Nothing that lies in a run directory is ever compiled, linked or loaded: whatever is put into an
+export is refused in one line.
+"""
 
 from __future__ import annotations
 
@@ -67,10 +69,13 @@ def reseal(folder: Path) -> None:
 
 
 def code(effect: Path) -> str:
-    """Return C that creates a file as soon as it is loaded, and as a static initialiser of a header can."""
+    """Return C that creates a file as soon as it is loaded, and as a static initialiser of a header
+    can.
+    """
     return (
         "#include <fcntl.h>\n"
-        f'__attribute__((constructor)) static void effect(void) {{ (void)open("{effect}", O_CREAT | O_WRONLY, 0600); }}\n'
+        f'__attribute__((constructor)) static void effect(void) {{ (void)open("{effect}", O_CREAT '
+        f"| O_WRONLY, 0600); }}\n"
     )
 
 
@@ -296,7 +301,9 @@ def test_the_command_that_it_names_mends_it(
 def test_an_export_by_another_version_is_called_that(
     package: str, changed: str, told: str, run: Path, command: Run
 ) -> None:
-    """Where it decides the bytes that differ; where they do not differ, it is as good as one of this version."""
+    """Where it decides the bytes that differ; where they do not differ, it is as good as one of
+    this version.
+    """
     path = run / "export" / SETTINGS
     lines = re.sub(rf'"{package}": "[^"]+"', f'"{package}": "0.0.9"', path.read_text()).split("\n")
     path.write_text(seal_json(json.loads("{" + "\n".join(lines[2:]))))

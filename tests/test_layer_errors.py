@@ -1,4 +1,6 @@
-"""The quantisation error of every layer: against the same sums made by hand, what cut widths do to it, and runs that have none."""
+"""The quantisation error of every layer: against the same sums made by hand, what cut widths do to
+it, and runs that have none.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ Plane = list[list[list[float]]]
 
 
 def tiny() -> Architecture:
-    """A shortcut, a pooled shortcut, kernels of 3 and 5, mixed widths; small enough for loops in Python."""
+    """A shortcut, a pooled shortcut, kernels of 3 and 5, mixed widths; small enough for loops in
+    Python.
+    """
     w4a8, w8a4, w3a5 = Bits(4, 8), Bits(8, 4), Bits(3, 5)
     return replace(
         small_architecture(3, 1),
@@ -54,7 +58,9 @@ def tiny() -> Architecture:
 def with_bits(
     architecture: Architecture, bits: Bits, cut: str = "", cut_to: Bits | None = None
 ) -> Architecture:
-    """Return the network with one width everywhere, and another at one layer of its inverted residuals."""
+    """Return the network with one width everywhere, and another at one layer of its inverted
+    residuals.
+    """
     names = iter([name for name in architecture.layer_names() if "." in name])
     blocks = []
     for block in architecture.blocks:
@@ -94,7 +100,9 @@ def float_network(architecture: Architecture) -> MobileNet:
 def quantised(
     network: MobileNet, architecture: Architecture | None = None, shrink: float = 1.0
 ) -> tuple[MobileNet, IntegerModel]:
-    """Return the network with quantisers, their steps fitted to noise, and its integers; ``shrink`` times those of block outputs."""
+    """Return the network with quantisers, their steps fitted to noise, and its integers; ``shrink``
+    times those of block outputs.
+    """
     copied = with_widths_of(network, architecture or network.architecture)
     insert_quantisers(copied)
     calibrate(copied, scale_images(torch.from_numpy(noise(copied.architecture, 32, seed=9))))

@@ -1,7 +1,8 @@
 """Data flows one way: a file imports only from its own step or from the steps before it.
 
-The order stands in ``ORDER``. The checks read the source (every ``import`` anywhere in a file, also inside functions and under
-``TYPE_CHECKING``), so nothing has to be importable; two more tests start Python to see what really gets loaded.
+The order stands in ``ORDER``. The checks read the source (every ``import`` anywhere in a file, also
+inside functions and under ``TYPE_CHECKING``), so nothing has to be importable; two more tests start
+Python to see what really gets loaded.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ OUTSIDE = ("tests", "benchmarks")
 """Folders of the project that nothing installed may import."""
 
 LEAVES = ("device_profiles", "search_spaces")
-"""Packages that know nothing of the engine but ``SHARED_WITH_LEAVES``, and nothing of each other."""
+"""Packages that know nothing of the engine but ``SHARED_WITH_LEAVES``, and nothing of each other.
+"""
 
 SHARED_WITH_LEAVES = (
     "nas_engine.errors",
@@ -72,9 +74,19 @@ SHARED_WITH_LEAVES = (
 )
 
 HEAVY = (
-    "torch", "torchvision", "optuna", "onnx", "onnxruntime", "flatbuffers", "ai_edge_litert", "tflite_runtime", "tflite_micro",
-    "tensorflow", "unicorn", "ziglang",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "optuna",
+    "onnx",
+    "onnxruntime",
+    "flatbuffers",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "tflite_micro",
+    "tensorflow",
+    "unicorn",
+    "ziglang",
+)
 """Optional packages that the search must run without."""
 
 MAY_USE_HEAVY = (
@@ -118,7 +130,9 @@ def _absolute(node: ast.ImportFrom, importer: str, is_package: bool) -> str:
 
 
 def _named_by_text(node: ast.Call) -> str | None:
-    """Return the module of ``importlib.import_module("X")`` or ``__import__("X")`` if it is a plain absolute text."""
+    """Return the module of ``importlib.import_module("X")`` or ``__import__("X")`` if it is a plain
+    absolute text.
+    """
     function = node.func
     name = (
         function.attr
@@ -142,8 +156,9 @@ def _named_by_text(node: ast.Call) -> str | None:
 def find_imports(root: Path) -> list[Import]:
     """Return every import in every installed module, wherever in the file it stands.
 
-    ``from a import b`` counts as an import of ``a.b`` where that is a module, of ``a`` where ``b`` is a name inside it. That a package is
-    run before its modules is not counted: a package may collect names from its modules.
+    ``from a import b`` counts as an import of ``a.b`` where that is a module, of ``a`` where ``b``
+    is a name inside it. That a package is run before its modules is not counted: a package may
+    collect names from its modules.
     """
     modules = find_modules(root)
     found = []
@@ -177,7 +192,8 @@ def is_under(module: str, names: Iterable[str]) -> bool:
 def position(module: str) -> int | None:
     """Return where a module stands in ``ORDER``; ``None`` if nowhere.
 
-    The bare ``nas_engine`` (version only) stands before everything, ``nas_engine.__main__`` after everything.
+    The bare ``nas_engine`` (version only) stands before everything, ``nas_engine.__main__`` after
+    everything.
     """
     if module == "nas_engine":
         return -1
@@ -187,9 +203,12 @@ def position(module: str) -> int | None:
 
 
 def find_violations(root: Path) -> list[str]:
-    """Return one line for every module without a place and every import against the order; empty when all is well."""
+    """Return one line for every module without a place and every import against the order; empty
+    when all is well.
+    """
     problems = [
-        f"{path.relative_to(root).as_posix()}: '{module}' stands in no entry of ORDER; give it a place"
+        f"{path.relative_to(root).as_posix()}: '{module}' stands in no entry of ORDER; give it a "
+        "place"
         for module, path in find_modules(root).items()
         if position(module) is None
     ]
@@ -213,7 +232,9 @@ def find_violations(root: Path) -> list[str]:
 
 
 def find_heavy(root: Path) -> list[str]:
-    """Return one line for every import of an optional package outside the packages that exist for it."""
+    """Return one line for every import of an optional package outside the packages that exist for
+    it.
+    """
     return [
         f"{item.place}: {item.importer} imports {item.target}"
         for item in find_imports(root)
@@ -222,7 +243,9 @@ def find_heavy(root: Path) -> list[str]:
 
 
 def find_cycles(root: Path) -> list[str]:
-    """Return every group of modules that import each other, as ``a <-> b``; empty when there is none."""
+    """Return every group of modules that import each other, as ``a <-> b``; empty when there is
+    none.
+    """
     modules = find_modules(root)
     edges: dict[str, set[str]] = {module: set() for module in modules}
     for item in find_imports(root):
@@ -270,7 +293,9 @@ class TestProject:
 
 
 def write_tree(root: Path, files: Mapping[str, str]) -> Path:
-    """Write a small fabricated project and return its root; missing ``__init__.py`` files are added."""
+    """Write a small fabricated project and return its root; missing ``__init__.py`` files are
+    added.
+    """
     for name, text in {**{f"{package}/__init__.py": "" for package in PACKAGES}, **files}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,12 +317,19 @@ class TestCheckerFails:
                 "nas_engine/__init__.py": "__version__ = '1'\n",
                 "nas_engine/__main__.py": "from nas_engine.cli.main import main\n",
                 "nas_engine/errors.py": "import os\nimport numpy as np\n",
-                "nas_engine/costs/__init__.py": "from nas_engine.costs.flash import Flash\nfrom . import sram\n",
+                "nas_engine/costs/__init__.py": (
+                    "from nas_engine.costs.flash import Flash\nfrom . import sram\n"
+                ),
                 "nas_engine/costs/flash.py": "from nas_engine import errors\n",
-                "nas_engine/costs/sram.py": "from .flash import Flash\nfrom ..errors import X\nimport device_profiles.profile\n",
+                "nas_engine/costs/sram.py": (
+                    "from .flash import Flash\nfrom ..errors import X\nimport "
+                    "device_profiles.profile\n"
+                ),
                 "nas_engine/models/net.py": "import torch\n",
                 "nas_engine/cli/main.py": "from nas_engine import __version__\n",
-                "device_profiles/profile.py": "from nas_engine.errors import X\nfrom device_profiles import y\n",
+                "device_profiles/profile.py": (
+                    "from nas_engine.errors import X\nfrom device_profiles import y\n"
+                ),
             },
         )
         assert find_violations(root) == []
@@ -333,7 +365,8 @@ class TestCheckerFails:
             ),
             pytest.param(
                 "nas_engine/costs/flash.py",
-                "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from nas_engine.evolution import search",
+                "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from "
+                "nas_engine.evolution import search",
                 id="type-checking",
             ),
             pytest.param(
@@ -379,7 +412,10 @@ class TestCheckerFails:
     def test_module_without_a_place(self, tmp_path: Path) -> None:
         problems = find_violations(write_tree(tmp_path, {"nas_engine/helpers.py": ""}))
         assert problems == [
-            "nas_engine/helpers.py: 'nas_engine.helpers' stands in no entry of ORDER; give it a place"
+            (
+                "nas_engine/helpers.py: 'nas_engine.helpers' stands in no entry of ORDER; give it "
+                "a place"
+            )
         ]
 
     def test_a_longer_name_is_another_module(self, tmp_path: Path) -> None:
@@ -425,7 +461,9 @@ class TestCheckerFails:
 
 
 def run_python(code: str) -> list[str]:
-    """Run code in a fresh interpreter at the project root and return the lines it printed; fail with its error output."""
+    """Run code in a fresh interpreter at the project root and return the lines it printed; fail
+    with its error output.
+    """
     # No user or site hooks may load what the code under test does not.
     environment = {
         key: value

@@ -1,4 +1,6 @@
-"""Run directories for networks found elsewhere: whichever write fails, the same call ends with the same files."""
+"""Run directories for networks found elsewhere: whichever write fails, the same call ends with the
+same files.
+"""
 
 from __future__ import annotations
 

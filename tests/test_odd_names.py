@@ -1,4 +1,6 @@
-"""Names that are no words, from the folder of the data to the last file: bytes that are no UTF-8, line ends, comments, quotes."""
+"""Names that are no words, from the folder of the data to the last file: bytes that are no UTF-8,
+line ends, comments, quotes.
+"""
 
 from __future__ import annotations
 

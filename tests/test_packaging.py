@@ -1,4 +1,6 @@
-"""What is published is whole: commands in the README, version, package data, extras, pins, licence, and nothing that does not belong."""
+"""What is published is whole: commands in the README, version, package data, extras, pins, licence,
+and nothing that does not belong.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def outside(extra: str | None = None) -> list[Requirement]:
 
 @cache
 def project_files() -> tuple[Path, ...]:
-    """Return the files of the project: those git tracks or would track; without git, all but caches and builds."""
+    """Return the files of the project: those git tracks or would track; without git, all but caches
+    and builds.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     git = [
         "git",
@@ -110,7 +114,8 @@ def readme_command(name: str) -> str:
         rf"^<!-- ci: {name} -->\n```[a-z]*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL
     )
     assert len(blocks) == 1, (
-        f"README.md: expected one fenced block right after a line '<!-- ci: {name} -->', found {len(blocks)}"
+        f"README.md: expected one fenced block right after a line '<!-- ci: {name} -->', found "
+        f"{len(blocks)}"
     )
     block: list[str] = blocks[0].splitlines()
     assert len(block) == 1, f"README.md: the command '{name}' must be one line"

@@ -1,4 +1,6 @@
-"""The pipeline: killed at any moment it resumes to the very result of an uninterrupted run, whatever the number of workers."""
+"""The pipeline: killed at any moment it resumes to the very result of an uninterrupted run,
+whatever the number of workers.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ class TestKilled:
     def test_before_and_after_the_writes(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: dict[str, object]
     ) -> None:
-        """Dies when the n-th file is flushed (odd: after it took its name); the many equal files of the front stand for each other."""
+        """Dies when the n-th file is flushed (odd: after it took its name); the many equal files of
+        the front stand for each other.
+        """
         real: dict[str, Callable[..., None]] = {"fsync": os.fsync, "replace": os.replace}
 
         def search(path: Path, dies: int) -> int:
@@ -140,9 +144,11 @@ class TestKilled:
         moments: tuple[float, ...],
     ) -> None:
         code = (
-            "import sys\nfrom pathlib import Path\nfrom nas_engine.pipeline import resolve_config, run_search\n"
+            "import sys\nfrom pathlib import Path\nfrom nas_engine.pipeline import resolve_config, "
+            "run_search\n"
             f"config = resolve_config({{**{OPTIONS!r}, 'candidates': {3 * GENERATION}}})\n"
-            f"run_search(config, Path(sys.argv[1]), resume=True, workers={workers}, checkpoint_seconds=0)"
+            f"run_search(config, Path(sys.argv[1]), resume=True, workers={workers}, "
+            "checkpoint_seconds=0)"
         )
         path = tmp_path / "run"
         for moment in (*moments, None):
@@ -174,8 +180,10 @@ class TestKilled:
         if sys.platform == "win32":
             pytest.skip("no SIGKILL")
         code = (
-            "import sys\nfrom pathlib import Path\nfrom nas_engine.pipeline import resolve_config, run_search\n"
-            f"run_search(resolve_config({{**{OPTIONS!r}, 'candidates': 10**9}}), Path(sys.argv[1]), workers=2, checkpoint_seconds=0)"
+            "import sys\nfrom pathlib import Path\nfrom nas_engine.pipeline import resolve_config, "
+            "run_search\n"
+            f"run_search(resolve_config({{**{OPTIONS!r}, 'candidates': 10**9}}), "
+            "Path(sys.argv[1]), workers=2, checkpoint_seconds=0)"
         )
         path = tmp_path / "run"
         process = subprocess.Popen(python(code, str(path)), env=ENVIRONMENT, start_new_session=True)
@@ -316,7 +324,9 @@ class TestFeasibility:
     def test_smallest_is_exact(
         self, tmp_path: Path, space: str, resolution: int, model: str
     ) -> None:
-        """The budget the message names is met by a search; below it, no network of the space can be."""
+        """The budget the message names is met by a search; below it, no network of the space can
+        be.
+        """
         device = load_device("stm32u585")
         needs = {}
         for memory, reserved in (

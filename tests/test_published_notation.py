@@ -1,4 +1,6 @@
-"""Structures as the authors of QE-Score publish them: every form, every number, and everything that can be wrong with them."""
+"""Structures as the authors of QE-Score publish them: every form, every number, and everything that
+can be wrong with them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every reader, while memory runs out or the operating system refuses at its n-th call: never damage, nothing moved, nothing lost."""
+"""Every reader, while memory runs out or the operating system refuses at its n-th call: never
+damage, nothing moved, nothing lost.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,13 @@ from tests.training.networks import small_architecture
 from tests.training.tasks import small_task
 
 ALLOCATING: tuple[tuple[Any, str], ...] = (
-    (zipfile.ZipFile, "read"), (np.lib.format, "read_array"), (json, "loads"), (torch, "load"), (torch.jit, "load"), (yaml, "load"),
-)  # fmt: skip
+    (zipfile.ZipFile, "read"),
+    (np.lib.format, "read_array"),
+    (json, "loads"),
+    (torch, "load"),
+    (torch.jit, "load"),
+    (yaml, "load"),
+)
 """Calls in which parsers take memory, beside the reading itself."""
 
 Read = Callable[[], object]
@@ -143,9 +150,20 @@ def data(folder: Path) -> Read:
 
 
 READERS: tuple[Make, ...] = (
-    network, checkpoint_of_a_training, teacher, program, measurement, checkpoint_of_a_search, integer_model, architecture, recipe, device,
-    history, exported, data,
-)  # fmt: skip
+    network,
+    checkpoint_of_a_training,
+    teacher,
+    program,
+    measurement,
+    checkpoint_of_a_search,
+    integer_model,
+    architecture,
+    recipe,
+    device,
+    history,
+    exported,
+    data,
+)
 
 
 class Failing:
@@ -246,7 +264,8 @@ def test_so_is_what_torch_says_then(make: Make, tmp_path: Path) -> None:
     read, error = (
         make(tmp_path),
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+            "memory"
         ),
     )
     with pytest.MonkeyPatch.context() as patch:

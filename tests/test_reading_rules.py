@@ -1,7 +1,8 @@
-"""Two rules about files, checked in the source: content comes in by ``nas_engine.reading`` alone, and no handler tells a lack of memory or
-what the operating system refuses as damage.
+"""Two rules about files, checked in the source: content comes in by ``nas_engine.reading`` alone,
+and no handler tells a lack of memory or what the operating system refuses as damage.
 
-Exceptions stand in the tables below with their reasons; one that is not needed any more is an error too.
+Exceptions stand in the tables below with their reasons; one that is not needed any more is an error
+too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ PACKAGES = ("nas_engine", "device_profiles", "search_spaces")
 DOOR = "nas_engine/reading.py"
 
 PACKAGE_FILE = "a file of the package"
-ALONE = "stands alone, so that it starts quickly; reads what the calling process wrote into its own folder"
+ALONE = (
+    "stands alone, so that it starts quickly; reads what the calling process wrote into its own "
+    "folder"
+)
 
 READS: Mapping[str, str] = {
     "nas_engine/verification/code_size.py:shipped_table": PACKAGE_FILE,
@@ -39,13 +43,21 @@ READS: Mapping[str, str] = {
 """Functions that read a file otherwise, and why they may."""
 
 HANDLERS: Mapping[str, str] = {
-    "nas_engine/architecture.py:_parse_literal": "Python's parser says MemoryError of text nested too deeply",
+    "nas_engine/architecture.py:_parse_literal": (
+        "Python's parser says MemoryError of text nested too deeply"
+    ),
     "nas_engine/cli/main.py:main": "the last line of every command",
-    "nas_engine/datasets/formats.py:_faults": "says that the images do not fit into memory, and what to give",
+    "nas_engine/datasets/formats.py:_faults": (
+        "says that the images do not fit into memory, and what to give"
+    ),
     "nas_engine/datasets/images.py:_decoded": "reads from memory, where an OSError is Pillow's own",
-    "nas_engine/datasets/pickles.py:load_pickle": "reads from memory, where an OSError is the reader's own",
+    "nas_engine/datasets/pickles.py:load_pickle": (
+        "reads from memory, where an OSError is the reader's own"
+    ),
     "nas_engine/interrupts.py:interruptible.run": "raised again by the caller",
-    "nas_engine/verification/tflite_worker.py:main": "one line for the calling process, which does not call it damage",
+    "nas_engine/verification/tflite_worker.py:main": (
+        "one line for the calling process, which does not call it damage"
+    ),
 }
 """Functions with a handler that takes memory or the system's refusals too, and why it may."""
 
@@ -55,7 +67,9 @@ LIBRARIES = ("np", "numpy", "torch", "zipfile", "tarfile", "gzip", "onnx")
 
 
 def functions(tree: ast.Module) -> Iterator[tuple[str, list[ast.AST]]]:
-    """Yield every function's dotted name with the nodes that stand in it and in no inner function; ``""`` is the module."""
+    """Yield every function's dotted name with the nodes that stand in it and in no inner function;
+    ``""`` is the module.
+    """
 
     def walk(node: ast.AST, name: str) -> Iterator[tuple[str, ast.AST]]:
         for child in ast.iter_child_nodes(node):
@@ -112,7 +126,9 @@ def names_of(handler: ast.ExceptHandler) -> set[str]:
 
 
 def swallows(attempt: ast.Try) -> Iterator[ast.ExceptHandler]:
-    """Yield the handlers that take a lack of memory, or the system's refusals together with a parser's errors, and do not pass them on."""
+    """Yield the handlers that take a lack of memory, or the system's refusals together with a
+    parser's errors, and do not pass them on.
+    """
     passed: set[str] = set()
     for handler in attempt.handlers:
         names, body = names_of(handler), handler.body

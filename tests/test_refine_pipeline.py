@@ -1,4 +1,6 @@
-"""From a trained run to refined ones: training from given float weights, evidence that is kept, budgets that hold, errors."""
+"""From a trained run to refined ones: training from given float weights, evidence that is kept,
+budgets that hold, errors.
+"""
 
 from __future__ import annotations
 
@@ -321,7 +323,9 @@ class TestRefinement:
 
 class TestMeasurementsAreKept:
     def test_stopped_and_gone_on(self, tmp_path: Path, usable: Path) -> None:
-        """Two parts of 64 images: stopped after the first, the second alone is measured when it goes on."""
+        """Two parts of 64 images: stopped after the first, the second alone is measured when it
+        goes on.
+        """
         straight = Path(shutil.copytree(usable, tmp_path / "straight"))
         request = asked("greedy", images=128)
         whole = run_refinement(straight, request)

@@ -1,4 +1,6 @@
-"""The report of runs on disk: searched, trained, verified, refined, whole, unfinished, damaged. Nothing here needs torch."""
+"""The report of runs on disk: searched, trained, verified, refined, whole, unfinished, damaged.
+Nothing here needs torch.
+"""
 
 from __future__ import annotations
 

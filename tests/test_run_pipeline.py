@@ -1,4 +1,6 @@
-"""A whole run: every stage once, again only what depends on a change, and the same files however often it is killed."""
+"""A whole run: every stage once, again only what depends on a change, and the same files however
+often it is killed.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ from tests.whole_runs import Killed, Recorder, run_tiny, tiny_config
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord, int]:
-    """A run that was never disturbed: its folder's folder, its record, and how often it told something."""
+    """A run that was never disturbed: its folder's folder, its record, and how often it told
+    something.
+    """
     folder = tmp_path_factory.mktemp("whole")
     recorder = Recorder()
     record = run_tiny(folder, folder / "run", recorder)
@@ -244,7 +248,9 @@ class TestFailingCandidates:
         }
         with pytest.raises(
             NasEngineError,
-            match=r"^none of the 2 networks .*; the first: .*the loss is 1; every .*another --recipe$",
+            match=(
+                r"^none of the 2 networks .*; the first: .*the loss is 1; every .*another --recipe$"
+            ),
         ):
             self.choose(copy, space, dict(errors), [])
 
@@ -296,7 +302,9 @@ class TestAgain:
         assert recorder.why["verify"] == "again another version of nas-search"
 
     def test_every_stage_has_a_version_of_its_own(self) -> None:
-        """A number here changes with the code of that stage, and with nothing else: see ``Stage.version``."""
+        """A number here changes with the code of that stage, and with nothing else: see
+        ``Stage.version``.
+        """
         versions = {
             "search": 1,
             "shortlist": 1,
@@ -341,7 +349,8 @@ class TestAgain:
         directory = PipelineDirectory(copy)
         before, effect = lasting(directory), tmp_path / "effect"
         (directory.final.export / "c" / "nas_zz.c").write_text(
-            f'#include <fcntl.h>\n__attribute__((constructor)) static void e(void) {{ (void)open("{effect}", O_CREAT, 0600); }}\n'
+            f"#include <fcntl.h>\n__attribute__((constructor)) static void e(void) {{ "
+            f'(void)open("{effect}", O_CREAT, 0600); }}\n'
         )
         recorder = Recorder()
         run_tiny(space, copy, recorder)
@@ -365,9 +374,10 @@ class TestAgain:
         self, space: Path, copy: Path
     ) -> None:
         directory = PipelineDirectory(copy)
-        before, after = (Work(config=config, recipe=recipe_of(config), directory=directory) for config in (
-            tiny_config(space), tiny_config(space, search={"flash": 65536})
-        ))  # fmt: skip
+        before, after = (
+            Work(config=config, recipe=recipe_of(config), directory=directory)
+            for config in (tiny_config(space), tiny_config(space, search={"flash": 65536}))
+        )
         changed = {
             name
             for name, stage in STAGE_TABLE.items()
@@ -558,7 +568,9 @@ class TestKilled:
 
 
 class TestSmallFolders:
-    """Image folders with fewer images than a choice of bits asks for: none is refused, least of all at the end of a run."""
+    """Image folders with fewer images than a choice of bits asks for: none is refused, least of all
+    at the end of a run.
+    """
 
     def test_half_of_the_images_measure(self, tmp_path: Path) -> None:
         data = write_folder(tmp_path / "data", 130)
@@ -591,9 +603,8 @@ class TestAskedFirst:
 
     def test_classes(self, tmp_path: Path) -> None:
         said = self.refused(tmp_path, search={"classes": 7})
-        assert (
-            said
-            == "digits: the data have 10 classes, 7 are asked for; give --classes 10, or leave it out"
+        assert said == (
+            "digits: the data have 10 classes, 7 are asked for; give --classes 10, or leave it out"
         )
 
     def test_limit(self, tmp_path: Path) -> None:
@@ -645,7 +656,8 @@ class TestAskedFirst:
         grey, size = sorted(self.remarks(tmp_path, search={**needed, "resolution": 20}))
         assert size.startswith("the images are grey; space '")
         assert grey.startswith(
-            "the images are 8 x 8 pixels and the network's input 20 x 20 pixels: enlarging shows nothing new"
+            "the images are 8 x 8 pixels and the network's input 20 x 20 pixels: enlarging shows "
+            "nothing new"
         )
 
     def test_colours_on_a_grey_space(self, tmp_path: Path) -> None:

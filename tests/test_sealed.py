@@ -1,4 +1,6 @@
-"""Text files with the digest of their own content: no change of one bit, and no cut, is taken for the content that was written."""
+"""Text files with the digest of their own content: no change of one bit, and no cut, is taken for
+the content that was written.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ def test_a_changed_file_is_refused_with_what_mends_it(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("15.33", "95.33"))
     with pytest.raises(
         FileFormatError,
-        match=r"record.json: does not fit the digest that it carries .*; type: nas-search train RUN",
+        match=(
+            r"record.json: does not fit the digest that it carries .*; type: nas-search train RUN"
+        ),
     ):
         read_sealed_json(path, "type: nas-search train RUN")
     path.write_text('{"accuracy": 15.33}')

@@ -104,11 +104,17 @@ class TestParseMapping:
             ("2020-01-01", "holds a text"),
             (
                 "a: 010",
-                "line 1, column 4: 010 begins with a zero, which makes it octal in YAML 1.1; write 10, or '010' for a text",
+                (
+                    "line 1, column 4: 010 begins with a zero, which makes it octal in YAML 1.1; "
+                    "write 10, or '010' for a text"
+                ),
             ),
             (
                 "a: [-0_7]",
-                "line 1, column 5: -0_7 begins with a zero, which makes it octal in YAML 1.1; write -7, or '-0_7' for a text",
+                (
+                    "line 1, column 5: -0_7 begins with a zero, which makes it octal in YAML 1.1; "
+                    "write -7, or '-0_7' for a text"
+                ),
             ),
             ("a: 1\nb: 2\na: 3", "line 3, column 1: key 'a' stands twice"),
             ("a: {b: 1, b: 2}", "key 'b' stands twice"),

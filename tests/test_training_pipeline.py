@@ -454,7 +454,9 @@ class TestRuns:
 
 
 class TestNothingIsLost:
-    """With ``force``, what is there goes only when all that replaces it has been read and found usable."""
+    """With ``force``, what is there goes only when all that replaces it has been read and found
+    usable.
+    """
 
     @pytest.mark.parametrize(
         "changes",
@@ -552,7 +554,10 @@ class TestNothingIsLost:
         write_result(run / "training" / "result.json", replace(result, data="/gone/data"))
         with pytest.raises(
             PathError,
-            match=r"/gone/data: the data that this run was trained on are not there any more; give .* --data",
+            match=(
+                r"/gone/data: the data that this run was trained on are not there any more; give "
+                r".* --data"
+            ),
         ):
             evaluate_run(run, None)
         assert evaluate_run(run, "digits", limit=IMAGES)[1] == result.accuracy

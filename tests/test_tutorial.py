@@ -55,7 +55,9 @@ TINY: Mapping[str, list[str]] = {
 def test_every_command_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """C alone is exported, and runs on one core; other formats and back-ends have tests of their own."""
+    """C alone is exported, and runs on one core; other formats and back-ends have tests of their
+    own.
+    """
     few_back_ends(monkeypatch, "cortex-m7")
     monkeypatch.chdir(tmp_path)
     run, typed = runner(monkeypatch, capsys), commands(PAGE)

@@ -1,4 +1,7 @@
-"""What an allocator is. An allocator is one class and one row of ``nas_engine.allocation.table``."""
+"""What an allocator is.
+
+An allocator is one class and one row of ``nas_engine.allocation.table``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ EVIDENCE = {
 
 
 LossModel = tuple[Floats, Floats | None]
-"""``linear``, ``(n,)``, and ``quadratic``, ``(n, n)`` or none: ``linear . x + x' quadratic x / 2`` over allocations ``x``."""
+"""``linear``, ``(n,)``, and ``quadratic``, ``(n, n)`` or none: ``linear . x + x' quadratic x / 2``
+over allocations ``x``."""
 
 
 class MissingEvidenceError(InputError):
@@ -39,7 +43,10 @@ class MissingEvidenceError(InputError):
 
     def __str__(self) -> str:
         what = EVIDENCE.get(self.evidence, self.evidence)
-        return f"method '{self.method}' needs {what}, and it is not there; measure it first, or choose another --method"
+        return (
+            f"method '{self.method}' needs {what}, and it is not there; measure it first, or "
+            "choose another --method"
+        )
 
 
 class Allocator(Protocol):
@@ -60,7 +67,8 @@ class Allocator(Protocol):
     def model(self, problem: AllocationProblem, evidence: Evidence) -> LossModel | None:
         """Return what it minimises for this evidence, or ``None`` where it minimises nothing; what is in ``needs`` is there.
 
-        The value at its choice is ``BitAllocation.objective``. Swaps on the real loss are ranked by it.
+        The value at its choice is ``BitAllocation.objective``. Swaps on the real loss are ranked by
+        it.
         """
 
     def allocate(
@@ -73,14 +81,16 @@ class Allocator(Protocol):
     ) -> BitAllocation:
         """Return widths that meet every constraint; the same problem, evidence and seed give the same.
 
-        ``nas_engine.allocation.table.allocate`` is what to call: it checks what comes in and what goes out, and it never asks an
-        allocator about a problem that the widest choice everywhere solves.
+        ``nas_engine.allocation.table.allocate`` is what to call: it checks what comes in and what
+        goes out, and it never asks an allocator about a problem that the widest choice everywhere
+        solves.
 
         Args:
             problem: Variables and constraints; it can be solved.
             evidence: All that is known; the fields in ``needs`` are there and fit the problem.
             seed: For allocators that draw.
-            time_limit_s: Seconds after which the best so far is returned; what needs less ignores it.
+            time_limit_s: Seconds after which the best so far is returned; what needs less ignores
+                it.
 
         Raises:
             InputError: Evidence that cannot be used for this problem.

@@ -19,8 +19,9 @@ from nas_engine.errors import InputError
 class Uniform:
     """One width for all weights and one for all activations: the widest pair that fits.
 
-    Widest is the pair with the largest sum; of equal sums the pair whose widths differ least, then the one with wider weights
-    (ours). A variable that may not have the width takes the next one below, or its narrowest.
+    Widest is the pair with the largest sum; of equal sums the pair whose widths differ least, then
+    the one with wider weights (ours). A variable that may not have the width takes the next one
+    below, or its narrowest.
     """
 
     name: ClassVar[str] = "uniform"
@@ -72,8 +73,8 @@ class Uniform:
 class Random:
     """Widths at random that fill the limits: a control for every rule that claims to know better.
 
-    From the narrowest, one variable after the other, drawn evenly among those that can still rise, goes up to its next width that
-    fits, until none can.
+    From the narrowest, one variable after the other, drawn evenly among those that can still rise,
+    goes up to its next width that fits, until none can.
     """
 
     name: ClassVar[str] = "random"
@@ -99,7 +100,8 @@ class Random:
             up = np.flatnonzero(
                 feasible_moves(problem, levels) & (steps_of_moves(problem, levels) > 0)
             )
-            # The first move of each variable is the smallest step that fits: positions ascend with the width.
+            # The first move of each variable is the smallest step that fits: positions ascend with
+            # the width.
             owners, first = np.unique(problem.owner[up], return_index=True)
             if not owners.size:
                 return allocation_of(problem, self.name, levels, details={"seed": seed})
@@ -140,8 +142,10 @@ class Given:
             if cost > constraint.limit + TOLERANCE:
                 unit = f" {constraint.unit}" if constraint.unit else ""
                 raise InputError(
-                    f"the widths that came with the network do not fit: {constraint.name} is {cost:,.6g}{unit}, the limit is "
-                    f"{constraint.limit:,.6g}{unit}, the narrowest widths need {least:,.6g}{unit}; choose another --method, "
+                    f"the widths that came with the network do not fit: {constraint.name} is "
+                    f"{cost:,.6g}{unit}, the limit is "
+                    f"{constraint.limit:,.6g}{unit}, the narrowest widths need {least:,.6g}{unit}; "
+                    "choose another --method, "
                     f"or {problem.remedy}"
                 )
         return allocation_of(problem, self.name, levels)

@@ -1,8 +1,9 @@
 """Branch and bound for the integer quadratic program: proves how good an allocation is, and finds a better one if there is.
 
-Best-first, many nodes at a time, so that one matrix product serves them all. Each node allows some choices of each variable; its
-relaxation starts from its parent's. Choices that would lift the bound over the best objective are dropped, everywhere in the tree and
-first at the root, where the program shrinks before the tree grows.
+Best-first, many nodes at a time, so that one matrix product serves them all. Each node allows some
+choices of each variable; its relaxation starts from its parent's. Choices that would lift the bound
+over the best objective are dropped, everywhere in the tree and first at the root, where the program
+shrinks before the tree grows.
 """
 
 from __future__ import annotations
@@ -21,19 +22,23 @@ BATCH = 64
 """Nodes branched on at a time; ours."""
 
 STEPS = (15, 20)
-"""Primal-dual steps of a node between looks at its bound: few, since children go on where it stopped; ours."""
+"""Primal-dual steps of a node between looks at its bound: few, since children go on where it
+stopped; ours."""
 
 ROUNDS = (0, 4, 6)
 """Rounds of ``convexify`` in each round of the root; ours."""
 
 WEIGHT = 10.0
-"""Expected size of the multipliers of scaled rows at first, relative to the objective; after that twice what they are. Ours."""
+"""Expected size of the multipliers of scaled rows at first, relative to the objective; after that
+twice what they are. Ours."""
 
 SETTLED = 1e-4
-"""Rise of the root's bound, relative to the objective, below which its relaxation counts as solved; ours."""
+"""Rise of the root's bound, relative to the objective, below which its relaxation counts as solved;
+ours."""
 
 CLOSE = 1e-7
-"""Objectives this near, relative to the best, count as equal: nodes whose bound is so near are dropped. Ours."""
+"""Objectives this near, relative to the best, count as equal: nodes whose bound is so near are
+dropped. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,7 +109,8 @@ def prove(program: Program, levels: Levels, objective: float, *, deadline: float
         program: What to minimise.
         levels: A feasible allocation.
         objective: Its objective.
-        deadline: When to stop, as ``time.perf_counter`` tells it; the bound is then that of the nodes still open.
+        deadline: When to stop, as ``time.perf_counter`` tells it; the bound is then that of the
+            nodes still open.
     """
     search = _Search(program, levels, objective, deadline)
     allowed = np.ones(program.problem.n, np.bool_)

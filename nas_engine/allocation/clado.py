@@ -1,7 +1,8 @@
 """Allocators that minimise a predicted loss: sums of single losses, HAWQ's, and with cross terms CLADO and Gauss-Newton CLADO.
 
-All four are one integer program with different figures, solved by ``iqp.solve``: ``linear . x + x' quadratic x / 2`` over one choice
-per variable inside the limits. The objective is the predicted change of the mean loss, in nats (HAWQ's has no unit).
+All four are one integer program with different figures, solved by ``iqp.solve``: ``linear . x + x'
+quadratic x / 2`` over one choice per variable inside the limits. The objective is the predicted
+change of the mean loss, in nats (HAWQ's has no unit).
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from nas_engine.allocation.quadratic import monotone_losses, objective_of, pair_
 from nas_engine.allocation.records import FEASIBLE, OPTIMAL, BitAllocation, Evidence, Sensitivity
 
 MOST_PAIR_NOISE = 0.5
-"""Noise of the pair terms, in parts of ``sqrt(G_ii G_jj)``, above which single losses decide alone. Ours: on synthetic instances cross
-terms began to do harm between 0.15 and 0.2; on a trained ResNet-20 with 256 images the noise is 0.3, and with the eigenvalues
-clipped they still did good (``benchmarks.allocators``)."""
+"""Noise of the pair terms, in parts of ``sqrt(G_ii G_jj)``, above which single losses decide alone.
+Ours: on synthetic instances cross terms began to do harm between 0.15 and 0.2; on a trained
+ResNet-20 with 256 images the noise is 0.3, and with the eigenvalues clipped they still did good
+(``benchmarks.allocators``)."""
 
 PROVEN = 1e-6
 """Relative gap of objective and bound that counts as none."""
@@ -89,7 +91,8 @@ class Clado:
     """
 
     projection: str = "clip"
-    """How the matrix is made positive semi-definite, one of ``quadratic.PROJECTIONS``; ``"clip"`` is the paper's."""
+    """How the matrix is made positive semi-definite, one of ``quadratic.PROJECTIONS``; ``"clip"``
+    is the paper's."""
     most_noise: float = MOST_PAIR_NOISE
     """Pair noise above which the single losses decide alone."""
 
@@ -123,8 +126,9 @@ class GaussNewton:
     """CLADO with the Gauss-Newton matrix from single choices in place of measured pairs: no pair is ever run. Ours."""
 
     projection: str = "none"
-    """The matrix comes from one vector per choice, so over allocations it is positive semi-definite as it is. Its entries within a
-    variable are left out, since no allocation meets them; a clip would take that for noise."""
+    """The matrix comes from one vector per choice, so over allocations it is positive semi-definite
+    as it is. Its entries within a variable are left out, since no allocation meets them; a clip
+    would take that for noise."""
     most_noise: float = MOST_PAIR_NOISE
     """Pair noise above which the single losses decide alone."""
 
@@ -168,7 +172,8 @@ def _model(
     )
     if noise > most_noise:
         note = (
-            f"the noise of the cross terms is {noise:.2g} of the losses, above {most_noise:g}: single losses alone decided; "
+            f"the noise of the cross terms is {noise:.2g} of the losses, above {most_noise:g}: "
+            "single losses alone decided; "
             "measure on more images"
         )
         losses = (evidence.singles or measured).losses  # measured on more images, as a rule
@@ -200,8 +205,9 @@ def _solved(
 ) -> BitAllocation:
     """Solve one program and record what is proven of it.
 
-    None of these objectives is negative anywhere: sums of losses that are made monotone from 0, and forms that are positive
-    semi-definite over allocations. So 0 is a bound even where a proof has not begun.
+    None of these objectives is negative anywhere: sums of losses that are made monotone from 0, and
+    forms that are positive semi-definite over allocations. So 0 is a bound even where a proof has
+    not begun.
     """
     solution = solve(
         problem, *model, seed=seed, time_limit_s=time_limit_s, start=feasible_start(problem)

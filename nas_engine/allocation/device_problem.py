@@ -1,8 +1,9 @@
 """The problem of a searched network on its device: SRAM and Flash to the byte, and the limits of the search.
 
-Free are the widths that the search was free to choose: those of all layers but stem and classifier, one per layer or one per
-inverted residual as the space ties them. Peak SRAM is a maximum over the steps of the schedule; each of its terms is one linear
-constraint (``nas_engine.costs.sram`` has the formulas), so the constraints allow what the memory plan then finds, and nothing else.
+Free are the widths that the search was free to choose: those of all layers but stem and classifier,
+one per layer or one per inverted residual as the space ties them. Peak SRAM is a maximum over the
+steps of the schedule; each of its terms is one linear constraint (``nas_engine.costs.sram`` has the
+formulas), so the constraints allow what the memory plan then finds, and nothing else.
 """
 
 from __future__ import annotations

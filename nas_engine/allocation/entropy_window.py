@@ -1,10 +1,11 @@
 """Entropy window: layers whose outputs carry more information get more bits (Qin et al., Scientific Reports 15, 2025).
 
-The abstract says: the entropy of each layer's output in the forward pass, smoothed by a sliding window; a dynamic threshold from
-the smoothed average entropy; bits by that threshold; window and threshold tuned by Optuna. The body could not be read. So the
-estimator, the axis of the window, the formula of the threshold, the number of thresholds and what bits they stand for are ours;
-each is a field of ``EntropyWindow``. Tuning on trained networks is ``nas_engine.training.entropy_study``; the allocator here
-trains nothing: it takes the lowest thresholds that fit.
+The abstract says: the entropy of each layer's output in the forward pass, smoothed by a sliding
+window; a dynamic threshold from the smoothed average entropy; bits by that threshold; window and
+threshold tuned by Optuna. The body could not be read. So the estimator, the axis of the window, the
+formula of the threshold, the number of thresholds and what bits they stand for are ours; each is a
+field of ``EntropyWindow``. Tuning on trained networks is ``nas_engine.training.entropy_study``; the
+allocator here trains nothing: it takes the lowest thresholds that fit.
 """
 
 from __future__ import annotations
@@ -48,13 +49,15 @@ class EntropyWindow:
     axis: str = BATCHES
     """``"batches"`` or ``"depth"``."""
     weight_alpha: float = 1.0
-    """Where the thresholds of weights lie: 1 centres them on the mean entropy, larger is higher and gives fewer bits."""
+    """Where the thresholds of weights lie: 1 centres them on the mean entropy, larger is higher and
+    gives fewer bits."""
     activation_alpha: float = 1.0
     """The same for activations."""
     spread: float = 1.0
     """Distance from the lowest to the highest threshold, in parts of the range of entropies."""
     widths: tuple[int, ...] = ()
-    """Widths to give, ascending; a variable that may not have one takes its next one below. Empty for all that each may have."""
+    """Widths to give, ascending; a variable that may not have one takes its next one below. Empty
+    for all that each may have."""
 
     def __post_init__(self) -> None:
         if self.axis not in (BATCHES, DEPTH):
@@ -66,13 +69,15 @@ class EntropyWindow:
             or not np.isfinite([self.spread, self.weight_alpha, self.activation_alpha]).all()
         ):
             raise InputError(
-                f"thresholds {self.weight_alpha}, {self.activation_alpha} with spread {self.spread}; expected finite numbers, spread >= 0"
+                f"thresholds {self.weight_alpha}, {self.activation_alpha} with spread "
+                f"{self.spread}; expected finite numbers, spread >= 0"
             )
         if list(self.widths) != sorted(set(self.widths)) or any(
             not 2 <= width <= 8 for width in self.widths
         ):
             raise InputError(
-                f"widths of the entropy window are {list(self.widths)}; expected some of 2 to 8, ascending"
+                f"widths of the entropy window are {list(self.widths)}; expected some of 2 to 8, "
+                "ascending"
             )
 
 
@@ -81,8 +86,9 @@ def smooth(values: Floats, window: int, axis: str = BATCHES) -> Floats:
 
     Args:
         values: Entropies, ``(batches, layers)``, in bits; layers in the order of the network.
-        window: Along batches, how many of the last ones are averaged. Along depth, how many neighbouring layers: the layer itself
-            and ``window // 2`` on each side (an even window counts as the next odd one), fewer at the ends; over all batches.
+        window: Along batches, how many of the last ones are averaged. Along depth, how many
+            neighbouring layers: the layer itself and ``window // 2`` on each side (an even window
+            counts as the next odd one), fewer at the ends; over all batches.
         axis: ``"batches"`` or ``"depth"``.
     """
     if axis == BATCHES:
@@ -100,11 +106,12 @@ def smooth(values: Floats, window: int, axis: str = BATCHES) -> Floats:
 def critical_alphas(smoothed: Floats, count: int, spread: float) -> Floats:
     """Return the alpha below which each layer exceeds each of ``count`` thresholds, ``(layers, count)``, lowest threshold first.
 
-    Threshold ``k`` is ``mean + (alpha_k - 1) (max - min)`` over the smoothed entropies of the layers of one kind, with ``alpha_k``
-    evenly from ``alpha - spread / 2`` to ``alpha + spread / 2``. It follows the mean ("dynamic"). The form that the abstract
-    suggests, ``alpha mean``, reaches the same thresholds; but it has no meaning for Gaussian entropies, whose zero depends on the
-    scale of the tensor, and which are often negative. Ours works for both, and alphas from 0 to 2 always reach every layer. Where
-    all entropies are equal the range is taken as 1 bit.
+    Threshold ``k`` is ``mean + (alpha_k - 1) (max - min)`` over the smoothed entropies of the
+    layers of one kind, with ``alpha_k`` evenly from ``alpha - spread / 2`` to ``alpha + spread /
+    2``. It follows the mean ("dynamic"). The form that the abstract suggests, ``alpha mean``,
+    reaches the same thresholds; but it has no meaning for Gaussian entropies, whose zero depends on
+    the scale of the tensor, and which are often negative. Ours works for both, and alphas from 0 to
+    2 always reach every layer. Where all entropies are equal the range is taken as 1 bit.
     """
     span = float(smoothed.max() - smoothed.min())
     places = (smoothed - smoothed.mean()) / (span if span > _FLAT else 1.0) + 1.0
@@ -117,8 +124,8 @@ def critical_alphas(smoothed: Floats, count: int, spread: float) -> Floats:
 def assign(problem: AllocationProblem, evidence: Evidence, settings: EntropyWindow) -> Levels:
     """Return the levels that the thresholds give, whatever the constraints say, ``(variables,)``.
 
-    A variable with ``m`` widths to choose from has ``m - 1`` thresholds; it takes as many steps up from its narrowest width as
-    its smoothed entropy exceeds thresholds.
+    A variable with ``m`` widths to choose from has ``m - 1`` thresholds; it takes as many steps up
+    from its narrowest width as its smoothed entropy exceeds thresholds.
 
     Raises:
         InputError: No entropies of the estimator.
@@ -132,8 +139,9 @@ def assign(problem: AllocationProblem, evidence: Evidence, settings: EntropyWind
 class EntropyWindowAllocator:
     """The lowest thresholds that fit, without any training.
 
-    Weights and activations have an alpha each. All pairs of alphas that change anything and fit are candidates; the one with the
-    largest sum of mean widths of both kinds is taken, of equal ones that with wider weights. Limits are not filled up beyond that.
+    Weights and activations have an alpha each. All pairs of alphas that change anything and fit are
+    candidates; the one with the largest sum of mean widths of both kinds is taken, of equal ones
+    that with wider weights. Limits are not filled up beyond that.
     """
 
     settings: EntropyWindow = field(default_factory=EntropyWindow)
@@ -141,7 +149,8 @@ class EntropyWindowAllocator:
 
     name: ClassVar[str] = "entropy-window"
     summary: ClassVar[str] = (
-        "more bits where smoothed entropy exceeds a threshold, the lowest thresholds that fit (no training)"
+        "more bits where smoothed entropy exceeds a threshold, the lowest thresholds that fit (no "
+        "training)"
     )
     needs: ClassVar[tuple[str, ...]] = ("entropies",)
 
@@ -232,9 +241,10 @@ def _lowest_that_fit(
 ) -> tuple[Levels, dict[str, float]] | None:
     """Return the widest assignment that fits and its alphas; ``None`` if there is none.
 
-    Along a staircase: the higher the weights' alpha, the lower may be that of the activations. Where costs grow with the width no
-    pair of alphas beside the stairs can be better. Where they do not (pairs of widths that a device forbids), and no stair fits,
-    a grid of at most ``_GRID`` alphas of each kind is tried.
+    Along a staircase: the higher the weights' alpha, the lower may be that of the activations.
+    Where costs grow with the width no pair of alphas beside the stairs can be better. Where they do
+    not (pairs of widths that a device forbids), and no stair fits, a grid of at most ``_GRID``
+    alphas of each kind is tried.
     """
     weights, activations = ladder.alphas(WEIGHTS), ladder.alphas(ACTIVATIONS)
 

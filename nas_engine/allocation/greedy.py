@@ -1,8 +1,9 @@
 """Greedy: from the widest, the cheapest step down first, by measured loss per byte saved; then up again what fits.
 
-Source of the idea: Houache, Traonmilin and Aujol 2026 ("Layerwise error attribution ..."), who lower the layer with the smallest
-``(s(b-) - s(b)) / ((b - b-) n)``, sensitivity per bit saved, under one limit. Ours: the measured loss in place of their score, the
-sum over several limits in place of the bits, steps of more than one width, and the way back up.
+Source of the idea: Houache, Traonmilin and Aujol 2026 ("Layerwise error attribution ..."), who
+lower the layer with the smallest ``(s(b-) - s(b)) / ((b - b-) n)``, sensitivity per bit saved,
+under one limit. Ours: the measured loss in place of their score, the sum over several limits in
+place of the bits, steps of more than one width, and the way back up.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ def raised(problem: AllocationProblem, losses: Floats, levels: Levels) -> tuple[
 def _scale(problem: AllocationProblem) -> Floats:
     """Return the unit of each constraint, ``(constraints,)``: its range from the narrowest to the widest; ours.
 
-    Bytes of different memories cannot be added, parts of a range can. With one constraint the order is that of loss per byte. A
-    constraint that even the widest choice meets counts nothing.
+    Bytes of different memories cannot be added, parts of a range can. With one constraint the order
+    is that of loss per byte. A constraint that even the widest choice meets counts nothing.
     """
     widest = problem.costs(problem.widest)
     span = np.abs(widest - problem.costs(problem.narrowest))

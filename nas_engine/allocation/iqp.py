@@ -48,21 +48,24 @@ def solve(
 ) -> Solution:
     """Return the allocation that minimises ``linear . x + x' quadratic x / 2`` over the 0/1 choices ``x``, one per variable.
 
-    A local search finds the allocation; it is bounded by work, so that a seed gives one answer. Branch and bound then proves it, or
-    finds a better one; ``time_limit_s`` only cuts the proof short. Of allocations with equal objectives the wider one is returned.
+    A local search finds the allocation; it is bounded by work, so that a seed gives one answer.
+    Branch and bound then proves it, or finds a better one; ``time_limit_s`` only cuts the proof
+    short. Of allocations with equal objectives the wider one is returned.
 
     Args:
         problem: Variables and constraints; constraints may be linear or quadratic.
         linear: ``(n,)``.
-        quadratic: ``(n, n)``, or ``None`` for a linear objective. Its symmetric part counts; it may be indefinite. Entries within one
-            variable count on the diagonal only, since one choice excludes the others.
+        quadratic: ``(n, n)``, or ``None`` for a linear objective. Its symmetric part counts; it may
+            be indefinite. Entries within one variable count on the diagonal only, since one choice
+            excludes the others.
         time_limit_s: When to stop the proof, seconds from the start of the call.
         seed: Of the local search.
         start: An allocation that the local search starts from too.
         prove: Whether to run branch and bound; without it the bound is minus infinity.
 
     Raises:
-        InputError: Arrays or a start of another size than the problem has, or numbers that are not finite.
+        InputError: Arrays or a start of another size than the problem has, or numbers that are not
+            finite.
         InfeasibleAllocationError: No allocation meets the constraints.
     """
     began = time.perf_counter()
@@ -74,7 +77,8 @@ def solve(
         len(start) != len(problem.variables) or (start < 0).any() or (start > problem.widest).any()
     ):
         raise InputError(
-            f"start is {list(start)}; expected a level for each of {len(problem.variables)} variables"
+            f"start is {list(start)}; expected a level for each of {len(problem.variables)} "
+            "variables"
         )
     program = Program(problem, linear, quadratic)
     found = local_search(program, seed=seed, start=start)

@@ -1,8 +1,9 @@
 """Iterated local search for the integer quadratic program: single moves, swaps of two variables, and kicks.
 
-The search keeps the gradient of the objective and of every quadratic constraint up to date, so that the change of *all* single moves
-is one vector and the change of *all* pairs of moves one matrix. It is bounded by work and not by time: the same seed gives the same
-answer on a busy machine. Sizes of kicks and the amount of work are ours, set on 53 variables with 3 and 7 widths.
+The search keeps the gradient of the objective and of every quadratic constraint up to date, so that
+the change of *all* single moves is one vector and the change of *all* pairs of moves one matrix. It
+is bounded by work and not by time: the same seed gives the same answer on a busy machine. Sizes of
+kicks and the amount of work are ours, set on 53 variables with 3 and 7 widths.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ MOST_KICKED = 6
 class Program:
     """Objective ``linear . x + x' pairs x / 2`` and constraints, brought to the form that the searches use.
 
-    Entries of one variable have no meaning off the diagonal, since ``x_b x_c = 0``; on the diagonal ``x_b^2 = x_b``. So the diagonal
-    moves to the linear part, and all blocks of single variables become zero. Constraints without a limit are left out.
+    Entries of one variable have no meaning off the diagonal, since ``x_b x_c = 0``; on the diagonal
+    ``x_b^2 = x_b``. So the diagonal moves to the linear part, and all blocks of single variables
+    become zero. Constraints without a limit are left out.
     """
 
     def __init__(
@@ -152,7 +154,10 @@ def _second_difference(matrix: Floats, now: Levels) -> Floats:
 
 
 def _descend(program: Program, state: _State, smallest: float) -> float:
-    """Take the best improving move until there is none: singles first, then swaps. Return the work done."""
+    """Take the best improving move until there is none: singles first, then swaps.
+
+    Return the work done.
+    """
     work = 0.0
     while True:
         change, rows, cross = _single_changes(program, state)
@@ -229,7 +234,8 @@ def _make_fit(program: Program, state: _State) -> bool:
         useful = removed > 1e-12 * max(excess, 1e-12)
         if not useful.any():
             return False
-        # A move that also lowers the objective is best of all; among those, the one that lowers it most.
+        # A move that also lowers the objective is best of all; among those, the one that lowers it
+        # most.
         rate = np.where(change > 0, change / np.where(useful, removed, 1.0), change)
         _move(program, state, int(np.argmin(np.where(useful, rate, np.inf))))
         excess = _excess(program, state)
@@ -297,9 +303,10 @@ def local_search(
 ) -> Found:
     """Search for a small objective.
 
-    Three descents (from the narrowest allocation, from the widest one narrowed until it fits, and from ``start``) are followed by
-    kicks: some variables change at random, constraints are met again, and the search descends from there. An equal objective with
-    wider widths counts as better.
+    Three descents (from the narrowest allocation, from the widest one narrowed until it fits, and
+    from ``start``) are followed by kicks: some variables change at random, constraints are met
+    again, and the search descends from there. An equal objective with wider widths counts as
+    better.
 
     Args:
         program: What to minimise.

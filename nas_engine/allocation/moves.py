@@ -1,6 +1,7 @@
 """What changes when one variable, or two, take another width: for all changes at once.
 
-A *move* is a position ``p`` of the problem: the variable that owns it takes that choice, all others stay as they are.
+A *move* is a position ``p`` of the problem: the variable that owns it takes that choice, all others
+stay as they are.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def changes(
     if quadratic is not None:
         places = np.arange(problem.n)
         met = quadratic[:, at].sum(axis=1)
-        # The move's own variable leaves its old choice: the entry of the pair (old, new) is no part of the cost.
+        # The move's own variable leaves its old choice: the entry of the pair (old, new) is no part
+        # of the cost.
         change = change + met - quadratic[places, now] - met[now] + quadratic[now, now]
         change += 0.5 * (np.diag(quadratic) - quadratic[now, now])
     return np.asarray(change)
@@ -51,7 +53,8 @@ def interactions(
         levels: Where the moves start.
         quadratic: ``(n, n)``, symmetric.
         rows: Positions of the first move.
-        columns: Positions of the second move, of another variable; entries of one variable mean nothing.
+        columns: Positions of the second move, of another variable; entries of one variable mean
+            nothing.
     """
     now = problem.positions(levels)[problem.owner]
     left, above = now[rows], now[columns]
@@ -97,7 +100,8 @@ def steps_of_moves(problem: AllocationProblem, levels: Levels) -> Levels:
 def feasible_start(problem: AllocationProblem) -> Levels:
     """Return some allocation that meets every constraint: the narrowest, unless it does not.
 
-    It does not where a device forbids pairs of widths, or computes narrow widths more slowly; then it is searched for.
+    It does not where a device forbids pairs of widths, or computes narrow widths more slowly; then
+    it is searched for.
 
     Raises:
         InfeasibleAllocationError: A constraint that no choice can meet.

@@ -42,8 +42,8 @@ def network_problem(
 ) -> AllocationProblem:
     """Return the problem of choosing widths under mean widths.
 
-    A mean is over all numbers of the free layers: weights, and elements of input tensors. Weights come first, then activations, each in
-    the order of ``layers``.
+    A mean is over all numbers of the free layers: weights, and elements of input tensors. Weights
+    come first, then activations, each in the order of ``layers``.
 
     Args:
         layers: The network.
@@ -51,7 +51,8 @@ def network_problem(
         activation_bits: Widths that layer inputs may have; empty leaves them out.
         mean_weight_bits: Largest mean width of weights; ``None`` for no limit.
         mean_activation_bits: Largest mean width of activations; ``None`` for no limit.
-        fixed: Names of layers that are not free, such as the first and the last (CLADO's authors keep both at 8 bits).
+        fixed: Names of layers that are not free, such as the first and the last (CLADO's authors
+            keep both at 8 bits).
 
     Raises:
         InputError: A name in ``fixed`` that is no layer, or nothing left to choose.
@@ -59,7 +60,8 @@ def network_problem(
     unknown = sorted(set(fixed) - {layer.name for layer in layers})
     if unknown:
         raise InputError(
-            f"there is no layer '{unknown[0]}'; expected one of: {', '.join(layer.name for layer in layers)}"
+            f"there is no layer '{unknown[0]}'; expected one of: "
+            f"{', '.join(layer.name for layer in layers)}"
         )
     free = [layer for layer in layers if layer.name not in fixed]
     variables = [

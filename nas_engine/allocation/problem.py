@@ -1,8 +1,9 @@
 """AllocationProblem: the tensors whose widths are free, the widths each may have, and what a choice costs.
 
-Every allocator solves the same problem: choose one width for each *variable* such that all *constraints* hold. The choices of
-all variables stand one after the other in vectors of length ``n``, so that an allocation is a 0/1 vector ``x`` with a single 1
-per variable, and what it costs is ``fixed + linear . x + x' quadratic x / 2``. A peak is as many constraints as it has terms.
+Every allocator solves the same problem: choose one width for each *variable* such that all
+*constraints* hold. The choices of all variables stand one after the other in vectors of length
+``n``, so that an allocation is a 0/1 vector ``x`` with a single 1 per variable, and what it costs
+is ``fixed + linear . x + x' quadratic x / 2``. A peak is as many constraints as it has terms.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ WEIGHTS, ACTIVATIONS = "weights", "activations"
 """The two kinds of variables."""
 
 TOLERANCE = 1e-6
-"""How far above its limit a cost may come from rounding of floats; costs are counted in bytes, bits or operations."""
+"""How far above its limit a cost may come from rounding of floats; costs are counted in bytes, bits
+or operations."""
 
 
 class InfeasibleAllocationError(InputError):
@@ -48,7 +50,8 @@ class InfeasibleAllocationError(InputError):
     def __str__(self) -> str:
         unit = f" {self.constraint.unit}" if self.constraint.unit else ""
         return (
-            f"no choice of bits fits: the smallest possible {self.constraint.name} is {self.smallest:,.6g}{unit}, "
+            f"no choice of bits fits: the smallest possible {self.constraint.name} is "
+            f"{self.smallest:,.6g}{unit}, "
             f"the limit is {self.constraint.limit:,.6g}{unit}; {self.remedy}"
         )
 
@@ -96,7 +99,8 @@ class Constraint:
     name: str
     """Name in messages, such as ``"peak SRAM at s1.b1.expand"``."""
     resource: str
-    """What is limited: constraints of one resource are terms of one peak, such as ``"peak SRAM"``."""
+    """What is limited: constraints of one resource are terms of one peak, such as ``"peak SRAM"``.
+    """
     unit: str
     """``"B"``, ``"bits"`` or empty for a count."""
     limit: float
@@ -106,7 +110,8 @@ class Constraint:
     linear: Floats
     """Cost of each choice, ``(n,)``."""
     quadratic: Floats | None = None
-    """Cost of each pair of choices, ``(n, n)``, symmetric with a zero diagonal, or ``None`` for none."""
+    """Cost of each pair of choices, ``(n, n)``, symmetric with a zero diagonal, or ``None`` for
+    none."""
 
     def __post_init__(self) -> None:
         for name in ("linear", "quadratic"):
@@ -163,7 +168,8 @@ class AllocationProblem:
             ]
             if shapes not in ([(self.n,)], [(self.n,), (self.n, self.n)]):
                 raise InputError(
-                    f"{constraint.name}: costs have shapes {shapes}; expected ({self.n},) and ({self.n}, {self.n})"
+                    f"{constraint.name}: costs have shapes {shapes}; expected ({self.n},) and "
+                    f"({self.n}, {self.n})"
                 )
 
     @cached_property
@@ -261,7 +267,8 @@ class AllocationProblem:
         """Check that no constraint alone makes the problem impossible, whatever the others say.
 
         Raises:
-            InfeasibleAllocationError: The constraint that is exceeded most, in parts of its limit, and the smallest possible.
+            InfeasibleAllocationError: The constraint that is exceeded most, in parts of its limit,
+                and the smallest possible.
         """
         worst, excess = None, 0.0
         for constraint in self.constraints:

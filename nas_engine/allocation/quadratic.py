@@ -11,7 +11,8 @@ from nas_engine.allocation.records import Sensitivity
 from nas_engine.errors import InputError
 
 PROJECTIONS = ("clip", "correlation", "none", "diagonal")
-"""What ``objective_of`` can do with a matrix: CLADO's clip, the clip of the correlations, nothing, or only the diagonal."""
+"""What ``objective_of`` can do with a matrix: CLADO's clip, the clip of the correlations, nothing,
+or only the diagonal."""
 
 GAUSSIAN_MEDIAN = 0.6744897501960817
 """Median of the absolute value of a standard normal number."""
@@ -20,7 +21,8 @@ GAUSSIAN_MEDIAN = 0.6744897501960817
 def psd_clip(matrix: Floats) -> Floats:
     """Return the nearest positive semidefinite matrix: eigenvalues below 0 become 0 (CLADO, arXiv 2307.05657).
 
-    The clip makes diagonal entries larger and never smaller, those of small losses most. Rows that are zero stay exactly zero.
+    The clip makes diagonal entries larger and never smaller, those of small losses most. Rows that
+    are zero stay exactly zero.
 
     Args:
         matrix: ``(n, n)``; its symmetric part counts.
@@ -38,8 +40,9 @@ def psd_clip(matrix: Floats) -> Floats:
 def psd_clip_correlation(matrix: Floats) -> Floats:
     """Return a positive semidefinite matrix with the same positive diagonal: the correlations are clipped, not the matrix (ours).
 
-    Each entry is divided by the roots of its two diagonal entries, the result is clipped, brought back to a unit diagonal and scaled
-    back. So the many small losses of wide choices keep their size. A choice whose diagonal is not positive loses its cross terms.
+    Each entry is divided by the roots of its two diagonal entries, the result is clipped, brought
+    back to a unit diagonal and scaled back. So the many small losses of wide choices keep their
+    size. A choice whose diagonal is not positive loses its cross terms.
 
     Args:
         matrix: ``(n, n)``; its symmetric part counts.
@@ -57,8 +60,8 @@ def psd_clip_correlation(matrix: Floats) -> Floats:
 def monotone_losses(problem: AllocationProblem, losses: Floats) -> Floats:
     """Return losses that never fall as the width of a variable falls, and are never negative: a running maximum from the widest choice.
 
-    A measured loss may be lower at fewer bits by chance or because the network is overfitted; a search that believes it narrows
-    variables for nothing (CLADO's diagonal-only control did).
+    A measured loss may be lower at fewer bits by chance or because the network is overfitted; a
+    search that believes it narrows variables for nothing (CLADO's diagonal-only control did).
 
     Args:
         problem: Variables.
@@ -74,10 +77,12 @@ def monotone_losses(problem: AllocationProblem, losses: Floats) -> Floats:
 def pair_noise(halves: Floats, matrix: Floats) -> float:
     """Return the noise ``v`` of cross terms, as a share of ``sqrt(G_ii G_jj)``.
 
-    The matrix is the mean of its two halves, so half their difference is as large as the error of the mean. ``v`` is the median of
-    the ratios ``|half difference| / sqrt(G_ii G_jj)`` over the pairs, each weighted by that root, over the median of ``|N(0, 1)|``:
-    for normal errors the standard deviation, whatever a few outliers do; the weights keep wide choices, whose losses are next to
-    nothing, from deciding. Entries equal in both halves, such as those within a variable, do not count. Ours.
+    The matrix is the mean of its two halves, so half their difference is as large as the error of
+    the mean. ``v`` is the median of the ratios ``|half difference| / sqrt(G_ii G_jj)`` over the
+    pairs, each weighted by that root, over the median of ``|N(0, 1)|``: for normal errors the
+    standard deviation, whatever a few outliers do; the weights keep wide choices, whose losses are
+    next to nothing, from deciding. Entries equal in both halves, such as those within a variable,
+    do not count. Ours.
 
     Args:
         halves: The matrix measured on each half of the images, ``(2, n, n)``.
@@ -91,7 +96,8 @@ def pair_noise(halves: Floats, matrix: Floats) -> float:
     """
     if halves.shape != (2, *matrix.shape):
         raise InputError(
-            f"halves have shape {halves.shape}; expected {(2, *matrix.shape)}, two matrices like the whole"
+            f"halves have shape {halves.shape}; expected {(2, *matrix.shape)}, two matrices like "
+            "the whole"
         )
     size = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
     one, two = np.triu_indices(len(matrix), 1)
@@ -117,14 +123,16 @@ def objective_of(
 ) -> tuple[Floats, Floats | None]:
     """Return ``linear`` and ``quadratic`` for ``solve``: the predicted loss change ``x' M x / 2``, in nats.
 
-    The diagonal is safeguarded after the projection (``monotone_losses``), only ever upwards, so that a positive semidefinite matrix
-    stays one. Where all widest choices have zero rows (they are the reference) those rows stay exactly zero, so that for a convex
-    projection nothing is below the widest allocation.
+    The diagonal is safeguarded after the projection (``monotone_losses``), only ever upwards, so
+    that a positive semidefinite matrix stays one. Where all widest choices have zero rows (they are
+    the reference) those rows stay exactly zero, so that for a convex projection nothing is below
+    the widest allocation.
 
     Args:
         sensitivity: Matrix in the positions of ``problem``.
         problem: Variables.
-        projection: One of ``PROJECTIONS``. ``"diagonal"`` gives a linear objective; with ``"none"`` the matrix may be indefinite.
+        projection: One of ``PROJECTIONS``. ``"diagonal"`` gives a linear objective; with ``"none"``
+            the matrix may be indefinite.
 
     Raises:
         InputError: An unknown projection, or a matrix of another size.
@@ -133,7 +141,8 @@ def objective_of(
         raise InputError(f"projection is '{projection}'; expected one of: {', '.join(PROJECTIONS)}")
     if sensitivity.matrix.shape != (problem.n, problem.n):
         raise InputError(
-            f"the matrix has shape {sensitivity.matrix.shape}; expected {(problem.n, problem.n)}: measure for these variables"
+            f"the matrix has shape {sensitivity.matrix.shape}; expected {(problem.n, problem.n)}: "
+            "measure for these variables"
         )
     if projection == "diagonal":
         return monotone_losses(problem, 0.5 * np.diagonal(sensitivity.matrix)), None

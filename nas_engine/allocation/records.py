@@ -10,7 +10,8 @@ import numpy as np
 from nas_engine.allocation.problem import Floats, Levels
 
 OPTIMAL, FEASIBLE, HEURISTIC = "optimal", "feasible", "heuristic"
-"""``BitAllocation.status``: proven optimal; best found, with a bound; by a rule that has no objective or no bound."""
+"""``BitAllocation.status``: proven optimal; best found, with a bound; by a rule that has no
+objective or no bound."""
 
 
 def _freeze(record: Any, *names: str) -> None:
@@ -26,20 +27,23 @@ def _freeze(record: Any, *names: str) -> None:
 class Sensitivity:
     """How the loss changes when tensors are quantised: ``x' matrix x / 2`` predicts the change for an allocation ``x``.
 
-    Positions are those of ``AllocationProblem``. Changes count from a reference network that has every variable at its widest
-    choice (or from the float network): there all entries of the reference are zero.
+    Positions are those of ``AllocationProblem``. Changes count from a reference network that has
+    every variable at its widest choice (or from the float network): there all entries of the
+    reference are zero.
     """
 
     method: str
     """``"gauss-newton"`` or ``"measured"``."""
     matrix: Floats
-    """Omega: twice the loss change of single choices on the diagonal, cross terms off it, zero within a variable, ``(n, n)``, nats."""
+    """Omega: twice the loss change of single choices on the diagonal, cross terms off it, zero
+    within a variable, ``(n, n)``, nats."""
     losses: Floats
     """Measured change of the mean loss by each choice alone, ``(n,)``, nats."""
     standard_errors: Floats
     """Standard error of ``losses`` over the images, ``(n,)``."""
     halves: Floats | None = None
-    """The matrix from the even and from the odd images, ``(2, n, n)``: how far they are apart is the noise of the matrix."""
+    """The matrix from the even and from the odd images, ``(2, n, n)``: how far they are apart is
+    the noise of the matrix."""
     images: int
     """Images measured on."""
     base_loss: float
@@ -60,8 +64,8 @@ class LayerEntropies:
     estimator: str
     """``"histogram"`` or ``"gaussian"``."""
     values: Floats
-    """Mean entropy of the tensors of each variable in each batch, ``(batches, variables)``: of the output of the variable's layers
-    for weights, of the tensor itself for activations."""
+    """Mean entropy of the tensors of each variable in each batch, ``(batches, variables)``: of the
+    output of the variable's layers for weights, of the tensor itself for activations."""
 
     def __post_init__(self) -> None:
         _freeze(self, "values")
@@ -99,7 +103,8 @@ class BitAllocation:
     objective: float
     """What the allocator minimised, at its choice; nan where it minimises nothing."""
     bound: float
-    """No feasible choice has a smaller objective; minus infinity where nothing is known, nan without objective."""
+    """No feasible choice has a smaller objective; minus infinity where nothing is known, nan
+    without objective."""
     status: str
     """``OPTIMAL``, ``FEASIBLE`` or ``HEURISTIC``."""
     seconds: float

@@ -1,18 +1,21 @@
 """Continuous relaxations of the integer quadratic program, many at once, and the convex form that makes their bound high.
 
-Coordinates. Each variable's widest choice left is its *reference*; ``z``, one number for each other choice, says how much of it is
-taken instead. ``z`` is feasible when it is not negative, sums to at most 1 in each variable and meets the linear rows. On such ``z``
-the objective is ``constant + slope . z + z' cross z / 2``, where ``cross`` has zero blocks within variables.
+Coordinates. Each variable's widest choice left is its *reference*; ``z``, one number for each other
+choice, says how much of it is taken instead. ``z`` is feasible when it is not negative, sums to at
+most 1 in each variable and meets the linear rows. On such ``z`` the objective is ``constant + slope
+. z + z' cross z / 2``, where ``cross`` has zero blocks within variables.
 
-Convexity. For 0/1 choices ``z_b z_c = 0`` within a variable and ``z_b^2 = z_b``. So any symmetric block ``T`` of a variable may be added
-to ``cross`` if ``diag(T) / 2`` is taken off the slope: integer points keep their objective, points between change theirs. ``convexify``
-looks for the blocks with the highest bound among those that make ``cross + T`` positive semidefinite. This is the Lagrangian (SDP)
-bound of binary quadratic programs (Poljak, Rendl and Wolkowicz 1995; Billionnet, Elloumi and Plateau 2009, "QCR"). An indefinite
-objective needs no other treatment.
+Convexity. For 0/1 choices ``z_b z_c = 0`` within a variable and ``z_b^2 = z_b``. So any symmetric
+block ``T`` of a variable may be added to ``cross`` if ``diag(T) / 2`` is taken off the slope:
+integer points keep their objective, points between change theirs. ``convexify`` looks for the
+blocks with the highest bound among those that make ``cross + T`` positive semidefinite. This is the
+Lagrangian (SDP) bound of binary quadratic programs (Poljak, Rendl and Wolkowicz 1995; Billionnet,
+Elloumi and Plateau 2009, "QCR"). An indefinite objective needs no other treatment.
 
-Bound. For positive semidefinite ``H = cross + T``, any ``y`` and any ``lam >= 0``, convexity gives the bound
-``constant - y'Hy/2 - lam . rooms + sum over variables of min(0, smallest slope + Hy + rows' lam)``. It is exact arithmetic on whatever
-the first-order method has reached, so a relaxation solved badly gives a lower bound and never a wrong one.
+Bound. For positive semidefinite ``H = cross + T``, any ``y`` and any ``lam >= 0``, convexity gives
+the bound ``constant - y'Hy/2 - lam . rooms + sum over variables of min(0, smallest slope + Hy +
+rows' lam)``. It is exact arithmetic on whatever the first-order method has reached, so a relaxation
+solved badly gives a lower bound and never a wrong one.
 """
 
 from __future__ import annotations
@@ -29,16 +32,19 @@ Mask = npt.NDArray[np.bool_]
 Singles = npt.NDArray[np.float32]
 
 ROUNDS = 6
-"""Times that ``convexify`` solves the relaxation and moves the blocks; ours. Its bound changes little after that."""
+"""Times that ``convexify`` solves the relaxation and moves the blocks; ours. Its bound changes
+little after that."""
 
 NEWTON_STEPS = 4
 """Newton steps of a round; ours."""
 
 MOST_ENTRIES = 1500
-"""Entries of blocks from which only diagonals are chosen: a Newton step solves as many equations. Ours."""
+"""Entries of blocks from which only diagonals are chosen: a Newton step solves as many equations.
+Ours."""
 
 SOFTEN = 0.02
-"""Share of an even mixture in the point that the blocks are chosen for: without it whole choices would have no say. Ours."""
+"""Share of an even mixture in the point that the blocks are chosen for: without it whole choices
+would have no say. Ours."""
 
 
 class Form:
@@ -63,7 +69,8 @@ class Form:
         """Variables that still have a choice, ``(variables,)``."""
         self.variables, self.width = len(self.free), int(counts.max()) - 1
         self.choices: Levels = np.repeat(reference[self.free, None], self.width + 1, axis=1)
-        """Position of each choice, reference last, ``(variables, width + 1)``; unused places repeat the reference."""
+        """Position of each choice, reference last, ``(variables, width + 1)``; unused places repeat
+        the reference."""
         self.real: Mask = np.zeros((self.variables, self.width + 1), np.bool_)
         """Places that are used."""
         self.real[:, -1] = True
@@ -179,7 +186,8 @@ class Relaxation:
 
     Args:
         form: Variables, objective and rows.
-        blocks: Block-diagonal matrix that makes ``form.cross + blocks`` positive semidefinite, ``(size, size)``.
+        blocks: Block-diagonal matrix that makes ``form.cross + blocks`` positive semidefinite,
+            ``(size, size)``.
         weight: How large multipliers are expected to be, in units of the objective.
     """
 
@@ -195,8 +203,9 @@ class Relaxation:
             else 0.0
         )
         lengths = np.abs(form.rows)
-        # The steps of Chambolle and Pock (2011) with the diagonal scaling of Pock and Chambolle (2011), plus the curvature (Condat 2013);
-        # all in units of ``weight``, for single precision.
+        # The steps of Chambolle and Pock (2011) with the diagonal scaling of Pock and Chambolle
+        # (2011), plus the curvature (Condat 2013); all in units of ``weight``, for single
+        # precision.
         self._unit = weight
         steps = norm / weight * size**2 + lengths.sum(axis=0) + 1e-6 / max(len(size), 1)
         self._inverse = (1.0 / steps).astype(np.float32)
@@ -281,7 +290,8 @@ class Relaxation:
 def _project(wanted: Singles, scale: Singles, inverse: Singles, low: Singles) -> Singles:
     """Project each variable onto ``z >= 0, sum <= 1`` (equal to 1 where ``low`` is minus infinity) in the metric ``scale``.
 
-    Newton's method on the multiplier of the sum, from below, where it ends after at most one step per choice (Michelot 1986).
+    Newton's method on the multiplier of the sum, from below, where it ends after at most one step
+    per choice (Michelot 1986).
     """
     shift = np.maximum((scale * (wanted - 1)).max(axis=2), low)
     for _ in range(wanted.shape[2] + 1):
@@ -308,8 +318,9 @@ def convexify(
 ) -> Floats:
     """Return blocks that make the form convex with a high bound, ``(size, size)``.
 
-    The bound is concave in the blocks and, at the solution ``y`` of the relaxation, rises with ``-<T_u, diag(y_u) - y_u y_u'> / 2``. So
-    rounds of two steps: solve the relaxation; take Newton steps on that slope plus ``mu log det(cross + T)``, with ``mu`` falling.
+    The bound is concave in the blocks and, at the solution ``y`` of the relaxation, rises with
+    ``-<T_u, diag(y_u) - y_u y_u'> / 2``. So rounds of two steps: solve the relaxation; take Newton
+    steps on that slope plus ``mu log det(cross + T)``, with ``mu`` falling.
 
     Args:
         form: Variables, objective and rows.
@@ -317,7 +328,8 @@ def convexify(
         worth: Size of the objective; sets ``mu``.
         weight: As in ``Relaxation``.
         rounds: How many rounds.
-        deadline: When to stop, as ``time.perf_counter`` tells it; what is there then is as valid, with a lower bound.
+        deadline: When to stop, as ``time.perf_counter`` tells it; what is there then is as valid,
+            with a lower bound.
     """
     real = np.flatnonzero(form.real[:, :-1].ravel())
     owner = np.repeat(np.arange(form.variables), form.width)[real]

@@ -1,8 +1,9 @@
 """Swaps on the real loss: the model of the loss proposes, the calibration loss decides.
 
-Source of the idea: CASA (Yoshida and Ichikawa 2026), where cross terms gained nothing inside one optimisation, and much as the
-ranking of pair swaps that were then accepted on the real calibration loss. Ours: swaps for any constraints, single moves beside
-them, and that no allocation is tried twice.
+Source of the idea: CASA (Yoshida and Ichikawa 2026), where cross terms gained nothing inside one
+optimisation, and much as the ranking of pair swaps that were then accepted on the real calibration
+loss. Ours: swaps for any constraints, single moves beside them, and that no allocation is tried
+twice.
 """
 
 from __future__ import annotations
@@ -41,17 +42,19 @@ def real_loss_swaps(
 ) -> BitAllocation:
     """Return the allocation after swaps that lowered the real loss; never one with a larger loss than that of the start.
 
-    A round ranks all changes that keep every constraint (one variable to another width; or one variable a step down and another
-    one or more steps up) by the change of the model, evaluates the best ``tried`` that were not evaluated before, and takes the
-    one with the smallest loss if it is below that of the round's start. Rounds end when none is.
+    A round ranks all changes that keep every constraint (one variable to another width; or one
+    variable a step down and another one or more steps up) by the change of the model, evaluates the
+    best ``tried`` that were not evaluated before, and takes the one with the smallest loss if it is
+    below that of the round's start. Rounds end when none is.
 
     Args:
         problem: Variables and constraints.
         allocation: Where to start; it is feasible.
-        linear: Model of the loss: ``linear . x + x' quadratic x / 2`` ranks the changes, ``(n,)``. Where the allocation has an
-            objective it is the model that it minimised.
+        linear: Model of the loss: ``linear . x + x' quadratic x / 2`` ranks the changes, ``(n,)``.
+            Where the allocation has an objective it is the model that it minimised.
         quadratic: ``(n, n)``, symmetric, or ``None``.
-        loss: The real loss of an allocation on calibration images, nats. Values that are not finite are never accepted.
+        loss: The real loss of an allocation on calibration images, nats. Values that are not finite
+            are never accepted.
         rounds: Most rounds.
         tried: Most evaluations in a round.
         stop: Asked before every evaluation; on True the best so far is returned.
@@ -62,7 +65,8 @@ def real_loss_swaps(
     """
     if not problem.is_feasible(allocation.levels):
         raise InputError(
-            f"swaps of '{allocation.method}' start at widths that do not fit; expected an allocation of this problem"
+            f"swaps of '{allocation.method}' start at widths that do not fit; expected an "
+            "allocation of this problem"
         )
     levels = np.array(allocation.levels, np.intp)
     counter = _Counter(loss, watch)

@@ -54,8 +54,9 @@ def allocate(
 ) -> BitAllocation:
     """Return the widths that an allocator chooses; they meet every constraint.
 
-    Where the widest choice of every variable meets them at once, that is the answer of every method, without objective: losses
-    count from there, and no method may talk itself into narrower widths by noise.
+    Where the widest choice of every variable meets them at once, that is the answer of every
+    method, without objective: losses count from there, and no method may talk itself into narrower
+    widths by noise.
 
     Args:
         name: A key of ``ALLOCATORS``.
@@ -92,7 +93,8 @@ def allocate(
     found = allocator.allocate(problem, evidence, seed=seed, time_limit_s=time_limit_s)
     if not problem.is_feasible(found.levels):
         raise AssertionError(
-            f"internal error: method '{name}' chose widths that do not fit: {problem.usage(found.levels)}"
+            f"internal error: method '{name}' chose widths that do not fit: "
+            f"{problem.usage(found.levels)}"
         )
     return replace(found, seconds=time.perf_counter() - began)
 
@@ -115,7 +117,8 @@ def _check(problem: AllocationProblem, field: str, value: Any) -> None:
             assert isinstance(record, LayerEntropies)
             if record.values.ndim != 2 or not len(record.values):
                 raise InputError(
-                    f"{field}: shape {record.values.shape}; expected (batches, {variables}) with at least one batch"
+                    f"{field}: shape {record.values.shape}; expected (batches, {variables}) with "
+                    "at least one batch"
                 )
             broken = ~np.isfinite(record.values).all(axis=0)
             _check_array(
@@ -130,7 +133,8 @@ def _check(problem: AllocationProblem, field: str, value: Any) -> None:
         if wrong.size:
             variable = problem.variables[wrong[0]]
             raise InputError(
-                f"{field}: level {value[wrong[0]]} of {variable.name}; expected 0 to {len(variable.bits) - 1}"
+                f"{field}: level {value[wrong[0]]} of {variable.name}; expected 0 to "
+                f"{len(variable.bits) - 1}"
             )
     else:
         _check_array(problem, field, value, (n,))
@@ -141,14 +145,16 @@ def _check_array(
 ) -> None:
     if values.shape != shape:
         raise InputError(
-            f"{what}: shape {values.shape}; expected {shape}: it was measured for another problem, measure again"
+            f"{what}: shape {values.shape}; expected {shape}: it was measured for another problem, "
+            "measure again"
         )
     bad = np.argwhere(~np.isfinite(values))
     if bad.size:
         names = [_place(problem, index, size) for index, size in zip(bad[0], shape, strict=True)]
         at = " and ".join(dict.fromkeys(name for name in names if name))
         raise InputError(
-            f"{what} of {at} is {values[tuple(bad[0])]}; expected a number: measure again, with another set of images"
+            f"{what} of {at} is {values[tuple(bad[0])]}; expected a number: measure again, with "
+            "another set of images"
         )
 
 

@@ -22,13 +22,17 @@ def export(
 
     Args:
         run: The run.
-        formats: Of ``c``, ``tflite`` and ``onnx``; all if not given. The manifest is always written.
-        prefix: Start of every symbol, macro, section and file name of the C, so that one program can hold several networks.
+        formats: Of ``c``, ``tflite`` and ``onnx``; all if not given. The manifest is always
+            written.
+        prefix: Start of every symbol, macro, section and file name of the C, so that one program
+            can hold several networks.
         metadata: Whether the TFLite files carry the manifest; without it they are smaller.
 
     Raises:
-        InputError: An unknown format, a prefix that C does not take, a run without training, or a package that a format needs is missing.
-        NasEngineError: A network that the device cannot take, or the disk is full; an older export stays.
+        InputError: An unknown format, a prefix that C does not take, a run without training, or a
+            package that a format needs is missing.
+        NasEngineError: A network that the device cannot take, or the disk is full; an older export
+            stays.
 
     Example:
         >>> import nas_engine as ne
@@ -61,10 +65,12 @@ def verify(
         watch: Called before and after every back-end.
 
     Returns:
-        Every comparison; ``passed`` says whether all is as it must be. A failed verification is a result, not an error.
+        Every comparison; ``passed`` says whether all is as it must be. A failed verification is a
+        result, not an error.
 
     Raises:
-        InputError: A run without training or export, a damaged file, data that do not fit, or an unknown back-end.
+        InputError: A run without training or export, a damaged file, data that do not fit, or an
+            unknown back-end.
         NasEngineError: The report cannot be written.
 
     Example:
@@ -112,7 +118,8 @@ def write_report(run: Run) -> Path:
     The function is not named ``report``, which is a package of this project.
 
     Args:
-        run: A whole run, or the run of single commands; what is not there yet is named with the command that makes it.
+        run: A whole run, or the run of single commands; what is not there yet is named with the
+            command that makes it.
 
     Raises:
         InputError: Not a run, or a damaged file.

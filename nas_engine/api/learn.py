@@ -44,17 +44,20 @@ def train(
 ) -> TrainingResult:
     """Train the winner of a run, quantise it to its own bits and lower it to integers; return what that came to. Needs torch.
 
-    A refined run starts from the float weights of its origin: it trains quantised alone, ``epochs`` long.
+    A refined run starts from the float weights of its origin: it trains quantised alone, ``epochs``
+    long.
 
     Args:
         run: The run.
         data: A path (CIFAR archive, IDX, ``.npz``, image folder), or ``digits``.
         recipe: How to train: a name, a file or a recipe; by the data if not given.
         teacher: A file, ``auto`` (a wider network, trained first) or ``none``.
-        teacher_code: Whether that file may be a program (TorchScript); it runs here with your rights, and need not end.
+        teacher_code: Whether that file may be a program (TorchScript); it runs here with your
+            rights, and need not end.
         seed: Seed of weights, order and augmentation.
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
-        threads: CPU threads; torch's own choice if not given. Results differ in the last bits between numbers of threads.
+        threads: CPU threads; torch's own choice if not given. Results differ in the last bits
+            between numbers of threads.
         limit: Most images per split.
         resume: Continue the training that is there, or start one.
         force: Replace the training that is there.
@@ -63,7 +66,8 @@ def train(
         changes: What differs from the recipe.
 
     Raises:
-        InputError: An unknown option, or data, teacher or directory that do not fit; nothing has been changed then.
+        InputError: An unknown option, or data, teacher or directory that do not fit; nothing has
+            been changed then.
         StoppedError: ``stop`` said so; call again with ``resume=True``.
         NasEngineError: The loss is not finite, or the disk is full; the last checkpoint stays.
 
@@ -94,7 +98,8 @@ def train(
         if watch is not None and state.step == task.steps:
             loss = state.running["loss"] / max(state.running["images"], 1.0)
             watch(
-                f"{what}, {state.stage} epoch {state.epoch + 1}/{task.epochs(state.stage)}: loss {loss:.3f}"
+                f"{what}, {state.stage} epoch {state.epoch + 1}/{task.epochs(state.stage)}: loss "
+                f"{loss:.3f}"
             )
 
     result = run_training(
@@ -114,13 +119,16 @@ def train(
 def chosen_recipe(
     path: Path, data: str, recipe: TrainingRecipe | str | None, changes: Mapping[str, Any]
 ) -> TrainingRecipe:
-    """Return a recipe with changes applied; the one that fits the data if none is given. Needs torch.
+    """Return a recipe with changes applied; the one that fits the data if none is given.
+
+    Needs torch.
 
     Args:
         path: The run directory; one with float weights to start from has no float stage.
         data: A path, or ``digits``.
         recipe: A recipe, or the name or file of one.
-        changes: Fields of a recipe; ``None`` counts as not given. A changed learning rate scales that of the quantised stage along.
+        changes: Fields of a recipe; ``None`` counts as not given. A changed learning rate scales
+            that of the quantised stage along.
 
     Raises:
         InputError: An unknown recipe, or a value out of its range.
@@ -139,7 +147,8 @@ def chosen_recipe(
     if os.path.exists(start):  # unlike Path.exists, False for a name that cannot be
         if "float_share" in given:
             raise InputError(
-                f"--float-share: {start} holds float weights already, so there is no float stage; leave it out"
+                f"--float-share: {start} holds float weights already, so there is no float stage; "
+                "leave it out"
             )
         if "epochs" in given:
             given["float_share"] = 0.0
@@ -159,13 +168,15 @@ def evaluate(
     threads: int | None = None,
     watch: Watch | None = None,
 ) -> Accuracy:
-    """Return the accuracy of a trained run in percent: in float, fake-quantised, and in integers. Needs torch.
+    """Return the accuracy of a trained run in percent: in float, fake-quantised, and in integers.
+
+    Needs torch.
 
     Args:
         run: The run.
         data: A path, or ``digits``; what it was trained on if not given.
-        split: ``test``, ``validation`` or ``train``; if not given, ``test``, or all images of a folder without splits that is not the one
-            that the run was trained on.
+        split: ``test``, ``validation`` or ``train``; if not given, ``test``, or all images of a
+            folder without splits that is not the one that the run was trained on.
         limit: Most images.
         threads: CPU threads; torch's own choice if not given.
         watch: Called with what is about to be done.
@@ -208,14 +219,16 @@ def refine(
         force: Take a run that is not trained, and replace refined runs that are.
         stop: Asked often.
         watch: Called with what is measured, and with what a user should know.
-        options: As ``nas-search refine`` has them; ``solver_time`` in seconds, or a text such as ``"20s"``.
+        options: As ``nas-search refine`` has them; ``solver_time`` in seconds, or a text such as
+            ``"20s"``.
 
     Returns:
-        What it came to; ``chosen`` is the run directory to be given to ``train``: the smallest loss, unless the search's own bits
-        (method ``qbr``) are as good within the noise.
+        What it came to; ``chosen`` is the run directory to be given to ``train``: the smallest
+        loss, unless the search's own bits (method ``qbr``) are as good within the noise.
 
     Raises:
-        InputError: An unknown option, a run or data that cannot be used, or budgets that no bits fit.
+        InputError: An unknown option, a run or data that cannot be used, or budgets that no bits
+            fit.
         StoppedError: ``stop`` said so; the same call goes on.
         NasEngineError: A loss that is not finite, or the disk is full; what was measured is kept.
 

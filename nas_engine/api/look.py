@@ -50,13 +50,15 @@ def search(
         flash: Flash of the whole device; the profile's if not given.
         resume: Continue the run that is there, with its options, or start one.
         force: Replace the run that is there.
-        workers: Processes; they do not change the result. More than one needs ``if __name__ == "__main__":`` in a script.
+        workers: Processes; they do not change the result. More than one needs ``if __name__ ==
+            "__main__":`` in a script.
         time_limit: Seconds, or a text such as ``"5m"``, after which the best so far is taken.
         watch: Called after every generation.
         options: Fields of ``SearchConfig``; the rest comes from the device and the space.
 
     Raises:
-        InputError: An unknown option, bad values, a budget that nothing fits, a directory that cannot be used.
+        InputError: An unknown option, bad values, a budget that nothing fits, a directory that
+            cannot be used.
         NasEngineError: Nothing was found, or the disk is full; the last checkpoint stays.
 
     Example:
@@ -125,7 +127,8 @@ def run(
 ) -> RunRecord:
     """Do a whole run (search, shortlist, training, refinement, export, verification, report) and return its record. Needs torch.
 
-    What is done already is not done again; what was stopped goes on. Without ``config`` a run that is there goes on with its own.
+    What is done already is not done again; what was stopped goes on. Without ``config`` a run that
+    is there goes on with its own.
 
     Args:
         config: A YAML file such as ``run.yaml`` of an earlier run, or its sections as a mapping.
@@ -134,9 +137,11 @@ def run(
         workers: Processes of the search; they do not change the result.
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
         threads: CPU threads of torch; its own choice if not given.
-        teacher_code: Whether ``train.teacher`` may be a program (TorchScript); it runs here with your rights, and need not end.
+        teacher_code: Whether ``train.teacher`` may be a program (TorchScript); it runs here with
+            your rights, and need not end.
         watch: Called with what is done.
-        options: Sections that override those of ``config``, such as ``search={"sram": "24k"}, train={"epochs": 4}, seed=1``.
+        options: Sections that override those of ``config``, such as ``search={"sram": "24k"},
+            train={"epochs": 4}, seed=1``.
 
     Raises:
         InputError: An unknown option, bad values, data or a folder that cannot be used.
@@ -190,7 +195,8 @@ def load(run: Run) -> SearchRecord:
         run: The path.
 
     Raises:
-        InputError: Not a run directory, of another version, without a winner yet, or with a damaged file.
+        InputError: Not a run directory, of another version, without a winner yet, or with a damaged
+            file.
 
     Example:
         >>> import nas_engine as ne
@@ -206,7 +212,8 @@ def load(run: Run) -> SearchRecord:
     if whole.started():
         raise RunDirectoryError(
             path,
-            f"is the folder of a whole run; give one of its run directories, such as {whole.final.path}, or use load_run()",
+            "is the folder of a whole run; give one of its run directories, such as "
+            f"{whole.final.path}, or use load_run()",
         )
     records = load_runs(path)
     if len(records) > 1:
@@ -229,7 +236,8 @@ def load_run(path: str | os.PathLike[str]) -> RunRecord:
     if not directory.started():
         raise RunDirectoryError(
             path,
-            "is not the folder of a whole run (no run.yaml); give the one that nas-search run wrote",
+            "is not the folder of a whole run (no run.yaml); give the one that nas-search run "
+            "wrote",
         )
     return read_record(directory.record)
 
@@ -247,7 +255,8 @@ def score(
     """Return QE-Score and costs of a network.
 
     Args:
-        network: An architecture, or the file of one: ``best.yaml`` of a run, or a structure as the authors of QE-Score publish it.
+        network: An architecture, or the file of one: ``best.yaml`` of a run, or a structure as the
+            authors of QE-Score publish it.
         resolution: Input pixels; the network's own if not given.
         device: Whose cycles are estimated; none if not given.
         memory_model: ``arena`` or ``paper``: what SRAM, Flash and BitOps count.

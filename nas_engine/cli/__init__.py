@@ -1,1 +1,4 @@
-"""Command line: a thin click layer, one file per command family. Nothing heavy is imported before a command runs."""
+"""Command line: a thin click layer, one file per command family.
+
+Nothing heavy is imported before a command runs.
+"""

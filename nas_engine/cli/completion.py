@@ -1,6 +1,7 @@
 """Names that a shell completes behind a command: devices, spaces, methods, recipes, run directories.
 
-A shell asks at every press of a key, so nothing is imported here: names come from the files that ship.
+A shell asks at every press of a key, so nothing is imported here: names come from the files that
+ship.
 """
 
 from __future__ import annotations
@@ -28,15 +29,26 @@ METHODS = (
     "gauss-newton",
     "entropy-window",
 )
-"""Methods that choose bits; a test keeps it equal to ``ALLOCATORS``, which is too heavy to import for ``--help``."""
+"""Methods that choose bits; a test keeps it equal to ``ALLOCATORS``, which is too heavy to import
+for ``--help``."""
 
 FORMATS = ("c", "tflite", "onnx")
 """Formats beside the manifest; a test keeps it equal to ``EXPORTERS``."""
 
 BACKENDS = (
-    "host-c", "cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0", "tflite", "tflite-micro", "tflite-xnnpack", "tflite-int4", "onnx",
-    "onnx-reference", "onnx-qcdq",
-)  # fmt: skip
+    "host-c",
+    "cortex-m7",
+    "cortex-m4",
+    "cortex-m33",
+    "cortex-m0",
+    "tflite",
+    "tflite-micro",
+    "tflite-xnnpack",
+    "tflite-int4",
+    "onnx",
+    "onnx-reference",
+    "onnx-qcdq",
+)
 """Back-ends of a verification; a test keeps it equal to the table of back-ends."""
 
 

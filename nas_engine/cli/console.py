@@ -1,6 +1,7 @@
 """What a command shows and where: one place that knows of terminals, ``--quiet`` and colours.
 
-Results go to standard output, progress and errors to standard error. With ``--json`` standard output holds one JSON object, nothing else.
+Results go to standard output, progress and errors to standard error. With ``--json`` standard
+output holds one JSON object, nothing else.
 """
 
 from __future__ import annotations

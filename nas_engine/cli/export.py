@@ -51,7 +51,8 @@ __all__ = ["FORMATS", "export", "verify"]
 def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
     """Export a trained run: C for Cortex-M, TFLite, ONNX, and quant.json with the bits of every layer.
 
-    RUN is a directory that nas-search train has finished. Files go to RUN/export, all of them or none.
+    RUN is a directory that nas-search train has finished. Files go to RUN/export, all of them or
+    none.
     """
     from nas_engine import api
     from nas_engine.units import format_size
@@ -64,7 +65,8 @@ def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
     for name, size in result.files:
         show(f"{result.folder / name}  {size:,} B")
     show(
-        f"in C: arena {format_size(result.arena_bytes)}, weights and constants {format_size(result.packed_bytes)}"
+        f"in C: arena {format_size(result.arena_bytes)}, weights and constants "
+        f"{format_size(result.packed_bytes)}"
     )
     show(f"prove it: {command_line('nas-search', 'verify', Path(run))}")
 
@@ -117,8 +119,8 @@ def verify(
 ) -> None:
     """Verify an export: host C, emulated Cortex-M7, M4, M33 and M0, TFLite, TFLite Micro and ONNX Runtime against the integer reference.
 
-    Real test images run through every back-end; every output value is compared, and the memory of the linked firmware with what was
-    predicted. Exit code 1 if anything differs that must not.
+    Real test images run through every back-end; every output value is compared, and the memory of
+    the linked firmware with what was predicted. Exit code 1 if anything differs that must not.
     """
     from nas_engine.cli.verification_progress import VerificationProgress
     from nas_engine.pipeline.verify import verify_run

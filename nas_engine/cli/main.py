@@ -51,7 +51,8 @@ class _SearchGroup(Explained, click.Group):
             near = difflib.get_close_matches(name, self.commands, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
             raise click.UsageError(
-                f"unknown command '{name}'; {hint}expected one of: {', '.join(self.commands)}, or options alone to search"
+                f"unknown command '{name}'; {hint}expected one of: {', '.join(self.commands)}, or "
+                "options alone to search"
             )
         return super().resolve_command(ctx, args)
 
@@ -68,7 +69,10 @@ class _SearchGroup(Explained, click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     examples=(
         "nas-search --device cortex-m7 --sram 256k --flash 1m",
-        "nas-search --sram 64k --flash 256k --space mobilenet-32 --classes 10 --max-macs 10m --out runs/small",
+        (
+            "nas-search --sram 64k --flash 256k --space mobilenet-32 --classes 10 --max-macs 10m "
+            "--out runs/small"
+        ),
         "nas-search --resume --out runs/small --candidates 2m",
     ),
 )
@@ -82,8 +86,9 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 
     Without a command it searches; nas-search run does all of it, to verified firmware and a report.
 
-    Sizes are binary (256k = 262,144 bytes) and mean the whole device; what the profile reserves for firmware is taken off.
-    Ctrl-C writes the best network so far; --resume --out DIR continues a run, also one that was killed.
+    Sizes are binary (256k = 262,144 bytes) and mean the whole device; what the profile reserves for
+    firmware is taken off. Ctrl-C writes the best network so far; --resume --out DIR continues a
+    run, also one that was killed.
     """
     given = [
         name
@@ -94,7 +99,8 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
         if given:
             option = next(p.opts[-1] for p in ctx.command.params if p.name == given[0])
             raise click.UsageError(
-                f"{option} before '{ctx.invoked_subcommand}' belongs to a search; leave it out or put it behind"
+                f"{option} before '{ctx.invoked_subcommand}' belongs to a search; leave it out or "
+                "put it behind"
             )
         return
     if not given:

@@ -21,7 +21,8 @@ from nas_engine.units import parse_count, parse_duration, parse_size
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 MEMORY_MODEL_NAMES = ("arena", "paper")
-"""What ``--memory-model`` takes; a test keeps it equal to ``MEMORY_MODELS`` (costs), which is too heavy to import for ``--help``."""
+"""What ``--memory-model`` takes; a test keeps it equal to ``MEMORY_MODELS`` (costs), which is too
+heavy to import for ``--help``."""
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in newer click only
@@ -55,7 +56,8 @@ def _resolutions(text: str, what: str) -> tuple[int, ...]:
     sizes = [int(part) if part.isdecimal() and len(part) <= 4 else 0 for part in parts]
     if not all(1 <= size <= 1024 for size in sizes) or len(set(sizes)) < len(sizes):
         raise InputError(
-            f"{what}: '{text}' is not a list of different sizes from 1 to 1024 pixels; expected for example 160 or 96,128,160"
+            f"{what}: '{text}' is not a list of different sizes from 1 to 1024 pixels; expected "
+            "for example 160 or 96,128,160"
         )
     return tuple(sizes)
 

@@ -21,7 +21,10 @@ PLAIN_LINES = 10
 WIDTH = 100
 """Columns of the bar, fewer in a narrow terminal."""
 
-_BAR = "{desc} {percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} networks, {rate_noinv_fmt}, {remaining} left"
+_BAR = (
+    "{desc} {percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} networks, {rate_noinv_fmt}, "
+    "{remaining} left"
+)
 
 
 class SearchProgress:
@@ -64,7 +67,8 @@ class SearchProgress:
                 else ""
             )
             console.tell(
-                f"{self._label}: {state.evaluated:,}/{self._total:,} networks{left}; {self._text(state)}"
+                f"{self._label}: {state.evaluated:,}/{self._total:,} networks{left}; "
+                f"{self._text(state)}"
             )
 
     def _draw(self, state: SearchState) -> None:

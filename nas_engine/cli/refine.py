@@ -89,7 +89,10 @@ choice, measuring, window = (
     "--floor",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help="'entropy-window' loses so much accuracy at most, for fewest bits.  [default: best accuracy]",
+    help=(
+        "'entropy-window' loses so much accuracy at most, for fewest bits.  [default: best "
+        "accuracy]"
+    ),
 )
 @choice(
     "--solver-time",
@@ -130,8 +133,9 @@ def refine(
 ) -> None:
     """Refine the bits of a trained run: measure what each width costs, choose anew within the same budgets, train again.
 
-    RUN is a directory that nas-search train has finished. Each method leaves a run directory RUN/refine/METHOD with its bits and the
-    float weights; train, export, verify and plot take it as any other. Only training images are used.
+    RUN is a directory that nas-search train has finished. Each method leaves a run directory
+    RUN/refine/METHOD with its bits and the float weights; train, export, verify and plot take it as
+    any other. Only training images are used.
 
     Ctrl-C keeps what is measured; the same command goes on.
     """
@@ -173,7 +177,8 @@ def refine(
         result = run_refinement(Path(run), request, force=force, watch=watch)
     if result is None:
         show_stopped(
-            f"stopped; what was measured is kept in {Path(run) / 'refine'}; go on with: {same_command(ctx)}"
+            f"stopped; what was measured is kept in {Path(run) / 'refine'}; go on with: "
+            f"{same_command(ctx)}"
         )
         ctx.exit(INTERRUPTED)
     emit(comparison(result.reports, result.setting) | {"train": _train_command(result)})

@@ -23,8 +23,9 @@ from nas_engine.cli.options import run_argument
 def report(run: str, browse: bool) -> None:
     """Write RUN/report.html: verdict, budgets, accuracy, verification, every layer, search, training, and how to get it again.
 
-    RUN is the directory of nas-search run or of a search, trained and verified or not yet: what is not there is named with the command
-    that makes it. The page is one file that fetches nothing; its pictures lie beside it as PNG and SVG.
+    RUN is the directory of nas-search run or of a search, trained and verified or not yet: what is
+    not there is named with the command that makes it. The page is one file that fetches nothing;
+    its pictures lie beside it as PNG and SVG.
     """
     from nas_engine.pipeline.report import write_report
 

@@ -56,7 +56,10 @@ _KEYS = {
     cls=Explained,
     examples=(
         "nas-search run",
-        "nas-search run --device cortex-m7 --sram 256k --flash 1m --space mobilenet-32 --max-macs 12m --data cifar-10-batches-py",
+        (
+            "nas-search run --device cortex-m7 --sram 256k --flash 1m --space mobilenet-32 "
+            "--max-macs 12m --data cifar-10-batches-py"
+        ),
         "nas-search run project.yaml --set train.batch_size=64",
         "nas-search run --out runs/NAME --epochs 40",
     ),
@@ -182,9 +185,10 @@ def run(
 ) -> None:
     """Search, shortlist, train, refine, export, verify and report: from a budget to firmware that is proven.
 
-    Without options it does so on scikit-learn's digits, in minutes. CONFIG is a YAML file with the sections search, data, shortlist, train,
-    refine and verify; options override it. The same command goes on after Ctrl-C or a kill. A stage that is done is not done again unless
-    something it depends on has changed.
+    Without options it does so on scikit-learn's digits, in minutes. CONFIG is a YAML file with the
+    sections search, data, shortlist, train, refine and verify; options override it. The same
+    command goes on after Ctrl-C or a kill. A stage that is done is not done again unless something
+    it depends on has changed.
     """
     from nas_engine.cli.train import require_torch
 
@@ -251,7 +255,8 @@ def _options(given: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
         section, dot, key = place.strip().partition(".")
         if not (equals and dot and key and text.strip()) or section == "seed":
             raise InputError(
-                f"--set: '{shortened(setting)}' is no setting; expected SECTION.KEY=VALUE, such as train.batch_size=64"
+                f"--set: '{shortened(setting)}' is no setting; expected SECTION.KEY=VALUE, such as "
+                "train.batch_size=64"
             )
         options.setdefault(section, {})[key] = parse_value(
             text, f"--set {shortened(place.strip())}"

@@ -44,7 +44,8 @@ def score(
 ) -> None:
     """Score one network: QE-Score, SRAM per layer, Flash, MACs, BitOps.
 
-    FILE is an architecture (best.yaml of a run directory) or a structure as the authors of QE-Score publish it.
+    FILE is an architecture (best.yaml of a run directory) or a structure as the authors of QE-Score
+    publish it.
     """
     from device_profiles import load_device
     from nas_engine import api

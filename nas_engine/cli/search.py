@@ -160,14 +160,16 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
         network_table(best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes)
     )
     seconds = (
-        f"; about {best.cycles / device.clock_hz:.2g} s at {device.clock_hz / 1e6:.0f} MHz (estimate)"
+        f"; about {best.cycles / device.clock_hz:.2g} s at {device.clock_hz / 1e6:.0f} MHz "
+        "(estimate)"
         if best.cycles
         else ""
     )
     show("")
     show(f"best of {record.evaluated:,} candidates at {config.resolution} px{seconds}")
     show(
-        f"beside the budgets above, {device.name} reserves {device.reserved_sram_bytes:,} B of SRAM and "
+        f"beside the budgets above, {device.name} reserves {device.reserved_sram_bytes:,} B of "
+        "SRAM and "
         f"{device.reserved_flash_bytes:,} B of Flash for firmware"
     )
     if remark := depth_remark(best):
@@ -177,7 +179,8 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
         announce(f"drawing the pictures of {record.directory.path} ...")
         draw_plots(record)
     show(
-        f"written to {record.directory.path} (best.yaml, memory_plan.json, pareto.csv{', plots/' if drawn else ''})"
+        f"written to {record.directory.path} (best.yaml, memory_plan.json, "
+        f"pareto.csv{', plots/' if drawn else ''})"
     )
 
 

@@ -49,24 +49,28 @@ def devices(name: str | None) -> None:
                 f"{shipped:<14} {device.core:<12} {device.clock_hz / 1e6:>5.0f} MHz  {memory}"
             )
         click.echo(
-            "\nnas-search devices NAME shows one with its sources; --device also takes the path of your own YAML file."
+            "\nnas-search devices NAME shows one with its sources; --device also takes the path of "
+            "your own YAML file."
         )
         return
     device = load_device(name)
     click.echo(terminal_line(f"{device.name}: {device.title}"))
     dsp = "yes" if device.dsp else "no"
     click.echo(
-        f"  core {device.core}, {device.clock_hz / 1e6:.0f} MHz, DSP instructions: {dsp}, FPU: {device.fpu}"
+        f"  core {device.core}, {device.clock_hz / 1e6:.0f} MHz, DSP instructions: {dsp}, FPU: "
+        f"{device.fpu}"
     )
     for memory, total, reserved, left, use in (
         ("SRAM ", device.sram_bytes, device.reserved_sram_bytes, device.arena_bytes, "the arena"),
         ("Flash", device.flash_bytes, device.reserved_flash_bytes, device.storage_bytes, "weights"),
     ):
         click.echo(
-            f"  {memory} {format_size(total)}, {format_size(reserved)} reserved, {format_size(left)} for {use}"
+            f"  {memory} {format_size(total)}, {format_size(reserved)} reserved, "
+            f"{format_size(left)} for {use}"
         )
     click.echo(
-        "  widths (rows: weights 2 to 8, columns: activations 2 to 8; N native, S storage-only, F forbidden):"
+        "  widths (rows: weights 2 to 8, columns: activations 2 to 8; N native, S storage-only, F "
+        "forbidden):"
     )
     for w, row in enumerate(device.bit_pairs, 2):
         click.echo(f"    w{w}  {' '.join(pair.name[0].upper() for pair in row)}")
@@ -126,12 +130,14 @@ def spaces(name: str | None) -> None:
     resolutions = f"{space.min_resolution} to {space.max_resolution} px, default {space.resolution}"
     click.echo(f"  input {space.input_channels} channels, {resolutions}; {space.classes} classes")
     click.echo(
-        f"  stem {space.stem_kernel}x{space.stem_kernel} stride {space.stem_stride}, {_range(space.stem_channels)} channels"
+        f"  stem {space.stem_kernel}x{space.stem_kernel} stride {space.stem_stride}, "
+        f"{_range(space.stem_channels)} channels"
     )
     for number, stage in enumerate(space.stages, 1):
         expansions = ", ".join(f"{ratio:g}" for ratio in stage.expansions)
         click.echo(
-            f"  stage {number}: stride {stage.stride}, {_range(stage.channels)} channels, kernels {list(stage.kernels)}, "
+            f"  stage {number}: stride {stage.stride}, {_range(stage.channels)} channels, kernels "
+            f"{list(stage.kernels)}, "
             f"expansions [{expansions}], {stage.min_depth} to {stage.max_depth} deep"
         )
     click.echo(
@@ -139,7 +145,8 @@ def spaces(name: str | None) -> None:
     )
     tied = "tied within a block" if space.tie_block_bits else "free per convolution"
     click.echo(
-        f"  weight bits {list(space.weight_bits)}, activation bits {list(space.activation_bits)}, {tied}; "
+        f"  weight bits {list(space.weight_bits)}, activation bits {list(space.activation_bits)}, "
+        f"{tied}; "
         f"stem and classifier {space.end_bits}"
     )
     click.echo(

@@ -145,12 +145,14 @@ def train(
 ) -> None:
     """Train the winner of a run: in float, then quantised to its own bits, then lowered to integers.
 
-    RUN is the directory that a search wrote. It gains training/ (checkpoint, metrics, networks, result) and integer/, the
-    integer model that every export is measured against.
+    RUN is the directory that a search wrote. It gains training/ (checkpoint, metrics, networks,
+    result) and integer/, the integer model that every export is measured against.
 
-    A refined run (RUN/refine/METHOD) starts from the float weights of its origin: it trains quantised alone, --epochs long.
+    A refined run (RUN/refine/METHOD) starts from the float weights of its origin: it trains
+    quantised alone, --epochs long.
 
-    Ctrl-C and --time-limit save the state; --resume continues to the very result of an uninterrupted training.
+    Ctrl-C and --time-limit save the state; --resume continues to the very result of an
+    uninterrupted training.
     """
     if resume and force:
         raise InputError("--resume continues a training, --force replaces it; give one of the two")
@@ -175,7 +177,8 @@ def train(
     )
     if min_accuracy is not None and not request.recipe.quantised_epochs:
         raise InputError(
-            "--min-accuracy judges integers, and this recipe trains in float only; leave it out, or lower --float-share"
+            "--min-accuracy judges integers, and this recipe trains in float only; leave it out, "
+            "or lower --float-share"
         )
     stopped = threading.Event()
     with contextlib.ExitStack() as stack:
@@ -262,8 +265,8 @@ def evaluate(
 ) -> None:
     """Evaluate a trained run: top-1 accuracy in float, fake-quantised and in integers, side by side.
 
-    RUN is a directory that nas-search train has finished. --layers compares integers and float layer by layer on at most 64 of the images
-    and writes RUN/layer_errors.json.
+    RUN is a directory that nas-search train has finished. --layers compares integers and float
+    layer by layer on at most 64 of the images and writes RUN/layer_errors.json.
     """
     require_torch("evaluation")
     from nas_engine.cli.training_progress import TrainingProgress

@@ -1,8 +1,8 @@
 """Computation: MACs, BitOps and a cycle estimate.
 
-BitOps are the sum of MACs * weight bits * activation bits. The ``paper`` convention (the authors' public code) adds
-what batch-norm, ReLU and pooled shortcuts cost there: three operations of 64 BitOps per output element and one per
-pooled input element.
+BitOps are the sum of MACs * weight bits * activation bits. The ``paper`` convention (the authors'
+public code) adds what batch-norm, ReLU and pooled shortcuts cost there: three operations of 64
+BitOps per output element and one per pooled input element.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from nas_engine.layers import (
 )
 
 PAPER_OPS_PER_OUTPUT = 3
-"""Batch-norm (2) and ReLU (1) per output element in the authors' count, each as 8 x 8 bit operation."""
+"""Batch-norm (2) and ReLU (1) per output element in the authors' count, each as 8 x 8 bit
+operation."""
 
 
 def macs(table: LayerTable) -> Floats:
@@ -74,7 +75,8 @@ def cycles(
         table: ``n`` networks.
         w_bits: Weight width of each layer, ``(layers, n)``.
         a_bits: Input width of each layer, ``(layers, n)``.
-        cycles_per_mac: For each of ``KINDS`` a table of shape ``(9, 9)``, indexed by weight and activation bits.
+        cycles_per_mac: For each of ``KINDS`` a table of shape ``(9, 9)``, indexed by weight and
+            activation bits.
 
     Returns:
         Cycles, ``(n,)``: an estimate, never a latency claim.

@@ -2,9 +2,10 @@
 
     rho = L / (w_1 w_2 ... w_L)^(1/L)     w_i = fan-in of convolution i: input channels of a group times kernel area
 
-L counts the convolutions; the classifier is none. Their argument: the entropy of a network grows with its depth without end, while what
-passes from end to end falls with rho, so entropy is maximised under a limit on rho. What limits are worth on trained networks here is
-measured by ``benchmarks.proxy``.
+L counts the convolutions; the classifier is none. Their argument: the entropy of a network grows
+with its depth without end, while what passes from end to end falls with rho, so entropy is
+maximised under a limit on rho. What limits are worth on trained networks here is measured by
+``benchmarks.proxy``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
-"""Flash: bytes of weights and of the constants that travel with them. Runtime code is reserved by the device profile, not counted here.
+"""Flash: bytes of weights and of the constants that travel with them.
 
-**packed** (goes with the ``arena`` memory model; ours): weights as one dense bit stream per layer, padded to words;
-per output channel a 32-bit bias,
+Runtime code is reserved by the device profile, not counted here.
+
+**packed** (goes with the ``arena`` memory model; ours): weights as one dense bit stream per layer,
+padded to words; per output channel a 32-bit bias,
     a 32-bit Q31 multiplier and an 8-bit shift, padded to words; one row of the exported layer table per layer and per
     average pool; the constants of an addition per shortcut. Pooled shortcuts and additions count with the project layer, the
     last pool with the classifier.
-**paper** (Sun et al. 2022, their public code): weights * bits/8 + 2 bytes per output channel, nothing else.
+**paper** (Sun et al. 2022, their public code): weights * bits/8 + 2 bytes per output channel,
+nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ CHANNEL_BYTES = 9
 """int32 bias + Q31 multiplier + int8 shift per output channel."""
 
 LAYER_RECORD_BYTES = 52
-"""One row of the exported layer table: ``nas_layer`` of the C runtime (nas_engine/exporters/runtime/nas_runtime.h)."""
+"""One row of the exported layer table: ``nas_layer`` of the C runtime
+(nas_engine/exporters/runtime/nas_runtime.h)."""
 
 ADDITION_BYTES = 24
 """Three multipliers and shifts of a shortcut's addition: ``nas_addition`` of the C runtime."""

@@ -1,8 +1,10 @@
-"""Memory models: what is counted as live at each layer. Two rows in a visible table at the end of the file.
+"""Memory models: what is counted as live at each layer.
 
-A model turns a layer table into ``MemoryUnits``: what one bit of width costs each tensor. The cost (``costs.sram``)
-and the refinement of bits (``nas_engine.evolution``) both ask these units, so that what refinement allows is what the
-cost then finds. At every inverted residual
+Two rows in a visible table at the end of the file.
+
+A model turns a layer table into ``MemoryUnits``: what one bit of width costs each tensor. The cost
+(``costs.sram``) and the refinement of bits (``nas_engine.evolution``) both ask these units, so that
+what refinement allows is what the cost then finds. At every inverted residual
 
     expand      holds its input and its output,
     depth-wise  holds its working set and what waits for the shortcut,
@@ -11,15 +13,19 @@ cost then finds. At every inverted residual
 **arena** (ours): the static arena of our layer-by-layer schedule, to the byte.
     - Tensors are dense bit streams, rounded up to 4-byte words. The input image counts, at 8 bits.
     - Depth-wise runs in place, row by row: max(input, output) plus a ring of k packed input rows.
-    - A shortcut waits from the block's input to its project step; the sum is written over it (max of both); pooled
-      shortcuts are pooled in place.
-    - Scratch: stem, 1x1 and dense layers expand two output pixels to 16 bit (2 * 2 B per filter tap) and unpack up to 16
-      output channels' weights to 8 bit (1 B per tap and channel); the stem gathers its window first (2 * 1 B per tap). Taps
-      count in fours, channels in pairs. Depth-wise unpacks its weights (1 B each) and expands four channels of k rows to
-      16 bit. It is the same for every width, so that weight bits never cost SRAM.
-    - Two-ended placement (residual stream from the bottom, bottleneck from the top) reaches the largest live set exactly: ``costs.plan``.
-**paper** (Sun et al. 2022, their public code): input * bits/8 + output * next input bits/8 per convolution.
-    - Depth-wise in place: input plus *one* output plane. The shortcut counts beside the depth-wise only.
+    - A shortcut waits from the block's input to its project step; the sum is written over it (max
+      of both); pooled shortcuts are pooled in place.
+    - Scratch: stem, 1x1 and dense layers expand two output pixels to 16 bit (2 * 2 B per filter
+      tap) and unpack up to 16 output channels' weights to 8 bit (1 B per tap and channel); the stem
+      gathers its window first (2 * 1 B per tap). Taps count in fours, channels in pairs. Depth-wise
+      unpacks its weights (1 B each) and expands four channels of k rows to 16 bit. It is the same
+      for every width, so that weight bits never cost SRAM.
+    - Two-ended placement (residual stream from the bottom, bottleneck from the top) reaches the
+      largest live set exactly: ``costs.plan``.
+**paper** (Sun et al. 2022, their public code): input * bits/8 + output * next input bits/8 per
+convolution.
+    - Depth-wise in place: input plus *one* output plane. The shortcut counts beside the depth-wise
+      only.
     - No scratch, no rounding; the output of the last convolution at 8 bits.
 """
 
@@ -39,13 +45,16 @@ IMAGE_BITS = 8
 """Width of the input image as it comes from the camera (uint8)."""
 
 PIXELS_EXPANDED = 2
-"""Output pixels whose inputs are expanded to 16 bit at once (our runtime's choice; the measured prototype does the same)."""
+"""Output pixels whose inputs are expanded to 16 bit at once (our runtime's choice; the measured
+prototype does the same)."""
 
 CHANNELS_UNPACKED = 16
-"""Output channels whose weights are unpacked to 8 bit at once (our runtime's choice; the measured prototype does the same)."""
+"""Output channels whose weights are unpacked to 8 bit at once (our runtime's choice; the measured
+prototype does the same)."""
 
 CHANNELS_EXPANDED = 4
-"""Channels of a depth-wise layer whose rows are expanded to 16 bit at once: one word of 8-bit inputs (our runtime's choice)."""
+"""Channels of a depth-wise layer whose rows are expanded to 16 bit at once: one word of 8-bit
+inputs (our runtime's choice)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,15 +62,18 @@ class MemoryUnits:
     """What one bit of width costs each tensor of ``n`` networks, in the model's granule: words (arena) or bytes (paper)."""
 
     stream: Floats
-    """Input of each inverted residual and, in the row after a network's last one, of the head, ``(residuals + 1, n)``."""
+    """Input of each inverted residual and, in the row after a network's last one, of the head,
+    ``(residuals + 1, n)``."""
     expanded: Floats
     """Between expand and depth-wise, ``(residuals, n)``."""
     filtered: Floats
     """Between depth-wise and project, ``(residuals, n)``."""
     held: Floats
-    """What waits for the shortcut during the depth-wise, pooled if it is, zero where there is none, ``(residuals, n)``."""
+    """What waits for the shortcut during the depth-wise, pooled if it is, zero where there is none,
+    ``(residuals, n)``."""
     depthwise_extra: Floats
-    """Per input bit (arena: ring of input rows) or per output bit (paper: one plane) at the depth-wise step, ``(residuals, n)``."""
+    """Per input bit (arena: ring of input rows) or per output bit (paper: one plane) at the
+    depth-wise step, ``(residuals, n)``."""
     expand_scratch: Floats
     """Granules of scratch at the expand step, ``(residuals, n)``."""
     depthwise_scratch: Floats
@@ -107,7 +119,10 @@ class MemoryModel(Protocol):
         """Return what the depth-wise step holds beside its output."""
 
     def depthwise_output(self, units: MemoryUnits, c_bits: Any) -> Any:
-        """Return what the output of the depth-wise step adds, at ``c_bits``. Its working set is max(input, beside + output)."""
+        """Return what the output of the depth-wise step adds, at ``c_bits``.
+
+        Its working set is max(input, beside + output).
+        """
 
     def merge(self, held: Any, output: Any) -> Any:
         """Return output and shortcut at the project step, from their sizes: the larger of the parts that count."""
@@ -201,7 +216,10 @@ class Arena:
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """The authors' public code, see the module's description. The granule is a byte, and fractions of it count."""
+    """The authors' public code, see the module's description.
+
+    The granule is a byte, and fractions of it count.
+    """
 
     name: str = "paper"
     granule: int = 1

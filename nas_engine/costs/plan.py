@@ -1,9 +1,10 @@
 """Memory plan: where every tensor of one network lies in the static arena, and from when to when.
 
-Two ends: the residual stream (block inputs and outputs, what waits for a shortcut, the pooled vector) grows from
-offset 0; image, bottleneck tensors, head output and logits end at the top; scratch lies between. At no step do more
-than one tensor of each end and the scratch live, except where a step works in place (depth-wise over its input, a sum
-over its shortcut), so that the arena is exactly the largest live set: the ``arena`` cost, to the byte.
+Two ends: the residual stream (block inputs and outputs, what waits for a shortcut, the pooled
+vector) grows from offset 0; image, bottleneck tensors, head output and logits end at the top;
+scratch lies between. At no step do more than one tensor of each end and the scratch live, except
+where a step works in place (depth-wise over its input, a sum over its shortcut), so that the arena
+is exactly the largest live set: the ``arena`` cost, to the byte.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class PlannedTensor:
     bits: int
     """Width of its elements (8 for scratch, counted in bytes)."""
     kind: str = "tensor"
-    """``"stream"`` (bottom of the arena), ``"bottleneck"`` (top: image, bottleneck tensors, head output, logits) or ``"scratch"``."""
+    """``"stream"`` (bottom of the arena), ``"bottleneck"`` (top: image, bottleneck tensors, head
+    output, logits) or ``"scratch"``."""
     first_step: int
     """First step at which it lives."""
     last_step: int

@@ -52,8 +52,9 @@ def assemble(
         notes: What was decided on the way.
 
     Raises:
-        DatasetError: Images and labels differ in number, are none, are not square, have other than 1 or 3 channels, or differ in
-            shape between splits; or the labels do not fit the classes.
+        DatasetError: Images and labels differ in number, are none, are not square, have other than
+            1 or 3 channels, or differ in shape between splits; or the labels do not fit the
+            classes.
         InputError: A limit below the number of classes.
     """
     shape = splits["train"].images.shape[1:]
@@ -64,7 +65,8 @@ def assemble(
         if not np.array_equal(labels, np.arange(len(labels))):
             raise DatasetError(
                 source,
-                f"the labels in {splits['train'].where} are {len(labels)} different numbers from {labels[0]} to {labels[-1]}; "
+                f"the labels in {splits['train'].where} are {len(labels)} different numbers from "
+                f"{labels[0]} to {labels[-1]}; "
                 f"expected 0 to {len(labels) - 1} without a gap",
             )
         classes = tuple(str(label) for label in labels)
@@ -114,7 +116,8 @@ def _check(source: str, raw: RawSplit, shape: tuple[int, ...]) -> None:
     if channels not in (1, 3):
         raise DatasetError(
             source,
-            f"{raw.where}: the images have {channels} channels; expected 1 (grey) or 3 (red, green, blue)",
+            f"{raw.where}: the images have {channels} channels; expected 1 (grey) or 3 (red, "
+            "green, blue)",
         )
     if raw.images.shape[1:] != shape:
         here, there = (" x ".join(map(str, each)) for each in (raw.images.shape[1:], shape))

@@ -24,7 +24,8 @@ _ROW = 3 * _SIDE * _SIDE
 _ARCHIVES = (".tar.gz", ".tgz")
 
 MAX_FILE_BYTES = 2**29
-"""Largest file, and most that an archive may unpack to, in bytes: more than twice what the originals have."""
+"""Largest file, and most that an archive may unpack to, in bytes: more than twice what the
+originals have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +185,8 @@ def _reader(variant: _Variant, path: Path) -> Callable[[str], bytes]:
             raise UnreadableError(path, error, "give the path of another file") from error
         raise FileFormatError(
             path,
-            f"is cut off or no .tar.gz: expected {variant.archive_bytes:,} B, as the original has, found {path.stat().st_size:,} B; "
+            f"is cut off or no .tar.gz: expected {variant.archive_bytes:,} B, as the original has, "
+            f"found {path.stat().st_size:,} B; "
             "download it again",
         ) from error
     _check_complete(variant, path, members)

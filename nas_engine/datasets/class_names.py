@@ -32,15 +32,16 @@ def check_classes(dataset: Dataset | Judged, classes: int) -> None:
     if count != classes:
         raise DatasetError(
             dataset.source,
-            f"the data has {count} classes, the network {classes}; search again with --classes {count} or give other data",
+            f"the data has {count} classes, the network {classes}; search again with --classes "
+            f"{count} or give other data",
         )
 
 
 def matched_classes(data: Data, known: Sequence[str]) -> Data:
     """Return data with the class names of a trained network, in its order, and labels that go with them.
 
-    Names are matched with their accents composed. Where either side has only the numbers 0, 1, ... for names (IDX files, arrays without
-    ``classes``), labels are matched by number, with a note.
+    Names are matched with their accents composed. Where either side has only the numbers 0, 1, ...
+    for names (IDX files, arrays without ``classes``), labels are matched by number, with a note.
 
     Raises:
         DatasetError: Other names than the network's: which are missing, which are extra.
@@ -54,13 +55,19 @@ def matched_classes(data: Data, known: Sequence[str]) -> Data:
         shown = ", ".join(f"'{name}' is '{wanted[place]}'" for place, name in pairs[:_SHOWN])
         more = ", ..." if len(pairs) > _SHOWN else ""
         side = "the data have" if _are_numbers(given) else "the network has"
-        note = f"{side} numbers in place of class names, so classes are matched by number: {shown}{more}"
+        note = (
+            f"{side} numbers in place of class names, so classes are matched by number: "
+            f"{shown}{more}"
+        )
         return _relabelled(data, places, known, (note,))
     if len(given) != len(wanted):
         remedy = f"search again with --classes {len(given)} or give other data"
         problem = f"the data has {len(given)} classes, the network {len(wanted)}; {remedy}"
     else:
-        problem = "the data has other classes than those that the network was trained on; give data with the same names, or train a new run"
+        problem = (
+            "the data has other classes than those that the network was trained on; give data with "
+            "the same names, or train a new run"
+        )
     for word, names in (("missing", set(wanted) - set(given)), ("extra", set(given) - set(wanted))):
         problem += f"; {word} {listed(sorted(names))}" if names else ""
     raise DatasetError(data.source, problem)

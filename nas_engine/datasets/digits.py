@@ -48,6 +48,9 @@ def read_digits(location: str | Path, request: ImageRequest) -> Dataset:
         },
         request=request,
         notes=(
-            f"no split of its own: a fixed {100 * TEST_SHARE:.0f} % of each class are the test images",
+            (
+                f"no split of its own: a fixed {100 * TEST_SHARE:.0f} % of each class are the test "
+                "images"
+            ),
         ),
     )

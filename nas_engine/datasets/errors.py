@@ -23,4 +23,7 @@ class MissingPackageError(InputError):
         super().__init__(package, purpose)
 
     def __str__(self) -> str:
-        return f"{self.purpose} needs {self.package}, which is not installed; type: pip install 'nas-search[train]'"
+        return (
+            f"{self.purpose} needs {self.package}, which is not installed; type: pip install "
+            "'nas-search[train]'"
+        )

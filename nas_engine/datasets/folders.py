@@ -91,8 +91,8 @@ def read_image_folder(location: str | Path, request: ImageRequest) -> Dataset:
     """Return the data set of an image folder; training images have the side ``request.training_resolution``.
 
     Raises:
-        DatasetError: No training or no other images, a class folder that is empty or holds folders, splits with different classes, or
-            too many files that cannot be used.
+        DatasetError: No training or no other images, a class folder that is empty or holds folders,
+            splits with different classes, or too many files that cannot be used.
         InputError: A limit below the number of classes.
         MissingPackageError: Pillow is not installed.
     """
@@ -127,7 +127,8 @@ def read_judged_folder(location: str | Path, request: ImageRequest, split: str |
     Args:
         location: The folder.
         request: Size and number of the images.
-        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, or for all images where there are no splits.
+        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, or for all images where
+            there are no splits.
 
     Raises:
         DatasetError: As in ``read_image_folder``, for what is read.
@@ -138,7 +139,10 @@ def read_judged_folder(location: str | Path, request: ImageRequest, split: str |
     if found is None and split is None:
         listing, purpose = _listing(root), ALL
         notes = (
-            f"no folders 'train' and 'test', so all images are judged; add --split test if the network was trained on {root}",
+            (
+                "no folders 'train' and 'test', so all images are judged; add --split test if the "
+                f"network was trained on {root}"
+            ),
         )
     else:
         purpose = split or "test"
@@ -194,7 +198,8 @@ def _split_folders(root: Path) -> tuple[dict[str, Path] | None, tuple[str, ...]]
             name = "test" if purpose == "train" else "train"
             raise DatasetError(
                 root,
-                f"{listed([folder.name, twin.name])} have the same classes; rename '{twin.name}' to '{name}'",
+                f"{listed([folder.name, twin.name])} have the same classes; rename '{twin.name}' "
+                f"to '{name}'",
             )
     return found, (
         f"folders not read: {listed([folder.name for folder in others])}",
@@ -223,12 +228,14 @@ def _listings(root: Path) -> tuple[dict[str, _Listing], tuple[str, ...]]:
     if "train" not in found:
         raise DatasetError(
             root,
-            f"has {listed(sorted(names))}, but no folder 'train'; expected train/CLASS/*.jpg and test/CLASS/*.jpg",
+            f"has {listed(sorted(names))}, but no folder 'train'; expected train/CLASS/*.jpg and "
+            "test/CLASS/*.jpg",
         )
     if len(found) == 1:
         raise DatasetError(
             root,
-            f"has '{names[0]}', but neither 'test' nor 'val'; add one, or give {found['train']} to have a fifth of it set aside",
+            f"has '{names[0]}', but neither 'test' nor 'val'; add one, or give {found['train']} to "
+            "have a fifth of it set aside",
         )
     found, stands_in = _with_test(found)
     listings = {purpose: _listing(folder) for purpose, folder in found.items()}
@@ -243,7 +250,8 @@ def _listing(folder: Path) -> _Listing:
     if not folders:
         raise DatasetError(
             folder,
-            "has no class folders; expected one folder of images per class, such as train/cat/1.jpg",
+            "has no class folders; expected one folder of images per class, such as "
+            "train/cat/1.jpg",
         )
     files: dict[str, list[Path]] = {}
     for each in sorted(folders, key=lambda folder: composed(folder.name)):
@@ -252,7 +260,8 @@ def _listing(folder: Path) -> _Listing:
         if inner:
             raise DatasetError(
                 each,
-                f"has a folder '{inner[0].name}' in it; expected the images of a class directly in its folder",
+                f"has a folder '{inner[0].name}' in it; expected the images of a class directly in "
+                "its folder",
             )
         if not any(map(_is_image_name, entries)):
             raise DatasetError(each, f"{_no_images(entries)}, or remove the folder")
@@ -260,7 +269,8 @@ def _listing(folder: Path) -> _Listing:
         if name in files:
             raise DatasetError(
                 folder,
-                f"has two folders named '{name}', whose accents are written in two ways; put their images into one",
+                f"has two folders named '{name}', whose accents are written in two ways; put their "
+                "images into one",
             )
         files[name] = entries
     return _Listing(
@@ -283,7 +293,10 @@ def _divided(whole: _Listing) -> tuple[dict[str, _Listing], tuple[str, ...]]:
         aside = set_aside_by_name([f"{name}/{file.name}" for file in files])
         train[name] = [file for file, is_test in zip(files, aside, strict=True) if not is_test]
         test[name] = [file for file, is_test in zip(files, aside, strict=True) if is_test]
-    note = f"no folders 'train' and 'test': about {100 * TEST_SHARE:.0f} % of each class, chosen by file name, are the test images"
+    note = (
+        f"no folders 'train' and 'test': about {100 * TEST_SHARE:.0f} % of each class, chosen by "
+        "file name, are the test images"
+    )
     return {
         "train": _Listing(folder=whole.folder, files=train, strays=whole.strays),
         "test": _Listing(folder=whole.folder, files=test, strays=[]),
@@ -321,7 +334,8 @@ def _read_split(
         first = min(reasons)
         raise DatasetError(
             paths[first],
-            f"{reasons[first]}; {len(reasons):,} of {len(paths):,} files for {purpose} cannot be used, more than "
+            f"{reasons[first]}; {len(reasons):,} of {len(paths):,} files for {purpose} cannot be "
+            "used, more than "
             f"{100 * MAX_SKIPPED_SHARE:.0f} %; replace or remove them",
         )
     skipped = [

@@ -35,11 +35,13 @@ class Format:
     layout: str
     """What to give, in a few words, for messages."""
     detect: Callable[[str | Path], bool]
-    """Whether this is what lies at a place. Looks at names only, and says yes to an incomplete one, which ``read`` then explains."""
+    """Whether this is what lies at a place. Looks at names only, and says yes to an incomplete one,
+    which ``read`` then explains."""
     read: Callable[[str | Path, ImageRequest], Dataset]
     """The data there."""
     judge: Callable[[str | Path, ImageRequest, str | None], Judged] | None = None
-    """One split, or all images where there are no splits; ``None`` to take a split of what ``read`` reads."""
+    """One split, or all images where there are no splits; ``None`` to take a split of what ``read``
+    reads."""
 
 
 FORMATS = (
@@ -86,12 +88,15 @@ def open_dataset(
     """Return the data set at a place, at the size that a network takes.
 
     Args:
-        location: The word ``digits``, or the path of data in one of the ``FORMATS``, or of a folder that holds one such.
+        location: The word ``digits``, or the path of data in one of the ``FORMATS``, or of a folder
+            that holds one such.
         resolution: Side of the square images, in pixels.
         channels: 1 (grey) or 3 (colour), whatever the data have.
-        resize_margin: Side of the training images as a factor of ``resolution``, rounded up: room for random crops. Only image folders
-            have more to show than they are asked for; all other formats ignore it.
-        limit: Most images per split, as many of each class as there are to be had; ``None`` for all.
+        resize_margin: Side of the training images as a factor of ``resolution``, rounded up: room
+            for random crops. Only image folders have more to show than they are asked for; all
+            other formats ignore it.
+        limit: Most images per split, as many of each class as there are to be had; ``None`` for
+            all.
         seed: Which images those are.
 
     Returns:
@@ -126,10 +131,12 @@ def open_judged(
     """Return images to judge a network by: one split of the data at a place.
 
     Args:
-        location: As in ``open_dataset``. An image folder need not have other splits than the one that is read.
+        location: As in ``open_dataset``. An image folder need not have other splits than the one
+            that is read.
         resolution: Side of the square images, in pixels.
         channels: 1 (grey) or 3 (colour), whatever the data have.
-        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, but for all images of an image folder without splits.
+        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, but for all images of
+            an image folder without splits.
         limit: Most images, as many of each class as there are to be had; ``None`` for all.
         seed: Which images those are.
 
@@ -165,7 +172,8 @@ def _faults(location: str | Path, resolution: int = 0) -> Iterator[None]:
     except MemoryError as error:
         raise DatasetError(
             location,
-            f"does not fit into memory at {resolution} x {resolution} pixels; give a lower resolution or a limit",
+            f"does not fit into memory at {resolution} x {resolution} pixels; give a lower "
+            "resolution or a limit",
         ) from error
 
 
@@ -201,7 +209,8 @@ def _find(location: str | Path) -> tuple[str | Path, Format]:
     if len(found) > 1:
         raise DatasetError(
             location,
-            f"holds more than one data set; give one of them: {listed([str(place) for place, _ in found])}",
+            "holds more than one data set; give one of them: "
+            f"{listed([str(place) for place, _ in found])}",
         )
     unread = None if found else unread_files(path)
     if unread is not None:

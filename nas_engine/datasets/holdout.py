@@ -15,7 +15,8 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
 
     Args:
         dataset: Any.
-        share: Part of each class that is set aside, above 0 and below 1; at least one image of each.
+        share: Part of each class that is set aside, above 0 and below 1; at least one image of
+            each.
         seed: Which.
 
     Raises:
@@ -30,5 +31,8 @@ def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
         Split(images=dataset.train.images[chosen], labels=labels[chosen])
         for chosen in (~aside, aside)
     )
-    note = f"{int(aside.sum()):,} training images are set aside to judge by; no test image is looked at"
+    note = (
+        f"{int(aside.sum()):,} training images are set aside to judge by; no test image is looked "
+        "at"
+    )
     return replace(dataset, train=kept, test=test, notes=(*dataset.notes, note))

@@ -68,7 +68,8 @@ def read_idx(path: Path, dimensions: int) -> Pixels:
         dimensions: 3 for images ``[N, H, W]``, 1 for labels ``[N]``.
 
     Raises:
-        FileFormatError: Not IDX, of another kind, damaged, shorter or longer than its header says, or with more than ``MAX_BYTES``.
+        FileFormatError: Not IDX, of another kind, damaged, shorter or longer than its header says,
+            or with more than ``MAX_BYTES``.
         UnreadableError: The operating system does not let it be read.
     """
     header, shape = 4 + 4 * dimensions, _shape(path, dimensions)
@@ -76,7 +77,8 @@ def read_idx(path: Path, dimensions: int) -> Pixels:
     if size > MAX_BYTES:
         raise FileFormatError(
             path,
-            f"its header says {size:,} B in all (unpacked); at most {MAX_BYTES:,} B are read; give fewer images",
+            f"its header says {size:,} B in all (unpacked); at most {MAX_BYTES:,} B are read; give "
+            "fewer images",
         )
     data, is_whole = _beginning(path, size)
     if len(data) != size:
@@ -85,7 +87,8 @@ def read_idx(path: Path, dimensions: int) -> Pixels:
         )
         raise FileFormatError(
             path,
-            f"{what}: its header says {size:,} B in all (unpacked), found {found}; download it again",
+            f"{what}: its header says {size:,} B in all (unpacked), found {found}; download it "
+            "again",
         )
     if not is_whole:
         raise FileFormatError(
@@ -101,7 +104,8 @@ def _shape(path: Path, dimensions: int) -> tuple[int, ...]:
     if len(data) < header:
         raise FileFormatError(
             path,
-            f"is cut off: the header of an IDX file has {header} B, found {len(data)} B; download it again",
+            f"is cut off: the header of an IDX file has {header} B, found {len(data)} B; download "
+            "it again",
         )
     magic, *shape = struct.unpack_from(f">{1 + dimensions}I", data)
     expected = 0x800 + dimensions  # 8: unsigned bytes

@@ -1,8 +1,11 @@
-"""Images of any size and mode to squares of one size. Needs Pillow, except for arrays that fit already.
+"""Images of any size and mode to squares of one size.
 
-The shorter side is resized (bilinear, antialiased: every pixel of the source counts) and the longer one cut to the centre, in one step.
-Grey becomes colour by repetition, colour grey by the luma of ITU-R BT.601. What is transparent shows white. Nothing in a file but its
-pixels and the orientation that EXIF states decides about a picture.
+Needs Pillow, except for arrays that fit already.
+
+The shorter side is resized (bilinear, antialiased: every pixel of the source counts) and the longer
+one cut to the centre, in one step. Grey becomes colour by repetition, colour grey by the luma of
+ITU-R BT.601. What is transparent shows white. Nothing in a file but its pixels and the orientation
+that EXIF states decides about a picture.
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ TO_CONVERT = (".heic", ".heif", ".tif", ".tiff", ".gif", ".avif")
 """Endings of images that are not read."""
 
 MAX_PIXELS = 178_956_970
-"""Largest picture that is decoded, in pixels. One takes up to 12 bytes per pixel for a while (2.1 GB), and two are decoded at a time only
-where both are small."""
+"""Largest picture that is decoded, in pixels. One takes up to 12 bytes per pixel for a while (2.1
+GB), and two are decoded at a time only where both are small."""
 
 MAX_FILE_BYTES = 2**30
 """Largest image file, in bytes."""
@@ -93,7 +96,8 @@ def read_images(paths: list[Path], size: int, channels: int) -> tuple[Pixels, di
         channels: 1 or 3.
 
     Returns:
-        uint8 ``[len(paths), size, size, channels]``, and the reason for each index whose pixels mean nothing.
+        uint8 ``[len(paths), size, size, channels]``, and the reason for each index whose pixels
+        mean nothing.
 
     Raises:
         MissingPackageError: Pillow is not installed.
@@ -176,7 +180,9 @@ def _decoded(path: Path, size: int, channels: int) -> Pixels:
                 return _fitted(_upright(_opaque(image, file), lies), size, channels)
     except (MemoryError, _NoUseError):
         raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file, OSError too though they read from memory
+    # Pillow's decoders raise nearly anything on a damaged file, OSError too though they read from
+    # memory
+    except Exception as error:
         from PIL.Image import DecompressionBombError
 
         too_large = isinstance(error, DecompressionBombError)
@@ -186,7 +192,10 @@ def _decoded(path: Path, size: int, channels: int) -> Pixels:
 
 
 def _opened(file: PictureFile) -> ImageFile:
-    """Return an image whose header has been read. ``Image.open`` would also look for other pictures in a JPEG."""
+    """Return an image whose header has been read.
+
+    ``Image.open`` would also look for other pictures in a JPEG.
+    """
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, WebPImagePlugin
 
     data, head = io.BytesIO(file.pixels), file.pixels[:12]

@@ -41,12 +41,14 @@ def is_npz(location: str | Path) -> bool:
 def read_npz(location: str | Path, request: ImageRequest) -> Dataset:
     """Return the data set of an archive.
 
-    Images are ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]``; labels are whole numbers ``[N]`` or ``[N, 1]``. uint8 and other
-    whole numbers are taken as they are and must lie in 0 to 255. Floats are taken as 0 to 1 if none of any split is above 1, otherwise as
-    0 to 255, and are rounded; a hundredth beyond either end is cut off, with a note.
+    Images are ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]``; labels are whole numbers ``[N]``
+    or ``[N, 1]``. uint8 and other whole numbers are taken as they are and must lie in 0 to 255.
+    Floats are taken as 0 to 1 if none of any split is above 1, otherwise as 0 to 255, and are
+    rounded; a hundredth beyond either end is cut off, with a note.
 
     Raises:
-        FileFormatError: Not an archive of arrays, or cut off, or with more than ``MAX_BYTES`` of them.
+        FileFormatError: Not an archive of arrays, or cut off, or with more than ``MAX_BYTES`` of
+            them.
         UnreadableError: The operating system does not let it be read.
         DatasetError: A key is missing, an array has another shape or range; or as in ``assemble``.
     """
@@ -82,7 +84,9 @@ def read_npz(location: str | Path, request: ImageRequest) -> Dataset:
 
 
 def _load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
-    """Return the arrays with a known key, and the other keys. What the headers say is checked before an array is made.
+    """Return the arrays with a known key, and the other keys.
+
+    What the headers say is checked before an array is made.
 
     Raises:
         FileFormatError: Not an archive of plain arrays, or cut off, or more than ``MAX_BYTES``.
@@ -158,7 +162,8 @@ def _check_headers(
         held = listed(sorted([*headers, *others])) or "nothing"
         raise DatasetError(
             path,
-            f"lacks {listed(missing)}; expected x_train, y_train, x_test, y_test (and x_val, y_val); found {held}",
+            f"lacks {listed(missing)}; expected x_train, y_train, x_test, y_test (and x_val, "
+            f"y_val); found {held}",
         )
     for suffix in suffixes:
         images, labels = headers[f"x_{suffix}"][0], headers[f"y_{suffix}"][0]
@@ -184,13 +189,15 @@ def _with_channels(path: Path, key: str, images: npt.NDArray[Any]) -> npt.NDArra
     if images.ndim != 4:
         raise DatasetError(
             path,
-            f"{key} has the shape {list(images.shape)}; expected [N, H, W], [N, H, W, C] or [N, C, H, W]",
+            f"{key} has the shape {list(images.shape)}; expected [N, H, W], [N, H, W, C] or [N, C, "
+            "H, W]",
         )
     first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
     if first and last:
         raise DatasetError(
             path,
-            f"{key} has the shape {list(images.shape)}, channels first or last; expected images larger than that",
+            f"{key} has the shape {list(images.shape)}, channels first or last; expected images "
+            "larger than that",
         )
     return images.transpose(0, 2, 3, 1) if first else images
 
@@ -216,7 +223,8 @@ def _as_bytes(
     if not (low >= -beyond and high <= largest + beyond):  # also where one is not a number
         raise DatasetError(
             path,
-            f"the pixels run from {low:g} to {high:g}; expected 0 to 255, or 0 to 1 as floats (not standardised)",
+            f"the pixels run from {low:g} to {high:g}; expected 0 to 255, or 0 to 1 as floats (not "
+            "standardised)",
         )
     notes = (
         (f"pixels from {low:.6g} to {high:.6g} are cut to 0 to {largest:g}",)
@@ -248,7 +256,10 @@ def _labels(path: Path, key: str, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
             else "convert them with .astype('int64')"
         )
         if labels.dtype.kind in "US":
-            hint = "texts become numbers with classes, y = np.unique(y, return_inverse=True); save classes too"
+            hint = (
+                "texts become numbers with classes, y = np.unique(y, return_inverse=True); save "
+                "classes too"
+            )
         raise DatasetError(
             path,
             f"{key} is {labels.dtype} {list(labels.shape)}; expected whole numbers [N]; {hint}",
@@ -260,7 +271,8 @@ def _class_names(path: Path, names: npt.NDArray[Any]) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise DatasetError(
             path,
-            f"classes is {names.dtype} {list(names.shape)}; expected a list of texts, one per class",
+            f"classes is {names.dtype} {list(names.shape)}; expected a list of texts, one per "
+            "class",
         )
     return tuple(
         name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names

@@ -1,7 +1,7 @@
 """Pickles that may hold bytes, texts, numbers, lists, dictionaries and uint8 arrays, and can run nothing.
 
-A pickle is a program. This reader lets it name only the few functions that the CIFAR files name, and puts harmless ones of its own in
-their place: not even NumPy's own functions are called.
+A pickle is a program. This reader lets it name only the few functions that the CIFAR files name,
+and puts harmless ones of its own in their place: not even NumPy's own functions are called.
 """
 
 from __future__ import annotations
@@ -104,10 +104,12 @@ def load_pickle(data: bytes, path: object, *, whole: int) -> dict[str, Any]:
     Args:
         data: The file, of any pickle protocol, from Python 2 or 3.
         path: Its path, for messages.
-        whole: Bytes that the original file has at least, to tell how much of a half-downloaded one is missing.
+        whole: Bytes that the original file has at least, to tell how much of a half-downloaded one
+            is missing.
 
     Raises:
-        FileFormatError: Cut off, no pickle, one that names what it must not, or one that holds no dictionary.
+        FileFormatError: Cut off, no pickle, one that names what it must not, or one that holds no
+            dictionary.
     """
     try:
         _check_places(data)
@@ -122,7 +124,8 @@ def load_pickle(data: bytes, path: object, *, whole: int) -> dict[str, Any]:
     except _ForbiddenError as error:
         raise FileFormatError(
             path,
-            f"asks Python for '{shortened(str(error))}', which no CIFAR file does; nothing was run; download the original",
+            f"asks Python for '{shortened(str(error))}', which no CIFAR file does; nothing was "
+            "run; download the original",
         ) from error
     except MemoryError:
         raise
@@ -130,11 +133,13 @@ def load_pickle(data: bytes, path: object, *, whole: int) -> dict[str, Any]:
         if isinstance(error, EOFError) or any(word in str(error) for word in _CUT_OFF):
             raise FileFormatError(
                 path,
-                f"is cut off after {len(data):,} B; expected at least {whole:,} B, as the original has; download it again",
+                f"is cut off after {len(data):,} B; expected at least {whole:,} B, as the original "
+                "has; download it again",
             ) from error
         raise FileFormatError(
             path,
-            f"is not a file of the CIFAR archives ({shortened(one_line(str(error)))}); download it again",
+            f"is not a file of the CIFAR archives ({shortened(one_line(str(error)))}); download it "
+            "again",
         ) from error
 
 

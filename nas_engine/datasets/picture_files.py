@@ -1,7 +1,8 @@
 """What the bytes of a picture file say beside its pixels: which way is up, and what is transparent in a PNG. No Pillow.
 
-Pillow's decoders also read what cameras and editors write beside the pixels, and stop at a mistake there. Here such parts are cut out
-before they see the file, so that pixels alone decide whether a picture can be used.
+Pillow's decoders also read what cameras and editors write beside the pixels, and stop at a mistake
+there. Here such parts are cut out before they see the file, so that pixels alone decide whether a
+picture can be used.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ _PNG_PARTS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 _JPEG = b"\xff\xd8"
 _LEFT_OUT = {*range(0xE1, 0xEE), 0xEF, 0xFE}
-"""Markers of what is left out: notes of applications but 0 (JFIF) and 14 (Adobe: how colours are coded), and comments."""
+"""Markers of what is left out: notes of applications but 0 (JFIF) and 14 (Adobe: how colours are
+coded), and comments."""
 
 _SCAN = 0xDA
 _BARE = {0x01, *range(0xD0, 0xD9)}
@@ -34,9 +36,11 @@ class PictureFile:
     pixels: bytes
     """The file without what has nothing to do with pixels."""
     orientation: int
-    """How the stored picture lies, 1 to 8 as in EXIF; 1, upright, where nothing readable is said."""
+    """How the stored picture lies, 1 to 8 as in EXIF; 1, upright, where nothing readable is said.
+    """
     level: tuple[int, ...] | None = None
-    """Of a PNG without a palette: the grey value or colour that is transparent, in the file's own depth."""
+    """Of a PNG without a palette: the grey value or colour that is transparent, in the file's own
+    depth."""
     depth: int = 8
     """Bits per channel of a PNG."""
 

@@ -48,7 +48,8 @@ class Split:
             )
         if self.labels.dtype != np.int64 or self.labels.shape != shape[:1]:
             raise InputError(
-                f"labels are {self.labels.dtype} {list(self.labels.shape)}; expected int64 [{shape[0]}], one for each image"
+                f"labels are {self.labels.dtype} {list(self.labels.shape)}; expected int64 "
+                f"[{shape[0]}], one for each image"
             )
         for name in ("images", "labels"):
             view = getattr(self, name).view()
@@ -66,7 +67,8 @@ class Split:
         """
         if len(self) and not 0 <= self.labels.min() <= self.labels.max() < classes:
             raise InputError(
-                f"labels run from {self.labels.min()} to {self.labels.max()}; expected 0 to {classes - 1}"
+                f"labels run from {self.labels.min()} to {self.labels.max()}; expected 0 to "
+                f"{classes - 1}"
             )
         return np.bincount(self.labels, minlength=classes).astype(np.int64)
 
@@ -76,8 +78,8 @@ class Dataset:
     """A data set at the size that a network takes.
 
     Raises:
-        DatasetError: Fewer than two classes, a class name twice or not printable, a label without a class, or a class that has no image
-            in one of the splits.
+        DatasetError: Fewer than two classes, a class name twice or not printable, a label without a
+            class, or a class that has no image in one of the splits.
     """
 
     name: str
@@ -97,7 +99,8 @@ class Dataset:
     skipped: tuple[SkippedFile, ...] = ()
     """Files that could not be used."""
     notes: tuple[str, ...] = ()
-    """What was decided when the data were read, such as how test images were set aside; one sentence each."""
+    """What was decided when the data were read, such as how test images were set aside; one
+    sentence each."""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -190,7 +193,8 @@ def check_class_names(source: str, classes: tuple[str, ...]) -> None:
             what = "stands twice" if times > 1 else "is no printable text"
             raise DatasetError(
                 source,
-                f"the class name {shortened(repr(name))} {what}; expected a name of its own for each class",
+                f"the class name {shortened(repr(name))} {what}; expected a name of its own for "
+                "each class",
             )
 
 
@@ -207,14 +211,16 @@ def check_labels(source: str, classes: tuple[str, ...], purpose: str, split: Spl
     if low < 0 or high >= count:
         raise DatasetError(
             source,
-            f"the labels of {purpose} run from {low} to {high}, but there are {count} classes; expected labels from 0 to {count - 1}",
+            f"the labels of {purpose} run from {low} to {high}, but there are {count} classes; "
+            f"expected labels from 0 to {count - 1}",
         )
     absent = np.flatnonzero(split.class_counts(count) == 0)
     if len(absent):
         names = listed([classes[index] for index in absent])
         raise DatasetError(
             source,
-            f"{purpose} has images of {count - len(absent)} of the {count} classes, none of {names}; add some, or remove the class",
+            f"{purpose} has images of {count - len(absent)} of the {count} classes, none of "
+            f"{names}; add some, or remove the class",
         )
 
 

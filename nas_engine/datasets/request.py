@@ -33,13 +33,15 @@ class ImageRequest:
     def __post_init__(self) -> None:
         if type(self.resolution) is not int or not 1 <= self.resolution <= MAX_RESOLUTION:
             raise InputError(
-                f"resolution is {self.resolution!r}; expected a whole number of pixels from 1 to {MAX_RESOLUTION}"
+                f"resolution is {self.resolution!r}; expected a whole number of pixels from 1 to "
+                f"{MAX_RESOLUTION}"
             )
         if type(self.channels) is not int or self.channels not in (1, 3):
             raise InputError(f"channels is {self.channels!r}; images have 1 (grey) or 3 (colour)")
         if not 1 <= self.resize_margin <= 2:
             raise InputError(
-                f"resize_margin is {self.resize_margin!r}; expected a factor from 1 to 2, such as 1.15"
+                f"resize_margin is {self.resize_margin!r}; expected a factor from 1 to 2, such as "
+                "1.15"
             )
         if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
             raise InputError(

@@ -43,7 +43,8 @@ def balanced_choice(labels: Labels, limit: int | None, seed: int) -> npt.NDArray
     classes = len(np.unique(labels))
     if limit < classes:
         raise InputError(
-            f"limit is {limit}, but there are {classes} classes; expected at least one image of each"
+            f"limit is {limit}, but there are {classes} classes; expected at least one image of "
+            "each"
         )
     order = np.lexsort((labels, ranks_within_class(labels, seed)))
     return np.sort(order[:limit])
@@ -61,8 +62,9 @@ def set_aside_by_rank(labels: Labels) -> npt.NDArray[np.bool_]:
 def set_aside_by_name(names: Sequence[str]) -> list[bool]:
     """Return which files of one class are for the test: about a fifth, at least one, never all.
 
-    A hash of its own name decides about each file, so that adding files moves none of the others. Only in a class so small that
-    otherwise one side would stay empty does the file that is nearest to the border change sides.
+    A hash of its own name decides about each file, so that adding files moves none of the others.
+    Only in a class so small that otherwise one side would stay empty does the file that is nearest
+    to the border change sides.
 
     Args:
         names: At least two different names.

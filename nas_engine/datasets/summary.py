@@ -13,10 +13,12 @@ MAX_ROWS = 20
 """Most classes listed one by one."""
 
 IMBALANCE = 1.5
-"""The largest class of a split may have this many times the images of the smallest before it is remarked on."""
+"""The largest class of a split may have this many times the images of the smallest before it is
+remarked on."""
 
 FEWEST_LEVELS = 16
-"""Pictures with fewer of the 256 levels, or with none above ``DARKEST``, are remarked on: they lost their contrast on the way in; ours."""
+"""Pictures with fewer of the 256 levels, or with none above ``DARKEST``, are remarked on: they lost
+their contrast on the way in; ours."""
 
 DARKEST = 63
 """Largest level that up to 14 bits reach in a file of 16."""
@@ -35,7 +37,8 @@ def summary_lines(dataset: Dataset) -> list[str]:
     lines = [f"{dataset.name}: {len(dataset.classes)} classes, from {dataset.source}"]
     for purpose, split in splits.items():
         lines.append(
-            f"  {purpose:<10} {len(split):>9,} images of {' x '.join(map(str, split.images.shape[1:]))}"
+            f"  {purpose:<10} {len(split):>9,} images of "
+            f"{' x '.join(map(str, split.images.shape[1:]))}"
         )
     if len(dataset.classes) <= MAX_ROWS:
         width = max(len(name) for name in ("class", *dataset.classes))
@@ -58,8 +61,10 @@ def summary_lines(dataset: Dataset) -> list[str]:
         small, large = min(numbers), max(numbers)
         if large > IMBALANCE * small:
             lines.append(
-                f"note: {purpose} is not balanced: {large:,} images of '{dataset.classes[numbers.index(large)]}', "
-                f"{small:,} of '{dataset.classes[numbers.index(small)]}'; accuracy alone favours the larger class"
+                f"note: {purpose} is not balanced: {large:,} images of "
+                f"'{dataset.classes[numbers.index(large)]}', "
+                f"{small:,} of '{dataset.classes[numbers.index(small)]}'; accuracy alone favours "
+                "the larger class"
             )
     lines += [f"note: {remark}" for remark in (*contrast_remarks(dict(splits)), *dataset.notes)]
     if dataset.skipped:

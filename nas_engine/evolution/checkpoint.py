@@ -1,7 +1,7 @@
 """Checkpoints: a search state as one file, written so that a kill at any moment leaves the last whole one.
 
-The file is an ``.npz`` with its SHA-256 digest behind it (32 bytes, which readers of zip archives skip): whatever is
-cut off or changed is found out before anything is read.
+The file is an ``.npz`` with its SHA-256 digest behind it (32 bytes, which readers of zip archives
+skip): whatever is cut off or changed is found out before anything is read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def save_state(path: Path, state: SearchState, fingerprint: str) -> None:
         fingerprint: Names the problem and settings that the state belongs to.
 
     Raises:
-        StorageError: The disk is full or the folder cannot be written; the previous checkpoint is still there.
+        StorageError: The disk is full or the folder cannot be written; the previous checkpoint is
+            still there.
     """
     head = {
         "format": FORMAT,
@@ -67,7 +68,8 @@ def load_state(path: Path, fingerprint: str) -> SearchState:
     if not data or hashlib.sha256(data).digest() != digest:
         raise FileFormatError(
             path,
-            "is not a whole checkpoint (cut off or damaged); put a copy back, or start again with --force",
+            "is not a whole checkpoint (cut off or damaged); put a copy back, or start again with "
+            "--force",
         )
     with parsing(
         path, "is no checkpoint of a search; put a copy back, or start again with --force"
@@ -77,12 +79,14 @@ def load_state(path: Path, fingerprint: str) -> SearchState:
         if head["format"] != FORMAT:
             raise FileFormatError(
                 path,
-                f"is a checkpoint of version {head['format']!r}, this is {FORMAT!r}; start again with --force",
+                f"is a checkpoint of version {head['format']!r}, this is {FORMAT!r}; start again "
+                "with --force",
             )
         if head["fingerprint"] != fingerprint:
             raise FileFormatError(
                 path,
-                "belongs to another search (was the device or the space file changed?); put it back, or start again with --force",
+                "belongs to another search (was the device or the space file changed?); put it "
+                "back, or start again with --force",
             )
         population, front = (
             Candidates(**{name: arrays[f"{part}_{name}"] for name in Candidates.__slots__})

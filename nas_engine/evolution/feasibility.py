@@ -17,9 +17,10 @@ from nas_engine.layers import macs_per_layer, unroll
 def smallest_network(problem: SearchProblem) -> Genes:
     """Return the genes of the smallest network, ``(genes, 1)``: fewest channels, smallest kernels, least depth, narrowest widths.
 
-    Its weights and its inputs are as narrow as the device allows beside *any* other width. Flash, MACs and BitOps cannot be
-    lower. Nor can SRAM in the spaces that ship (a test tries their small networks): only where the peak lies on maps a few
-    pixels wide could a shortcut, which equal channels bring, cost more than it saves.
+    Its weights and its inputs are as narrow as the device allows beside *any* other width. Flash,
+    MACs and BitOps cannot be lower. Nor can SRAM in the spaces that ship (a test tries their small
+    networks): only where the peak lies on maps a few pixels wide could a shortcut, which equal
+    channels bring, cost more than it saves.
     """
     genes = sample(problem.space, problem.frame, 1, np.random.default_rng(0))
     _set_inner(problem, genes, (problem.weight_options[0], problem.activation_options[0]))
@@ -37,7 +38,8 @@ def require_feasible(
         reserved_flash: Bytes the device reserves beside the Flash budget, for the message.
 
     Raises:
-        InfeasibleBudgetError: It does not; names the resource, the layer that needs the most, the smallest possible and what to type.
+        InfeasibleBudgetError: It does not; names the resource, the layer that needs the most, the
+            smallest possible and what to type.
     """
     genes = smallest_network(problem)
     view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
@@ -46,7 +48,10 @@ def require_feasible(
 
     sram = sram_per_layer(problem.model, table, view.a_bits)[rows, 0]
     if sram.max() > problem.sram_bytes:
-        remedy = f"give --sram {int(np.ceil(sram.max())) + reserved_sram} or more, a lower --resolution or another --space"
+        remedy = (
+            f"give --sram {int(np.ceil(sram.max())) + reserved_sram} or more, a lower --resolution "
+            "or another --space"
+        )
         layer = names[int(sram.argmax())]
         raise InfeasibleBudgetError(
             "peak SRAM",
@@ -59,7 +64,10 @@ def require_feasible(
 
     flash = flash_per_layer(problem.memory_model, table, view.w_bits)[rows, 0]
     if flash.sum() > problem.flash_bytes:
-        remedy = f"give --flash {int(np.ceil(flash.sum())) + reserved_flash} or more, fewer --classes or another --space"
+        remedy = (
+            f"give --flash {int(np.ceil(flash.sum())) + reserved_flash} or more, fewer --classes "
+            "or another --space"
+        )
         layer = names[int(flash.argmax())]
         raise InfeasibleBudgetError(
             "Flash",
@@ -77,7 +85,10 @@ def require_feasible(
         ("cycles", problem.limits.cycles, _least_cycles(problem, genes)),
     ):
         if smallest > limit:
-            remedy = f"give --max-{name.lower()} {np.ceil(smallest):.0f} or more, a lower --resolution or another --space"
+            remedy = (
+                f"give --max-{name.lower()} {np.ceil(smallest):.0f} or more, a lower --resolution "
+                "or another --space"
+            )
             layer = names[int(macs.argmax())]
             raise InfeasibleBudgetError(
                 name, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit=""

@@ -1,9 +1,11 @@
-"""Operators: random networks of a space, and mutations that stay inside it. Every array is ``(..., n)``, one network per column.
+"""Operators: random networks of a space, and mutations that stay inside it.
 
-A child differs from its parent in two random parts (the authors mutate two blocks as well): stem or head channels, or
-one stage's kernel, expansion, channels or depth, or the move of one inverted residual from a stage to another. What
-breaks the space is repaired (channels push their neighbours) or undone. Bits are mutated only where Quantization Bits
-Refinement does not set them.
+Every array is ``(..., n)``, one network per column.
+
+A child differs from its parent in two random parts (the authors mutate two blocks as well): stem or
+head channels, or one stage's kernel, expansion, channels or depth, or the move of one inverted
+residual from a stage to another. What breaks the space is repaired (channels push their neighbours)
+or undone. Bits are mutated only where Quantization Bits Refinement does not set them.
 """
 
 from __future__ import annotations
@@ -34,13 +36,15 @@ PARTS_MUTATED = 2
 """Parts changed per child; the authors change two blocks."""
 
 BIT_MUTATION_LAYERS = 3
-"""Layers (inverted residuals where bits are tied) whose bits a child without refinement may change (ours)."""
+"""Layers (inverted residuals where bits are tied) whose bits a child without refinement may change
+(ours)."""
 
 
 def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -> Genes:
     """Return ``n`` random networks of a space, ``(genes, n)``; the first is the smallest network the space has, at its narrowest widths.
 
-    Depths are drawn uniformly in total first, so that shallow and deep networks are equally likely, then spread over the stages.
+    Depths are drawn uniformly in total first, so that shallow and deep networks are equally likely,
+    then spread over the stages.
     """
     genes = np.zeros((frame.n_genes, n), np.int16)
     view = GeneView(frame, genes)

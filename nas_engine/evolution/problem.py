@@ -37,7 +37,8 @@ class SearchProblem:
     """A space, a frame, the budgets, and how candidates are counted and scored.
 
     Raises:
-        InputError: Stage weights that do not fit the space, or a device that allows none of the space's widths.
+        InputError: Stage weights that do not fit the space, or a device that allows none of the
+            space's widths.
     """
 
     space: SearchSpace
@@ -55,7 +56,8 @@ class SearchProblem:
     score: ScoreSettings
     """Sigmas and stage weights of the QE-Score."""
     allowed: Bools
-    """Which widths the device can store and compute, indexed ``[weight bits, activation bits]``, ``(9, 9)``."""
+    """Which widths the device can store and compute, indexed ``[weight bits, activation bits]``,
+    ``(9, 9)``."""
     cycles_per_mac: dict[str, Floats]
     """Cycles per MAC of each layer kind, each indexed like ``allowed``."""
     qbr: bool = True
@@ -68,21 +70,26 @@ class SearchProblem:
         pairs = self.allowed[np.ix_(self.space.weight_bits, self.space.activation_bits)]
         if not pairs.any():
             raise InputError(
-                f"the device allows none of space '{self.space.name}'s widths (weights {list(self.space.weight_bits)}, "
-                f"activations {list(self.space.activation_bits)}); choose another --space or --device"
+                f"the device allows none of space '{self.space.name}'s widths (weights "
+                f"{list(self.space.weight_bits)}, "
+                f"activations {list(self.space.activation_bits)}); choose another --space or "
+                "--device"
             )
         lone = np.outer(pairs.any(axis=1), pairs.any(axis=0)) & ~pairs
         if self.qbr and lone.any():
             w, a = np.argwhere(lone)[0]
             raise InputError(
-                f"the device forbids w{self.space.weight_bits[w]}a{self.space.activation_bits[a]} but allows either width in other pairs; "
-                "refinement needs every allowed weight width beside every allowed activation width: "
+                f"the device forbids w{self.space.weight_bits[w]}a{self.space.activation_bits[a]} "
+                "but allows either width in other pairs; "
+                "refinement needs every allowed weight width beside every allowed activation "
+                "width: "
                 "narrow the space's bits, or add --no-qbr"
             )
         end = self.space.end_bits
         if not self.allowed[end, end]:
             raise InputError(
-                f"the device forbids w{end}a{end}, which space '{self.space.name}' gives stem and classifier; choose another --space"
+                f"the device forbids w{end}a{end}, which space '{self.space.name}' gives stem and "
+                "classifier; choose another --space"
             )
 
     @property

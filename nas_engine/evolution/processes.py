@@ -39,7 +39,8 @@ def mapper(workers: int, note: Callable[[str], None] = lambda text: None) -> Ite
         ) as error:  # some containers have no writable /dev/shm
             reason = getattr(error, "strerror", None) or error
             note(
-                f"{workers} processes cannot share semaphores ({reason}; on Linux they lie in /dev/shm); one works, as with --workers 1"
+                f"{workers} processes cannot share semaphores ({reason}; on Linux they lie in "
+                "/dev/shm); one works, as with --workers 1"
             )
     if pool is None:
         keep_freed_blocks()
@@ -57,7 +58,8 @@ def mapper(workers: int, note: Callable[[str], None] = lambda text: None) -> Ite
             yield run
         except BrokenProcessPool as error:
             raise NasEngineError(
-                "a worker process died (out of memory?); add --resume to continue from the last checkpoint"
+                "a worker process died (out of memory?); add --resume to continue from the last "
+                "checkpoint"
             ) from error
 
 

@@ -1,11 +1,13 @@
 """QBR, Quantization Bits Refinement: the bits of a whole population, from its structures and the budgets alone.
 
-Activations first (SRAM, a maximum per layer), then weights (Flash, a sum), then, if there is one, the BitOps limit.
-The result depends on the structure and the budgets only, not on the bits a candidate came with; hence it is
-deterministic and idempotent, and by construction never over a budget that can be met, maximal, and monotone up to one
-bit step (tests/evolution/test_qbr.py states the six properties).
+Activations first (SRAM, a maximum per layer), then weights (Flash, a sum), then, if there is one,
+the BitOps limit. The result depends on the structure and the budgets only, not on the bits a
+candidate came with; hence it is deterministic and idempotent, and by construction never over a
+budget that can be met, maximal, and monotone up to one bit step (tests/evolution/test_qbr.py states
+the six properties).
 
-Source: Sun et al., NeurIPS 2022, section on Quantization Bits Refinement (idea); the algorithm was never published, this one is ours.
+Source: Sun et al., NeurIPS 2022, section on Quantization Bits Refinement (idea); the algorithm was
+never published, this one is ours.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def refine(
         coefficients: ``layer_coefficients(table, problem.score)`` if they are at hand.
 
     Returns:
-        Weight bits and activation bits, each ``(layers, n)``, 0 in rows that a network does not have.
+        Weight bits and activation bits, each ``(layers, n)``, 0 in rows that a network does not
+        have.
     """
     units = units or problem.model.units(table)
     worth = gain_coefficients(

@@ -1,17 +1,18 @@
 """QBR, first part: activation bits under the SRAM budget, by dynamic programming along the network.
 
-SRAM is a per-layer *maximum*: every step of the schedule must fit by itself. Only the residual stream couples one
-inverted residual to the next, so for each width of a residual's input the widest bottleneck tensors that fit follow
-at once, and the best widths of the stream are a shortest path over (width of this input) x (width of the next). The
-result is the exact optimum but for one corner: in the arena model the ring of input rows grows with the width of the
-expanded tensor, and the expanded tensor is served first.
+SRAM is a per-layer *maximum*: every step of the schedule must fit by itself. Only the residual
+stream couples one inverted residual to the next, so for each width of a residual's input the widest
+bottleneck tensors that fit follow at once, and the best widths of the stream are a shortest path
+over (width of this input) x (width of the next). The result is the exact optimum but for one
+corner: in the arena model the ring of input rows grows with the width of the expanded tensor, and
+the expanded tensor is served first.
 
-The gain of a width b is ``coefficient * ln S(sigma_A, b)`` plus a tie-break of ours, since S saturates above 5 bits:
-every bit is worth a little, and a low one more than a high one. An optimum of a strictly growing gain cannot be
-raised anywhere: that is what makes the refinement maximal.
+The gain of a width b is ``coefficient * ln S(sigma_A, b)`` plus a tie-break of ours, since S
+saturates above 5 bits: every bit is worth a little, and a low one more than a high one. An optimum
+of a strictly growing gain cannot be raised anywhere: that is what makes the refinement maximal.
 
-Source: the idea is Sun et al., NeurIPS 2022 ("scale the activation bits so that the peak memory meets the SRAM
-budget"); the algorithm is ours.
+Source: the idea is Sun et al., NeurIPS 2022 ("scale the activation bits so that the peak memory
+meets the SRAM budget"); the algorithm is ours.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from nas_engine.layers import Floats, LayerTable
 from nas_engine.scoring.quantised_gaussian import log_std_table
 
 TIE_BREAK = 1e-6
-"""Worth of a bit that the score cannot see, ``TIE_BREAK * (1 - 4^-bits)``: quantisation noise falls by 4 with each bit (ours)."""
+"""Worth of a bit that the score cannot see, ``TIE_BREAK * (1 - 4^-bits)``: quantisation noise falls
+by 4 with each bit (ours)."""
 
 _Index = npt.NDArray[np.int8]
 
@@ -55,7 +57,8 @@ def refine_activations(
         coefficients: Worth of each layer, ``(layers, n)``, above 0.
 
     Returns:
-        Input width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the smallest widths where none fit.
+        Input width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the
+        smallest widths where none fit.
     """
     model, n, tied = problem.model, table.n, problem.space.tie_block_bits
     room = np.floor(problem.sram_bytes / model.granule)
@@ -126,9 +129,9 @@ def _widest(
     """Return how many options fit at one inverted residual, each ``(options, n)``.
 
     Returns:
-        For each width of its input: of the expanded tensor, and of the filtered tensor as far as the input bounds it
-        (tied: either the same option as the input or none). For each width of its output: of the filtered tensor as
-        far as the output bounds it.
+        For each width of its input: of the expanded tensor, and of the filtered tensor as far as
+        the input bounds it (tied: either the same option as the input or none). For each width of
+        its output: of the filtered tensor as far as the output bounds it.
     """
     model, smallest = problem.model, bits[0]
     stream, held = model.size(units.stream[0], bits), model.size(units.held, bits)

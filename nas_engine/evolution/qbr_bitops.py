@@ -1,10 +1,10 @@
 """QBR, third part, only where a BitOps limit is set: lower widths until MACs * w * a fit, starting from what SRAM and Flash allow.
 
-The same Lagrangian as for Flash, on pairs of widths: of all pairs (w, a) only the concave hull of gain over the
-product w * a is ever worth its price, so a network's pairs follow from one price per BitOp, capped by the widths that
-the memory budgets gave. What is left of the limit takes single steps, best gain per BitOp first; and since lowering has
-made room in SRAM and Flash, single widths are raised at the end as long as all three hold. Ours: the papers refine for
-memory only.
+The same Lagrangian as for Flash, on pairs of widths: of all pairs (w, a) only the concave hull of
+gain over the product w * a is ever worth its price, so a network's pairs follow from one price per
+BitOp, capped by the widths that the memory budgets gave. What is left of the limit takes single
+steps, best gain per BitOp first; and since lowering has made room in SRAM and Flash, single widths
+are raised at the end as long as all three hold. Ours: the papers refine for memory only.
 """
 
 from __future__ import annotations

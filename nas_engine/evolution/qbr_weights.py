@@ -1,12 +1,13 @@
 """QBR, second part: weight bits under the Flash budget, a knapsack solved by its Lagrangian and filled up greedily.
 
-Flash is a *sum*. Each step to the next width of a layer has a gain and a cost in bytes; ln S is concave in the width,
-so the steps of a layer come in falling order of gain per byte. Bisection on the price of a byte finds, for each
-network, the price at which the chosen steps just fit; what is left of the budget takes the best steps that still fit,
-until none does. The gap to the exact optimum is below the gain of a single step.
+Flash is a *sum*. Each step to the next width of a layer has a gain and a cost in bytes; ln S is
+concave in the width, so the steps of a layer come in falling order of gain per byte. Bisection on
+the price of a byte finds, for each network, the price at which the chosen steps just fit; what is
+left of the budget takes the best steps that still fit, until none does. The gap to the exact
+optimum is below the gain of a single step.
 
-Source: the idea is Sun et al., NeurIPS 2022 ("raise or lower weight bits so that the model size approaches the Flash
-budget"); the algorithm is ours.
+Source: the idea is Sun et al., NeurIPS 2022 ("raise or lower weight bits so that the model size
+approaches the Flash budget"); the algorithm is ours.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from nas_engine.layers import Floats, LayerTable
 from nas_engine.scoring.quantised_gaussian import log_std_table
 
 BISECTIONS = 12
-"""Halvings of the price interval (about 40 nats wide); what they leave open, the greedy fill closes."""
+"""Halvings of the price interval (about 40 nats wide); what they leave open, the greedy fill
+closes."""
 
 _INNER = slice(1, -1)
 """Layers whose widths are free: all but stem and classifier."""
@@ -39,7 +41,8 @@ def split_units(values: Floats, tied: bool) -> Floats:
         tied: Whether the three layers of an inverted residual share their widths.
 
     Returns:
-        ``(parts, units, n)``: one part and a unit per layer, or three parts and a unit per inverted residual, the head's unit last.
+        ``(parts, units, n)``: one part and a unit per layer, or three parts and a unit per inverted
+        residual, the head's unit last.
     """
     if not tied:
         return values[None]
@@ -73,7 +76,8 @@ def refine_weights(
         coefficients: Worth of each layer, ``(layers, n)``, above 0.
 
     Returns:
-        Weight width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the smallest widths where none fit.
+        Weight width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the
+        smallest widths where none fit.
     """
     name, tied, end_bits = (
         problem.memory_model,

@@ -1,9 +1,10 @@
 """The evolutionary search: ``init / step / finish`` over explicit state.
 
-Each generation, ``chunks`` batches of children are bred from the population and evaluated; then parents and children
-compete, feasible first, then by score. A batch is a pure function of (problem, seed, generation, batch number,
-population), so that the result is the same for any number of workers and the state needs no random state of its own:
-ten steps equal five steps, save, load, five steps.
+Each generation, ``chunks`` batches of children are bred from the population and evaluated; then
+parents and children compete, feasible first, then by score. A batch is a pure function of (problem,
+seed, generation, batch number, population), so that the result is the same for any number of
+workers and the state needs no random state of its own: ten steps equal five steps, save, load, five
+steps.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class SearchSettings:
     population: int = 512
     """Survivors of a generation (the authors: 256 to 512)."""
     chunk: int = 2048
-    """Children bred and evaluated as one batch: enough to drown the overhead of array calls, little enough for the cache."""
+    """Children bred and evaluated as one batch: enough to drown the overhead of array calls, little
+    enough for the cache."""
     chunks: int = 4
     """Batches per generation."""
 

@@ -69,14 +69,15 @@ def export_files(
 ) -> dict[str, bytes]:
     """Return every file of an export by its path in the export directory: the settings and the list of digests are among them.
 
-    The same subject and settings give the same bytes, with the same versions of what writes them: ``nas-search export`` and
-    ``nas-search verify`` both call this.
+    The same subject and settings give the same bytes, with the same versions of what writes them:
+    ``nas-search export`` and ``nas-search verify`` both call this.
 
     Args:
         subject: The network.
         settings: What to write.
         versions: What ``settings.json`` says of versions; the installed ones if ``None``.
-        made_of: What it says of the files of the integer model: their digests by path below the run directory.
+        made_of: What it says of the files of the integer model: their digests by path below the run
+            directory.
 
     Raises:
         UnknownNameError: There is no such format.
@@ -109,7 +110,8 @@ def check_export(
 ) -> dict[str, bytes]:
     """Return the files of an export, written anew, after comparing the ones in a folder with them, name by name and byte by byte.
 
-    The files in the folder are looked at, nothing more: whoever builds, loads or runs an export takes the bytes that come back.
+    The files in the folder are looked at, nothing more: whoever builds, loads or runs an export
+    takes the bytes that come back.
 
     Args:
         folder: The export directory.
@@ -121,7 +123,8 @@ def check_export(
 
     Raises:
         UnreadableError: The operating system refuses.
-        FileFormatError: A file that is missing, changed, or not one of the export; another network, or other versions. Names the first.
+        FileFormatError: A file that is missing, changed, or not one of the export; another network,
+            or other versions. Names the first.
         ExportError: A format cannot carry this network, or its package is missing.
     """
     files = export_files(subject, settings, versions, made_of)

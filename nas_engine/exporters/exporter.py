@@ -1,4 +1,7 @@
-"""What an exporter gets and what it returns. An exporter is one file and one row of ``nas_engine.exporters.table``."""
+"""What an exporter gets and what it returns.
+
+An exporter is one file and one row of ``nas_engine.exporters.table``.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """In which order a depth-wise kernel that writes over its own input has to walk the rows.
 
-The kernel keeps the ``k`` input rows of a window in scratch: before it writes output row ``y`` it has read every input row that ``y``, and
-the rows before it in its order, need. An output row may therefore lie on input rows that have been read, and on rows that nobody needs,
-but on no other. Rows of narrow elements end within a byte, so places are counted in bits.
+The kernel keeps the ``k`` input rows of a window in scratch: before it writes output row ``y`` it
+has read every input row that ``y``, and the rows before it in its order, need. An output row may
+therefore lie on input rows that have been read, and on rows that nobody needs, but on no other.
+Rows of narrow elements end within a byte, so places are counted in bits.
 """
 
 from __future__ import annotations

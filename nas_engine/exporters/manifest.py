@@ -1,7 +1,7 @@
 """Manifest: ``quant.json``, every width, scale and constant of an exported network, for tools that read no C, TFLite or ONNX.
 
-The schema in ``quant.schema.json`` says what stands where, in which unit and range; it is written beside the manifest.
-docs/manifest.md explains both.
+The schema in ``quant.schema.json`` says what stands where, in which unit and range; it is written
+beside the manifest. docs/manifest.md explains both.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
     if lacking := [tensor.name for tensor in model.tensors if tensor.name not in placed]:
         raise ExportError(
             "manifest",
-            f"the memory plan has no tensor {shortened(repr(lacking[0]))}; plan the memory of this network",
+            f"the memory plan has no tensor {shortened(repr(lacking[0]))}; plan the memory of this "
+            "network",
         )
     layers = [
         _convolution(model, step) if isinstance(step, IntegerConvolution) else _pool(model, step)
@@ -89,8 +90,8 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
 def checksum(document: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a manifest's canonical JSON without its key ``sha256``.
 
-    Canonical: UTF-8, keys sorted, no blanks, no escapes but those that JSON demands, floats with the fewest digits that read back the
-    same double, as ``json.dumps`` prints them.
+    Canonical: UTF-8, keys sorted, no blanks, no escapes but those that JSON demands, floats with
+    the fewest digits that read back the same double, as ``json.dumps`` prints them.
     """
     rest = {key: value for key, value in document.items() if key != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -284,10 +285,14 @@ def _formats(model: IntegerModel) -> dict[str, Any]:
     whole = all(tensor.bits == 8 for tensor in model.tensors)
     in_int4 = whole and {INT4_BITS, 8}.issuperset(weights)
     int4 = (
-        f"INT4 holds the weights of {small} layer(s) without all of their carried zeros; biases and sums are in coarser units there, and "
+        f"INT4 holds the weights of {small} layer(s) without all of their carried zeros; biases "
+        "and sums are in coarser units there, and "
         "results can differ"
         if small
-        else "no layer has weights of 4 bits or less: this file is not written, it would be the one with INT8 weights"
+        else (
+            "no layer has weights of 4 bits or less: this file is not written, it would be the one "
+            "with INT8 weights"
+        )
     )
     rows = {
         "c": (
@@ -298,18 +303,27 @@ def _formats(model: IntegerModel) -> dict[str, Any]:
         "tflite": (
             True,
             whole and {8}.issuperset(weights),
-            "INT8 holds weights of every width with their carried zeros, and activations of every width, clamped to their range",
+            (
+                "INT8 holds weights of every width with their carried zeros, and activations of "
+                "every width, clamped to their range"
+            ),
         ),
         "tflite-int4": (not small, in_int4, int4),
         "onnx-integer": (
             True,
             in_int4,
-            "integer operators only; weights of up to 4 bits are INT4, others INT8; activations are UINT8 and hold value - low",
+            (
+                "integer operators only; weights of up to 4 bits are INT4, others INT8; "
+                "activations are UINT8 and hold value - low"
+            ),
         ),
         "onnx-qcdq": (
             False,
             False,
-            "float32 operators between quantisers, which round once and halves to even: results can differ; bounds of Clip tell the widths",
+            (
+                "float32 operators between quantisers, which round once and halves to even: "
+                "results can differ; bounds of Clip tell the widths"
+            ),
         ),
     }
     return {
@@ -322,14 +336,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Return the manifest that a file holds, after checking its version and its checksum.
 
     Raises:
-        FileFormatError: Missing, cut off, changed, or of another version. Names the file and what to do.
+        FileFormatError: Missing, cut off, changed, or of another version. Names the file and what
+            to do.
     """
     document = _read_json(path)
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:
         raise FileFormatError(
             path,
-            f"format: is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the network again)",
+            f"format: is {shortened(repr(found))}; expected '{FORMAT}' (another version? export "
+            "the network again)",
         )
     if document.get("sha256") != checksum(document):
         raise FileFormatError(

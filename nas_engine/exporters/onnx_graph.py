@@ -1,7 +1,8 @@
 """Builds ONNX graphs node by node: unique names, constants in narrow types, widths as annotations, the manifest as metadata.
 
-Operators and types are those of the ONNX specification (https://onnx.ai/onnx/operators); the operator set and the version of the file
-format are always given, because the defaults of the onnx package run ahead of what runtimes read.
+Operators and types are those of the ONNX specification (https://onnx.ai/onnx/operators); the
+operator set and the version of the file format are always given, because the defaults of the onnx
+package run ahead of what runtimes read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ CLASSES_KEY = "nas_search.classes"
 """Key of the class names, a JSON list in the order of the logits."""
 
 WIDTH_KEY = "finn_datatype"
-"""Key of a tensor's width in ``GraphProto.quantization_annotation``, as FINN and QONNX write it; values are like ``UINT4`` and ``INT3``."""
+"""Key of a tensor's width in ``GraphProto.quantization_annotation``, as FINN and QONNX write it;
+values are like ``UINT4`` and ``INT3``."""
 
 
 def missing() -> str | None:

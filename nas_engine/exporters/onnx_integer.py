@@ -1,18 +1,20 @@
 """The integer-exact ONNX graph: standard operators on whole numbers only, every value equal to the integer reference.
 
-Tensors keep the names of the model. They are uint8, ``[N, channels, height, width]``, and hold *stored* values, ``value - low`` in
-``0 .. 2^bits - 1``, as the C code does: a byte of an image is its stored value, no conversion is needed. The output is the int8 value of
-the logits, ``[N, classes]``.
+Tensors keep the names of the model. They are uint8, ``[N, channels, height, width]``, and hold
+*stored* values, ``value - low`` in ``0 .. 2^bits - 1``, as the C code does: a byte of an image is
+its stored value, no conversion is needed. The output is the int8 value of the logits, ``[N,
+classes]``.
 
-Weights of 2 to 4 bits are stored as INT4, others as INT8. DequantizeLinear with a scale of 1 unpacks INT4: the whole numbers -7 to 7 as
-float32. ONNX Runtime 1.19 to 1.21 has that for INT4 and no Cast.
+Weights of 2 to 4 bits are stored as INT4, others as INT8. DequantizeLinear with a scale of 1
+unpacks INT4: the whole numbers -7 to 7 as float32. ONNX Runtime 1.19 to 1.21 has that for INT4 and
+no Cast.
 
-Accumulators come from ConvInteger (int32, exact), to which weights go as uint8 with a zero point of 128: with int8 weights, kernels for
-x86-64 processors without VNNI instructions add two products in 16 bits and saturate (``vpmaddubsw``), and ONNX Runtime 1.19 has
-none at all.
+Accumulators come from ConvInteger (int32, exact), to which weights go as uint8 with a zero point of
+128: with int8 weights, kernels for x86-64 processors without VNNI instructions add two products in
+16 bits and saturate (``vpmaddubsw``), and ONNX Runtime 1.19 has none at all.
 
-Requantisation is in int64, so that no product and no sum can overflow: ``|accumulator << left| * multiplier < 2^62``. Division truncates in
-ONNX, so what is divided is made positive first.
+Requantisation is in int64, so that no product and no sum can overflow: ``|accumulator << left| *
+multiplier < 2^62``. Division truncates in ONNX, so what is divided is made positive first.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ IR_VERSION = 10
 _WEIGHT_ZERO = 128
 """Zero point of weights as uint8."""
 
-_WHAT = "Integers only; every value equals the integer reference. Tensors hold stored values: value - low, 0 .. 2^bits - 1."
+_WHAT = (
+    "Integers only; every value equals the integer reference. Tensors hold stored values: value - "
+    "low, 0 .. 2^bits - 1."
+)
 
 
 def integer_file(subject: ExportSubject) -> bytes:
@@ -179,7 +184,8 @@ class _Writer:
         left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
         factor = graph.constant(f"{owner}.factor", multiplier << left + carried, np.int64)
         product = graph.node("Mul", [value, factor], self._name(owner, "product"))
-        # high = floor((product + 2^30) / 2^31), with 2^31 * 2^31 added before the division and 2^31 taken away behind it.
+        # high = floor((product + 2^30) / 2^31), with 2^31 * 2^31 added before the division and 2^31
+        # taken away behind it.
         positive = self._add(product, 2**62 + 2**30, np.int64, self._name(owner, "positive"))
         quotient = graph.node(
             "Div", [positive, graph.scalar(2**31, np.int64)], self._name(owner, "quotient")
@@ -229,7 +235,8 @@ class _Writer:
     def _pool(self, step: IntegerPool, target: TensorSpec, name: str) -> None:
         """Write one average pool; its stored values are called ``name``.
 
-        The mean of whole numbers within a range, rounded, stays within it, so that nothing is clamped.
+        The mean of whole numbers within a range, rounded, stays within it, so that nothing is
+        clamped.
         """
         graph, source = self.graph, self.model.tensor(step.input)
         whole = (target.height, target.width) == (1, 1) and step.kernel >= max(

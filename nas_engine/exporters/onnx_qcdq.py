@@ -1,11 +1,13 @@
 """The ONNX graph of float operators between quantisers, in the form that Brevitas writes and QONNX reads (QCDQ).
 
-Every activation and weight tensor goes through QuantizeLinear, Clip and DequantizeLinear; the bounds of Clip tell its width. Weights are
-floats on their grid, because readers recover widths from the whole chain only. The input holds real values, ``scale * (pixel - 128)``
-with the scale of the image tensor; the output holds real logits.
+Every activation and weight tensor goes through QuantizeLinear, Clip and DequantizeLinear; the
+bounds of Clip tell its width. Weights are floats on their grid, because readers recover widths from
+the whole chain only. The input holds real values, ``scale * (pixel - 128)`` with the scale of the
+image tensor; the output holds real logits.
 
-The numbers are not those of the integer reference: sums and scales are rounded in float32, requantisation rounds once and halves to
-even, an average pool is rounded in its own way. Most values are equal, some are off by a level.
+The numbers are not those of the integer reference: sums and scales are rounded in float32,
+requantisation rounds once and halves to even, an average pool is rounded in its own way. Most
+values are equal, some are off by a level.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ OPSET = 17
 IR_VERSION = 8
 """What belongs to operator set 17."""
 
-_WHAT = "Float operators between QuantizeLinear, Clip and DequantizeLinear; the bounds of Clip tell the widths. Not bit-exact."
+_WHAT = (
+    "Float operators between QuantizeLinear, Clip and DequantizeLinear; the bounds of Clip tell "
+    "the widths. Not bit-exact."
+)
 
 
 def qcdq_file(subject: ExportSubject) -> bytes:
@@ -55,7 +60,8 @@ class _Writer:
         self.model = model
         self.graph = OnnxGraph(tensor.name for tensor in model.tensors)
         self.real = {model.image: model.image}
-        """Graph tensor with the real values of each tensor; only those of image and logits have other names."""
+        """Graph tensor with the real values of each tensor; only those of image and logits have
+        other names."""
 
     def write(self) -> None:
         image, logits = self.model.tensor(self.model.image), self.model.logits

@@ -1,9 +1,12 @@
-"""Weights and constants as the C kernels read them. Which kernel runs a layer follows from its shape and widths alone.
+"""Weights and constants as the C kernels read them.
 
-Every layout is dense: ``ceil(weights * bits / 32)`` little-endian words, no padding but at the end. Taps are the inputs of one output
-channel in the order kernel row, kernel column, input channel. The dense kernels multiply taps in pairs, (0, 2) and (1, 3) of every four,
-because that is how the DSP instructions take bytes from a word; the layouts below put the weights where this asks for no work at run
-time. The order depends on the weight width only, never on that of the input.
+Which kernel runs a layer follows from its shape and widths alone.
+
+Every layout is dense: ``ceil(weights * bits / 32)`` little-endian words, no padding but at the end.
+Taps are the inputs of one output channel in the order kernel row, kernel column, input channel. The
+dense kernels multiply taps in pairs, (0, 2) and (1, 3) of every four, because that is how the DSP
+instructions take bytes from a word; the layouts below put the weights where this asks for no work
+at run time. The order depends on the weight width only, never on that of the input.
 
 ``stream``
     Depth-wise. A bit stream of two's complement numbers in the order of the weights, ``[C, k, k]``.
@@ -50,7 +53,8 @@ class PackedLayer:
     weights: Words
     """Packed weights, ``[ceil(weights * bits / 32)]``."""
     constants: Words
-    """Bias ``[O]``, multiplier ``[O]``, int8 shift ``[O]`` padded with -1, a shift that any kernel may take: ``[ceil(9 * O / 4)]``."""
+    """Bias ``[O]``, multiplier ``[O]``, int8 shift ``[O]`` padded with -1, a shift that any kernel
+    may take: ``[ceil(9 * O / 4)]``."""
     fast_rounding: bool
     """Whether the quick form of requantisation is exact for every channel."""
 
@@ -59,14 +63,15 @@ def pack_layer(step: IntegerConvolution, source: TensorSpec, target: TensorSpec)
     """Return a layer's kernel, packed weights and constants.
 
     The stored bias is the model's with the offset of the stored input folded in, modulo 2^32:
-    ``bias + (((low - zero_point) * sum(w)) << weight_shift)`` with the input's ``low`` and ``zero_point``. Kernels then multiply the
-    stored, unsigned inputs. A channel with multiplier 0 has shift 0 in the model; -1 is stored, which gives the same 0 in both forms
-    of requantisation.
+    ``bias + (((low - zero_point) * sum(w)) << weight_shift)`` with the input's ``low`` and
+    ``zero_point``. Kernels then multiply the stored, unsigned inputs. A channel with multiplier 0
+    has shift 0 in the model; -1 is stored, which gives the same 0 in both forms of requantisation.
 
     Args:
         step: The layer.
         source: Its input tensor.
-        target: Its output tensor; the packing does not depend on it, its width is the kernel's concern.
+        target: Its output tensor; the packing does not depend on it, its width is the kernel's
+            concern.
 
     Raises:
         ValueError: The tensors are not the layer's.

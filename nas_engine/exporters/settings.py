@@ -26,10 +26,12 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _PREFIX = re.compile(r"(?=.{1,31}\Z)[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _WORDS_OF_C = (
     # keywords of C
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return "
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return "
     "short signed sizeof static struct switch typedef union unsigned void volatile while "
     # headers of C, which a file of that name would hide
-    "assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbool stddef stdint "
+    "assert complex ctype errno fenv inttypes iso646 limits locale math setjmp signal stdalign "
+    "stdarg stdatomic stdbool stddef stdint "
     "stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype "
     "main nas"
 )
@@ -57,13 +59,20 @@ class ExportSettings:
             _NAME.fullmatch(name) for name in self.formats
         ):
             raise InputError(
-                f"formats are {shortened(repr(list(self.formats)))}; expected names of formats, each once"
+                f"formats are {shortened(repr(list(self.formats)))}; expected names of formats, "
+                "each once"
             )
         if not _PREFIX.fullmatch(self.prefix):
-            expected = "expected up to 31 lower-case letters and digits, a letter first, with single underscores between, such as 'cats_v2'"
+            expected = (
+                "expected up to 31 lower-case letters and digits, a letter first, with single "
+                "underscores between, such as 'cats_v2'"
+            )
             raise InputError(f"the prefix is {shortened(repr(self.prefix))}; {expected}")
         if self.prefix in _TAKEN or self.prefix.startswith("nas_"):
-            expected = "expected another name: this one belongs to C (a keyword, a header, main) or to the runtime (nas)"
+            expected = (
+                "expected another name: this one belongs to C (a keyword, a header, main) or to "
+                "the runtime (nas)"
+            )
             raise InputError(f"the prefix is '{self.prefix}'; {expected}")
 
     def options(self, formats: Sequence[str]) -> list[str]:
@@ -126,7 +135,8 @@ def read_settings(path: Path, remedy: str) -> tuple[ExportSettings, dict[str, st
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
-        FileFormatError: Damaged, changed, of another format, an unknown key, or values that no export has.
+        FileFormatError: Damaged, changed, of another format, an unknown key, or values that no
+            export has.
     """
     values, seal = read_sealed_json(path, remedy)
     try:

@@ -10,7 +10,8 @@ from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPo
 def step_bytes(step: IntegerConvolution | IntegerPool) -> int:
     """Return the bytes of one step's weights, constants, addition and layer record.
 
-    Weights are one dense stream of ``weight_bits``-bit elements, docs/integer_model.md; the rest is laid out in nas_runtime.h.
+    Weights are one dense stream of ``weight_bits``-bit elements, docs/integer_model.md; the rest is
+    laid out in nas_runtime.h.
     """
     if isinstance(step, IntegerPool):
         return LAYER_RECORD_BYTES

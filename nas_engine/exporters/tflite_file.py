@@ -1,7 +1,7 @@
 """Writes .tflite files tensor by tensor and operator by operator, by the flatbuffer schema alone; TensorFlow is not needed.
 
-The schema is that of TensorFlow Lite (``tensorflow/lite/schema/schema.fbs``, version 3), as the Python modules that flatc made of it
-and that two runtimes bring along.
+The schema is that of TensorFlow Lite (``tensorflow/lite/schema/schema.fbs``, version 3), as the
+Python modules that flatc made of it and that two runtimes bring along.
 """
 
 from __future__ import annotations
@@ -29,16 +29,25 @@ SCHEMAS = (
 """Modules with the schema and its object API; the first that is installed is taken."""
 
 VERSIONS: Mapping[str, int] = {
-    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "ADD": 2, "AVERAGE_POOL_2D": 2, "MAXIMUM": 2, "MINIMUM": 2, "PADV2": 2, "RESHAPE": 1,
-}  # fmt: skip
-"""Version of each operator: the first with INT8, or the kernel is not found (``tensorflow/lite/tools/versioning/op_version.cc``).
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "MAXIMUM": 2,
+    "MINIMUM": 2,
+    "PADV2": 2,
+    "RESHAPE": 1,
+}
+"""Version of each operator: the first with INT8, or the kernel is not found
+(``tensorflow/lite/tools/versioning/op_version.cc``).
 
-INT4 weights have versions of their own (7 of the depth-wise convolution), which tflite-runtime 2.14 does not know although its
-kernels take INT4; with version 3 every runtime finds them.
+INT4 weights have versions of their own (7 of the depth-wise convolution), which tflite-runtime 2.14
+does not know although its kernels take INT4; with version 3 every runtime finds them.
 """
 
 ALIGNMENT = 16
-"""Of constant data in the file, in bytes (``force_align`` in the schema; the Python writer by itself keeps 4)."""
+"""Of constant data in the file, in bytes (``force_align`` in the schema; the Python writer by
+itself keeps 4)."""
 
 
 def missing() -> str | None:
@@ -112,15 +121,22 @@ class TfliteFile:
         )
 
     def constant(
-        self, name: str, values: npt.NDArray[Any], scale: npt.ArrayLike | None = None, zero_point: int = 0, *, axis: int = 0,
+        self,
+        name: str,
+        values: npt.NDArray[Any],
+        scale: npt.ArrayLike | None = None,
+        zero_point: int = 0,
+        *,
+        axis: int = 0,
         int4: bool = False,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Add a tensor with values and return its index.
 
         Args:
             name: As in ``tensor``.
             values: int8 or int32.
-            scale: Real value of one level, one number or one per index of ``axis``; ``None`` if the values are no levels.
+            scale: Real value of one level, one number or one per index of ``axis``; ``None`` if the
+                values are no levels.
             zero_point: Value that stands for 0.
             axis: Dimension of the scales.
             int4: Whether int8 values, -8 to 7, become INT4.

@@ -1,7 +1,8 @@
 """The network in C: weights, constants and a layer table for the runtime in ``runtime/``, with a self-test and build files.
 
-All that a compiler sees is decided here: which kernel runs each step, where tensors lie (the memory plan), what each field of a
-``nas_layer`` record holds (nas_runtime.h), and which of the runtime's files are needed.
+All that a compiler sees is decided here: which kernel runs each step, where tensors lie (the memory
+plan), what each field of a ``nas_layer`` record holds (nas_runtime.h), and which of the runtime's
+files are needed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ KERNELS = (
     "nas_depthwise",
     POOL_KERNEL,
 )
-"""C functions of nas_runtime.h. Each stands in the file of its name; what that includes comes along."""
+"""C functions of nas_runtime.h. Each stands in the file of its name; what that includes comes
+along."""
 
 _TARGET = "C"
 _LARGEST = {"uint8": 2**8 - 1, "uint16": 2**16 - 1, "uint32": 2**32 - 1}
@@ -109,7 +111,8 @@ class CExporter:
         """Return the files of the C export by their path; the same subject gives the same bytes.
 
         Raises:
-            ExportError: A number that does not fit its field of a layer record, or a memory plan that the kernels cannot work with.
+            ExportError: A number that does not fit its field of a layer record, or a memory plan
+                that the kernels cannot work with.
         """
         model, prefix = subject.model, subject.settings.prefix
         steps = _steps(model, subject.plan)
@@ -186,8 +189,8 @@ def render(template: Traversable, values: Mapping[str, str], prefix: str = DEFAU
 def own_names(text: str, prefix: str) -> str:
     """Return text of the runtime with the names that an export of a prefix gives them: ``nas_dense`` becomes ``cat_nas_dense``.
 
-    With the default prefix they stay as they are. An export that has another shares no symbol, macro, file or section with any other:
-    each brings the runtime of its own version.
+    With the default prefix they stay as they are. An export that has another shares no symbol,
+    macro, file or section with any other: each brings the runtime of its own version.
     """
     if prefix == DEFAULT_PREFIX:
         return text
@@ -298,13 +301,15 @@ def _order(step: IntegerConvolution | IntegerPool, source: Placed, target: Place
     else:
         raise ExportError(
             _TARGET,
-            f"layer {step.name!r} would overwrite its input, which only depth-wise layers and pools can; plan again",
+            f"layer {step.name!r} would overwrite its input, which only depth-wise layers and "
+            "pools can; plan again",
         )
     if order is None:
         places = f"bytes {source.offset}..{source.end} to {target.offset}..{target.end}"
         raise ExportError(
             _TARGET,
-            f"layer {step.name!r} cannot work in place from {places}: it would overwrite unread values; plan again",
+            f"layer {step.name!r} cannot work in place from {places}: it would overwrite unread "
+            "values; plan again",
         )
     return order
 
@@ -322,7 +327,10 @@ def _check_ranges(
     ):
         for what, number in numbers.items():
             if number > _LARGEST[kind]:
-                limit = f"the layer record holds up to {_LARGEST[kind]:,}; give the network another shape"
+                limit = (
+                    f"the layer record holds up to {_LARGEST[kind]:,}; give the network another "
+                    "shape"
+                )
                 raise ExportError(
                     _TARGET, f"layer {step.name!r}: the {what} is {number:,}; {limit}"
                 )
@@ -336,10 +344,14 @@ def _check_shortcut(
             _TARGET, f"layer {step.name!r} adds a shortcut; only 1x1 convolutions can"
         )
     if offsets[step.output] != offsets[shortcut.name]:
-        places = f"{step.output!r} at byte {offsets[step.output]}, {shortcut.name!r} at byte {offsets[shortcut.name]}"
+        places = (
+            f"{step.output!r} at byte {offsets[step.output]}, {shortcut.name!r} at byte "
+            f"{offsets[shortcut.name]}"
+        )
         raise ExportError(
             _TARGET,
-            f"layer {step.name!r} adds a shortcut in place, but the memory plan has {places}; plan again",
+            f"layer {step.name!r} adds a shortcut in place, but the memory plan has {places}; plan "
+            "again",
         )
 
 
@@ -379,7 +391,10 @@ def _facts(subject: ExportSubject) -> list[tuple[str, str]]:
 
 def _title(subject: ExportSubject) -> str:
     image = subject.model.tensor(subject.model.image)
-    return f"Network for {image.height} x {image.width} x {image.channels} images, {len(subject.model.classes)} classes"
+    return (
+        f"Network for {image.height} x {image.width} x {image.channels} images, "
+        f"{len(subject.model.classes)} classes"
+    )
 
 
 def _source_values(model: IntegerModel, steps: Sequence[_Step], prefix: str) -> dict[str, str]:
@@ -401,16 +416,25 @@ def _arrays(step: _Step, prefix: str) -> Iterator[str]:
         return
     section = own_names('NAS_SECTION(".rodata.nas_packed', prefix) + f'.{step.label}")'
     shape = "x".join(map(str, step.step.weights.shape))
-    yield f"/* {c_comment(step.step.name)}: weights {shape}, {step.weight_bits} bits, layout {step.packed.layout} */"
+    yield (
+        f"/* {c_comment(step.step.name)}: weights {shape}, {step.weight_bits} bits, layout "
+        f"{step.packed.layout} */"
+    )
     for what, words in (("weights", step.packed.weights), ("constants", step.packed.constants)):
-        yield f"static const uint32_t {what}_{step.label}[{len(words)}] {section} = {{\n{_words(words)}\n}};"
+        yield (
+            f"static const uint32_t {what}_{step.label}[{len(words)}] {section} = "
+            f"{{\n{_words(words)}\n}};"
+        )
     if (addition := step.step.addition) is not None:
         numbers = ", ".join(
             str(number)
             for pair in (addition.first, addition.second, addition.out)
             for number in pair
         )
-        yield f"static const {own_names('nas_addition', prefix)} addition_{step.label} {section} = {{{numbers}}};"
+        yield (
+            f"static const {own_names('nas_addition', prefix)} addition_{step.label} {section} = "
+            f"{{{numbers}}};"
+        )
     yield ""
 
 
@@ -435,8 +459,14 @@ def _record(step: _Step, prefix: str) -> str:
             f"     {step.source.offset}, {step.target.offset}, {step.scratch},",
             f"     {', '.join(map(str, (*source.shape, *target.shape)))},",
             f"     {window.kernel}, {window.stride}, {top}, {left},",
-            f"     {step.weight_bits}, {source.bits}, {target.bits}, {shortcut.bits if shortcut else 0},",
-            f"     {_stored_zero(source)}, {_stored_zero(target)}, {_stored_zero(shortcut) if shortcut else 0},",
+            (
+                f"     {step.weight_bits}, {source.bits}, {target.bits}, "
+                f"{shortcut.bits if shortcut else 0},"
+            ),
+            (
+                f"     {_stored_zero(source)}, {_stored_zero(target)}, "
+                f"{_stored_zero(shortcut) if shortcut else 0},"
+            ),
             f"     {own_names(' | '.join(step.flags), prefix) or '0'}}},",
         ]
     )
@@ -450,7 +480,10 @@ def _summary(step: _Step) -> str:
         f"{'x'.join(map(str, tensor.shape))} of {tensor.bits} bits" for tensor in (source, target)
     )
     added = f", adds {step.shortcut.name!r} of {step.shortcut.bits} bits" if step.shortcut else ""
-    return f"{window.name}: {step.kind} {window.kernel}x{window.kernel} stride {window.stride}, {weights}{shapes}{added}"
+    return (
+        f"{window.name}: {step.kind} {window.kernel}x{window.kernel} stride {window.stride}, "
+        f"{weights}{shapes}{added}"
+    )
 
 
 def _stored_zero(tensor: TensorSpec) -> int:
@@ -464,7 +497,8 @@ def _info(model: IntegerModel, step: _Step) -> str:
     if macs > _LARGEST["uint32"]:
         raise ExportError(
             _TARGET,
-            f"layer {step.step.name!r} has {macs:,} MACs; the layer record holds up to {_LARGEST['uint32']:,}",
+            f"layer {step.step.name!r} has {macs:,} MACs; the layer record holds up to "
+            f"{_LARGEST['uint32']:,}",
         )
     numbers = (
         *(
@@ -477,7 +511,10 @@ def _info(model: IntegerModel, step: _Step) -> str:
         ),
         *(int(step.packed is not None and step.packed.native), target.low),
     )
-    return f"    {{{c_string(step.step.name)}, {c_string(step.kind)}, {', '.join(map(str, numbers))}}},"
+    return (
+        f"    {{{c_string(step.step.name)}, {c_string(step.kind)}, "
+        f"{', '.join(map(str, numbers))}}},"
+    )
 
 
 def _test_values(subject: ExportSubject) -> dict[str, str]:

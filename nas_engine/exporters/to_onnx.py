@@ -1,4 +1,7 @@
-"""ONNX: an integer-exact graph, and a graph of float operators between quantisers. Both carry every width and the manifest."""
+"""ONNX: an integer-exact graph, and a graph of float operators between quantisers.
+
+Both carry every width and the manifest.
+"""
 
 from __future__ import annotations
 

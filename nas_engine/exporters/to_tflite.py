@@ -1,8 +1,9 @@
 """TFLite: ``model.tflite``, which computes the integer reference exactly, and ``model_int4.tflite``, which is smaller and does not.
 
-INT8 containers carry every width: weights as ``w << weight_shift``, so that the accumulators are the reference's, and activations as
-they are, held to their range by a fused activation where one gives that range and by MAXIMUM and MINIMUM otherwise. Why narrower
-weight containers cannot be exact stands in docs/integer_model.md: their accumulators are coarser, and so are bias and rounding.
+INT8 containers carry every width: weights as ``w << weight_shift``, so that the accumulators are
+the reference's, and activations as they are, held to their range by a fused activation where one
+gives that range and by MAXIMUM and MINIMUM otherwise. Why narrower weight containers cannot be
+exact stands in docs/integer_model.md: their accumulators are coarser, and so are bias and rounding.
 """
 
 from __future__ import annotations
@@ -93,8 +94,10 @@ def exceptions(model: IntegerModel) -> tuple[str, ...]:
     if layers := int4_layers(model):
         coarser = 2 ** (8 - INT4_BITS)
         lines.append(
-            f"{INT4_NAME}: weights of {len(layers)} layers ({', '.join(layers)}) are INT4, so that their biases and accumulators are "
-            f"{coarser} times coarser than the reference's; results can differ, and differences are reported, not refused"
+            f"{INT4_NAME}: weights of {len(layers)} layers ({', '.join(layers)}) are INT4, so that "
+            "their biases and accumulators are "
+            f"{coarser} times coarser than the reference's; results can differ, and differences "
+            "are reported, not refused"
         )
     odd = sorted(
         {step.weight_bits for step in model.steps if isinstance(step, IntegerConvolution)} - {8}
@@ -124,14 +127,15 @@ def convolution_window(
     same = all(
         _is_same(side, pad, size, out)
         for pad, size, out in zip(pads, source.shape[:2], target.shape[:2], strict=True)
-    )  # fmt: skip
+    )
     return Window(same=True, rows=side, columns=side) if same else None
 
 
 def pool_window(step: IntegerPool, source: TensorSpec, target: TensorSpec) -> Window | None:
     """Return the window of an average pool, or ``None`` if TFLite has none like it.
 
-    Padded elements do not count, so that a single window that reaches over the edge is a smaller one that does not.
+    Padded elements do not count, so that a single window that reaches over the edge is a smaller
+    one that does not.
     """
     side, options = Side(step.kernel, step.stride), []
     for pad, size, out in zip(
@@ -180,8 +184,8 @@ class _Graph:
                 self.pool(step)
             else:
                 self.convolution(step)
-        # The classifier stays a 1x1 convolution: of FULLY_CONNECTED, which would need no RESHAPE, tflite-runtime 2.14 and TFLite Micro
-        # refuse INT4 with a scale per class.
+        # The classifier stays a 1x1 convolution: of FULLY_CONNECTED, which would need no RESHAPE,
+        # tflite-runtime 2.14 and TFLite Micro refuse INT4 with a scale per class.
         logits = self.model.tensor(self.model.logits)
         flat = self.file.tensor(
             f"{logits.name} flat", (1, logits.channels), logits.scale, logits.zero_point
@@ -215,7 +219,8 @@ class _Graph:
         )
         weights = sorted({step.weight_bits for step in layers})
         return (
-            f"nas-search: {image.height} x {image.width} x {image.channels} pixels (value - 128) to {len(self.model.classes)} classes; "
+            f"nas-search: {image.height} x {image.width} x {image.channels} pixels (value - 128) "
+            f"to {len(self.model.classes)} classes; "
             f"{len(layers)} layers, weights of {_listed(weights)} bits; {kept}"
             + (f"; see metadata '{METADATA_NAME}'" if self.metadata else "")
         )
@@ -246,7 +251,8 @@ class _Graph:
             return
         alone = self.file.tensor(f"{step.name} alone", (1, *target.shape), target.scale)
         self.file.operator(kind[0], inputs, alone, kind[1], **options)
-        # An interpreter may write a sum over its first operand, whatever it was told to keep: let that be the one nobody asks for.
+        # An interpreter may write a sum over its first operand, whatever it was told to keep: let
+        # that be the one nobody asks for.
         self.limited(target, ("ADD", "Add"), [alone, self.places[step.shortcut]], {})
 
     def weights(self, step: IntegerConvolution, source: TensorSpec) -> list[int]:
@@ -313,7 +319,10 @@ class _Graph:
         source, target = self.model.tensor(step.input), self.model.tensor(step.output)
         window = pool_window(step, source, target)
         if window is None:
-            found = f"{step.name}: an average pool of {step.kernel} x {step.kernel}, stride {step.stride}, padding {step.padding}"
+            found = (
+                f"{step.name}: an average pool of {step.kernel} x {step.kernel}, stride "
+                f"{step.stride}, padding {step.padding}"
+            )
             raise ExportError(
                 "TFLite",
                 f"{found}; it knows only SAME padding and none; use one of them, or export to C",

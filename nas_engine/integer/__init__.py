@@ -1,1 +1,4 @@
-"""Integer networks: the one definition of correct that every export is compared with. See docs/integer_model.md."""
+"""Integer networks: the one definition of correct that every export is compared with.
+
+See docs/integer_model.md.
+"""

@@ -1,7 +1,9 @@
-"""The integer arithmetic: TFLite's int8 specification, with ranges of 2 to 8 bits. Exact, vectorised, in int64.
+"""The integer arithmetic: TFLite's int8 specification, with ranges of 2 to 8 bits.
 
-Names and rounding follow the reference implementation of TensorFlow Lite and gemmlowp; each function says which one.
-docs/integer_model.md writes the same as equations.
+Exact, vectorised, in int64.
+
+Names and rounding follow the reference implementation of TensorFlow Lite and gemmlowp; each
+function says which one. docs/integer_model.md writes the same as equations.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def levels(bits: int, signed: bool) -> tuple[int, int, int]:
 def round_half_away(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return float64 values rounded to whole numbers, halves away from zero (C ``round``).
 
-    Exact below 2^52: ``floor(|v|)`` and the fraction behind it are, while ``floor(|v| + 0.5)`` turns 0.49999999999999994 into 1.
+    Exact below 2^52: ``floor(|v|)`` and the fraction behind it are, while ``floor(|v| + 0.5)``
+    turns 0.49999999999999994 into 1.
     """
     array = np.asarray(values, np.float64)
     size = np.abs(array)

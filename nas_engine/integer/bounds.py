@@ -1,7 +1,10 @@
-"""Bounds of accumulators, proven from the actual integer weights and the range of the input. Exact, not estimated.
+"""Bounds of accumulators, proven from the actual integer weights and the range of the input.
 
-A sum of ``x * w`` over independent ``x`` in ``[low, high]`` takes its extremes where every ``x`` is at an end. Both ends include 0
-(what a padded tap counts), so the same bounds hold for windows that overlap the padding and for every partial sum, in any order.
+Exact, not estimated.
+
+A sum of ``x * w`` over independent ``x`` in ``[low, high]`` takes its extremes where every ``x`` is
+at an end. Both ends include 0 (what a padded tap counts), so the same bounds hold for windows that
+overlap the padding and for every partial sum, in any order.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ class AccumulatorBounds:
     accumulator: int
     """Largest absolute value, bias included."""
     shifted: int
-    """The same after the left shift of requantisation; equal where no channel shifts to the left."""
+    """The same after the left shift of requantisation; equal where no channel shifts to the left.
+    """
 
 
 def accumulator_bounds(
@@ -68,6 +72,7 @@ def accumulator_bounds(
     if bounds.shifted > INT32_MAX:
         raise QuantisationError(
             name,
-            f"an accumulator can reach {bounds.shifted:,}, int32 ends at {INT32_MAX:,}; use fewer weight bits or a larger output step",
+            f"an accumulator can reach {bounds.shifted:,}, int32 ends at {INT32_MAX:,}; use fewer "
+            "weight bits or a larger output step",
         )
     return bounds

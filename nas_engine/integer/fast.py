@@ -1,22 +1,27 @@
 """The fast way through an integer model: floating point where it is proven exact, int64 where it is not.
 
-Tensors are kept as float32 ``[channels, images, height, width]`` of values minus their zero point, so that padding is 0.
+Tensors are kept as float32 ``[channels, images, height, width]`` of values minus their zero point,
+so that padding is 0.
 
-*Sums.* Every partial sum of a convolution, in any order, is a whole number of at most the bound that follows from the weights
-(``bounds.py``). Up to 2^24 float32 holds all of them, so BLAS computes exactly; beyond that float64 does. A depth-wise convolution is a
-product with a banded matrix per channel: a few rows of a tile of the image times all places of the kernel.
+*Sums.* Every partial sum of a convolution, in any order, is a whole number of at most the bound
+that follows from the weights (``bounds.py``). Up to 2^24 float32 holds all of them, so BLAS
+computes exactly; beyond that float64 does. A depth-wise convolution is a product with a banded
+matrix per channel: a few rows of a tile of the image times all places of the kernel.
 
-*Requantisation.* TFLite rounds twice. With ``x = acc * m / 2^31`` (a left shift put into ``acc``) and ``n = 2^right``, it computes
-``k = floor(x + 1/2)`` and then ``k / n`` rounded to nearest, halves away from zero. Since ``floor(floor(a) / n) = floor(a / n)`` for
-whole ``n``, both collapse into one floor of ``u = x / n``:
+*Requantisation.* TFLite rounds twice. With ``x = acc * m / 2^31`` (a left shift put into ``acc``)
+and ``n = 2^right``, it computes ``k = floor(x + 1/2)`` and then ``k / n`` rounded to nearest,
+halves away from zero. Since ``floor(floor(a) / n) = floor(a / n)`` for whole ``n``, both collapse
+into one floor of ``u = x / n``:
 
     n = 1:           floor(u + 1/2)
     n > 1, k >= 0:   floor((k + n/2) / n)     = floor(u + 1/2 + h),    h = 1 / (2n)
     n > 1, k < 0:    floor((k + n/2 - 1) / n) = floor(u + 1/2 - h)
 
-and where the signs of ``u`` and ``k`` differ, ``-h <= u < 0``, both lines are 0: the sign of ``u`` decides. All of this is exact in
-float64 as long as ``acc * m`` and the constants, in units of ``2^-31 / n``, stay below 2^53 (``_fits_float64``). Where they do not,
-what is floored has an error of at most ``_doubt``; the few values that lie so close to a whole number are computed again in int64.
+and where the signs of ``u`` and ``k`` differ, ``-h <= u < 0``, both lines are 0: the sign of ``u``
+decides. All of this is exact in float64 as long as ``acc * m`` and the constants, in units of
+``2^-31 / n``, stay below 2^53 (``_fits_float64``). Where they do not, what is floored has an error
+of at most ``_doubt``; the few values that lie so close to a whole number are computed again in
+int64.
 """
 
 from __future__ import annotations
@@ -34,10 +39,12 @@ from nas_engine.integer.bounds import sum_range
 from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
 
 _BLOCK = 2**15
-"""Elements requantised at once: few enough for the second-level cache, enough to hide the cost of a call."""
+"""Elements requantised at once: few enough for the second-level cache, enough to hide the cost of a
+call."""
 
 _BLAS_ALONE = 2**18
-"""Multiply-adds up to which OpenBLAS stays on the thread that calls it (interface/gemm.c), so that ours do not compete with its."""
+"""Multiply-adds up to which OpenBLAS stays on the thread that calls it (interface/gemm.c), so that
+ours do not compete with its."""
 
 _TILE = 16
 """Widest tile of a depth-wise convolution."""
@@ -191,8 +198,9 @@ class FastProgram:
     ) -> tuple[Callable[[], None], npt.NDArray[Any]]:
         """Return what computes the sums of a depth-wise convolution, and where: ``(C, n, rows / r, r, columns / t, t)``.
 
-        A tile of ``r x t`` places sees ``(r - 1) * stride + k`` rows and ``(t - 1) * stride + k`` columns of its channel; the banded
-        matrix says with which weight each of them counts for each place.
+        A tile of ``r x t`` places sees ``(r - 1) * stride + k`` rows and ``(t - 1) * stride + k``
+        columns of its channel; the banded matrix says with which weight each of them counts for
+        each place.
         """
         k, s, channels, n = step.kernel, step.stride, target.channels, self._n
         t = _largest_divisor(target.width, _TILE)

@@ -5,9 +5,10 @@ Per output channel, with ``s_in`` the input's scale and ``2^shift`` the carried 
     weight_scale = float32(weight_step * |gain| / 2^shift)      a negative gain turns the integer weights around
     bias         = round(offset / (s_in * weight_scale))
 
-Only scales (to float32) and biases (to whole numbers) are rounded: the integer weights are those of training. Channels that training has
-silenced are the exception: a constant is written as a bias alone, and weights whose sum moves the output by next to nothing beside a large
-offset are counted in a coarser unit, so that the bias fits into int32.
+Only scales (to float32) and biases (to whole numbers) are rounded: the integer weights are those of
+training. Channels that training has silenced are the exception: a constant is written as a bias
+alone, and weights whose sum moves the output by next to nothing beside a large offset are counted
+in a coarser unit, so that the bias fits into int32.
 """
 
 from __future__ import annotations
@@ -37,16 +38,19 @@ from nas_engine.quantization.record import (
 )
 
 _BEYOND = 512.0
-"""Levels from which on every output is clamped, and a result that a shortcut is added to as well."""
+"""Levels from which on every output is clamped, and a result that a shortcut is added to as well.
+"""
 
 _FINEST = 2.0**-10
-"""Levels of the output to one unit of the accumulator in a constant channel: a whole level is a power of two of them, and stays exact."""
+"""Levels of the output to one unit of the accumulator in a constant channel: a whole level is a
+power of two of them, and stays exact."""
 
 _COARSE_BIAS = 2.0**30
 """Largest bias, sum included, of a channel whose unit had to become coarser."""
 
 _LEAST_UNIT = 2.0**-29
-"""Fewest levels of the output to one unit of the accumulator: requantisation then shifts by at most 28 to the right."""
+"""Fewest levels of the output to one unit of the accumulator: requantisation then shifts by at most
+28 to the right."""
 
 
 def lower(network: QuantisedNetwork, provenance: Mapping[str, str] | None = None) -> IntegerModel:
@@ -57,7 +61,8 @@ def lower(network: QuantisedNetwork, provenance: Mapping[str, str] | None = None
         provenance: Where it comes from: free texts by name.
 
     Raises:
-        QuantisationError: A step size beyond float32, or an accumulator that could overflow; names the layer.
+        QuantisationError: A step size beyond float32, or an accumulator that could overflow; names
+            the layer.
     """
     tensors = {tensor.name: _lower_tensor(tensor) for tensor in network.tensors}
     steps = tuple(

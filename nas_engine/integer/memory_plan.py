@@ -1,7 +1,8 @@
 """Memory plan of an integer model: the arena that the exported C uses, by the sizes and the placement that the search counted with.
 
-``nas_engine.costs.plan`` plans an architecture, before there are any weights. This is the same for the steps that are executed; where
-an integer model comes from an architecture, the two agree to the byte.
+``nas_engine.costs.plan`` plans an architecture, before there are any weights. This is the same for
+the steps that are executed; where an integer model comes from an architecture, the two agree to the
+byte.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ def plan_memory(model: IntegerModel) -> MemoryPlan:
     """Return where every tensor and the scratch of every step lie in the arena; step by step as in ``model.steps``.
 
     Raises:
-        QuantisationError: Two tensors would need the same place: steps that do not form a chain with shortcuts.
+        QuantisationError: Two tensors would need the same place: steps that do not form a chain
+            with shortcuts.
     """
     drafts = _Draft(model)
     for number in range(len(model.steps)):
@@ -29,7 +31,10 @@ def plan_memory(model: IntegerModel) -> MemoryPlan:
 
 
 class _Draft:
-    """The steps walked one by one. Each writes to the other end of the arena than it reads from, unless it works in place."""
+    """The steps walked one by one.
+
+    Each writes to the other end of the arena than it reads from, unless it works in place.
+    """
 
     def __init__(self, model: IntegerModel) -> None:
         self.model, self.arena = model, Arena()

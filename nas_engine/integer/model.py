@@ -1,7 +1,8 @@
 """IntegerModel: a network of integers only, the single source of truth for the reference and for every export.
 
-Everything that follows from something else (requantisation from scales, bounds from weights) is stored too, for readers without
-arithmetic of their own, and compared with what it follows from whenever a model is made.
+Everything that follows from something else (requantisation from scales, bounds from weights) is
+stored too, for readers without arithmetic of their own, and compared with what it follows from
+whenever a model is made.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class TensorSpec:
     bits: int
     """Width, 2 to 8."""
     signed: bool
-    """Zero point 0 and levels on both sides of it; otherwise zero point -128 and levels from there upwards."""
+    """Zero point 0 and levels on both sides of it; otherwise zero point -128 and levels from there
+    upwards."""
     scale: float
     """Real value of one level: a float32 value. ``real = scale * (value - zero_point)``."""
 
@@ -83,7 +85,8 @@ class TensorSpec:
 
 
 LEAST_SHIFT, LARGEST_SHIFT = -31, 30
-"""Shifts of a requantisation that its C executes: to the right by up to 31, to the left as far as 1 stays an int32."""
+"""Shifts of a requantisation that its C executes: to the right by up to 31, to the left as far as 1
+stays an int32."""
 
 LEAST_MULTIPLIER = 2**30
 """Least multiplier (Q31) besides 0."""
@@ -107,7 +110,10 @@ class Requantizer:
         outside = (self.shift < LEAST_SHIFT) | (self.shift > LARGEST_SHIFT)
         if outside.any():
             channel = int(outside.argmax())
-            found = f"the shift of channel {channel} is {self.shift[channel]}; expected {LEAST_SHIFT} to {LARGEST_SHIFT}"
+            found = (
+                f"the shift of channel {channel} is {self.shift[channel]}; expected {LEAST_SHIFT} "
+                f"to {LARGEST_SHIFT}"
+            )
             raise QuantisationError(
                 "requantizer",
                 f"{found}: the scale of its weights is out of proportion to that of its output",
@@ -126,7 +132,8 @@ class Requantizer:
     ) -> Requantizer:
         """Return the requantisation from accumulators of scale ``input_scale * weight_scale`` to an output scale.
 
-        TFLite ``PopulateConvolutionQuantizationParams`` (kernel_util.cc): float32 scales, multiplied and divided as doubles.
+        TFLite ``PopulateConvolutionQuantizationParams`` (kernel_util.cc): float32 scales,
+        multiplied and divided as doubles.
         """
         multiplier, shift = quantize_multiplier(
             input_scale * weight_scale.astype(np.float64) / output_scale
@@ -155,7 +162,10 @@ class Addition:
             QuantisationError: The shortcut's scale is out of proportion, which TFLite refuses too.
         """
         if shortcut.scale >= 2.0 ** (ADD_LEFT_SHIFT - 1) * output.scale:
-            found = f"the scale of {shortcut.name!r} ({shortcut.scale:g}) is 2^19 times that of {output.name!r} ({output.scale:g}) or more"
+            found = (
+                f"the scale of {shortcut.name!r} ({shortcut.scale:g}) is 2^19 times that of "
+                f"{output.name!r} ({output.scale:g}) or more"
+            )
             raise QuantisationError(
                 output.name, f"{found}; an addition needs scales of the same order"
             )
@@ -182,11 +192,13 @@ class IntegerConvolution:
     padding: tuple[int, int, int, int]
     """Rows and columns of the input's zero point: top, bottom, left, right."""
     weights: npt.NDArray[np.int8]
-    """Weights ``[O, k, k, I]``, depth-wise ``[C, k, k, 1]``, in ``±(2^(weight_bits-1) - 1)``, without the carried shift."""
+    """Weights ``[O, k, k, I]``, depth-wise ``[C, k, k, 1]``, in ``±(2^(weight_bits-1) - 1)``,
+    without the carried shift."""
     weight_bits: int
     """Width of the weights, 2 to 8."""
     weight_scale: npt.NDArray[np.float32]
-    """Real value of 1 in the shifted weights: ``real = weight_scale * (weights << weight_shift)``, ``[O]``."""
+    """Real value of 1 in the shifted weights: ``real = weight_scale * (weights << weight_shift)``,
+    ``[O]``."""
     bias: npt.NDArray[np.int32]
     """Biases in the scale of the accumulator, input scale times weight scale, ``[O]``."""
     requantizer: Requantizer
@@ -231,7 +243,10 @@ class IntegerConvolution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntegerPool:
-    """Average pool of int8 values as they stand; padded elements do not count. Its output has the scale and levels of its input."""
+    """Average pool of int8 values as they stand; padded elements do not count.
+
+    Its output has the scale and levels of its input.
+    """
 
     name: str
     """Unique name."""
@@ -255,7 +270,8 @@ class IntegerModel:
     """A whole network. Its input is a uint8 image of which every pixel is taken as ``pixel - 128``.
 
     Raises:
-        QuantisationError: Steps that do not fit together, or stored numbers that do not follow from what they stand for.
+        QuantisationError: Steps that do not fit together, or stored numbers that do not follow from
+            what they stand for.
     """
 
     image: str
@@ -265,11 +281,13 @@ class IntegerModel:
     steps: tuple[IntegerConvolution | IntegerPool, ...]
     """Steps in the order of execution."""
     logits: str
-    """Name of the output tensor, 1x1, one channel per class; the prediction is its first largest channel."""
+    """Name of the output tensor, 1x1, one channel per class; the prediction is its first largest
+    channel."""
     classes: tuple[str, ...]
     """Class names."""
     provenance: Mapping[str, str] = field(default_factory=dict)
-    """Where the model comes from: free texts by name; what cannot be read in them (controls, bytes that are no UTF-8) becomes escapes."""
+    """Where the model comes from: free texts by name; what cannot be read in them (controls, bytes
+    that are no UTF-8) becomes escapes."""
 
     def __post_init__(self) -> None:
         if not all(
@@ -301,7 +319,8 @@ class IntegerModel:
             if not np.array_equal(getattr(step.requantizer, what), getattr(expected, what)):
                 raise QuantisationError(
                     step.name,
-                    f"{what} of the requantizer does not follow from the scales; lower the network again",
+                    f"{what} of the requantizer does not follow from the scales; lower the network "
+                    "again",
                 )
         if step.addition and step.addition != Addition.between(
             self.tensor(step.addition.shortcut), target

@@ -1,7 +1,10 @@
-"""Reference: runs an integer model. What it computes is what every export must compute, value by value.
+"""Reference: runs an integer model.
 
-``fast=False`` is the definition, written plainly in int64. ``fast=True`` (the default) is the same function, some ten times faster, see
-``fast.py``; the tests compare the two, and both with a scalar implementation and with TFLite's reference kernels.
+What it computes is what every export must compute, value by value.
+
+``fast=False`` is the definition, written plainly in int64. ``fast=True`` (the default) is the same
+function, some ten times faster, see ``fast.py``; the tests compare the two, and both with a scalar
+implementation and with TFLite's reference kernels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Integer models on disk: a directory with ``model.json`` (all that is small), ``model.npz`` (all that is large), and golden vectors.
 
-The same model and images give the same bytes. Reading checks everything: the arrays against their digest, each number against its range
-and against what it follows from, and the golden vectors by computing them again. The format is written down in docs/integer_model.md.
+The same model and images give the same bytes. Reading checks everything: the arrays against their
+digest, each number against its range and against what it follows from, and the golden vectors by
+computing them again. The format is written down in docs/integer_model.md.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class GoldenVectors:
     logits: Levels
     """Their logits, ``[N, classes]``."""
     checksums: Mapping[str, int]
-    """CRC-32 of each tensor of the first image, as int8 in ``[height, width, channels]`` order, by tensor name."""
+    """CRC-32 of each tensor of the first image, as int8 in ``[height, width, channels]`` order, by
+    tensor name."""
 
     @staticmethod
     def of(model: IntegerModel, images: Images) -> GoldenVectors:
@@ -183,15 +185,17 @@ def load(directory: Path) -> SavedModel:
 
     Raises:
         UnreadableError: A file is missing, or the operating system refuses.
-        FileFormatError: A file is cut off, changed or of another version; numbers out of range or that do not follow from each
-            other; golden vectors that the model does not compute. Names the file and what to do.
+        FileFormatError: A file is cut off, changed or of another version; numbers out of range or
+            that do not follow from each other; golden vectors that the model does not compute.
+            Names the file and what to do.
     """
     path = directory / JSON_NAME
     fields = Fields(_read_json(path), path)
     if (found := fields.take("format", None)) != FORMAT:
         raise fields.error(
             "format",
-            f"is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the model again)",
+            f"is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the model "
+            "again)",
         )
     fields.only(
         "format",
@@ -243,7 +247,8 @@ def _read_npz(path: Path, digest: str) -> dict[str, npt.NDArray[Any]]:
     if hashlib.sha256(data).hexdigest() != digest:
         raise FileFormatError(
             path,
-            f"is not the file that {JSON_NAME} names (cut off, changed, or of another export); {_REMEDY}",
+            f"is not the file that {JSON_NAME} names (cut off, changed, or of another export); "
+            f"{_REMEDY}",
         )
     with parsing(path, f"is not an archive of arrays; {_REMEDY}"):
         return stored_arrays(data)

@@ -1,8 +1,9 @@
 """ResNet-20, 32, 44, 56 for CIFAR (He et al. 2016, section 4.2), to be teachers: public state dicts load as they are.
 
-Names and layout are those of github.com/akamaster/pytorch_resnet_cifar10, whose state dicts are widely used: shortcuts of
-option A (every other pixel, and channels of zeros on both sides), and inputs normalised by the mean and standard deviation
-of ImageNet. The network takes images as ours do and normalises them itself.
+Names and layout are those of github.com/akamaster/pytorch_resnet_cifar10, whose state dicts are
+widely used: shortcuts of option A (every other pixel, and channels of zeros on both sides), and
+inputs normalised by the mean and standard deviation of ImageNet. The network takes images as ours
+do and normalises them itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from nas_engine.models.mobilenet import IMAGE_OFFSET, IMAGE_SCALE
 from nas_engine.models.state_dict import load_into, unknown_state, without_prefix
 
 DEPTHS = (20, 32, 44, 56)
-"""Weighted layers of the networks of He et al. 2016, table 6, that serve as teachers: 6 per residual block of a stage, and 2."""
+"""Weighted layers of the networks of He et al. 2016, table 6, that serve as teachers: 6 per
+residual block of a stage, and 2."""
 
 _EXPECTED = f"a CIFAR ResNet ({', '.join(map(str, DEPTHS))})"
 _WIDTHS = (16, 32, 64)

@@ -1,9 +1,10 @@
 """``Architecture`` to PyTorch: stem, inverted residuals, head, average pool, classifier.
 
-One set of modules serves float and quantised training: a ``ConvolutionUnit`` has a place for the quantiser of its weight
-and one for what its output goes through (ReLU6 in float, a quantiser afterwards); ``nas_engine.quantization.prepare`` fills
-them. Padding is TensorFlow's "same" (for stride 2 on an even size one pixel less before than after), because TFLite and
-the memory plan have that; average pools round as TFLite's int8 pools do.
+One set of modules serves float and quantised training: a ``ConvolutionUnit`` has a place for the
+quantiser of its weight and one for what its output goes through (ReLU6 in float, a quantiser
+afterwards); ``nas_engine.quantization.prepare`` fills them. Padding is TensorFlow's "same" (for
+stride 2 on an even size one pixel less before than after), because TFLite and the memory plan have
+that; average pools round as TFLite's int8 pools do.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class Quantiser(Protocol):
 class ConvolutionUnit(nn.Module):
     """Convolution, then batch norm or a bias, then an activation or its quantiser.
 
-    ``weight`` is ``(o, i / groups, k, k)``. Of ``norm`` and ``bias`` exactly one is there. A ``requantiser`` takes their place at
-    evaluation: it turns sums into what the integer model makes of them.
+    ``weight`` is ``(o, i / groups, k, k)``. Of ``norm`` and ``bias`` exactly one is there. A
+    ``requantiser`` takes their place at evaluation: it turns sums into what the integer model makes
+    of them.
     """
 
     weight: nn.Parameter
@@ -106,8 +108,9 @@ def _classifier(inputs: int, classes: int) -> ConvolutionUnit:
 class InvertedResidual(nn.Module):
     """1x1 expand, k x k depth-wise, 1x1 project, and the sum with its input where the shapes allow.
 
-    ``output`` is nothing in float; afterwards it is the quantiser of what leaves the block, ``source`` that of its input, and
-    ``narrow`` brings the result of the last layer to the steps of the sum.
+    ``output`` is nothing in float; afterwards it is the quantiser of what leaves the block,
+    ``source`` that of its input, and ``narrow`` brings the result of the last layer to the steps of
+    the sum.
     """
 
     def __init__(
@@ -142,7 +145,9 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """The network of an architecture. State dict keys follow the layer names: ``stem``, ``residuals.0.expand`` ... ``classifier``.
+    """The network of an architecture.
+
+    State dict keys follow the layer names: ``stem``, ``residuals.0.expand`` ... ``classifier``.
 
     Raises:
         InputError: The architecture has no classifier, so that there is nothing to train it for.
@@ -152,7 +157,8 @@ class MobileNet(nn.Module):
         super().__init__()
         if architecture.classifier is None:
             raise InputError(
-                "the architecture has no classifier, so it cannot be trained; search again with --classes N"
+                "the architecture has no classifier, so it cannot be trained; search again with "
+                "--classes N"
             )
         self.architecture = architecture
         self.stem = _convolution(architecture.input_channels, architecture.stem)
@@ -231,8 +237,9 @@ def average_pool(x: Tensor, kernel: int | None, quantiser: Quantiser | None = No
     Args:
         x: ``(n, c, h, w)``; on the grid of ``quantiser`` if that is given.
         kernel: Height, width and stride of a window; ``None`` for the whole map.
-        quantiser: What quantised ``x``. Then the result is on the same grid, rounded as TFLite's AVERAGE_POOL_2D rounds int8
-            values (half away from zero; an unsigned level counts from -128), with the gradient of the plain average.
+        quantiser: What quantised ``x``. Then the result is on the same grid, rounded as TFLite's
+            AVERAGE_POOL_2D rounds int8 values (half away from zero; an unsigned level counts from
+            -128), with the gradient of the plain average.
     """
     side = max(x.shape[2:])
     kernel = side if kernel is None else min(kernel, side)

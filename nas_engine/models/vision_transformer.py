@@ -1,8 +1,9 @@
 """A small vision transformer for 32x32 images (Dosovitskiy et al. 2021), to be a subject of bit allocation beside convolutions.
 
-Pre-norm blocks, learned positions, the mean over the tokens instead of a class token (their appendix D.3), no dropout. The
-sizes are ours, small enough to train on one CPU core. Every product with weights is an ``nn.Linear`` or ``nn.Conv2d`` of its
-own, so that a quantiser finds all of them, and ``torch.fx.symbolic_trace`` takes the network whole.
+Pre-norm blocks, learned positions, the mean over the tokens instead of a class token (their
+appendix D.3), no dropout. The sizes are ours, small enough to train on one CPU core. Every product
+with weights is an ``nn.Linear`` or ``nn.Conv2d`` of its own, so that a quantiser finds all of them,
+and ``torch.fx.symbolic_trace`` takes the network whole.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ TOKENS = (RESOLUTION // PATCH) ** 2
 _EXPECTED = "a vision transformer made by vision_transformer"
 
 HEAD_WIDTH = 24
-"""Channels of one head of attention; so the number of heads follows from the width, and a state dict tells all; ours."""
+"""Channels of one head of attention; so the number of heads follows from the width, and a state
+dict tells all; ours."""
 
 
 class _Block(nn.Module):
@@ -51,7 +53,8 @@ class _Block(nn.Module):
 
     def _attend(self, joint: Tensor) -> Tensor:
         """Return softmax attention, ``(n, tokens, width)``, of queries, keys and values side by side, ``(n, tokens, 3 * width)``."""
-        # In bfloat16 the gradient of attention is six times as slow on a CPU as in the type of the weights (torch 2.13).
+        # In bfloat16 the gradient of attention is six times as slow on a CPU as in the type of the
+        # weights (torch 2.13).
         with torch.autocast("cpu", enabled=False):
             split = (
                 joint.to(self.norm1.weight.dtype)
@@ -65,8 +68,8 @@ class _Block(nn.Module):
 class VisionTransformer(nn.Module):
     """The network of one size; made by ``vision_transformer``.
 
-    For derivatives of second order, enter ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` first: torch's fused attention has
-    them not.
+    For derivatives of second order, enter ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``
+    first: torch's fused attention has them not.
     """
 
     def __init__(self, classes: int, width: int, depth: int, hidden: int) -> None:

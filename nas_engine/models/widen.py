@@ -17,8 +17,8 @@ def widen(architecture: Architecture, factor: float = 2.0) -> Architecture:
 
     Args:
         architecture: Any network; kernels, strides, depth, resolution, shortcuts and classes stay.
-        factor: On the output channels of stem, blocks and head and on every bottleneck; the product is rounded to the nearest
-            multiple of 8, within 8 and 8192.
+        factor: On the output channels of stem, blocks and head and on every bottleneck; the product
+            is rounded to the nearest multiple of 8, within 8 and 8192.
     """
 
     def channels(count: int) -> int:

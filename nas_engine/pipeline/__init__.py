@@ -1,4 +1,7 @@
-"""Pipeline: from a SearchConfig to a run directory and back. The only package that knows every stage."""
+"""Pipeline: from a SearchConfig to a run directory and back.
+
+The only package that knows every stage.
+"""
 
 from nas_engine.pipeline.pictures import PLOTS, draw_plots, plots_are_current
 from nas_engine.pipeline.search import (

@@ -40,19 +40,22 @@ def base_network(
     Args:
         directory: A run.
         architecture: What ``best.yaml`` holds.
-        force: Take what there is if the run is not trained to the end: weights of the checkpoint, a start, random ones.
+        force: Take what there is if the run is not trained to the end: weights of the checkpoint, a
+            start, random ones.
         seed: Of random weights.
 
     Raises:
         RunDirectoryError: Not trained to the end, and no ``force``.
-        FileFormatError: A damaged file, weights of another network, or files of a training that are not of each other.
+        FileFormatError: A damaged file, weights of another network, or files of a training that are
+            not of each other.
     """
     folder, path = directory.training, directory.path
     finished = folder.result.exists()
     if not finished and not force:
         raise RunDirectoryError(
             path,
-            f"is not trained to the end yet; type: {command_line('nas-search', 'train', path)} (with --resume if it has begun), "
+            f"is not trained to the end yet; type: {command_line('nas-search', 'train', path)} "
+            "(with --resume if it has begun), "
             "or add --force to choose bits by the weights that there are",
         )
     if finished:

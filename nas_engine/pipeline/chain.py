@@ -1,7 +1,8 @@
 """The chain of digests: what each record of a run is made of, and whether that is still what lies beside it. No torch.
 
-Digests find mixing, accident and age, not forgery: whoever changes a file can change its digest too. A record without digests, as
-nas-search 0.1.0 wrote them or a hand edited them, cannot be checked; it is neither refused nor ever called proven.
+Digests find mixing, accident and age, not forgery: whoever changes a file can change its digest
+too. A record without digests, as nas-search 0.1.0 wrote them or a hand edited them, cannot be
+checked; it is neither refused nor ever called proven.
 """
 
 from __future__ import annotations
@@ -97,14 +98,16 @@ class Finding:
         """Return (not raise) the error about a record that is stale."""
         return FileFormatError(
             self.record,
-            f"is not of the files beside it ({self.problem}); put them back, or type: {self.command}",
+            f"is not of the files beside it ({self.problem}); put them back, or type: "
+            f"{self.command}",
         )
 
 
 def made_of(directory: RunDirectory, record: str) -> dict[str, str]:
     """Return the digests of the files that a record is made of, by path below the run directory; what is not there is left out.
 
-    Of ``best.yaml`` the network counts, not how it is written; of the epochs of a training what was measured, not how long it took.
+    Of ``best.yaml`` the network counts, not how it is written; of the epochs of a training what was
+    measured, not how long it took.
 
     Raises:
         UnreadableError: The operating system refuses.
@@ -208,7 +211,8 @@ def require(directory: RunDirectory, record: str) -> None:
 
     Raises:
         UnreadableError: The operating system refuses.
-        FileFormatError: It is stale, damaged, or was changed by hand; says which file, and the command that mends it.
+        FileFormatError: It is stale, damaged, or was changed by hand; says which file, and the
+            command that mends it.
     """
     finding = check(directory, record)
     if finding.standing is Standing.STALE:

@@ -47,7 +47,8 @@ class Chooser:
     trials: int
     """Trials of the entropy window; 0 leaves it untuned."""
     floor: float | None
-    """Accuracy that the entropy window must keep with as few bits as it can, 0 to 1; ``None`` for the best accuracy in the budgets."""
+    """Accuracy that the entropy window must keep with as few bits as it can, 0 to 1; ``None`` for
+    the best accuracy in the budgets."""
     study: Path
     """File of the trials."""
     own_study: bool

@@ -30,7 +30,8 @@ from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.training.result import TrainingResult, read_result
 
 RESIZE_MARGIN = 1.15
-"""Training images from folders are kept this much larger than the network's input, so that crops have room; ours."""
+"""Training images from folders are kept this much larger than the network's input, so that crops
+have room; ours."""
 
 PHOTO_PIXELS = 64
 """From this resolution on images count as photographs; ours."""
@@ -86,7 +87,8 @@ def source_of_data(given: str | None, result: TrainingResult) -> str:
     if result.data != DIGITS and not os.path.exists(result.data):
         raise PathError(
             result.data,
-            "the data that this run was trained on are not there any more; give their place with --data",
+            "the data that this run was trained on are not there any more; give their place with "
+            "--data",
         )
     return result.data
 
@@ -139,7 +141,8 @@ def read_data(
     Args:
         data: A path, or ``digits``.
         architecture: The network.
-        known: Names of its classes in the order of its outputs, where it was trained: labels are matched by name.
+        known: Names of its classes in the order of its outputs, where it was trained: labels are
+            matched by name.
         limit: Most images per split.
         seed: Which.
         for_training: Whether training images from folders are kept somewhat larger.
@@ -178,8 +181,8 @@ def read_judged(
         directory: The run.
         architecture: Its network.
         result: What its training came to.
-        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, but for all images of a folder without splits that is not the
-            one that the run was trained on.
+        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, but for all images of a
+            folder without splits that is not the one that the run was trained on.
         limit: Most images.
 
     Raises:

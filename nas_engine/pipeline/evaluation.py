@@ -36,7 +36,8 @@ def evaluate_run(
     Args:
         path: The run directory.
         data: A path or ``digits``; ``None`` for those that it was trained on.
-        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, or for all images of another folder without splits.
+        split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, or for all images of
+            another folder without splits.
         limit: Most images, chosen as for the training.
         announce: Called with what is about to be done where it takes a while.
 

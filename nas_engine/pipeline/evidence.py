@@ -1,7 +1,10 @@
-"""Evidence for allocators, measured as far as methods need it and kept in ``RUN/refine/``. Needs torch.
+"""Evidence for allocators, measured as far as methods need it and kept in ``RUN/refine/``.
 
-Every file names the network, the widths and the images it was measured with. One that was measured with others, or that is
-damaged, is measured anew after saying so; one that was stopped half-way goes on.
+Needs torch.
+
+Every file names the network, the widths and the images it was measured with. One that was measured
+with others, or that is damaged, is measured anew after saying so; one that was stopped half-way
+goes on.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ class Watch:
     """Whom to tell, and whom to ask."""
 
     stop: Callable[[], bool] = lambda: False
-    """Asked often; on True what was measured is kept, and measuring ends with ``MeasurementStoppedError``."""
+    """Asked often; on True what was measured is kept, and measuring ends with
+    ``MeasurementStoppedError``."""
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     """Called with what is measured or done, parts done, and all."""
     announce: Callable[[str], None] = lambda text: None
@@ -85,7 +89,8 @@ def measure(
     Raises:
         MeasurementStoppedError: ``watch.stop`` said so; what is measured is kept.
         MeasurementError: A loss is not finite.
-        UnreadableError: The operating system does not let a kept measurement be read; it stays as it is.
+        UnreadableError: The operating system does not let a kept measurement be read; it stays as
+            it is.
         StorageError: The disk is full.
     """
     found: list[Measurement] = []
@@ -142,7 +147,8 @@ def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Watch)
             raise
         aside = path.with_name(f"{path.stem}.earlier{path.suffix}")
         watch.note(
-            f"{path}: {error.problem.split(';')[0]}; measured anew, the earlier file is kept as {aside.name}"
+            f"{path}: {error.problem.split(';')[0]}; measured anew, the earlier file is kept as "
+            f"{aside.name}"
         )
         path.replace(aside)
         return attempt()

@@ -82,7 +82,8 @@ def export_run(
     Raises:
         RunDirectoryError: A run without training.
         FileFormatError: A damaged or changed integer model.
-        InputError: An unknown format, a prefix that C does not take, or a package that a format needs is missing.
+        InputError: An unknown format, a prefix that C does not take, or a package that a format
+            needs is missing.
         ExportError: A network that a format or the device cannot take.
         StorageError: The disk is full; an older export stays.
     """
@@ -125,5 +126,6 @@ def _check_pairs(model: IntegerModel, device: DeviceProfile) -> None:
             pair = f"w{step.weight_bits}a{bits}"
             raise ExportError(
                 device.name,
-                f"layer {step.name} has {pair}, which the device forbids; search again for this device",
+                f"layer {step.name} has {pair}, which the device forbids; search again for this "
+                "device",
             )

@@ -17,7 +17,8 @@ from nas_engine.training.loop import predict
 from nas_engine.training.perturbation import Perturbations
 
 FEWEST_IMAGES = 64
-"""Fewest images that measure, and fewest that judge, where bits are chosen by them; no fewer than there are classes either. Ours."""
+"""Fewest images that measure, and fewest that judge, where bits are chosen by them; no fewer than
+there are classes either. Ours."""
 
 JUDGED_IMAGES = 2000
 """Most images that judge; ours."""
@@ -32,7 +33,8 @@ class Drawn:
     judged: Split
     """Others, that judge."""
     enough: bool
-    """Whether they are enough to choose by: ``FEWEST_IMAGES`` on either side, and no fewer than classes."""
+    """Whether they are enough to choose by: ``FEWEST_IMAGES`` on either side, and no fewer than
+    classes."""
     note: str
     """What a user should know; empty if there are as many as asked."""
 
@@ -43,7 +45,8 @@ def is_ahead(accuracy: float, other: float, images: int) -> bool:
     Args:
         accuracy: In percent.
         other: In percent.
-        images: Images that both were judged on; that they are the same makes the true error smaller.
+        images: Images that both were judged on; that they are the same makes the true error
+            smaller.
     """
     variance = sum(share * (100.0 - share) for share in (accuracy, other)) / images
     return accuracy - other > math.sqrt(variance)
@@ -53,7 +56,8 @@ def images_to_measure(asked: int, images: int, classes: int) -> int | None:
     """Return how many of the training images measure, an even number; ``None`` if they are too few for a choice of bits.
 
     Args:
-        asked: As many, but one of each class at least, if ``FEWEST_IMAGES`` others remain; half of all otherwise.
+        asked: As many, but one of each class at least, if ``FEWEST_IMAGES`` others remain; half of
+            all otherwise.
         images: Training images.
         classes: Classes.
     """
@@ -70,7 +74,10 @@ def shortage(asked: int, images: int, classes: int) -> str:
     count = images_to_measure(asked, images, classes)
     if count is None:
         fewest = max(FEWEST_IMAGES, classes)
-        return f"{images:,} training images are too few to choose bits by (expected {fewest} that measure and {fewest} others that judge)"
+        return (
+            f"{images:,} training images are too few to choose bits by (expected {fewest} that "
+            f"measure and {fewest} others that judge)"
+        )
     return (
         ""
         if count == asked
@@ -123,6 +130,7 @@ def judge_float(network: MobileNet, judged: Split) -> Judged:
     loss = float(losses.mean())
     if not np.isfinite(loss):
         raise NasEngineError(
-            f"the loss of the float network is {loss}; its training diverged; train again with a lower learning rate"
+            f"the loss of the float network is {loss}; its training diverged; train again with a "
+            "lower learning rate"
         )
     return Judged(loss=loss, accuracy=float(100.0 * np.mean(logits.argmax(1) == judged.labels)))

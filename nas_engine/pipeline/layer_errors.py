@@ -1,4 +1,7 @@
-"""Where a trained network loses accuracy to its integers: the quantisation error of every layer. Needs torch."""
+"""Where a trained network loses accuracy to its integers: the quantisation error of every layer.
+
+Needs torch.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,8 @@ def measure_layer_errors(
     if not result.quantised_epochs:
         raise RunDirectoryError(
             path,
-            "was trained in float alone, so there is no integer model to compare; train it with quantised epochs",
+            "was trained in float alone, so there is no integer model to compare; train it with "
+            "quantised epochs",
         )
     trained, model = load_network(directory.training.network), load_integer(directory.integer).model
     announce(f"reading {source_of_data(data, result)} ...")
@@ -92,10 +96,11 @@ def measure_layer_errors(
 def layer_errors(network: MobileNet, model: IntegerModel, images: Pixels) -> tuple[LayerError, ...]:
     """Return the error of every layer: its integers against the same network without rounding (``training/unrounded.py``).
 
-    Two comparisons of a layer's integer output, as real values ``scale * (value - zero point)``, squares summed over all values and images:
-    with the output of the float network on the same images, which holds the errors of all layers so far; and with the output of this one
-    layer in float, fed with what the integer network feeds it, which holds its own alone: rounded weights and rounded results.
-    The rounding of a pool counts for the layer that reads it.
+    Two comparisons of a layer's integer output, as real values ``scale * (value - zero point)``,
+    squares summed over all values and images: with the output of the float network on the same
+    images, which holds the errors of all layers so far; and with the output of this one layer in
+    float, fed with what the integer network feeds it, which holds its own alone: rounded weights
+    and rounded results. The rounding of a pool counts for the layer that reads it.
 
     Args:
         network: The trained network, with its quantisers.

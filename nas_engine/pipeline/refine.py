@@ -1,6 +1,7 @@
 """Refinement of a run: from its float weights and some training images to bits per layer, one run directory per method. Needs torch.
 
-Images that measure and images that judge are training images that do not overlap; no test image is ever looked at.
+Images that measure and images that judge are training images that do not overlap; no test image is
+ever looked at.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ class Refinement:
     def chosen(self) -> RunDirectory:
         """The refined run to train: the smallest judged loss, but the bits of the run stay unless that is ahead by more than chance.
 
-        Ahead is meant in accuracy, by more than the standard error of the difference. Losses without training also fall where a network
-        only becomes less sure, and training evens small differences out: the bits of the run, spread evenly, then often do better (ours).
+        Ahead is meant in accuracy, by more than the standard error of the difference. Losses
+        without training also fall where a network only becomes less sure, and training evens small
+        differences out: the bits of the run, spread evenly, then often do better (ours).
         """
         best = min(self.reports, key=lambda report: report.judged.loss)
         given = next((report for report in self.reports if report.method == GIVEN), None)
@@ -88,7 +90,8 @@ def run_refinement(
     Args:
         path: A run directory.
         request: What to do.
-        force: Go on with a run that is not trained to the end, and replace refined runs that were trained.
+        force: Go on with a run that is not trained to the end, and replace refined runs that were
+            trained.
         watch: Progress and stop.
 
     Returns:
@@ -146,7 +149,8 @@ def _data_of(directory: RunDirectory, request: RefineRequest) -> str:
     """Return the data given, or those of the training."""
     if request.data is None and not directory.training.result.exists():
         raise InputError(
-            f"{directory.path}: it is not known what this run is trained on; give --data PATH, or --data {DIGITS}"
+            f"{directory.path}: it is not known what this run is trained on; give --data PATH, or "
+            f"--data {DIGITS}"
         )
     return (
         request.data
@@ -238,7 +242,8 @@ class _Work:
             return methods
         if GIVEN not in methods:
             raise InputError(
-                f"{self.data}: {self.drawn.note}; give more data, or --method {GIVEN}, which keeps the bits of the search"
+                f"{self.data}: {self.drawn.note}; give more data, or --method {GIVEN}, which keeps "
+                "the bits of the search"
             )
         watch.note(f"{self.drawn.note}; the bits of the search are kept")
         return (GIVEN,)
@@ -323,7 +328,10 @@ class _Work:
             raise NasEngineError(f"{broken}; measurements are kept; try another --method")
         notes = found.notes
         if own is not None and own.accuracy > result.accuracy:
-            better = f"the bits of the search reach {own.accuracy:.2f} % on the same images, more than these"
+            better = (
+                f"the bits of the search reach {own.accuracy:.2f} % on the same images, more than "
+                "these"
+            )
             notes = (*notes, f"{better}: keep those (--method {GIVEN})")
         return AllocationReport(
             method=found.method,

@@ -36,7 +36,8 @@ class RefineRequest:
     storage: Path | None = None
     """File of these trials; ``None`` for one in the run."""
     floor: float | None = None
-    """Points of accuracy that the entropy window may lose for fewer bits; ``None``: the best accuracy in the budgets."""
+    """Points of accuracy that the entropy window may lose for fewer bits; ``None``: the best
+    accuracy in the budgets."""
     solver_time_s: float = 20.0
     """Seconds for proofs, per method."""
     limit: int | None = None
@@ -74,11 +75,13 @@ def check_request(request: RefineRequest, methods: Sequence[str]) -> None:
     """
     if request.exact_pairs and not any(PAIRS in ALLOCATORS[method].needs for method in methods):
         raise InputError(
-            f"--exact-pairs: method '{request.method}' needs no pairs; give --method clado or all, or leave it out"
+            f"--exact-pairs: method '{request.method}' needs no pairs; give --method clado or all, "
+            "or leave it out"
         )
     if request.images < FEWEST_IMAGES or request.images % 2:
         raise InputError(
-            f"{request.remedies.images}: {request.images:,}; expected an even number from {FEWEST_IMAGES}, such as 512"
+            f"{request.remedies.images}: {request.images:,}; expected an even number from "
+            f"{FEWEST_IMAGES}, such as 512"
         )
     if ENTROPY_WINDOW in methods and request.trials:
         require_optuna()

@@ -1,4 +1,7 @@
-"""The run directory of a refined network: all that train, export, verify and plot need. Needs torch."""
+"""The run directory of a refined network: all that train, export, verify and plot need.
+
+Needs torch.
+"""
 
 from __future__ import annotations
 

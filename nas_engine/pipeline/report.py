@@ -17,13 +17,16 @@ def write_report(path: Path, *, redraw: bool = False) -> Path:
     """Write ``report.html`` and its pictures into a run directory or a whole run, finished or not, and return the path of the page.
 
     Args:
-        path: What ``nas-search run`` or a search wrote, or one of the run directories of a refinement.
-        redraw: Whether pictures are drawn even where those that are there show the same data, drawn by the same versions.
+        path: What ``nas-search run`` or a search wrote, or one of the run directories of a
+            refinement.
+        redraw: Whether pictures are drawn even where those that are there show the same data, drawn
+            by the same versions.
 
     Raises:
         RunDirectoryError: No run, a search at several resolutions, or a run of another version.
         InputError: A device or a search space that is no longer there.
-        FileFormatError: A damaged config or network; other damaged files are named on the page instead.
+        FileFormatError: A damaged config or network; other damaged files are named on the page
+            instead.
         StorageError: The disk is full.
     """
     facts = gather(path)

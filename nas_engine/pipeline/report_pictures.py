@@ -1,4 +1,7 @@
-"""The pictures of a report, drawn as PNG and SVG; those that show the same data already are kept. No torch."""
+"""The pictures of a report, drawn as PNG and SVG; those that show the same data already are kept.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from nas_engine.report.plots.allocations import AllocationMaps
 
 BUDGETS = "budget_bars"
-"""A picture that the page has no need of, because it draws bars itself; it lies beside the others for slides and papers."""
+"""A picture that the page has no need of, because it draws bars itself; it lies beside the others
+for slides and papers."""
 
 KEPT = "pictures.json"
 """File beside the pictures: a digest of what each of them shows."""

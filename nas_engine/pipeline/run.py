@@ -1,7 +1,7 @@
 """A whole run, from a config to firmware that is proven and a report: each stage once, again only if what it depends on has changed.
 
-``run.json`` says of every stage what it depends on (settings, and digests of what it works on) and what it left. A run that is killed goes
-on where it stopped, to the very same files. Needs torch.
+``run.json`` says of every stage what it depends on (settings, and digests of what it works on) and
+what it left. A run that is killed goes on where it stopped, to the very same files. Needs torch.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def run_pipeline(
         watch: Whom to tell.
 
     Raises:
-        InputError: Bad values, a folder that holds something else, or long work that would be done again without ``force``.
+        InputError: Bad values, a folder that holds something else, or long work that would be done
+            again without ``force``.
         NasEngineError: A stage failed; what was done before stays, and the same call goes on.
         StorageError: The disk is full, likewise.
     """
@@ -135,7 +136,8 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
         and not force
     ):
         raise InputError(
-            f"{root}: stage '{name}' took {format_duration(before.seconds)} and would be done again ({now.reason}); "
+            f"{root}: stage '{name}' took {format_duration(before.seconds)} and would be done "
+            f"again ({now.reason}); "
             "add --force to do so, or give another --out"
         )
     work.watch.begins(name, now)
@@ -248,7 +250,8 @@ def load_run(path: Path) -> tuple[RunConfig, RunRecord]:
     if not directory.started():
         raise RunDirectoryError(
             path,
-            "is not the folder of a whole run (no run.yaml); give the one that nas-search run wrote",
+            "is not the folder of a whole run (no run.yaml); give the one that nas-search run "
+            "wrote",
         )
     try:
         config = resolve_run_config(stored_options(directory))

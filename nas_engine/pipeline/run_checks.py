@@ -1,4 +1,7 @@
-"""What can be checked before a whole run begins: a mistake should not show after hours of training. Needs torch."""
+"""What can be checked before a whole run begins: a mistake should not show after hours of training.
+
+Needs torch.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,18 @@ MOST_ENLARGED = 2
 def check_work(work: Work) -> None:
     """Check all that any stage would refuse: recipe, budgets, data, teacher, method, packages of the exports, names of back-ends.
 
-    Of the data a sample is read, once (``pipeline.data.looked_at``). What works, but not as one may think, is told to ``work.watch``.
+    Of the data a sample is read, once (``pipeline.data.looked_at``). What works, but not as one may
+    think, is told to ``work.watch``.
 
     Raises:
         InputError: What is wrong, and what to do.
     """
     recipe, config = work.recipe, work.config
     if recipe.epochs < 2 or not recipe.float_epochs or not recipe.quantised_epochs:
-        needed = "a run trains in float and then quantised; give 2 epochs or more and a float_share above 0 and below 1"
+        needed = (
+            "a run trains in float and then quantised; give 2 epochs or more and a float_share "
+            "above 0 and below 1"
+        )
         raise InputError(f"recipe '{recipe.name}' has only one stage: {needed}")
     check_config(config.search)
     check_request(work.refine_request, methods_of(work.refine_request))
@@ -50,7 +57,8 @@ def check_work(work: Work) -> None:
     channels, size = problem.space.input_channels, config.search.resolution
     if channels not in (1, 3):
         raise InputError(
-            f"space '{config.search.space}' takes images of {channels} channels, which no data have; expected input_channels 1 (grey) or 3"
+            f"space '{config.search.space}' takes images of {channels} channels, which no data "
+            "have; expected input_channels 1 (grey) or 3"
         )
     if config.train.teacher not in (AUTO, NONE):
         teacher = load_teacher(
@@ -72,7 +80,10 @@ def _check_counts(work: Work, sample: Dataset) -> None:
     counts = sample.train.class_counts(classes).tolist()
     if work.config.shortlist.count > 1 and sample.validation is None and min(counts) < 2:
         lone = sample.classes[counts.index(min(counts))]
-        wanted = "the shortlist sets one of each class aside to judge by; add images, or give --shortlist 1"
+        wanted = (
+            "the shortlist sets one of each class aside to judge by; add images, or give "
+            "--shortlist 1"
+        )
         raise InputError(
             f"{sample.source}: class '{lone}' has a single training image, and {wanted}"
         )
@@ -84,14 +95,16 @@ def _remarks(work: Work, sample: Dataset, channels: int) -> list[str]:
     grey = all(bool((split.images == split.images[..., :1]).all()) for _, split in sample.splits())
     if grey and channels == 3:
         found.append(
-            f"the images are grey; space '{config.search.space}' takes them in 3 equal channels (a space of your own can take 1)"
+            f"the images are grey; space '{config.search.space}' takes them in 3 equal channels (a "
+            "space of your own can take 1)"
         )
     if sample.side is not None and config.search.resolution > MOST_ENLARGED * sample.side:
         sizes = " and the network's input ".join(
             f"{side} x {side} pixels" for side in (sample.side, config.search.resolution)
         )
         found.append(
-            f"the images are {sizes}: enlarging shows nothing new and costs SRAM and time; --resolution asks for less"
+            f"the images are {sizes}: enlarging shows nothing new and costs SRAM and time; "
+            "--resolution asks for less"
         )
     if not grey and channels == 1:
         found.append(f"the images have colours; space '{config.search.space}' takes them in grey")

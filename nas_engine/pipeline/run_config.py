@@ -19,7 +19,8 @@ from nas_engine.sealed import seal_yaml
 from nas_engine.strict_yaml import dump_mapping
 
 DIGITS_SEARCH = {"space": "mobilenet-32", "resolution": 16, "max_macs": 2e6}
-"""What a run on the digits searches unless told otherwise: images of 8 x 8 pixels need no more; ours."""
+"""What a run on the digits searches unless told otherwise: images of 8 x 8 pixels need no more;
+ours."""
 
 DIGITS_MEMORY = {"sram": 24 * 1024, "flash": 64 * 1024}
 """The same for its budgets, if neither a device nor a size is given: small enough to bind; ours."""
@@ -62,7 +63,8 @@ class TrainSettings:
     teacher: str = "none"
     """``none``, ``auto`` or the path of a teacher's file."""
     min_accuracy: float | None = None
-    """Accuracy of the integers on the test images, in percent, that the run must reach; judged at its end, no stage depends on it."""
+    """Accuracy of the integers on the test images, in percent, that the run must reach; judged at
+    its end, no stage depends on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class RefineSettings:
     method: str = "gauss-newton"
     """An allocator, or ``all``; ``qbr`` keeps the bits of the search."""
     images: int = 512
-    """Training images that measure, an even number; where they are too few, half of them, or none: the search's bits stay."""
+    """Training images that measure, an even number; where they are too few, half of them, or none:
+    the search's bits stay."""
     swaps: int = 5
     """Rounds of swaps on the real loss."""
     trials: int = 50
@@ -165,7 +168,8 @@ def resolve_run_config(options: Options) -> RunConfig:
     }
     if train.float_share is not None and not 0 < train.float_share < 1:
         raise InputError(
-            f"train.float_share is {train.float_share:g}; a run trains in float and then quantised; expected for example 0.5"
+            f"train.float_share is {train.float_share:g}; a run trains in float and then "
+            "quantised; expected for example 0.5"
         )
     return RunConfig(search=search, seed=seed, **sections)
 
@@ -184,7 +188,8 @@ def _resolve_search(given: dict[str, Any], data: DataSettings, seed: int) -> Sea
     config = resolve_config({**given, **sizes})
     if not config.classes:
         raise InputError(
-            "search.classes is 0; a network without a classifier cannot be trained; leave it out to take that of the data"
+            "search.classes is 0; a network without a classifier cannot be trained; leave it out "
+            "to take that of the data"
         )
     return config
 

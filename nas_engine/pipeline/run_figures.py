@@ -14,7 +14,8 @@ from nas_engine.report.run_record import RunRecord, StageRecord
 from nas_engine.training.result import TrainingResult, read_result
 
 _OWN_RECORDS = ("export", "verify", "report")
-"""Stages whose commands, typed alone, may follow a run: their records say themselves what they are of."""
+"""Stages whose commands, typed alone, may follow a run: their records say themselves what they are
+of."""
 
 
 def finished_stage(record: RunRecord | None, name: str) -> StageRecord | None:

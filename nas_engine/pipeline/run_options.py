@@ -123,16 +123,19 @@ Options = Mapping[str, Any]
 
 
 def read_options(path: Path, mends: str | None = None) -> dict[str, Any]:
-    """Return the values of a config file: a user's own or a ``run.yaml``. Paths in it count from the folder that ``nas-search`` runs in.
+    """Return the values of a config file: a user's own or a ``run.yaml``.
+
+    Paths in it count from the folder that ``nas-search`` runs in.
 
     Args:
         path: The file.
-        mends: The command that writes it anew where it is the ``run.yaml`` of its folder; ``None`` where a user gave it by its path.
+        mends: The command that writes it anew where it is the ``run.yaml`` of its folder; ``None``
+            where a user gave it by its path.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
-        FileFormatError: Not readable, an unknown section or key (with the nearest), a value of the wrong kind, or content that does not
-            fit its digest.
+        FileFormatError: Not readable, an unknown section or key (with the nearest), a value of the
+            wrong kind, or content that does not fit its digest.
     """
     return read_checked(path, mends, lambda text: check_options(parse_mapping(text, path), path))
 

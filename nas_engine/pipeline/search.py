@@ -158,7 +158,8 @@ def _nothing_fits(state: SearchState, problem: SearchProblem) -> str:
         for option, (cost, limit) in over.items()
     ]
     return (
-        f"no network that fits was found in {state.evaluated:,} candidates; the closest needs {' and '.join(misses)}: "
+        f"no network that fits was found in {state.evaluated:,} candidates; the closest needs "
+        f"{' and '.join(misses)}: "
         "loosen that, or add --resume and more --candidates"
     )
 

@@ -56,7 +56,8 @@ class SearchConfig:
     max_layers: int
     """Limit on convolutions."""
     max_stage_share: float
-    """Largest share of the inverted residuals in one stage, the guard against piling depth into one."""
+    """Largest share of the inverted residuals in one stage, the guard against piling depth into
+    one."""
     qbr: bool = True
     """Whether Quantization Bits Refinement sets the bits."""
     seed: int = 0
@@ -124,7 +125,8 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     for memory, size in (("SRAM", device.sram_bytes), ("Flash", device.flash_bytes)):
         if size > MEMORY_REGION_BYTES:
             raise InputError(
-                f"--{memory.lower()}: {memory} of {format_size(size)} is beyond the {format_size(MEMORY_REGION_BYTES)} that a Cortex-M can "
+                f"--{memory.lower()}: {memory} of {format_size(size)} is beyond the "
+                f"{format_size(MEMORY_REGION_BYTES)} that a Cortex-M can "
                 "address as such; expected for example 256k or 1m"
             )
     defaults = {
@@ -189,7 +191,8 @@ def check_config(config: SearchConfig) -> None:
     """
     if config.max_effectiveness is not None and not 0 < config.max_effectiveness < UNLIMITED:
         raise InputError(
-            f"max_effectiveness is {config.max_effectiveness:g}; expected depth over width above 0, such as 0.7"
+            f"max_effectiveness is {config.max_effectiveness:g}; expected depth over width above "
+            "0, such as 0.7"
         )
     problem, device = build_problem(config)
     require_feasible(
@@ -212,7 +215,8 @@ def require_same(stored: Sequence[SearchConfig], asked: Sequence[SearchConfig]) 
             option = field.name.removesuffix("_bytes").replace("_", "-")
             was, wanted = (",".join(map(_shown, values)) for values in (before, now))
             raise InputError(
-                f"--resume: this run has {option} {was}, you asked for {wanted}; leave --{option} out, or start anew with --force"
+                f"--resume: this run has {option} {was}, you asked for {wanted}; leave --{option} "
+                "out, or start anew with --force"
             )
 
 

@@ -1,8 +1,9 @@
 """The best networks of the front, each with a short training: the score is a proxy, so it does not have the last word. Needs torch.
 
-They are judged in integers on training images set aside (or the validation images); no test image is looked at. Few images leave
-several alike: of these the one with the smallest loss in its last epoch is taken, a mean over all training images. Of 80 networks
-trained alike (``benchmarks.proxy``) that loss ranks the accuracy on test images better than 1,000 images set aside do: ours.
+They are judged in integers on training images set aside (or the validation images); no test image
+is looked at. Few images leave several alike: of these the one with the smallest loss in its last
+epoch is taken, a mean over all training images. Of 80 networks trained alike (``benchmarks.proxy``)
+that loss ranks the accuracy on test images better than 1,000 images set aside do: ours.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ FEWEST_EPOCHS = 2
 """One in float and one quantised, at least."""
 
 SCORE, ACCURACY, LOSS, FAILURES = "score", "accuracy", "loss", "failures"
-"""What decided: the score, untried; an accuracy ahead of all others by more than chance; the training loss of several alike in
-accuracy; that all others failed."""
+"""What decided: the score, untried; an accuracy ahead of all others by more than chance; the
+training loss of several alike in accuracy; that all others failed."""
 
 Attempt = Callable[[Path, str], TrainingResult | None]
-"""Trains (or goes on training) a run directory, named for whoever watches; ``None`` if it was told to stop."""
+"""Trains (or goes on training) a run directory, named for whoever watches; ``None`` if it was told
+to stop."""
 
 
 def short_recipe(recipe: TrainingRecipe, epochs: int | None) -> TrainingRecipe:
@@ -53,9 +55,10 @@ def short_recipe(recipe: TrainingRecipe, epochs: int | None) -> TrainingRecipe:
 def members(run: RunDirectory, count: int) -> list[Architecture]:
     """Return the ``count`` networks of a front with the best scores that differ in depth, the best first.
 
-    No two have the same number of inverted residuals in every block: the very best scores of a front belong to one network with a channel
-    more or less, and to train those beside each other says nothing (ours). Only where that leaves too few, others of different structure
-    follow; networks that differ in their widths alone never stand beside each other.
+    No two have the same number of inverted residuals in every block: the very best scores of a
+    front belong to one network with a channel more or less, and to train those beside each other
+    says nothing (ours). Only where that leaves too few, others of different structure follow;
+    networks that differ in their widths alone never stand beside each other.
 
     Raises:
         RunDirectoryError: There is no winner yet.
@@ -91,8 +94,9 @@ def choose(
 ) -> dict[str, Any] | None:
     """Train each network shortly, write the best one's run directory and return how they did; ``None`` if an attempt was told to stop.
 
-    A network alone is taken without training; one whose training diverges, or that cannot be lowered to integers, is left out. A run
-    directory of the winner that is there stays if it is of the very same network.
+    A network alone is taken without training; one whose training diverges, or that cannot be
+    lowered to integers, is left out. A run directory of the winner that is there stays if it is of
+    the very same network.
 
     Args:
         directory: The whole run.
@@ -127,7 +131,10 @@ def choose(
             "loss": read_epochs(run.training.metrics)[-1]["loss"],
         }
     if len(networks) > 1 and not trained:
-        every = f"none of the {len(networks)} networks of the shortlist could be trained; the first: {rows[0]['failure']}"
+        every = (
+            f"none of the {len(networks)} networks of the shortlist could be trained; the first: "
+            f"{rows[0]['failure']}"
+        )
         raise NasEngineError(
             f"{every}; every network of a shortlist is trained alike: try another --recipe"
         )

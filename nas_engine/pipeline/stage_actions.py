@@ -1,6 +1,7 @@
 """What each stage of a whole run does: it works on files that earlier ones left, with the functions behind its own command. Needs torch.
 
-Each takes the work and whether to go on with what is there, and returns its figures, or ``None`` if it was told to stop.
+Each takes the work and whether to go on with what is there, and returns its figures, or ``None`` if
+it was told to stop.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def shortlist(work: Work, resume: bool) -> Figures | None:
     networks = members(work.directory.search, settings.count)
     if len(networks) < settings.count:
         watch.note(
-            f"the front holds {len(networks)} networks of different structure, fewer than the {settings.count} asked for"
+            f"the front holds {len(networks)} networks of different structure, fewer than the "
+            f"{settings.count} asked for"
         )
     return choose(
         work.directory,

@@ -1,4 +1,7 @@
-"""The stages of a whole run in their order: what each depends on, what does it, what it leaves. Needs torch."""
+"""The stages of a whole run in their order: what each depends on, what does it, what it leaves.
+
+Needs torch.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ class Stage:
     """One stage."""
 
     version: int
-    """Version of what the stage computes and writes. Raise it in the very change after which the same settings and inputs give other files
-    or figures: runs of before then do the stage again. The version of the package does not count, so that a release that changes nothing
-    here redoes nothing."""
+    """Version of what the stage computes and writes. Raise it in the very change after which the
+    same settings and inputs give other files or figures: runs of before then do the stage again.
+    The version of the package does not count, so that a release that changes nothing here redoes
+    nothing."""
     settings: Callable[[Work], Mapping[str, Any]]
     """The settings its result depends on, plain values."""
     inputs: Callable[[Work], Mapping[str, str]]
@@ -184,4 +188,5 @@ STAGE_TABLE: Mapping[str, Stage] = {
         again=lambda figures: True,
     ),
 }
-"""Every stage by its name, in order; a stage is one row here and one function in ``stage_actions``."""
+"""Every stage by its name, in order; a stage is one row here and one function in ``stage_actions``.
+"""

@@ -1,6 +1,9 @@
-"""Training of a run's winner: data, teacher, both stages, lowering to integers, result. Needs torch.
+"""Training of a run's winner: data, teacher, both stages, lowering to integers, result.
 
-A run with ``start.pt`` (float weights of its network, as ``nas-search refine`` leaves them) has the quantised stage alone.
+Needs torch.
+
+A run with ``start.pt`` (float weights of its network, as ``nas-search refine`` leaves them) has the
+quantised stage alone.
 """
 
 from __future__ import annotations
@@ -70,7 +73,8 @@ class LoweringError(NasEngineError):
 
 
 Observer = Callable[[str, TrainingTask, TrainingState], None]
-"""Called after every step with what is trained (``"teacher"`` or ``"network"``), the task and the state."""
+"""Called after every step with what is trained (``"teacher"`` or ``"network"``), the task and the
+state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,8 @@ class TrainingRequest:
     recipe: TrainingRecipe
     """How to train."""
     teacher: str = NONE
-    """``none``, ``auto`` (a float network of twice the channels, trained first) or the path of a teacher's file."""
+    """``none``, ``auto`` (a float network of twice the channels, trained first) or the path of a
+    teacher's file."""
     teacher_code: bool = False
     """Whether that file may be a program (TorchScript), which then runs here."""
     seed: int = 0
@@ -92,7 +97,8 @@ class TrainingRequest:
     limit: int | None = None
     """Most images per split."""
     holdout: float = 0.0
-    """Share of the training images that is set aside and takes the place of the test images, for a choice between networks; 0 for none."""
+    """Share of the training images that is set aside and takes the place of the test images, for a
+    choice between networks; 0 for none."""
     remedies: Remedies = OF_COMMANDS
     """What to advise where it fails."""
 
@@ -110,7 +116,8 @@ def run_training(
 ) -> TrainingResult | None:
     """Train the winner of a run (or continue), lower it to integers, and return what it came to.
 
-    Where the run has float weights to start from, the float stage is left out: only the recipe's quantised epochs are trained.
+    Where the run has float weights to start from, the float stage is left out: only the recipe's
+    quantised epochs are trained.
 
     Args:
         path: The run directory.
@@ -123,7 +130,8 @@ def run_training(
         announce: Called with what is about to be done where it takes a while.
 
     Raises:
-        InputError: Data, teacher, checkpoint or directory that do not fit; nothing has been changed then.
+        InputError: Data, teacher, checkpoint or directory that do not fit; nothing has been changed
+            then.
         DivergedError: Loss or weights are not finite; the last checkpoint stays.
         TrainingError: Out of memory, likewise.
         StorageError: The disk is full, likewise.
@@ -275,7 +283,8 @@ def trained_architecture(directory: RunDirectory) -> Architecture:
     architecture = directory.read_best()
     if architecture.classifier is None:
         raise InputError(
-            f"{directory.path}: the network has no classifier, so it cannot be trained; search again with --classes N"
+            f"{directory.path}: the network has no classifier, so it cannot be trained; search "
+            "again with --classes N"
         )
     return architecture
 

@@ -60,8 +60,8 @@ def verify_run(
 ) -> VerificationReport:
     """Verify the export of a run, and write ``verification.json``.
 
-    The export is written anew from the integer model into a folder of this process, and compared with ``export/``; what is compiled,
-    linked and loaded is that copy alone.
+    The export is written anew from the integer model into a folder of this process, and compared
+    with ``export/``; what is compiled, linked and loaded is that copy alone.
 
     Args:
         path: The run directory.
@@ -123,7 +123,8 @@ def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, b
 
     Raises:
         RunDirectoryError: There is no export, or one without settings, of nas-search 0.1.0.
-        FileFormatError: A file that is changed, missing, or not one of the export; another network, or other versions.
+        FileFormatError: A file that is changed, missing, or not one of the export; another network,
+            or other versions.
         InputError: A package that a format needs is missing.
     """
     path, remedy = directory.export, f"type: {command_line('nas-search', 'export', directory.path)}"
@@ -143,10 +144,14 @@ def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, b
         formats_of(settings.formats)
     except InputError as error:
         raise FileFormatError(path / SETTINGS, f"{error}; {remedy}") from error
-    remedy = f"type: {command_line('nas-search', 'export', directory.path, *settings.options(formats_of()))}"
+    remedy = (
+        "type: "
+        f"{command_line('nas-search', 'export', directory.path, *settings.options(formats_of()))}"
+    )
     if missing := missing_for(settings.formats):
         raise InputError(
-            f"{next(iter(missing.values()))}; without it the export cannot be written anew and compared"
+            f"{next(iter(missing.values()))}; without it the export cannot be written anew and "
+            "compared"
         )
     chain.require(directory, chain.EXPORT)
     return check_export(
@@ -177,7 +182,8 @@ def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Container[s
             raise InputError(f"--backend '{name}' is unknown; expected one of: {', '.join(known)}")
         if known[name].file not in files:
             raise InputError(
-                f"--backend {name} needs {known[name].file}, which was not exported; export again without --format"
+                f"--backend {name} needs {known[name].file}, which was not exported; export again "
+                "without --format"
             )
     return [row for row in rows if row.name in names]
 

@@ -1,7 +1,8 @@
 """A trained, quantised network as plain numbers: ``MobileNet`` to ``QuantisedNetwork``, what lowering to integers takes.
 
-Batch norm is handed over as the affine map that it is at evaluation, ``gain * x + offset``; folding it into the integers
-is exact, because weights have one step per output channel (``nas_engine.integer.lowering``).
+Batch norm is handed over as the affine map that it is at evaluation, ``gain * x + offset``; folding
+it into the integers is exact, because weights have one step per output channel
+(``nas_engine.integer.lowering``).
 """
 
 from __future__ import annotations

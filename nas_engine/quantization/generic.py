@@ -1,8 +1,9 @@
 """Fake quantisation of any network, layer by layer: a width for the weights and one for the input of each named layer.
 
-``prepare`` quantises our own networks as integers will run them. This is for other networks, where only the error of the
-weights and of the inputs of convolutions matters, such as to compare allocations of widths: sums, shortcuts and batch norms
-stay in float. Esser et al., "Learned Step Size Quantization", ICLR 2020, section 2.1, quantise the same tensors.
+``prepare`` quantises our own networks as integers will run them. This is for other networks, where
+only the error of the weights and of the inputs of convolutions matters, such as to compare
+allocations of widths: sums, shortcuts and batch norms stay in float. Esser et al., "Learned Step
+Size Quantization", ICLR 2020, section 2.1, quantise the same tensors.
 """
 
 from __future__ import annotations
@@ -46,16 +47,18 @@ def quantise_layers(
 ) -> None:
     """Put fake quantisation on layers, in place; every step is 1 until ``calibrate_layers`` or a state dict sets it.
 
-    The widths apply to the weight and to the input of each layer; a layer that is not named stays as it is. Inputs are taken
-    as not negative until ``calibrate_layers`` sees others.
+    The widths apply to the weight and to the input of each layer; a layer that is not named stays
+    as it is. Inputs are taken as not negative until ``calibrate_layers`` sees others.
 
     Args:
         network: Any, not quantised yet.
-        weight_bits: Width by module name (as ``named_modules`` gives it) of a convolution or linear layer, 2 to 8.
+        weight_bits: Width by module name (as ``named_modules`` gives it) of a convolution or linear
+            layer, 2 to 8.
         activation_bits: The same for inputs.
 
     Raises:
-        InputError: A name that is no such layer, a layer that has quantisers already, or a width out of range.
+        InputError: A name that is no such layer, a layer that has quantisers already, or a width
+            out of range.
     """
     layers = {
         name: module
@@ -67,11 +70,13 @@ def quantise_layers(
             if name not in layers:
                 known = ", ".join(list(layers)[:4])
                 raise InputError(
-                    f"'{shortened(name, 40)}' is no convolution or linear layer of the network; expected names as {known}"
+                    f"'{shortened(name, 40)}' is no convolution or linear layer of the network; "
+                    f"expected names as {known}"
                 )
             if type(bits) is not int or not SMALLEST_BITS <= bits <= LARGEST_BITS:
                 raise InputError(
-                    f"width of layer '{name}' is {bits!r}; expected a whole number, {SMALLEST_BITS} to {LARGEST_BITS}"
+                    f"width of layer '{name}' is {bits!r}; expected a whole number, "
+                    f"{SMALLEST_BITS} to {LARGEST_BITS}"
                 )
             if parametrize.is_parametrized(layers[name]) or hasattr(layers[name], _INPUT):
                 raise InputError(
@@ -106,8 +111,9 @@ def step_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
 def calibrate_layers(network: nn.Module, images: Tensor) -> None:
     """Set every step to the one of least squared error, and the sign of every input to what the images give.
 
-    Steps of weights come from the weights, those of inputs from one pass in float, with nothing quantised. Call it before an
-    optimiser takes the parameters: an input that turns out signed gets a new quantiser.
+    Steps of weights come from the weights, those of inputs from one pass in float, with nothing
+    quantised. Call it before an optimiser takes the parameters: an input that turns out signed gets
+    a new quantiser.
 
     Args:
         network: After ``quantise_layers``.

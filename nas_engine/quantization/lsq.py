@@ -1,8 +1,9 @@
 """Learned step size quantisation (LSQ): fake quantisation whose steps are trained with the weights.
 
-Esser et al., "Learned Step Size Quantization", ICLR 2020: ``v = x/s``, ``x^ = s * round(clip(v, low, high))`` (eq. 1, 2);
-the gradient passes where ``low < v < high`` (eq. 5), and of the step it is ``round(v) - v`` there and ``low`` or ``high``
-outside (eq. 3), scaled by ``1/sqrt(numel * high)`` (section 2.2). Rounding is to nearest, ties to even, as torch rounds.
+Esser et al., "Learned Step Size Quantization", ICLR 2020: ``v = x/s``, ``x^ = s * round(clip(v,
+low, high))`` (eq. 1, 2); the gradient passes where ``low < v < high`` (eq. 5), and of the step it
+is ``round(v) - v`` there and ``low`` or ``high`` outside (eq. 3), scaled by ``1/sqrt(numel *
+high)`` (section 2.2). Rounding is to nearest, ties to even, as torch rounds.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ def weight_limit(bits: int) -> int:
 def step_range(bits: int) -> tuple[float, float]:
     """Return the least and the largest step of a weight, as multiples of the one that just holds the largest weight of its channel.
 
-    A clipped weight moves its channel's step by a share of it that grows as ``Q^1.5 / sqrt(n)`` (``Q`` levels, ``n`` weights), and a batch
-    norm behind takes away what would pull it back: at 8 bits steps of single channels run away in either direction. A step above 1
-    leaves levels unused. ``docs/training.md`` has what was measured.
+    A clipped weight moves its channel's step by a share of it that grows as ``Q^1.5 / sqrt(n)``
+    (``Q`` levels, ``n`` weights), and a batch norm behind takes away what would pull it back: at 8
+    bits steps of single channels run away in either direction. A step above 1 leaves levels unused.
+    ``docs/training.md`` has what was measured.
     """
     return (0.25, 1.0) if bits >= 5 else (0.25, 2.0)
 
@@ -43,7 +45,8 @@ def fake_quantise(x: Tensor, step: Tensor, low: int, high: int, gradient_scale: 
 
     Args:
         x: Any shape.
-        step: Positive; one element, or one per entry of the first dimension of ``x`` with ones for the others.
+        step: Positive; one element, or one per entry of the first dimension of ``x`` with ones for
+            the others.
         low: Lowest level.
         high: Highest level.
         gradient_scale: Factor on the gradient of the step, ``1/sqrt(numel * high)`` in the paper.
@@ -70,7 +73,8 @@ class _FakeQuantise(torch.autograd.Function):
         of_x = torch.ops.aten.hardtanh_backward(
             gradient, level, low, high
         )  # zero where level <= low or level >= high
-        # eq. 3: inside the range the step gets round(v) - v, outside the end of the range, which is what `rounded` holds there
+        # eq. 3: inside the range the step gets round(v) - v, outside the end of the range, which is
+        # what `rounded` holds there
         of_step = torch.addcmul(gradient * rounded, of_x, level, value=-1.0)
         return of_x, of_step.sum_to_size(ctx.step_shape) * ctx.gradient_scale, None, None, None
 
@@ -165,8 +169,8 @@ _FIRST_SHARE = 0.1
 def least_error_step(x: Tensor, low: int, high: int) -> Tensor:
     """Return the step with the least mean squared error, over all but the first dimension, ``(o, 1, ...)``.
 
-    Ours: 60 candidates, geometric from 0.1 to 1 of the step that just holds the largest value. Below 5 bits it starts much
-    nearer to where training ends than ``paper_step``.
+    Ours: 60 candidates, geometric from 0.1 to 1 of the step that just holds the largest value.
+    Below 5 bits it starts much nearer to where training ends than ``paper_step``.
     """
     rows = x.reshape(x.shape[0], -1)
     ends = rows.clamp(max=0).abs().amax(1) / max(-low, 1), rows.clamp(min=0).amax(1) / high

@@ -1,8 +1,9 @@
 """Put quantisers into a float network, each with a first step measured on real images.
 
-Widths come from the architecture: weights per output channel at ``w``, each activation tensor at the ``a`` of the layer
-that takes it, logits at 8 bits. Blocks joined by a shortcut pass the residual stream on without rescaling: as long as its
-width stays the same they share one quantiser, so that a sum is an exact sum of integers.
+Widths come from the architecture: weights per output channel at ``w``, each activation tensor at
+the ``a`` of the layer that takes it, logits at 8 bits. Blocks joined by a shortcut pass the
+residual stream on without rescaling: as long as its width stays the same they share one quantiser,
+so that a sum is an exact sum of integers.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ SAMPLE = 2**16
 """Values of one tensor that calibration looks at, about; ours."""
 
 STEP_RULES = ("least-error", "paper")
-"""How a first step is found: ``least_error_step`` (ours, the default) or ``paper_step`` (the LSQ paper's)."""
+"""How a first step is found: ``least_error_step`` (ours, the default) or ``paper_step`` (the LSQ
+paper's)."""
 
 
 def insert_quantisers(network: MobileNet) -> None:

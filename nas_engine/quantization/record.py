@@ -1,7 +1,7 @@
 """Record of a trained, quantised network: all that lowering to integers needs, and nothing of the framework that trained it.
 
-A network is a list of steps between named tensors. Each tensor has a width and a step size; each layer has integer weights with
-their step sizes and batch norm as an affine map of its output:
+A network is a list of steps between named tensors. Each tensor has a width and a step size; each
+layer has integer weights with their step sizes and batch norm as an affine map of its output:
 
     real output = gain * conv(x, weights * weight_step) + offset    (+ shortcut)    then rounded to the output tensor's levels
 """
@@ -45,15 +45,17 @@ class QuantisationError(NasEngineError):
 def weight_shift(bits: int) -> int:
     """Return the number of zeros behind weights of a width in the accumulator: every width is carried as 8 bits.
 
-    Sums of narrow weights are small; counted in their units, the bias would be rounded coarsely, and gemmlowp's double rounding
-    would be felt. Sums of shifted weights in a finer scale are as good as those of 8-bit weights, and a TFLite INT8 tensor holds
-    exactly these values. Ours; ``docs/integer_model.md`` has the reason in numbers.
+    Sums of narrow weights are small; counted in their units, the bias would be rounded coarsely,
+    and gemmlowp's double rounding would be felt. Sums of shifted weights in a finer scale are as
+    good as those of 8-bit weights, and a TFLite INT8 tensor holds exactly these values. Ours;
+    ``docs/integer_model.md`` has the reason in numbers.
     """
     return 8 - bits
 
 
 CONSTANT_LEVELS = 2.0**-10
-"""A channel whose convolution can never move the output by this many levels is a constant: its offset, rounded."""
+"""A channel whose convolution can never move the output by this many levels is a constant: its
+offset, rounded."""
 
 
 def is_constant(reach: Any) -> Any:
@@ -70,7 +72,8 @@ def check_name(kind: str, name: object) -> None:
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 100:
         raise QuantisationError(
             kind,
-            f"the name is {shortened(repr(name))}; expected a text of 1 to 100 printable characters",
+            f"the name is {shortened(repr(name))}; expected a text of 1 to 100 printable "
+            "characters",
         )
 
 
@@ -126,7 +129,8 @@ def checked_weights(
     """Return integer weights as a read-only int8 array ``[O, k, k, I]`` (depth-wise ``[C, k, k, 1]``).
 
     Raises:
-        QuantisationError: Another kind or shape, no integers, or values beyond ``±(2^(bits-1) - 1)``.
+        QuantisationError: Another kind or shape, no integers, or values beyond ``±(2^(bits-1) -
+            1)``.
     """
     if kind not in KINDS:
         raise QuantisationError(name, f"the kind is {kind!r}; expected one of: {', '.join(KINDS)}")
@@ -146,7 +150,8 @@ def checked_weights(
     if not np.issubdtype(array.dtype, np.integer) or array.min() < -most or array.max() > most:
         raise QuantisationError(
             name,
-            f"the weights ({array.dtype}) are not whole numbers from {-most} to {most} ({bits} bits)",
+            f"the weights ({array.dtype}) are not whole numbers from {-most} to {most} ({bits} "
+            "bits)",
         )
     return read_only(array.astype(np.int8))
 
@@ -168,7 +173,8 @@ def checked_column(
         found = f"shape {list(array.shape)} of {array.dtype}"
         raise QuantisationError(
             name,
-            f"{what} has {found}; expected {length} {'whole' if whole else 'finite'} numbers, one per channel",
+            f"{what} has {found}; expected {length} {'whole' if whole else 'finite'} numbers, one "
+            "per channel",
         )
     return read_only(array.astype(dtype))
 
@@ -226,7 +232,8 @@ class QuantisedLayer:
     padding: tuple[int, int, int, int]
     """Rows and columns of zeros: top, bottom, left, right."""
     weights: npt.NDArray[np.int8]
-    """Integer weights ``[O, k, k, I]``, depth-wise ``[C, k, k, 1]``, in ``±(2^(weight_bits-1) - 1)``."""
+    """Integer weights ``[O, k, k, I]``, depth-wise ``[C, k, k, 1]``, in ``±(2^(weight_bits-1) -
+    1)``."""
     weight_bits: int
     """Width of the weights, 2 to 8."""
     weight_step: npt.NDArray[np.float64]
@@ -277,7 +284,10 @@ class QuantisedPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class QuantisedNetwork:
-    """A whole trained network. The image is signed 8 bits (pixel - 128), the logits are signed 8 bits."""
+    """A whole trained network.
+
+    The image is signed 8 bits (pixel - 128), the logits are signed 8 bits.
+    """
 
     image: str
     """Name of the input tensor."""
@@ -370,8 +380,8 @@ def check_graph(
     """Refuse steps that do not fit together.
 
     Raises:
-        QuantisationError: A name twice or unknown, a tensor read before it is made or never made, a shape that does not follow from
-            the input's, an image or logits of another form.
+        QuantisationError: A name twice or unknown, a tensor read before it is made or never made, a
+            shape that does not follow from the input's, an image or logits of another form.
     """
     table: dict[str, TensorShape] = {}
     for tensor in tensors:
@@ -396,7 +406,8 @@ def check_graph(
         if step.output not in table or step.output in made:
             raise QuantisationError(
                 step.name,
-                f"writes {step.output!r}; expected a tensor of the network that no other step writes",
+                f"writes {step.output!r}; expected a tensor of the network that no other step "
+                "writes",
             )
         made.add(step.output)
         _check_step(step, table)
@@ -412,7 +423,10 @@ def check_graph(
         True,
         8,
     ):
-        found = f"{last.height}x{last.width}x{last.channels}, {'signed' if last.signed else 'unsigned'} {last.bits} bits"
+        found = (
+            f"{last.height}x{last.width}x{last.channels}, "
+            f"{'signed' if last.signed else 'unsigned'} {last.bits} bits"
+        )
         raise QuantisationError(
             logits,
             f"is {found}; expected 1x1x{len(classes)} (one channel per class), signed 8 bits",
@@ -444,7 +458,10 @@ def _check_step(step: StepShape, table: dict[str, TensorShape]) -> None:
             )
     found = (target.height, target.width, target.channels)
     if found != (height, width, channels):
-        shapes = f"{'x'.join(map(str, found))}; expected {height}x{width}x{channels} from its input, kernel, stride and padding"
+        shapes = (
+            f"{'x'.join(map(str, found))}; expected {height}x{width}x{channels} from its input, "
+            "kernel, stride and padding"
+        )
         raise QuantisationError(step.name, f"{step.output!r} is {shapes}")
     if (
         shortcut is not None

@@ -1,10 +1,11 @@
 """Rounding between layers as the integer model does it, for the evaluation of a fake-quantised network.
 
-In training a layer's output is rounded once, to the nearest level. The integer model rounds the bias to its accumulator's
-unit and rounds twice on the way to the output (docs/integer_model.md). Few values of a layer differ for that, and by one
-level, but differences grow from layer to layer until some predictions differ (``python -m benchmarks.cifar`` counts them).
-So what is evaluated rounds as the integers will. Training itself is left alone: its gradients pass
-straight through any rounding.
+In training a layer's output is rounded once, to the nearest level. The integer model rounds the
+bias to its accumulator's unit and rounds twice on the way to the output (docs/integer_model.md).
+Few values of a layer differ for that, and by one level, but differences grow from layer to layer
+until some predictions differ (``python -m benchmarks.cifar`` counts them). So what is evaluated
+rounds as the integers will. Training itself is left alone: its gradients pass straight through any
+rounding.
 """
 
 from __future__ import annotations

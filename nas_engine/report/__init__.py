@@ -1,1 +1,4 @@
-"""Reports: what a network and a run amount to, as records, tables and pictures. Compute, then draw."""
+"""Reports: what a network and a run amount to, as records, tables and pictures.
+
+Compute, then draw.
+"""

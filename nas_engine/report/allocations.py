@@ -52,7 +52,8 @@ class Measurement:
     standard_error: float = math.nan
     """Standard error of that over the images."""
     pair_noise: float = math.nan
-    """Noise of the cross terms in parts of the losses, from how far the two halves of the images are apart."""
+    """Noise of the cross terms in parts of the losses, from how far the two halves of the images
+    are apart."""
 
     @property
     def summary(self) -> str:
@@ -86,9 +87,11 @@ class AllocationReport:
     objective: float
     """What the method minimised, at its choice; nan where it minimises nothing."""
     bound: float
-    """No choice that fits has a smaller objective; minus infinity where nothing is known, nan without objective."""
+    """No choice that fits has a smaller objective; minus infinity where nothing is known, nan
+    without objective."""
     gap: float
-    """Relative distance of objective and bound, 0 when proven; infinity without a bound, nan without objective."""
+    """Relative distance of objective and bound, 0 when proven; infinity without a bound, nan
+    without objective."""
     status: str
     """``optimal``, ``feasible`` or ``heuristic``."""
     predicted: float

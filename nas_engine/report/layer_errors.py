@@ -30,14 +30,17 @@ _REMEDY = "remove it and measure again"
 def decibels(signal: float, error: float) -> float:
     """Return the signal-to-quantisation-noise ratio, ``10 log10(signal / error)`` in dB.
 
-    Lin, Talathi and Annapureddy, "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016, section 3.
+    Lin, Talathi and Annapureddy, "Fixed Point Quantization of Deep Convolutional Networks", ICML
+    2016, section 3.
 
     Args:
         signal: Mean (or sum) of the squares of the float values, 0 or above.
-        error: Mean (or sum) of the squares of what the quantised values differ by, over as many values.
+        error: Mean (or sum) of the squares of what the quantised values differ by, over as many
+            values.
 
     Returns:
-        Infinity without error, also where there is no signal either; minus infinity where error stands without a signal.
+        Infinity without error, also where there is no signal either; minus infinity where error
+        stands without a signal.
     """
     if error == 0:
         return math.inf
@@ -63,7 +66,8 @@ class LayerError:
     own_signal: float
     """Output of this layer without rounding, fed with what the integer network gives it."""
     own_error: float
-    """Output of the integer layer less that: rounded weights and rounded results of this layer alone."""
+    """Output of the integer layer less that: rounded weights and rounded results of this layer
+    alone."""
 
     def __post_init__(self) -> None:
         for name in _WIDTHS:
@@ -72,7 +76,8 @@ class LayerError:
         for name in _SQUARES:
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(
-                    f"{self.name}: {name} is {getattr(self, name)!r}; expected a finite mean of squares, 0 or above"
+                    f"{self.name}: {name} is {getattr(self, name)!r}; expected a finite mean of "
+                    "squares, 0 or above"
                 )
 
     @property
@@ -102,7 +107,8 @@ class LayerErrors:
     def __post_init__(self) -> None:
         if self.images < 1 or not self.layers:
             raise InputError(
-                f"errors of {len(self.layers)} layers on {self.images} images; expected at least one of each"
+                f"errors of {len(self.layers)} layers on {self.images} images; expected at least "
+                "one of each"
             )
 
     def worst(self, count: int) -> tuple[int, ...]:
@@ -136,13 +142,19 @@ def in_words(errors: LayerErrors, count: int = 3) -> str:
     names = ", ".join(f"{layer.name} ({layer.own_sqnr_db:.1f} dB)" for layer in worst)
     text = f"Most error is added at {names}." if worst else "Every layer is exact."
     kind = "images" if errors.split == "all" else f"{errors.split} images"
-    return f"{text} Measured on {errors.images:,} {kind} of {terminal_line(errors.data)}; 6 dB are about one bit."
+    return (
+        f"{text} Measured on {errors.images:,} {kind} of {terminal_line(errors.data)}; 6 dB are "
+        "about one bit."
+    )
 
 
 def errors_table(errors: LayerErrors) -> str:
     """Return the ratios of every layer as plain text, and the worst in words below."""
     rows = [["layer", "w", "a", "out", "alone [dB]", "up to here [dB]"], *as_cells(errors)]
-    title = "signal to quantisation noise, integers against float: of the layer alone, and of the network up to it"
+    title = (
+        "signal to quantisation noise, integers against float: of the layer alone, and of the "
+        "network up to it"
+    )
     return "\n".join(
         [title, *(f"  {line}" for line in aligned(rows, right=range(1, 6))), in_words(errors)]
     )
@@ -186,7 +198,8 @@ def read_layer_errors(path: Path) -> LayerErrors:
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
-        FileFormatError: Damaged, changed by hand, of another version, or ratios that do not follow from the mean squares.
+        FileFormatError: Damaged, changed by hand, of another version, or ratios that do not follow
+            from the mean squares.
     """
     data, _ = read_sealed_json(path, _REMEDY)
     top = Fields(data, path).only("format", *(f.name for f in fields(LayerErrors)), "made_of")

@@ -1,9 +1,10 @@
 """PipelineDirectory: the folders and files of a whole ``nas-search run``.
 
-``run.yaml`` what was asked for, resolved; ``run.json`` the ``RunRecord``; ``search/`` the run directory of the search; ``shortlist/1`` ...
-one run directory per network of the front that got a short training; ``network/`` the run directory of the winner, with its float
-training and the refinement of its bits; ``final/`` that of the refined network: quantised training, integers, export, verification;
-``report.html`` and ``report/``, its pictures.
+``run.yaml`` what was asked for, resolved; ``run.json`` the ``RunRecord``; ``search/`` the run
+directory of the search; ``shortlist/1`` ... one run directory per network of the front that got a
+short training; ``network/`` the run directory of the winner, with its float training and the
+refinement of its bits; ``final/`` that of the refined network: quantised training, integers,
+export, verification; ``report.html`` and ``report/``, its pictures.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Run directory: the files of one search, written whole, read back strictly.
 
-``config.yaml`` what was asked for, ``search.jsonl`` one line per generation, ``checkpoint.npz`` the state, ``best.yaml``
-the winner, ``pareto.csv`` and ``pareto/`` the front, ``memory_plan.json`` the winner's arena, ``plots/`` the pictures;
-``training/`` what training the winner left (``TrainingDirectory``), ``integer/`` its integer model, ``export/`` the firmware and model
-files made of it, ``verification.json`` the proof, ``layer_errors.json`` where the integers lose, ``report.html`` all
-of it on one page. ``refine/`` holds measurements (``RefineDirectory``) and one run directory per method of allocation, each with
-``start.pt``, the float weights that its training begins with, and ``allocation.json``, how its bits were chosen.
-A search at several resolutions has a directory with its own ``config.yaml``, one run directory ``rN`` per resolution and
+``config.yaml`` what was asked for, ``search.jsonl`` one line per generation, ``checkpoint.npz`` the
+state, ``best.yaml`` the winner, ``pareto.csv`` and ``pareto/`` the front, ``memory_plan.json`` the
+winner's arena, ``plots/`` the pictures; ``training/`` what training the winner left
+(``TrainingDirectory``), ``integer/`` its integer model, ``export/`` the firmware and model files
+made of it, ``verification.json`` the proof, ``layer_errors.json`` where the integers lose,
+``report.html`` all of it on one page. ``refine/`` holds measurements (``RefineDirectory``) and one
+run directory per method of allocation, each with ``start.pt``, the float weights that its training
+begins with, and ``allocation.json``, how its bits were chosen. A search at several resolutions has
+a directory with its own ``config.yaml``, one run directory ``rN`` per resolution and
 ``resolutions.csv``, the winners side by side.
 """
 
@@ -57,8 +59,16 @@ _RESULTS = (
     "report.html",
 )
 _TRAINED = (
-    "training", "integer", "export", "verification.json", "layer_errors.json", "refine", "start.pt", "allocation.json", "classes.json",
-)  # fmt: skip
+    "training",
+    "integer",
+    "export",
+    "verification.json",
+    "layer_errors.json",
+    "refine",
+    "start.pt",
+    "allocation.json",
+    "classes.json",
+)
 _KNOWN = {"config.yaml", "checkpoint.npz", *_RESULTS, *_TRAINED}
 
 
@@ -228,7 +238,9 @@ class RunDirectory:
                 _remove(path)
 
     def write_export(self, files: Mapping[str, bytes]) -> None:
-        """Write an export: all files or none. One that is there is replaced once the new one is whole, and its verification removed.
+        """Write an export: all files or none.
+
+        One that is there is replaced once the new one is whole, and its verification removed.
 
         Args:
             files: Contents by their path below ``export/``, ``/`` between folders.
@@ -282,7 +294,8 @@ class RunDirectory:
         """Check that a run may be written here, and make the directory; nothing that is there is changed.
 
         Raises:
-            RunDirectoryError: It holds a run and neither ``resume`` nor ``force`` is given, or it holds something else.
+            RunDirectoryError: It holds a run and neither ``resume`` nor ``force`` is given, or it
+                holds something else.
             StorageError: It cannot be made.
         """
         with storage_errors(self.path):
@@ -294,18 +307,21 @@ class RunDirectory:
                 if not (resume or force):
                     raise RunDirectoryError(
                         self.path,
-                        "holds a run already; add --resume to continue it, --force to replace it, or give another --out",
+                        "holds a run already; add --resume to continue it, --force to replace it, "
+                        "or give another --out",
                     )
             elif foreign:
                 raise RunDirectoryError(
                     self.path,
-                    f"holds files that are not a run's ('{min(foreign)}'); give --out a new or empty directory",
+                    f"holds files that are not a run's ('{min(foreign)}'); give --out a new or "
+                    "empty directory",
                 )
             elif names & _KNOWN and not force:
                 found = min(names & _KNOWN)
                 raise RunDirectoryError(
                     self.path,
-                    f"holds '{found}' of a run but no config.yaml; put it back, or add --force to replace it all",
+                    f"holds '{found}' of a run but no config.yaml; put it back, or add --force to "
+                    "replace it all",
                 )
             self.path.mkdir(parents=True, exist_ok=True)
 
@@ -338,9 +354,12 @@ class RunDirectory:
             os.close(descriptor)
 
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Start from scratch: remove what an earlier run left, write the new ``config.yaml``. Foreign files stay.
+        """Start from scratch: remove what an earlier run left, write the new ``config.yaml``.
 
-        A kill in between leaves a directory that is still known as a run, old or new, but has no checkpoint: it starts from scratch again.
+        Foreign files stay.
+
+        A kill in between leaves a directory that is still known as a run, old or new, but has no
+        checkpoint: it starts from scratch again.
 
         Raises:
             StorageError: Something cannot be removed or written.
@@ -388,14 +407,16 @@ class RunDirectory:
         if not self.started():
             raise RunDirectoryError(
                 self.path,
-                "is not a run directory (no config.yaml); give the directory that a search wrote, such as runs/NAME",
+                "is not a run directory (no config.yaml); give the directory that a search wrote, "
+                "such as runs/NAME",
             )
         config = read_mapping(self.path / "config.yaml", self._mends("--force"))
         found = config.pop("format", None)
         if found != (GROUP_FORMAT if "resolutions" in config else FORMAT):
             raise RunDirectoryError(
                 self.path,
-                f"is a run of another version ({found!r}, this is '{FORMAT}'); search again with --force",
+                f"is a run of another version ({found!r}, this is '{FORMAT}'); search again with "
+                "--force",
             )
         return config
 
@@ -435,7 +456,10 @@ class RunDirectory:
             return (
                 f"write it anew with {alone}, or with nas-search run if it is part of a whole run"
             )
-        return "write it anew with the command that made this folder, nas-search refine or nas-search run, and --force"
+        return (
+            "write it anew with the command that made this folder, nas-search refine or nas-search "
+            "run, and --force"
+        )
 
 
 def _remove(path: Path) -> None:

@@ -17,7 +17,8 @@ def run_table(record: RunRecord, kept: Collection[str] = ()) -> str:
 
     Args:
         record: A run.
-        kept: Names of stages that were not done this time, because all that they depend on and left is as it was.
+        kept: Names of stages that were not done this time, because all that they depend on and left
+            is as it was.
     """
     rows = [["stage", "time", "what came of it"]]
     for stage in record.stages:
@@ -35,8 +36,14 @@ def recorded(stage: StageRecord) -> str:
 
 
 def _search(figures: Mapping[str, Any]) -> str:
-    sizes = f"peak SRAM {format_size(figures['peak_sram_bytes'])}, Flash {format_size(figures['flash_bytes'])}"
-    return f"QE-Score {figures['qe_score']:.2f} of {figures['candidates']:,} candidates, {sizes}, {figures['macs'] / 1e6:.2f} M MACs"
+    sizes = (
+        f"peak SRAM {format_size(figures['peak_sram_bytes'])}, Flash "
+        f"{format_size(figures['flash_bytes'])}"
+    )
+    return (
+        f"QE-Score {figures['qe_score']:.2f} of {figures['candidates']:,} candidates, {sizes}, "
+        f"{figures['macs'] / 1e6:.2f} M MACs"
+    )
 
 
 def _shortlist(figures: Mapping[str, Any]) -> str:
@@ -59,7 +66,10 @@ def _shortlist(figures: Mapping[str, Any]) -> str:
 
 def _train(figures: Mapping[str, Any]) -> str:
     accuracy = figures["accuracy"]
-    return f"float {accuracy['floating']:.2f} % of {accuracy['images']:,} test images{_largest(accuracy)}"
+    return (
+        f"float {accuracy['floating']:.2f} % of {accuracy['images']:,} test "
+        f"images{_largest(accuracy)}"
+    )
 
 
 def _refine(figures: Mapping[str, Any]) -> str:
@@ -71,7 +81,10 @@ def _refine(figures: Mapping[str, Any]) -> str:
 
 def _quantise(figures: Mapping[str, Any]) -> str:
     accuracy = figures["accuracy"]
-    return f"integers {accuracy['integer']:.2f} % of {accuracy['images']:,} test images{_largest(accuracy)}"
+    return (
+        f"integers {accuracy['integer']:.2f} % of {accuracy['images']:,} test "
+        f"images{_largest(accuracy)}"
+    )
 
 
 def _largest(accuracy: Mapping[str, Any]) -> str:
@@ -86,7 +99,10 @@ def _largest(accuracy: Mapping[str, Any]) -> str:
 
 
 def _export(figures: Mapping[str, Any]) -> str:
-    return f"{len(figures['files'])} files; arena {format_size(figures['arena_bytes'])}, weights {format_size(figures['packed_bytes'])}"
+    return (
+        f"{len(figures['files'])} files; arena {format_size(figures['arena_bytes'])}, weights "
+        f"{format_size(figures['packed_bytes'])}"
+    )
 
 
 def _verify(figures: Mapping[str, Any]) -> str:

@@ -22,7 +22,8 @@ RESOLUTION_NOTE = (
 """What has to be known to read a table of several resolutions."""
 
 DEEP = 1.0
-"""Depth over width from which a remark is made. Our choice: limits of 1 and 0.7 were tried (``benchmarks.proxy``), and both helped."""
+"""Depth over width from which a remark is made. Our choice: limits of 1 and 0.7 were tried
+(``benchmarks.proxy``), and both helped."""
 
 _LABEL = 12
 
@@ -43,7 +44,8 @@ def budget_text(used: float, budget: float) -> str:
     """
     if not budget > 0 or not used >= 0:
         raise InputError(
-            f"{used!r} of a budget of {budget!r} B cannot be shown; expected a use of 0 or more and a positive budget"
+            f"{used!r} of a budget of {budget!r} B cannot be shown; expected a use of 0 or more "
+            "and a positive budget"
         )
     return f"{100 * used / budget:,.1f} %, {_number(used)}/{_number(budget)} B"
 
@@ -59,7 +61,8 @@ def network_table(
         flash_budget: Bytes available for weights and parameters, ``None`` where no budget is known.
 
     Returns:
-        Lines without a line break at the end. Bits are those of the weights and of the layer's input; SRAM is what is live at the layer.
+        Lines without a line break at the end. Bits are those of the weights and of the layer's
+        input; SRAM is what is live at the layer.
 
     Raises:
         InputError: A budget that is not positive.
@@ -102,8 +105,8 @@ def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the winners of searches at several resolutions below one another, with a note on how to read them.
 
     Args:
-        rows: One mapping per resolution with ``resolution`` (pixels), ``qe_score``, ``peak_sram_bytes``, ``flash_bytes``, ``macs`` and
-            ``bitops``; other keys are ignored.
+        rows: One mapping per resolution with ``resolution`` (pixels), ``qe_score``,
+            ``peak_sram_bytes``, ``flash_bytes``, ``macs`` and ``bitops``; other keys are ignored.
 
     Raises:
         InputError: A row without one of the keys.
@@ -124,7 +127,8 @@ def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
             )
         except KeyError as error:
             raise InputError(
-                f"winner {i} has no key {error}; expected resolution, qe_score, peak_sram_bytes, flash_bytes, macs, bitops"
+                f"winner {i} has no key {error}; expected resolution, qe_score, peak_sram_bytes, "
+                "flash_bytes, macs, bitops"
             ) from error
         score, sizes, counts = (
             f"{score:,.2f}",
@@ -196,7 +200,10 @@ def depth_remark(report: NetworkReport) -> str | None:
     """Return what a user should know of a network that is deep for its width, one line; ``None`` for others."""
     if report.effectiveness <= DEEP:
         return None
-    return f"deep for its width (depth/width {report.effectiveness:.2f}); on CIFAR-10, --max-effectiveness 0.7 gave better ones"
+    return (
+        f"deep for its width (depth/width {report.effectiveness:.2f}); on CIFAR-10, "
+        "--max-effectiveness 0.7 gave better ones"
+    )
 
 
 def _summary(
@@ -234,7 +241,10 @@ def _summary(
         facts.append(
             (
                 "cycles",
-                f"about {format_count(report.cycles)}  (an estimate from the device's cost table, not a measured latency)",
+                (
+                    f"about {format_count(report.cycles)}  (an estimate from the device's cost "
+                    "table, not a measured latency)"
+                ),
             )
         )
     wrapper = textwrap.TextWrapper(

@@ -4,9 +4,9 @@
     S_i   = sum of t from the input to the end of stage i + ln(C_out of the stage's last block)
     score = sum_i alpha_i S_i
 
-Stages end just before each stride-2 block; stage 0 is the stem; the head belongs to the last stage; the classifier
-does not count. Residuals, ReLU, stride and resolution do not enter. What the score cannot see is written in
-docs/qe_score.md.
+Stages end just before each stride-2 block; stage 0 is the stem; the head belongs to the last stage;
+the classifier does not count. Residuals, ReLU, stride and resolution do not enter. What the score
+cannot see is written in docs/qe_score.md.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ class ScoreSettings:
     """
 
     sigma_a: float = 5.0
-    """Standard deviation of activations in quantisation steps; the paper's Gaussian calibration gives 5."""
+    """Standard deviation of activations in quantisation steps; the paper's Gaussian calibration
+    gives 5."""
     sigma_w: float = 4.0
-    """Standard deviation of weights in quantisation steps; the paper's Gaussian calibration gives 4."""
+    """Standard deviation of weights in quantisation steps; the paper's Gaussian calibration gives
+    4."""
     stage_weights: tuple[float, ...] = PAPER_STAGE_WEIGHTS
     """alpha, one weight per stage from the stem on."""
 
@@ -45,13 +47,15 @@ class ScoreSettings:
         for name in ("sigma_a", "sigma_w"):
             if not 0.1 <= getattr(self, name) <= 1000:
                 raise InputError(
-                    f"{name.replace('_', '-')} is {getattr(self, name)}; expected 0.1 to 1000 quantisation steps (the paper: 5 and 4)"
+                    f"{name.replace('_', '-')} is {getattr(self, name)}; expected 0.1 to 1000 "
+                    "quantisation steps (the paper: 5 and 4)"
                 )
         if not all(0 <= weight <= 1e6 for weight in self.stage_weights) or not any(
             self.stage_weights
         ):
             raise InputError(
-                f"stage weights are {self.stage_weights}; expected numbers from 0 to 1e6, not all 0, such as 0,0,1,1,6"
+                f"stage weights are {self.stage_weights}; expected numbers from 0 to 1e6, not all "
+                "0, such as 0,0,1,1,6"
             )
 
 
@@ -65,7 +69,8 @@ def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
     if len(settings.stage_weights) != n_stages:
         given = ",".join(f"{weight:g}" for weight in settings.stage_weights)
         raise InputError(
-            f"stage weights {given} are {len(settings.stage_weights)} values; this network has {n_stages} stages, give {n_stages}"
+            f"stage weights {given} are {len(settings.stage_weights)} values; this network has "
+            f"{n_stages} stages, give {n_stages}"
         )
     return np.cumsum(np.asarray(settings.stage_weights)[::-1])[::-1]
 

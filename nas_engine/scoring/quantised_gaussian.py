@@ -1,7 +1,7 @@
 """Standard deviation of a quantised Gaussian: the S table of QE-Score.
 
-A Gaussian N(0, sigma^2) is quantised with step 1 and clipped symmetrically at +-2^(b-1), which makes 2^b + 1 levels
-(training uses the usual 2^(b-1) - 1, the score does not):
+A Gaussian N(0, sigma^2) is quantised with step 1 and clipped symmetrically at +-2^(b-1), which
+makes 2^b + 1 levels (training uses the usual 2^(b-1) - 1, the score does not):
 
     S(sigma, b)^2 = 2 * sum_{k=1..2^(b-1)} (2k - 1) * Q((k - 1/2) / sigma),      Q(z) = erfc(z / sqrt 2) / 2
 

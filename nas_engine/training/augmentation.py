@@ -1,6 +1,9 @@
-"""Random crops, flips and mixup of training images. All randomness comes from the caller's generator, drawn in a fixed order.
+"""Random crops, flips and mixup of training images.
 
-The same generator state gives the same batch, so ``numpy.random.default_rng((seed, epoch, step))`` makes a step repeatable.
+All randomness comes from the caller's generator, drawn in a fixed order.
+
+The same generator state gives the same batch, so ``numpy.random.default_rng((seed, epoch, step))``
+makes a step repeatable.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ MAX_PADDING = 128
 """Widest border accepted, pixels."""
 
 _LOG_ASPECT = math.log(4 / 3)
-"""Width over height of a resized crop is between 3/4 and 4/3, as in Szegedy et al. 2015 (section 6)."""
+"""Width over height of a resized crop is between 3/4 and 4/3, as in Szegedy et al. 2015 (section
+6)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +41,12 @@ class Augmentation:
     """
 
     kind: Kind
-    """``none``: the centre, never flipped. ``crop``: a window of the padded image (He et al. 2016, section 4.2).
-    ``resized-crop``: a rectangle of random size and aspect, scaled (Szegedy et al. 2015, section 6)."""
+    """``none``: the centre, never flipped. ``crop``: a window of the padded image (He et al. 2016,
+    section 4.2). ``resized-crop``: a rectangle of random size and aspect, scaled (Szegedy et al.
+    2015, section 6)."""
     padding: int = 4
-    """Border that ``crop`` adds on each side, in pixels of value 128, which is zero for the network."""
+    """Border that ``crop`` adds on each side, in pixels of value 128, which is zero for the
+    network."""
     flip: bool = True
     """Whether images are mirrored left to right, each with probability 1/2."""
     smallest_area: float = 0.5
@@ -104,7 +110,8 @@ class Augmentation:
     def _resized_crop(self, images: Tensor, rng: np.random.Generator, resolution: int) -> Tensor:
         n, height, width, _ = images.shape
         area = rng.uniform(self.smallest_area, 1, n)
-        # As near to the drawn aspect as the image's sides allow: 4/3 of the whole of a square image does not fit into it.
+        # As near to the drawn aspect as the image's sides allow: 4/3 of the whole of a square image
+        # does not fit into it.
         whole = width / height
         aspect = np.clip(
             np.exp(rng.uniform(-_LOG_ASPECT, _LOG_ASPECT, n)), area * whole, whole / area
@@ -135,7 +142,8 @@ class Augmentation:
 def _check_size(height: int, width: int, resolution: int, how: str = "") -> None:
     if min(height, width) < resolution:
         raise InputError(
-            f"images are {height}x{width} pixels{how}; expected at least {resolution}x{resolution}, the network's input; "
+            f"images are {height}x{width} pixels{how}; expected at least "
+            f"{resolution}x{resolution}, the network's input; "
             f"read them at resolution {resolution} or more"
         )
 
@@ -168,7 +176,8 @@ def mixup(x: Tensor, rng: np.random.Generator, alpha: float) -> tuple[Tensor, Te
         alpha: Both parameters of the Beta distribution of ``lam``, above 0.
 
     Returns:
-        The blend; the partner of each image, ``(n,)`` of int64; ``lam``, 0 to 1, one for the whole batch.
+        The blend; the partner of each image, ``(n,)`` of int64; ``lam``, 0 to 1, one for the whole
+        batch.
     """
     lam = float(rng.beta(alpha, alpha))
     permutation = torch.from_numpy(rng.permutation(len(x))).to(x.device)

@@ -27,11 +27,11 @@ class ByClass:
     share: float
     """Its share of the images, in percent: the accuracy of always naming it."""
     confusion: tuple[tuple[int, ...], ...] | None = None
-    """Images by class and by what the integer model said of them, ``[true][predicted]``; ``None`` without integers or with more than
-    ``MOST_CLASSES`` classes."""
+    """Images by class and by what the integer model said of them, ``[true][predicted]``; ``None``
+    without integers or with more than ``MOST_CLASSES`` classes."""
     wrong: tuple[tuple[int, int], ...] | None = None
-    """Position in the split and predicted class of the images that the integer model got wrong, at most ``MOST_WRONG``; ``None`` without
-    integers."""
+    """Position in the split and predicted class of the images that the integer model got wrong, at
+    most ``MOST_WRONG``; ``None`` without integers."""
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -84,7 +84,8 @@ def read_by_class(part: Fields, images: int) -> ByClass:
     if wrong is not None and any(len(pair) != 2 or pair[0] >= images for pair in wrong):
         raise part.error(
             "wrong",
-            f"is no list of pairs of an image below {images:,} and a class; train again with --force",
+            f"is no list of pairs of an image below {images:,} and a class; train again with "
+            "--force",
         )
     return ByClass(
         largest=part.take_str("largest"),

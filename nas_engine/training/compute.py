@@ -13,7 +13,8 @@ def prepare_compute(accelerator: str, threads: int | None = None) -> str:
 
     Args:
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
-        threads: CPU threads; ``None`` for torch's own choice, one per core. Results differ in the last bits between numbers of threads.
+        threads: CPU threads; ``None`` for torch's own choice, one per core. Results differ in the
+            last bits between numbers of threads.
 
     Raises:
         InputError: ``cuda`` without a CUDA device.

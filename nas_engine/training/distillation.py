@@ -13,7 +13,8 @@ def soft_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float
     Args:
         student_logits: ``(n, classes)``.
         teacher_logits: ``(n, classes)``, a constant.
-        temperature: ``T``; the factor ``T^2`` keeps the size of the gradient about the same for every ``T``.
+        temperature: ``T``; the factor ``T^2`` keeps the size of the gradient about the same for
+            every ``T``.
 
     Returns:
         A scalar in nats, 0 where both agree.
@@ -37,7 +38,8 @@ def hard_loss(
     Args:
         logits: ``(n, classes)``.
         labels: ``(n,)`` of int64.
-        smoothing: Probability spread evenly over all classes (Szegedy et al. 2016, section 7), 0 to 1.
+        smoothing: Probability spread evenly over all classes (Szegedy et al. 2016, section 7), 0 to
+            1.
         permutation: The partners that ``mixup`` gave, ``(n,)``.
         lam: Share of the first image that ``mixup`` gave.
 
@@ -55,8 +57,8 @@ def hard_loss(
 class FeatureHint(nn.Module):
     """Distance between a linear projection of the student's pooled features and the teacher's (Romero et al. 2015, section 2.2).
 
-    Both are brought to length 1 first (ours), so that the loss does not depend on how large the teacher's features are. The
-    projection is trained with the student and thrown away.
+    Both are brought to length 1 first (ours), so that the loss does not depend on how large the
+    teacher's features are. The projection is trained with the student and thrown away.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:

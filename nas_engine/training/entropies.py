@@ -1,8 +1,9 @@
 """Entropies of a network's tensors, batch by batch, by two estimators.
 
-Qin et al., "Mixed precision quantization based on information entropy", Scientific Reports 15, 2025, choose widths by the entropy
-of each layer's output; how it is estimated is not known to us. Ours: the Shannon entropy of a histogram of 256 bins from the least
-to the largest value of the batch, which does not change when a tensor is scaled, and the differential entropy of a normal
+Qin et al., "Mixed precision quantization based on information entropy", Scientific Reports 15,
+2025, choose widths by the entropy of each layer's output; how it is estimated is not known to us.
+Ours: the Shannon entropy of a histogram of 256 bins from the least to the largest value of the
+batch, which does not change when a tensor is scaled, and the differential entropy of a normal
 distribution of the same variance, ``log2(2 pi e var) / 2``, which does.
 """
 
@@ -54,8 +55,8 @@ def measure_entropies(
 ) -> tuple[LayerEntropies, LayerEntropies]:
     """Return the entropies in the float network, by histogram and by variance.
 
-    Of a variable of weights it is that of its layer's output after batch norm and before the activation, of a variable of activations
-    that of the tensor itself; of several layers the mean.
+    Of a variable of weights it is that of its layer's output after batch norm and before the
+    activation, of a variable of activations that of the tensor itself; of several layers the mean.
 
     Args:
         perturbations: The network and its variables; nothing is rounded.

@@ -1,7 +1,8 @@
 """Tuning of the entropy window: an Optuna study of window size and thresholds, with accuracy as the constraint.
 
-The paper (Qin et al., "Mixed precision quantization based on information entropy", Scientific Reports 2025) tunes these with
-Optuna under an accuracy constraint. Its ranges, sampler, objective and number of trials are not known: those here are ours.
+The paper (Qin et al., "Mixed precision quantization based on information entropy", Scientific
+Reports 2025) tunes these with Optuna under an accuracy constraint. Its ranges, sampler, objective
+and number of trials are not known: those here are ours.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from nas_engine.training.study_file import (
 )
 
 BITS, ACCURACY = "bits", "accuracy"
-"""Aims: fewest bits at an accuracy floor (the paper's), or the best accuracy within the problem's limits."""
+"""Aims: fewest bits at an accuracy floor (the paper's), or the best accuracy within the problem's
+limits."""
 
 SPREADS = (0.0, 1.0)
 """Range of ``EntropyWindow.spread`` (ours)."""
@@ -67,7 +69,8 @@ class StudyProgress:
     best: float | None
     """Objective of the best trial that meets everything; ``None`` before there is one."""
     accuracy: float | None
-    """Its accuracy, or the highest so far where no trial meets everything; ``None`` before one was evaluated."""
+    """Its accuracy, or the highest so far where no trial meets everything; ``None`` before one was
+    evaluated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,7 +108,10 @@ class TunedWindow:
         )
         if self.met:
             return f"best of {self.trials} trials: {reached}"
-        return f"none of {self.trials} trials reached an accuracy of {self.floor:.2%}; the most accurate has {reached}"
+        return (
+            f"none of {self.trials} trials reached an accuracy of {self.floor:.2%}; the most "
+            f"accurate has {reached}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +124,8 @@ class _Outcome:
     accuracy: float | None
     """``None`` where a limit is exceeded: nothing is spent on such an allocation."""
     violations: dict[str, float]
-    """By how much each constraint is missed: limits relatively, the floor in accuracy; 0 where it is met."""
+    """By how much each constraint is missed: limits relatively, the floor in accuracy; 0 where it
+    is met."""
 
     @property
     def feasible(self) -> bool:
@@ -156,27 +163,31 @@ def tune_entropy_window(
 ) -> TunedWindow:
     """Return the best settings of the entropy window that a study of so many trials finds.
 
-    A trial is free where its settings give an allocation that was evaluated before or that exceeds a limit. The first trials
-    are the allocator without training, for each set of widths, and mean thresholds. In one process the result depends on the arguments
-    only, also if the study is stopped between two trials and goes on later. Several processes may share a file; together they run
-    at most one trial more each than asked for.
+    A trial is free where its settings give an allocation that was evaluated before or that exceeds
+    a limit. The first trials are the allocator without training, for each set of widths, and mean
+    thresholds. In one process the result depends on the arguments only, also if the study is
+    stopped between two trials and goes on later. Several processes may share a file; together they
+    run at most one trial more each than asked for.
 
     Args:
         problem: Variables and limits.
         evidence: Entropies by one estimator or more.
-        evaluate: Accuracy of the network with an allocation, 0 to 1; called once per allocation and process.
+        evaluate: Accuracy of the network with an allocation, 0 to 1; called once per allocation and
+            process.
         floor: Accuracy that must be reached; ``None`` for none, which ``BITS`` does not allow.
         aim: ``BITS`` or ``ACCURACY``.
         trials: Finished trials that the study has in the end.
         storage: File of the study, which goes on where it ended; ``None`` keeps it in memory.
-        subject: What ``evaluate`` measures with, such as a checksum of the network and its images; a file of another one is refused.
+        subject: What ``evaluate`` measures with, such as a checksum of the network and its images;
+            a file of another one is refused.
         seed: Of the sampler.
         stop: Asked before every trial; on True the best so far is returned.
         watch: Told the state before the first and after every trial.
 
     Raises:
         MissingOptunaError: Optuna is not installed.
-        FileFormatError: The file is damaged, no study, or of another problem, evidence, aim, floor or subject.
+        FileFormatError: The file is damaged, no study, or of another problem, evidence, aim, floor
+            or subject.
         StorageError: The file cannot be written.
         InfeasibleAllocationError: No choice of widths keeps the limits.
         InputError: Other arguments that make no sense, or an accuracy that is no number.
@@ -235,11 +246,13 @@ def _check(
         ):
             expected = f"(batches, {len(problem.variables)})"
             raise InputError(
-                f"entropies ({record.estimator}) have shape {record.values.shape}; expected {expected}: measure again"
+                f"entropies ({record.estimator}) have shape {record.values.shape}; expected "
+                f"{expected}: measure again"
             )
         if not np.isfinite(record.values).all():
             raise InputError(
-                f"entropies ({record.estimator}) are not all finite; measure again, with another set of images"
+                f"entropies ({record.estimator}) are not all finite; measure again, with another "
+                "set of images"
             )
 
 
@@ -280,8 +293,8 @@ def _try(
 def _suggest(trial: Any, problem: AllocationProblem, evidence: Evidence) -> EntropyWindow:
     """Return the settings that the sampler proposes.
 
-    A threshold goes from 0, where all have their widest choice, to 1, where all have the narrowest. So no part of its range is
-    without effect, whatever window and spread are.
+    A threshold goes from 0, where all have their widest choice, to 1, where all have the narrowest.
+    So no part of its range is without effect, whatever window and spread are.
     """
     kinds = [variable.kind for variable in problem.variables]
     layers = max(map(kinds.count, kinds))
@@ -339,7 +352,8 @@ def width_sets(problem: AllocationProblem) -> dict[str, tuple[int, ...]]:
 def _first_trials(problem: AllocationProblem, evidence: Evidence) -> tuple[dict[str, Any], ...]:
     """Return the parameters of the first trials: the allocator without training for each set of widths, and mean thresholds.
 
-    The first shows early whether the floor can be reached, and no study of an accuracy gives less than it.
+    The first shows early whether the floor can be reached, and no study of an accuracy gives less
+    than it.
     """
     first, middle = _first_of(problem, evidence, "all")
     others = [
@@ -423,7 +437,8 @@ def _result(
             max((excess, name) for name, excess in outcome.violations.items()) for outcome in done
         )
         raise NasEngineError(
-            f"none of {len(done)} trials keeps the limits: the nearest exceeds '{name}' by {excess:.1%}; "
+            f"none of {len(done)} trials keeps the limits: the nearest exceeds '{name}' by "
+            f"{excess:.1%}; "
             "raise the limit, or ask for more trials"
         )
     return TunedWindow(

@@ -1,10 +1,12 @@
 """HAWQ-V2's cost of each choice: mean Hessian trace of the loss times squared perturbation.
 
-Dong et al., "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks", NeurIPS 2020: ``Tr(H_i) / n_i ||Q(W_i) - W_i||^2``,
-for activations with the Hessian of the loss by the tensor, one image at a time. They probe the Hessian with random signs on the weights,
-layer by layer. Ours puts the signs on the logits: with ``H = J' (diag p - p p') J`` a probe ``r`` of that middle matrix gives
-``Tr H = E |J' r|^2`` for all tensors in one backward pass, never negative and with less noise. That is the whole Hessian of a layer
-where logits are piecewise linear in its weights, as with ReLU; elsewhere the term with second derivatives of the logits is left out.
+Dong et al., "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks", NeurIPS 2020:
+``Tr(H_i) / n_i ||Q(W_i) - W_i||^2``, for activations with the Hessian of the loss by the tensor,
+one image at a time. They probe the Hessian with random signs on the weights, layer by layer. Ours
+puts the signs on the logits: with ``H = J' (diag p - p p') J`` a probe ``r`` of that middle matrix
+gives ``Tr H = E |J' r|^2`` for all tensors in one backward pass, never negative and with less
+noise. That is the whole Hessian of a layer where logits are piecewise linear in its weights, as
+with ReLU; elsewhere the term with second derivatives of the logits is left out.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def measure_hessian(
 ) -> Floats:
     """Return the cost of each choice, ``(n,)``: of several layers the sum, never negative.
 
-    Everything counts from the float network, for either base: it is the one whose loss has a Hessian.
+    Everything counts from the float network, for either base: it is the one whose loss has a
+    Hessian.
 
     Args:
         perturbations: The network and what choices do to it.
@@ -53,7 +56,8 @@ def measure_hessian(
     """
     if not len(images) or len(images) != len(labels) or probes < 1:
         raise InputError(
-            f"{len(images)} images with {len(labels)} labels and {probes} probes; expected at least 1, and as many labels"
+            f"{len(images)} images with {len(labels)} labels and {probes} probes; expected at "
+            "least 1, and as many labels"
         )
     problem, subject = perturbations.problem, perturbations.subject
     traces: dict[_Key, float] = {}

@@ -45,7 +45,8 @@ from nas_engine.training.state import (
 from nas_engine.training.teachers import Teacher
 
 CALIBRATION_IMAGES = 512
-"""Training images that set the first quantisation steps; fewer of more than 64 x 64 pixels, as many pixels in all. Ours."""
+"""Training images that set the first quantisation steps; fewer of more than 64 x 64 pixels, as many
+pixels in all. Ours."""
 
 EVALUATION_BATCH = 256
 """Images of one batch at evaluation."""
@@ -91,7 +92,8 @@ class TrainingTask:
     fingerprint: str = ""
     """Text that names data, seed, teacher and start in the checkpoint."""
     start: MobileNet | None = None
-    """Float network of this architecture whose weights the quantised stage begins with; the recipe has no float stage then."""
+    """Float network of this architecture whose weights the quantised stage begins with; the recipe
+    has no float stage then."""
     remedies: Remedies = OF_COMMANDS
     """What to advise where it fails."""
 
@@ -107,7 +109,10 @@ class TrainingTask:
 
     @property
     def held_out(self) -> Split:
-        """The split that is evaluated after each epoch: validation if there is one, else test. Nothing is selected by it."""
+        """The split that is evaluated after each epoch: validation if there is one, else test.
+
+        Nothing is selected by it.
+        """
         return self.dataset.validation or self.dataset.test
 
 
@@ -238,7 +243,8 @@ def train(
     Args:
         task: What stays the same.
         state: Where to begin; it is used up.
-        checkpoint: File that is written after every epoch, after ``checkpoint_every_s`` seconds within one, and on stopping.
+        checkpoint: File that is written after every epoch, after ``checkpoint_every_s`` seconds
+            within one, and on stopping.
         checkpoint_every_s: Seconds between checkpoints within an epoch.
         finished_float: File for the network at the end of the float stage.
         stop: Asked after every step.
@@ -295,7 +301,10 @@ def _memory_errors(task: TrainingTask, state: TrainingState) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        problem = f"out of memory with batches of {task.recipe.batch_size}; close other programs and {task.remedies.go_on}"
+        problem = (
+            f"out of memory with batches of {task.recipe.batch_size}; close other programs and "
+            f"{task.remedies.go_on}"
+        )
         raise TrainingError(
             _place(task, state), f"{problem}, or {task.remedies.smaller_batch}"
         ) from error

@@ -83,7 +83,10 @@ def tensors_from(content: bytes, path: Path, expected: str) -> object:
 
     def problem(error: Exception) -> str:
         if found := _REFUSED.search(str(error)):
-            came = f"holds objects or code ({shortened(found[1])}), which are never loaded; expected {expected}"
+            came = (
+                f"holds objects or code ({shortened(found[1])}), which are never loaded; expected "
+                f"{expected}"
+            )
             return f"{came}; save tensors alone: torch.save(network.state_dict(), PATH)"
         return f"is damaged, cut off or of another kind; expected {expected}"
 
@@ -112,7 +115,8 @@ def network_from(data: object, path: object) -> MobileNet:
         came = shortened(", ".join(map(str, data)))
         raise FileFormatError(
             path,
-            f"keys are {came}; expected {', '.join(_KEYS)}; save it again with this version of nas-search",
+            f"keys are {came}; expected {', '.join(_KEYS)}; save it again with this version of "
+            "nas-search",
         )
     if (
         not isinstance(data["architecture"], str)
@@ -121,7 +125,8 @@ def network_from(data: object, path: object) -> MobileNet:
     ):
         raise FileFormatError(
             path,
-            "is damaged: expected a text in architecture, true or false in quantised, tensors by name in state",
+            "is damaged: expected a text in architecture, true or false in quantised, tensors by "
+            "name in state",
         )
     try:
         network = MobileNet(parse_architecture(data["architecture"], path))
@@ -135,7 +140,8 @@ def network_from(data: object, path: object) -> MobileNet:
     if data["digest"] != _digest(data["state"]):
         raise FileFormatError(
             path,
-            "is damaged: its tensors are not those that were saved; put a copy back, or train again",
+            "is damaged: its tensors are not those that were saved; put a copy back, or train "
+            "again",
         )
     network.load_state_dict(data["state"])
     return network.eval()
@@ -155,17 +161,20 @@ def _check_state(expected: Mapping[str, Tensor], state: Mapping[str, object], pa
         if name not in state:
             raise FileFormatError(
                 path,
-                f"tensor '{name}' is missing; expected all {len(expected)} of the architecture; save it again",
+                f"tensor '{name}' is missing; expected all {len(expected)} of the architecture; "
+                "save it again",
             )
         if name not in expected:
             raise FileFormatError(
                 path,
-                f"tensor '{shortened(str(name))}' belongs to another network; expected those of its architecture",
+                f"tensor '{shortened(str(name))}' belongs to another network; expected those of "
+                "its architecture",
             )
         if _kind(state[name]) != _kind(expected[name]):
             raise FileFormatError(
                 path,
-                f"tensor '{name}' is {_kind(state[name])}; expected {_kind(expected[name])}, as its architecture has",
+                f"tensor '{name}' is {_kind(state[name])}; expected {_kind(expected[name])}, as "
+                "its architecture has",
             )
 
 

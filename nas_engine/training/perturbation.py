@@ -1,8 +1,9 @@
 """Perturbations: what each choice of an allocation problem does to a trained network, and the loss of whole allocations.
 
-Rounding is to nearest, without training: the change that allocators are to predict. Weights are symmetric with the step of
-least squared error per output channel, or per tensor as in the published code of CLADO (Deng et al., arXiv:2307.05657);
-activations have one step per tensor, fitted to calibration images, and no sign where the tensor is never negative.
+Rounding is to nearest, without training: the change that allocators are to predict. Weights are
+symmetric with the step of least squared error per output channel, or per tensor as in the published
+code of CLADO (Deng et al., arXiv:2307.05657); activations have one step per tensor, fitted to
+calibration images, and no sign where the tensor is never negative.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ WEIGHT_RULES = ("per-channel", "per-tensor")
 """How many steps a weight has."""
 
 BASES = ("widest", "float")
-"""What changes count from: every variable at its widest choice (ours: it is the network that would be deployed), or no variable
-quantised at all (the paper's)."""
+"""What changes count from: every variable at its widest choice (ours: it is the network that would
+be deployed), or no variable quantised at all (the paper's)."""
 
 CHUNK = 64
 """Images of one pass; few, so that what one step gives is still in the cache at the next. Ours."""
@@ -46,15 +47,19 @@ class Perturbations:
     Args:
         subject: The network.
         problem: Its variables name layers of the subject.
-        images: Byte images that the steps of activations are fitted to, ``(n, H, W, c)``; some hundred.
+        images: Byte images that the steps of activations are fitted to, ``(n, H, W, c)``; some
+            hundred.
         weight_rule: One of ``WEIGHT_RULES``.
         base: One of ``BASES``.
-        fixed: Widths of weights and input, ``(w, a)``, of layers whose weights or inputs the problem leaves out; they always hold.
-        default_activation_bits: Width of all other inputs that the problem leaves out; ``None`` leaves them in float.
+        fixed: Widths of weights and input, ``(w, a)``, of layers whose weights or inputs the
+            problem leaves out; they always hold.
+        default_activation_bits: Width of all other inputs that the problem leaves out; ``None``
+            leaves them in float.
         chunk: Images of one pass.
 
     Raises:
-        InputError: A layer that the network does not have, or that two variables of one kind name; an unknown option.
+        InputError: A layer that the network does not have, or that two variables of one kind name;
+            an unknown option.
     """
 
     def __init__(
@@ -81,7 +86,8 @@ class Perturbations:
             )
         if default_activation_bits is not None and not 2 <= default_activation_bits <= 8:
             raise InputError(
-                f"width of other activations is {default_activation_bits}; expected a number from 2 to 8, or none"
+                f"width of other activations is {default_activation_bits}; expected a number from "
+                "2 to 8, or none"
             )
         self.subject, self.problem, self.weight_rule, self.base, self.chunk = (
             subject,
@@ -133,14 +139,16 @@ class Perturbations:
             self._layer(name)
             if any(type(width) is not int or not 2 <= width <= 8 for width in widths):
                 raise InputError(
-                    f"fixed widths of layer '{name}' are {widths}; expected two numbers from 2 to 8, of weights and input"
+                    f"fixed widths of layer '{name}' are {widths}; expected two numbers from 2 to "
+                    "8, of weights and input"
                 )
         return found
 
     def _layer(self, name: str) -> Layer:
         if name not in self.subject.layers:
             raise InputError(
-                f"the network has no layer '{name}'; expected one of: {', '.join(self.subject.layers)}"
+                f"the network has no layer '{name}'; expected one of: "
+                f"{', '.join(self.subject.layers)}"
             )
         return self.subject.layers[name]
 
@@ -158,8 +166,8 @@ class Perturbations:
     def _place_activations(self, owners: Mapping[str, int]) -> list[tuple[Layer, int, int]]:
         """Find the tensors of each variable; return layer, position and width of those that always have one.
 
-        They are quantised where a tensor is made, for all that read it, unless layers that read it may have different widths: then
-        where each reads.
+        They are quantised where a tensor is made, for all that read it, unless layers that read it
+        may have different widths: then where each reads.
         """
         always: list[tuple[Layer, int, int]] = []
         readers: dict[int, list[Layer]] = {}
@@ -304,7 +312,10 @@ class Perturbations:
             np.asarray(labels, np.int64).tobytes(),
             zlib.crc32(np.ascontiguousarray(images).tobytes()),
         )
-        options = f"{self.weight_rule}, {self.base}, {sorted(self._fixed.items())}, {self._default}, {self.chunk}"
+        options = (
+            f"{self.weight_rule}, {self.base}, {sorted(self._fixed.items())}, {self._default}, "
+            f"{self.chunk}"
+        )
         return {
             "network": weights.hexdigest(),
             "problem": self.problem.fingerprint,

@@ -24,7 +24,8 @@ OPTIMISERS = ("sgd", "adamw")
 
 
 SMALLEST_RATE = 1e-9
-"""Least learning rate of the float stage; above 0, because ``--learning-rate`` scales the other with it."""
+"""Least learning rate of the float stage; above 0, because ``--learning-rate`` scales the other
+with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,8 @@ class Distillation:
 class TrainingRecipe:
     """Two stages, float and then quantised, each with warm-up and cosine decay.
 
-    The numbers of the shipped recipes are ours, found on the data they are named after; a published recipe is cited in its file.
+    The numbers of the shipped recipes are ours, found on the data they are named after; a published
+    recipe is cited in its file.
 
     Raises:
         InputError: A value out of its range.
@@ -54,7 +56,8 @@ class TrainingRecipe:
     epochs: int
     """Epochs of both stages together."""
     float_share: float = 0.5
-    """Share of the epochs trained in float first; 0 trains quantised from the start, 1 never quantises."""
+    """Share of the epochs trained in float first; 0 trains quantised from the start, 1 never
+    quantises."""
     batch_size: int = 128
     """Images of one step."""
     optimiser: str = "sgd"
@@ -78,7 +81,8 @@ class TrainingRecipe:
     ema_decay: float = 0.0
     """Decay of the averaged copy that is evaluated and kept; 0 keeps the weights themselves."""
     freeze_norm_share: float = 0.2
-    """Last share of the quantised stage in which batch norms keep their statistics, so that training sees what is folded."""
+    """Last share of the quantised stage in which batch norms keep their statistics, so that
+    training sees what is folded."""
     step_init: str = "least-error"
     """One of ``STEP_RULES``."""
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(kind="crop"))
@@ -92,13 +96,15 @@ class TrainingRecipe:
         for name, kind in (("augmentation", Augmentation), ("distillation", Distillation)):
             if not isinstance(getattr(self, name), kind):
                 raise InputError(
-                    f"{name} is {shortened(repr(getattr(self, name)))}; expected its keys and values, or leave it out"
+                    f"{name} is {shortened(repr(getattr(self, name)))}; expected its keys and "
+                    "values, or leave it out"
                 )
         for name, low, high in (("epochs", 1, MAX_EPOCHS), ("batch_size", 2, 65536)):
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise InputError(
-                    f"{name} is {shortened(repr(value))}; expected a whole number from {low:,} to {high:,}"
+                    f"{name} is {shortened(repr(value))}; expected a whole number from {low:,} to "
+                    f"{high:,}"
                 )
         for name in (
             "float_share",

@@ -22,7 +22,8 @@ FORMS = ("floating", "quantised", "integer", "agreement")
 """The percentages of an ``Accuracy``."""
 
 CHANCE_ERRORS = 2.0
-"""Standard errors above the share of the largest class up to which an accuracy is barely above chance; ours."""
+"""Standard errors above the share of the largest class up to which an accuracy is barely above
+chance; ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +37,13 @@ class Accuracy:
     floating: float | None
     """Of the network as the float stage left it; ``None`` if there was none."""
     quantised: float | None
-    """Of the fake-quantised network: float arithmetic on rounded values; ``None`` if training ended in float."""
+    """Of the fake-quantised network: float arithmetic on rounded values; ``None`` if training ended
+    in float."""
     integer: float | None
     """Of the integer model, which is what runs on the device."""
     agreement: float | None
-    """Share of images, in percent, for which the integer model predicts what the fake-quantised network does."""
+    """Share of images, in percent, for which the integer model predicts what the fake-quantised
+    network does."""
     by_class: ByClass | None = None
     """The same by class; ``None`` in records that do not have it."""
 
@@ -85,7 +88,8 @@ def chance_remark(accuracy: Accuracy) -> str | None:
     if found is None or accuracy.judged is None or accuracy.beats_chance is not False:
         return None
     return (
-        f"barely above chance: {accuracy.judged:.2f} % is not more than {CHANCE_ERRORS:g} standard errors above {found.share:.2f} %, "
+        f"barely above chance: {accuracy.judged:.2f} % is not more than {CHANCE_ERRORS:g} standard "
+        f"errors above {found.share:.2f} %, "
         f"which naming '{found.largest}' always would reach"
     )
 

@@ -1,11 +1,13 @@
 """Sensitivities: how much the loss changes when tensors of a trained network are quantised, alone and in pairs.
 
-Forward passes alone give the matrix of CLADO (Deng et al., arXiv:2307.05657): ``Omega_ii = 2 dL_i`` and
-``Omega_ij = dL_ij - dL_i - dL_j``. What stands before a change is computed once for each part of the images: a pair runs from its
-later variable on only. ``measure_singles`` needs no pairs: from the changes ``z`` of the logits by single choices it takes the
-Gauss-Newton form ``G = mean z' (diag p - p p') z`` (ours for this use; the matrix of second-order loss changes where logits are
-linear in the perturbation, positive semi-definite by construction). The probabilities ``p`` of an image are the mean of those that
-single choices give, not the reference's: a trained network is so sure of most training images that these would count nothing.
+Forward passes alone give the matrix of CLADO (Deng et al., arXiv:2307.05657): ``Omega_ii = 2 dL_i``
+and ``Omega_ij = dL_ij - dL_i - dL_j``. What stands before a change is computed once for each part
+of the images: a pair runs from its later variable on only. ``measure_singles`` needs no pairs: from
+the changes ``z`` of the logits by single choices it takes the Gauss-Newton form ``G = mean z' (diag
+p - p p') z`` (ours for this use; the matrix of second-order loss changes where logits are linear in
+the perturbation, positive semi-definite by construction). The probabilities ``p`` of an image are
+the mean of those that single choices give, not the reference's: a trained network is so sure of
+most training images that these would count nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ class MeasurementError(NasEngineError):
         super().__init__(choice, loss)
 
     def __str__(self) -> str:
-        return f"the loss is {self.loss} with {self.choice}; what was measured before is kept; leave that width out, or train again"
+        return (
+            f"the loss is {self.loss} with {self.choice}; what was measured before is kept; leave "
+            "that width out, or train again"
+        )
 
 
 class MeasurementStoppedError(NasEngineError):
@@ -138,7 +143,8 @@ def _begin(
         raise InputError(f"loss is {loss!r}; expected one of: {', '.join(LOSSES)}")
     if len(images) < 2 or len(images) != len(labels):
         raise InputError(
-            f"{len(images)} images with {len(labels)} labels to measure on; expected at least 2, and as many labels"
+            f"{len(images)} images with {len(labels)} labels to measure on; expected at least 2, "
+            "and as many labels"
         )
     fingerprint = perturbations.fingerprint(images, labels) | {
         "kind of measurement": kind,
@@ -210,8 +216,9 @@ def measure_singles(
 ) -> Sensitivity:
     """Return the loss change of every single choice, and the Gauss-Newton matrix of all of them.
 
-    The diagonal of the matrix is the Gauss-Newton form too (``z' F z``, so that half of it predicts the loss change); ``losses`` are
-    as measured. Entries between two choices of one variable are zero.
+    The diagonal of the matrix is the Gauss-Newton form too (``z' F z``, so that half of it predicts
+    the loss change); ``losses`` are as measured. Entries between two choices of one variable are
+    zero.
 
     Args:
         perturbations: The network and what choices do to it.
@@ -311,9 +318,10 @@ def measure_pairs(
 ) -> Sensitivity:
     """Return CLADO's matrix: the loss change of every choice, and of every pair of choices of two variables.
 
-    For each choice of a variable the network runs once, and what is alive at the start of every later variable is kept; a pair runs
-    from there. Arguments and errors are those of ``measure_singles``, ``watch`` is called with choices done, over all parts of
-    the images, and all.
+    For each choice of a variable the network runs once, and what is alive at the start of every
+    later variable is kept; a pair runs from there. Arguments and errors are those of
+    ``measure_singles``, ``watch`` is called with choices done, over all parts of the images, and
+    all.
     """
     problem, n = perturbations.problem, perturbations.problem.n
     choices = _real_choices(perturbations)

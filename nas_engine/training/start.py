@@ -55,7 +55,10 @@ def load_start(path: Path, architecture: Architecture) -> MobileNet:
         FileFormatError: A damaged file, quantised weights, or weights of another network.
     """
     network = load_network(path)
-    remedy = "expected the float weights of the network in best.yaml; put them back, or remove the file to train from scratch"
+    remedy = (
+        "expected the float weights of the network in best.yaml; put them back, or remove the file "
+        "to train from scratch"
+    )
     if is_quantised(network):
         raise FileFormatError(path, f"holds a quantised network; {remedy}")
     if not same_structure(network.architecture, architecture):

@@ -1,8 +1,9 @@
 """TrainingState: all that changes while a network trains, and its checkpoint.
 
-There is no random state in it: every batch draws from a generator made of (seed, stage, epoch, step), so that a resumed
-training sees what an uninterrupted one would have seen. A checkpoint is what ``torch.save`` writes with its SHA-256 digest behind
-it (32 bytes): whatever is cut off or changed is found out before anything is read.
+There is no random state in it: every batch draws from a generator made of (seed, stage, epoch,
+step), so that a resumed training sees what an uninterrupted one would have seen. A checkpoint is
+what ``torch.save`` writes with its SHA-256 digest behind it (32 bytes): whatever is cut off or
+changed is found out before anything is read.
 """
 
 from __future__ import annotations
@@ -189,7 +190,8 @@ def read_checkpoint(
     if content["format"] != FORMAT:
         raise FileFormatError(
             path,
-            f"is a checkpoint of another version ({content['format']!r}, this is '{FORMAT}'); {_REMEDY}",
+            f"is a checkpoint of another version ({content['format']!r}, this is '{FORMAT}'); "
+            f"{_REMEDY}",
         )
     if content["architecture"] != dump_architecture(architecture):
         raise FileFormatError(
@@ -198,7 +200,8 @@ def read_checkpoint(
     if differences := _recipe_differences(content["recipe"], recipe):
         raise FileFormatError(
             path,
-            f"was begun with {differences}; the schedule depends on it, so give the same again, or {_REMEDY}",
+            f"was begun with {differences}; the schedule depends on it, so give the same again, or "
+            f"{_REMEDY}",
         )
     if content["fingerprint"] != fingerprint:
         began, given = (text.split("; ") for text in (content["fingerprint"], fingerprint))
@@ -208,7 +211,8 @@ def read_checkpoint(
         )
         raise FileFormatError(
             path,
-            f"was begun with other data, seed or teacher ({before}; now {now}); give the same again, or {_REMEDY}",
+            f"was begun with other data, seed or teacher ({before}; now {now}); give the same "
+            f"again, or {_REMEDY}",
         )
     return content
 

@@ -1,7 +1,7 @@
 """The steps of a network: what ``torch.fx`` sees of it, with layers whole and the batch norms behind them folded in.
 
-Nothing that a step gave is written to later, but by an activation that alone reads what the layer right before it gave: so the values
-that are alive anywhere can be kept and used again.
+Nothing that a step gave is written to later, but by an activation that alone reads what the layer
+right before it gave: so the values that are alive anywhere can be kept and used again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Layer:
     tensor: int
     """Position of the tensor that enters it: a change there is seen by all that read the tensor."""
     own_tensor: int
-    """Position where a change of that tensor is seen by this layer alone; ``tensor`` if no other layer reads it."""
+    """Position where a change of that tensor is seen by this layer alone; ``tensor`` if no other
+    layer reads it."""
 
     def fold(self, weight: Tensor) -> Tensor:
         """Return a weight with the factors of the batch norm, as ``apply`` takes it."""
@@ -100,7 +101,8 @@ def steps_of(network: nn.Module) -> tuple[dict[str, Layer], list[Step]]:
         network: In evaluation mode, of float numbers. The steps use its tensors.
 
     Raises:
-        InputError: A network that cannot be traced, has quantisers, writes into its tensors, or runs a layer twice.
+        InputError: A network that cannot be traced, has quantisers, writes into its tensors, or
+            runs a layer twice.
     """
     builder = _Builder(network)
     builder.build()
@@ -122,7 +124,8 @@ class _Builder:
             reason = shortened(one_line(str(error)), 160)
             kind = type(network).__name__
             raise InputError(
-                f"{kind} cannot be cut at its layers ({reason}); its forward must not branch on values"
+                f"{kind} cannot be cut at its layers ({reason}); its forward must not branch on "
+                "values"
             ) from error
         self.modules = dict(network.named_modules())
         self.names = {id(module): name for name, module in self.modules.items()}
@@ -192,7 +195,8 @@ class _Builder:
         name = self.names[id(module)]
         if name in self.layers:
             raise InputError(
-                f"layer '{name}' runs more than once in a pass; expected layers with weights of their own"
+                f"layer '{name}' runs more than once in a pass; expected layers with weights of "
+                "their own"
             )
         source = self._source(node.args[0])
         tensor = own = self.at[source]
@@ -282,7 +286,8 @@ class _Builder:
             return lambda owner, *args, **kwargs: getattr(owner, name)(*args, **kwargs)
         if node.target is operator.setitem:
             raise InputError(
-                f"{type(self.network).__name__} writes into a tensor by index; expected a forward without that"
+                f"{type(self.network).__name__} writes into a tensor by index; expected a forward "
+                "without that"
             )
         function = _PURE.get(node.target, node.target)
         assert callable(function)
@@ -330,7 +335,8 @@ def _parts(module: nn.Module, name: str) -> tuple[nn.BatchNorm2d | None, Tensor 
     if isinstance(module, ConvolutionUnit):
         if not isinstance(module.weight_quantiser, nn.Identity) or module.requantiser is not None:
             raise InputError(
-                f"layer '{name}' has quantisers; expected the float network (training/float.pt of a run)"
+                f"layer '{name}' has quantisers; expected the float network (training/float.pt of "
+                "a run)"
             )
         return (
             module.norm if isinstance(module.norm, nn.BatchNorm2d) else None,

@@ -39,7 +39,10 @@ class MissingOptunaError(MissingPackageError):
         super().__init__("optuna", "the tuning of the entropy window")
 
     def __str__(self) -> str:
-        return f"{self.purpose} needs {self.package}, which is not installed; type: pip install 'nas-search[refine]'"
+        return (
+            f"{self.purpose} needs {self.package}, which is not installed; type: pip install "
+            "'nas-search[refine]'"
+        )
 
 
 def import_optuna() -> Any:
@@ -62,17 +65,21 @@ def open_study(
     first: Iterable[Mapping[str, Any]],
     seed: int,
 ) -> Any:
-    """Return the study of an identity, new or from its file. Its name says the identity, so that creating it is a single step.
+    """Return the study of an identity, new or from its file.
+
+    Its name says the identity, so that creating it is a single step.
 
     Args:
         optuna: The package.
         path: The file; ``None`` keeps the study in memory.
-        identity: What all trials have in common: ``"format"``, and each other part under the name that messages give it.
+        identity: What all trials have in common: ``"format"``, and each other part under the name
+            that messages give it.
         first: Parameters of the first trials of a new study.
         seed: Of the sampler.
 
     Raises:
-        FileFormatError: The file is damaged, no study, or a study of something else; it is left as it was.
+        FileFormatError: The file is damaged, no study, or a study of something else; it is left as
+            it was.
         StorageError: The file cannot be written.
     """
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
@@ -104,7 +111,8 @@ def _require_own(storage: Any, name: str, identity: Mapping[str, Any], path: Pat
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise FileFormatError(
             path,
-            f"is no study of this program; expected '{FORMAT}'; give another --storage or remove it",
+            f"is no study of this program; expected '{FORMAT}'; give another --storage or remove "
+            "it",
         )
     other = [
         f"{part} {found.get(part)} (now {value})" if part in VALUES else f"other {part}"
@@ -113,14 +121,16 @@ def _require_own(storage: Any, name: str, identity: Mapping[str, Any], path: Pat
     ]
     raise FileFormatError(
         path,
-        f"is a study with {' and '.join(other)}; expected the same as now; give another --storage or remove it",
+        f"is a study with {' and '.join(other)}; expected the same as now; give another --storage "
+        "or remove it",
     )
 
 
 def _journal(optuna: Any, path: Path) -> Any:
     """Return a journal file as storage: unlike SQLite it is safe for several processes on network drives, and needs no database.
 
-    A process that is killed while it writes leaves half a line, and the next one would write on behind it: such an end is cut off.
+    A process that is killed while it writes leaves half a line, and the next one would write on
+    behind it: such an end is cut off.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = optuna.storages.journal.JournalFileOpenLock(
@@ -148,7 +158,8 @@ def _journal(optuna: Any, path: Path) -> Any:
 def _sampler(optuna: Any, seed: int) -> Any:
     """Return TPE with random numbers that depend on the seed and the number of the trial only, so that a study can go on.
 
-    Each trial has ``user_attrs["outcome"]["violations"]``, a dict of numbers, 0 where a constraint is met.
+    Each trial has ``user_attrs["outcome"]["violations"]``, a dict of numbers, 0 where a constraint
+    is met.
     """
 
     def constraints(trial: Any) -> tuple[float, ...]:

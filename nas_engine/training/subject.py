@@ -1,8 +1,9 @@
 """Subject: a trained network cut at its layers, so that any rest of it can be run again with other weights or activations.
 
-Each layer (convolution, linear, ``ConvolutionUnit``) is one step, with the batch norm behind it folded in; each tensor that a layer
-takes is a step of its own, which passes it on or quantises it. A run may begin at any step, from the values that are alive there:
-what stands before a change is computed once.
+Each layer (convolution, linear, ``ConvolutionUnit``) is one step, with the batch norm behind it
+folded in; each tensor that a layer takes is a step of its own, which passes it on or quantises it.
+A run may begin at any step, from the values that are alive there: what stands before a change is
+computed once.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ class Subject:
     """A float network in evaluation mode as steps; the network that is given stays as it is.
 
     Args:
-        network: ``torch.fx`` must be able to trace it; layers are its ``nn.Conv2d``, ``nn.Linear`` and ``ConvolutionUnit`` modules.
+        network: ``torch.fx`` must be able to trace it; layers are its ``nn.Conv2d``, ``nn.Linear``
+            and ``ConvolutionUnit`` modules.
         shape: Channels, height and width of the images it takes; a ``MobileNet`` knows them itself.
 
     Attributes:
         layers: Every layer by name, in the order they run.
 
     Raises:
-        InputError: A network that cannot be traced, has quantisers, writes into its tensors, or runs a layer twice.
+        InputError: A network that cannot be traced, has quantisers, writes into its tensors, or
+            runs a layer twice.
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, int, int] | None = None) -> None:
@@ -73,9 +76,11 @@ class Subject:
         """Run the steps from ``start`` to the end and return the logits, ``(n, classes)``.
 
         Args:
-            values: What is alive at ``start``: from ``first_values`` or from ``kept``; stays as it is.
+            values: What is alive at ``start``: from ``first_values`` or from ``kept``; stays as it
+                is.
             start: Position of the first step to run.
-            changes: What to put in, by position; layers that are not named have their trained weight.
+            changes: What to put in, by position; layers that are not named have their trained
+                weight.
             cuts: Positions at which to keep what is alive.
             kept: Where that is put, by position.
             watch: Is shown what every step gave.
@@ -112,7 +117,8 @@ class Subject:
     def sizes(self) -> tuple[LayerSize, ...]:
         """Return what each layer stores and computes.
 
-        Layers that read the same tensor each count it as their input; ``shared_inputs`` tells which.
+        Layers that read the same tensor each count it as their input; ``shared_inputs`` tells
+        which.
         """
         found: dict[int, Tensor] = {}
         self.forward(

@@ -20,7 +20,10 @@ from nas_engine.models.mobilenet import MobileNet
 from nas_engine.reading import LARGE_FILE, is_out_of_memory, parsing, read_regular
 from nas_engine.training.networks import network_from, tensors_from
 
-EXPECTED = f"the state dict of a CIFAR ResNet ({', '.join(map(str, DEPTHS))}), or a network saved by nas-search"
+EXPECTED = (
+    f"the state dict of a CIFAR ResNet ({', '.join(map(str, DEPTHS))}), or a network saved by "
+    "nas-search"
+)
 """What the file of a teacher may be."""
 
 CODE_OPTION = "--teacher-code (in Python teacher_code=True)"
@@ -31,8 +34,9 @@ CODE_OPTION = "--teacher-code (in Python teacher_code=True)"
 class Teacher:
     """A network that only answers: in evaluation mode, without gradients.
 
-    All methods take images as ``scale_images`` gives them, ``(n, c, h, w)`` of float32 in ``[-1, 1)``. A TorchScript module
-    gets them in ``[0, 1]`` (``u / 255``), so any other normalisation must be part of it.
+    All methods take images as ``scale_images`` gives them, ``(n, c, h, w)`` of float32 in ``[-1,
+    1)``. A TorchScript module gets them in ``[0, 1]`` (``u / 255``), so any other normalisation
+    must be part of it.
     """
 
     module: nn.Module = field(repr=False)
@@ -92,20 +96,26 @@ def load_teacher(path: Path, *, classes: int, code: bool = False) -> Teacher:
     """Return the teacher of a file, on the CPU.
 
     Args:
-        path: The state dict of a CIFAR ResNet, alone or under the key ``state_dict``; what ``save_network`` wrote; or a TorchScript
-            file (takes ``(n, c, h, w)`` of float32 in ``[0, 1]``, returns logits).
+        path: The state dict of a CIFAR ResNet, alone or under the key ``state_dict``; what
+            ``save_network`` wrote; or a TorchScript file (takes ``(n, c, h, w)`` of float32 in
+            ``[0, 1]``, returns logits).
         classes: Classes of the data. For TorchScript only ``check_teacher`` can compare them.
-        code: Whether TorchScript is taken. It is a program: it can write files, and it need not end.
+        code: Whether TorchScript is taken. It is a program: it can write files, and it need not
+            end.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
-        FileFormatError: Damaged, or none of the three; TorchScript without ``code``; a pickle with code, which is never run.
+        FileFormatError: Damaged, or none of the three; TorchScript without ``code``; a pickle with
+            code, which is never run.
         PathError: Another number of classes.
     """
     content = read_regular(path, LARGE_FILE, f"expected {EXPECTED}")
     if _is_torchscript(content):
         if not code:
-            came = "is a TorchScript file, which is a program: as a teacher it runs on this machine with your rights"
+            came = (
+                "is a TorchScript file, which is a program: as a teacher it runs on this machine "
+                "with your rights"
+            )
             raise FileFormatError(
                 path, f"{came}; expected {EXPECTED}; or give {CODE_OPTION} if you trust who made it"
             )
@@ -128,7 +138,10 @@ def load_teacher(path: Path, *, classes: int, code: bool = False) -> Teacher:
 
 
 def _other_classes(found: int, expected: int) -> str:
-    return f"the teacher has {found} classes, the data {expected}; give a teacher trained for the same classes"
+    return (
+        f"the teacher has {found} classes, the data {expected}; give a teacher trained for the "
+        "same classes"
+    )
 
 
 def _resnet_from(data: object, path: Path) -> CifarResNet:
@@ -191,7 +204,8 @@ def check_teacher(teacher: Teacher, sample: Tensor) -> None:
 
     Raises:
         MemoryError: Memory ran out.
-        InputError: It fails on images of this size, or does not return finite logits for its classes.
+        InputError: It fails on images of this size, or does not return finite logits for its
+            classes.
     """
     size = "x".join(map(str, sample.shape[1:]))
     try:
@@ -201,7 +215,8 @@ def check_teacher(teacher: Teacher, sample: Tensor) -> None:
             raise MemoryError(str(error)) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"{teacher.description}: fails on images of {size} (channels x height x width): {shortened(lines[-1], 200)}; "
+            f"{teacher.description}: fails on images of {size} (channels x height x width): "
+            f"{shortened(lines[-1], 200)}; "
             "give a teacher that takes them"
         ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(sample):
@@ -211,7 +226,8 @@ def check_teacher(teacher: Teacher, sample: Tensor) -> None:
             else f"a {type(logits).__name__}"
         )
         raise InputError(
-            f"{teacher.description}: returns {came}; expected logits of shape ({len(sample)}, {teacher.classes})"
+            f"{teacher.description}: returns {came}; expected logits of shape ({len(sample)}, "
+            f"{teacher.classes})"
         )
     if logits.shape[1] != teacher.classes:
         raise InputError(
@@ -219,5 +235,6 @@ def check_teacher(teacher: Teacher, sample: Tensor) -> None:
         )
     if not logits.isfinite().all():
         raise InputError(
-            f"{teacher.description}: returns logits that are not finite; expected finite ones; give another teacher"
+            f"{teacher.description}: returns logits that are not finite; expected finite ones; "
+            "give another teacher"
         )

@@ -37,8 +37,8 @@ def error_squares(
         found: The image and what left every layer, real values by tensor name, ``(n, h, w, c)``.
 
     Returns:
-        ``(layers, 4)``: the float output from the image on, what was found less that; the float output of the layer alone, fed with what
-        was found before it, what was found less that.
+        ``(layers, 4)``: the float output from the image on, what was found less that; the float
+        output of the layer alone, fed with what was found before it, what was found less that.
 
     Raises:
         InputError: A tensor of another shape.
@@ -53,7 +53,10 @@ def error_squares(
         floats[target] = layer(floats)
         own, there = layer(given), given[target]
         if own.shape != there.shape:
-            shapes = f"{list(own.shape[1:])} in the trained network and {list(there.shape[1:])} in the integer model"
+            shapes = (
+                f"{list(own.shape[1:])} in the trained network and {list(there.shape[1:])} in the "
+                "integer model"
+            )
             raise InputError(f"{name} gives {shapes}")
         signals = floats[target].double(), own.double()
         rows.append(
@@ -66,9 +69,10 @@ def error_squares(
 def unrounded(network: MobileNet) -> MobileNet:
     """Return a copy of a trained network whose quantisers still end where they end, but round nothing.
 
-    Their ranges are a part of the network that training has learned: batch norms count on them, and so does the accuracy. With the ranges
-    taken out too (all weights as they are, ReLU6 in place of the ranges) a network whose steps have moved far is another network, and what
-    it differs by is not the error of its integers. So what saturates is no error here; what is rounded is.
+    Their ranges are a part of the network that training has learned: batch norms count on them, and
+    so does the accuracy. With the ranges taken out too (all weights as they are, ReLU6 in place of
+    the ranges) a network whose steps have moved far is another network, and what it differs by is
+    not the error of its integers. So what saturates is no error here; what is rounded is.
     """
     copied = copy.deepcopy(network).eval()
     for _, unit in copied.units():
@@ -113,7 +117,8 @@ def _range_of(module: nn.Module) -> nn.Module:
 def _layers(network: MobileNet) -> Iterator[tuple[str, str, Layer]]:
     """Yield each layer of a float network: its name, the tensor that leaves, and how that follows from tensors before it.
 
-    Tensors have the names of the memory plan, as ``nas_engine.quantization.extract`` gives them to the integer model.
+    Tensors have the names of the memory plan, as ``nas_engine.quantization.extract`` gives them to
+    the integer model.
     """
     tensor = "stem output"
     yield "stem", tensor, _reading("image", network.stem)

@@ -1,4 +1,7 @@
-"""What runs an exported network, and what comes back. A back-end is one file and one row of ``nas_engine.verification.table``."""
+"""What runs an exported network, and what comes back.
+
+A back-end is one file and one row of ``nas_engine.verification.table``.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,8 @@ class BackendRun:
     version: str
     """What ran: program or package and its version, on one line."""
     checksums: Mapping[str, int] = field(default_factory=dict)
-    """CRC-32 of the int8 bytes of tensors of the first image, ``[height, width, channels]`` order, as far as the back-end shows them."""
+    """CRC-32 of the int8 bytes of tensors of the first image, ``[height, width, channels]`` order,
+    as far as the back-end shows them."""
     footprint: Footprint | None = None
     """Memory of the image, if it is a firmware's."""
     instructions: Mapping[str, int] = field(default_factory=dict)

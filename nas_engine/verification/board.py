@@ -1,8 +1,9 @@
 """The emulated board: memory map, memory fence and linker script of a device, and what a machine hands back.
 
-Flash lies at 0 and SRAM at 0x20000000, as on the boards ``mps2-an386`` (Cortex-M4) and ``mps2-an500`` (Cortex-M7) of Arm's MPS2
-(DAI 0386, DAI 0500), which QEMU emulates. Those have 4 MiB at each place; what limits a network to the device is the linker script,
-the memory protection unit and, under unicorn, the map itself.
+Flash lies at 0 and SRAM at 0x20000000, as on the boards ``mps2-an386`` (Cortex-M4) and
+``mps2-an500`` (Cortex-M7) of Arm's MPS2 (DAI 0386, DAI 0500), which QEMU emulates. Those have 4 MiB
+at each place; what limits a network to the device is the linker script, the memory protection unit
+and, under unicorn, the map itself.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ MACHINE_BYTES = 4 << 20
 """Memory of MPS2 boards at either place."""
 
 COUNTER = 0x40028018
-"""The board's free-running 25 MHz counter, FPGAIO COUNTER (DAI 0500, table 4-2); an ordinary address elsewhere."""
+"""The board's free-running 25 MHz counter, FPGAIO COUNTER (DAI 0500, table 4-2); an ordinary
+address elsewhere."""
 
 FENCED = ("cortex-m7", "cortex-m4")
-"""Cores whose memory protection unit the start-up sets (ARMv7-M); elsewhere the emulator's map alone is the fence."""
+"""Cores whose memory protection unit the start-up sets (ARMv7-M); elsewhere the emulator's map
+alone is the fence."""
 
 REGIONS = 8
 """Regions of the memory protection unit of Cortex-M4 and M7 on these boards (ARMv7-M ARM, B3.5)."""
@@ -55,9 +58,10 @@ class FenceRegion:
 def fence(base: int, size: int, most: int) -> tuple[FenceRegion, ...]:
     """Return regions that cover ``[base, base + size)`` and, if they suffice, nothing else.
 
-    Sizes that are no power of two take regions of which some eighths are disabled (ARMv7-M ARM, B3.5.3: from 256 bytes on, the
-    first bits of ``disabled`` are the lowest eighths). The last region reaches beyond the end where the regions do not suffice, and to
-    the next multiple of 32 bytes always.
+    Sizes that are no power of two take regions of which some eighths are disabled (ARMv7-M ARM,
+    B3.5.3: from 256 bytes on, the first bits of ``disabled`` are the lowest eighths). The last
+    region reaches beyond the end where the regions do not suffice, and to the next multiple of 32
+    bytes always.
 
     Args:
         base: First byte, aligned to the next power of two of the size.
@@ -101,7 +105,8 @@ class Board:
         """Return ``board.h``: the regions of the fence as pairs of base and attributes, none for a core without this kind of unit."""
         if self.core not in FENCED:
             return f"#define BOARD_COUNTER 0x{COUNTER:08X}U\n"
-        # Attributes (MPU_RASR): execute never, access (6 read-only, 3 all), memory type (cacheable, device), eighths, size, enable.
+        # Attributes (MPU_RASR): execute never, access (6 read-only, 3 all), memory type (cacheable,
+        # device), eighths, size, enable.
         kinds = (
             (fence(FLASH_ORIGIN, min(self.flash_bytes, MACHINE_BYTES), 3), 6 << 24 | 1 << 17),
             (
@@ -114,7 +119,8 @@ class Board:
             ),
         )
         pairs = [
-            f"{{0x{region.base:08X}U, 0x{access | region.disabled << 8 | (region.log2_size - 1) << 1 | 1:08X}U}}"
+            f"{{0x{region.base:08X}U, "
+            f"0x{access | region.disabled << 8 | (region.log2_size - 1) << 1 | 1:08X}U}}"
             for regions, access in kinds
             for region in regions
         ]
@@ -126,7 +132,8 @@ class Board:
         Args:
             objects: Name of the folder that holds the objects.
             prefix: Of the export.
-            roomy: Whether memory is nearly endless, to learn what an image that does not fit would need.
+            roomy: Whether memory is nearly endless, to learn what an image that does not fit would
+                need.
         """
         text = (files("nas_engine.verification") / "firmware" / "board.ld.in").read_text(
             encoding="utf-8"
@@ -186,7 +193,8 @@ class MachineRun:
     seconds: float
     """Wall time of the emulation."""
     instructions: tuple[int, ...] | None = None
-    """Instructions of every step of the first image, counted by the machine; ``None`` where the board's counter tells them."""
+    """Instructions of every step of the first image, counted by the machine; ``None`` where the
+    board's counter tells them."""
 
 
 class Machine(Protocol):

@@ -17,8 +17,9 @@ STANDS_FOR: Mapping[str, tuple[str, str]] = {
     "cortex-m7": ("cortex-m7", ""),
     "cortex-m33": ("cortex-m33", ""),
 }
-"""For the core of a device: the emulated core whose run counts for it, and the instruction set that both execute; empty where it is
-the very core. (ARMv6-M is part of ARMv7-M and of ARMv8-M: Arm DDI 0403, D5.2, and DDI 0553, B1.) A core that is not here runs nowhere.
+"""For the core of a device: the emulated core whose run counts for it, and the instruction set that
+both execute; empty where it is the very core. (ARMv6-M is part of ARMv7-M and of ARMv8-M: Arm DDI
+0403, D5.2, and DDI 0553, B1.) A core that is not here runs nowhere.
 """
 
 
@@ -72,7 +73,10 @@ def claim_of(core: str, comparisons: Iterable[Comparison]) -> Claim:
         )
     known = stand_in(core)
     if known is None:
-        text = f"its core, {title(core)}, ran nowhere: no emulator here has it, and no C was compiled for it"
+        text = (
+            f"its core, {title(core)}, ran nowhere: no emulator here has it, and no C was compiled "
+            "for it"
+        )
         return Claim(core=core, ran_on=None, says=text)
     emulated = title(known)
     found = next((one for one in comparisons if one.backend == emulated), None)
@@ -88,7 +92,10 @@ def claim_of(core: str, comparisons: Iterable[Comparison]) -> Claim:
     shared = STANDS_FOR[_plain(core)][1]
     images = f"{found.images:,} {'image' if found.images == 1 else 'images'}"
     if shared:
-        text = f"for its {title(core)} the C ran on an emulated {emulated}, {images}: {shared} code, which a {title(core)} executes"
+        text = (
+            f"for its {title(core)} the C ran on an emulated {emulated}, {images}: {shared} code, "
+            f"which a {title(core)} executes"
+        )
     else:
         text = f"its own core, {emulated}, ran emulated, {images}"
     return Claim(core=core, ran_on=emulated, says=text)

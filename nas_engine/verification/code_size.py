@@ -1,7 +1,8 @@
 """How much Flash and SRAM the runtime will take beside weights and arena, predicted without a compiler from a measured table.
 
-``code_size.yaml`` holds, for each core and compiler: the bytes of start-up, harness and model functions (``base``), and for every
-kernel the sections that a linker keeps for it. What kernels share counts once. ``python -m benchmarks.code_size`` measures the table.
+``code_size.yaml`` holds, for each core and compiler: the bytes of start-up, harness and model
+functions (``base``), and for every kernel the sections that a linker keeps for it. What kernels
+share counts once. ``python -m benchmarks.code_size`` measures the table.
 """
 
 from __future__ import annotations
@@ -101,7 +102,10 @@ def write_table(rows: Iterable[CodeSizes]) -> str:
 
     ordered = sorted(rows, key=lambda row: (row.core, row.compiler))
     document = {"format": FORMAT, "rows": [row.as_yaml() for row in ordered]}
-    head = "# Bytes of the runtime by core, compiler and kernel. Measured by `python -m benchmarks.code_size`; do not edit.\n"
+    head = (
+        "# Bytes of the runtime by core, compiler and kernel. Measured by `python -m "
+        "benchmarks.code_size`; do not edit.\n"
+    )
     return head + yaml.safe_dump(document, sort_keys=False, width=1000)
 
 
@@ -116,11 +120,13 @@ def predict(core: str, compiler: str, kernels: Iterable[str]) -> CodePrediction 
 
     Args:
         core: One of ``CORES`` of the tool chain.
-        compiler: Program with major and minor version, ``Toolchain.key``, such as ``"arm-none-eabi-gcc 12.2"``.
+        compiler: Program with major and minor version, ``Toolchain.key``, such as
+            ``"arm-none-eabi-gcc 12.2"``.
         kernels: C functions that the network uses, ``nas_average_pool`` included.
 
     Returns:
-        The prediction, ``None`` if the table has no such core and compiler, or not one of the kernels.
+        The prediction, ``None`` if the table has no such core and compiler, or not one of the
+        kernels.
     """
     row = next(
         (row for row in shipped_table() if (row.core, row.compiler) == (core, compiler)), None

@@ -15,7 +15,8 @@ from nas_engine.verification.backend import Backend, BackendError, BackendRun, F
 from nas_engine.verification.result import Comparison, MemoryLine, Verdict
 
 RAM_TOLERANCE = 256
-"""Bytes by which total RAM may differ from its prediction: the stack depends on the compiler (the project's own goal)."""
+"""Bytes by which total RAM may differ from its prediction: the stack depends on the compiler (the
+project's own goal)."""
 
 FLASH_TOLERANCE = 0.01
 """Share of total Flash by which it may differ from its prediction (the project's own goal)."""
@@ -41,7 +42,10 @@ def compare(
         tensors: Checksums of the reference's tensors of the first image, in the order of execution.
     """
     if run.logits.shape[1:] != expected.shape[1:] or not 0 < len(run.logits) <= len(expected):
-        problem = f"gave logits of shape {list(run.logits.shape)}; expected [1..{len(expected)}, {expected.shape[1]}]"
+        problem = (
+            f"gave logits of shape {list(run.logits.shape)}; expected [1..{len(expected)}, "
+            f"{expected.shape[1]}]"
+        )
         return Comparison(
             backend=backend.name, verdict=Verdict.FAILED, version=run.version, note=problem
         )

@@ -44,8 +44,9 @@ OBJECTS = "objects"
 class CortexM:
     """The back-end: compiler, core, and memory of the device.
 
-    Flash is filled with the whole image, start-up and file access of the harness included. SRAM holds stack, data and arena; the
-    image does not link if they do not fit, and an access to anything else is a fault.
+    Flash is filled with the whole image, start-up and file access of the harness included. SRAM
+    holds stack, data and arena; the image does not link if they do not fit, and an access to
+    anything else is a fault.
     """
 
     core: str = "cortex-m7"
@@ -57,7 +58,8 @@ class CortexM:
     images_limit: int = 20
     """Images that are run: the first ones, at most so many."""
     stack_bytes: int = 2048
-    """Of the SRAM, what is kept for the stack; a multiple of 8. How much of it is used is measured."""
+    """Of the SRAM, what is kept for the stack; a multiple of 8. How much of it is used is measured.
+    """
     compiler: str | None = None
     """``"gcc"``, ``"zig"``, or the first that is installed."""
     emulator: str | None = None
@@ -72,7 +74,8 @@ class CortexM:
             machine.name for machine in MACHINES
         ):
             raise InputError(
-                f"the emulator is {self.emulator!r}; expected one of: {', '.join(machine.name for machine in MACHINES)}"
+                f"the emulator is {self.emulator!r}; expected one of: "
+                f"{', '.join(machine.name for machine in MACHINES)}"
             )
         if self.compiler is not None and self.compiler not in COMPILERS:
             raise InputError(
@@ -83,9 +86,13 @@ class CortexM:
             or self.stack_bytes < 256
             or min(self.images_limit, self.sram_bytes, self.flash_bytes) < 1
         ):
-            numbers = f"stack {self.stack_bytes}, images {self.images_limit}, SRAM {self.sram_bytes}, Flash {self.flash_bytes}"
+            numbers = (
+                f"stack {self.stack_bytes}, images {self.images_limit}, SRAM {self.sram_bytes}, "
+                f"Flash {self.flash_bytes}"
+            )
             raise InputError(
-                f"{numbers}: expected a stack that is a multiple of 8 and at least 256, and numbers above 0"
+                f"{numbers}: expected a stack that is a multiple of 8 and at least 256, and "
+                "numbers above 0"
             )
 
     @property
@@ -126,7 +133,10 @@ class CortexM:
                 f"{self.emulator} has no board with a {self.name}; leave it to the other emulators",
             )
         if found is None:
-            none = "neither qemu-system-arm nor unicorn is installed; pip install 'nas-search[mcu]' or apt install qemu-system-arm"
+            none = (
+                "neither qemu-system-arm nor unicorn is installed; pip install 'nas-search[mcu]' "
+                "or apt install qemu-system-arm"
+            )
             raise BackendError(
                 self.name, (chosen[0].missing() if len(chosen) == 1 else None) or none
             )
@@ -153,8 +163,9 @@ class CortexM:
             work: A folder for what is built.
 
         Returns:
-            Logits of these images; checksums, footprint, and instructions of the first image. Unicorn counts the instructions of a
-            step alone; with QEMU some 20 of the harness are among them.
+            Logits of these images; checksums, footprint, and instructions of the first image.
+            Unicorn counts the instructions of a step alone; with QEMU some 20 of the harness are
+            among them.
 
         Raises:
             BackendError: It does not compile, link or fit, or it faults.
@@ -166,7 +177,10 @@ class CortexM:
         logits = np.frombuffer(run.files.get("logits", b""), np.int8)
         classes = len(model.classes)
         if logits.size != len(chosen) * classes:
-            problem = f"the firmware wrote {logits.size} logits for {len(chosen)} images; expected {len(chosen) * classes}"
+            problem = (
+                f"the firmware wrote {logits.size} logits for {len(chosen)} images; expected "
+                f"{len(chosen) * classes}"
+            )
             raise BackendError(self.name, problem)
         checksums, ticks = self._steps(export, model, firmware, run.files.get("steps", b""))
         counted = (
@@ -192,7 +206,10 @@ class CortexM:
         offsets = _offsets(export / "memory_plan.json")
         records = list(step_records(content, firmware.elf.size(".arena")))
         if [number for number, _, _ in records] != list(range(len(model.steps))):
-            problem = f"the firmware reported {len(records)} steps; expected {len(model.steps)} in the order of the model"
+            problem = (
+                f"the firmware reported {len(records)} steps; expected {len(model.steps)} in the "
+                "order of the model"
+            )
             raise BackendError(self.name, problem)
         checksums = {}
         for step, (_, _, arena) in zip(model.steps, records, strict=True):
@@ -261,7 +278,8 @@ def build(
         prefix: Of the export.
 
     Raises:
-        BackendError: It does not compile or link, or it does not fit: then the message holds the byte counts.
+        BackendError: It does not compile or link, or it does not fit: then the message holds the
+            byte counts.
     """
     objects = compile_firmware(tools, board, sources, work, prefix)
     script, image = work / "board.ld", work / "firmware.elf"
@@ -313,7 +331,10 @@ def _over_budget(
     used = footprint(Firmware(board=board, content=elf.content, elf=elf), board.stack_bytes)
     problems = []
     if used.ram > board.sram_bytes:
-        parts = f"arena {used.arena:,} + stack {used.stack:,} + data {used.static_ram:,} > {board.sram_bytes:,} B"
+        parts = (
+            f"arena {used.arena:,} + stack {used.stack:,} + data {used.static_ram:,} > "
+            f"{board.sram_bytes:,} B"
+        )
         problems.append(f"SRAM over budget by {used.ram - board.sram_bytes:,} B: {parts}")
     if used.flash > board.flash_bytes:
         parts = f"packed {used.packed:,} + code {used.code:,} > {board.flash_bytes:,} B"

@@ -1,7 +1,8 @@
 """Reader of 32-bit little-endian ELF files: what a linked firmware holds, where, and which code needs which.
 
-Format: Tool Interface Standard (TIS) Executable and Linking Format 1.2; ELF for the Arm Architecture (2023Q3). Only what is
-needed here: sections, symbols, program headers and relocations of static images and of the objects that they were linked from.
+Format: Tool Interface Standard (TIS) Executable and Linking Format 1.2; ELF for the Arm
+Architecture (2023Q3). Only what is needed here: sections, symbols, program headers and relocations
+of static images and of the objects that they were linked from.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ class Elf:
             or struct.unpack_from("<H", content, 18)[0] != ARM
         ):
             raise InputError(
-                f"{name} is not an ELF file of a little-endian 32-bit Arm; expected what the cross compiler writes"
+                f"{name} is not an ELF file of a little-endian 32-bit Arm; expected what the cross "
+                "compiler writes"
             )
 
     def _table(self, offset_at: int, count_at: int, fields: int) -> list[tuple[int, ...]]:
@@ -167,7 +169,8 @@ class Elf:
             if item.name == symbol:
                 return item.value
         raise InputError(
-            f"the image has no symbol {symbol!r}; expected one that was linked with start-up and harness"
+            f"the image has no symbol {symbol!r}; expected one that was linked with start-up and "
+            "harness"
         )
 
     def place(self, address: int) -> str:
@@ -195,8 +198,8 @@ def needed_sections(objects: Mapping[str, Elf], roots: Iterable[str]) -> dict[tu
         roots: Global symbols that are needed.
 
     Returns:
-        Bytes in memory, padded to the section's alignment or a word, by object and section name. Symbols that no object defines
-        are left out: they come from the compiler's own library.
+        Bytes in memory, padded to the section's alignment or a word, by object and section name.
+        Symbols that no object defines are left out: they come from the compiler's own library.
     """
     defined: dict[str, tuple[str, int]] = {}
     for name, elf in objects.items():

@@ -1,7 +1,8 @@
 """The C export compiled for this machine and run: under sanitizers over a share of the images, and optimised over all of them.
 
-The two builds start with an arena of different bytes and must give the same logits, so that a value read before it is written shows too.
-A third build has the flags of the Makefile that is exported, warnings as errors among them, and runs the self-test of the export.
+The two builds start with an arena of different bytes and must give the same logits, so that a value
+read before it is written shows too. A third build has the flags of the Makefile that is exported,
+warnings as errors among them, and runs the self-test of the export.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ CHECKED = ("-O2",)
 """Flags of the build under sanitizers, beside those that say which."""
 
 SANITIZERS = (("address", "undefined"), ("undefined",))
-"""Sanitizers, the most wanted first: not every compiler comes with the libraries of all, and some take the flag without effect."""
+"""Sanitizers, the most wanted first: not every compiler comes with the libraries of all, and some
+take the flag without effect."""
 
 _NAME = "host C"
 _MAKEFILE = ("c_templates", "Makefile.in")
@@ -158,7 +160,10 @@ class HostC:
         """Return a line that says how to get a compiler, or ``None`` if there is one; errors as of ``find_compiler``."""
         if find_compiler():
             return None
-        return "there is no C compiler: set CC, install gcc or clang, or pip install 'nas-search[mcu]' for the one in ziglang"
+        return (
+            "there is no C compiler: set CC, install gcc or clang, or pip install "
+            "'nas-search[mcu]' for the one in ziglang"
+        )
 
     def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
         """Compile an export and run images through it.
@@ -173,8 +178,8 @@ class HostC:
             Logits and checksums of the optimised build.
 
         Raises:
-            BackendError: No compiler, an export that does not compile, a program that fails, runs too long, or finds a fault of its
-                own memory use; two builds that do not agree.
+            BackendError: No compiler, an export that does not compile, a program that fails, runs
+                too long, or finds a fault of its own memory use; two builds that do not agree.
         """
         compiler = find_compiler()
         if not compiler:
@@ -264,7 +269,8 @@ class HostC:
             raise BackendError(_NAME, f"{told}: {_first_error(done.stderr)}")
         done = self._call([str(program)])
         return (
-            f"the self-test of the export fails with status {done.returncode}: {_first_error(done.stdout)}"
+            f"the self-test of the export fails with status {done.returncode}: "
+            f"{_first_error(done.stdout)}"
             if done.returncode
             else None
         )
@@ -298,11 +304,15 @@ class HostC:
         if done.returncode != 0:
             raise BackendError(
                 _NAME,
-                f"the {program.stem} program ended with status {done.returncode}: {_first_error(done.stderr)}",
+                f"the {program.stem} program ended with status {done.returncode}: "
+                f"{_first_error(done.stderr)}",
             )
         steps, classes = len(model.steps), len(model.classes)
         if len(done.stdout) != 4 * steps + len(images) * classes:
-            expected = f"expected {4 * steps + len(images) * classes}: is this the export of another network?"
+            expected = (
+                f"expected {4 * steps + len(images) * classes}: is this the export of another "
+                "network?"
+            )
             raise BackendError(
                 _NAME, f"the {program.stem} program wrote {len(done.stdout)} bytes; {expected}"
             )
@@ -313,7 +323,8 @@ class HostC:
     def _call(
         self, command: Sequence[str], data: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
-        # Leaks are of no interest in a program that ends at once, and looking for them fails under a debugger or in some containers.
+        # Leaks are of no interest in a program that ends at once, and looking for them fails under
+        # a debugger or in some containers.
         environment = os.environ | {
             "ASAN_OPTIONS": "detect_leaks=0",
             "UBSAN_OPTIONS": "print_stacktrace=0",
@@ -331,12 +342,14 @@ class HostC:
         except subprocess.TimeoutExpired as error:
             raise BackendError(
                 _NAME,
-                f"{Path(command[0]).name} took longer than {self.timeout_seconds:g} s; give fewer images",
+                f"{Path(command[0]).name} took longer than {self.timeout_seconds:g} s; give fewer "
+                "images",
             ) from error
         except OSError as error:
             raise BackendError(
                 _NAME,
-                f"{command[0]} cannot be started ({error.strerror or error}); set CC to a C compiler",
+                f"{command[0]} cannot be started ({error.strerror or error}); set CC to a C "
+                "compiler",
             ) from error
 
     def _version(self, compiler: Sequence[str], sanitizers: Sequence[str], count: int) -> str:
@@ -407,7 +420,10 @@ def _disagreement(
 ) -> str:
     """Return the message about two builds that compute different values."""
     wrong = int((checked != optimised).any(axis=1).sum())
-    found = f"the {CHECKED[0]} and {OPTIMISED[0]} builds differ in the logits of {wrong} of {len(checked)} images"
+    found = (
+        f"the {CHECKED[0]} and {OPTIMISED[0]} builds differ in the logits of {wrong} of "
+        f"{len(checked)} images"
+    )
     step = next(
         (
             step.name
@@ -417,4 +433,7 @@ def _disagreement(
         None,
     )
     first = f", first in step {step!r}" if step else ""
-    return f"{found}{first}: the C depends on undefined behaviour or on what the arena held before; report it"
+    return (
+        f"{found}{first}: the C depends on undefined behaviour or on what the arena held before; "
+        "report it"
+    )

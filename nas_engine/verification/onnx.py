@@ -49,7 +49,8 @@ class OnnxRuntimeInteger:
         """Run images; the checksums are those of every tensor, see ``Backend.run``.
 
         Raises:
-            BackendError: The file is missing, damaged or of another network, or a package is missing.
+            BackendError: The file is missing, damaged or of another network, or a package is
+                missing.
         """
         data = _read(self, export / onnx_integer.FILE_NAME, images)
         names = [
@@ -91,7 +92,8 @@ class OnnxRuntimeQcdq:
         """Run images, as real values; the logits are divided by their scale, see ``Backend.run``.
 
         Raises:
-            BackendError: The file is missing, damaged or of another network, or a package is missing.
+            BackendError: The file is missing, damaged or of another network, or a package is
+                missing.
         """
         session = _session(self, _read(self, export / onnx_qcdq.FILE_NAME, images), self.level)
         image, logits = model.tensor(model.image), model.tensor(model.logits)
@@ -113,7 +115,8 @@ class OnnxRuntimeQcdq:
 class OnnxReference:
     """``model_int.onnx`` in the reference evaluator of the onnx package, written by those who write the specification.
 
-    Its convolution is a loop in Python over every pixel of every pair of channels: an image takes tens of seconds.
+    Its convolution is a loop in Python over every pixel of every pair of channels: an image takes
+    tens of seconds.
     """
 
     images_limit: int = 2
@@ -129,7 +132,8 @@ class OnnxReference:
         """Run the first ``images_limit`` images; the checksums are those of every tensor, see ``Backend.run``.
 
         Raises:
-            BackendError: The file is missing, damaged or of another network, or a package is missing.
+            BackendError: The file is missing, damaged or of another network, or a package is
+                missing.
         """
         names = [
             model.logits,
@@ -206,7 +210,10 @@ def _with_outputs(backend: _Backend, data: bytes, names: Sequence[str]) -> bytes
     described = {value.name: value for value in proto.graph.value_info}
     for name in names:
         if name not in described:
-            problem = f"the graph has no tensor {shortened(repr(name))}; was it exported from another network? {_REMEDY}"
+            problem = (
+                f"the graph has no tensor {shortened(repr(name))}; was it exported from another "
+                f"network? {_REMEDY}"
+            )
             raise BackendError(backend.name, problem)
         proto.graph.output.append(described[name])
     return bytes(proto.SerializeToString())
@@ -261,7 +268,8 @@ def _checked(
             found = f"{part.dtype} {list(part.shape)}"
             raise BackendError(
                 backend.name,
-                f"the logits are {found}; expected {np.dtype(dtype)} [N, {len(model.classes)}]; {_REMEDY}",
+                f"the logits are {found}; expected {np.dtype(dtype)} [N, {len(model.classes)}]; "
+                f"{_REMEDY}",
             )
     return np.concatenate([np.empty((0, len(model.classes)), dtype), *logits])
 

@@ -1,4 +1,8 @@
-"""QEMU's MPS2 boards. The memory protection unit keeps the firmware inside the device; the board's counter counts instructions."""
+"""QEMU's MPS2 boards.
+
+The memory protection unit keeps the firmware inside the device; the board's counter counts
+instructions.
+"""
 
 from __future__ import annotations
 
@@ -62,16 +66,30 @@ class Qemu:
             has = f"{board.flash_bytes:,} B of Flash and {board.sram_bytes:,} B of SRAM"
             raise BackendError(
                 "qemu",
-                f"the device has {has}, the emulated board {MACHINE_BYTES:,} B of each; use unicorn",
+                f"the device has {has}, the emulated board {MACHINE_BYTES:,} B of each; use "
+                "unicorn",
             )
         with tempfile.TemporaryDirectory(prefix="nas-search-") as name:
             folder = Path(name)
             (folder / "firmware.elf").write_bytes(firmware.content)
             (folder / "images").write_bytes(images)
             command = [
-                PROGRAM, "-M", MACHINES[board.core], "-display", "none", "-monitor", "none", "-serial", "none", "-icount", "shift=6",
-                "-semihosting-config", "enable=on,target=native", "-kernel", "firmware.elf",
-            ]  # fmt: skip
+                PROGRAM,
+                "-M",
+                MACHINES[board.core],
+                "-display",
+                "none",
+                "-monitor",
+                "none",
+                "-serial",
+                "none",
+                "-icount",
+                "shift=6",
+                "-semihosting-config",
+                "enable=on,target=native",
+                "-kernel",
+                "firmware.elf",
+            ]
             began = time.perf_counter()
             try:
                 done = subprocess.run(
@@ -83,7 +101,10 @@ class Qemu:
                     check=False,
                 )
             except subprocess.TimeoutExpired as error:
-                problem = f"no end after {timeout_s:g} s; give more time, fewer images, or look for an endless loop"
+                problem = (
+                    f"no end after {timeout_s:g} s; give more time, fewer images, or look for an "
+                    "endless loop"
+                )
                 raise BackendError("qemu", problem) from error
             except OSError as error:
                 raise BackendError("qemu", f"could not be run ({error})") from error

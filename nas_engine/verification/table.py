@@ -13,13 +13,16 @@ from nas_engine.verification.onnx import OnnxReference, OnnxRuntimeInteger, Onnx
 from nas_engine.verification.tflite import LiteRT, LiteRTDefault, TfliteInt4, TfliteMicro
 
 CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0")
-"""Emulated cores: three with DSP instructions, for which the runtime has fast paths, and one on which the portable C runs."""
+"""Emulated cores: three with DSP instructions, for which the runtime has fast paths, and one on
+which the portable C runs."""
 
 FEW_CORES, FEW_IMAGES = ("cortex-m33", "cortex-m0"), 2
-"""Cores that get this many images unless one of them stands for the device's own core (ours): a Cortex-M0 takes eight times as long."""
+"""Cores that get this many images unless one of them stands for the device's own core (ours): a
+Cortex-M0 takes eight times as long."""
 
 SLOW_IMAGES = 1
-"""Images for the reference evaluator of the onnx package, which takes half a minute for each (ours)."""
+"""Images for the reference evaluator of the onnx package, which takes half a minute for each
+(ours)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,8 @@ def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple
     """Return every back-end in the order in which they run.
 
     Args:
-        device: Its SRAM and Flash bound the emulated memory, and its core gets all ``emulated_images``.
+        device: Its SRAM and Flash bound the emulated memory, and its core gets all
+            ``emulated_images``.
         images: Images for back-ends of this machine.
         emulated_images: Images for emulated cores.
     """

@@ -1,7 +1,8 @@
 """TFLite files beside the integer reference: TFLite's reference kernels, its default kernels, and TFLite Micro.
 
-Interpreters check little of what they load, and a damaged file can end their process. So each runs in processes of its own, which
-also share the images among them; what happens there comes back as numbers or as one line.
+Interpreters check little of what they load, and a damaged file can end their process. So each runs
+in processes of its own, which also share the images among them; what happens there comes back as
+numbers or as one line.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ PROCESSES = min(2, os.cpu_count() or 1)
 """Processes that share the images."""
 
 FEWEST = 16
-"""Images below which another process does not pay: starting one takes as long as some dozen images."""
+"""Images below which another process does not pay: starting one takes as long as some dozen images.
+"""
 
 SECONDS = 3600
 """Longest that a process may take."""
@@ -66,7 +68,10 @@ class _Interpreter:
             with contextlib.suppress(ModuleNotFoundError):
                 if importlib.util.find_spec(module) is not None:
                     return None
-        return f"needs {self.modules[0].split('.')[0].replace('_', '-')}; install it with: {self.install}"
+        return (
+            f"needs {self.modules[0].split('.')[0].replace('_', '-')}; install it with: "
+            f"{self.install}"
+        )
 
     def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
         """Run images through the file; all tensors of the first image are shown, except by the default kernels.
@@ -78,7 +83,8 @@ class _Interpreter:
             work: An empty folder for what passes between the processes.
 
         Raises:
-            BackendError: The file is missing or damaged, the interpreter is missing, refuses it, crashes, or returns another shape.
+            BackendError: The file is missing or damaged, the interpreter is missing, refuses it,
+                crashes, or returns another shape.
         """
         if problem := self.missing():
             raise BackendError(self.name, problem)
@@ -88,7 +94,8 @@ class _Interpreter:
         if not len(images) or images.dtype != np.uint8 or images.shape != shape:
             raise BackendError(
                 self.name,
-                f"the images are {images.dtype} {list(images.shape)}; expected uint8 {list(shape)}, N at least 1",
+                f"the images are {images.dtype} {list(images.shape)}; expected uint8 "
+                f"{list(shape)}, N at least 1",
             )
         # With less to do than that, every process but the first only costs its start.
         count = max(1, min(PROCESSES, len(images) // FEWEST))
@@ -108,7 +115,10 @@ class _Interpreter:
         logits = np.concatenate([result["logits"] for result in results])
         expected = (len(images), len(model.classes))
         if logits.shape != expected or logits.dtype != np.int8:
-            found = f"{path.name} gives {logits.dtype} {list(logits.shape)}; expected int8 {list(expected)}"
+            found = (
+                f"{path.name} gives {logits.dtype} {list(logits.shape)}; expected int8 "
+                f"{list(expected)}"
+            )
             raise BackendError(self.name, f"{found}; export the network again")
         return BackendRun(
             logits=logits,
@@ -124,12 +134,14 @@ class _Interpreter:
         if self.file == INT4_NAME and not int4_layers(model):
             raise BackendError(
                 self.name,
-                f"no layer has weights of 4 bits or fewer, so that there is no {INT4_NAME}; leave it out",
+                f"no layer has weights of 4 bits or fewer, so that there is no {INT4_NAME}; leave "
+                "it out",
             )
         if read_exported(self.name, path)[4:8] != FILE_ID:
             raise BackendError(
                 self.name,
-                f"{path}: is no TFLite file (it does not say {FILE_ID.decode()}); export the network again",
+                f"{path}: is no TFLite file (it does not say {FILE_ID.decode()}); export the "
+                "network again",
             )
 
     def _part(
@@ -175,7 +187,10 @@ class _Interpreter:
             if code == 1
             else f"the interpreter's process ended by itself (status {code})"
         )
-        return f"{self.file}: {how}: {said}; export the network again, or try another version of the package"
+        return (
+            f"{self.file}: {how}: {said}; export the network again, or try another version of the "
+            "package"
+        )
 
 
 def arena_bytes(model: IntegerModel) -> int:

@@ -1,6 +1,7 @@
 """Runs a .tflite file in a process of its own, because interpreters end the process when a file is damaged.
 
-It stands alone, so that it starts quickly: ``python -P tflite_worker.py JOB`` reads what to do from a JSON file and writes an ``.npz``.
+It stands alone, so that it starts quickly: ``python -P tflite_worker.py JOB`` reads what to do from
+a JSON file and writes an ``.npz``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def run_lite(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[s
     """Run TFLite's interpreter.
 
     Args:
-        job: ``model`` (path), ``kernels`` (``"reference"`` or ``"default"``), ``tensors`` (names of which the first image is wanted).
+        job: ``model`` (path), ``kernels`` (``"reference"`` or ``"default"``), ``tensors`` (names of
+            which the first image is wanted).
         images: ``[N, height, width, channels]``.
 
     Returns:
@@ -141,7 +143,10 @@ def run_micro(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[
     version = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
     if job["tensors"] and (used := arena_used(runtime, content, job["arena"], images[:1])):
         width = struct.calcsize("P")
-        version += f"; it takes an arena of about {used:,} B here, with pointers of {width} B; a core with pointers of 4 B needs less"
+        version += (
+            f"; it takes an arena of about {used:,} B here, with pointers of {width} B; a core "
+            "with pointers of 4 B needs less"
+        )
     return np.concatenate(rows), seconds, tensors, version
 
 

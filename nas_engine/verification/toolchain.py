@@ -22,7 +22,8 @@ CORES = {
     "cortex-m33": "fpv5-sp-d16",
     "cortex-m0": None,
 }
-"""Cores that firmware is built for, and the option ``-mfpu`` of each (GCC 12 manual, "ARM Options"); ``None`` without such a unit."""
+"""Cores that firmware is built for, and the option ``-mfpu`` of each (GCC 12 manual, "ARM
+Options"); ``None`` without such a unit."""
 
 LLVM_CORES = {
     "cortex-m7": "cortex_m7",
@@ -30,7 +31,8 @@ LLVM_CORES = {
     "cortex-m33": "cortex_m33+dsp",
     "cortex-m0": "cortex_m0",
 }
-"""LLVM's names of them; GNU's compiler gives a Cortex-M33 its DSP instructions without being told."""
+"""LLVM's names of them; GNU's compiler gives a Cortex-M33 its DSP instructions without being told.
+"""
 
 COMPILERS = ("gcc", "zig")
 """Compilers, the preferred one first."""
@@ -38,9 +40,18 @@ COMPILERS = ("gcc", "zig")
 GCC = "arm-none-eabi-gcc"
 
 COMMON = (
-    "-O2", "-std=c99", "-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
-    "-Wall", "-Wextra", "-Werror", "-Wconversion",
-)  # fmt: skip
+    "-O2",
+    "-std=c99",
+    "-ffreestanding",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wconversion",
+)
 """Options of every translation unit. ``-ffreestanding``: there is no C library."""
 
 SECONDS = 300.0
@@ -65,7 +76,8 @@ class Toolchain:
         """Return the command line that compiles one file for a core, without the file and ``-o``."""
         if self.name == "gcc":
             return [GCC, *_gnu_target(core), *COMMON]
-        # LLVM unrolls loops at -O2, GCC does not: half as much code again, for about as many instructions. Its sanitizers need a C library.
+        # LLVM unrolls loops at -O2, GCC does not: half as much code again, for about as many
+        # instructions. Its sanitizers need a C library.
         interface = "eabihf" if CORES[core] else "eabi"
         target = [
             "-target",

@@ -1,8 +1,8 @@
 """Unicorn, pip's CPU emulator: maps Flash and SRAM of the device and nothing else, and counts instructions exactly.
 
-What its Cortex-M0 may not execute is refused as on the core, two kinds of instruction excepted (CBZ and IT, seen by trying), and an access
-that is not aligned is a fault. On the others it does not check that LDRD, LDM and VLDR are aligned, as the cores and QEMU do (ARMv7-M
-ARM, A3.2.1).
+What its Cortex-M0 may not execute is refused as on the core, two kinds of instruction excepted (CBZ
+and IT, seen by trying), and an access that is not aligned is a fault. On the others it does not
+check that LDRD, LDM and VLDR are aligned, as the cores and QEMU do (ARMv7-M ARM, A3.2.1).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ MODELS = {
 """Unicorn's model of each core."""
 
 DATA_ABORT = 4
-"""Number of the exception for an access that the core refuses; memory that is not there ends elsewhere, so that alignment is left."""
+"""Number of the exception for an access that the core refuses; memory that is not there ends
+elsewhere, so that alignment is left."""
 
 FAILED = 0xFFFFFFFF
 """What SYS_OPEN returns if there is no such file."""
@@ -46,7 +47,8 @@ FAILED = 0xFFFFFFFF
 def instructions_in(code: bytes) -> int:
     """Return the number of Thumb instructions in whole code without data.
 
-    A halfword whose upper five bits are 0b11101, 0b11110 or 0b11111 begins a 32-bit instruction (ARMv7-M ARM, A5.1).
+    A halfword whose upper five bits are 0b11101, 0b11110 or 0b11111 begins a 32-bit instruction
+    (ARMv7-M ARM, A5.1).
     """
     at = count = 0
     while at < len(code):
@@ -150,7 +152,8 @@ class _Session:
             elif self.status is None:
                 raise BackendError(
                     "unicorn",
-                    f"no end after {timeout_s:g} s; give more time, fewer images, or look for an endless loop",
+                    f"no end after {timeout_s:g} s; give more time, fewer images, or look for an "
+                    "endless loop",
                 )
         seconds = time.perf_counter() - began
         check_exit("unicorn", self.status)

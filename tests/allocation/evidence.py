@@ -1,4 +1,6 @@
-"""Random problems that are small enough to try every allocation, and evidence as a network would give it."""
+"""Random problems that are small enough to try every allocation, and evidence as a network would
+give it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def variables(rng: np.random.Generator, kind: str, count: int) -> list[Variable]
 def stored(
     bare: AllocationProblem, kind: str, slack: float, name: str = "Flash", least: int = 0
 ) -> Constraint:
-    """The bytes of all tensors of a kind, limited at ``slack`` of the way from level ``least`` to the widest."""
+    """The bytes of all tensors of a kind, limited at ``slack`` of the way from level ``least`` to
+    the widest.
+    """
     mine = np.array([variable.kind == kind for variable in bare.variables])[bare.owner]
     elements = np.array([variable.elements for variable in bare.variables])[bare.owner]
     linear = np.ceil(elements * bare.choice_bits / 8) * mine
@@ -89,7 +93,9 @@ def peak(seed: int, slack: float = 0.4) -> AllocationProblem:
 
 
 def forbidding(seed: int, slack: float = 0.5) -> AllocationProblem:
-    """A limit on the weights, and a device that computes no narrow weights beside narrow activations: the narrowest fails."""
+    """A limit on the weights, and a device that computes no narrow weights beside narrow
+    activations: the narrowest fails.
+    """
     rng = np.random.default_rng(seed)
     count = int(rng.integers(2, 4))
     bits = (2, 4, 8)
@@ -139,11 +145,12 @@ def every_allocation(problem: AllocationProblem) -> Iterator[Levels]:
 def evidence_for(
     problem: AllocationProblem, seed: int = 0, noise: float = 0.02, images: int = 24
 ) -> Evidence:
-    """All kinds of evidence at once: losses that fall by 4 with every bit, correlated between neighbours.
+    """All kinds of evidence at once: losses that fall by 4 with every bit, correlated between
+    neighbours.
 
-    Every choice moves the outputs by a random vector; losses and pair terms are inner products of those vectors, so the matrix is
-    positive semi-definite but for what is left out within a variable. ``noise`` is that of the measured pairs, in parts of
-    ``sqrt(G_ii G_jj)``.
+    Every choice moves the outputs by a random vector; losses and pair terms are inner products of
+    those vectors, so the matrix is positive semi-definite but for what is left out within a
+    variable. ``noise`` is that of the measured pairs, in parts of ``sqrt(G_ii G_jj)``.
     """
     rng = np.random.default_rng(seed)
     count, n = len(problem.variables), problem.n

@@ -1,4 +1,6 @@
-"""``solve`` by trying every allocation: the same contract, for problems of a few thousand allocations."""
+"""``solve`` by trying every allocation: the same contract, for problems of a few thousand
+allocations.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def worth(
 
 
 def feasible_ones(problem: AllocationProblem) -> Levels:
-    """Every allocation that meets all constraints, ``(allocations, variables)``, in the order of levels."""
+    """Every allocation that meets all constraints, ``(allocations, variables)``, in the order of
+    levels.
+    """
     every = np.array(list(every_allocation(problem)))
     for constraint in problem.constraints:
         cost = constraint.fixed + worth(problem, every, constraint.linear, constraint.quadratic)

@@ -40,7 +40,9 @@ def small(
     forbidden: int = 0,
     products: int = 0,
 ) -> Instance:
-    """Return an instance with ``counts`` choices per variable and constraints of each kind; every one of them leaves something."""
+    """Return an instance with ``counts`` choices per variable and constraints of each kind; every
+    one of them leaves something.
+    """
     rng = np.random.default_rng(seed)
     widths = {1: (8,), 2: (4, 8), 3: (2, 4, 8), 4: (2, 3, 4, 8)}
     variables = [

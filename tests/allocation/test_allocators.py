@@ -94,7 +94,9 @@ def test_random_is_maximal_and_differs_between_seeds(kind: str) -> None:
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_methods_that_solve_no_program_on_a_network_of_the_search(name: str, share: float) -> None:
-    """Budgets between what the narrowest and the widest need; the given widths come from the refinement."""
+    """Budgets between what the narrowest and the widest need; the given widths come from the
+    refinement.
+    """
     frame, genes = population(SPACES[name], 1, seed=3)
     architecture = decode(frame, genes[:, 0])
     free = device_problem(problem_for(SPACES[name], frame, 2.0**40, 2.0**40), architecture)
@@ -129,7 +131,9 @@ def test_qbr_says_by_how_much_its_widths_do_not_fit() -> None:
     problem = two_kinds(200)
     with pytest.raises(
         InputError,
-        match="do not fit: bits is 230 bits, the limit is 200 bits, the narrowest widths need 90 bits",
+        match=(
+            "do not fit: bits is 230 bits, the limit is 200 bits, the narrowest widths need 90 bits"
+        ),
     ):
         allocate("qbr", problem, Evidence(given=problem.levels((4, 3, 8))))
     with pytest.raises(InputError, match=r"given: level 7 of b; expected 0 to 1"):
@@ -183,7 +187,9 @@ def test_constraints_that_cannot_hold_together_are_named() -> None:
 
 
 def test_narrow_widths_that_cost_more_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that unpacks narrow weights: 2 bits take longer than 8, and the narrowest allocation does not fit."""
+    """A device that unpacks narrow weights: 2 bits take longer than 8, and the narrowest allocation
+    does not fit.
+    """
     bare = two_kinds(319.0)
     linear = np.zeros(bare.n)
     linear[:3] = (9.0, 1.0, 1.0)

@@ -59,7 +59,9 @@ def test_sums_of_single_losses_are_the_smallest(kind: str) -> None:
 
 @pytest.mark.usefixtures("try_them_all")
 def test_a_narrow_width_that_was_lucky_is_no_reason_to_take_it() -> None:
-    """CLADO's own control prefers 2 bits where noise makes the loss fall; here it never counts for less than a wider one."""
+    """CLADO's own control prefers 2 bits where noise makes the loss fall; here it never counts for
+    less than a wider one.
+    """
     problem = knapsack(3, 0.5)
     evidence = evidence_for(problem, 3)
     assert evidence.singles is not None
@@ -113,7 +115,9 @@ def true_loss(problem: AllocationProblem, evidence: Evidence, levels: Levels) ->
 
 @pytest.mark.usefixtures("try_them_all")
 def test_with_sure_pairs_clado_is_nearer_to_the_best_than_without() -> None:
-    """The matrix without noise is the truth here. The figure is the mean over problems of true loss over the least true loss."""
+    """The matrix without noise is the truth here. The figure is the mean over problems of true loss
+    over the least true loss.
+    """
     ratios: dict[str, list[float]] = {"clado": [], "diagonal": []}
     for seed in range(30):
         problem = knapsack(seed)

@@ -1,4 +1,6 @@
-"""The constraints of a device are its costs: for any widths, memory model and space, and for every limit of a search."""
+"""The constraints of a device are its costs: for any widths, memory model and space, and for every
+limit of a search.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Entropy window: smoothing and thresholds by hand, and the lowest thresholds that fit against all of them."""
+"""Entropy window: smoothing and thresholds by hand, and the lowest thresholds that fit against all
+of them.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_smoothed_entropies_stay_within_what_was_heard(values: Any, window: int,
 
 
 def test_thresholds_by_hand() -> None:
-    """Entropies 0 to 4, mean 2, range 4; widths 2, 4, 8: thresholds at the mean and half the spread to either side."""
+    """Entropies 0 to 4, mean 2, range 4; widths 2, 4, 8: thresholds at the mean and half the spread
+    to either side.
+    """
     problem, evidence = layers(5), heard(0.0, 1.0, 2.0, 3.0, 4.0)
     assert problem.bits(assign(problem, evidence, EntropyWindow(spread=0.5))) == (
         2,
@@ -148,7 +152,9 @@ def test_a_depth_window_stays_within_a_kind() -> None:
 def test_only_the_places_of_entropies_among_each_other_count(
     values: Any, shift: float, scale: float, alpha: float, spread: float
 ) -> None:
-    """Gaussian entropies move by a constant when tensors are scaled; that moves the threshold, and no bits."""
+    """Gaussian entropies move by a constant when tensors are scaled; that moves the threshold, and
+    no bits.
+    """
     smoothed = smooth(values, 2)
     if np.ptp(smoothed) > 1e-3:
         before = critical_alphas(smoothed, 6, spread)

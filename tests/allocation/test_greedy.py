@@ -48,10 +48,13 @@ def pair(limit: float, elements: tuple[int, int] = (100, 50)) -> AllocationProbl
 
 
 def test_the_smallest_loss_per_bit_saved_goes_first() -> None:
-    """From 1200 bits: ``a`` 8 to 4 saves 400 for 0.4, 0.001 a bit; ``b`` 8 to 4 saves 200 for 0.1, 0.0005 a bit."""
+    """From 1200 bits: ``a`` 8 to 4 saves 400 for 0.4, 0.001 a bit; ``b`` 8 to 4 saves 200 for 0.1,
+    0.0005 a bit.
+    """
     losses = [9.0, 0.4, 0.0, 9.0, 0.1, 0.0]
     assert allocate("greedy", pair(1000), with_losses(pair(1000), losses)).bits == (8, 4)
-    # Now ``a`` is the cheaper one, per bit and not in all: 0.0004 a bit against 0.0005; one step is enough.
+    # Now ``a`` is the cheaper one, per bit and not in all: 0.0004 a bit against 0.0005; one step is
+    # enough.
     losses[1] = 0.16
     found = allocate("greedy", pair(800), with_losses(pair(800), losses))
     assert found.bits == (4, 8)
@@ -59,7 +62,9 @@ def test_the_smallest_loss_per_bit_saved_goes_first() -> None:
 
 
 def test_relief_counts_only_up_to_the_limit() -> None:
-    """100 bits are too many: ``a`` would save 400 for 0.16, ``b`` saves 200 for 0.1, and each relieves no more than 100."""
+    """100 bits are too many: ``a`` would save 400 for 0.16, ``b`` saves 200 for 0.1, and each
+    relieves no more than 100.
+    """
     losses = [9.0, 0.16, 0.0, 9.0, 0.1, 0.0]
     assert allocate("greedy", pair(1100), with_losses(pair(1100), losses)).bits == (8, 4)
     losses[4] = 0.2
@@ -67,7 +72,9 @@ def test_relief_counts_only_up_to_the_limit() -> None:
 
 
 def test_what_fits_is_raised_again() -> None:
-    """First ``b`` goes down, for next to nothing; then ``a`` has to, which leaves room for ``b`` at 8 bits."""
+    """First ``b`` goes down, for next to nothing; then ``a`` has to, which leaves room for ``b`` at
+    8 bits.
+    """
     losses = [9.0, 1.0, 0.0, 0.01, 0.005, 0.0]
     problem = pair(800)
     evidence = with_losses(problem, losses)
@@ -92,7 +99,9 @@ def test_a_narrow_width_that_was_lucky_is_not_preferred() -> None:
 
 @pytest.mark.parametrize("kind", PROBLEMS)
 def test_near_the_best_of_all_and_never_below_it(kind: str) -> None:
-    """The sum of losses, against every allocation that fits; the factor says how far greedy is off on average."""
+    """The sum of losses, against every allocation that fits; the factor says how far greedy is off
+    on average.
+    """
     ratios = []
     for seed in range(12):
         problem = PROBLEMS[kind](seed, 0.5)

@@ -41,7 +41,9 @@ def test_solve_finds_and_proves_the_best_of_all_allocations(instance: Instance) 
 @settings(max_examples=20, deadline=None)
 @given(instances(), st.integers(0, 10**6))
 def test_the_proof_needs_no_good_start(instance: Instance, seed: int) -> None:
-    """Branch and bound alone, from a random feasible allocation, ends at the best one: nothing that matters is ever dropped."""
+    """Branch and bound alone, from a random feasible allocation, ends at the best one: nothing that
+    matters is ever dropped.
+    """
     levels, values, feasible = everything(instance)
     if not feasible.any():
         return

@@ -1,4 +1,6 @@
-"""Projections against scalar definitions, safeguards, noise of cross terms, and what `solve` makes of the objectives."""
+"""Projections against scalar definitions, safeguards, noise of cross terms, and what `solve` makes
+of the objectives.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def symmetric(seed: int, n: int) -> Floats:
 
 
 def measured(seed: int, problem: AllocationProblem, noise: float) -> Floats:
-    """A matrix as measurements give it: nothing at the widest choices, nothing within variables, noisy cross terms."""
+    """A matrix as measurements give it: nothing at the widest choices, nothing within variables,
+    noisy cross terms.
+    """
     rng = np.random.default_rng(seed)
     n, owner = problem.n, problem.owner
     size = 2.0 ** -problem.choice_bits.astype(float)

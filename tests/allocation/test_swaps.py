@@ -101,7 +101,9 @@ def test_ends_where_no_neighbour_is_better(kind: str, seed: int) -> None:
 
 
 def test_a_pair_may_pass_through_what_is_forbidden() -> None:
-    """Weights down to 2 bits are forbidden beside 2-bit activations, unless those go up at the same time."""
+    """Weights down to 2 bits are forbidden beside 2-bit activations, unless those go up at the same
+    time.
+    """
     problem = PROBLEMS["forbidding"](0, 0.9)
     fits = exhaustive.feasible_ones(problem)
     blocked = 0

@@ -1,4 +1,6 @@
-"""The studies of allocators at a tiny size: real digits, a tiny vision transformer with random weights."""
+"""The studies of allocators at a tiny size: real digits, a tiny vision transformer with random
+weights.
+"""
 
 from __future__ import annotations
 

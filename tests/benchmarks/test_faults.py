@@ -1,4 +1,6 @@
-"""Faults on purpose: they are met where they should be, and a command that takes one badly is found out."""
+"""Faults on purpose: they are met where they should be, and a command that takes one badly is found
+out.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,8 @@ def test_what_lies_elsewhere_never_fails(tmp_path: Path) -> None:
 
 
 SWEPT = ("search", "export alone", "evaluate")
-"""What is swept here, every 7th n; the studies that train take too long for tests: ``python -m benchmarks.faults``."""
+"""What is swept here, every 7th n; the studies that train take too long for tests: ``python -m
+benchmarks.faults``."""
 
 
 def test_every_seventh_call_fails_and_the_same_command_goes_on(tmp_path: Path) -> None:

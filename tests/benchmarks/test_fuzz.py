@@ -1,4 +1,6 @@
-"""Wrong inputs through the whole command line, a few of every kind; hundreds: ``python -m benchmarks.fuzz``."""
+"""Wrong inputs through the whole command line, a few of every kind; hundreds: ``python -m
+benchmarks.fuzz``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Candidates for a proxy against their definitions computed layer by layer, and the statistics against SciPy."""
+"""Candidates for a proxy against their definitions computed layer by layer, and the statistics
+against SciPy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The networks of the proxy study: of the space, within their limits, repeatable, and chosen without a look at the score."""
+"""The networks of the proxy study: of the space, within their limits, repeatable, and chosen
+without a look at the score.
+"""
 
 from __future__ import annotations
 

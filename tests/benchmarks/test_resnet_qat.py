@@ -1,4 +1,6 @@
-"""The study of allocations on a ResNet at a tiny size: real digits, random weights, two steps per epoch."""
+"""The study of allocations on a ResNet at a tiny size: real digits, random weights, two steps per
+epoch.
+"""
 
 from __future__ import annotations
 

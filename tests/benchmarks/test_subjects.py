@@ -1,4 +1,6 @@
-"""The subjects of bit allocation, trained at a tiny size: begun as said, resumed as uninterrupted, read back."""
+"""The subjects of bit allocation, trained at a tiny size: begun as said, resumed as uninterrupted,
+read back.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ import pytest
 
 
 def shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> str:
-    """Return what an action shows on standard error when that is a terminal of unknown size, as some are."""
+    """Return what an action shows on standard error when that is a terminal of unknown size, as
+    some are.
+    """
     import pty
 
     leader, follower = pty.openpty()

@@ -1,4 +1,6 @@
-"""Bad input: one line that begins with ``error: ``, exit code 2 (1 at run time), nothing lost, never a traceback."""
+"""Bad input: one line that begins with ``error: ``, exit code 2 (1 at run time), nothing lost,
+never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,10 @@ class TestOptions:
             ("--resume", "holds no run to continue"),
             (
                 "serach",
-                "unknown command 'serach'; expected one of: run, train, evaluate, refine, export, verify",
+                (
+                    "unknown command 'serach'; expected one of: run, train, evaluate, refine, "
+                    "export, verify"
+                ),
             ),
             ("scor best.yaml", "unknown command 'scor'; did you mean 'score'?"),
             ("''", "unknown command ''"),
@@ -552,8 +557,8 @@ class TestRunTime:
             in outcome.err
         )
         assert (
-            f" where --max-cycles leaves {int(least):,}: loosen that, or add --resume and more --candidates"
-            in outcome.err
+            f" where --max-cycles leaves {int(least):,}: loosen that, or add --resume and more "
+            "--candidates" in outcome.err
         )
         assert (tmp_path / "run" / "checkpoint.npz").exists()
 

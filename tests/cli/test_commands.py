@@ -1,4 +1,6 @@
-"""The commands themselves: search with its run directory, score, plot, devices, spaces, help, progress."""
+"""The commands themselves: search with its run directory, score, plot, devices, spaces, help,
+progress.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,8 @@ class TestHelp:
             "import sys; sys.argv = ['nas-search', '--help']\n"
             "from nas_engine.cli.main import main\n"
             "try: main()\nexcept SystemExit: pass\n"
-            "heavy = {'numpy', 'yaml', 'matplotlib', 'tqdm', 'multiprocessing', 'concurrent'} & set(sys.modules)\n"
+            "heavy = {'numpy', 'yaml', 'matplotlib', 'tqdm', 'multiprocessing', 'concurrent'} & "
+            "set(sys.modules)\n"
             "sys.exit(f'loaded: {heavy}' if heavy else 0)"
         )
         done = subprocess.run(
@@ -313,8 +316,8 @@ class TestSearch:
         outcome = run(*SMALL, "--candidates", THREE, "--time-limit", "0.001s", "--out", "run")
         assert outcome.code == 0
         assert (
-            f"stopped after {GENERATION:,} of {THREE:,} candidates; continue with: nas-search --resume --out run"
-            in outcome.out
+            f"stopped after {GENERATION:,} of {THREE:,} candidates; continue with: nas-search "
+            "--resume --out run" in outcome.out
         )
         assert run("--resume", "--out", "run", "--no-plots", "--workers", "1").code == 0
         assert run(*SMALL, "--candidates", THREE, "--out", "straight").code == 0
@@ -459,8 +462,8 @@ class TestSeveralResolutions:
         outcome = run(*self.SEARCH, "--candidates", THREE, "--time-limit", "0.001s")
         assert outcome.code == 0
         assert (
-            f"stopped after {TWO:,} of {2 * THREE:,} candidates; continue with: nas-search --resume --out run"
-            in outcome.out
+            f"stopped after {TWO:,} of {2 * THREE:,} candidates; continue with: nas-search "
+            "--resume --out run" in outcome.out
         )
         assert run("--resume", "--out", "run", "--no-plots", "--workers", "1").code == 0
         assert run(*SMALL, "--candidates", THREE, "--resolution", "40", "--out", "single").code == 0
@@ -558,7 +561,8 @@ class TestProgress:
         *_, bar, text, end = re.split(r"[\r\n]+", re.sub(r"\x1b\[A", "", shown.decode()))
         assert re.search(r"^32 px +100 % \|.*\| ([\d.]+k)/\1 networks, .*/s, 00:00 left$", bar)
         assert re.search(
-            r"^score \d+\.\d\d, SRAM \d+\.\d %, [\d,]+/61,440 B, Flash \d+\.\d %, [\d,]+/229,376 B$",
+            r"^score \d+\.\d\d, SRAM \d+\.\d %, [\d,]+/61,440 B, Flash \d+\.\d %, [\d,]+/229,376 "
+            r"B$",
             text,
         )
         assert end == ""

@@ -1,4 +1,6 @@
-"""What every command has in common: exit codes, ``--json``, ``--quiet``, colours, examples, completion."""
+"""What every command has in common: exit codes, ``--json``, ``--quiet``, colours, examples,
+completion.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +134,10 @@ class TestExitCodes:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="pipes")
     def test_reader_that_goes_away(self) -> None:
-        code = "import sys, os; from nas_engine.cli.main import main; sys.argv = ['nas-search', 'devices']; main()"
+        code = (
+            "import sys, os; from nas_engine.cli.main import main; sys.argv = ['nas-search', "
+            "'devices']; main()"
+        )
         reader, writer = os.pipe()
         os.close(reader)
         try:
@@ -429,7 +434,8 @@ class TestCompletion:
         code = (
             "import sys\nfrom nas_engine.cli.main import main\nsys.argv = ['nas-search']\n"
             "try: main()\nexcept SystemExit: pass\n"
-            "heavy = {'numpy', 'yaml', 'torch', 'matplotlib', 'device_profiles', 'search_spaces'} & set(sys.modules)\n"
+            "heavy = {'numpy', 'yaml', 'torch', 'matplotlib', 'device_profiles', 'search_spaces'} "
+            "& set(sys.modules)\n"
             "sys.exit(f'loaded: {heavy}' if heavy else 0)"
         )
         asked = {

@@ -180,8 +180,8 @@ class TestInterrupted:
         outcome = run("refine", "run", "--method", "greedy", *BRIEF)
         assert (outcome.code, outcome.err) == (130, "")
         assert (
-            "go on with: nas-search refine run --method greedy --images 64 --swaps 0 --trials 1 --solver-time 0.3s"
-            in outcome.out
+            "go on with: nas-search refine run --method greedy --images 64 --swaps 0 --trials 1 "
+            "--solver-time 0.3s" in outcome.out
         )
 
 
@@ -230,7 +230,7 @@ class TestRefusals:
     def test_training_from_weights_has_no_float_stage(self, run: Run, place: Path) -> None:
         shutil.copyfile(place / "training" / "float.pt", place / "start.pt")
         message = run("train", "run", "--force", "--float-share", "0.5").refusal()
-        assert (
-            message
-            == "--float-share: run/start.pt holds float weights already, so there is no float stage; leave it out"
+        assert message == (
+            "--float-share: run/start.pt holds float weights already, so there is no float "
+            "stage; leave it out"
         )

@@ -1,4 +1,6 @@
-"""``nas-search run``: what is typed becomes a config, what comes of it becomes lines, an object and an exit code."""
+"""``nas-search run``: what is typed becomes a config, what comes of it becomes lines, an object and
+an exit code.
+"""
 
 from __future__ import annotations
 
@@ -249,7 +251,10 @@ class TestOutcome:
         result = run("run", "--out", "there", *typed)
         missed = 3 if typed[1] != "89" else 0
         assert result.code == {"done": missed, "failed": 1, "stopped": 130}[kind]
-        said = "the integers reach 89.00 % of 300 test images; at least 89.5 % was asked for (--min-accuracy); missed by 0.50 points"
+        said = (
+            "the integers reach 89.00 % of 300 test images; at least 89.5 % was asked for "
+            "(--min-accuracy); missed by 0.50 points"
+        )
         assert (said in result.err) == (result.code == 3)
 
     def test_with_json_there_is_one_object(self, run: Run, outcome: tuple[str, RunRecord]) -> None:

@@ -1,4 +1,6 @@
-"""``nas-search train`` and ``evaluate``: what they print, Ctrl-C and kills, and bad input in one line."""
+"""``nas-search train`` and ``evaluate``: what they print, Ctrl-C and kills, and bad input in one
+line.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,10 @@ class TestTrain:
             == round(accuracy["integer"] * 0.4)
         )
         largest = f"always '{found['largest']}', the largest class"
-        rest = f"is not more than 2 standard errors above {found['share']:.2f} %, which naming '{found['largest']}' always would reach"
+        rest = (
+            f"is not more than 2 standard errors above {found['share']:.2f} %, which naming "
+            f"'{found['largest']}' always would reach"
+        )
         assert outcome.out.splitlines() == [
             "top-1 accuracy on 40 images (test)",
             f"  float, before quantisation           {accuracy['floating']:6.2f} %",
@@ -214,7 +219,8 @@ class TestTrain:
         shutil.move(data, tmp_path / "moved")
         message = run("evaluate", place).refusal()
         assert message.startswith(
-            f"{data}: the data that this run was trained on are not there any more; give their place with --data"
+            f"{data}: the data that this run was trained on are not there any more; give their "
+            "place with --data"
         )
         assert run("evaluate", place, "--data", tmp_path / "moved").code == 0
 
@@ -237,7 +243,9 @@ class TestTrain:
 
 class TestContinue:
     def test_command_that_is_printed(self, run: Run, tmp_path: Path) -> None:
-        """Every option that is given comes back, quoted; a file of the same name as a shipped recipe stays a file."""
+        """Every option that is given comes back, quoted; a file of the same name as a shipped
+        recipe stays a file.
+        """
         place = small_run(tmp_path / "my run")
         (tmp_path / "digits.yaml").write_text(dump_recipe(small_recipe(epochs=9, batch_size=8)))
         torch.manual_seed(0)
@@ -431,7 +439,10 @@ class TestBadInput:
             ),
             (
                 "--recipe cfar",
-                "unknown recipe: 'cfar'; did you mean 'cifar'? expected one of: cifar, digits, photos",
+                (
+                    "unknown recipe: 'cfar'; did you mean 'cifar'? expected one of: cifar, digits, "
+                    "photos"
+                ),
             ),
             ("--recipe none.yaml", "none.yaml: cannot be read (No such file"),
             ("--recipe ''", "is a folder; expected a regular file"),
@@ -442,16 +453,25 @@ class TestBadInput:
             ("--data cut.npz", "cut.npz: is no .npz of plain arrays ("),
             (
                 "--data four.npz",
-                "the data has 4 classes, the network 10; search again with --classes 4 or give other data",
+                (
+                    "the data has 4 classes, the network 10; search again with --classes 4 or give "
+                    "other data"
+                ),
             ),
             ("--data splits.npz", "test has images of 2 of the 4 classes, none of '2', '3'"),
             (
                 "--data gap.npz",
-                "the labels in x_train, y_train are 4 different numbers from 0 to 30; expected 0 to 3 without a gap",
+                (
+                    "the labels in x_train, y_train are 4 different numbers from 0 to 30; expected "
+                    "0 to 3 without a gap"
+                ),
             ),
             (
                 "--data range.npz",
-                "range.npz: the labels of test run from 0 to 7, but there are 4 classes; expected labels from 0 to 3",
+                (
+                    "range.npz: the labels of test run from 0 to 7, but there are 4 classes; "
+                    "expected labels from 0 to 3"
+                ),
             ),
             ("--data one.npz", "one.npz: has only one class"),
             (
@@ -462,11 +482,17 @@ class TestBadInput:
             ("--teacher .", "is a folder; expected a regular file"),
             (
                 "--teacher text.pt",
-                "text.pt: is damaged, cut off or of another kind; expected the state dict of a CIFAR ResNet",
+                (
+                    "text.pt: is damaged, cut off or of another kind; expected the state dict of a "
+                    "CIFAR ResNet"
+                ),
             ),
             (
                 "--teacher eleven.pt",
-                "eleven.pt: the teacher has 11 classes, the data 10; give a teacher trained for the same classes",
+                (
+                    "eleven.pt: the teacher has 11 classes, the data 10; give a teacher trained "
+                    "for the same classes"
+                ),
             ),
             (
                 "--teacher colour.pt",
@@ -497,12 +523,15 @@ class TestBadInput:
     def test_training_that_is_there(self, run: Run, tmp_path: Path, trained: Path) -> None:
         shutil.copytree(trained, tmp_path / "run")
         before = snapshot(tmp_path)
-        says = "run/training: holds a training already; add --resume to continue it or --force to replace it"
+        says = (
+            "run/training: holds a training already; add --resume to continue it or --force to "
+            "replace it"
+        )
         assert run("train", "run", *BRIEF).refusal() == says
         message = run("train", "run", *BRIEF, "--epochs", "30", "--resume").refusal()
         assert (
-            "was begun with epochs 2 (now 30); the schedule depends on it, so give the same again, or train again"
-            in message
+            "was begun with epochs 2 (now 30); the schedule depends on it, so give the same again, "
+            "or train again" in message
         )
         assert (
             "data, seed or teacher (seed 0; train: 40 images, crc "
@@ -604,7 +633,9 @@ class TestBadInput:
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a run trained on the classes 'dark' and 'light', and a refined run of it, not trained."""
+    """Return a folder with a run trained on the classes 'dark' and 'light', and a refined run of
+    it, not trained.
+    """
     root = tmp_path_factory.mktemp("known")
     small_run(root / "run", with_classes(2))
     arguments = [
@@ -678,8 +709,8 @@ class TestClasses:
         np.savez(unnamed, x_train=images, y_train=numbers, x_test=images, y_test=numbers)
         outcome = run("evaluate", str(known / "run"), "--data", str(unnamed), "--json")
         assert (
-            "note: the data have numbers in place of class names, so classes are matched by number: '0' is 'dark', "
-            in outcome.err
+            "note: the data have numbers in place of class names, so classes are matched by "
+            "number: '0' is 'dark', " in outcome.err
         )
         assert json.loads(outcome.out)["integer"] == given["same"]["integer"]
 

@@ -1,1 +1,3 @@
-"""Contract suites: one base class per kind of plug-in, inherited by the tests of every plug-in of that kind."""
+"""Contract suites: one base class per kind of plug-in, inherited by the tests of every plug-in of
+that kind.
+"""

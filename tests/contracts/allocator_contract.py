@@ -1,4 +1,6 @@
-"""What every allocator must satisfy; inherit ``AllocatorContract`` and provide the ``allocator`` fixture."""
+"""What every allocator must satisfy; inherit ``AllocatorContract`` and provide the ``allocator``
+fixture.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ TIME_LIMIT_S = 2.0
 
 
 def some_feasible(problem: AllocationProblem) -> Levels:
-    """The first feasible allocation in the order of levels: a stand-in for the widths that come with a network."""
+    """The first feasible allocation in the order of levels: a stand-in for the widths that come
+    with a network.
+    """
     return exhaustive.feasible_ones(problem)[0]
 
 
@@ -54,7 +58,9 @@ class AllocatorContract:
 
     @pytest.fixture(autouse=True)
     def try_them_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The program's solver has tests of its own; here every program is solved by trying all allocations."""
+        """The program's solver has tests of its own; here every program is solved by trying all
+        allocations.
+        """
         monkeypatch.setattr(clado, "solve", exhaustive.solve)
 
     def test_stands_in_the_table_under_its_name(self, allocator: Allocator) -> None:
@@ -277,7 +283,9 @@ class AllocatorContract:
     def test_the_only_allocation_that_fits_is_found_off_the_narrowest(
         self, allocator: Allocator
     ) -> None:
-        """A device that computes only 4-bit weights beside 8-bit activations or the other way round, and too little memory."""
+        """A device that computes only 4-bit weights beside 8-bit activations or the other way
+        round, and too little memory.
+        """
         bare = AllocationProblem(
             [
                 Variable(name="w", kind=WEIGHTS, layers=("l",), bits=(4, 8), elements=100),

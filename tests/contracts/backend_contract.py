@@ -1,4 +1,6 @@
-"""What every back-end must satisfy; inherit ``BackendContract`` and provide the ``backend`` fixture."""
+"""What every back-end must satisfy; inherit ``BackendContract`` and provide the ``backend``
+fixture.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What every device profile must satisfy; inherit ``DeviceContract`` and provide the ``profile`` fixture."""
+"""What every device profile must satisfy; inherit ``DeviceContract`` and provide the ``profile``
+fixture.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What every exporter must satisfy; inherit ``ExporterContract`` and provide the ``exporter`` fixture."""
+"""What every exporter must satisfy; inherit ``ExporterContract`` and provide the ``exporter``
+fixture.
+"""
 
 from __future__ import annotations
 

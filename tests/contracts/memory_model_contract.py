@@ -1,4 +1,6 @@
-"""What every memory model must satisfy; inherit ``MemoryModelContract`` and provide the ``model`` fixture."""
+"""What every memory model must satisfy; inherit ``MemoryModelContract`` and provide the ``model``
+fixture.
+"""
 
 from __future__ import annotations
 

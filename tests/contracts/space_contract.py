@@ -1,4 +1,6 @@
-"""What every search space must satisfy; inherit ``SpaceContract`` and provide the ``space`` fixture."""
+"""What every search space must satisfy; inherit ``SpaceContract`` and provide the ``space``
+fixture.
+"""
 
 from __future__ import annotations
 

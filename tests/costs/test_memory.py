@@ -84,7 +84,8 @@ class TestByHand:
         ]
 
     def test_arena_with_a_stride(self) -> None:
-        # 3x3 after the stride: 24 x 9 at 5 bits = 135 B, 16 x 9 at 4 bits = 72 B, 40 x 9 at 8 bits = 360 B
+        # 3x3 after the stride: 24 x 9 at 5 bits = 135 B, 16 x 9 at 4 bits = 72 B, 40 x 9 at 8 bits
+        # = 360 B
         assert by_layer("arena", network(2, 16, classifier=False))[2:] == [
             228 + 136 + 216 + 8 * 3 * 8,
             136 + 72 + 24 * (4 + 16),
@@ -93,7 +94,8 @@ class TestByHand:
         ]
 
     def test_paper_with_a_pooled_shortcut(self) -> None:
-        # the pooled 8 x 9 at 6 bits = 54 B wait during the depth-wise only, whose output is one 3x3 plane at 5 bits
+        # the pooled 8 x 9 at 6 bits = 54 B wait during the depth-wise only, whose output is one 3x3
+        # plane at 5 bits
         assert by_layer("paper", network(2, 8, classifier=False, pooled=True)) == [
             243 + 150,
             150 + 225,
@@ -125,7 +127,9 @@ class TestPublished:
 
 
 def test_mobilenet_v2_at_8_and_3_bits() -> None:
-    """The figures of the paper's slides, 1.4 MB at 8 bits and 514.5 KiB at 3, in the authors' model."""
+    """The figures of the paper's slides, 1.4 MB at 8 bits and 514.5 KiB at 3, in the authors'
+    model.
+    """
     table = (
         (1, 16, 1, 1),
         (6, 24, 2, 2),
@@ -139,7 +143,8 @@ def test_mobilenet_v2_at_8_and_3_bits() -> None:
         blocks, before = [], 32
         w8 = Bits(8, bits)
         for ratio, channels, depth, stride in table:
-            # their blocks expand the input channels; the first residual of a row is written as a row of its own
+            # their blocks expand the input channels; the first residual of a row is written as a
+            # row of its own
             for i in range(depth):
                 blocks.append(
                     Block(

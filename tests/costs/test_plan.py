@@ -84,7 +84,9 @@ def row_order_is_safe(
     *,
     forwards: bool,
 ) -> bool:
-    """Walk a depth-wise layer row by row over buffers that end at the same address, with a ring of ``kernel`` input rows, all in bits."""
+    """Walk a depth-wise layer row by row over buffers that end at the same address, with a ring of
+    ``kernel`` input rows, all in bits.
+    """
     out_pixels, pad = -(-pixels // stride), kernel // 2
     in_row, out_row = pixels * channels * b_bits, out_pixels * channels * c_bits
     in_start, out_start = -pixels * in_row, -out_pixels * out_row

@@ -64,7 +64,9 @@ def cifar_rows(images: Pixels) -> Pixels:
 
 
 def python2_pickle(rows: Pixels, numbers: list[int], key: bytes = b"labels") -> bytes:
-    """Return the bytes that Python 2 with NumPy 1 wrote for a batch, protocol 2: texts are byte strings, and so is the array's content."""
+    """Return the bytes that Python 2 with NumPy 1 wrote for a batch, protocol 2: texts are byte
+    strings, and so is the array's content.
+    """
 
     def text(value: bytes) -> bytes:
         return (
@@ -111,7 +113,9 @@ def dump(path: Path, content: object, protocol: int = 2) -> None:
 def write_cifar10(
     folder: Path, *, protocol: int = 2, as_text: bool = False
 ) -> tuple[Pixels, Pixels]:
-    """Write a CIFAR-10 folder of 4 images per batch and 2 classes, and return the images of train and test."""
+    """Write a CIFAR-10 folder of 4 images per batch and 2 classes, and return the images of train
+    and test.
+    """
     train, test = pixels(20, 32, 32, 3), pixels(4, 32, 32, 3, seed=1)
 
     def key(text: str) -> str | bytes:

@@ -200,7 +200,10 @@ class TestErrors:
         dump(folder / "test_batch", {"data": pixels(2, 3072), "labels": [0, 7]})
         with pytest.raises(
             DatasetError,
-            match="the labels of test run from 0 to 7, but there are 2 classes; expected labels from 0 to 1",
+            match=(
+                "the labels of test run from 0 to 7, but there are 2 classes; expected labels from "
+                "0 to 1"
+            ),
         ):
             read(folder)
 

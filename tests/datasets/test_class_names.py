@@ -90,10 +90,16 @@ class TestMatching:
     def test_by_number_where_there_are_no_names(self) -> None:
         matched = matched_classes(dataset(("0", "1")), ["dog", "cat"])
         assert matched.test.labels.tolist() == [0, 1, 0, 1]
-        note = "the data have numbers in place of class names, so classes are matched by number: '0' is 'dog', '1' is 'cat'"
+        note = (
+            "the data have numbers in place of class names, so classes are matched by number: '0' "
+            "is 'dog', '1' is 'cat'"
+        )
         assert matched.notes == (note,)
         named = matched_classes(dataset(("cat", "dog")), ["0", "1"])
-        says = "the network has numbers in place of class names, so classes are matched by number: 'cat' is '0', 'dog' is '1'"
+        says = (
+            "the network has numbers in place of class names, so classes are matched by number: "
+            "'cat' is '0', 'dog' is '1'"
+        )
         assert named.notes == (says,)
 
     def test_folders_of_more_than_ten_numbers(self) -> None:  # sorted as texts: 0, 1, 10, 2
@@ -193,7 +199,10 @@ class TestNamesOfSplits:
     def test_other_names_are_explained(self, tmp_path: Path) -> None:
         with pytest.raises(
             DatasetError,
-            match="two folders with the same classes, 'set_a', 'set_b': rename them to 'train' and 'test'",
+            match=(
+                "two folders with the same classes, 'set_a', 'set_b': rename them to 'train' and "
+                "'test'"
+            ),
         ):
             read(write_folders(tmp_path / "a", splits=("set_a", "set_b")))
         with pytest.raises(

@@ -146,7 +146,10 @@ class TestPlaces:
             (tmp_path / f"{name}.txt").touch()
         with pytest.raises(
             DatasetError,
-            match=r"no known layout: found 'a.txt', 'b.txt', 'c.txt', 'd.txt', 'e.txt' and 2 more; expected",
+            match=(
+                r"no known layout: found 'a.txt', 'b.txt', 'c.txt', 'd.txt', 'e.txt' and 2 more; "
+                r"expected"
+            ),
         ):
             read(tmp_path)
 
@@ -160,7 +163,10 @@ class TestPlaces:
         write_mnist(tmp_path / "mnist")
         with pytest.raises(
             DatasetError,
-            match=r"holds more than one data set; give one of them: '.*cifar-10-batches-py', '.*mnist'",
+            match=(
+                r"holds more than one data set; give one of them: '.*cifar-10-batches-py', "
+                r"'.*mnist'"
+            ),
         ):
             read(tmp_path)
 
@@ -259,7 +265,10 @@ class TestRecords:
     def test_number_of_classes(self) -> None:
         data = make_dataset([0, 1], [1, 0])
         check_classes(data, 2)
-        message = "here: the data has 2 classes, the network 1000; search again with --classes 2 or give other data"
+        message = (
+            "here: the data has 2 classes, the network 1000; search again with --classes 2 or give "
+            "other data"
+        )
         with pytest.raises(DatasetError, match=message):
             check_classes(data, 1000)
 
@@ -327,7 +336,10 @@ class TestSummary:
             "  class       train        test",
             "  cat             4           1",
             "  dog             2           1",
-            "note: train is not balanced: 4 images of 'cat', 2 of 'dog'; accuracy alone favours the larger class",
+            (
+                "note: train is not balanced: 4 images of 'cat', 2 of 'dog'; accuracy alone "
+                "favours the larger class"
+            ),
             "note: something was decided",
             "note: 1 file skipped:",
             "  train/cat/1.jpg: not an image",

@@ -174,7 +174,10 @@ class TestSkipped:
             (root / "test" / "dog" / name).write_text("no picture")
         with pytest.raises(
             DatasetError,
-            match=r"test.dog.a\.jpg: not a JPEG.*; 3 of 23 files for test cannot be used, more than 10 %",
+            match=(
+                r"test.dog.a\.jpg: not a JPEG.*; 3 of 23 files for test cannot be used, more than "
+                r"10 %"
+            ),
         ):
             read(root)
 
@@ -293,7 +296,9 @@ class TestErrors:
         (root / "test" / "fox").rename(root / "test" / "wolf")
         with pytest.raises(
             DatasetError,
-            match=r"test: has 3 classes, train has 3: missing 'fox'; extra 'wolf'; expected the same",
+            match=(
+                r"test: has 3 classes, train has 3: missing 'fox'; extra 'wolf'; expected the same"
+            ),
         ):
             read(root)
 

@@ -139,7 +139,9 @@ class TestErrors:
         write_idx(tmp_path, images=pixels(12, 8, 8), numbers=labels(12, 3) + 1)
         with pytest.raises(
             DatasetError,
-            match="labels in train are 3 different numbers from 1 to 3; expected 0 to 2 without a gap",
+            match=(
+                "labels in train are 3 different numbers from 1 to 3; expected 0 to 2 without a gap"
+            ),
         ):
             read(tmp_path)
 

@@ -240,7 +240,10 @@ class TestErrors:
         (tmp_path / "a.npz").write_text("text")
         with pytest.raises(
             FileFormatError,
-            match=r"no zip archive, or one that is cut off; found 4 B\); write it again with np\.savez",
+            match=(
+                r"no zip archive, or one that is cut off; found 4 B\); write it again with "
+                r"np\.savez"
+            ),
         ):
             read(tmp_path / "a.npz")
 
@@ -260,7 +263,10 @@ class TestLimits:
         many = np.zeros((100_000, *arrays()[key].shape[1:]), np.uint8)
         with pytest.raises(
             DatasetError,
-            match=r"(100,000 images, but (12|6) labels|(12|6) images, but 100,000 labels); expected as many",
+            match=(
+                r"(100,000 images, but (12|6) labels|(12|6) images, but 100,000 labels); expected "
+                r"as many"
+            ),
         ):
             read(write(tmp_path / "a.npz", **{key: many}))
 
@@ -349,7 +355,10 @@ class TestFloatsBeyondTheRange:
 @pytest.mark.parametrize("kind", ["U", "S"])
 def test_labels_that_are_texts(tmp_path: Path, kind: str) -> None:
     texts = np.array(["cat", "dog", "emu"] * 4).astype(kind)
-    says = r"y_train is .*; texts become numbers with classes, y = np\.unique\(y, return_inverse=True\); save classes too"
+    says = (
+        r"y_train is .*; texts become numbers with classes, y = np\.unique\(y, "
+        r"return_inverse=True\); save classes too"
+    )
     with pytest.raises(DatasetError, match=says):
         read(write(tmp_path / "a.npz", y_train=texts, y_test=texts[:6]))
     classes, numbers = np.unique(texts, return_inverse=True)

@@ -1,4 +1,6 @@
-"""Picture files: every PNG there can be, EXIF of every kind, sizes. What is expected is written here pixel by pixel."""
+"""Picture files: every PNG there can be, EXIF of every kind, sizes. What is expected is written
+here pixel by pixel.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from nas_engine.reading import UnreadableError
 from tests.datasets.files import jpeg, pixels
 
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-"""Bits per channel that PNG allows, by colour type: grey, colour, palette, grey with alpha, colour with alpha."""
+"""Bits per channel that PNG allows, by colour type: grey, colour, palette, grey with alpha, colour
+with alpha."""
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 SIDE = 8
@@ -50,7 +53,9 @@ def png(
     late: Sequence[bytes] = (),
     adam: bool = False,
 ) -> bytes:
-    """Return a PNG of samples ``[H, W, channels]``, whatever Pillow can write; ``late`` comes behind the pixels as it is."""
+    """Return a PNG of samples ``[H, W, channels]``, whatever Pillow can write; ``late`` comes
+    behind the pixels as it is.
+    """
     height, width, _ = samples.shape
 
     def lines(part: npt.NDArray[Any]) -> bytes:

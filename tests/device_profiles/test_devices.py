@@ -170,7 +170,10 @@ def test_names_ignore_case_and_hyphen_or_underscore(spelling: str) -> None:
 
 
 def test_import_is_light() -> None:
-    script = "import sys, device_profiles; device_profiles.load_device('cortex-m7'); print('numpy' in sys.modules)"
+    script = (
+        "import sys, device_profiles; device_profiles.load_device('cortex-m7'); print('numpy' in "
+        "sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
@@ -470,7 +473,10 @@ class TestWithMemory:
 
     @given(size=st.integers(1, 4096))
     def test_nothing_left_beside_what_is_reserved(self, size: int) -> None:
-        says = r"device cortex-m7 reserves 4,096 B \(4 KiB\) for stack and static data; give at least 5k$"
+        says = (
+            r"device cortex-m7 reserves 4,096 B \(4 KiB\) for stack and static data; give at least "
+            r"5k$"
+        )
         with pytest.raises(InputError, match=says) as caught:
             self.PROFILE.with_memory(sram_bytes=size)
         assert f"SRAM of {size:,} B" in str(caught.value)
@@ -488,7 +494,10 @@ class TestWithMemory:
         for key in ("sram_bytes", "flash_bytes"):
             with pytest.raises(
                 InputError,
-                match=rf"^{key} is {re.escape(repr(size))}; expected a whole number of bytes from 1 to",
+                match=(
+                    rf"^{key} is {re.escape(repr(size))}; expected a whole number of bytes from 1 "
+                    r"to"
+                ),
             ):
                 self.PROFILE.with_memory(**{key: size})  # type: ignore[arg-type]
 
@@ -527,7 +536,10 @@ class TestBirth:
             (
                 "bit_pairs",
                 [["fast"] * 7] * 7,
-                "bit_pairs, w2a2: 'fast' is no kind of support; expected one of: native, storage-only",
+                (
+                    "bit_pairs, w2a2: 'fast' is no kind of support; expected one of: native, "
+                    "storage-only"
+                ),
             ),
             (
                 "cycles_per_mac",

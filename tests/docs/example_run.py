@@ -1,4 +1,6 @@
-"""A small trained and exported run, and the names and files that the pages' examples take for granted."""
+"""A small trained and exported run, and the names and files that the pages' examples take for
+granted.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,10 @@ from tests.training.runs import small_run
 from tests.training.tasks import IMAGES, digits, small_recipe
 
 SECTIONS = (
-    'search={"max_macs": "200k", "max_layers": 17, "resolution": 8, "candidates": 1}, data={"limit": 160}, shortlist={"count": 1}, '
-    'train={"epochs": 2}, refine={"method": "qbr", "images": 64}, verify={"images": 2, "emulated_images": 1}'
+    'search={"max_macs": "200k", "max_layers": 17, "resolution": 8, "candidates": 1}, '
+    'data={"limit": 160}, shortlist={"count": 1}, '
+    'train={"epochs": 2}, refine={"method": "qbr", "images": 64}, verify={"images": 2, '
+    '"emulated_images": 1}'
 )
 """A whole run of seconds."""
 
@@ -32,7 +36,9 @@ SMALLER: Mapping[str, Mapping[str, str]] = {
         "resolution=16": "resolution=8",
         'data="digits", epochs=16': 'data="digits", epochs=2, limit=40, threads=1',
         'data="digits", epochs=8': 'data="digits", epochs=1, limit=40, threads=1',
-        "ne.refine(found)": 'ne.refine(found, method="uniform", images=64, swaps=0, limit=200, threads=1)',
+        "ne.refine(found)": (
+            'ne.refine(found, method="uniform", images=64, swaps=0, limit=200, threads=1)'
+        ),
         "ne.export(refined)": 'ne.export(refined, ["c"])',
         "ne.verify(refined)": 'ne.verify(refined, images=2, backends=["host-c"])',
         'search={"max_macs": "2m"}, train={"epochs": 16}': f"{SECTIONS}, threads=1",
@@ -57,7 +63,9 @@ def smaller_parts(page: Path) -> Mapping[str, str]:
 
 
 def example_run(folder: Path) -> Path:
-    """Train and export a network for digits of 8 x 8 pixels, in a second or two, and return its run directory."""
+    """Train and export a network for digits of 8 x 8 pixels, in a second or two, and return its run
+    directory.
+    """
     run = small_run(folder / "run")
     RunDirectory(run).write_config(
         resolve_config({"space": "mobilenet-32", "resolution": 8, "classes": 10}).as_mapping()

@@ -20,7 +20,8 @@ def only(*names: str) -> tuple[Row, ...]:
 
 
 def few_back_ends(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Leave some back-ends of those that are verified (``host-c`` if none is named), the C of what is exported, a report's first picture.
+    """Leave some back-ends of those that are verified (``host-c`` if none is named), the C of what
+    is exported, a report's first picture.
 
     Skips the test where a compiler or an emulator is missing.
     """

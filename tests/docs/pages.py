@@ -77,7 +77,9 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return what links to headings of a page end in, as GitHub makes it: lower case, words joined by hyphens, nothing else."""
+    """Return what links to headings of a page end in, as GitHub makes it: lower case, words joined
+    by hyphens, nothing else.
+    """
     headings = re.findall(
         r"^#+ (.*)$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE
     )
@@ -87,7 +89,9 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> list[tuple[int, list[str]]]:
-    """Return the ``nas-search`` commands in blocks without a programming language, with their lines; see ``_words``."""
+    """Return the ``nas-search`` commands in blocks without a programming language, with their
+    lines; see ``_words``.
+    """
     text = page.read_text(encoding="utf-8")
     rows: list[tuple[int, str]] = []
     for block in blocks(page):
@@ -114,7 +118,9 @@ def inline_commands(page: Path) -> list[list[str]]:
 
 
 def _words(row: str) -> Iterator[list[str]]:
-    """Yield the arguments of each command in a row: what stands behind three blanks is a remark or the next command."""
+    """Yield the arguments of each command in a row: what stands behind three blanks is a remark or
+    the next command.
+    """
     for part in re.split(r" {3,}|&&|;", row.strip()):
         match = re.match(r"(?:\$ )?(?:\S*/)?nas-search(?= |$)(.*)", part.strip())
         if match:

@@ -1,4 +1,6 @@
-"""docs/how_to/c_into_firmware.md: its C compiles, links where it says, and classifies as the integer reference does."""
+"""docs/how_to/c_into_firmware.md: its C compiles, links where it says, and classifies as the
+integer reference does.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +149,9 @@ def test_zephyr_module_with_stand_ins(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(missing_compiler() is not None, reason="needs a compiler for Arm")
 def test_arena_in_a_memory_of_its_own(tmp_path: Path) -> None:
-    """For a Cortex-M7: the C of the page with its line for the arena, linked with its line of the linker script."""
+    """For a Cortex-M7: the C of the page with its line for the arena, linked with its line of the
+    linker script.
+    """
     folder, tools = project(tmp_path, "network"), find_toolchain()
     source, placed = folder / "classifier.c", FILES["arena.line"].strip()
     text, count = re.subn(

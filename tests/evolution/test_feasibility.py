@@ -1,4 +1,6 @@
-"""The smallest possible budget is the smallest: no small network of a shipped space needs less, tried one by one."""
+"""The smallest possible budget is the smallest: no small network of a shipped space needs less,
+tried one by one.
+"""
 
 from __future__ import annotations
 

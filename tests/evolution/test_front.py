@@ -12,7 +12,9 @@ from nas_engine.evolution.front import MAX_FRONT, non_dominated, objectives, thi
 
 
 def by_definition(points: list[tuple[float, ...]]) -> list[int]:
-    """Points that no other one is at most equal to everywhere and smaller somewhere; of equal points the first."""
+    """Points that no other one is at most equal to everywhere and smaller somewhere; of equal
+    points the first.
+    """
 
     def dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
         return all(x <= y for x, y in zip(a, b, strict=True)) and a != b

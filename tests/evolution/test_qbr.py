@@ -1,4 +1,5 @@
-"""Quantization Bits Refinement: the six properties, over every shipped space, tied and untied, both memory models, several devices.
+"""Quantization Bits Refinement: the six properties, over every shipped space, tied and untied, both
+memory models, several devices.
 
 1. never over a budget that can be met   2. maximal   3. deterministic   4. idempotent   5. monotone up to one bit step
 6. a population is refined as its networks are one by one
@@ -58,7 +59,8 @@ RAGGED = {
         *((w, a) for a in range(2, 9) for w in range(2, 9) if (w + a) % 2 == 0)
     ),
 }
-"""Devices whose weight widths do depend on it: refinement refuses them, by mutation alone they work."""
+"""Devices whose weight widths do depend on it: refinement refuses them, by mutation alone they
+work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,9 @@ def constant_bits(result: Refined, w: int, a: int) -> tuple[Widths, Widths]:
 
 
 def can_be_met(result: Refined) -> npt.NDArray[np.bool_]:
-    """Whether one constant pair fits: enough for the budgets to be meetable, and for product rules needed as well."""
+    """Whether one constant pair fits: enough for the budgets to be meetable, and for product rules
+    needed as well.
+    """
     space, fits = result.problem.space, np.zeros(result.table.n, bool)
     for w in space.weight_bits:
         for a in space.activation_bits:
@@ -133,7 +137,9 @@ def units(problem: SearchProblem) -> Iterator[slice | int]:
 def raised(
     result: Refined, rows: slice | int, which: str
 ) -> tuple[Widths, Widths, npt.NDArray[np.bool_]]:
-    """Both widths with one unit's weights or activations at the next width that its layers may have, and which networks have one."""
+    """Both widths with one unit's weights or activations at the next width that its layers may
+    have, and which networks have one.
+    """
     space, allowed = result.problem.space, result.problem.allowed
     w, a = result.w.copy(), result.a.copy()
     w_now, a_now = (np.atleast_2d(bits[rows])[0] for bits in (w, a))
@@ -179,7 +185,9 @@ def assert_legal_bits(result: Refined) -> None:
 
 
 def budget_points(result: Refined) -> list[tuple[float, float]]:
-    """SRAM and Flash from nothing to plenty: between what the population needs at least and at most."""
+    """SRAM and Flash from nothing to plenty: between what the population needs at least and at
+    most.
+    """
     space = result.problem.space
     low = result.costs(*constant_bits(result, space.weight_bits[0], space.activation_bits[0]))
     high = result.costs(*constant_bits(result, space.weight_bits[-1], space.activation_bits[-1]))
@@ -505,7 +513,9 @@ def test_maximal_for_any_sigma(sigma_a: float, sigma_w: float, model: str) -> No
 
 
 def test_maximal_where_a_bit_more_costs_no_byte() -> None:
-    """Layers of a few weights, padded to words: a wider weight may be free, and is taken all the same."""
+    """Layers of a few weights, padded to words: a wider weight may be free, and is taken all the
+    same.
+    """
     stages = tuple(
         replace(
             stage, kernels=(1,), channels=replace(stage.channels, minimum=2, maximum=16, step=1)

@@ -1,4 +1,6 @@
-"""Quantization Bits Refinement against exact optima for fixed structures, found by the slow references."""
+"""Quantization Bits Refinement against exact optima for fixed structures, found by the slow
+references.
+"""
 
 from __future__ import annotations
 
@@ -204,7 +206,9 @@ class TestSmallNetworks:
 
     @pytest.mark.parametrize("residuals", [1, 2, 3])
     def test_gap_of_tied_networks_is_below_one_step(self, model: str, residuals: int) -> None:
-        """So few units leave the knapsack coarse: what the algorithm promises is the optimum less the worth of a single step."""
+        """So few units leave the knapsack coarse: what the algorithm promises is the optimum less
+        the worth of a single step.
+        """
         for seed, options in itertools.product(range(5), ((2, 4, 8), (3, 5, 6), (2, 3, 4))):
             net = tiny(residuals, seed)
             logs = [math.log(reference.quantised_std(4, bits)) for bits in options]
@@ -296,7 +300,9 @@ class TestSmallNetworks:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", ["mobilenet", "mobilenet-tied", "qe-score-2022", "mobilenet-32"])
 def test_sampled_networks(name: str, model: str) -> None:
-    """Twenty networks, budgets from tight to loose: exact activations, and the linear bound of the weights' knapsack."""
+    """Twenty networks, budgets from tight to loose: exact activations, and the linear bound of the
+    weights' knapsack.
+    """
     space, gaps = SPACES[name], []
     options = space.weight_bits
     frame, genes = population(

@@ -1,4 +1,6 @@
-"""The loop: the same result in any order and on any number of processes, through save and load, and never worse."""
+"""The loop: the same result in any order and on any number of processes, through save and load, and
+never worse.
+"""
 
 from __future__ import annotations
 

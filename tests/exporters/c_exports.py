@@ -29,7 +29,9 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-pedantic"
 
 
 def small_network(seed: int = 0, classes: int = 3, size: tuple[int, int] = (9, 11)) -> IntegerModel:
-    """Return a network with every kind of step: dense widths that have kernels of their own and others, shortcuts, a pooled one."""
+    """Return a network with every kind of step: dense widths that have kernels of their own and
+    others, shortcuts, a pooled one.
+    """
     built = Untrained((*size, 3), np.random.default_rng(seed))
     stream = built.layer("stem", 16, 3, 1, 8, 8)
     for name, widths, stride in (("a", (8, 8, 4), 1), ("b", (4, 5, 2), 2), ("c", (2, 3, 7), 1)):

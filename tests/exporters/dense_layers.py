@@ -1,4 +1,6 @@
-"""Models with one dense layer under test: an image, a layer that makes its input, perhaps one that makes its shortcut, the layer."""
+"""Models with one dense layer under test: an image, a layer that makes its input, perhaps one that
+makes its shortcut, the layer.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +61,16 @@ class Layer:
             )
             shortcut = self._padded(built)
         out = built.layer(
-            "tested", self.outputs, self.kernel, self.stride, self.weight_bits, self.out_bits, source=source, signed=self.out_signed,
+            "tested",
+            self.outputs,
+            self.kernel,
+            self.stride,
+            self.weight_bits,
+            self.out_bits,
+            source=source,
+            signed=self.out_signed,
             shortcut=shortcut,
-        )  # fmt: skip
+        )
         out = self._padded(built)
         if self.largest_weights:
             most = 2 ** (self.weight_bits - 1) - 1
@@ -98,7 +107,9 @@ class Layer:
         return self._with_largest_bias(model) if self.largest_bias else model
 
     def _with_largest_bias(self, model: IntegerModel) -> IntegerModel:
-        """Return a model with biases as large as int32 allows; a trained channel that far from its range is lowered to a constant."""
+        """Return a model with biases as large as int32 allows; a trained channel that far from its
+        range is lowered to a constant.
+        """
         tested = layer_under_test(model)
         source = model.tensor(tested.input)
         sums = sum_range(

@@ -1,4 +1,6 @@
-"""One layer of the C runtime on the host: random layers, the arena they run in, and what the integer reference says about them."""
+"""One layer of the C runtime on the host: random layers, the arena they run in, and what the
+integer reference says about them.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def load_kernels(library: Path) -> dict[str, Callable[[Any, Any], None]]:
 
 
 def packed(values: npt.ArrayLike, bits: int) -> Bytes:
-    """Return integers as a dense little-endian bit stream, padded to words; negative ones in two's complement."""
+    """Return integers as a dense little-endian bit stream, padded to words; negative ones in two's
+    complement.
+    """
     flat = np.asarray(values, np.int64).reshape(-1, 1)
     stream = np.packbits(
         ((flat >> np.arange(bits)) & 1).astype(np.uint8).reshape(-1), bitorder="little"
@@ -112,7 +116,9 @@ def unpacked(stream: Bytes, bits: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def row_order_is_safe(layer: Layer, *, backward: bool) -> bool:
-    """Walk a depth-wise layer row by row, in bits: is every input row read before an output row is written over it?"""
+    """Walk a depth-wise layer row by row, in bits: is every input row read before an output row is
+    written over it?
+    """
     in_row, out_row = (
         layer.in_width * layer.in_channels * layer.in_bits,
         layer.out_width * layer.in_channels * layer.out_bits,
@@ -161,7 +167,9 @@ class Case:
         )
 
     def run(self, kernel: Callable[[Any, Any], None]) -> None:
-        """Run the kernel, and compare every bit of the arena but the scratch with what it must be afterwards."""
+        """Run the kernel, and compare every bit of the arena but the scratch with what it must be
+        afterwards.
+        """
         arena = self.arena.copy()
         assert arena.ctypes.data % 4 == 0
         kernel(ctypes.byref(self.layer), arena.ctypes.data + GUARD)
@@ -192,7 +200,9 @@ def place(
     where: str,
     rng: np.random.Generator,
 ) -> Bytes:
-    """Choose offsets and return the arena: output and input ``"apart"``, with the same ``"start"`` or with the same ``"end"``."""
+    """Choose offsets and return the arena: output and input ``"apart"``, with the same ``"start"``
+    or with the same ``"end"``.
+    """
     source = packed(stored, layer.in_bits)
     size = -(-out_size * layer.out_bits // 32) * 4
     both = max(len(source), size)
@@ -249,13 +259,21 @@ def stored_zero(bits: int, signed: bool) -> int:
 
 
 def depthwise_case(
-    rng: np.random.Generator, shape: tuple[int, int, int], kernel: int, stride: int, padding: tuple[int, int, int, int],
-    widths: tuple[int, int, int], signed: tuple[bool, bool], where: str = "end", extreme: bool = False,
-) -> Case:  # fmt: skip
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    kernel: int,
+    stride: int,
+    padding: tuple[int, int, int, int],
+    widths: tuple[int, int, int],
+    signed: tuple[bool, bool],
+    where: str = "end",
+    extreme: bool = False,
+) -> Case:
     """Return a random depth-wise layer of ``[H, W, C]`` with widths of (weights, input, output).
 
-    ``extreme`` gives sums up to the end of int32 and shifts of every size; else the layer is one that a trained network could
-    have. Where no row order is safe in place, the tensors are put apart.
+    ``extreme`` gives sums up to the end of int32 and shifts of every size; else the layer is one
+    that a trained network could have. Where no row order is safe in place, the tensors are put
+    apart.
     """
     w_bits, in_bits, out_bits = widths
     height, width, channels = shape
@@ -288,10 +306,21 @@ def depthwise_case(
     requantizer = Requantizer(multiplier=multiplier.astype(np.int32), shift=shift.astype(np.int32))
     sums = sum_range(weights, source.low - source.zero_point, source.high - source.zero_point)
     step = IntegerConvolution(
-        name="layer", kind="depthwise", input="in", output="out", kernel=kernel, stride=stride, padding=padding, weights=weights,
-        weight_bits=w_bits, weight_scale=np.ones(channels, np.float32), bias=bias, requantizer=requantizer, addition=None,
+        name="layer",
+        kind="depthwise",
+        input="in",
+        output="out",
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        weights=weights,
+        weight_bits=w_bits,
+        weight_scale=np.ones(channels, np.float32),
+        bias=bias,
+        requantizer=requantizer,
+        addition=None,
         bounds=accumulator_bounds("layer", sums, carried, bias, requantizer.shift),
-    )  # fmt: skip
+    )
     stored = stored_values(rng, in_bits, shape)
     zero = stored_zero(in_bits, signed[0])
     acc = reference._accumulate(step, (stored - zero)[None], target)[0]
@@ -310,10 +339,23 @@ def depthwise_case(
         ]
     )
     layer = Layer(
-        in_height=height, in_width=width, in_channels=channels, out_height=out[0], out_width=out[1], out_channels=channels,
-        kernel=kernel, stride=stride, pad_top=top, pad_left=left, weight_bits=w_bits, in_bits=in_bits, out_bits=out_bits,
-        in_zero=zero, out_zero=stored_zero(out_bits, signed[1]), flags=FAST_ROUNDING if fast else 0,
-    )  # fmt: skip
+        in_height=height,
+        in_width=width,
+        in_channels=channels,
+        out_height=out[0],
+        out_width=out[1],
+        out_channels=channels,
+        kernel=kernel,
+        stride=stride,
+        pad_top=top,
+        pad_left=left,
+        weight_bits=w_bits,
+        in_bits=in_bits,
+        out_bits=out_bits,
+        in_zero=zero,
+        out_zero=stored_zero(out_bits, signed[1]),
+        flags=FAST_ROUNDING if fast else 0,
+    )
     pitch = width + width % 2 + 2 * (kernel // 2)
     scratch = (
         -(-kernel * width * channels * in_bits // 32) * 4
@@ -338,9 +380,14 @@ def depthwise_case(
 
 
 def pool_case(
-    rng: np.random.Generator, shape: tuple[int, int, int], kernel: int, stride: int, padding: tuple[int, int, int, int], bits: int,
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    kernel: int,
+    stride: int,
+    padding: tuple[int, int, int, int],
+    bits: int,
     signed: bool,
-) -> Case:  # fmt: skip
+) -> Case:
     """Return a random average pool of ``[H, W, C]``, in place where that is allowed."""
     height, width, channels = shape
     top, bottom, left, right = padding
@@ -357,10 +404,21 @@ def pool_case(
     )
     expected = reference._pool(step, (stored + low)[None], source, target)[0] - low
     layer = Layer(
-        in_height=height, in_width=width, in_channels=channels, out_height=out[0], out_width=out[1], out_channels=channels,
-        kernel=kernel, stride=stride, pad_top=top, pad_left=left, in_bits=bits, out_bits=bits,
-        in_zero=stored_zero(bits, signed), out_zero=stored_zero(bits, signed),
-    )  # fmt: skip
+        in_height=height,
+        in_width=width,
+        in_channels=channels,
+        out_height=out[0],
+        out_width=out[1],
+        out_channels=channels,
+        kernel=kernel,
+        stride=stride,
+        pad_top=top,
+        pad_left=left,
+        in_bits=bits,
+        out_bits=bits,
+        in_zero=stored_zero(bits, signed),
+        out_zero=stored_zero(bits, signed),
+    )
     in_place = kernel <= stride or out[:2] == (1, 1)
     arena = place(layer, stored, expected.size, 0, "start" if in_place else "apart", rng)
     nothing = np.zeros(4, np.uint8)
@@ -368,17 +426,30 @@ def pool_case(
 
 
 def _case(
-    layer: Layer, arena: Bytes, stored: npt.NDArray[np.int64], expected: npt.NDArray[np.int64], scratch: int,
-    weights: Bytes, constants: Bytes,
-) -> Case:  # fmt: skip
+    layer: Layer,
+    arena: Bytes,
+    stored: npt.NDArray[np.int64],
+    expected: npt.NDArray[np.int64],
+    scratch: int,
+    weights: Bytes,
+    constants: Bytes,
+) -> Case:
     layer.weights, layer.constants = weights.ctypes.data, constants.ctypes.data
     return Case(
-        layer=layer, arena=arena, stored=stored, expected=expected, scratch_bytes=scratch, weights=weights, constants=constants
-    )  # fmt: skip
+        layer=layer,
+        arena=arena,
+        stored=stored,
+        expected=expected,
+        scratch_bytes=scratch,
+        weights=weights,
+        constants=constants,
+    )
 
 
 def sanitized_main(cases: list[Case]) -> str:
-    """Return a C program that runs layers one after another, each array on the heap, and prints each arena."""
+    """Return a C program that runs layers one after another, each array on the heap, and prints
+    each arena.
+    """
     kept = [name for name, _ in Layer._fields_[4:]]
     parts = [
         "#include <stdio.h>",
@@ -399,7 +470,8 @@ def sanitized_main(cases: list[Case]) -> str:
         fields = ", ".join(f".{name} = {getattr(case.layer, name)}" for name in kept)
         parts.append(f"static const nas_layer layer_{i} = {{.run = {case.kernel}, {fields}}};")
         body.append(
-            f"    run(&layer_{i}, arena_{i}, sizeof arena_{i}, weights_{i}, sizeof weights_{i}, constants_{i}, sizeof constants_{i});"
+            f"    run(&layer_{i}, arena_{i}, sizeof arena_{i}, weights_{i}, sizeof weights_{i}, "
+            f"constants_{i}, sizeof constants_{i});"
         )
     parts.append(
         """static void *copied(const void *from, size_t size)

@@ -1,6 +1,8 @@
-"""Runs the C kernels on this machine: one small program, compiled with sanitizers, that takes layers and answers with the arena.
+"""Runs the C kernels on this machine: one small program, compiled with sanitizers, that takes
+layers and answers with the arena.
 
-Tensors lie in the arena with poisoned gaps between them, so that AddressSanitizer sees every access beyond a tensor's whole words.
+Tensors lie in the arena with poisoned gaps between them, so that AddressSanitizer sees every access
+beyond a tensor's whole words.
 """
 
 from __future__ import annotations
@@ -199,7 +201,9 @@ class Program:
         fast: bool,
         noise: int = 0,
     ) -> Levels:
-        """Return the output ``[H, W, C]`` of one layer; ``values`` holds its input and its shortcut."""
+        """Return the output ``[H, W, C]`` of one layer; ``values`` holds its input and its
+        shortcut.
+        """
         record, content = request(model, step, packed, values, fast=fast, noise=noise)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -290,10 +294,25 @@ def request(
         tensor.zero_point - tensor.low if tensor else 0 for tensor in (source, target, shortcut)
     ]
     fields = (
-        KERNELS.index(packed.kernel), at_input, content.output, at_scratch, *source.shape, *target.shape,
-        step.kernel, step.stride, step.padding[0], step.padding[2],
-        step.weight_bits, source.bits, target.bits, shortcut.bits if shortcut else 0, *zeros, flags, 0, 0,
-    )  # fmt: skip
+        KERNELS.index(packed.kernel),
+        at_input,
+        content.output,
+        at_scratch,
+        *source.shape,
+        *target.shape,
+        step.kernel,
+        step.stride,
+        step.padding[0],
+        step.padding[2],
+        step.weight_bits,
+        source.bits,
+        target.bits,
+        shortcut.bits if shortcut else 0,
+        *zeros,
+        flags,
+        0,
+        0,
+    )
     addition = (
         (*step.addition.first, *step.addition.second, *step.addition.out)
         if step.addition

@@ -1,4 +1,6 @@
-"""The C kernels of dense layers, value by value against the integer reference, under AddressSanitizer and UBSan."""
+"""The C kernels of dense layers, value by value against the integer reference, under
+AddressSanitizer and UBSan.
+"""
 
 from __future__ import annotations
 
@@ -64,14 +66,38 @@ def test_all_widths(program: Program, weight_bits: int, in_bits: int) -> None:
     ]:
         in_signed, out_signed = (bool(value) for value in rng.integers(0, 2, 2))
         layer = Layer(
-            height=3, width=int(rng.integers(1, 5)), channels=channels, outputs=outputs, weight_bits=weight_bits, in_bits=in_bits,
-            out_bits=out_bits, in_signed=in_signed, out_signed=out_signed, seed=int(rng.integers(2**31)),
-        )  # fmt: skip
+            height=3,
+            width=int(rng.integers(1, 5)),
+            channels=channels,
+            outputs=outputs,
+            weight_bits=weight_bits,
+            in_bits=in_bits,
+            out_bits=out_bits,
+            in_signed=in_signed,
+            out_signed=out_signed,
+            seed=int(rng.integers(2**31)),
+        )
         seen |= check(program, layer)
         kernel = Layer(
-            **{name: getattr(layer, name) for name in ("weight_bits", "in_bits", "out_bits", "in_signed", "out_signed", "seed")},
-            height=5, width=6, channels=3, outputs=outputs, kernel=3, stride=2, padding=(1, 1, 0, 1),
-        )  # fmt: skip
+            **{
+                name: getattr(layer, name)
+                for name in (
+                    "weight_bits",
+                    "in_bits",
+                    "out_bits",
+                    "in_signed",
+                    "out_signed",
+                    "seed",
+                )
+            },
+            height=5,
+            width=6,
+            channels=3,
+            outputs=outputs,
+            kernel=3,
+            stride=2,
+            padding=(1, 1, 0, 1),
+        )
         seen |= check(program, kernel)
     native = {f"nas_pointwise_w{weight_bits}"} if weight_bits in (2, 4, 8) else set()
     assert seen >= native | {"nas_pointwise_stream", "nas_convolution_stream", "fast"}
@@ -111,9 +137,13 @@ def test_pointwise(program: Program, layer: Layer) -> None:
 def test_shortcut(program: Program, layer: Layer, data: st.DataObject) -> None:
     bits = data.draw(st.integers(2, 8))
     layer = replace(
-        layer, coarser=1.0, shortcut_bits=bits, shortcut_signed=data.draw(st.booleans()), same_scale=data.draw(st.booleans()),
+        layer,
+        coarser=1.0,
+        shortcut_bits=bits,
+        shortcut_signed=data.draw(st.booleans()),
+        same_scale=data.draw(st.booleans()),
         out_bits=data.draw(st.sampled_from([bits, layer.out_bits])),
-    )  # fmt: skip
+    )
     check(program, layer)
 
 
@@ -167,7 +197,8 @@ def test_both_forms_of_rounding_at_their_extremes(tmp_path: Path) -> None:
         for odd in range(9)
         for side in (1, -1)
     ]
-    # with a multiplier of 1/2, twice the number: exact halves before the second rounding, and their neighbours
+    # with a multiplier of 1/2, twice the number: exact halves before the second rounding, and their
+    # neighbours
     cases += [
         (2 * half + near, 2**30, right, 128)
         for half, right in halves

@@ -1,4 +1,6 @@
-"""The depth-wise and the pooling kernel compute what the integer reference computes, in place, within their scratch."""
+"""The depth-wise and the pooling kernel compute what the integer reference computes, in place,
+within their scratch.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +180,9 @@ def test_average_pool_at_every_width(kernels: Kernels, bits: int, signed: bool) 
 
 
 def test_kernels_read_and_write_nothing_beyond_the_arena(tmp_path: Path) -> None:
-    """The same kernels in a program of their own, every array of its exact size on the heap, with address and undefined sanitizers."""
+    """The same kernels in a program of their own, every array of its exact size on the heap, with
+    address and undefined sanitizers.
+    """
     rng = np.random.default_rng(11)
     cases = [
         *(
@@ -220,7 +224,9 @@ def test_kernels_read_and_write_nothing_beyond_the_arena(tmp_path: Path) -> None
 
 
 def test_fast_rounding_is_the_reference_rounding() -> None:
-    """The formula of the DSP build, restated in Python integers, over the extremes of what the flag allows."""
+    """The formula of the DSP build, restated in Python integers, over the extremes of what the flag
+    allows.
+    """
     rng = np.random.default_rng(1)
     near = np.concatenate(
         [sign * np.int64(1 << power) + np.arange(-3, 4) for power in range(31) for sign in (1, -1)]

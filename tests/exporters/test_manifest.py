@@ -1,4 +1,6 @@
-"""quant.json: it says what the model says, its schema lets nothing else pass, and a file that was touched is refused in one line."""
+"""quant.json: it says what the model says, its schema lets nothing else pass, and a file that was
+touched is refused in one line.
+"""
 
 from __future__ import annotations
 
@@ -176,8 +178,12 @@ class TestContent:
         assert made["generator"] == {"name": "nas-search", "version": nas_engine.__version__}
         assert made["device"] == "stm32f746"
         assert made["network"] == {
-            "image": model.image, "image_offset": -128, "logits": model.logits, "classes": list(model.classes), "provenance": {"seed": "1"},
-        }  # fmt: skip
+            "image": model.image,
+            "image_offset": -128,
+            "logits": model.logits,
+            "classes": list(model.classes),
+            "provenance": {"seed": "1"},
+        }
 
     @pytest.mark.parametrize("seed", range(6))
     def test_int4_is_exact_only_without_narrow_weights(self, seed: int) -> None:
@@ -216,7 +222,10 @@ class TestContent:
         plan = MemoryPlan(arena_bytes=4, steps=(), tensors=())
         with pytest.raises(
             ExportError,
-            match=r"^manifest: the memory plan has no tensor 'image'; plan the memory of this network$",
+            match=(
+                r"^manifest: the memory plan has no tensor 'image'; plan the memory of this "
+                r"network$"
+            ),
         ):
             manifest(subject.model, plan, device=None)
 
@@ -260,7 +269,9 @@ class TestSchema:
 
     @pytest.fixture
     def short(self, document: Json) -> Json:
-        """Return a manifest with two tensors and a layer of each kind; to the schema it is as good as whole."""
+        """Return a manifest with two tensors and a layer of each kind; to the schema it is as good
+        as whole.
+        """
         sums = [layer for layer in document["layers"] if layer.get("addition")]
         kinds = {layer["kind"]: layer for layer in document["layers"]}
         return {
@@ -373,7 +384,8 @@ class TestReading:
             path.write_bytes(content[:end])
             refused(
                 path,
-                r"is not whole JSON \(cut off or damaged\?\); export the network again, or put a whole copy back",
+                r"is not whole JSON \(cut off or damaged\?\); export the network again, or put a "
+                r"whole copy back",
             )
 
     def test_every_change_is_seen(self, tmp_path: Path, content: bytes, document: Json) -> None:
@@ -417,7 +429,8 @@ class TestReading:
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         refused(
             tmp_path / "quant.json",
-            r"cannot be read \(No such file or directory\); give the quant.json that an export wrote",
+            r"cannot be read \(No such file or directory\); give the quant.json that an export "
+            r"wrote",
         )
         refused(tmp_path, "is a folder; expected a regular file")
 

@@ -1,4 +1,6 @@
-"""Both ONNX files: what they hold, and that tools of others read it. That they compute the right numbers: tests/verification."""
+"""Both ONNX files: what they hold, and that tools of others read it. That they compute the right
+numbers: tests/verification.
+"""
 
 from __future__ import annotations
 

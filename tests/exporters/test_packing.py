@@ -1,4 +1,6 @@
-"""Packed weights and constants hold the model's numbers, and the quick rounding is only chosen where it is exact."""
+"""Packed weights and constants hold the model's numbers, and the quick rounding is only chosen
+where it is exact.
+"""
 
 from __future__ import annotations
 

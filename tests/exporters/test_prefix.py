@@ -1,4 +1,6 @@
-"""Exports with prefixes: several networks, with different kernels and each with its own runtime, in one program."""
+"""Exports with prefixes: several networks, with different kernels and each with its own runtime, in
+one program.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ PAGE = DOCS / "how_to" / "two_networks.md"
 
 
 def other_network() -> ExportSubject:
-    """Return a network of other kernels than ``small_network``: no depth-wise layer of 3x3, a convolution, another depth-wise kernel."""
+    """Return a network of other kernels than ``small_network``: no depth-wise layer of 3x3, a
+    convolution, another depth-wise kernel.
+    """
     built = Untrained((8, 8, 1), np.random.default_rng(4))
     built.layer("stem", 8, 3, 2, 6, 8)
     built.layer("wide", 8, 5, 1, 5, 5, kind="depthwise")
@@ -93,16 +97,21 @@ def kernels(folder: Path, prefix: str) -> set[str]:
 
 
 def program(subjects: Mapping[str, ExportSubject]) -> str:
-    """Return a program that reads an image for each network from its input and writes the logits of each."""
+    """Return a program that reads an image for each network from its input and writes the logits of
+    each.
+    """
     parts = ["#include <stdio.h>", *(f'#include "{prefix}.h"' for prefix in subjects)]
     for prefix in subjects:
         upper = prefix.upper()
         parts.append(
             f"static int {prefix}(void)\n{{\n"
             f"    static uint32_t arena[{upper}_ARENA_BYTES / 4];\n"
-            f"    const size_t bytes = {upper}_INPUT_HEIGHT * {upper}_INPUT_WIDTH * {upper}_INPUT_CHANNELS;\n"
-            f"    if ({prefix}_init(arena, sizeof arena) != 0 || fread({prefix}_input(arena), 1, bytes, stdin) != bytes) return 1;\n"
-            f"    return fwrite({prefix}_invoke(arena), 1, {upper}_CLASSES, stdout) != {upper}_CLASSES;\n}}"
+            f"    const size_t bytes = {upper}_INPUT_HEIGHT * {upper}_INPUT_WIDTH * "
+            f"{upper}_INPUT_CHANNELS;\n"
+            f"    if ({prefix}_init(arena, sizeof arena) != 0 || fread({prefix}_input(arena), 1, "
+            "bytes, stdin) != bytes) return 1;\n"
+            f"    return fwrite({prefix}_invoke(arena), 1, {upper}_CLASSES, stdout) != "
+            f"{upper}_CLASSES;\n}}"
         )
     return "\n".join(
         [
@@ -254,7 +263,9 @@ def test_make_runs_the_self_test(folders: Mapping[str, Path], tmp_path: Path) ->
 
 
 def test_texts_of_the_user_keep_their_names(subjects: Mapping[str, ExportSubject]) -> None:
-    """Only the runtime's own names are changed: not a class, layer or data set that happens to be called ``nas_...``."""
+    """Only the runtime's own names are changed: not a class, layer or data set that happens to be
+    called ``nas_...``.
+    """
     subject = subjects["dogs"]
     model = replace(
         subject.model,

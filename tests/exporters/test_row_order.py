@@ -26,7 +26,9 @@ def tensor(name: str, shape: tuple[int, int, int], bits: int) -> TensorSpec:
 
 
 def survives(step: IntegerPool, source: Placed, target: Placed, backward: bool) -> bool:
-    """Walk through a layer bit by bit as a kernel with a ring of input rows does, and look whether each bit read is still the input's."""
+    """Walk through a layer bit by bit as a kernel with a ring of input rows does, and look whether
+    each bit read is still the input's.
+    """
     bits = [""] * (8 * max(source.end, target.end))
     for i in range(source.tensor.height * source.row_bits):
         bits[8 * source.offset + i] = "input"

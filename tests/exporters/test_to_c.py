@@ -1,4 +1,6 @@
-"""The C export: what is in its files, that it compiles, and that it computes what the reference computes."""
+"""The C export: what is in its files, that it compiles, and that it computes what the reference
+computes.
+"""
 
 from __future__ import annotations
 
@@ -487,7 +489,9 @@ class TestSizes:
 
 
 def packed_in(found: dict[str, int], model: IntegerModel) -> int:
-    """Return the bytes of all sections of packed weights and constants; each step's as it is counted."""
+    """Return the bytes of all sections of packed weights and constants; each step's as it is
+    counted.
+    """
     packed = {
         name: size for name, size in sorted(found.items()) if name.startswith(".rodata.nas_packed.")
     }

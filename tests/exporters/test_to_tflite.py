@@ -1,4 +1,6 @@
-"""TFLite files: every tensor is the reference's, every range is enforced, and the file says what it is."""
+"""TFLite files: every tensor is the reference's, every range is enforced, and the file says what it
+is.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ def widened(built: Untrained, factor: float) -> None:
 
 
 def every_width(w_bits: int) -> IntegerModel:
-    """Return a network with weights of one width between activations of all widths, signed and not, with all kinds of layers."""
+    """Return a network with weights of one width between activations of all widths, signed and not,
+    with all kinds of layers.
+    """
     built = Untrained((6, 5, 3), np.random.default_rng(w_bits))
     stream = built.layer("stem", 4, 3, 1, w_bits, 8)
     for signed in (False, True):
@@ -380,7 +384,9 @@ def test_int4_buffer() -> None:
 
 @pytest.mark.parametrize("w_bits", WIDTHS)
 def test_int4_file(w_bits: int) -> None:
-    """Weights of at most 4 bits are INT4, with as many zeros behind as there is room for; its results stay near the exact ones."""
+    """Weights of at most 4 bits are INT4, with as many zeros behind as there is room for; its
+    results stay near the exact ones.
+    """
     built = Untrained((9, 9, 3), np.random.default_rng(w_bits))
     built.layer("stem", 5, 3, 1, w_bits, 8, signed=True)
     built.layer("depthwise", 5, 3, 1, w_bits, 8, kind="depthwise")
@@ -421,7 +427,8 @@ def test_exceptions_are_named() -> None:
     lines = exceptions(model)
     assert all("\n" not in line for line in lines)
     assert lines[0].startswith(
-        f"{INT4_NAME}: weights of {len(int4_layers(model))} layers ({', '.join(int4_layers(model))}) "
+        f"{INT4_NAME}: weights of {len(int4_layers(model))} layers "
+        f"({', '.join(int4_layers(model))}) "
     )
     built = Untrained((4, 4, 3), np.random.default_rng(0))
     built.layer("stem", 5, 3, 1, 8, 8)

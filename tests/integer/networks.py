@@ -14,7 +14,9 @@ from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, Qua
 
 
 def random_record(seed: int) -> QuantisedNetwork:
-    """Return a network of a stem, a few residuals with and without (pooled) shortcuts, a pool and a classifier; some channels are dead."""
+    """Return a network of a stem, a few residuals with and without (pooled) shortcuts, a pool and a
+    classifier; some channels are dead.
+    """
     rng = np.random.default_rng(seed)
 
     def bits() -> int:
@@ -85,7 +87,9 @@ def random_record(seed: int) -> QuantisedNetwork:
 def _with_dead_channel(
     step: QuantisedLayer | QuantisedPool, rng: np.random.Generator
 ) -> QuantisedLayer | QuantisedPool:
-    """Return every other layer with one channel that training has silenced: hardly any gain, an offset of any size."""
+    """Return every other layer with one channel that training has silenced: hardly any gain, an
+    offset of any size.
+    """
     if isinstance(step, QuantisedPool) or rng.integers(2):
         return step
     gain, offset, channel = step.gain.copy(), step.offset.copy(), int(rng.integers(len(step.gain)))

@@ -1,4 +1,6 @@
-"""The whole arithmetic once more, in plain Python integers, loop by loop, as C would run it. Slow; shares no code with the engine."""
+"""The whole arithmetic once more, in plain Python integers, loop by loop, as C would run it. Slow;
+shares no code with the engine.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def run(model: IntegerModel, image: list[list[list[int]]]) -> dict[str, Plane]:
 def _window(
     step: IntegerConvolution | IntegerPool, plane: Plane, y: int, x: int
 ) -> list[tuple[int, int, list[int]]]:
-    """Return the kernel place and the channels of every real element under the window of an output place."""
+    """Return the kernel place and the channels of every real element under the window of an output
+    place.
+    """
     found = []
     for i in range(step.kernel):
         for j in range(step.kernel):

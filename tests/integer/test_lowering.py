@@ -38,7 +38,9 @@ from tests.integer.networks import random_images, random_model, random_record
 
 
 def small(**changes: Any) -> QuantisedNetwork:
-    """Return a network of one 3 x 3 layer, a pool and a classifier; ``changes`` are those of the layer."""
+    """Return a network of one 3 x 3 layer, a pool and a classifier; ``changes`` are those of the
+    layer.
+    """
     built = Untrained((4, 4, 2), np.random.default_rng(0))
     built.layer("layer", 5, 3, 1, 4, 8)
     built.steps[-1] = replace(built.steps[-1], **changes)
@@ -48,7 +50,9 @@ def small(**changes: Any) -> QuantisedNetwork:
 
 
 def float_output(network: QuantisedNetwork, step: QuantisedLayer, values: dict[str, Any]) -> Any:
-    """Return a layer's real output in steps of its output tensor, unrounded and unclamped, from integer values of its inputs."""
+    """Return a layer's real output in steps of its output tensor, unrounded and unclamped, from
+    integer values of its inputs.
+    """
     tensors = {tensor.name: tensor for tensor in network.tensors}
 
     def real(name: str) -> Any:
@@ -84,7 +88,8 @@ def test_integers_follow_the_float_computation(seed: int) -> None:
             continue  # its own result is kept in 8 bits before the addition, in float it is not
         spec = model.tensor(step.output)
         real = np.clip(float_output(network, step, values) + spec.zero_point, spec.low, spec.high)
-        # Half a level for the last rounding; of an accumulator's unit, half for the bias and at most one for the first rounding.
+        # Half a level for the last rounding; of an accumulator's unit, half for the bias and at
+        # most one for the first rounding.
         requantizer = lowered[step.name].requantizer
         unit = np.ldexp(requantizer.multiplier.astype(np.float64), requantizer.shift - 31)
         assert (np.abs(values[step.output] - real) <= 0.5 + 1.5 * unit + 1e-4).all()
@@ -124,7 +129,9 @@ OFFSETS = st.one_of(
 def one_channel(
     gain: float, offset: float, layer: str, seed: int, bits: int
 ) -> tuple[QuantisedNetwork, QuantisedLayer]:
-    """Return a network and that layer of it of which channel 0 has this gain and offset; the others are as they were."""
+    """Return a network and that layer of it of which channel 0 has this gain and offset; the others
+    are as they were.
+    """
     built = Untrained((4, 4, 2), np.random.default_rng(seed))
     stream = built.layer("stem", 4, 3, 1, bits, 8)
     built.layer("expand", 6, 1, 1, bits, 5)
@@ -281,48 +288,139 @@ IMAGE = QuantisedTensor(
     name="image", height=4, width=4, channels=2, bits=8, signed=True, step=1 / 128
 )
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "kind": (lambda: small(kind="dense"), "layer: the kind is 'dense'; expected one of: conv, depthwise"),
-    "weights beyond": (lambda: small(weight_bits=2), "layer: the weights .int8. are not whole numbers from -1 to 1 .2 bits."),
-    "weights real": (lambda: small(weights=np.zeros((5, 3, 3, 2))), "layer: the weights .float64. are not whole numbers"),
-    "weights shape": (lambda: small(weights=np.zeros((5, 3, 2, 2), int)), r"shape \[5, 3, 2, 2\]; expected \[O, 3, 3, I\]"),
-    "weights channels": (lambda: small(weights=np.zeros((5, 3, 3, 4), int)), "layer: the weights take 4 channels; 'image' has 2"),
-    "weight bits": (lambda: small(weight_bits=9), "layer: weight bits is 9; expected a whole number from 2 to 8"),
-    "step": (lambda: small(weight_step=np.zeros(5)), "layer: weight_step holds 0.0; expected numbers above 0"),
-    "gain": (lambda: small(gain=np.full(5, np.nan)), r"layer: gain has shape \[5\] of float64; expected 5 finite numbers"),
-    "offset": (lambda: small(offset=np.zeros(4)), r"layer: offset has shape \[4\] of float64; expected 5 finite numbers"),
-    "stride": (lambda: small(stride=0), "layer: stride is 0; expected a whole number from 1 to 65,536"),
-    "padding": (lambda: small(padding=(1, 1, 1)), r"layer: padding is \(1, 1, 1\); expected \(top, bottom, left, right\)"),
-    "padding size": (lambda: small(padding=(3, 1, 1, 1)), "layer: padding is 3; expected a whole number from 0 to 2"),
+    "kind": (
+        lambda: small(kind="dense"),
+        "layer: the kind is 'dense'; expected one of: conv, depthwise",
+    ),
+    "weights beyond": (
+        lambda: small(weight_bits=2),
+        "layer: the weights .int8. are not whole numbers from -1 to 1 .2 bits.",
+    ),
+    "weights real": (
+        lambda: small(weights=np.zeros((5, 3, 3, 2))),
+        "layer: the weights .float64. are not whole numbers",
+    ),
+    "weights shape": (
+        lambda: small(weights=np.zeros((5, 3, 2, 2), int)),
+        r"shape \[5, 3, 2, 2\]; expected \[O, 3, 3, I\]",
+    ),
+    "weights channels": (
+        lambda: small(weights=np.zeros((5, 3, 3, 4), int)),
+        "layer: the weights take 4 channels; 'image' has 2",
+    ),
+    "weight bits": (
+        lambda: small(weight_bits=9),
+        "layer: weight bits is 9; expected a whole number from 2 to 8",
+    ),
+    "step": (
+        lambda: small(weight_step=np.zeros(5)),
+        "layer: weight_step holds 0.0; expected numbers above 0",
+    ),
+    "gain": (
+        lambda: small(gain=np.full(5, np.nan)),
+        r"layer: gain has shape \[5\] of float64; expected 5 finite numbers",
+    ),
+    "offset": (
+        lambda: small(offset=np.zeros(4)),
+        r"layer: offset has shape \[4\] of float64; expected 5 finite numbers",
+    ),
+    "stride": (
+        lambda: small(stride=0),
+        "layer: stride is 0; expected a whole number from 1 to 65,536",
+    ),
+    "padding": (
+        lambda: small(padding=(1, 1, 1)),
+        r"layer: padding is \(1, 1, 1\); expected \(top, bottom, left, right\)",
+    ),
+    "padding size": (
+        lambda: small(padding=(3, 1, 1, 1)),
+        "layer: padding is 3; expected a whole number from 0 to 2",
+    ),
     "shape": (lambda: small(stride=2), "layer: 'layer output' is 4x4x5; expected 2x2x5"),
-    "name": (lambda: small(name="a\nb"), "step: the name is .*; expected a text of 1 to 100 printable characters"),
+    "name": (
+        lambda: small(name="a\nb"),
+        "step: the name is .*; expected a text of 1 to 100 printable characters",
+    ),
     "same name": (lambda: small(name="pool"), "pool: two steps have this name; give each its own"),
-    "input": (lambda: small(input="layer output"), "layer: reads 'layer output' before a step has made it; put the steps in order"),
-    "output": (lambda: small(output="image"), "layer: writes 'image'; expected a tensor of the network that no other step writes"),
-    "shortcut": (lambda: small(shortcut="image"), "layer: the shortcut 'image' has another shape than 'layer output'; expected the same"),
-    "tensor bits": (lambda: replace(IMAGE, bits=1), "image: bits is 1; expected a whole number from 2 to 8"),
+    "input": (
+        lambda: small(input="layer output"),
+        "layer: reads 'layer output' before a step has made it; put the steps in order",
+    ),
+    "output": (
+        lambda: small(output="image"),
+        "layer: writes 'image'; expected a tensor of the network that no other step writes",
+    ),
+    "shortcut": (
+        lambda: small(shortcut="image"),
+        "layer: the shortcut 'image' has another shape than 'layer output'; expected the same",
+    ),
+    "tensor bits": (
+        lambda: replace(IMAGE, bits=1),
+        "image: bits is 1; expected a whole number from 2 to 8",
+    ),
     "tensor sign": (lambda: replace(IMAGE, signed=1), "image: signed is 1; expected true or false"),
-    "tensor step": (lambda: replace(IMAGE, step=-1.0), "image: the step is -1.0; expected a finite number above 0"),
-    "tensor twice": (lambda: replace(small(), tensors=(IMAGE, *small().tensors)), "image: two tensors have this name"),
-    "tensor idle": (lambda: replace(small(), tensors=(replace(IMAGE, name="x"), *small().tensors)), "x: no step makes this tensor"),
-    "image": (lambda: replace(small(), image="x"), "x: the image must be a tensor of the network, signed, 8 bits wide"),
-    "logits": (lambda: replace(small(), logits="image"), "image: the logits must be what the last step makes"),
-    "classes": (lambda: replace(small(), classes=("a",)), "classifier output: is 1x1x3, signed 8 bits; expected 1x1x1 .one channel per"),
-    "class": (lambda: replace(small(), classes=("a", "", "b")), "class: the name is ''; expected a text"),
+    "tensor step": (
+        lambda: replace(IMAGE, step=-1.0),
+        "image: the step is -1.0; expected a finite number above 0",
+    ),
+    "tensor twice": (
+        lambda: replace(small(), tensors=(IMAGE, *small().tensors)),
+        "image: two tensors have this name",
+    ),
+    "tensor idle": (
+        lambda: replace(small(), tensors=(replace(IMAGE, name="x"), *small().tensors)),
+        "x: no step makes this tensor",
+    ),
+    "image": (
+        lambda: replace(small(), image="x"),
+        "x: the image must be a tensor of the network, signed, 8 bits wide",
+    ),
+    "logits": (
+        lambda: replace(small(), logits="image"),
+        "image: the logits must be what the last step makes",
+    ),
+    "classes": (
+        lambda: replace(small(), classes=("a",)),
+        "classifier output: is 1x1x3, signed 8 bits; expected 1x1x1 .one channel per",
+    ),
+    "class": (
+        lambda: replace(small(), classes=("a", "", "b")),
+        "class: the name is ''; expected a text",
+    ),
     "pool step": (
-        lambda: replace(small(), tensors=tuple(replace(t, step=1.0) if t.name == "pool output" else t for t in small().tensors)),
+        lambda: replace(
+            small(),
+            tensors=tuple(
+                replace(t, step=1.0) if t.name == "pool output" else t for t in small().tensors
+            ),
+        ),
         "pool: the steps are .* in and 1.0 out; a pool keeps its input's step",
     ),
     "pool bits": (
-        lambda: replace(small(), tensors=tuple(replace(t, bits=4) if t.name == "pool output" else t for t in small().tensors)),
+        lambda: replace(
+            small(),
+            tensors=tuple(
+                replace(t, bits=4) if t.name == "pool output" else t for t in small().tensors
+            ),
+        ),
         "pool: 'layer output' and 'pool output' differ in bits or sign; a pool keeps both",
     ),
     "overflow": (
         lambda: lower(small(weight_step=np.full(5, 1e8))),
-        "layer: an accumulator can reach [0-9,]*, int32 ends at 2,147,483,647; use fewer weight bits or a larger output step",
+        (
+            "layer: an accumulator can reach [0-9,]*, int32 ends at 2,147,483,647; use fewer "
+            "weight bits or a larger output step"
+        ),
     ),
-    "float32": (lambda: lower(small(weight_step=np.full(5, 1e300))), "layer: weight_step times gain .*; expected numbers above 0 that"),
-    "tiny step": (lambda: lower(replace(small(), tensors=(replace(IMAGE, step=1e-60), *small().tensors[1:]))), "image: the scale is 0.0"),
-}  # fmt: skip
+    "float32": (
+        lambda: lower(small(weight_step=np.full(5, 1e300))),
+        "layer: weight_step times gain .*; expected numbers above 0 that",
+    ),
+    "tiny step": (
+        lambda: lower(replace(small(), tensors=(replace(IMAGE, step=1e-60), *small().tensors[1:]))),
+        "image: the scale is 0.0",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -348,7 +446,10 @@ def test_a_shift_that_the_c_cannot_execute_is_refused(shift: int) -> None:
             Requantizer(multiplier=multiplier, shift=np.array([edge, 0, edge], np.int32)).shift[0]
             == edge
         )
-    message = rf"^requantizer: the shift of channel 2 is {shift}; expected -31 to 30: the scale of its weights is out of proportion"
+    message = (
+        rf"^requantizer: the shift of channel 2 is {shift}; expected -31 to 30: the scale of its "
+        r"weights is out of proportion"
+    )
     with pytest.raises(QuantisationError, match=message):
         Requantizer(multiplier=multiplier, shift=np.array([1, 0, shift], np.int32))
 
@@ -357,14 +458,17 @@ def test_a_shift_that_the_c_cannot_execute_is_refused(shift: int) -> None:
 def test_a_multiplier_that_no_scale_gives_is_refused(multiplier: int) -> None:
     with pytest.raises(
         QuantisationError,
-        match=rf"^requantizer: the multiplier of channel 0 is {multiplier}; expected 0, or 1073741824",
+        match=(
+            rf"^requantizer: the multiplier of channel 0 is {multiplier}; expected 0, or 1073741824"
+        ),
     ):
         Requantizer(multiplier=np.array([multiplier], np.int32), shift=np.array([0], np.int32))
 
 
 @pytest.mark.parametrize("power", [31, 40, 120])
 def test_a_scale_out_of_proportion_is_refused_also_without_weights(power: int) -> None:
-    # An accumulator of 0 stays within int32 whatever its shift: the bounds alone would let such a channel pass.
+    # An accumulator of 0 stays within int32 whatever its shift: the bounds alone would let such a
+    # channel pass.
     assert accumulator_bounds("layer", (np.array([0]), np.array([0])), 0, [0], [power]).shifted == 0
     with pytest.raises(
         QuantisationError,

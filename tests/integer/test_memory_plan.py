@@ -1,4 +1,6 @@
-"""The plan of an integer model is the plan of its architecture, to the byte, and nothing collides in it."""
+"""The plan of an integer model is the plan of its architecture, to the byte, and nothing collides
+in it.
+"""
 
 from __future__ import annotations
 

@@ -120,7 +120,9 @@ def test_wrong_images(images: object) -> None:
 def wide_layer(
     kind: str, *, w_bits: int, channels: int, gain: float, signed: bool = False
 ) -> IntegerModel:
-    """Return a network whose sums need more than float32, or whose accumulators need more than float64."""
+    """Return a network whose sums need more than float32, or whose accumulators need more than
+    float64.
+    """
     built = Untrained((4, 4, 2), np.random.default_rng(1))
     stem = built.layer("stem", channels, 1, 1, 8, 8)
     built.tensors[-1] = replaced = dataclasses.replace(stem, step=1.0)
@@ -162,7 +164,9 @@ def test_wide_layers(channels: int, signed: bool) -> None:
 @settings(max_examples=200)
 @given(data=st.data())
 def test_requantisation_in_float64_is_exact(data: st.DataObject) -> None:
-    """Around every place where rounding could differ: multipliers of any size, accumulators next to the ties."""
+    """Around every place where rounding could differ: multipliers of any size, accumulators next to
+    the ties.
+    """
     real = (
         data.draw(st.floats(2.0**-34, 8.0))
         if data.draw(st.booleans())
@@ -193,7 +197,9 @@ def test_requantisation_in_float64_is_exact(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("bias", [0, 1 - 2**30, 2**30 - 12345])
 def test_requantisation_beside_ties_of_large_sums(bias: int) -> None:
-    """Sums so large that float64 cannot hold their product with a multiplier, chosen such that its last bits decide."""
+    """Sums so large that float64 cannot hold their product with a multiplier, chosen such that its
+    last bits decide.
+    """
     for acc in range(5, 120, 4):
         multiplier = round((3 * acc // 4 + 0.5) * 2**31 / acc)
         for nearby in (multiplier - 1, multiplier, multiplier + 1):

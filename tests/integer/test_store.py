@@ -1,4 +1,6 @@
-"""Models on disk: the round trip, the same bytes every time, and one line for everything that can be wrong."""
+"""Models on disk: the round trip, the same bytes every time, and one line for everything that can
+be wrong.
+"""
 
 from __future__ import annotations
 
@@ -253,7 +255,10 @@ def test_missing_file(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(
         UnreadableError,
-        match=rf"{name}: cannot be read \(No such file or directory\); give the directory that an export",
+        match=(
+            rf"{name}: cannot be read \(No such file or directory\); give the directory that an "
+            r"export"
+        ),
     ):
         load(copy)
 

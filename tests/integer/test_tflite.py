@@ -1,4 +1,6 @@
-"""0 differences to TFLite's reference kernels, tensor by tensor, through the project's own TFLite files."""
+"""0 differences to TFLite's reference kernels, tensor by tensor, through the project's own TFLite
+files.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,9 @@ def test_average_pool(size: tuple[int, int], signed: bool) -> None:
 
 
 def test_inverted_residuals_end_to_end() -> None:
-    """Stem, residuals with and without stride, a shortcut, a pooled shortcut, head, pool, classifier, of mixed widths."""
+    """Stem, residuals with and without stride, a shortcut, a pooled shortcut, head, pool,
+    classifier, of mixed widths.
+    """
     built = Untrained((16, 16, 3), np.random.default_rng(3))
     stream = built.layer("stem", 16, 3, 2, 8, 8)
     for block, (stride, w_bits, a_bits) in enumerate([(1, 4, 4), (2, 3, 5), (1, 2, 3), (1, 8, 8)]):

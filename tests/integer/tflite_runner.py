@@ -1,4 +1,6 @@
-"""Integer models exported as TFLite files and run by TFLite's reference kernels, in this process. For tests."""
+"""Integer models exported as TFLite files and run by TFLite's reference kernels, in this process.
+For tests.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from nas_engine.errors import InputError
 from nas_engine.models.cifar_resnet import cifar_resnet, load_cifar_resnet, to_unit_range
 from nas_engine.models.mobilenet import scale_images
 
-# He et al. 2016, table 6, gives them in millions: 0.27, 0.46, 0.66, 0.85. To the unit: the sum over the layers by hand.
+# He et al. 2016, table 6, gives them in millions: 0.27, 0.46, 0.66, 0.85. To the unit: the sum over
+# the layers by hand.
 PARAMETERS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018}
 
 
@@ -113,7 +114,10 @@ def test_state_dicts_of_other_networks() -> None:
     for other in others:
         with pytest.raises(
             InputError,
-            match=r"^the state dict of an unknown network \([^\n]*; expected that of a CIFAR ResNet \(20, 32, 44, 56\)$",
+            match=(
+                r"^the state dict of an unknown network \([^\n]*; expected that of a CIFAR ResNet "
+                r"\(20, 32, 44, 56\)$"
+            ),
         ):
             load_cifar_resnet(other)
     with pytest.raises(

@@ -173,7 +173,9 @@ def test_a_unit_convolves_as_the_scalar_loop(
 
 
 def pooled_levels(levels: np.ndarray, kernel: int, offset: int) -> np.ndarray:
-    """TFLite's AVERAGE_POOL_2D on int8 values, one at a time: half away from zero, division towards zero."""
+    """TFLite's AVERAGE_POOL_2D on int8 values, one at a time: half away from zero, division towards
+    zero.
+    """
     height, width = levels.shape
     result = np.zeros((-(-height // kernel), -(-width // kernel)), int)
     for row, column in np.ndindex(result.shape):

@@ -1,4 +1,6 @@
-"""The small vision transformer: sizes, what it computes by hand, state dicts recognised, traced whole."""
+"""The small vision transformer: sizes, what it computes by hand, state dicts recognised, traced
+whole.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def images(n: int = 2) -> Tensor:
 
 
 def by_hand(state: dict[str, Tensor], x: Tensor, heads: int) -> Tensor:
-    """The logits from the tensors alone: patches cut by loops, one head after the other, softmax written out."""
+    """The logits from the tensors alone: patches cut by loops, one head after the other, softmax
+    written out.
+    """
     width = state["norm.weight"].numel()
     cut = [
         x[:, :, r : r + 4, c : c + 4].flatten(1) for r in range(0, 32, 4) for c in range(0, 32, 4)
@@ -77,7 +81,8 @@ def test_it_computes_what_the_paper_says() -> None:
 
 def test_sizes_and_interface() -> None:
     network = vision_transformer().eval()
-    # By hand: patches, positions, last norm and layer; per block two norms, and the four layers with their biases.
+    # By hand: patches, positions, last norm and layer; per block two norms, and the four layers
+    # with their biases.
     w = 96
     block = 4 * w + (3 * w * w + 3 * w) + (w * w + w) + 2 * (2 * w * w) + 2 * w + w
     assert (
@@ -182,7 +187,10 @@ def test_state_dicts_of_other_networks() -> None:
     for other in others:
         with pytest.raises(
             InputError,
-            match=r"^the state dict of an unknown network \([^\n]*; expected that of a vision transformer ",
+            match=(
+                r"^the state dict of an unknown network \([^\n]*; expected that of a vision "
+                r"transformer "
+            ),
         ):
             load_vision_transformer(other)
     assert not is_vision_transformer(cifar_resnet(20).state_dict())

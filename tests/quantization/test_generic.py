@@ -1,4 +1,6 @@
-"""Quantisers on layers of any network: values on their grids, steps of least error, signs, and what is refused."""
+"""Quantisers on layers of any network: values on their grids, steps of least error, signs, and what
+is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The fake quantiser against scalar definitions, its gradients against the LSQ formula and against finite differences."""
+"""The fake quantiser against scalar definitions, its gradients against the LSQ formula and against
+finite differences.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ BITS = range(2, 9)
 
 
 def scalar_level(value: float, step: float, low: int, high: int) -> int:
-    """Round to nearest, ties to even, within the range; the quotient is a float32 as in the vectorised code."""
+    """Round to nearest, ties to even, within the range; the quotient is a float32 as in the
+    vectorised code.
+    """
     quotient = float(torch.tensor(value) / torch.tensor(step))
     return min(max(int(Decimal(quotient).to_integral_value(ROUND_HALF_EVEN)), low), high)
 
@@ -79,7 +83,9 @@ def test_gradients_are_the_formula(low: int, high: int) -> None:
 
 @pytest.mark.parametrize("share", [-3.0, -0.4, 0.3, 0.9, 2.5])
 def test_step_gradient_is_a_finite_difference(share: float) -> None:
-    """With the rounding error held fixed (the straight-through view), x^ = s * (v + error) inside; outside x^ = s * end."""
+    """With the rounding error held fixed (the straight-through view), x^ = s * (v + error) inside;
+    outside x^ = s * end.
+    """
     low, high, step, delta = -8, 7, 0.5, 1e-3
     x = share * high * step
     error = scalar_level(x, step, low, high) - x / step
@@ -92,7 +98,8 @@ def test_step_gradient_is_a_finite_difference(share: float) -> None:
     variable = torch.tensor(step, dtype=torch.float64, requires_grad=True)
     fake_quantise(torch.tensor([x], dtype=torch.float64), variable, low, high, 1.0).sum().backward()
     v = x / step
-    # LSQ's gradient differs from the plain one inside by v: the value itself moves with the step there (eq. 3)
+    # LSQ's gradient differs from the plain one inside by v: the value itself moves with the step
+    # there (eq. 3)
     expected = numeric - (v if low < v < high else 0.0)
     assert float(variable.grad) == pytest.approx(expected, abs=1e-6)  # type: ignore[arg-type]
 
@@ -140,7 +147,9 @@ def test_narrow_has_an_int8_range_in_the_same_step() -> None:
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("signed", [True, False])
 def test_least_error_step_is_the_best_of_its_candidates(bits: int, signed: bool) -> None:
-    """A loop over the 60 candidates, geometric from a tenth of the step that just holds the largest value."""
+    """A loop over the 60 candidates, geometric from a tenth of the step that just holds the largest
+    value.
+    """
     torch.manual_seed(bits)
     x = torch.randn(3, 4000) * torch.tensor([[0.1], [1.0], [7.0]])
     x = x if signed else x.clamp(min=0)
@@ -187,7 +196,9 @@ def test_a_tensor_of_zeros_has_a_positive_step() -> None:
     bits=st.sampled_from(BITS),
 )
 def test_bounds_of_steps(weights: list[list[float]], steps: list[float], bits: int) -> None:
-    """Within bounds nothing changes; a channel of zeros gets neither a step of 0 nor one that is no number."""
+    """Within bounds nothing changes; a channel of zeros gets neither a step of 0 nor one that is no
+    number.
+    """
     weight = torch.tensor(weights)[:, :, None, None]
     quantiser = WeightQuantiser(bits, len(weight))
     with torch.no_grad():

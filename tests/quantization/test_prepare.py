@@ -194,7 +194,9 @@ def silenced(network: MobileNet) -> MobileNet:
 
 @pytest.mark.parametrize("shape", ["plain", "pooled", "dead"])
 def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
-    """Given the same input levels, each layer gives the same output levels at evaluation; sums of different steps but for a few."""
+    """Given the same input levels, each layer gives the same output levels at evaluation; sums of
+    different steps but for a few.
+    """
     network = trained(
         pooled(small_architecture()) if shape == "pooled" else small_architecture(), seed=3
     )
@@ -257,7 +259,9 @@ def test_the_fake_quantised_network_predicts_as_the_integers_do() -> None:
 
 
 def test_a_channel_whose_weights_all_round_to_zero_is_its_offset_in_both() -> None:
-    """A learnt step can run away until no weight is left; here it is so large that a single level would be worth thousands."""
+    """A learnt step can run away until no weight is left; here it is so large that a single level
+    would be worth thousands.
+    """
     network = trained(small_architecture(), seed=3)
     unit = network.blocks()[1].expand
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Small builders of reports: sizes and costs are made up, so that no test here depends on how they are counted."""
+"""Small builders of reports: sizes and costs are made up, so that no test here depends on how they
+are counted.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def make_report(
     memory_model: str = "arena",
     cycles: float | None = None,
 ) -> NetworkReport:
-    """Return a report; without sizes, layer ``i`` needs ``1000 + i`` bytes of SRAM and ``100 * (i + 1)`` bytes of Flash."""
+    """Return a report; without sizes, layer ``i`` needs ``1000 + i`` bytes of SRAM and ``100 * (i +
+    1)`` bytes of Flash.
+    """
     network = network or make_network()
     names = network.layer_names()
     return NetworkReport(

@@ -102,9 +102,17 @@ def accuracy(**changes: Any) -> Accuracy:
 def trained(facts: RunFacts = SEARCHED, **changes: Any) -> RunFacts:
     """Return the facts after a training of one float and one quantised epoch."""
     result = TrainingResult(
-        data="digits", dataset="digits", recipe="digits", teacher="none", seed=5, float_epochs=1, quantised_epochs=1, elapsed_s=61.0,
-        versions={"torch": "2"}, accuracy=accuracy(**changes),
-    )  # fmt: skip
+        data="digits",
+        dataset="digits",
+        recipe="digits",
+        teacher="none",
+        seed=5,
+        float_epochs=1,
+        quantised_epochs=1,
+        elapsed_s=61.0,
+        versions={"torch": "2"},
+        accuracy=accuracy(**changes),
+    )
     epochs = tuple(
         {"stage": stage, "epoch": 1, "loss": loss, "accuracy": 80.0}
         for stage, loss in (("float", 1.0), ("quantised", 0.5))
@@ -120,8 +128,14 @@ def trained(facts: RunFacts = SEARCHED, **changes: Any) -> RunFacts:
 
 
 EQUAL = Comparison(
-    backend="host C", verdict=Verdict.EQUAL, version="cc 12", images=20, values=200, tensors=7, seconds=0.5
-)  # fmt: skip
+    backend="host C",
+    verdict=Verdict.EQUAL,
+    version="cc 12",
+    images=20,
+    values=200,
+    tensors=7,
+    seconds=0.5,
+)
 OWN_CORE = replace(EQUAL, backend="Cortex-M7")
 CLOSE = Comparison(
     backend="ONNX Runtime, QCDQ",
@@ -162,20 +176,37 @@ def shortlist(*pairs: tuple[float, float], chosen: int = 1, images: int = 400) -
     """Return a shortlist of scores and accuracies."""
     members = tuple(
         Candidate(
-            rank=i, qe_score=score, peak_sram_bytes=1e3, flash_bytes=2e3, macs=1e5, layers=9,
-            accuracy=percent, loss=2.0 - percent / 100, chosen=i == chosen,
+            rank=i,
+            qe_score=score,
+            peak_sram_bytes=1e3,
+            flash_bytes=2e3,
+            macs=1e5,
+            layers=9,
+            accuracy=percent,
+            loss=2.0 - percent / 100,
+            chosen=i == chosen,
         )
         for i, (score, percent) in enumerate(pairs, 1)
-    )  # fmt: skip
+    )
     return Shortlist(images=images, epochs=2, members=members)
 
 
 def allocation(method: str, loss: float, percent: float, *, chosen: bool = False) -> Allocation:
     """Return what a method chose."""
     return Allocation(
-        method=method, bits={"stem": (8, 8), "head": (4, 6)}, mean_w_bits=4.5, mean_a_bits=None, flash_bytes=2000.0, peak_sram_bytes=1000.0,
-        loss=loss, accuracy=percent, seconds=2.0, status="optimal", notes=("a note",), chosen=chosen,
-    )  # fmt: skip
+        method=method,
+        bits={"stem": (8, 8), "head": (4, 6)},
+        mean_w_bits=4.5,
+        mean_a_bits=None,
+        flash_bytes=2000.0,
+        peak_sram_bytes=1000.0,
+        loss=loss,
+        accuracy=percent,
+        seconds=2.0,
+        status="optimal",
+        notes=("a note",),
+        chosen=chosen,
+    )
 
 
 def complete() -> RunFacts:

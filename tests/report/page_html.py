@@ -1,4 +1,6 @@
-"""A strict reader of the report's HTML: every tag closed in order, every name once, nothing fetched."""
+"""A strict reader of the report's HTML: every tag closed in order, every name once, nothing
+fetched.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ class Reader(HTMLParser):
         text: The page.
 
     Raises:
-        AssertionError: The page is not well-formed, names something twice, or would fetch something.
+        AssertionError: The page is not well-formed, names something twice, or would fetch
+            something.
     """
 
     def __init__(self, text: str) -> None:

@@ -120,8 +120,8 @@ class TestTable:
         assert lines[-1] == "qbr: as they came"
         assert "926 training images" in lines[0]
         assert (
-            "singles: 512 images, 2.5 s; largest loss change +0.5000, standard error 0.0100 (head weights at 2 bits); noise"
-            in lines[2]
+            "singles: 512 images, 2.5 s; largest loss change +0.5000, standard error 0.0100 (head "
+            "weights at 2 bits); noise" in lines[2]
         )
         assert "hessian: 128 images, 1.0 s" in lines
 
@@ -174,7 +174,9 @@ class TestJson:
 
 
 def boxes(figure: Figure) -> tuple[list[str], np.ndarray]:
-    """Return all visible texts and their extents in pixels, ``(texts, 4)``: left, bottom, right, top."""
+    """Return all visible texts and their extents in pixels, ``(texts, 4)``: left, bottom, right,
+    top.
+    """
     canvas = FigureCanvasAgg(figure)
     figure.draw_without_rendering()
     texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]

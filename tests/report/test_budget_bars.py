@@ -36,8 +36,12 @@ def test_record() -> None:
     record = budget_bars_data(REPORT, device(), max_macs=6e6, max_bitops=5e9, max_cycles=1e7)
     assert [bar.name for bar in record.bars] == ["SRAM", "Flash", "MACs", "BitOps", "cycles"]
     assert [(bar.used, bar.budget, bar.reserved) for bar in record.bars] == [
-        (255120.0, 262144, 4096), (1010006.0, 1015808, 32768), (6e6, 6e6, 0.0), (2.5e9, 5e9, 0.0), (9e6, 1e7, 0.0),
-    ]  # fmt: skip
+        (255120.0, 262144, 4096),
+        (1010006.0, 1015808, 32768),
+        (6e6, 6e6, 0.0),
+        (2.5e9, 5e9, 0.0),
+        (9e6, 1e7, 0.0),
+    ]
     sram, flash, macs = record.bars[:3]
     assert sram.text == "97.3 %, 255,120/262,144 B (249.1 KiB)"
     assert sram.rest == "7,024 B left, 4,096 B reserved, peak at s1.b1.expand"

@@ -1,4 +1,6 @@
-"""Drawing and saving. Warnings are errors throughout, so a picture that matplotlib has to squeeze fails here."""
+"""Drawing and saving. Warnings are errors throughout, so a picture that matplotlib has to squeeze
+fails here.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +129,9 @@ def texts(figure: Figure) -> list[str]:
 
 
 def problems(figure: Figure) -> list[str]:
-    """Return what is wrong with a picture as drawn: texts that stick out or cover each other, and ink at its border."""
+    """Return what is wrong with a picture as drawn: texts that stick out or cover each other, and
+    ink at its border.
+    """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())

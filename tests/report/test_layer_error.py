@@ -24,10 +24,16 @@ def errors(
         own = 0.0 if i == exact else factor * 1e-4 * (i + 1)
         layers.append(
             LayerError(
-                name=name, w_bits=bits.w, a_bits=bits.a, out_bits=[*widths[1:], 8][i],
-                signal=2.0, error=10 * own, own_signal=1.0, own_error=own,
+                name=name,
+                w_bits=bits.w,
+                a_bits=bits.a,
+                out_bits=[*widths[1:], 8][i],
+                signal=2.0,
+                error=10 * own,
+                own_signal=1.0,
+                own_error=own,
             )
-        )  # fmt: skip
+        )
     return LayerErrors(data="digits", split="test", images=64, layers=tuple(layers))
 
 
@@ -78,8 +84,22 @@ def test_nothing_but_exact_layers() -> None:
 def test_no_signal_at_all() -> None:
     layer = errors().layers[0]
     silent = LayerErrors(
-        data="d", split="test", images=1,
-        layers=(layer, LayerError(name="head", w_bits=2, a_bits=2, out_bits=8, signal=0.0, error=1.0, own_signal=0.0, own_error=1.0)),
-    )  # fmt: skip
+        data="d",
+        split="test",
+        images=1,
+        layers=(
+            layer,
+            LayerError(
+                name="head",
+                w_bits=2,
+                a_bits=2,
+                out_bits=8,
+                signal=0.0,
+                error=1.0,
+                own_signal=0.0,
+                own_error=1.0,
+            ),
+        ),
+    )
     assert layer_error_data(silent).own_db[1] == -math.inf
     assert problems(draw_layer_error(layer_error_data(silent))) == []

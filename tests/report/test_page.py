@@ -1,4 +1,6 @@
-"""What stands in the report: the verdict follows from the data, parts without data are named, the words fit the numbers."""
+"""What stands in the report: the verdict follows from the data, parts without data are named, the
+words fit the numbers.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ class TestVerdict:
         )
         assert tone is Tone.GOOD
         assert text.startswith(
-            "Recorded, digests fit: host C and Cortex-M7 gave every output value of the integer reference on 20 images"
+            "Recorded, digests fit: host C and Cortex-M7 gave every output value of the integer "
+            "reference on 20 images"
         )
         assert "(400 values" in text
         assert text.endswith("The device: its own core, Cortex-M7, ran emulated, 20 images.")
@@ -93,8 +96,8 @@ class TestVerdict:
         text, tone = verdict_sentence(facts)
         assert tone is Tone.PLAIN
         assert (
-            "but this accuracy is barely above chance: 88.00 % is not more than 2 standard errors above 86.00 %"
-            in text
+            "but this accuracy is barely above chance: 88.00 % is not more than 2 standard errors "
+            "above 86.00 %" in text
         )
         assert "that all back-ends agree makes no network useful" in text
         page = build_page(facts)
@@ -133,7 +136,8 @@ class TestVerdict:
         )
         assert tone is Tone.PLAIN
         assert text.startswith(
-            "Recorded, digests fit, not verified for this device: host C and Cortex-M7 gave every output value"
+            "Recorded, digests fit, not verified for this device: host C and Cortex-M7 gave every "
+            "output value"
         )
 
     @pytest.mark.parametrize(
@@ -206,7 +210,8 @@ class TestParts:
         assert found["Accuracy"] == "nas-search train runs/digits"
         assert found["Quantisation error by layer"] == "nas-search evaluate runs/digits --layers"
         assert found["Verification"] == (
-            "nas-search train runs/digits && nas-search export runs/digits && nas-search verify runs/digits"
+            "nas-search train runs/digits && nas-search export runs/digits && nas-search verify "
+            "runs/digits"
         )
         assert found["How the bits were chosen"] == "nas-search refine runs/digits"
         assert "Network" not in found
@@ -273,7 +278,8 @@ class TestAccuracy:
         assert table.marked == ()
 
     def test_interval_is_that_of_wilson(self) -> None:
-        # 81 of 263 is the worked example of Newcombe, Statistics in Medicine 17 (1998), table I: 0.2553 to 0.3662
+        # 81 of 263 is the worked example of Newcombe, Statistics in Medicine 17 (1998), table I:
+        # 0.2553 to 0.3662
         low, high = interval(100 * 81 / 263, 263)
         assert (low, high) == pytest.approx((25.53, 36.62), abs=0.005)
         assert interval(100.0, 20)[1] == pytest.approx(100)
@@ -503,10 +509,12 @@ class TestProvenance:
         facts = replace(trained(), exports={"c/model.c": "0" * 64}, verification=proof(EQUAL))
         search, train, *rest = self.lines(facts)
         assert search == (
-            "nas-search --device cortex-m7 --sram 135168 --flash 65536 --space 'my space' --max-macs 200000000 --seed 3 --out runs/digits"
+            "nas-search --device cortex-m7 --sram 135168 --flash 65536 --space 'my space' "
+            "--max-macs 200000000 --seed 3 --out runs/digits"
         )
         assert train.startswith(
-            "nas-search train runs/digits --data digits --recipe digits --seed 5 --epochs 2 --float-share 0.5"
+            "nas-search train runs/digits --data digits --recipe digits --seed 5 --epochs 2 "
+            "--float-share 0.5"
         )
         assert train.endswith("--batch-size 32 --learning-rate 0.05")
         assert rest == [

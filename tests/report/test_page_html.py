@@ -169,9 +169,9 @@ def test_bars_fill_the_track() -> None:
 
 def test_pictures_lose_what_the_page_does_not_need() -> None:
     lean = lean_svg(SVG)
-    assert (
-        lean
-        == b'<svg width="720pt" height="360pt" viewBox="0 0 720 360" xmlns="http://www.w3.org/2000/svg"> <g id="figure_1"/> </svg>'
+    assert lean == (
+        b'<svg width="720pt" height="360pt" viewBox="0 0 720 360" '
+        b'xmlns="http://www.w3.org/2000/svg"> <g id="figure_1"/> </svg>'
     )
     assert svg_size(SVG) == (960, 480)
     (image,) = Reader(render(everything("x"))).images

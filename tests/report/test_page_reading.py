@@ -1,4 +1,6 @@
-"""Files that the report reads back: what was written comes back, what is damaged is one clear error."""
+"""Files that the report reads back: what was written comes back, what is damaged is one clear
+error.
+"""
 
 from __future__ import annotations
 

@@ -54,18 +54,27 @@ def test_network_table() -> None:
         "-  ---------------  -----------  --------  ------  ----  --------  ---------  ---------",
         "0  stem             conv 3x3/2   3->16     48x48   w8a8         1        100  1,000,000",
         "1  s1.b1.expand     conv 1x1     16->48    48x48   w8a2         2        200  1,000,000",
-        "2  s1.b1.depthwise  dw 3x3/2     48        24x24   w8a2     2,048        300  1,000,000  <- peak SRAM",
+        (
+            "2  s1.b1.depthwise  dw 3x3/2     48        24x24   w8a2     2,048        300  "
+            "1,000,000  <- peak SRAM"
+        ),
         "3  s1.b1.project    conv 1x1     48->24    24x24   w8a2         3        400  1,000,000",
         "4  head             conv 1x1     24->64    24x24   w5a6     2,048        500  1,000,000",
         "5  classifier       pool, dense  64->2     1x1     w4a8       5.5        600  1,000,000",
         "",
         "QE-Score    123.46  (stage terms, stem to last: 0.00 + 100.00 + 23.46)",
-        "peak SRAM   102.4 %, 2,048/2,000 B, OVER BUDGET by 48 B  (at s1.b1.depthwise, memory model 'arena')",
+        (
+            "peak SRAM   102.4 %, 2,048/2,000 B, OVER BUDGET by 48 B  (at s1.b1.depthwise, memory "
+            "model 'arena')"
+        ),
         "Flash       50.0 %, 2,100/4,200 B  (weights and parameters, memory model 'arena')",
         "MACs        6 M  (6,000,000)",
         "BitOps      2.5 G  (2,500,000,000)",
         "depth/width 0.55  (DeepMAD's effectiveness; --max-effectiveness limits it)",
-        "cycles      about 3.2 M  (an estimate from the device's cost table, not a measured latency)",
+        (
+            "cycles      about 3.2 M  (an estimate from the device's cost table, not a measured "
+            "latency)"
+        ),
     ]
 
 
@@ -115,10 +124,22 @@ class TestWinnersTable:
     def test_table(self) -> None:
         lines = winners_table([ROW, {**ROW, "resolution": 128, "qe_score": 7}]).splitlines()
         assert lines[:5] == [
-            "resolution  QE-Score              peak SRAM                      Flash    MACs  BitOps",
-            "----------  --------  ---------------------  -------------------------  ------  ------",
-            "     96x96  1,234.57  255,120 B (249.1 KiB)  1,048,000 B (1,023.4 KiB)  38.2 M   2.1 G",
-            "   128x128      7.00  255,120 B (249.1 KiB)  1,048,000 B (1,023.4 KiB)  38.2 M   2.1 G",
+            (
+                "resolution  QE-Score              peak SRAM                      Flash    MACs  "
+                "BitOps"
+            ),
+            (
+                "----------  --------  ---------------------  -------------------------  ------  "
+                "------"
+            ),
+            (
+                "     96x96  1,234.57  255,120 B (249.1 KiB)  1,048,000 B (1,023.4 KiB)  38.2 M   "
+                "2.1 G"
+            ),
+            (
+                "   128x128      7.00  255,120 B (249.1 KiB)  1,048,000 B (1,023.4 KiB)  38.2 M   "
+                "2.1 G"
+            ),
             "",
         ]
         assert " ".join(lines[5:]) == RESOLUTION_NOTE

@@ -75,7 +75,10 @@ class TestByName:
     def test_unknown_name_suggests_the_nearest(self, name: str, near: str) -> None:
         with pytest.raises(
             UnknownNameError,
-            match=rf"'{name}'; did you mean '{near}'\? expected one of: mobilenet, mobilenet-32, qe-score-2022",
+            match=(
+                rf"'{name}'; did you mean '{near}'\? expected one of: mobilenet, mobilenet-32, "
+                r"qe-score-2022"
+            ),
         ):
             load_space(name)
 

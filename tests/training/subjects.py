@@ -23,7 +23,9 @@ SIDE, CLASSES = 6, 3
 
 
 class Toy(nn.Module):
-    """Three convolutions, one of them on a shortcut that reads the same tensor as another, and a linear layer."""
+    """Three convolutions, one of them on a shortcut that reads the same tensor as another, and a
+    linear layer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +43,8 @@ class Toy(nn.Module):
 
 
 class PlainNetwork(fx.Interpreter):
-    """A network run module by module, with weights put into its layers and tensors rounded as they are made.
+    """A network run module by module, with weights put into its layers and tensors rounded as they
+    are made.
 
     Args:
         network: The one that ``perturbations`` was made from.
@@ -162,7 +165,9 @@ def images_and_labels(
 
 
 def tied_problem() -> AllocationProblem:
-    """Weights of two layers that are not neighbours share a width, so that another variable stands between them."""
+    """Weights of two layers that are not neighbours share a width, so that another variable stands
+    between them.
+    """
     rows: list[tuple[str, str, tuple[str, ...], tuple[int, ...]]] = [
         ("ends weights", WEIGHTS, ("first", "linear"), (2, 3, 8)),
         ("left weights", WEIGHTS, ("left",), (2, 8)),
@@ -181,7 +186,9 @@ def perturbed(
     weight_bits: tuple[int, ...] = (2, 4, 8),
     **options: Any,
 ) -> Perturbations:
-    """Return what choices do to a network of ``SIDE`` pixels: of weights, of activations, of both, or tied."""
+    """Return what choices do to a network of ``SIDE`` pixels: of weights, of activations, of both,
+    or tied.
+    """
     subject = Subject(seeded(Toy()) if network is None else network, (1, SIDE, SIDE))
     if kinds == "tied":
         problem = tied_problem()

@@ -14,7 +14,9 @@ from nas_engine.training.augmentation import Augmentation, centre_crop, mixup
 
 
 def ramps(n: int, height: int, width: int) -> Tensor:
-    """Images whose channels are row, column and 0: no value is that of the padding, and every window is recognisable."""
+    """Images whose channels are row, column and 0: no value is that of the padding, and every
+    window is recognisable.
+    """
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 0], image[..., 1] = np.mgrid[:height, :width]
     return torch.tensor(image).expand(n, -1, -1, -1)
@@ -130,7 +132,10 @@ def test_images_that_are_too_small(kind: Any, size: int) -> None:
     images = ramps(1, size, 40)
     with pytest.raises(
         InputError,
-        match=rf"^images are {'31x40' if kind == 'none' else '31x48'} pixels.*; expected at least 32x32[^\n]*$",
+        match=(
+            rf"^images are {'31x40' if kind == 'none' else '31x48'} pixels.*; expected at least "
+            r"32x32[^\n]*$"
+        ),
     ):
         Augmentation(kind=kind).batch(images, np.random.default_rng(0), 32)
 

@@ -1,4 +1,6 @@
-"""Accuracy beside the largest class: what is counted, when it is barely above chance, and an accuracy that was asked for."""
+"""Accuracy beside the largest class: what is counted, when it is barely above chance, and an
+accuracy that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,14 @@ PAIRS = st.integers(1, 6).flatmap(
 def accuracy(integer: float | None, share: float, images: int = 400, **changes: object) -> Accuracy:
     """Return an accuracy beside a largest class."""
     found = Accuracy(
-        split="test", images=images, floating=90.0, quantised=None, integer=integer, agreement=None,
+        split="test",
+        images=images,
+        floating=90.0,
+        quantised=None,
+        integer=integer,
+        agreement=None,
         by_class=module.ByClass(largest="dog", share=share),
-    )  # fmt: skip
+    )
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
@@ -123,9 +130,17 @@ def test_an_accuracy_that_was_asked_for(integer: float, asked: float, missed: st
 def result(found: Accuracy) -> TrainingResult:
     """Return a training that came to this."""
     return TrainingResult(
-        data="digits", dataset="digits", recipe="digits", teacher="none", seed=0, float_epochs=1, quantised_epochs=1, elapsed_s=1.0,
-        versions={}, accuracy=found,
-    )  # fmt: skip
+        data="digits",
+        dataset="digits",
+        recipe="digits",
+        teacher="none",
+        seed=0,
+        float_epochs=1,
+        quantised_epochs=1,
+        elapsed_s=1.0,
+        versions={},
+        accuracy=found,
+    )
 
 
 def test_the_file_holds_it(tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def test_scale_moves_the_gaussian_alone() -> None:
 
 @torch.no_grad()
 def test_tensors_of_variables() -> None:
-    """Of weights the output after batch norm and before the activation, of activations the tensor; of several the mean."""
+    """Of weights the output after batch norm and before the activation, of activations the tensor;
+    of several the mean.
+    """
     network, images = seeded(Toy()), images_and_labels()[0]
     assert isinstance(network, Toy)
     perturbations = perturbed(network, "tied")

@@ -72,7 +72,9 @@ def entropies(problem: AllocationProblem, seed: int = 0) -> Evidence:
 
 
 class Accuracy:
-    """An accuracy that every bit raises, in some layers more than in others; counts what it is asked for."""
+    """An accuracy that every bit raises, in some layers more than in others; counts what it is
+    asked for.
+    """
 
     def __init__(self, problem: AllocationProblem) -> None:
         self.problem = problem
@@ -187,7 +189,9 @@ class TestFinds:
         assert accuracy.asked[0] == tuple(untrained.tolist())
 
     def test_limits_that_no_thresholds_keep(self) -> None:
-        """The layer of the smallest entropy must be at its widest, that of the largest at its narrowest."""
+        """The layer of the smallest entropy must be at its widest, that of the largest at its
+        narrowest.
+        """
         free = toy()
         against = np.zeros(free.n)
         against[[0, 1, free.n - 2, free.n - 1]] = 1.0
@@ -338,7 +342,10 @@ class TestStudyFile:
         path.write_bytes(content)
         with pytest.raises(
             FileFormatError,
-            match="is damaged, or no 'nas-search entropy study 1'; give another --storage or remove it",
+            match=(
+                "is damaged, or no 'nas-search entropy study 1'; give another --storage or remove "
+                "it"
+            ),
         ):
             tune(toy(), storage=path)
         assert path.read_bytes() == content
@@ -367,7 +374,9 @@ class TestStudyFile:
 
     @pytest.mark.parametrize("aim", [BITS, ACCURACY])
     def test_optuna_reads_it_and_agrees_on_the_best(self, aim: str, tmp_path: Path) -> None:
-        """Its best trial is the best of those that meet all constraints, so it knows them: the sampler does too."""
+        """Its best trial is the best of those that meet all constraints, so it knows them: the
+        sampler does too.
+        """
         path, problem = tmp_path / "study.journal", toy(mean=5.0)
         tuned = tune(problem, storage=path, trials=15, floor=0.945, aim=aim)
         assert 1 <= tuned.feasible < 15

@@ -1,4 +1,6 @@
-"""Both stages, what they do to the network, and that a training continued from any step ends as an uninterrupted one."""
+"""Both stages, what they do to the network, and that a training continued from any step ends as an
+uninterrupted one.
+"""
 
 from __future__ import annotations
 
@@ -316,7 +318,8 @@ class TestFailure:
         with pytest.raises(TrainingError) as caught:
             train(task, first_state(task), checkpoint=path)
         assert str(caught.value) == (
-            "training stopped at float epoch 2, step 2: the loss is nan; the last checkpoint is kept; "
+            "training stopped at float epoch 2, step 2: the loss is nan; the last checkpoint is "
+            "kept; "
             "train again with --force and a lower --learning-rate or another teacher"
         )
         kept = resumed_state(task, path)
@@ -328,7 +331,10 @@ class TestFailure:
         task = small_task(small_recipe(learning_rate=100.0, weight_decay=1.0, epochs=40))
         with pytest.raises(
             TrainingError,
-            match=r"at \w+ epoch \d+, step \d: .*; train again with --force and a lower --learning-rate$",
+            match=(
+                r"at \w+ epoch \d+, step \d: .*; train again with --force and a lower "
+                r"--learning-rate$"
+            ),
         ):
             train(task, first_state(task), checkpoint=path)
         assert all(
@@ -352,7 +358,8 @@ class TestFailure:
     def test_memory(self, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
         def fail(*_: object) -> None:
             raise RuntimeError(
-                "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"
+                "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: "
+                "you tried"
             )
 
         monkeypatch.setattr(f"nas_engine.training.loop.{what}", fail)
@@ -399,12 +406,16 @@ class TestPredict:
 
 
 class TestStepsOfWeights:
-    """They stay within what holds the weights of their channel; free, single ones run away within one epoch."""
+    """They stay within what holds the weights of their channel; free, single ones run away within
+    one epoch.
+    """
 
     def after_an_epoch(
         self, *, free: bool, check: bool = False, **changes: Any
     ) -> dict[str, Tensor]:
-        """Return each layer's steps as multiples of its widths' largest, after an epoch of quantised training, by name of the layer."""
+        """Return each layer's steps as multiples of its widths' largest, after an epoch of
+        quantised training, by name of the layer.
+        """
         recipe = small_recipe(epochs=2, quantised_learning_rate=0.1, **changes)
         task = small_task(recipe, dataset=digits(400))
         state = train(

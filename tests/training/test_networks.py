@@ -134,7 +134,10 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
         ),
         (
             lambda data: without(data, "quantised"),
-            "keys are format, architecture, state, digest; expected format, architecture, quantised",
+            (
+                "keys are format, architecture, state, digest; expected format, architecture, "
+                "quantised"
+            ),
         ),
         (
             lambda data: data | {"epoch": 3},
@@ -161,7 +164,10 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
         ),
         (
             lambda data: data | {"architecture": dump_architecture(small_architecture(7))},
-            "tensor 'classifier.weight' is torch.float32 of shape (4, 32, 1, 1); expected torch.float32 of shape (7, 32, 1, 1)",
+            (
+                "tensor 'classifier.weight' is torch.float32 of shape (4, 32, 1, 1); expected "
+                "torch.float32 of shape (7, 32, 1, 1)"
+            ),
         ),
         (
             lambda data: data | {"quantised": True},
@@ -180,7 +186,10 @@ def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
                 data
                 | {"state": data["state"] | {"classifier.bias": torch.zeros(4, dtype=torch.int64)}}
             ),
-            "tensor 'classifier.bias' is torch.int64 of shape (4,); expected torch.float32 of shape (4,)",
+            (
+                "tensor 'classifier.bias' is torch.int64 of shape (4,); expected torch.float32 of "
+                "shape (4,)"
+            ),
         ),
         (
             lambda data: data | {"state": data["state"] | {"classifier.bias": torch.ones(4)}},

@@ -134,7 +134,10 @@ class TestRefused:
             ),
             (
                 "epochs: 010",
-                "line 1, column 9: 010 begins with a zero, which makes it octal in YAML 1.1; write 10, or '010' for a text",
+                (
+                    "line 1, column 9: 010 begins with a zero, which makes it octal in YAML 1.1; "
+                    "write 10, or '010' for a text"
+                ),
             ),
             ("epochs: 3\nfloat_share: 1.5", "float_share is 1.5; expected a number from 0 to 1"),
             ("epochs: 3\nema_decay: -0.1", "ema_decay is -0.1; expected"),

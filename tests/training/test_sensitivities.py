@@ -1,4 +1,6 @@
-"""Sensitivities: pairs as one forward pass each gives them, Gauss-Newton as loops give it, resumed as uninterrupted."""
+"""Sensitivities: pairs as one forward pass each gives them, Gauss-Newton as loops give it, resumed
+as uninterrupted.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ IMAGES, LABELS = images_and_labels(7)
 
 
 def logits_with(perturbations: Perturbations, choices: dict[int, int]) -> torch.Tensor:
-    """Return the logits with some choices, the others as in the reference, the images in chunks as everywhere."""
+    """Return the logits with some choices, the others as in the reference, the images in chunks as
+    everywhere.
+    """
     changes = dict(perturbations.reference)
     for variable, level in choices.items():
         changes.update(perturbations.change(variable, level))
@@ -75,7 +79,9 @@ def choices_of(perturbations: Perturbations) -> list[tuple[int, int]]:
 
 
 def omega(perturbations: Perturbations, loss: str) -> np.ndarray:
-    """CLADO's matrix of each image by its definition, ``(images, n, n)``, each loss from a pass of its own."""
+    """CLADO's matrix of each image by its definition, ``(images, n, n)``, each loss from a pass of
+    its own.
+    """
     base = losses_with(perturbations, {}, loss)
     choices = choices_of(perturbations)
     single = [losses_with(perturbations, {i: b}, loss) - base for i, b in choices]
@@ -177,7 +183,9 @@ def test_gauss_newton_as_loops_give_it(kinds: str, base: str) -> None:
 
 
 def test_gauss_newton_predicts_small_changes_of_the_divergence() -> None:
-    """Half the form is the Kullback-Leibler divergence of second order: with changes at 8 bits nothing else is left."""
+    """Half the form is the Kullback-Leibler divergence of second order: with changes at 8 bits
+    nothing else is left.
+    """
     perturbations = perturbed(kinds="weights", base="float", weight_bits=(7, 8))
     problem = perturbations.problem
     gauss_newton, kl = (
@@ -251,7 +259,10 @@ def test_state_of_something_else_is_refused(tmp_path: Path) -> None:
     for what, measure in cases:
         with pytest.raises(
             FileFormatError,
-            match=rf"state.npz: was measured with another .*{what}.*; give the same again, or delete it",
+            match=(
+                rf"state.npz: was measured with another .*{what}.*; give the same again, or delete "
+                r"it"
+            ),
         ):
             measure()
 

@@ -1,4 +1,6 @@
-"""Optimiser groups, moving average, and checkpoints that cannot be continued: refused in one line, the file untouched."""
+"""Optimiser groups, moving average, and checkpoints that cannot be continued: refused in one line,
+the file untouched.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,10 @@ class TestCheckpoint:
         [
             (
                 {"epochs": 30},
-                "was begun with epochs 4 (now 30); the schedule depends on it, so give the same again",
+                (
+                    "was begun with epochs 4 (now 30); the schedule depends on it, so give the "
+                    "same again"
+                ),
             ),
             (
                 {"epochs": 8, "batch_size": 8},
@@ -181,7 +186,8 @@ class TestCheckpoint:
         task, path = saved
         message = refused(replace(task, fingerprint="train: these; seed 1; teacher auto"), path)
         assert message.startswith(
-            "was begun with other data, seed or teacher (seed 0; teacher none; now seed 1; teacher auto);"
+            "was begun with other data, seed or teacher (seed 0; teacher none; now seed 1; teacher "
+            "auto);"
         )
 
     def test_other_version(
@@ -189,7 +195,10 @@ class TestCheckpoint:
     ) -> None:
         task, path = saved
         monkeypatch.setattr("nas_engine.training.state.FORMAT", "nas-search/training/9")
-        says = "is a checkpoint of another version ('nas-search/training/1', this is 'nas-search/training/9'); train again"
+        says = (
+            "is a checkpoint of another version ('nas-search/training/1', this is "
+            "'nas-search/training/9'); train again"
+        )
         assert refused(task, path).startswith(says)
 
     @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The studies of training at a tiny size; nothing is timed, nothing is written outside of the test's folder."""
+"""The studies of training at a tiny size; nothing is timed, nothing is written outside of the
+test's folder.
+"""
 
 from __future__ import annotations
 

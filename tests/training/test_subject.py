@@ -197,7 +197,9 @@ def test_layers_that_read_one_tensor() -> None:
 
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Compute in float64: batch norms are folded on one side only, and float32 would put values near a border on different levels."""
+    """Compute in float64: batch norms are folded on one side only, and float32 would put values
+    near a border on different levels.
+    """
 
     def in_double(*arguments: Any) -> Tensor:
         return prepared(*arguments).double()

@@ -141,7 +141,10 @@ def test_other_classes_than_the_data(tmp_path: Path) -> None:
     torch.save(cifar_resnet(20, classes=10).state_dict(), tmp_path / "net.th")
     with pytest.raises(
         PathError,
-        match=r"net\.th: the teacher has 10 classes, the data 2; give a teacher trained for the same classes$",
+        match=(
+            r"net\.th: the teacher has 10 classes, the data 2; give a teacher trained for the same "
+            r"classes$"
+        ),
     ):
         load_teacher(tmp_path / "net.th", classes=2)
     teacher = load_teacher(save_torchscript(tmp_path / "means.pt", Means()), classes=2, code=True)
@@ -156,7 +159,10 @@ def test_other_classes_than_the_data(tmp_path: Path) -> None:
     [
         (
             Flat(),
-            r"fails on images of 3x16x16 \(channels x height x width\): RuntimeError: [^\n]*; give a teacher that takes them",
+            (
+                r"fails on images of 3x16x16 \(channels x height x width\): RuntimeError: [^\n]*; "
+                r"give a teacher that takes them"
+            ),
         ),
         (Pair(), r"returns a tuple; expected logits of shape \(5, 3\)"),
         (
@@ -190,7 +196,10 @@ def teacher_message(path: Path) -> str:
 
 def test_files_that_are_no_teacher(tmp_path: Path) -> None:
     path = tmp_path / "teacher.pt"
-    expected = "expected the state dict of a CIFAR ResNet (20, 32, 44, 56), or a network saved by nas-search"
+    expected = (
+        "expected the state dict of a CIFAR ResNet (20, 32, 44, 56), or a network saved by "
+        "nas-search"
+    )
     with pytest.raises(UnreadableError) as missing:
         load_teacher(path, classes=10)
     assert missing.value.problem == f"cannot be read (No such file or directory); {expected}"
@@ -200,7 +209,10 @@ def test_files_that_are_no_teacher(tmp_path: Path) -> None:
     torch.save([1, 2], path)
     assert teacher_message(path) == f"holds a list; {expected}"
     torch.save(nn.Sequential(nn.Linear(2, 10), nn.Linear(10, 10)).state_dict(), path)
-    message = "holds the state dict of an unknown network (4 keys: '0.weight', '0.bias', '1.weight' ...); expected that of a CIFAR ResNet"
+    message = (
+        "holds the state dict of an unknown network (4 keys: '0.weight', '0.bias', '1.weight' "
+        "...); expected that of a CIFAR ResNet"
+    )
     assert teacher_message(path).startswith(message)
     torch.save({}, path)
     assert teacher_message(path).startswith("holds the state dict of an unknown network (no keys)")
@@ -251,7 +263,10 @@ class Writing(nn.Module):
 def test_a_program_runs_only_where_an_option_says_so(tmp_path: Path) -> None:
     path, trace = tmp_path / "writing.pt", tmp_path / "trace"
     save_torchscript(path, Writing(str(trace)))
-    message = "is a TorchScript file, which is a program: as a teacher it runs on this machine with your rights; expected the state dict"
+    message = (
+        "is a TorchScript file, which is a program: as a teacher it runs on this machine with your "
+        "rights; expected the state dict"
+    )
     assert teacher_message(path).startswith(message)
     assert teacher_message(path).endswith(
         "or give --teacher-code (in Python teacher_code=True) if you trust who made it"

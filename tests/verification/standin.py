@@ -14,9 +14,18 @@ CLASSES = 3
 ARENA = 1024
 
 BEHAVIOURS = (
-    "work", "write beyond SRAM", "read beyond SRAM", "read beyond Flash", "write to Flash", "execute SRAM", "overflow the stack", "loop",
-    "undefined instruction", "write below SRAM", "unaligned pair",
-)  # fmt: skip
+    "work",
+    "write beyond SRAM",
+    "read beyond SRAM",
+    "read beyond Flash",
+    "write to Flash",
+    "execute SRAM",
+    "overflow the stack",
+    "loop",
+    "undefined instruction",
+    "write below SRAM",
+    "unaligned pair",
+)
 """What the first byte of an image asks for."""
 
 HEADER = f"""

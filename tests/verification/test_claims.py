@@ -74,7 +74,8 @@ def test_a_core_that_no_emulator_has_is_never_verified(core: str) -> None:
 
 def test_what_is_said() -> None:
     assert claim_of("cortex-m0plus", [ran("cortex-m0")]).says == (
-        "for its Cortex-M0+ the C ran on an emulated Cortex-M0, 2 images: ARMv6-M code, which a Cortex-M0+ executes"
+        "for its Cortex-M0+ the C ran on an emulated Cortex-M0, 2 images: ARMv6-M code, which a "
+        "Cortex-M0+ executes"
     )
     assert claim_of("Cortex-M0+", [ran("cortex-m0")]).proven
     assert (

@@ -1,4 +1,6 @@
-"""The emulated boards: a stand-in network that behaves, and one that does not; budgets; real networks against the integers."""
+"""The emulated boards: a stand-in network that behaves, and one that does not; budgets; real
+networks against the integers.
+"""
 
 from __future__ import annotations
 
@@ -192,11 +194,15 @@ class TestCores:
         self, tmp_path: Path, compiler: str, core: str
     ) -> None:
         cases = "".join(
-            f'case {at}: __asm volatile("mov r0, %0\\n.inst.n 0x{word & 0xFFFF:04X}\\n.inst.n 0x{word >> 16:04X}" '
+            f'case {at}: __asm volatile("mov r0, %0\\n.inst.n 0x{word & 0xFFFF:04X}\\n.inst.n '
+            f'0x{word >> 16:04X}" '
             ': : "r"(arena) : "r0", "r1"); break;'
             for at, (word, _) in enumerate(INSTRUCTIONS.values(), 1)
         )
-        source = f'switch (arena[1]) {{ {cases} case 9: __asm volatile("ldr r2, [%0]" : : "r"(arena + 2) : "r2"); break; default: break; }}'
+        source = (
+            f'switch (arena[1]) {{ {cases} case 9: __asm volatile("ldr r2, [%0]" : : "r"(arena + '
+            f'2) : "r2"); break; default: break; }}'
+        )
         board = Board(core=core, sram_bytes=SRAM, flash_bytes=FLASH, stack_bytes=2048)
         place = standin.write(tmp_path / "c", sram=SRAM, flash=FLASH)
         text = (place / "model.c").read_text(encoding="utf-8")
@@ -255,7 +261,10 @@ class TestBudget:
                 == arena
             )
             return
-        told = r"^Cortex-M4: SRAM over budget by 1,992 B: arena 64,032 \+ stack 2,048 \+ data 8 > 64,096 B$"
+        told = (
+            r"^Cortex-M4: SRAM over budget by 1,992 B: arena 64,032 \+ stack 2,048 \+ data 8 > "
+            r"64,096 B$"
+        )
         with pytest.raises(BackendError, match=told):
             build(find_toolchain(compiler), board, source, tmp_path, "Cortex-M4")
 

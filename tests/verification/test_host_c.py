@@ -1,4 +1,6 @@
-"""The host back-end: compiles an export, runs it under sanitizers and optimised, and says what is wrong where something is."""
+"""The host back-end: compiles an export, runs it under sanitizers and optimised, and says what is
+wrong where something is.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def export(model: IntegerModel, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def pool() -> IntegerModel:
-    """A network of one average pool: what is about compiling and running needs no more, and this compiles in no time."""
+    """A network of one average pool: what is about compiling and running needs no more, and this
+    compiles in no time.
+    """
     host_compiler()
     built = Untrained((5, 5, 3), np.random.default_rng(0))
     built.pool("pool", 5, 1)
@@ -161,8 +165,12 @@ class TestFaults:
     def test_value_read_before_it_is_written(
         self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path
     ) -> None:
-        place = f"(uint8_t *)arena + {next(t.offset for t in subject_of(pool).plan.tensors if t.name == pool.image)}"
-        elsewhere = "static uint8_t elsewhere[75]; (void)arena; return elsewhere;"  # classifies what the arena held, not the image
+        place = (
+            "(uint8_t *)arena + "
+            f"{next(t.offset for t in subject_of(pool).plan.tensors if t.name == pool.image)}"
+        )
+        # classifies what the arena held, not the image
+        elsewhere = "static uint8_t elsewhere[75]; (void)arena; return elsewhere;"
         wrong = changed(pool_export, tmp_path / "export", "model.c", f"return {place};", elsewhere)
         with pytest.raises(
             BackendError,

@@ -1,4 +1,6 @@
-"""ONNX exports in ONNX Runtime and onnx.reference: 0 differences of the integer graph to the integer reference."""
+"""ONNX exports in ONNX Runtime and onnx.reference: 0 differences of the integer graph to the
+integer reference.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +125,9 @@ def test_the_reference_evaluator(seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_float_operators_come_close(level: str, tmp_path: Path) -> None:
-    """Roundings differ: most of an 8-bit network's logits are equal, the others are next to each other."""
+    """Roundings differ: most of an 8-bit network's logits are equal, the others are next to each
+    other.
+    """
     model = small(8, 8, signed=True)
     images = random_images(model, 50)
     found = OnnxRuntimeQcdq(level=level).run(write(tmp_path, model), model, images, tmp_path)

@@ -1,4 +1,6 @@
-"""TFLite back-ends: no difference where they are exact, and one line where something is wrong, whatever the interpreter does."""
+"""TFLite back-ends: no difference where they are exact, and one line where something is wrong,
+whatever the interpreter does.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +156,10 @@ def test_another_networks_file_is_refused(backend: Backend, tmp_path: Path) -> N
     [
         (
             "import os; os.abort()",
-            r"model.tflite: the interpreter's process ended by itself \(status -?\d+\): no message; export",
+            (
+                r"model.tflite: the interpreter's process ended by itself \(status -?\d+\): no "
+                r"message; export"
+            ),
         ),
         (
             "import sys; sys.exit('first\\nand last')",

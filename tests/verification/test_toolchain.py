@@ -1,4 +1,6 @@
-"""Cross compilers: which one is taken, with which options, and what is said when something does not compile."""
+"""Cross compilers: which one is taken, with which options, and what is said when something does not
+compile.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""The page as HTML: records of what stands on it (``document``), and their drawing (``render``). Knows nothing of networks."""
+"""The page as HTML: records of what stands on it (``document``), and their drawing (``render``).
+
+Knows nothing of networks.
+"""

@@ -1,4 +1,7 @@
-"""What a page is made of, as plain records: sections of tables, bars, pictures and sentences. Text is plain text; drawing escapes it."""
+"""What a page is made of, as plain records: sections of tables, bars, pictures and sentences.
+
+Text is plain text; drawing escapes it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A page as one HTML file: style and pictures inside, no script, nothing fetched from anywhere, all text escaped.
 
-A policy in the head forbids the browser every request, so that this holds even if a text slipped through. Pictures are SVG in ``img``
-elements: their inner names cannot clash with those of the page or of each other, and screen readers get one text for each.
+A policy in the head forbids the browser every request, so that this holds even if a text slipped
+through. Pictures are SVG in ``img`` elements: their inner names cannot clash with those of the page
+or of each other, and screen readers get one text for each.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
     keys = [section.key for section in page.sections]
     if len(set(keys)) != len(keys) or not all(re.fullmatch(r"[a-z][a-z-]*", key) for key in keys):
         raise NasEngineError(
-            f"internal error: parts of the page have the keys {keys}; expected each once, letters and hyphens"
+            f"internal error: parts of the page have the keys {keys}; expected each once, letters "
+            "and hyphens"
         )
     missing = sorted(set(page.pictures()) - pictures.keys())
     if missing:
@@ -103,7 +105,10 @@ def _section(section: Section, pictures: Mapping[str, bytes]) -> str:
     blocks = "\n".join(
         _block(block, f"{section.key}-{i}", pictures) for i, block in enumerate(section.blocks, 1)
     )
-    return f'<section id="{section.key}" aria-labelledby="{heading}">\n<h2 id="{heading}">{label}</h2>\n{blocks}\n</section>'
+    return (
+        f'<section id="{section.key}" aria-labelledby="{heading}">\n<h2 '
+        f'id="{heading}">{label}</h2>\n{blocks}\n</section>'
+    )
 
 
 def _block(block: Block, key: str, pictures: Mapping[str, bytes]) -> str:
@@ -179,20 +184,24 @@ def _table(table: Table, key: str) -> str:
     short = _SHORT if len(table.rows) <= SHORT else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">\n<table{short}>\n'
-        f'<caption id="{key}">{html_text(table.caption)}</caption>\n<thead>\n<tr>{titles}</tr>\n</thead>\n'
+        "<caption "
+        f'id="{key}">{html_text(table.caption)}</caption>\n<thead>\n<tr>{titles}</tr>\n</thead>\n'
         f"<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
     )
 
 
 def _figure(item: Figure) -> str:
     return (
-        f'<li class="{item.tone}"><span class="name">{html_text(item.name)}</span> <span class="value">{html_text(item.value)}</span> '
-        f'<span class="note">{html_text(item.note)}</span> <span class="source">{html_text(item.source)}</span></li>'
+        f'<li class="{item.tone}"><span class="name">{html_text(item.name)}</span> <span '
+        f'class="value">{html_text(item.value)}</span> '
+        f'<span class="note">{html_text(item.note)}</span> <span '
+        f'class="source">{html_text(item.source)}</span></li>'
     )
 
 
 _LEGEND = (
-    '<p class="legend"><span class="key used"></span>used by the network <span class="key free"></span>free '
+    '<p class="legend"><span class="key used"></span>used by the network <span class="key '
+    'free"></span>free '
     '<span class="key reserved"></span>reserved for firmware</p>'
 )
 
@@ -205,7 +214,8 @@ def _bar(bar: Bar) -> str:
     over = " over" if bar.used > bar.limit else ""
     return (
         f'<div class="bar"><p><strong>{html_text(bar.name)}</strong> {html_text(bar.text)}</p>\n'
-        f'<div class="track" aria-hidden="true"><span class="used{over}" style="width:{used:.3f}%"></span>'
+        f'<div class="track" aria-hidden="true"><span class="used{over}" '
+        f'style="width:{used:.3f}%"></span>'
         f'<span class="free" style="width:{100 - used - reserved:.3f}%"></span>'
         f'<span class="reserved" style="width:{reserved:.3f}%"></span></div></div>'
     )
@@ -216,8 +226,10 @@ def _picture(picture: Picture, key: str, svg: bytes) -> str:
     width, height = svg_size(svg)
     data = base64.b64encode(lean_svg(svg)).decode()
     return (
-        f'<figure>\n<div class="sheet" role="region" tabindex="0" aria-labelledby="{key}">\n<img alt="{html_text(picture.text)}" '
-        f'width="{width}" height="{height}" style="--natural:{width}px" src="data:image/svg+xml;base64,{data}">\n</div>\n'
+        f'<figure>\n<div class="sheet" role="region" tabindex="0" aria-labelledby="{key}">\n<img '
+        f'alt="{html_text(picture.text)}" '
+        f'width="{width}" height="{height}" style="--natural:{width}px" '
+        f'src="data:image/svg+xml;base64,{data}">\n</div>\n'
         f'<figcaption id="{key}">{html_text(picture.caption)}</figcaption>\n</figure>'
     )
 

@@ -1,4 +1,7 @@
-"""The report of a run: ``RunFacts``, read from its files, in; a ``Page`` of plain records out. Drawing is ``nas_engine.report.html``."""
+"""The report of a run: ``RunFacts``, read from its files, in; a ``Page`` of plain records out.
+
+Drawing is ``nas_engine.report.html``.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +48,18 @@ def build_page(facts: RunFacts) -> Page:
         sections.append(_missing(missing, facts))
     device, asked = facts.asked.device, facts.asked
     subtitle = (
-        f"{device.title}: {format_size(device.sram_bytes)} SRAM, {format_size(device.flash_bytes)} Flash; search space {asked.space}, "
+        f"{device.title}: {format_size(device.sram_bytes)} SRAM, {format_size(device.flash_bytes)} "
+        f"Flash; search space {asked.space}, "
         f"{asked.resolution} x {asked.resolution} pixels"
     )
     return Page(
         title=f"{facts.name}: {facts.network_is}" if facts.network_is else facts.name,
         subtitle=f"{subtitle}, {asked.classes} classes" if asked.classes else subtitle,
         sections=tuple(sections),
-        footer=f"Made by nas-search {facts.version} from the files of this run; the page is one file and fetches nothing.",
+        footer=(
+            f"Made by nas-search {facts.version} from the files of this run; the page is one file "
+            "and fetches nothing."
+        ),
     )
 
 

@@ -50,7 +50,8 @@ def budgets(facts: RunFacts) -> Section | None:
             bars.append(Bar(name=what, used=used, limit=limit, reserved=0, text=text))
         elif used is not None:
             notes.append(
-                f"{used:,.0f} {what.lower() if what == 'Cycles' else what}{' (estimate)' if what == 'Cycles' else ''}"
+                f"{used:,.0f} "
+                f"{what.lower() if what == 'Cycles' else what}{' (estimate)' if what == 'Cycles' else ''}"
             )
     blocks: list[Block] = [Bars(tuple(bars))]
     if notes:
@@ -63,7 +64,8 @@ def _memory_bar(name: str, used: float, limit: int, reserved: int, purpose: str)
     text = f"{format_size(used)} of {format_size(limit)}, {share(used, limit)}"
     text += f"; over by {used - limit:,.0f} B" if used > limit else f"; {limit - used:,.0f} B free"
     text += (
-        f"; {format_size(reserved)} of the device's {format_size(limit + reserved)} are reserved for {purpose}"
+        f"; {format_size(reserved)} of the device's {format_size(limit + reserved)} are reserved "
+        f"for {purpose}"
         if reserved
         else ""
     )
@@ -73,10 +75,15 @@ def _memory_bar(name: str, used: float, limit: int, reserved: int, purpose: str)
 def _model_note(model: str) -> str:
     if model == "arena":
         return (
-            "SRAM is the static arena of the exported C, input image, scratch and padding included; Flash is weights, biases, scales and "
-            "layer table as they are stored. Code, stack and static data come out of the reserved part."
+            "SRAM is the static arena of the exported C, input image, scratch and padding "
+            "included; Flash is weights, biases, scales and "
+            "layer table as they are stored. Code, stack and static data come out of the reserved "
+            "part."
         )
-    return f"Memory model '{model}': counted as the authors of the score do, without scratch and padding; firmware needs more."
+    return (
+        f"Memory model '{model}': counted as the authors of the score do, without scratch and "
+        "padding; firmware needs more."
+    )
 
 
 def accuracy(facts: RunFacts) -> Section | None:
@@ -122,7 +129,10 @@ def accuracy(facts: RunFacts) -> Section | None:
     ]
     done = [one.result for one in facts.trainings if one.result and one.name != TEACHER]
     epochs = (sum(one.float_epochs for one in done), sum(one.quantised_epochs for one in done))
-    how = f"Trained for {plural(epochs[0], 'epoch')} in float and {epochs[1]:,} quantised, in {seconds(sum(one.elapsed_s for one in done))}"
+    how = (
+        f"Trained for {plural(epochs[0], 'epoch')} in float and {epochs[1]:,} quantised, in "
+        f"{seconds(sum(one.elapsed_s for one in done))}"
+    )
     choice = "; no choice was made by test images" if found.split == "test" else ""
     blocks.append(Sentence(f"{how}{choice}.", Tone.FAINT))
     return Section(key="accuracy", title="Accuracy", blocks=tuple(blocks))
@@ -136,7 +146,8 @@ def _accuracy_notes(found: Accuracy, epochs: int) -> list[str]:
     )
     if found.agreement is not None:
         notes.append(
-            f"The integer model predicts the class of the quantised network for {number(found.agreement, '.2f')} % of the images."
+            "The integer model predicts the class of the quantised network for "
+            f"{number(found.agreement, '.2f')} % of the images."
         )
     if found.floating is not None and found.integer is not None:
         change = found.integer - found.floating
@@ -144,6 +155,7 @@ def _accuracy_notes(found: Accuracy, epochs: int) -> list[str]:
         size = "less than" if abs(change) <= noise else "more than"
         between = f", with {plural(epochs, 'epoch')} of training between them" if epochs else ""
         notes.append(
-            f"From float to integers the accuracy changed by {change:+.2f} points{between}: {size} the standard error of {noise:.2f}."
+            f"From float to integers the accuracy changed by {change:+.2f} points{between}: {size} "
+            f"the standard error of {noise:.2f}."
         )
     return notes

@@ -95,8 +95,8 @@ class Shortlist:
     members: tuple[Candidate, ...]
     """The networks, by rank."""
     decided_by: str = ""
-    """``accuracy``: one was ahead by more than chance; ``loss``: the smallest training loss of several alike; ``failures``: all others
-    failed; empty: not recorded."""
+    """``accuracy``: one was ahead by more than chance; ``loss``: the smallest training loss of
+    several alike; ``failures``: all others failed; empty: not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,8 @@ class Allocation:
     notes: tuple[str, ...]
     """What its authors say."""
     trained: float | None = None
-    """Accuracy of its integer model on test images after training, percent; ``None`` if it was not trained."""
+    """Accuracy of its integer model on test images after training, percent; ``None`` if it was not
+    trained."""
     chosen: bool = False
     """Whether it is the network of this report."""
 

@@ -17,7 +17,8 @@ KINDS = {
     "project": "projection, 1 x 1",
     "head": "head, 1 x 1",
 }
-"""What the last part of a layer's name says of its kind; stem and classifier are kinds of their own."""
+"""What the last part of a layer's name says of its kind; stem and classifier are kinds of their
+own."""
 
 BIT_MAP, SRAM, TIMELINE, FLASH = "bit_map", "sram_per_layer", "memory_plan", "flash_per_layer"
 """Names of pictures."""
@@ -34,7 +35,10 @@ def network(facts: RunFacts) -> Section | None:
         ("search space", facts.asked.space),
         (
             "input",
-            f"{facts.asked.resolution} x {facts.asked.resolution} x {found.architecture.input_channels}",
+            (
+                f"{facts.asked.resolution} x {facts.asked.resolution} x "
+                f"{found.architecture.input_channels}"
+            ),
         ),
         ("classes", str(facts.asked.classes) if facts.asked.classes else "none"),
         ("layers", str(len(found.layer_names))),
@@ -46,7 +50,8 @@ def network(facts: RunFacts) -> Section | None:
     )
     low, high = min(weights), max(weights)
     text = (
-        f"Weight bits from {low} to {high} and activation bits from {min(inputs)} to {max(inputs)} over "
+        f"Weight bits from {low} to {high} and activation bits from {min(inputs)} to {max(inputs)} "
+        "over "
         f"{plural(len(weights), 'layer')}; the table below has every number."
     )
     picture = Picture(
@@ -85,7 +90,10 @@ def _layers(found: NetworkReport) -> Table:
     )
     rows.append(("peak or total", "", "", "", "", "", *totals, ""))
     return Table(
-        caption="Layer by layer; bits of the weights (w) and of the input (a), SRAM live at the layer and Flash in bytes",
+        caption=(
+            "Layer by layer; bits of the weights (w) and of the input (a), SRAM live at the layer "
+            "and Flash in bytes"
+        ),
         columns=("layer", "operation", "channels", "output", "w", "a", "SRAM", "Flash", "MACs", ""),
         rows=tuple(rows),
         numbers=(4, 5, 6, 7, 8),
@@ -106,12 +114,21 @@ def memory(facts: RunFacts) -> Section | None:
         Sentence(f"Most bytes are in use at {step}: {format_size(size)}. Live there: {live}."),
         Picture(
             name=TIMELINE,
-            text=f"Timeline of the arena of {format_size(plan.arena_bytes)} over {plural(len(plan.steps), 'step')}; the peak is at {step}.",
-            caption="Where every tensor lies in the arena, and from which step to which; the peak step is framed.",
+            text=(
+                f"Timeline of the arena of {format_size(plan.arena_bytes)} over "
+                f"{plural(len(plan.steps), 'step')}; the peak is at {step}."
+            ),
+            caption=(
+                "Where every tensor lies in the arena, and from which step to which; the peak step "
+                "is framed."
+            ),
         ),
         Picture(
             name=SRAM,
-            text=f"SRAM of each layer; the most, {format_size(found.peak_sram_bytes)}, at {found.peak_layer}.",
+            text=(
+                f"SRAM of each layer; the most, {format_size(found.peak_sram_bytes)}, at "
+                f"{found.peak_layer}."
+            ),
             caption="Bytes live at each layer beside the budget.",
         ),
     ]

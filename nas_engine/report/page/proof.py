@@ -31,11 +31,15 @@ def verification(facts: RunFacts) -> Section | None:
     blocks: list[Block] = [
         Sentence(f"Recorded {when}; {state}.", Tone.PLAIN if facts.checked else Tone.WARN),
         Sentence(
-            f"Every back-end ran {found.data} and was compared with the integer reference, output value by output value and for the first "
+            f"Every back-end ran {found.data} and was compared with the integer reference, output "
+            "value by output value and for the first "
             "image tensor by tensor."
         ),
         Table(
-            caption="Back-ends beside the integer reference: output values compared, those that differ, by how many levels at most",
+            caption=(
+                "Back-ends beside the integer reference: output values compared, those that "
+                "differ, by how many levels at most"
+            ),
             columns=(
                 "back-end",
                 "verdict",
@@ -75,7 +79,8 @@ def verification(facts: RunFacts) -> Section | None:
     else:
         blocks.append(
             Sentence(
-                "Memory was not measured: no firmware was built, for want of a compiler or an emulator.",
+                "Memory was not measured: no firmware was built, for want of a compiler or an "
+                "emulator.",
                 Tone.FAINT,
             )
         )
@@ -144,7 +149,10 @@ def _instructions(found: VerificationReport) -> Table:
             )
         )
     return Table(
-        caption=f"Counted by the emulator, over {plural(len(found.macs), 'step')}; instructions are not cycles",
+        caption=(
+            f"Counted by the emulator, over {plural(len(found.macs), 'step')}; instructions are "
+            "not cycles"
+        ),
         columns=("core", "instructions", "in short", "MACs", "per MAC"),
         rows=tuple(rows),
         numbers=(1, 2, 3, 4),

@@ -111,7 +111,10 @@ def _outcome(stage: StageRecord) -> str:
             case "train" | "quantise":
                 found = figures["accuracy"]
                 form = "floating" if stage.name == "train" else "integer"
-                return f"{'float' if form == 'floating' else 'integer'} accuracy {percent(found[form])}"
+                return (
+                    f"{'float' if form == 'floating' else 'integer'} accuracy "
+                    f"{percent(found[form])}"
+                )
             case "refine":
                 return f"bits of {figures['chosen']}, of {len(figures['methods'])} methods"
             case "export":
@@ -150,7 +153,10 @@ def provenance(facts: RunFacts) -> Section:
         blocks += [
             Heading("Digests"),
             Table(
-                caption=f"SHA-256 of the files that matter, the first {DIGEST} digits; export/SHA256SUMS has the exported files in full",
+                caption=(
+                    f"SHA-256 of the files that matter, the first {DIGEST} digits; "
+                    "export/SHA256SUMS has the exported files in full"
+                ),
                 columns=("file", "SHA-256"),
                 rows=tuple((name, digest[:DIGEST]) for name, digest in digests.items()),
             ),
@@ -165,7 +171,8 @@ def provenance(facts: RunFacts) -> Section:
     else:
         blocks.append(
             Sentence(
-                "Options that are not listed were at their defaults or stand in config.yaml and training/recipe.yaml.",
+                "Options that are not listed were at their defaults or stand in config.yaml and "
+                "training/recipe.yaml.",
                 Tone.FAINT,
             )
         )

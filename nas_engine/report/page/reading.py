@@ -42,7 +42,8 @@ def read_verification(path: Path) -> VerificationReport:
     """Return a verification.
 
     Raises:
-        FileFormatError: Missing, damaged, of another version, or a verdict that does not follow from its lines.
+        FileFormatError: Missing, damaged, of another version, or a verdict that does not follow
+            from its lines.
     """
     remedy = f"verify again: {command_line('nas-search', 'verify', path.parent)}"
 
@@ -126,7 +127,8 @@ def read_allocations(
 
     Args:
         paths: The files.
-        chosen: The method whose bits the network of the report has, ``None`` where that is not known.
+        chosen: The method whose bits the network of the report has, ``None`` where that is not
+            known.
         trained: Accuracy after training by method, percent.
 
     Raises:

@@ -24,7 +24,10 @@ PROGRESS, FRONT, SHORTLIST = "search_progress", "pareto_front", "shortlist"
 WHY = {
     "score": "for its score, untried",
     "accuracy": "for the best accuracy, which no other comes near by chance",
-    "loss": "for the smallest training loss: by accuracy several are alike, as far as so few images can tell",
+    "loss": (
+        "for the smallest training loss: by accuracy several are alike, as far as so few images "
+        "can tell"
+    ),
     "failures": "because the training of all others failed",
 }
 """Why a network was chosen, by what decided."""
@@ -69,7 +72,10 @@ def front(facts: RunFacts) -> Section | None:
         return None
     rows = sorted(facts.front, key=lambda row: -row["qe_score"])
     table = Table(
-        caption=f"The {min(SHOWN, len(rows))} best of {len(rows):,} networks of the front, by QE-Score; all stand in pareto.csv",
+        caption=(
+            f"The {min(SHOWN, len(rows))} best of {len(rows):,} networks of the front, by "
+            "QE-Score; all stand in pareto.csv"
+        ),
         columns=("place", "QE-Score", "peak SRAM, bytes", "Flash, bytes", "MACs", "BitOps"),
         rows=tuple(
             (
@@ -86,8 +92,14 @@ def front(facts: RunFacts) -> Section | None:
     )
     picture = Picture(
         name=FRONT,
-        text=f"Front of {len(rows):,} networks: QE-Score against SRAM, Flash and MACs; the best score is {rows[0]['qe_score']:,.2f}.",
-        caption="Networks that no other beats in score, SRAM, Flash and MACs at once; the star has the best score.",
+        text=(
+            f"Front of {len(rows):,} networks: QE-Score against SRAM, Flash and MACs; the best "
+            f"score is {rows[0]['qe_score']:,.2f}."
+        ),
+        caption=(
+            "Networks that no other beats in score, SRAM, Flash and MACs at once; the star has the "
+            "best score."
+        ),
     )
     return Section(key="front", title="Front", blocks=(picture, table))
 
@@ -125,7 +137,10 @@ def shortlist(facts: RunFacts) -> Section | None:
             )
         )
     table = Table(
-        caption=f"Networks of the front after {plural(found.epochs, 'epoch')} each; accuracy on {found.images:,} held-out training images",
+        caption=(
+            f"Networks of the front after {plural(found.epochs, 'epoch')} each; accuracy on "
+            f"{found.images:,} held-out training images"
+        ),
         columns=(
             "rank by score",
             "QE-Score",
@@ -161,8 +176,9 @@ def shortlist(facts: RunFacts) -> Section | None:
 def order_sentence(found: Shortlist) -> str:
     """Return whether training ordered the networks as the QE-Score did, pair by pair, and how many pairs are beyond doubt.
 
-    Two networks are told apart where their accuracies differ by more than twice the root of the sum of their squared standard
-    errors; they saw the same images, so that this asks for more than it must. Ours.
+    Two networks are told apart where their accuracies differ by more than twice the root of the sum
+    of their squared standard errors; they saw the same images, so that this asks for more than it
+    must. Ours.
     """
     tried = [one for one in found.members if one.accuracy is not None]
     pairs = [pair for pair in combinations(tried, 2) if pair[0].qe_score != pair[1].qe_score]
@@ -171,10 +187,16 @@ def order_sentence(found: Shortlist) -> str:
     sure = [pair for pair in pairs if _apart(*pair, found.images)]
     held, sure_held = (sum(_held(*pair) for pair in some) for some in (pairs, sure))
     tied = sum(first.accuracy == second.accuracy for first, second in pairs)
-    text = f"The order of the QE-Score held in {held} of {plural(len(pairs), 'pair')} of networks after the short training"
+    text = (
+        f"The order of the QE-Score held in {held} of {plural(len(pairs), 'pair')} of networks "
+        "after the short training"
+    )
     text += f" ({tied} equal)" if tied else ""
     if sure:
-        text += f"; {len(sure)} differ by more than their standard errors explain, and of these it held in {sure_held}"
+        text += (
+            f"; {len(sure)} differ by more than their standard errors explain, and of these it "
+            f"held in {sure_held}"
+        )
     else:
         text += (
             f"; none of the pairs is further apart than noise on {found.images:,} images explains"
@@ -187,7 +209,10 @@ def order_sentence(found: Shortlist) -> str:
         return f"{text}. The network with the best score was chosen {why}."
     gain = _accuracy(chosen) - _accuracy(min(tried, key=lambda one: one.rank))
     beside = f"{abs(gain):.2f} points {'above' if gain > 0 else 'below'}" if gain else "the same as"
-    return f"{text}. The network of rank {chosen.rank} was chosen {why}; its accuracy is {beside} that of the network with the best score."
+    return (
+        f"{text}. The network of rank {chosen.rank} was chosen {why}; its accuracy is {beside} "
+        "that of the network with the best score."
+    )
 
 
 def _decided(chosen: Candidate, tried: Sequence[Candidate], images: int) -> str:

@@ -26,7 +26,10 @@ def training(facts: RunFacts) -> Section | None:
     if not rows:
         return None
     table = Table(
-        caption="Stages of training; accuracy after an epoch is on held-out images, the final one above on test images",
+        caption=(
+            "Stages of training; accuracy after an epoch is on held-out images, the final one "
+            "above on test images"
+        ),
         columns=(
             "training",
             "stage",
@@ -44,7 +47,10 @@ def training(facts: RunFacts) -> Section | None:
     epochs = sum(len(one.epochs) for one in facts.trainings)
     picture = Picture(
         name=CURVES,
-        text=f"Loss and accuracy over {plural(epochs, 'epoch')}; the table below has where each stage ended.",
+        text=(
+            f"Loss and accuracy over {plural(epochs, 'epoch')}; the table below has where each "
+            "stage ended."
+        ),
         caption="Loss and accuracy by epoch.",
     )
     blocks: list[Block] = [picture, table]
@@ -106,7 +112,10 @@ def allocations(facts: RunFacts) -> Section | None:
         and all(one.bits for one in judged)
     ):
         best = max(judged, key=lambda one: one.accuracy or 0.0)
-        text = f"Bits of {len(judged)} methods layer by layer; {best.method} keeps most accuracy, {percent(best.accuracy)}."
+        text = (
+            f"Bits of {len(judged)} methods layer by layer; {best.method} keeps most accuracy, "
+            f"{percent(best.accuracy)}."
+        )
         blocks.append(
             Picture(
                 name=ALLOCATIONS,
@@ -132,13 +141,19 @@ def _choice(chosen: Allocation, judged: list[Allocation]) -> str:
         best.append("the highest accuracy")
     text = f"The run went on with the bits of {chosen.method}"
     if chosen.method == "qbr" and len(judged) > 1:
-        text += ", those of the search: no other choice is ahead of them by more than the noise of these images"
+        text += (
+            ", those of the search: no other choice is ahead of them by more than the noise of "
+            "these images"
+        )
         return f"{text}. They have {listed(best)} before training." if best else f"{text}."
     return f"{text}, which have {listed(best)} before training." if best else f"{text}."
 
 
 def _caption(found: Allocations) -> str:
-    text = f"Measured on {found.images:,} training images, judged without training on {found.judged_images:,} others"
+    text = (
+        f"Measured on {found.images:,} training images, judged without training on "
+        f"{found.judged_images:,} others"
+    )
     return (
         f"{text}; float network {percent(found.floating)}" if found.floating is not None else text
     )
@@ -168,7 +183,10 @@ def errors(facts: RunFacts) -> Section | None:
     text = in_words(found)
     rows = tuple(tuple(row) for row in as_cells(found))
     table = Table(
-        caption="Signal to quantisation noise: of the layer alone, and of the network up to it, decibels",
+        caption=(
+            "Signal to quantisation noise: of the layer alone, and of the network up to it, "
+            "decibels"
+        ),
         columns=("layer", "w", "a", "out", "alone, dB", "up to here, dB"),
         rows=rows,
         numbers=(1, 2, 3, 4, 5),

@@ -31,7 +31,10 @@ def number(value: float | None, form: str = ",.0f") -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Return a part of a whole in percent; ``whole`` above 0. Only the whole is 100.0 %, whatever rounding says."""
+    """Return a part of a whole in percent; ``whole`` above 0.
+
+    Only the whole is 100.0 %, whatever rounding says.
+    """
     found = 100 * part / whole
     if part < whole:
         found = min(found, 99.9)

@@ -1,7 +1,8 @@
 """Pictures of networks, searches and memory plans. Compute, then draw.
 
-Every picture is ``xxx_data(...)``, which returns a frozen record that can be compared and tested, and ``draw_xxx(record)``, which
-returns a matplotlib ``Figure``. Nothing here opens a window or keeps state; ``save_figure`` writes a picture as PNG and SVG.
+Every picture is ``xxx_data(...)``, which returns a frozen record that can be compared and tested,
+and ``draw_xxx(record)``, which returns a matplotlib ``Figure``. Nothing here opens a window or
+keeps state; ``save_figure`` writes a picture as PNG and SVG.
 """
 
 from nas_engine.report.plots.bit_map import BitMap, bit_map_data, draw_bit_map

@@ -71,7 +71,8 @@ def allocation_maps(
     """
     if not reports or any(report.layers != reports[0].layers for report in reports):
         raise InputError(
-            f"{len(reports)} allocations cannot be drawn side by side; expected at least one, all of the same layers"
+            f"{len(reports)} allocations cannot be drawn side by side; expected at least one, all "
+            "of the same layers"
         )
     return AllocationMaps(
         axis=layer_axis(reports[0].layers),
@@ -92,7 +93,10 @@ def draw_allocations(record: AllocationMaps) -> Figure:
     width, margin, height = axis_width(axis), axis_margin(axis), rows * _ROW
     left = 0.3 + max(text_width(method, 8) for method in record.methods)
     beside = left + width + 0.3
-    subtitle = f"{rows} methods, {len(axis.names)} layers;  accuracy on {record.images:,} images before any training at these widths"
+    subtitle = (
+        f"{rows} methods, {len(axis.names)} layers;  accuracy on {record.images:,} images before "
+        "any training at these widths"
+    )
     if record.warning:
         room = int((beside + _BARS) / text_width("x", 9))
         subtitle += f"\n{shortened(record.warning, room)}"

@@ -70,7 +70,10 @@ def draw_bit_map(record: BitMap) -> Figure:
     width, margin = axis_width(axis), axis_margin(axis)
     left, cells, steps, gap = 1.0, 0.62, 1.9, 0.14
     overall = "shaded: mean of each stage;  "
-    overall += f"mean over all layers: weights {fmean(record.w_bits):.2f} bits, activations {fmean(record.a_bits):.2f} bits"
+    overall += (
+        f"mean over all layers: weights {fmean(record.w_bits):.2f} bits, activations "
+        f"{fmean(record.a_bits):.2f} bits"
+    )
     height = margin + cells + gap + steps + 0.95
     figure = new_figure(width + left + 0.25, height, f"Bits per layer ({count} layers)", overall)
 

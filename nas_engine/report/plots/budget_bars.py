@@ -55,7 +55,8 @@ class BudgetBar:
         if not (self.used >= 0 and self.budget > 0 and self.reserved >= 0):
             found = f"{self.used!r} of {self.budget!r} with {self.reserved!r} reserved"
             raise InputError(
-                f"{self.name}: {found}; expected a use and a reserve of 0 or more and a positive budget"
+                f"{self.name}: {found}; expected a use and a reserve of 0 or more and a positive "
+                "budget"
             )
 
     @property
@@ -115,14 +116,16 @@ def budget_bars_data(
         device: Memory and what firmware takes of it.
         max_macs: Most multiply-accumulates; ``None`` without a limit, which leaves the bar out.
         max_bitops: Most BitOps, likewise.
-        max_cycles: Most estimated cycles, likewise; the report must have been made with the device's table then.
+        max_cycles: Most estimated cycles, likewise; the report must have been made with the
+            device's table then.
 
     Raises:
         InputError: A limit that is not positive, or a limit on cycles for a report without them.
     """
     if max_cycles is not None and report.cycles is None:
         raise InputError(
-            "the report has no cycles to compare with their limit; make it with the cycle table of the device"
+            "the report has no cycles to compare with their limit; make it with the cycle table of "
+            "the device"
         )
     bars = [
         BudgetBar(

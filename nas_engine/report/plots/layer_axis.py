@@ -28,7 +28,8 @@ class Span:
     """Neighbouring layers with a common name."""
 
     name: str
-    """``s1`` for a stage, ``b1`` for an inverted residual, the layer's own name for stem, head and classifier."""
+    """``s1`` for a stage, ``b1`` for an inverted residual, the layer's own name for stem, head and
+    classifier."""
     first: int
     """Index of the first layer."""
     last: int
@@ -46,7 +47,8 @@ class LayerAxis:
     residuals: tuple[Span, ...]
     """Inverted residuals."""
     stages: tuple[Span, ...]
-    """Stages, with stem, head and classifier as stages of their own; together they cover all layers."""
+    """Stages, with stem, head and classifier as stages of their own; together they cover all
+    layers."""
 
 
 def layer_axis(names: Sequence[str]) -> LayerAxis:

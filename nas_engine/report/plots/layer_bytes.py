@@ -31,8 +31,13 @@ from nas_engine.report.plots.style import (
 from nas_engine.units import format_size
 
 MEMORY_MODEL_NOTES = {
-    "arena": "memory model 'arena': the static arena of the layer-by-layer schedule, scratch and padding included",
-    "paper": "memory model 'paper': the convention of the QE-Score authors, without scratch and padding",
+    "arena": (
+        "memory model 'arena': the static arena of the layer-by-layer schedule, scratch and "
+        "padding included"
+    ),
+    "paper": (
+        "memory model 'paper': the convention of the QE-Score authors, without scratch and padding"
+    ),
 }
 """What the two memory models count, for subtitles."""
 
@@ -83,7 +88,8 @@ class FlashBars:
 def _check_budget(what: str, budget: float | None) -> None:
     if budget is not None and not budget > 0:
         raise InputError(
-            f"{what} budget is {budget!r}; expected a positive number of bytes, or None where there is none"
+            f"{what} budget is {budget!r}; expected a positive number of bytes, or None where "
+            "there is none"
         )
 
 

@@ -92,7 +92,10 @@ def draw_layer_error(record: LayerErrorBars) -> Figure:
     width, margin = axis_width(axis), axis_margin(axis)
     left, cells, height, gap = 1.15, 0.84, 2.9, 0.12
     worst = [f"{axis.names[i]} ({record.own_db[i]:.1f} dB)" for i in record.worst]
-    note = f"signal to quantisation noise on {record.images:,} {record.split} images, against the same network without rounding"
+    note = (
+        f"signal to quantisation noise on {record.images:,} {record.split} images, against the "
+        "same network without rounding"
+    )
     note += "; 6 dB are about one bit"
     if worst:
         note += f"\nmost error of their own: {', '.join(worst)}"

@@ -61,7 +61,10 @@ class ParetoFront:
     """Multiply-accumulates, ``None`` where there is none."""
 
     def envelope(self, cost: str) -> tuple[tuple[float, float], ...]:
-        """Return the best score at or below each cost: pairs (cost, score), both rising. ``cost`` names a field of ``FrontPoint``."""
+        """Return the best score at or below each cost: pairs (cost, score), both rising.
+
+        ``cost`` names a field of ``FrontPoint``.
+        """
         pairs = sorted(
             ((float(getattr(point, cost)), point.qe_score) for point in self.points),
             key=lambda pair: (pair[0], -pair[1]),
@@ -80,8 +83,8 @@ def front_data(
     """Return the front of a search.
 
     Args:
-        rows: One mapping per network with ``qe_score``, ``peak_sram_bytes``, ``flash_bytes`` and ``macs``, as numbers or as the text
-            that a CSV file gives; other keys are ignored.
+        rows: One mapping per network with ``qe_score``, ``peak_sram_bytes``, ``flash_bytes`` and
+            ``macs``, as numbers or as the text that a CSV file gives; other keys are ignored.
         sram_budget: Bytes.
         flash_budget: Bytes.
         macs_budget: Multiply-accumulates.
@@ -95,7 +98,8 @@ def front_data(
             points.append(FrontPoint(**{key: float(row[key]) for key in _KEYS}))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"row {i} of the front: {error!r}; expected numbers under the keys {', '.join(_KEYS)}"
+                f"row {i} of the front: {error!r}; expected numbers under the keys "
+                f"{', '.join(_KEYS)}"
             ) from error
     best = max(range(len(points)), key=lambda i: points[i].qe_score) if points else None
     return ParetoFront(
@@ -169,7 +173,8 @@ def draw_front(record: ParetoFront) -> Figure:
     if record.best is not None:
         star = record.points[record.best]
         subtitle = (
-            f"star: best, QE-Score {star.qe_score:,.2f}, {star.macs / _MEGA:,.1f} M MACs, SRAM {format_size(star.peak_sram_bytes)}, "
+            f"star: best, QE-Score {star.qe_score:,.2f}, {star.macs / _MEGA:,.1f} M MACs, SRAM "
+            f"{format_size(star.peak_sram_bytes)}, "
             f"Flash {format_size(star.flash_bytes)};  grey line: best score at or below a cost"
         )
     title = f"Pareto front: {count:,} network{'s' * (count != 1)}"

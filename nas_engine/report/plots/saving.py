@@ -17,7 +17,8 @@ from nas_engine.report.plots.style import picture_style
 def save_figure(figure: Figure, folder: str | os.PathLike[str], stem: str) -> tuple[Path, Path]:
     """Write ``folder/stem.png`` (130 dots per inch) and ``folder/stem.svg``; return both paths.
 
-    Equal records give byte-identical files with the same matplotlib. Each file appears whole or not at all, and replaces an older one.
+    Equal records give byte-identical files with the same matplotlib. Each file appears whole or not
+    at all, and replaces an older one.
 
     Args:
         figure: What a ``draw_`` function returned.
@@ -30,7 +31,8 @@ def save_figure(figure: Figure, folder: str | os.PathLike[str], stem: str) -> tu
     """
     if not stem or stem in (".", "..") or any(mark in stem for mark in "/\\\0"):
         raise InputError(
-            f"picture name {stem!r} cannot be used; expected a file name without folder and ending, such as bit_map"
+            f"picture name {stem!r} cannot be used; expected a file name without folder and "
+            "ending, such as bit_map"
         )
     target = Path(folder)
     paths = []

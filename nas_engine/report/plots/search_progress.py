@@ -50,26 +50,31 @@ def progress_data(history: Sequence[Mapping[str, Any]]) -> Progress:
     """Return the progress of a search.
 
     Args:
-        history: One mapping per generation with ``evaluated`` and, where known, ``best_score`` (``None`` or nan before a feasible
-            candidate), ``feasible`` (share of the population, 0 to 1) and ``elapsed_s``; other keys are ignored.
+        history: One mapping per generation with ``evaluated`` and, where known, ``best_score``
+            (``None`` or nan before a feasible candidate), ``feasible`` (share of the population, 0
+            to 1) and ``elapsed_s``; other keys are ignored.
 
     Raises:
-        InputError: An entry without ``evaluated``, candidates that decrease, or a share outside 0 to 1.
+        InputError: An entry without ``evaluated``, candidates that decrease, or a share outside 0
+            to 1.
     """
     for i, row in enumerate(history):
         if "evaluated" not in row:
             raise InputError(
-                f"history entry {i} has no key 'evaluated'; expected the number of candidates evaluated so far"
+                f"history entry {i} has no key 'evaluated'; expected the number of candidates "
+                "evaluated so far"
             )
         if i and row["evaluated"] < history[i - 1]["evaluated"]:
             before = history[i - 1]["evaluated"]
             raise InputError(
-                f"history entry {i}: evaluated falls from {before} to {row['evaluated']}; expected it never to fall"
+                f"history entry {i}: evaluated falls from {before} to {row['evaluated']}; expected "
+                "it never to fall"
             )
         share = _finite(row.get("feasible"))
         if share is not None and not 0 <= share <= 1:
             raise InputError(
-                f"history entry {i}: feasible is {share:g}; expected a share of the population, 0 to 1"
+                f"history entry {i}: feasible is {share:g}; expected a share of the population, 0 "
+                "to 1"
             )
     return Progress(
         evaluated=tuple(int(row["evaluated"]) for row in history),

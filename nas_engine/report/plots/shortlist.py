@@ -53,7 +53,8 @@ class Shortlist:
     epochs: int
     """Epochs that each was trained for."""
     tau: float | None
-    """Kendall's tau-b of score and accuracy, -1 to 1; ``None`` for fewer than ``FEWEST_RANKED`` networks or where it is undefined."""
+    """Kendall's tau-b of score and accuracy, -1 to 1; ``None`` for fewer than ``FEWEST_RANKED``
+    networks or where it is undefined."""
 
     def standard_error(self, member: ShortlistMember) -> float:
         """Return the binomial standard error of an accuracy, ``100 sqrt(p (1 - p) / images)``, percentage points."""
@@ -64,14 +65,16 @@ class Shortlist:
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return Kendall's tau-b of two rankings, ties allowed for (Kendall, "The Treatment of Ties in Ranking Problems", Biometrika 1945).
 
-    ``(concordant - discordant) / sqrt((pairs - ties in first) (pairs - ties in second))`` over all pairs.
+    ``(concordant - discordant) / sqrt((pairs - ties in first) (pairs - ties in second))`` over all
+    pairs.
 
     Args:
         first: One number per item.
         second: The same, as long.
 
     Returns:
-        -1 to 1; ``None`` where all numbers of one ranking are the same, or for fewer than two items.
+        -1 to 1; ``None`` where all numbers of one ranking are the same, or for fewer than two
+        items.
     """
     agreement = untied_first = untied_second = 0
     for (a, b), (c, d) in combinations(zip(first, second, strict=True), 2):
@@ -89,12 +92,14 @@ def shortlist_data(members: Sequence[Mapping[str, Any]], images: int, epochs: in
     """Return the shortlist of a run.
 
     Args:
-        members: One mapping per network with ``rank``, ``qe_score``, ``accuracy`` (percent) and ``chosen``; other keys are ignored.
+        members: One mapping per network with ``rank``, ``qe_score``, ``accuracy`` (percent) and
+            ``chosen``; other keys are ignored.
         images: Held-out images that the accuracies are of.
         epochs: Epochs that each was trained for.
 
     Raises:
-        InputError: No images, or a network without one of the keys or with something else than numbers under them.
+        InputError: No images, or a network without one of the keys or with something else than
+            numbers under them.
     """
     if images < 1:
         raise InputError(f"accuracies of a shortlist on {images!r} images; expected at least one")
@@ -109,11 +114,13 @@ def shortlist_data(members: Sequence[Mapping[str, Any]], images: int, epochs: in
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"network {i} of the shortlist: {error!r}; expected rank, qe_score, accuracy and chosen"
+                f"network {i} of the shortlist: {error!r}; expected rank, qe_score, accuracy and "
+                "chosen"
             ) from error
         if not (math.isfinite(member.qe_score) and 0 <= member.accuracy <= 100):
             raise InputError(
-                f"network {i} of the shortlist: score {member.qe_score:g}, accuracy {member.accuracy:g}; expected a percentage"
+                f"network {i} of the shortlist: score {member.qe_score:g}, accuracy "
+                f"{member.accuracy:g}; expected a percentage"
             )
         found.append(member)
     enough = len(found) >= FEWEST_RANKED
@@ -130,12 +137,18 @@ def draw_shortlist(record: Shortlist) -> Figure:
     """Return the picture: a point per network with its standard error, numbered by rank, the chosen one starred."""
     left, bottom, width, height = 0.8, 0.62, 6.0, 3.4
     count = len(record.members)
-    note = f"{record.epochs} epoch{'s' * (record.epochs != 1)} each;  accuracy on {record.images:,} held-out images, bars: standard error"
+    note = (
+        f"{record.epochs} epoch{'s' * (record.epochs != 1)} each;  accuracy on {record.images:,} "
+        "held-out images, bars: standard error"
+    )
     star = next((member for member in record.members if member.chosen), None)
     if star is not None:
         note += f"\nstar: chosen, rank {star.rank}, {star.accuracy:.1f} %"
     if record.tau is not None:
-        note += f"{';  ' if star else chr(10)}rank correlation of score and accuracy (Kendall's tau): {record.tau:+.2f}"
+        note += (
+            f"{';  ' if star else chr(10)}rank correlation of score and accuracy (Kendall's tau): "
+            f"{record.tau:+.2f}"
+        )
     title = f"Shortlist: {count} network{'s' * (count != 1)} trained for a short time"
     figure = new_figure(left + width + 0.35, bottom + height + 1.0, title, note)
     axes = add_panel(figure, left, bottom, width, height)

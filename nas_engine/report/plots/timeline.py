@@ -90,7 +90,8 @@ def timeline_data(
             )
         if tensor.offset < 0 or tensor.size < 0:
             raise InputError(
-                f"tensor {tensor.name} has {tensor.size:g} B at offset {tensor.offset:g}; expected neither to be negative"
+                f"tensor {tensor.name} has {tensor.size:g} B at offset {tensor.offset:g}; expected "
+                "neither to be negative"
             )
     axis = layer_axis(steps)
     live = tuple(

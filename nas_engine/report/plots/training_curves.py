@@ -87,13 +87,15 @@ def training_curves_data(
     """Return the curves of a training.
 
     Args:
-        rows: Lines of ``training/metrics.jsonl``, one per epoch: ``stage``, ``loss``, ``accuracy`` and, where known,
-            ``train_accuracy``; other keys are ignored. For stages trained in two run directories, the lines of one behind the other.
+        rows: Lines of ``training/metrics.jsonl``, one per epoch: ``stage``, ``loss``, ``accuracy``
+            and, where known, ``train_accuracy``; other keys are ignored. For stages trained in two
+            run directories, the lines of one behind the other.
         teacher_rows: The same of the teacher, if it was trained for this network.
         result: The forms of the network at the end.
 
     Raises:
-        InputError: A line without one of the keys or with something else than numbers, or stages in another order.
+        InputError: A line without one of the keys or with something else than numbers, or stages in
+            another order.
     """
     stages: list[Curve] = []
     first = 1
@@ -106,7 +108,8 @@ def training_curves_data(
         curve.stage for curve in stages for _ in curve.epochs
     ]:
         raise InputError(
-            f"epochs of a training: expected lines of the stage {FLOAT!r}, then of {QUANTISED!r}, and of no other"
+            f"epochs of a training: expected lines of the stage {FLOAT!r}, then of {QUANTISED!r}, "
+            "and of no other"
         )
     teacher = _curve(teacher_rows, FLOAT, 1) if teacher_rows else None
     return TrainingCurves(stages=tuple(stages), teacher=teacher, result=result)
@@ -118,11 +121,13 @@ def _curve(rows: Sequence[Mapping[str, Any]], stage: str, first: int) -> Curve:
         shown = [float(row.get("train_accuracy", math.nan)) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"epochs of a training, stage {stage!r}: {error!r}; expected numbers under loss and accuracy"
+            f"epochs of a training, stage {stage!r}: {error!r}; expected numbers under loss and "
+            "accuracy"
         ) from error
     if not all(map(math.isfinite, (*loss, *accuracy))):
         raise InputError(
-            f"epochs of a training, stage {stage!r}: a loss or an accuracy is not finite; expected finite numbers"
+            f"epochs of a training, stage {stage!r}: a loss or an accuracy is not finite; expected "
+            "finite numbers"
         )
     return Curve(
         stage=stage,
