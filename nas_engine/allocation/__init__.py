@@ -1,1 +1,4 @@
-"""Allocation: which width each tensor gets, from what data and the trained network say, inside a device's budgets. No torch."""
+"""Allocation: choice of the width of each tensor inside a device's budgets.
+
+Choices rest on data and the trained network. No torch.
+"""

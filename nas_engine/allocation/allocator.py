@@ -1,4 +1,4 @@
-"""What an allocator is.
+"""Allocator interface.
 
 An allocator is one class and one row of ``nas_engine.allocation.table``.
 """
@@ -54,7 +54,7 @@ class Allocator(Protocol):
 
     @property
     def name(self) -> str:
-        """What ``--method`` takes."""
+        """Name that ``--method`` takes."""
 
     @property
     def summary(self) -> str:
@@ -65,7 +65,9 @@ class Allocator(Protocol):
         """Fields of ``Evidence`` that it reads."""
 
     def model(self, problem: AllocationProblem, evidence: Evidence) -> LossModel | None:
-        """Return what it minimises for this evidence, or ``None`` where it minimises nothing; what is in ``needs`` is there.
+        """Return the objective minimised for this evidence, or ``None`` if nothing is minimised.
+
+        Evidence listed in ``needs`` is present.
 
         The value at its choice is ``BitAllocation.objective``. Swaps on the real loss are ranked by
         it.
@@ -79,7 +81,7 @@ class Allocator(Protocol):
         seed: int = 0,
         time_limit_s: float = 20.0,
     ) -> BitAllocation:
-        """Return widths that meet every constraint; the same problem, evidence and seed give the same.
+        """Return widths that meet every constraint, deterministic in problem, evidence and seed.
 
         ``nas_engine.allocation.table.allocate`` is what to call: it checks what comes in and what
         goes out, and it never asks an allocator about a problem that the widest choice everywhere
@@ -109,7 +111,10 @@ def allocation_of(
     notes: tuple[str, ...] = (),
     details: dict[str, Any] | None = None,
 ) -> BitAllocation:
-    """Return the record of a choice, with its array frozen; without a ``bound`` it is minus infinity, nan without objective."""
+    """Return the record of a choice, with its array frozen.
+
+    Without a ``bound`` it is minus infinity, nan without objective.
+    """
     levels = np.array(levels, np.intp)
     levels.flags.writeable = False
     if bound is None:

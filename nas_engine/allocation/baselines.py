@@ -1,4 +1,4 @@
-"""Allocators that measure nothing: one width for all, widths at random, and the widths that came from the search."""
+"""Allocators without measurements: uniform, random, and the widths from the search."""
 
 from __future__ import annotations
 
@@ -152,7 +152,10 @@ class Given:
 
 
 def levels_at(problem: AllocationProblem, widths: dict[str, int]) -> Levels:
-    """Return the levels with one width per kind, ``(variables,)``: where it is not allowed, the next below, or the narrowest."""
+    """Return the levels with one width per kind, ``(variables,)``.
+
+    Where the width is not allowed: the next below, or the narrowest.
+    """
     return np.array([nearest_level(v.bits, widths[v.kind]) for v in problem.variables], np.intp)
 
 

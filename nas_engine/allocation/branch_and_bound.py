@@ -1,4 +1,6 @@
-"""Branch and bound for the integer quadratic program: proves how good an allocation is, and finds a better one if there is.
+"""Branch and bound for the integer quadratic program.
+
+Proves how good an allocation is, and finds a better one if there is.
 
 Best-first, many nodes at a time, so that one matrix product serves them all. Each node allows some
 choices of each variable; its relaxation starts from its parent's. Choices that would lift the bound
@@ -43,7 +45,7 @@ dropped. Ours."""
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Proof:
-    """What branch and bound found."""
+    """Result of branch and bound."""
 
     levels: Levels
     """The best allocation known."""
@@ -139,7 +141,10 @@ def _size_of(program: Program, objective: float) -> float:
 
 
 def _conflicts(program: Program) -> Mask:
-    """Return the pairs of choices that break a constraint whatever the rest is; the diagonal says which break one alone."""
+    """Return the pairs of choices that break a constraint whatever the rest is.
+
+    The diagonal says which choices break one alone.
+    """
     n = len(program.owner)
     found = np.zeros((n, n), np.bool_)
     for row, room in zip(program.rows, program.rooms, strict=True):
@@ -153,7 +158,10 @@ def _conflicts(program: Program) -> Mask:
 
 
 def _root(search: _Search, allowed: Mask) -> tuple[float, _Root | None]:
-    """Bound the whole program and drop choices, each round on what the last one left; ``None`` where nothing is left to search."""
+    """Bound the whole program and drop choices; ``None`` if nothing is left to search.
+
+    Each round works on what the last one left.
+    """
     program = search.program
     best, root = float("-inf"), None
     for turn in range(3):
@@ -192,7 +200,10 @@ def _root(search: _Search, allowed: Mask) -> tuple[float, _Root | None]:
 
 
 def _blocks(search: _Search, form: Form, turn: int) -> Floats | None:
-    """Return blocks for a round of the root: first the quadratic's own where they are convex, then the best ones."""
+    """Return blocks for a round of the root.
+
+    First the quadratic's own blocks where they are convex, then the best ones.
+    """
     own = form.own_blocks()
     if turn == 0 and search.program.pairs is not None:
         total = form.cross + own
@@ -300,7 +311,10 @@ class _Propagation:
         return allowed
 
     def clashes(self, allowed: Mask, chosen: Levels) -> Floats:
-        """Return for each variable how many others its rounded choice clashes with, ``(nodes, variables)``."""
+        """Return the number of clashes of each rounded choice, ``(nodes, variables)``.
+
+        Counted for each variable: the other variables that its rounded choice clashes with.
+        """
         if self.conflicts is None:
             return np.zeros(chosen.shape)
         taken = (
@@ -314,7 +328,10 @@ class _Propagation:
 
 
 def _shares(form: Form, points: Floats, allowed: Mask) -> Floats:
-    """Return how much of each place a point takes, reference last, ``(nodes, variables, width + 1)``; -1 where not allowed."""
+    """Return the fraction of each place in a point, ``(nodes, variables, width + 1)``.
+
+    The reference is last; -1 where not allowed.
+    """
     z = points.reshape(-1, form.variables, form.width)
     return np.where(allowed, np.concatenate([z, 1 - z.sum(axis=2, keepdims=True)], axis=2), -1.0)
 
@@ -322,7 +339,10 @@ def _shares(form: Form, points: Floats, allowed: Mask) -> Floats:
 def _branch_on(
     relaxation: Relaxation, points: Floats, allowed: Mask, propagate: _Propagation
 ) -> Levels:
-    """Return the variable of each node whose fractions hide most of the gap: ``<T_u, diag(y_u) - y_u y_u'> / 2``, ``(nodes,)``."""
+    """Return the variable of each node whose fractions hide most of the gap, ``(nodes,)``.
+
+    The measure is ``<T_u, diag(y_u) - y_u y_u'> / 2``.
+    """
     form = relaxation.form
     z = points.reshape(-1, form.variables, form.width)
     index = np.arange(form.variables)
@@ -340,7 +360,10 @@ def _branch_on(
 
 
 def _split(form: Form, points: Floats, allowed: Mask, variable: Levels) -> Mask:
-    """Return the children's places: the narrower choices of the variable, then the wider ones, split where the point has its middle."""
+    """Return the children's places: the narrower choices of the variable, then the wider ones.
+
+    They are split where the point has its middle.
+    """
     nodes = np.arange(len(points))
     mine = allowed[nodes, variable]
     share = np.maximum(_shares(form, points, allowed)[nodes, variable], 0.0)

@@ -1,4 +1,6 @@
-"""Allocators that minimise a predicted loss: sums of single losses, HAWQ's, and with cross terms CLADO and Gauss-Newton CLADO.
+"""Allocators that minimise a predicted loss.
+
+Sums of single losses, HAWQ's, and with cross terms CLADO and Gauss-Newton CLADO.
 
 All four are one integer program with different figures, solved by ``iqp.solve``: ``linear . x + x'
 quadratic x / 2`` over one choice per variable inside the limits. The objective is the predicted
@@ -31,7 +33,10 @@ PROVEN = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Diagonal:
-    """The sum of measured single losses, CLADO's own control without cross terms ("naive" in the authors' code)."""
+    """Sum of measured single losses.
+
+    CLADO's own control without cross terms ("naive" in the authors' code).
+    """
 
     name: ClassVar[str] = "diagonal"
     summary: ClassVar[str] = (
@@ -58,7 +63,10 @@ class Diagonal:
 
 @dataclass(frozen=True, slots=True)
 class Hawq:
-    """HAWQ-V2 and -V3 (Dong et al. 2020; Yao et al. 2021): mean Hessian trace times squared perturbation, summed over the tensors."""
+    """HAWQ-V2 and -V3 (Dong et al. 2020; Yao et al. 2021).
+
+    Mean Hessian trace times squared perturbation, summed over the tensors.
+    """
 
     name: ClassVar[str] = "hawq"
     summary: ClassVar[str] = (
@@ -85,7 +93,9 @@ class Hawq:
 
 @dataclass(frozen=True, slots=True)
 class Clado:
-    """CLADO (Deng et al., DAC 2025): single and pair losses, projected to a positive semi-definite matrix.
+    """CLADO (Deng et al., DAC 2025): positive semi-definite matrix of single and pair losses.
+
+    The matrix is the projection of the measured losses.
 
     Ours: the monotone safeguard on the single losses, and that pairs drowned in noise are left out.
     """
@@ -123,7 +133,10 @@ class Clado:
 
 @dataclass(frozen=True, slots=True)
 class GaussNewton:
-    """CLADO with the Gauss-Newton matrix from single choices in place of measured pairs: no pair is ever run. Ours."""
+    """CLADO with the Gauss-Newton matrix from single choices in place of measured pairs.
+
+    No pair is ever run (chosen here).
+    """
 
     projection: str = "none"
     """The matrix comes from one vector per choice, so over allocations it is positive semi-definite
@@ -139,7 +152,7 @@ class GaussNewton:
     needs: ClassVar[tuple[str, ...]] = ("singles",)
 
     def model(self, problem: AllocationProblem, evidence: Evidence) -> LossModel:
-        """Return the Gauss-Newton objective, or the single losses where its cross terms are noise."""
+        """Return the Gauss-Newton objective, or the single losses if its cross terms are noise."""
         assert evidence.singles is not None
         return _model(problem, evidence, evidence.singles, self.projection, self.most_noise)[0]
 
@@ -151,7 +164,10 @@ class GaussNewton:
         seed: int = 0,
         time_limit_s: float = 20.0,
     ) -> BitAllocation:
-        """Return the best widths for that objective; a note says where the cross terms were left out."""
+        """Return the best widths for that objective.
+
+        A note says where the cross terms were left out.
+        """
         assert evidence.singles is not None
         model, notes, details = _model(
             problem, evidence, evidence.singles, self.projection, self.most_noise
@@ -166,7 +182,10 @@ def _model(
     projection: str,
     most_noise: float,
 ) -> tuple[LossModel, tuple[str, ...], dict[str, Any]]:
-    """Return the objective of a matrix, or its single losses where the cross terms are noise; with notes and details."""
+    """Return the objective of a matrix, with notes and details.
+
+    Where the cross terms are noise it is the single losses.
+    """
     noise = (
         float("nan") if measured.halves is None else pair_noise(measured.halves, measured.matrix)
     )

@@ -1,4 +1,6 @@
-"""The problem of a searched network on its device: SRAM and Flash to the byte, and the limits of the search.
+"""Allocation problem of a searched network on its device.
+
+SRAM and Flash to the byte, and the limits of the search.
 
 Free are the widths that the search was free to choose: those of all layers but stem and classifier,
 one per layer or one per inverted residual as the space ties them. Peak SRAM is a maximum over the
@@ -35,7 +37,9 @@ SRAM, FLASH = "peak SRAM", "Flash"
 
 
 def device_problem(search: SearchProblem, architecture: Architecture) -> AllocationProblem:
-    """Return the problem of choosing the widths of a network within the budgets and limits of its search.
+    """Return the problem of choosing a network's widths within the limits of its search.
+
+    The limits include the budgets.
 
     Args:
         search: Budgets, device rules and space that the network was searched with.
@@ -208,11 +212,17 @@ class _Builder:
             yield self._peak("classifier", float(classifier_live(model, table, float(self.end))[0]))
 
     def _after(self, residual: int) -> str:
-        """Return the layer that takes the input of an inverted residual, or the head behind the last one."""
+        """Return the layer that takes the input of an inverted residual.
+
+        Behind the last inverted residual it is the head.
+        """
         return self.residuals[residual][0] if residual < len(self.residuals) else "head"
 
     def _peak(self, step: str, fixed: float, *terms: tuple[str, Any]) -> Constraint:
-        """Return one term of the peak: inputs of layers that live together, with its granules at the widths 0 to 8, or at any."""
+        """Return one term of the peak: inputs of layers that live together.
+
+        With its granules at the widths 0 to 8, or at any.
+        """
         granule, linear = self.search.model.granule, np.zeros(self.bare.n)
         for layer, sizes in terms:
             at = self._choices(ACTIVATIONS, layer)
@@ -237,7 +247,10 @@ class _Builder:
         *,
         macs: bool = True,
     ) -> Constraint:
-        """Return a limit on a sum over layers of MACs times a table of (weight bits, activation bits), or of the table alone."""
+        """Return a limit on a sum over layers.
+
+        Each term is MACs times a table of (weight bits, activation bits), or the table alone.
+        """
         linear, quadratic = np.zeros(self.bare.n), np.zeros((self.bare.n, self.bare.n))
         counts = macs_per_layer(self.table)[:, 0] if macs else np.ones(len(self.names))
         for row, layer in enumerate(self.names):

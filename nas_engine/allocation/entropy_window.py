@@ -1,4 +1,6 @@
-"""Entropy window: layers whose outputs carry more information get more bits (Qin et al., Scientific Reports 15, 2025).
+"""Entropy window: more bits for layers whose outputs carry more information.
+
+Source: Qin et al., Scientific Reports 15, 2025.
 
 The abstract says: the entropy of each layer's output in the forward pass, smoothed by a sliding
 window; a dynamic threshold from the smoothed average entropy; bits by that threshold; window and
@@ -24,7 +26,7 @@ from nas_engine.allocation.records import BitAllocation, Evidence
 from nas_engine.errors import InputError, UnknownNameError
 
 BATCHES, DEPTH = "batches", "depth"
-"""What a window slides over: the last batches of one layer, or the neighbours of a layer."""
+"""Axes of the window: the last batches of one layer, or the neighbours of a layer."""
 
 _FLAT = 1e-9
 """Bits; entropies that lie closer together than this say nothing about the layers."""
@@ -43,7 +45,7 @@ class EntropyWindow:
     """
 
     estimator: str = "histogram"
-    """Which of ``Evidence.entropies``."""
+    """Estimator: one of ``Evidence.entropies``."""
     window: int = 8
     """Batches, or layers, that are averaged; more than there are means all."""
     axis: str = BATCHES
@@ -104,7 +106,9 @@ def smooth(values: Floats, window: int, axis: str = BATCHES) -> Floats:
 
 
 def critical_alphas(smoothed: Floats, count: int, spread: float) -> Floats:
-    """Return the alpha below which each layer exceeds each of ``count`` thresholds, ``(layers, count)``, lowest threshold first.
+    """Return the alpha below which each layer exceeds each threshold, ``(layers, count)``.
+
+    There are ``count`` thresholds, lowest first.
 
     Threshold ``k`` is ``mean + (alpha_k - 1) (max - min)`` over the smoothed entropies of the
     layers of one kind, with ``alpha_k`` evenly from ``alpha - spread / 2`` to ``alpha + spread /
@@ -185,7 +189,7 @@ class EntropyWindowAllocator:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Ladder:
-    """What each variable takes at each alpha: its choices, and the alphas at which it leaves them."""
+    """Choices of each variable at each alpha, and the alphas at which it leaves them."""
 
     choices: tuple[Levels, ...]
     """Levels each variable may be given, ascending."""
@@ -228,7 +232,10 @@ class _Ladder:
         )
 
     def alphas(self, kind: str) -> list[float]:
-        """Return the alphas at which any variable of a kind changes, ascending, after one below them all."""
+        """Return the alphas at which any variable of a kind changes, ascending.
+
+        The first one is below them all.
+        """
         own = [
             critical for critical, of in zip(self.criticals, self.kinds, strict=True) if of == kind
         ]

@@ -1,4 +1,6 @@
-"""Greedy: from the widest, the cheapest step down first, by measured loss per byte saved; then up again what fits.
+"""Greedy allocation by measured loss per byte saved.
+
+From the widest, the cheapest step down first; then up again what fits.
 
 Source of the idea: Houache, Traonmilin and Aujol 2026 ("Layerwise error attribution ..."), who
 lower the layer with the smallest ``(s(b-) - s(b)) / ((b - b-) n)``, sensitivity per bit saved,
@@ -31,7 +33,10 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """Down by the smallest loss per byte relieved, up by the largest loss per byte spent; see the module."""
+    """Greedy allocator, down and then up; see the module.
+
+    Down by the smallest loss per byte relieved, up by the largest loss per byte spent.
+    """
 
     name: ClassVar[str] = "greedy"
     summary: ClassVar[str] = "from the widest down, the smallest measured loss per byte saved first"
@@ -50,7 +55,10 @@ class Greedy:
         seed: int = 0,
         time_limit_s: float = 20.0,
     ) -> BitAllocation:
-        """Return widths that fit and of which none can be raised alone; the objective is the sum of measured single losses."""
+        """Return widths that fit and of which none can be raised alone.
+
+        The objective is the sum of measured single losses.
+        """
         losses, _ = self.model(problem, evidence)
         levels, down = lowered(problem, losses)
         levels, up = raised(problem, losses, levels)
@@ -65,7 +73,10 @@ class Greedy:
 
 
 def lowered(problem: AllocationProblem, losses: Floats) -> tuple[Levels, int]:
-    """Return a feasible allocation below the widest, and the number of steps down; 0 where the way down ends beside the limits."""
+    """Return a feasible allocation below the widest, and the number of steps down.
+
+    The number is 0 where the way down ends outside the limits.
+    """
     levels, limits, scale = problem.widest, limits_of(problem), _scale(problem)
     steps = 0
     while not problem.is_feasible(levels):
@@ -86,7 +97,10 @@ def lowered(problem: AllocationProblem, losses: Floats) -> tuple[Levels, int]:
 
 
 def raised(problem: AllocationProblem, losses: Floats, levels: Levels) -> tuple[Levels, int]:
-    """Return an allocation of which no variable can be raised alone, from a feasible one, and the number of steps up."""
+    """Return an allocation of which no variable can be raised alone, and the number of steps up.
+
+    The start is a feasible allocation.
+    """
     limits, scale = limits_of(problem), _scale(problem)
     steps = 0
     while True:
@@ -104,7 +118,9 @@ def raised(problem: AllocationProblem, losses: Floats, levels: Levels) -> tuple[
 
 
 def _scale(problem: AllocationProblem) -> Floats:
-    """Return the unit of each constraint, ``(constraints,)``: its range from the narrowest to the widest; ours.
+    """Return the unit of each constraint, ``(constraints,)``.
+
+    The unit is the constraint's range from the narrowest to the widest (chosen here).
 
     Bytes of different memories cannot be added, parts of a range can. With one constraint the order
     is that of loss per byte. A constraint that even the widest choice meets counts nothing.

@@ -1,4 +1,7 @@
-"""The integer quadratic program of CLADO: a local search finds the allocation, branch and bound proves it."""
+"""Integer quadratic program of CLADO.
+
+A local search finds the allocation, branch and bound proves it.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def solve(
     start: Levels | None = None,
     prove: bool = True,
 ) -> Solution:
-    """Return the allocation that minimises ``linear . x + x' quadratic x / 2`` over the 0/1 choices ``x``, one per variable.
+    """Return the allocation that minimises ``linear . x + x' quadratic x / 2``.
+
+    ``x`` are 0/1 choices, one per variable.
 
     A local search finds the allocation; it is bounded by work, so that a seed gives one answer.
     Branch and bound then proves it, or finds a better one; ``time_limit_s`` only cuts the proof

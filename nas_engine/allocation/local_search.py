@@ -1,4 +1,6 @@
-"""Iterated local search for the integer quadratic program: single moves, swaps of two variables, and kicks.
+"""Iterated local search for the integer quadratic program.
+
+Single moves, swaps of two variables, and kicks.
 
 The search keeps the gradient of the objective and of every quadratic constraint up to date, so that
 the change of *all* single moves is one vector and the change of *all* pairs of moves one matrix. It
@@ -39,7 +41,9 @@ MOST_KICKED = 6
 
 
 class Program:
-    """Objective ``linear . x + x' pairs x / 2`` and constraints, brought to the form that the searches use.
+    """Objective and constraints in the form that the searches use.
+
+    The objective is ``linear . x + x' pairs x / 2``.
 
     Entries of one variable have no meaning off the diagonal, since ``x_b x_c = 0``; on the diagonal
     ``x_b^2 = x_b``. So the diagonal moves to the linear part, and all blocks of single variables
@@ -87,17 +91,20 @@ class Program:
 
 @dataclass(slots=True)
 class _State:
-    """One allocation with all that its moves need; ``at`` are the positions chosen, ``(variables,)``."""
+    """Allocation with all that its moves need.
+
+    ``at`` are the positions chosen, ``(variables,)``.
+    """
 
     at: Levels
     slope: Floats
     """Gradient of the objective, ``(n,)``."""
     room: Floats
-    """What is left in each linear constraint."""
+    """Slack of each linear constraint."""
     cross_slope: Floats
     """Gradients of the quadratic constraints, ``(quadratic constraints, n)``."""
     cross_room: Floats
-    """What is left in each quadratic constraint."""
+    """Slack of each quadratic constraint."""
 
 
 def _state(program: Program, levels: Levels) -> _State:
@@ -132,7 +139,10 @@ def _move(program: Program, state: _State, choice: int) -> None:
 
 
 def _single_changes(program: Program, state: _State) -> tuple[Floats, Floats, Floats]:
-    """Return what each choice, taken instead of its variable's present one, changes: objective, linear and quadratic constraints."""
+    """Return the changes of objective, linear and quadratic constraints for each choice.
+
+    Each choice is taken instead of its variable's present one.
+    """
     now = state.at[program.owner]
     return (
         state.slope - state.slope[now],
@@ -148,7 +158,10 @@ def _fitting(state: _State, rows: Floats, cross: Floats) -> npt.NDArray[np.bool_
 
 
 def _second_difference(matrix: Floats, now: Levels) -> Floats:
-    """Return what two moves change together beyond the sum of each alone, for all pairs of choices."""
+    """Return the joint change of two moves beyond the sum of each alone.
+
+    For all pairs of choices.
+    """
     once = matrix - matrix[now]
     return np.asarray(once - once[:, now])
 
@@ -218,7 +231,10 @@ def _excess(program: Program, state: _State) -> float:
 
 
 def _make_fit(program: Program, state: _State) -> bool:
-    """Take single moves until all constraints hold: the smallest rise of the objective per excess removed. Return whether they do."""
+    """Take single moves until all constraints hold; return True if they do.
+
+    Each move has the smallest rise of the objective per excess removed.
+    """
     scale, cross_scale = (
         np.maximum(np.abs(program.rooms), 1.0)[:, None],
         np.maximum(np.abs(program.cross_rooms), 1.0)[:, None],
@@ -254,7 +270,9 @@ def _kick(program: Program, levels: Levels, rng: np.random.Generator, most: int)
 
 
 def feasible_start(program: Program, seed: int = 0) -> Levels:
-    """Return a feasible allocation: the narrowest, or where pairs of widths are forbidden one that a short search finds near it.
+    """Return a feasible allocation.
+
+    The narrowest, or where pairs of widths are forbidden one that a short search finds near it.
 
     Raises:
         InfeasibleAllocationError: None was found.
@@ -288,7 +306,7 @@ def feasible_start(program: Program, seed: int = 0) -> Levels:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """What a local search found."""
+    """Result of a local search."""
 
     levels: Levels
     """The best feasible allocation."""
@@ -356,7 +374,10 @@ def local_search(
 
 
 def descend(program: Program, levels: Levels, smallest: float = 0.0) -> Levels | None:
-    """Return where single moves and swaps lead from an allocation, narrowed first until it fits; ``None`` where it cannot."""
+    """Return the allocation that single moves and swaps lead to; ``None`` if it cannot fit.
+
+    The start is narrowed first until it fits.
+    """
     state = _state(program, levels)
     if not _make_fit(program, state):
         return None
@@ -370,7 +391,10 @@ def widen(program: Program, levels: Levels, smallest: float = 0.0) -> Levels:
 
 
 def _most_kicks(program: Program) -> int:
-    """Return how often to kick; a linear objective leaves little to find, and its proof is quick."""
+    """Return the number of kicks.
+
+    A linear objective leaves little to find, and its proof is quick.
+    """
     free = int((program.problem.counts > 1).sum())
     return KICKS * free if program.pairs is not None else free
 

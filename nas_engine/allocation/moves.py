@@ -1,4 +1,4 @@
-"""What changes when one variable, or two, take another width: for all changes at once.
+"""Changes when one variable, or two, take another width: for all moves at once.
 
 A *move* is a position ``p`` of the problem: the variable that owns it takes that choice, all others
 stay as they are.
@@ -26,7 +26,9 @@ Bools = npt.NDArray[np.bool_]
 def changes(
     problem: AllocationProblem, levels: Levels, linear: Floats, quadratic: Floats | None = None
 ) -> Floats:
-    """Return by how much ``linear . x + x' quadratic x / 2`` changes with every move, ``(n,)``; 0 for the choices that stand.
+    """Return the change of ``linear . x + x' quadratic x / 2`` with every move, ``(n,)``.
+
+    It is 0 for the choices that stand.
 
     Entries of ``quadratic`` between two choices of one variable do not count, its diagonal does.
     """
@@ -93,7 +95,10 @@ def moved(problem: AllocationProblem, levels: Levels, *moves: int) -> Levels:
 
 
 def steps_of_moves(problem: AllocationProblem, levels: Levels) -> Levels:
-    """Return by how many levels each move raises its variable, ``(n,)``; negative for moves down."""
+    """Return the number of levels by which each move raises its variable, ``(n,)``.
+
+    Negative for moves down.
+    """
     return np.asarray(np.arange(problem.n) - problem.positions(levels)[problem.owner])
 
 

@@ -1,4 +1,7 @@
-"""The problem of the papers: any network, a mean width of weights and of activations as the budget."""
+"""Allocation problem of the papers, for any network.
+
+The budget is a mean width of weights and of activations.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from nas_engine.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSize:
-    """What one layer stores and computes, whatever its widths."""
+    """Storage and operations of one layer, independent of its widths."""
 
     name: str
     """Name of the layer."""

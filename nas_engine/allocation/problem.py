@@ -1,4 +1,6 @@
-"""AllocationProblem: the tensors whose widths are free, the widths each may have, and what a choice costs.
+"""AllocationProblem: variables, the widths allowed for each, and the costs of a choice.
+
+The variables are the tensors whose widths are free.
 
 Every allocator solves the same problem: choose one width for each *variable* such that all
 *constraints* hold. The choices of all variables stand one after the other in vectors of length
@@ -99,14 +101,14 @@ class Constraint:
     name: str
     """Name in messages, such as ``"peak SRAM at s1.b1.expand"``."""
     resource: str
-    """What is limited: constraints of one resource are terms of one peak, such as ``"peak SRAM"``.
+    """Limited resource: constraints of one resource are terms of one peak, as ``"peak SRAM"``.
     """
     unit: str
     """``"B"``, ``"bits"`` or empty for a count."""
     limit: float
     """The most that is allowed; infinity for none."""
     fixed: float = 0.0
-    """What does not depend on any choice."""
+    """Cost that does not depend on any choice."""
     linear: Floats
     """Cost of each choice, ``(n,)``."""
     quadratic: Floats | None = None
@@ -194,7 +196,10 @@ class AllocationProblem:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Text that differs when the variables do; constraints do not count, since measurements serve every budget."""
+        """Text that differs when the variables do.
+
+        Constraints do not count, since measurements serve every budget.
+        """
         text = repr([(v.name, v.kind, v.layers, v.bits, v.elements) for v in self.variables])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -244,7 +249,10 @@ class AllocationProblem:
         )
 
     def usage(self, levels: Levels) -> dict[str, tuple[float, float]]:
-        """Return the cost and limit of each resource: of its constraint that comes nearest to its limit."""
+        """Return the cost and limit of each resource.
+
+        Those of its constraint that comes nearest to its limit.
+        """
         found: dict[str, tuple[float, float]] = {}
         for constraint, cost in zip(self.constraints, self.costs(levels), strict=True):
             before = found.get(constraint.resource)
@@ -253,7 +261,10 @@ class AllocationProblem:
         return found
 
     def mean_bits(self, levels: Levels, kind: str) -> float:
-        """Return the mean width of all numbers of a kind, weighted by how many they are; nan where there are none."""
+        """Return the mean width of all numbers of a kind; nan if there are none.
+
+        Weighted by how many they are.
+        """
         widths = self.bits(levels)
         parts = [
             (v.elements, bits)
@@ -279,7 +290,9 @@ class AllocationProblem:
             raise InfeasibleAllocationError(worst, self.smallest(worst), self.remedy)
 
     def smallest(self, constraint: Constraint) -> float:
-        """Return a cost that no allocation falls below: every choice and every pair of variables at its cheapest.
+        """Return a cost that no allocation falls below.
+
+        Every choice and every pair of variables counts at its cheapest.
 
         Where costs grow with the width it is the cost of the narrowest choice.
         """

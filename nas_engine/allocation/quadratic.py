@@ -1,4 +1,7 @@
-"""From measured sensitivities to an objective: projections to convex matrices, safeguards, and the noise of cross terms."""
+"""Objectives from measured sensitivities.
+
+Projections to convex matrices, safeguards, and the noise of cross terms.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from nas_engine.allocation.records import Sensitivity
 from nas_engine.errors import InputError
 
 PROJECTIONS = ("clip", "correlation", "none", "diagonal")
-"""What ``objective_of`` can do with a matrix: CLADO's clip, the clip of the correlations, nothing,
+"""Projections that ``objective_of`` offers: CLADO's clip, the clip of the correlations, none,
 or only the diagonal."""
 
 GAUSSIAN_MEDIAN = 0.6744897501960817
@@ -19,7 +22,9 @@ GAUSSIAN_MEDIAN = 0.6744897501960817
 
 
 def psd_clip(matrix: Floats) -> Floats:
-    """Return the nearest positive semidefinite matrix: eigenvalues below 0 become 0 (CLADO, arXiv 2307.05657).
+    """Return the nearest positive semidefinite matrix: negative eigenvalues become 0.
+
+    Source: CLADO, arXiv 2307.05657.
 
     The clip makes diagonal entries larger and never smaller, those of small losses most. Rows that
     are zero stay exactly zero.
@@ -38,7 +43,9 @@ def psd_clip(matrix: Floats) -> Floats:
 
 
 def psd_clip_correlation(matrix: Floats) -> Floats:
-    """Return a positive semidefinite matrix with the same positive diagonal: the correlations are clipped, not the matrix (ours).
+    """Return a positive semidefinite matrix with the same positive diagonal.
+
+    The correlations are clipped, not the matrix (chosen here).
 
     Each entry is divided by the roots of its two diagonal entries, the result is clipped, brought
     back to a unit diagonal and scaled back. So the many small losses of wide choices keep their
@@ -58,7 +65,9 @@ def psd_clip_correlation(matrix: Floats) -> Floats:
 
 
 def monotone_losses(problem: AllocationProblem, losses: Floats) -> Floats:
-    """Return losses that never fall as the width of a variable falls, and are never negative: a running maximum from the widest choice.
+    """Return losses that never fall as a variable's width falls, and are never negative.
+
+    They are a running maximum from the widest choice.
 
     A measured loss may be lower at fewer bits by chance or because the network is overfitted; a
     search that believes it narrows variables for nothing (CLADO's diagonal-only control did).
@@ -121,7 +130,9 @@ def _symmetric(matrix: Floats) -> Floats:
 def objective_of(
     sensitivity: Sensitivity, problem: AllocationProblem, projection: str = "clip"
 ) -> tuple[Floats, Floats | None]:
-    """Return ``linear`` and ``quadratic`` for ``solve``: the predicted loss change ``x' M x / 2``, in nats.
+    """Return ``linear`` and ``quadratic`` for ``solve``.
+
+    They give the predicted loss change ``x' M x / 2``, in nats.
 
     The diagonal is safeguarded after the projection (``monotone_losses``), only ever upwards, so
     that a positive semidefinite matrix stays one. Where all widest choices have zero rows (they are

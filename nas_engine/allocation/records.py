@@ -1,4 +1,4 @@
-"""What allocators consume and give: sensitivities, entropies, and the allocation itself."""
+"""Records that allocators take and return: sensitivities, entropies, and the allocation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def _freeze(record: Any, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sensitivity:
-    """How the loss changes when tensors are quantised: ``x' matrix x / 2`` predicts the change for an allocation ``x``.
+    """Change of the loss when tensors are quantised.
+
+    ``x' matrix x / 2`` predicts the change for an allocation ``x``.
 
     Positions are those of ``AllocationProblem``. Changes count from a reference network that has
     every variable at its widest choice (or from the float network): there all entries of the
@@ -73,7 +75,7 @@ class LayerEntropies:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """All that is known of the network; an allocator says what it needs."""
+    """Measurements and widths known of the network; an allocator says what it needs."""
 
     given: Levels | None = None
     """Widths that came with the network, from QBR, as levels."""
@@ -92,7 +94,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BitAllocation:
-    """What an allocator chose."""
+    """Result of an allocator."""
 
     method: str
     """Its name."""
@@ -101,7 +103,7 @@ class BitAllocation:
     bits: tuple[int, ...]
     """Width of each variable."""
     objective: float
-    """What the allocator minimised, at its choice; nan where it minimises nothing."""
+    """Objective of the allocator at its choice; nan if it minimises nothing."""
     bound: float
     """No feasible choice has a smaller objective; minus infinity where nothing is known, nan
     without objective."""
@@ -110,13 +112,16 @@ class BitAllocation:
     seconds: float
     """Wall time."""
     notes: tuple[str, ...] = ()
-    """What a user should know, one sentence each, such as a fall-back to the diagonal."""
+    """Messages for the user, one sentence each, such as a fall-back to the diagonal."""
     details: dict[str, Any] = field(default_factory=dict)
     """Figures of the allocator's own, such as nodes or the tuned window."""
 
     @property
     def gap(self) -> float:
-        """Relative distance of objective and bound, 0 when proven; infinity without a bound, nan without an objective."""
+        """Relative distance of objective and bound, 0 when proven.
+
+        Infinity without a bound, nan without an objective.
+        """
         if np.isnan(self.objective):
             return float("nan")
         return max(0.0, self.objective - self.bound) / max(abs(self.objective), 1e-12)

@@ -1,4 +1,6 @@
-"""Continuous relaxations of the integer quadratic program, many at once, and the convex form that makes their bound high.
+"""Continuous relaxations of the integer quadratic program, many at once.
+
+With the convex form that makes their bound high.
 
 Coordinates. Each variable's widest choice left is its *reference*; ``z``, one number for each other
 choice, says how much of it is taken instead. ``z`` is feasible when it is not negative, sums to at
@@ -48,7 +50,9 @@ would have no say. Ours."""
 
 
 class Form:
-    """The program in ``z``: ``variables`` free ones with up to ``width`` choices beside the reference.
+    """Program in the coordinates ``z``.
+
+    It has ``variables`` free variables with up to ``width`` choices besides the reference.
 
     Args:
         program: What to minimise.
@@ -120,12 +124,15 @@ class Form:
         return np.asarray(most > self.rooms)
 
     def places(self, many: Floats) -> Floats:
-        """Return vectors ``(many, size)`` by place, with 0 for the reference, ``(many, variables, width + 1)``."""
+        """Return vectors ``(many, size)`` by place, ``(many, variables, width + 1)``.
+
+        The reference is 0.
+        """
         shaped = many.reshape(len(many), self.variables, self.width)
         return np.concatenate([shaped, np.zeros((*shaped.shape[:2], 1))], axis=2)
 
     def own_blocks(self) -> Floats:
-        """Return the blocks that the quadratic came with, as a block-diagonal matrix, ``(size, size)``."""
+        """Return the blocks of the given quadratic as a block-diagonal matrix, ``(size, size)``."""
         size = self.variables * self.width
         blocks = self.program.blocks
         if blocks is None:
@@ -141,7 +148,10 @@ class Form:
         return np.where(owner[:, None] == owner[None, :], found, 0.0)
 
     def point(self, levels: Levels) -> Floats:
-        """Return ``z`` of an allocation, ``(size,)``; choices that are not allowed count as the reference."""
+        """Return ``z`` of an allocation, ``(size,)``.
+
+        Choices that are not allowed count as the reference.
+        """
         at = self.program.problem.positions(levels)[self.free]
         return np.asarray(((self.choices == at[:, None]) & self.real)[:, :-1].ravel(), np.float64)
 
@@ -153,7 +163,10 @@ class Form:
 
 
 def _all_rows(program: Program, near: Levels) -> tuple[Floats, Floats]:
-    """Return linear constraints that every feasible allocation meets: the linear ones, and estimates of the quadratic ones."""
+    """Return linear constraints that every feasible allocation meets.
+
+    The linear ones, and estimates of the quadratic ones.
+    """
     rows, rooms = [*program.rows], [*program.rooms]
     problem = program.problem
     for linear, cross, room in zip(
@@ -168,7 +181,10 @@ def _all_rows(program: Program, near: Levels) -> tuple[Floats, Floats]:
 
 
 def lower_estimate(program: Program, cross: Floats, levels: Levels) -> Floats:
-    """Return ``e`` with ``e . x <= x' cross x / 2`` for every 0/1 choice, equal at ``levels`` (generalises McCormick's envelope)."""
+    """Return ``e`` with ``e . x <= x' cross x / 2`` for every 0/1 choice.
+
+    Equal at ``levels`` (generalises McCormick's envelope).
+    """
     at, owner, first = program.problem.positions(levels), program.owner, program.problem.first
     estimate = np.zeros(len(owner))
     touches = np.add.reduceat(np.add.reduceat(cross, first, axis=0), first, axis=1)
@@ -220,7 +236,9 @@ class Relaxation:
     def improve(
         self, points: Floats, multipliers: Floats, allowed: Mask, iterations: int
     ) -> tuple[Floats, Floats]:
-        """Take primal-dual steps for a batch of nodes, in single precision: bounds are exact for whatever comes out.
+        """Take primal-dual steps for a batch of nodes, in single precision.
+
+        Bounds are exact for any result of the steps.
 
         Args:
             points: ``(nodes, size)``.
@@ -250,7 +268,10 @@ class Relaxation:
         return at.astype(np.float64), prices.astype(np.float64) * self._unit
 
     def bound(self, points: Floats, multipliers: Floats, allowed: Mask) -> tuple[Floats, Floats]:
-        """Return the bound of each node, ``(nodes,)``, and how much each place adds to it, ``(nodes, variables, width + 1)``."""
+        """Return the bound of each node, ``(nodes,)``, and the part of each place in it.
+
+        The parts have shape ``(nodes, variables, width + 1)``.
+        """
         form = self.form
         pull = points @ self.hessian
         costs = form.places(self.slope + pull + multipliers @ form.rows)
@@ -265,7 +286,10 @@ class Relaxation:
         return bounds, costs - least[:, :, None]
 
     def polish(self, points: Floats, multipliers: Floats, allowed: Mask, steps: int = 24) -> Floats:
-        """Return better multipliers: for each row in turn the best one, the rest held, by bisection (the bound is concave in it)."""
+        """Return better multipliers, by bisection.
+
+        For each row in turn the best one, the rest held (the bound is concave in it).
+        """
         form = self.form
         multipliers = multipliers.copy()
         rows = form.places(form.rows)
@@ -288,7 +312,9 @@ class Relaxation:
 
 
 def _project(wanted: Singles, scale: Singles, inverse: Singles, low: Singles) -> Singles:
-    """Project each variable onto ``z >= 0, sum <= 1`` (equal to 1 where ``low`` is minus infinity) in the metric ``scale``.
+    """Project each variable onto ``z >= 0, sum <= 1`` in the metric ``scale``.
+
+    The sum is equal to 1 where ``low`` is minus infinity.
 
     Newton's method on the multiplier of the sum, from below, where it ends after at most one step
     per choice (Michelot 1986).
@@ -381,7 +407,10 @@ def _newton(
     pairs: tuple[Levels, Levels],
     deadline: float,
 ) -> Floats:
-    """Maximise ``-<blocks, spread> / 2 + barrier log det(cross + blocks)`` over the entries ``pairs`` of the blocks."""
+    """Maximise ``-<blocks, spread> / 2 + barrier log det(cross + blocks)``.
+
+    The maximum is over the entries ``pairs`` of the blocks.
+    """
     one, two = pairs
     twice = np.where(one == two, 1.0, 2.0)
 

@@ -40,7 +40,9 @@ def real_loss_swaps(
     stop: Callable[[], bool] = lambda: False,
     watch: Callable[[int, float], None] = lambda evaluations, loss: None,
 ) -> BitAllocation:
-    """Return the allocation after swaps that lowered the real loss; never one with a larger loss than that of the start.
+    """Return the allocation after swaps that lowered the real loss.
+
+    Its loss is never larger than that of the start.
 
     A round ranks all changes that keep every constraint (one variable to another width; or one
     variable a step down and another one or more steps up) by the change of the model, evaluates the
@@ -118,7 +120,10 @@ class _Counter:
         return value
 
     def fresh(self, candidates: Iterator[Levels], most: int) -> Iterator[Levels]:
-        """Yield up to ``most`` candidates that were not evaluated: the others are no better than what stands."""
+        """Yield up to ``most`` candidates that were not evaluated.
+
+        The others are no better than the present allocation.
+        """
         for candidate in candidates:
             if most <= 0:
                 return
@@ -130,7 +135,10 @@ class _Counter:
 def _ranked(
     problem: AllocationProblem, levels: Levels, linear: Floats, quadratic: Floats | None
 ) -> Iterator[Levels]:
-    """Yield the feasible neighbours of an allocation, the largest predicted gain first; of equal ones in the order of positions."""
+    """Yield the feasible neighbours of an allocation, the largest predicted gain first.
+
+    Equal ones come in the order of positions.
+    """
     steps = steps_of_moves(problem, levels)
     limits = limits_of(problem) + TOLERANCE
     change, costs = changes(problem, levels, linear, quadratic), costs_of_moves(problem, levels)
@@ -166,7 +174,11 @@ def _after(
     notes: tuple[str, ...],
     details: dict[str, Any],
 ) -> BitAllocation:
-    """Return the record: the model's objective moves with the widths, its bound stays, and what was proven is so no more."""
+    """Return the record after swaps.
+
+    The model's objective moves with the widths, its bound stays, and a proof of optimality no
+    longer holds.
+    """
     objective, status = start.objective, start.status
     if levels.tolist() != start.levels.tolist():
         objective += _value(problem, levels, linear, quadratic) - _value(

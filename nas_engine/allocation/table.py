@@ -159,7 +159,10 @@ def _check_array(
 
 
 def _place(problem: AllocationProblem, index: int, size: int) -> str:
-    """Return what a position stands for: a choice in arrays of length ``n``, a variable in those of that length."""
+    """Return the meaning of a position.
+
+    A choice in arrays of length ``n``, a variable in those of that length.
+    """
     if size == problem.n:
         return (
             f"{problem.variables[problem.owner[index]].name} at {problem.choice_bits[index]} bits"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def export(
     run: Run, formats: Sequence[str] | None = None, *, prefix: str = "model", metadata: bool = True
 ) -> ExportResult:
-    """Write the firmware and model files of a trained run, all of them or none, into its ``export/``.
+    """Write all firmware and model files of a trained run into its ``export/``, or none.
 
     Args:
         run: The run.
@@ -54,7 +54,9 @@ def verify(
     backends: Sequence[str] | None = None,
     watch: Watch | None = None,
 ) -> VerificationReport:
-    """Run the export of a run through every back-end beside the integer reference; also written to ``verification.json``.
+    """Run the export of a run through every back-end and the integer reference.
+
+    The result is also written to ``verification.json``.
 
     Args:
         run: The run.

@@ -42,7 +42,9 @@ def train(
     watch: Watch | None = None,
     **changes: Unpack[RecipeOptions],
 ) -> TrainingResult:
-    """Train the winner of a run, quantise it to its own bits and lower it to integers; return what that came to. Needs torch.
+    """Train the winner of a run, quantise it to its own bits and lower it to integers.
+
+    Return the result of the training. Needs torch.
 
     A refined run starts from the float weights of its origin: it trains quantised alone, ``epochs``
     long.
@@ -186,7 +188,8 @@ def evaluate(
 
     Example:
         >>> import nas_engine as ne
-        >>> ne.evaluate("runs/digits", limit=100, threads=1).integer == ne.load("runs/digits").training.accuracy.integer
+        >>> evaluated = ne.evaluate("runs/digits", limit=100, threads=1)
+        >>> evaluated.integer == ne.load("runs/digits").training.accuracy.integer
         True
     """
     require_torch("evaluation")
@@ -209,7 +212,9 @@ def refine(
     watch: Watch | None = None,
     **options: Unpack[RefineOptions],
 ) -> Refinement:
-    """Choose the bits of a trained run anew within the same budgets, and write a run directory for each method. Needs torch.
+    """Choose the bits of a trained run anew within the same budgets.
+
+    Write a run directory for each method. Needs torch.
 
     Args:
         run: The run.

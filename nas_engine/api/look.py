@@ -63,7 +63,10 @@ def search(
 
     Example:
         >>> import nas_engine as ne
-        >>> found = ne.search(sram="24k", flash="64k", space="mobilenet-32", resolution=16, candidates="2k", out="runs/digits")
+        >>> found = ne.search(
+        ...     sram="24k", flash="64k", space="mobilenet-32", resolution=16, candidates="2k",
+        ...     out="runs/digits",
+        ... )
         >>> found.best.peak_sram_bytes <= found.device.arena_bytes, found.complete
         (True, True)
     """
@@ -125,7 +128,9 @@ def run(
     watch: Watch | None = None,
     **options: Unpack[RunOptions],
 ) -> RunRecord:
-    """Do a whole run (search, shortlist, training, refinement, export, verification, report) and return its record. Needs torch.
+    """Do a whole run and return its record. Needs torch.
+
+    The stages are search, shortlist, training, refinement, export, verification and report.
 
     What is done already is not done again; what was stopped goes on. Without ``config`` a run that
     is there goes on with its own.
@@ -149,7 +154,9 @@ def run(
 
     Example:
         >>> import nas_engine as ne  # doctest: +SKIP
-        >>> record = ne.run(search={"sram": "24k", "flash": "64k"}, data={"source": "digits"}, out="runs/digits")  # doctest: +SKIP
+        >>> record = ne.run(  # doctest: +SKIP
+        ...     search={"sram": "24k", "flash": "64k"}, data={"source": "digits"}, out="runs/digits"
+        ... )
         >>> record.stage("verify").figures["passed"]  # doctest: +SKIP
         True
     """
@@ -189,7 +196,7 @@ def run(
 
 
 def load(run: Run) -> SearchRecord:
-    """Return the record of a run directory: what was asked for, the winner, and what its training came to.
+    """Return the record of a run directory: the request, the winner and the result of its training.
 
     Args:
         run: The path.
@@ -302,7 +309,10 @@ def score(
 
 
 def default_stage_weights(network: Architecture) -> tuple[float, ...]:
-    """Return the paper's weights for five stages; for fewer the last ones of (0, 1, 1, 6), for more zeros in front (ours)."""
+    """Return the paper's weights for five stages.
+
+    For fewer stages: the last ones of (0, 1, 1, 6); for more: zeros in front (chosen here).
+    """
     stages = 1 + sum(block.stride == 2 for block in network.blocks)
     if stages == 5:
         return (0.0, 0.0, 1.0, 1.0, 6.0)

@@ -1,4 +1,4 @@
-"""What the functions of the interface take, and how it is read."""
+"""Arguments of the functions of the interface, and how they are read."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SearchOptions(TypedDict, total=False):
 
 
 class RecipeOptions(TypedDict, total=False):
-    """What may differ from a recipe; see ``TrainingRecipe``."""
+    """Options that may differ from a recipe; see ``TrainingRecipe``."""
 
     epochs: int
     float_share: float

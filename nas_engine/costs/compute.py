@@ -32,7 +32,10 @@ def macs(table: LayerTable) -> Floats:
 
 
 def extra_bitops(model_name: str, table: LayerTable) -> Floats:
-    """Return the BitOps that do not depend on any width, ``(n,)``: zero but for the ``paper`` convention."""
+    """Return the BitOps that do not depend on any width, ``(n,)``.
+
+    Zero except for the ``paper`` convention.
+    """
     if model_name != "paper":
         return np.zeros(table.n)
     elements = PAPER_OPS_PER_OUTPUT * (output_channels(table) * output_positions(table))[:-1].sum(
@@ -69,7 +72,9 @@ def cycles(
     a_bits: npt.NDArray[Any],
     cycles_per_mac: dict[str, Floats],
 ) -> Floats:
-    """Return an estimate of the processor cycles of each network: MACs times the device's cycles per MAC.
+    """Return an estimate of the processor cycles of each network.
+
+    MACs times the device's cycles per MAC.
 
     Args:
         table: ``n`` networks.

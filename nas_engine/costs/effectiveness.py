@@ -1,6 +1,9 @@
-"""Depth over width: the effectiveness of DeepMAD (Shen et al., CVPR 2023), which a search may limit from above.
+"""Depth over width: the effectiveness of DeepMAD (Shen et al., CVPR 2023).
 
-    rho = L / (w_1 w_2 ... w_L)^(1/L)     w_i = fan-in of convolution i: input channels of a group times kernel area
+A search may limit it from above.
+
+    rho = L / (w_1 w_2 ... w_L)^(1/L)
+    w_i = fan-in of convolution i: input channels of a group times kernel area
 
 L counts the convolutions; the classifier is none. Their argument: the entropy of a network grows
 with its depth without end, while what passes from end to end falls with rho, so entropy is

@@ -3,10 +3,10 @@
 Runtime code is reserved by the device profile, not counted here.
 
 **packed** (goes with the ``arena`` memory model; ours): weights as one dense bit stream per layer,
-padded to words; per output channel a 32-bit bias,
-    a 32-bit Q31 multiplier and an 8-bit shift, padded to words; one row of the exported layer table per layer and per
-    average pool; the constants of an addition per shortcut. Pooled shortcuts and additions count with the project layer, the
-    last pool with the classifier.
+padded to words; per output channel a 32-bit bias, a 32-bit Q31 multiplier and an 8-bit shift,
+padded to words; one row of the exported layer table per layer and per average pool; the constants
+of an addition per shortcut. Pooled shortcuts and additions count with the project layer, the last
+pool with the classifier.
 **paper** (Sun et al. 2022, their public code): weights * bits/8 + 2 bytes per output channel,
 nothing else.
 """
@@ -56,14 +56,20 @@ def stored_bytes(model_name: str, weights: Floats, w_bits: npt.NDArray[Any]) -> 
 
 
 def constant_bytes(model_name: str, outputs: Any) -> Any:
-    """Return the bytes beside the weights of a layer with so many output channels; they do not depend on any width."""
+    """Return the bytes besides the weights of a layer with so many output channels.
+
+    They do not depend on any width.
+    """
     if model_name == "paper":
         return outputs * float(PAPER_CHANNEL_BYTES)
     return np.ceil(outputs * (CHANNEL_BYTES / WORD_BYTES)) * WORD_BYTES + LAYER_RECORD_BYTES
 
 
 def _step_bytes(model_name: str, table: LayerTable) -> tuple[Any, float]:
-    """Return the bytes of steps that are no layers: at each project layer, ``(residuals, n)``, and at the classifier."""
+    """Return the bytes of steps that are no layers.
+
+    At each project layer, ``(residuals, n)``, and at the classifier.
+    """
     if model_name == "paper":
         return 0.0, 0.0
     project = table.shortcut * float(ADDITION_BYTES)

@@ -59,7 +59,10 @@ inputs (our runtime's choice)."""
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MemoryUnits:
-    """What one bit of width costs each tensor of ``n`` networks, in the model's granule: words (arena) or bytes (paper)."""
+    """Cost of one bit of width for each tensor of ``n`` networks, in the model's granule.
+
+    Granules are words (arena) or bytes (paper).
+    """
 
     stream: Floats
     """Input of each inverted residual and, in the row after a network's last one, of the head,
@@ -69,7 +72,7 @@ class MemoryUnits:
     filtered: Floats
     """Between depth-wise and project, ``(residuals, n)``."""
     held: Floats
-    """What waits for the shortcut during the depth-wise, pooled if it is, zero where there is none,
+    """Shortcut held during the depth-wise step, pooled if it is, zero where there is none,
     ``(residuals, n)``."""
     depthwise_extra: Floats
     """Per input bit (arena: ring of input rows) or per output bit (paper: one plane) at the
@@ -82,7 +85,10 @@ class MemoryUnits:
     """Granules of scratch at the project step, ``(residuals, n)``."""
 
     def residual(self, row: int) -> MemoryUnits:
-        """Return the units of one inverted residual, arrays of shape ``(n,)``, its stream of shape ``(2, n)``: input and output."""
+        """Return the units of one inverted residual, arrays of shape ``(n,)``.
+
+        Its stream has shape ``(2, n)``: input and output.
+        """
         others = {
             name: getattr(self, name)[row] for name in MemoryUnits.__slots__ if name != "stream"
         }
@@ -110,10 +116,16 @@ class MemoryModel(Protocol):
         """Return the granules of a tensor stored at ``bits``."""
 
     def dense_scratch(self, taps: Any, outputs: Any, *, windows: bool = False) -> Any:
-        """Return the scratch of a 1x1 or dense layer, or with ``windows`` of a stem, ``taps`` inputs per output channel, in granules."""
+        """Return the scratch of a 1x1 or dense layer, or of a stem, in granules.
+
+        With ``windows`` the layer is a stem; ``taps`` is the number of inputs per output channel.
+        """
 
     def depthwise_input(self, units: MemoryUnits, b_bits: Any) -> Any:
-        """Return what the depth-wise step holds while only its input is there, at ``b_bits``; shortcut and scratch come on top."""
+        """Return the granules of the depth-wise step with only its input, at ``b_bits``.
+
+        Shortcut and scratch come on top.
+        """
 
     def depthwise_beside(self, units: MemoryUnits, b_bits: Any) -> Any:
         """Return what the depth-wise step holds beside its output."""
@@ -125,11 +137,17 @@ class MemoryModel(Protocol):
         """
 
     def merge(self, held: Any, output: Any) -> Any:
-        """Return output and shortcut at the project step, from their sizes: the larger of the parts that count."""
+        """Return output and shortcut at the project step, from their sizes.
+
+        The larger of the parts that count.
+        """
 
 
 def _stream(table: LayerTable) -> Floats:
-    """Elements of the residual stream, ``(residuals + 1, n)``: input of each inverted residual, then of the head."""
+    """Elements of the residual stream, ``(residuals + 1, n)``.
+
+    Input of each inverted residual, then of the head.
+    """
     stream = np.empty((table.frame.max_residuals + 1, table.n))
     np.multiply(table.area_in, table.c_in, out=stream[:-1])
     stream[-1] = 0.0
@@ -140,7 +158,10 @@ def _stream(table: LayerTable) -> Floats:
 
 
 def _held(table: LayerTable, stream: Floats, unit: float) -> Floats:
-    """What waits for a shortcut, ``(residuals, n)``: the input as in ``stream``, or what its pool leaves, ``unit`` per element."""
+    """Data held for a shortcut, ``(residuals, n)``.
+
+    The input as in ``stream``, or the output of its pool, ``unit`` per element.
+    """
     held = stream[:-1] * table.shortcut
     if table.pooled is not None:
         np.copyto(held, table.area_out * table.c_in * unit, where=table.pooled)
@@ -180,12 +201,18 @@ class Arena:
         return np.ceil(words, out=words)
 
     def dense_scratch(self, taps: Any, outputs: Any, *, windows: bool = False) -> Any:
-        """Two pixels at 16 bit, up to 16 channels of weights at 8 bit, and the windows of two pixels at 8 bit."""
+        """Scratch of two pixels at 16 bit, weights, and windows.
+
+        Two pixels at 16 bit, up to 16 channels of weights at 8 bit, and the windows of two pixels
+        at 8 bit.
+        """
         channels = np.minimum(outputs + outputs % 2, CHANNELS_UNPACKED)
         return np.ceil(taps / WORD_BYTES) * (channels + (3 if windows else 2) * PIXELS_EXPANDED)
 
     def depthwise_scratch(self, kernel: Any, width: Any, channels: Any) -> Any:
-        """Return the weights at 8 bit and k rows of four channels at 16 bit, padded on both sides, in words.
+        """Return the scratch of the depth-wise step, in words.
+
+        The weights at 8 bit and k rows of four channels at 16 bit, padded on both sides.
 
         Args:
             kernel: Height and width of the kernel.

@@ -95,7 +95,10 @@ def place(
     top: list[PlannedTensor],
     scratch: list[PlannedTensor],
 ) -> MemoryPlan:
-    """Return the plan of tensors whose sizes and lives are known: ``bottom`` at offset 0, ``top`` up to the end, scratch in between."""
+    """Return the plan of tensors whose sizes and lives are known.
+
+    ``bottom`` at offset 0, ``top`` up to the end, scratch in between.
+    """
 
     def largest(end: list[PlannedTensor], step: int) -> int:
         return max((t.size for t in end if t.first_step <= step <= t.last_step), default=0)
@@ -116,7 +119,10 @@ def place(
 
 
 def plan_memory(architecture: Architecture) -> MemoryPlan:
-    """Return the plan of a network for the layer-by-layer schedule of the ``arena`` memory model."""
+    """Return the plan of a network for the layer-by-layer schedule.
+
+    The schedule is that of the ``arena`` memory model.
+    """
     draft = _Draft(architecture)
     draft.stem()
     for row in range(draft.frame.max_residuals):
@@ -175,7 +181,10 @@ class _Draft:
         )
 
     def stream(self, row: int, name: str, first: int, over: str | None) -> None:
-        """Put a tensor of the residual stream: the input of inverted residual ``row``, or of the head."""
+        """Put a tensor of the residual stream.
+
+        The input of inverted residual ``row``, or of the head.
+        """
         step = 1 + 3 * row
         last = step
         if row < self.frame.max_residuals and self.table.shortcut[row, 0] and not self._pooled(row):

@@ -15,7 +15,10 @@ LOGIT_BITS = 8
 
 
 def stem_live(model: MemoryModel, table: LayerTable, out_bits: Any) -> Any:
-    """Return the granules live at the stem, image and output; ``out_bits`` broadcasts against ``(n,)``."""
+    """Return the granules live at the stem, image and output.
+
+    ``out_bits`` broadcasts against ``(n,)``.
+    """
     frame = table.frame
     image = model.size(
         model.elements(float(frame.input_channels * frame.resolution**2)), IMAGE_BITS
@@ -41,7 +44,10 @@ def head_live(model: MemoryModel, table: LayerTable, in_bits: Any, out_bits: Any
 
 
 def classifier_live(model: MemoryModel, table: LayerTable, in_bits: Any) -> Any:
-    """Return the most granules live at average pool and dense layer, ``(n,)``; zero without a classifier."""
+    """Return the most granules live at average pool and dense layer, ``(n,)``.
+
+    Zero without a classifier.
+    """
     if not table.frame.classes:
         return np.zeros(table.n)
     pooled = model.size(model.elements(table.head_channels), in_bits)
@@ -55,12 +61,18 @@ def classifier_live(model: MemoryModel, table: LayerTable, in_bits: Any) -> Any:
 
 
 def head_out_bits(table: LayerTable, a_bits: npt.NDArray[Any]) -> Any:
-    """Width of the head's output: what enters the classifier, or 8 where there is none (the authors' convention), ``(n,)``."""
+    """Width of the head's output, ``(n,)``: the width that enters the classifier.
+
+    It is 8 where there is no classifier (the authors' convention).
+    """
     return a_bits[-1] if table.frame.classes else 8.0
 
 
 def stream_bits(table: LayerTable, a_bits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the widths of the residual stream, rows as ``MemoryUnits.stream``, ``(residuals + 1, n)``."""
+    """Return the widths of the residual stream, ``(residuals + 1, n)``.
+
+    Rows as ``MemoryUnits.stream``.
+    """
     stream = np.zeros((table.frame.max_residuals + 1, table.n), a_bits.dtype)
     stream[:-1] = a_bits[1:-2:3]
     stream[table.last_row, np.arange(table.n)] = a_bits[-2]
@@ -70,7 +82,10 @@ def stream_bits(table: LayerTable, a_bits: npt.NDArray[Any]) -> npt.NDArray[Any]
 def _live(
     model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], units: MemoryUnits | None
 ) -> tuple[Any, Floats, Floats, Floats, Any, Any]:
-    """Return the granules live at stem, expand, depth-wise, project, head and classifier, as ``interleave`` takes them."""
+    """Return the granules live at each step, as ``interleave`` takes them.
+
+    The steps are stem, expand, depth-wise, project, head and classifier.
+    """
     units = units or model.units(table)
     bits = a_bits.astype(np.float64)
     b, c = bits[2:-2:3], bits[3:-2:3]
@@ -128,7 +143,10 @@ def peak_sram(
     a_bits: npt.NDArray[Any],
     units: MemoryUnits | None = None,
 ) -> Floats:
-    """Return the largest number of bytes live at any layer, ``(n,)``; arguments as ``sram_per_layer``."""
+    """Return the largest number of bytes live at any layer, ``(n,)``.
+
+    Arguments as ``sram_per_layer``.
+    """
     stem, expand, depthwise, project, head, classifier = _live(model, table, a_bits, units)
     peak = np.maximum(np.maximum(stem, head), classifier)
     for part in (expand, depthwise, project):

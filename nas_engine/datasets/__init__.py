@@ -1,4 +1,7 @@
-"""Labelled images from the formats people have: CIFAR archives, IDX files, image folders, ``.npz``, scikit-learn's digits. No torch."""
+"""Labelled images from common formats. No torch.
+
+The formats are CIFAR archives, IDX files, image folders, ``.npz`` and scikit-learn's digits.
+"""
 
 from nas_engine.datasets.class_names import check_classes, matched_classes
 from nas_engine.datasets.errors import DatasetError, MissingPackageError

@@ -1,4 +1,4 @@
-"""The last step of every format that holds arrays: check them, keep as many as wanted, bring them to size."""
+"""Last step of every array format: check the arrays, keep as many as wanted, resize them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them for Python: folders of pickles, or the archive they come in."""
+"""CIFAR-10 and CIFAR-100 as published for Python: folders of pickles, or their archive."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def is_cifar100(location: str | Path) -> bool:
 
 
 def read_cifar10(location: str | Path, request: ImageRequest) -> Dataset:
-    """Return CIFAR-10; errors as in ``load_pickle`` and ``assemble``, and for files that are missing."""
+    """Return CIFAR-10; errors as in ``load_pickle`` and ``assemble``, and for missing files."""
     return _read(_CIFAR10, Path(location), request)
 
 
@@ -194,7 +194,7 @@ def _reader(variant: _Variant, path: Path) -> Callable[[str], bytes]:
 
 
 class _Limited:
-    """What an archive unpacks to, up to a limit: bombs end with an error, not with the memory."""
+    """Unpacked content of an archive, up to a limit: bombs end with an error, not out of memory."""
 
     def __init__(self, file: gzip.GzipFile) -> None:
         self._file = file

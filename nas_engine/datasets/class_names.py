@@ -1,4 +1,7 @@
-"""Classes of data beside those of a network: matched by name, or by number where one of the two has no names."""
+"""Matching of the classes of data with those of a network.
+
+Classes are matched by name, or by number where one of the two has no names.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def check_classes(dataset: Dataset | Judged, classes: int) -> None:
 
 
 def matched_classes(data: Data, known: Sequence[str]) -> Data:
-    """Return data with the class names of a trained network, in its order, and labels that go with them.
+    """Return data with the class names of a trained network, in its order, and matching labels.
 
     Names are matched with their accents composed. Where either side has only the numbers 0, 1, ...
     for names (IDX files, arrays without ``classes``), labels are matched by number, with a note.

@@ -1,4 +1,7 @@
-"""scikit-learn's digits: 1,797 hand-written digits of 8 x 8 pixels that come with the package, so that nothing need be downloaded."""
+"""scikit-learn's digits: 1,797 hand-written digits of 8 x 8 pixels.
+
+They come with the package, so that nothing need be downloaded.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from nas_engine.datasets.request import ImageRequest
 from nas_engine.datasets.selection import TEST_SHARE, set_aside_by_rank
 
 WORD = "digits"
-"""What to give instead of a path."""
+"""Word to give instead of a path."""
 
 _WHITE = 16
 

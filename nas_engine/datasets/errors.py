@@ -6,7 +6,10 @@ from nas_engine.errors import InputError, PathError
 
 
 class DatasetError(PathError):
-    """Data whose files can be read but that cannot be learnt from as they are: a class missing, labels that do not fit."""
+    """Data whose files can be read but that cannot be learnt from as they are.
+
+    For example, a class is missing, or labels do not fit.
+    """
 
 
 class MissingPackageError(InputError):

@@ -23,7 +23,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What a folder of that name holds, in small or capital letters."""
+"""Purpose of the images in a folder of that name, in small or capital letters."""
 
 MAX_SKIPPED_SHARE = 0.1
 """Part of a split's files that may be unusable before the whole is refused."""
@@ -61,7 +61,10 @@ def class_names(folder: Path) -> set[str]:
 
 
 def unread_files(root: Path) -> str | None:
-    """Return what is said of a folder whose folders hold files, but none with the ending of an image; ``None`` of any other."""
+    """Return the message for a folder whose folders hold files, but no images.
+
+    Images are files with the ending of an image; ``None`` for any other folder.
+    """
     places = [root, *_folders(root)]
     files = [
         entry
@@ -88,7 +91,9 @@ def _no_images(entries: Sequence[Path]) -> str:
 
 
 def read_image_folder(location: str | Path, request: ImageRequest) -> Dataset:
-    """Return the data set of an image folder; training images have the side ``request.training_resolution``.
+    """Return the data set of an image folder.
+
+    Training images have the side ``request.training_resolution``.
 
     Raises:
         DatasetError: No training or no other images, a class folder that is empty or holds folders,
@@ -122,7 +127,9 @@ def read_image_folder(location: str | Path, request: ImageRequest) -> Dataset:
 
 
 def read_judged_folder(location: str | Path, request: ImageRequest, split: str | None) -> Judged:
-    """Return one split of an image folder, or all images of one without splits; the other splits need not be there.
+    """Return one split of an image folder, or all images of one without splits.
+
+    The other splits need not be there.
 
     Args:
         location: The folder.
@@ -175,7 +182,10 @@ def read_judged_folder(location: str | Path, request: ImageRequest, split: str |
 
 
 def _split_folders(root: Path) -> tuple[dict[str, Path] | None, tuple[str, ...]]:
-    """Return the folder of each purpose, ``None`` where the folders are classes, and what had to be decided."""
+    """Return the folder of each purpose, and the decisions made.
+
+    ``None`` instead of the folders where the folders are classes.
+    """
     folders = _folders(root)
     splits = [folder for folder in folders if _purpose(folder)]
     others = [folder for folder in folders if not _purpose(folder)]
@@ -351,7 +361,7 @@ def _read_split(
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return what lies in a folder, by name, without hidden files and what desktops leave behind."""
+    """Return the entries of a folder, by name, without hidden files and files left by desktops."""
     return sorted(
         path
         for path in folder.iterdir()

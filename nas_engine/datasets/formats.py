@@ -31,11 +31,11 @@ class Format:
     """One kind of data and the functions that know it."""
 
     name: str
-    """What to call it."""
+    """Name of the format."""
     layout: str
-    """What to give, in a few words, for messages."""
+    """Expected input, in a few words, for messages."""
     detect: Callable[[str | Path], bool]
-    """Whether this is what lies at a place. Looks at names only, and says yes to an incomplete one,
+    """True if a place holds this format. Looks at names only, and accepts an incomplete one,
     which ``read`` then explains."""
     read: Callable[[str | Path, ImageRequest], Dataset]
     """The data there."""
@@ -154,7 +154,10 @@ def open_judged(
 
 
 def place_of(location: str | Path) -> str:
-    """Return where the data at a place really are (links followed, maybe one level below); errors as in ``open_dataset``."""
+    """Return where the data at a place really are; errors as in ``open_dataset``.
+
+    Links are followed, and the data may lie one level below.
+    """
     with _faults(location):
         place, _ = _find(location)
         return str(place) if is_digits(place) else os.path.realpath(place)
@@ -178,13 +181,13 @@ def _faults(location: str | Path, resolution: int = 0) -> Iterator[None]:
 
 
 def format_name(location: str | Path) -> str:
-    """Return the name of the format of what lies at a place, one of ``FORMATS``; errors as in ``open_dataset``."""
+    """Return the name of the format at a place (in ``FORMATS``); errors as in ``open_dataset``."""
     with _faults(location):
         return _find(location)[1].name
 
 
 def _find(location: str | Path) -> tuple[str | Path, Format]:
-    """Return the place where the data are (the location itself or one level below), and their format."""
+    """Return the place of the data (the location itself or one level below), and their format."""
     if location == "":
         raise InputError(f"no data given; expected {_layouts()}")
     kind = _format_of(location)

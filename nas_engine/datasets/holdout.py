@@ -1,4 +1,4 @@
-"""Images set aside from the training images, so that a choice between networks sees no test image."""
+"""Images set aside from training, so that a choice between networks sees no test image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from nas_engine.datasets.selection import ranks_within_class
 
 
 def held_out(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
-    """Return a data set whose test images are training images set aside, or the validation images where the data have their own.
+    """Return a data set whose test images are training images set aside.
+
+    Where the data have validation images of their own, those are the test images.
 
     Args:
         dataset: Any.

@@ -118,7 +118,10 @@ def _shape(path: Path, dimensions: int) -> tuple[int, ...]:
 
 
 def _beginning(path: Path, most: int) -> tuple[bytearray, bool]:
-    """Return what a file holds, unpacked, one byte more than ``most`` at most, and whether gzip said that this is all."""
+    """Return the unpacked content of a file, and whether gzip reported its end.
+
+    The content has at most one byte more than ``most``.
+    """
     data = bytearray()
     with open_regular(path, LARGE_FILE) as file:
         packed = file.read(len(_GZIP)) == _GZIP

@@ -248,14 +248,20 @@ def _opaque(image: ImageFile, file: PictureFile) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Pixels:
-    """Return grey or colour as uint8; of 16 bits the upper eight, which is what Pillow keeps of 16-bit colour."""
+    """Return grey or colour as uint8.
+
+    Of 16 bits the upper eight are kept, as Pillow does for 16-bit colour.
+    """
     if image.mode.startswith("I"):
         return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
     return np.array(image.convert("L") if image.mode == "1" else image)
 
 
 def _at_level(image: ImageFile, file: PictureFile) -> npt.NDArray[np.bool_]:
-    """Return where a PNG without a palette has the grey value or colour that it calls transparent, bool ``[H, W]``."""
+    """Return the pixels that a PNG without a palette calls transparent, bool ``[H, W]``.
+
+    These are the pixels that have the grey value or colour declared transparent.
+    """
     assert file.level is not None
     values = np.asarray(image.convert("L") if image.mode == "1" else image)
     if values.ndim == 2:

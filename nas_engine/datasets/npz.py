@@ -123,7 +123,10 @@ def _load(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
 
 
 def _refused(error: BaseException | None) -> OSError | None:
-    """Return what the operating system said, which zipfile hides behind its own error; seeking to a place that there is not is no such."""
+    """Return the operating system's error, which zipfile hides behind its own.
+
+    A seek to a place that does not exist is no such error.
+    """
     while error is not None:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             return error

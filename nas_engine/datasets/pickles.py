@@ -1,4 +1,6 @@
-"""Pickles that may hold bytes, texts, numbers, lists, dictionaries and uint8 arrays, and can run nothing.
+"""Reader of pickles that can run nothing.
+
+They may hold bytes, texts, numbers, lists, dictionaries and uint8 arrays.
 
 A pickle is a program. This reader lets it name only the few functions that the CIFAR files name,
 and puts harmless ones of its own in their place: not even NumPy's own functions are called.
@@ -70,7 +72,10 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 def _bytes(*arguments: object) -> bytes:
-    """Stand for ``bytes`` and ``bytearray``, but never for a number of zeros, which takes any memory."""
+    """Stand for ``bytes`` and ``bytearray``.
+
+    Never for a number of zeros, which takes any memory.
+    """
     if any(isinstance(argument, int) for argument in arguments):
         raise ValueError("bytes of a number")
     return bytes(*arguments)
@@ -86,7 +91,7 @@ _ALLOWED: dict[tuple[str, str], object] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
 }
-"""All that a pickle may name, and what it gets."""
+"""Names that a pickle may use, and their replacements."""
 
 
 class _Unpickler(pickle.Unpickler):  # noqa: S301
@@ -144,7 +149,10 @@ def load_pickle(data: bytes, path: object, *, whole: int) -> dict[str, Any]:
 
 
 def _check_places(data: bytes) -> None:
-    """Refuse places in the reader's memory that no honest pickle of this size uses: it would make room for all before them."""
+    """Refuse places in the reader's memory that no honest pickle of this size uses.
+
+    The reader would make room for all places before them.
+    """
     for operation, argument, _ in pickletools.genops(data):
         if "PUT" in operation.name and int(argument or 0) > len(data):
             raise ValueError(f"a place of {argument}")

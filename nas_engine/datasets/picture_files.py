@@ -1,4 +1,6 @@
-"""What the bytes of a picture file say beside its pixels: which way is up, and what is transparent in a PNG. No Pillow.
+"""Orientation and transparency stored in the bytes of a picture file. No Pillow.
+
+Orientation is which way is up; transparency is read from PNG files.
 
 Pillow's decoders also read what cameras and editors write beside the pixels, and stop at a mistake
 there. Here such parts are cut out before they see the file, so that pixels alone decide whether a
@@ -46,7 +48,10 @@ class PictureFile:
 
 
 def take_apart(data: bytes) -> PictureFile:
-    """Return what a file holds; one that is no PNG or JPEG, or is damaged, with its bytes as they are."""
+    """Return the content of a file.
+
+    One that is no PNG or JPEG, or is damaged, is returned with its bytes as they are.
+    """
     if data.startswith(_PNG):
         return _png(data)
     if data.startswith(_JPEG):
@@ -55,7 +60,10 @@ def take_apart(data: bytes) -> PictureFile:
 
 
 def orientation_of(exif: bytes) -> int:
-    """Return the orientation that a block of EXIF states, 1 to 8; 1 for one that cannot be read or states none."""
+    """Return the orientation that a block of EXIF states, 1 to 8.
+
+    1 for a block that cannot be read or states none.
+    """
     start = len(_EXIF) if exif.startswith(_EXIF) else 0
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[start : start + 4])
     if order is None:

@@ -83,7 +83,7 @@ class Dataset:
     """
 
     name: str
-    """What to call it, such as ``"CIFAR-10"``."""
+    """Name of the data set, such as ``"CIFAR-10"``."""
     source: str
     """The path it was read from, or ``"digits"``."""
     classes: tuple[str, ...]
@@ -99,7 +99,7 @@ class Dataset:
     skipped: tuple[SkippedFile, ...] = ()
     """Files that could not be used."""
     notes: tuple[str, ...] = ()
-    """What was decided when the data were read, such as how test images were set aside; one
+    """Decisions made when the data were read, such as how test images were set aside; one
     sentence each."""
 
     def __post_init__(self) -> None:
@@ -113,7 +113,10 @@ class Dataset:
             check_labels(self.source, self.classes, purpose, split)
 
     def splits(self) -> Iterator[tuple[str, Split]]:
-        """Return what there is of ``("train", ...)``, ``("validation", ...)`` and ``("test", ...)``, in that order."""
+        """Return the ``(name, split)`` pairs that exist.
+
+        Their order is ``("train", ...)``, ``("validation", ...)``, ``("test", ...)``.
+        """
         yield "train", self.train
         if self.validation is not None:
             yield "validation", self.validation
@@ -122,10 +125,10 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:
-    """Images that a network is judged by: one split of some data, or all of a folder without splits."""
+    """Images for judging a network: one split of some data, or all of a folder without splits."""
 
     name: str
-    """What the data are called."""
+    """Name of the data."""
     source: str
     """The path they were read from, or ``"digits"``."""
     classes: tuple[str, ...]
@@ -137,7 +140,7 @@ class Judged:
     skipped: tuple[SkippedFile, ...] = ()
     """Files that could not be used."""
     notes: tuple[str, ...] = ()
-    """What was decided when the data were read; one sentence each."""
+    """Decisions made when the data were read; one sentence each."""
 
     def __post_init__(self) -> None:
         check_class_names(self.source, self.classes)
@@ -145,7 +148,7 @@ class Judged:
 
     @property
     def what(self) -> str:
-        """Which images these are, such as ``"the test images of digits"``."""
+        """Description of these images, such as ``"the test images of digits"``."""
         where = self.source if self.name == self.source else f"{self.name}, {self.source}"
         return (
             f"all images of {where}"

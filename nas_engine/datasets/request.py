@@ -1,4 +1,4 @@
-"""What the caller wants of a data set, whatever its format."""
+"""Request of the caller for a data set, whatever its format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ImageRequest:
     limit: int | None = None
     """Most images per split, or all."""
     seed: int = 0
-    """Which images those are."""
+    """Seed of the choice of those images."""
 
     def __post_init__(self) -> None:
         if type(self.resolution) is not int or not 1 <= self.resolution <= MAX_RESOLUTION:

@@ -1,4 +1,7 @@
-"""Which image goes where: the same on every machine, with every NumPy, in whatever order a disk lists its files."""
+"""Choice of images: the same on every machine.
+
+It depends neither on the version of NumPy nor on the order in which a disk lists its files.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def ranks_within_class(labels: Labels, seed: int) -> Labels:
 
 
 def balanced_choice(labels: Labels, limit: int | None, seed: int) -> npt.NDArray[np.intp] | None:
-    """Return the ascending indices of ``limit`` images, as many of each class as there are to be had; ``None`` for all.
+    """Return the ascending indices of ``limit`` images, balanced over the classes.
+
+    As many of each class as there are to be had; ``None`` for all.
 
     Raises:
         InputError: Fewer images than classes.
@@ -51,7 +56,7 @@ def balanced_choice(labels: Labels, limit: int | None, seed: int) -> npt.NDArray
 
 
 def set_aside_by_rank(labels: Labels) -> npt.NDArray[np.bool_]:
-    """Return which images are for the test, bool ``[N]``: the same fifth of each class every time."""
+    """Return the mask of the test images, bool ``[N]``: the same fifth of each class every time."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     aside: npt.NDArray[np.bool_] = (
         ranks_within_class(labels, 0) < np.rint(TEST_SHARE * counts)[inverse]
@@ -75,7 +80,10 @@ def set_aside_by_name(names: Sequence[str]) -> list[bool]:
 
 
 def _place(name: str) -> float:
-    """Return a number in [0, 1] that depends on nothing but the name (in either way of writing its accents)."""
+    """Return a number in [0, 1] that depends only on the name.
+
+    Both ways of writing the accents of the name give the same number.
+    """
     digest = hashlib.sha256(
         unicodedata.normalize("NFC", name).encode(errors="surrogateescape")
     ).digest()

@@ -1,4 +1,4 @@
-"""What a data set amounts to, in lines: sizes, balance of the classes, what was left out."""
+"""Summary of a data set, in lines: sizes, balance of the classes, what was left out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _AT_ONCE = 64
 
 
 def summary_lines(dataset: Dataset) -> list[str]:
-    """Return a description to be read, one line each: splits with their sizes, images per class, notes, the first files skipped."""
+    """Return a readable description, one item per line.
+
+    It lists splits with their sizes, images per class, notes and the first files skipped.
+    """
     splits = dict(dataset.splits())
     counts = {
         purpose: split.class_counts(len(dataset.classes)).tolist()

@@ -1,4 +1,7 @@
-"""An export as a whole: every format's files, and the digests by which a later reader knows that nothing was changed or cut."""
+"""Complete export: the files of every format, and their digests.
+
+The digests show a later reader that nothing was changed or truncated.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ def subject_of(saved: SavedModel, device: str | None = None) -> ExportSubject:
 
 
 def formats_of(names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return formats in the order of the table, the manifest, which is always written, left out: those named, or all.
+    """Return the named formats, or all, in the order of the table.
+
+    The manifest, which is always written, is left out.
 
     Raises:
         UnknownNameError: There is no such format.
@@ -57,7 +62,10 @@ def formats_of(names: Sequence[str] | None = None) -> tuple[str, ...]:
 
 
 def missing_for(formats: Sequence[str]) -> dict[str, str]:
-    """Return, by format, the line about the package that is not installed; nothing for those that can be written."""
+    """Return, by format, a line about its package that is not installed.
+
+    Formats that can be written have no entry.
+    """
     return {name: line for name in formats if (line := EXPORTERS[name].missing()) is not None}
 
 
@@ -67,7 +75,9 @@ def export_files(
     versions: Mapping[str, str] | None = None,
     made_of: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
-    """Return every file of an export by its path in the export directory: the settings and the list of digests are among them.
+    """Return every file of an export by its path in the export directory.
+
+    The settings and the list of digests are among them.
 
     The same subject and settings give the same bytes, with the same versions of what writes them:
     ``nas-search export`` and ``nas-search verify`` both call this.
@@ -108,7 +118,9 @@ def check_export(
     made_of: Mapping[str, str],
     remedy: str,
 ) -> dict[str, bytes]:
-    """Return the files of an export, written anew, after comparing the ones in a folder with them, name by name and byte by byte.
+    """Return the newly written files of an export after comparing those in a folder with them.
+
+    Files are compared name by name and byte by byte.
 
     The files in the folder are looked at, nothing more: whoever builds, loads or runs an export
     takes the bytes that come back.
@@ -154,7 +166,10 @@ def check_export(
 
 
 def _difference(folder: Path, files: Mapping[str, bytes]) -> tuple[str, str] | None:
-    """Return the path below a folder of the first thing that is not as in ``files``, and what it is; ``None`` if all is the same."""
+    """Return the first difference between a folder and ``files``, ``None`` if there is none.
+
+    The difference is the path below the folder and what is wrong with it.
+    """
     if (added := surplus(folder, files)) is not None:
         name, kind = added
         return name, f"is {kind} that the export did not write"

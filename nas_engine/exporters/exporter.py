@@ -1,4 +1,4 @@
-"""What an exporter gets and what it returns.
+"""Interface of exporters: their input and their result.
 
 An exporter is one file and one row of ``nas_engine.exporters.table``.
 """
@@ -59,10 +59,15 @@ class Exporter(Protocol):
         """Name on the command line."""
 
     def missing(self) -> str | None:
-        """Return a line that says which package is missing and how to install it, or ``None`` if the exporter can run."""
+        """Return a line naming the missing package and how to install it, or ``None``.
+
+        ``None`` means that the exporter can run.
+        """
 
     def files(self, subject: ExportSubject) -> Mapping[str, bytes]:
-        """Return the files by their path in the export directory (``/`` between folders); the same subject gives the same bytes.
+        """Return the files by their path in the export directory (``/`` between folders).
+
+        The same subject gives the same bytes.
 
         Raises:
             ExportError: The format cannot carry this network.

@@ -39,7 +39,9 @@ class Placed:
 
 
 def row_order(step: IntegerConvolution | IntegerPool, source: Placed, target: Placed) -> str | None:
-    """Return ``"forward"`` or ``"backward"``: the order of output rows in which no input row is overwritten before it is read.
+    """Return the order of output rows that overwrites no input row before it is read.
+
+    The order is ``"forward"`` or ``"backward"``.
 
     Args:
         step: Window, stride and padding.

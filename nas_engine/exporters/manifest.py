@@ -1,4 +1,6 @@
-"""Manifest: ``quant.json``, every width, scale and constant of an exported network, for tools that read no C, TFLite or ONNX.
+"""Manifest: ``quant.json``, every width, scale and constant of an exported network.
+
+It is for tools that read no C, TFLite or ONNX.
 
 The schema in ``quant.schema.json`` says what stands where, in which unit and range; it is written
 beside the manifest. docs/manifest.md explains both.
@@ -99,7 +101,9 @@ def checksum(document: Mapping[str, Any]) -> str:
 
 
 def shortest_float32(value: float) -> float:
-    """Return the number with the shortest decimal that reads back, as a double rounded to float32, the same float32.
+    """Return the number with the shortest decimal that reads back as the same float32.
+
+    Reading back means: as a double rounded to float32.
 
     Args:
         value: A float32 value.
@@ -131,7 +135,10 @@ class ManifestExporter:
         return None
 
     def files(self, subject: ExportSubject) -> Mapping[str, bytes]:
-        """Return ``quant.json``, ``memory_plan.json`` and ``quant.schema.json``; the same subject gives the same bytes."""
+        """Return ``quant.json``, ``memory_plan.json`` and ``quant.schema.json``.
+
+        The same subject gives the same bytes.
+        """
         return {
             MANIFEST_NAME: f"{_text(dict(subject.manifest))}\n".encode(),
             "memory_plan.json": (json.dumps(subject.plan.as_json(), indent=1) + "\n").encode(),
@@ -140,7 +147,10 @@ class ManifestExporter:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    """Return JSON in which what holds only plain values stands on one line, so that a channel list does not fill a page."""
+    """Return JSON with every container of only plain values on one line.
+
+    This keeps a channel list from filling a page.
+    """
     short = json.dumps(value, ensure_ascii=False, allow_nan=False)
     parts = (
         list(value.values())
@@ -279,7 +289,11 @@ def _totals(layers: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _formats(model: IntegerModel) -> dict[str, Any]:
-    """Return, for each format, whether it gives the reference's numbers and whether it stores every width as it is."""
+    """Return, for each format, two facts: equality with the reference and exact widths.
+
+    The first says whether the format gives the reference's numbers, the second whether it stores
+    every width as it is.
+    """
     weights = [step.weight_bits for step in model.steps if isinstance(step, IntegerConvolution)]
     small = sum(bits <= INT4_BITS for bits in weights)
     whole = all(tensor.bits == 8 for tensor in model.tensors)

@@ -1,4 +1,6 @@
-"""Builds ONNX graphs node by node: unique names, constants in narrow types, widths as annotations, the manifest as metadata.
+"""Builder of ONNX graphs, node by node.
+
+Names are unique, constants have narrow types, widths are annotations and the manifest is metadata.
 
 Operators and types are those of the ONNX specification (https://onnx.ai/onnx/operators); the
 operator set and the version of the file format are always given, because the defaults of the onnx
@@ -51,7 +53,10 @@ def onnx_package() -> Any:
 
 
 def channel_first(step: IntegerConvolution) -> npt.NDArray[np.int8]:
-    """Return weights in the order of ONNX, ``[O, I, k, k]``; depth-wise ``[C, 1, k, k]``, as they stand with one group per channel."""
+    """Return weights in the order of ONNX, ``[O, I, k, k]``.
+
+    Depth-wise weights are ``[C, 1, k, k]``, unchanged, with one group per channel.
+    """
     return np.ascontiguousarray(step.weights.transpose(0, 3, 1, 2))
 
 
@@ -61,7 +66,10 @@ def groups(step: IntegerConvolution) -> int:
 
 
 def window(kernel: int, stride: int, padding: tuple[int, int, int, int]) -> dict[str, Any]:
-    """Return the attributes of a convolution or pool: kernel, strides, and padding in the order of ONNX (top, left, bottom, right)."""
+    """Return the attributes of a convolution or pool: kernel, strides and padding.
+
+    Padding is in the order of ONNX (top, left, bottom, right).
+    """
     top, bottom, left, right = padding
     return {
         "kernel_shape": [kernel, kernel],
@@ -108,7 +116,10 @@ class OnnxGraph:
         return str(tensor.name)
 
     def constant_int4(self, name: str, values: npt.NDArray[np.int8]) -> str:
-        """Add an INT4 initialiser of values in -8 to 7 and return its name: two values per byte, the first in the low half."""
+        """Add an INT4 initialiser of values in -8 to 7 and return its name.
+
+        Each byte holds two values, the first in the low half.
+        """
         nibbles = (
             np.append(values.reshape(-1), np.zeros(values.size % 2, np.int8))
             .view(np.uint8)
@@ -123,14 +134,20 @@ class OnnxGraph:
         return str(tensor.name)
 
     def scalar(self, value: int, dtype: Any) -> str:
-        """Return the name of a whole number as an initialiser without dimensions; equal ones are stored once."""
+        """Return the name of an integer as an initialiser without dimensions.
+
+        Equal ones are stored once.
+        """
         key = (np.dtype(dtype).name, value)
         if key not in self._shared:
             self._shared[key] = self.constant(f"{key[0]} {value}", value, dtype)
         return self._shared[key]
 
     def node(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Add a node of one output and return the output's name; a name of the model's tensors is taken as it is."""
+        """Add a node of one output and return the output's name.
+
+        A name of the model's tensors is taken as it is.
+        """
         self._nodes.append(
             self.onnx.helper.make_node(
                 op, list(inputs), [output], name=f"{op} {output}", **attributes
@@ -166,7 +183,9 @@ class OnnxGraph:
         image: tuple[Any, str],
         logits: tuple[Any, str],
     ) -> bytes:
-        """Return the bytes of the file: checked by the onnx package, and the same for the same graph.
+        """Return the bytes of the file, checked by the onnx package.
+
+        The same graph gives the same bytes.
 
         Args:
             subject: The network; its manifest becomes metadata.

@@ -1,4 +1,6 @@
-"""The integer-exact ONNX graph: standard operators on whole numbers only, every value equal to the integer reference.
+"""Integer-exact ONNX graph: standard operators on integers only.
+
+Every value is equal to that of the integer reference.
 
 Tensors keep the names of the model. They are uint8, ``[N, channels, height, width]``, and hold
 *stored* values, ``value - low`` in ``0 .. 2^bits - 1``, as the C code does: a byte of an image is
@@ -171,7 +173,9 @@ class _Writer:
     def _requantised(
         self, owner: str, value: str, multiplier: Ints, shift: Ints, carried: int = 0
     ) -> str:
-        """Return ``(value << carried) * multiplier / 2^31 * 2^shift``, rounded twice (``MultiplyByQuantizedMultiplier``).
+        """Return ``(value << carried) * multiplier / 2^31 * 2^shift``, rounded twice.
+
+        This is ``MultiplyByQuantizedMultiplier``.
 
         Args:
             owner: Whose nodes these are.
@@ -206,7 +210,10 @@ class _Writer:
         )
 
     def _shortcut(self, step: IntegerConvolution, target: TensorSpec, result: str) -> str:
-        """Return the sum of a layer's result and its shortcut, without the output's zero point, int64."""
+        """Return the int64 sum of a layer's result and its shortcut.
+
+        The output's zero point is not included.
+        """
         assert step.addition is not None
         graph, addition = self.graph, step.addition
         shortcut = self.model.tensor(addition.shortcut)
@@ -280,7 +287,10 @@ class _Writer:
 
 
 def _per_channel(column: npt.NDArray[np.signedinteger]) -> npt.NDArray[np.signedinteger]:
-    """Return one number per channel, ``[O]``, in a shape that broadcasts to ``[N, O, height, width]``."""
+    """Return one number per channel, ``[O]``, in a shape that broadcasts to NCHW.
+
+    NCHW is ``[N, O, height, width]``.
+    """
     return column.reshape(1, -1, 1, 1)
 
 

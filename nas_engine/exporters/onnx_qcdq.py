@@ -1,4 +1,6 @@
-"""The ONNX graph of float operators between quantisers, in the form that Brevitas writes and QONNX reads (QCDQ).
+"""ONNX graph of float operators between quantisers (QCDQ).
+
+This is the form that Brevitas writes and QONNX reads.
 
 Every activation and weight tensor goes through QuantizeLinear, Clip and DequantizeLinear; the
 bounds of Clip tell its width. Weights are floats on their grid, because readers recover widths from
@@ -26,7 +28,7 @@ OPSET = 17
 """Low enough for QONNX and for runtimes of 2022; nothing newer is needed."""
 
 IR_VERSION = 8
-"""What belongs to operator set 17."""
+"""Version of the file format that belongs to operator set 17."""
 
 _WHAT = (
     "Float operators between QuantizeLinear, Clip and DequantizeLinear; the bounds of Clip tell "
@@ -79,7 +81,10 @@ class _Writer:
         self.graph.node("Flatten", [self.real[logits]], logits, axis=1)
 
     def _activation(self, tensor: TensorSpec, value: str, output: str) -> str:
-        """Return a value quantised to the levels of a tensor; an unsigned tensor has a zero point of 0 here and levels from 0."""
+        """Return a value quantised to the levels of a tensor.
+
+        An unsigned tensor has a zero point of 0 here and levels from 0.
+        """
         low, high = tensor.low - tensor.zero_point, tensor.high - tensor.zero_point
         return self._quantised(
             tensor.name, value, output, np.asarray(tensor.scale), (low, high), tensor.bits
@@ -94,7 +99,9 @@ class _Writer:
         bounds: tuple[int, int],
         bits: int,
     ) -> str:
-        """Add the chain of three nodes; one scale per output channel (axis 0) if there is more than one.
+        """Add the chain of three nodes.
+
+        There is one scale per output channel (axis 0) if there is more than one.
 
         Each chain has constants of its own, because tools that fuse a chain rewrite them in place.
         """

@@ -11,14 +11,17 @@ at run time. The order depends on the weight width only, never on that of the in
 ``stream``
     Depth-wise. A bit stream of two's complement numbers in the order of the weights, ``[C, k, k]``.
 ``stream-pairs``
-    A bit stream of two's complement numbers: for each two output channels, four taps of the one, four of the other, and so on; what is left
-    of the taps (1 to 3) stands at the end in the same way. A last channel without a partner stands alone.
+    A bit stream of two's complement numbers: for each two output channels, four taps of the one,
+    four of the other, and so on; what is left of the taps (1 to 3) stands at the end in the same
+    way. A last channel without a partner stands alone.
 ``words-w8``
-    The same order at 8 bits with taps in multiples of 8 and an even number of channels: words of four weights, two channels alternating.
+    The same order at 8 bits with taps in multiples of 8 and an even number of channels: words of
+    four weights, two channels alternating.
 ``words-w4``, ``words-w2``
-    Words of 8 (16) taps, two channels alternating. Weights are stored as ``w + 2^(bits-1)``. The lower half of a word holds the first
-    taps of its pairs (0, 1, 4, 5, ...), the upper half the second ones (2, 3, 6, 7, ...): shifted to the right by a multiple of the width
-    and masked, a word gives a pair of 16-bit numbers.
+    Words of 8 (16) taps, two channels alternating. Weights are stored as ``w + 2^(bits-1)``. The
+    lower half of a word holds the first taps of its pairs (0, 1, 4, 5, ...), the upper half the
+    second ones (2, 3, 6, 7, ...): shifted to the right by a multiple of the width and masked, a
+    word gives a pair of 16-bit numbers.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ class PackedLayer:
     """Bias ``[O]``, multiplier ``[O]``, int8 shift ``[O]`` padded with -1, a shift that any kernel
     may take: ``[ceil(9 * O / 4)]``."""
     fast_rounding: bool
-    """Whether the quick form of requantisation is exact for every channel."""
+    """True if the fast form of requantisation is exact for every channel."""
 
 
 def pack_layer(step: IntegerConvolution, source: TensorSpec, target: TensorSpec) -> PackedLayer:
@@ -131,7 +134,10 @@ def _in_pairs(flat: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _stream(values: npt.NDArray[np.int64], bits: int) -> Words:
-    """Return numbers modulo 2^bits as a little-endian bit stream, padded with zeros to whole words."""
+    """Return numbers modulo 2^bits as a little-endian bit stream.
+
+    The stream is padded with zeros to whole words.
+    """
     digits = (values[:, None] >> np.arange(bits)) & 1
     packed = np.packbits(digits.astype(np.uint8).reshape(-1), bitorder="little")
     return np.frombuffer(packed.tobytes() + bytes(-len(packed) % 4), "<u4").astype(np.uint32)

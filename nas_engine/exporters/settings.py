@@ -1,4 +1,7 @@
-"""ExportSettings: what decides the bytes of an export beside network and device, as ``export/settings.json`` keeps it."""
+"""ExportSettings: options that determine the bytes of an export.
+
+They do so together with network and device; ``export/settings.json`` stores them.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +48,14 @@ _KEYS = ("format", "formats", "prefix", "metadata", "versions", "made_of")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSettings:
-    """What an export is made with; with the integer model and the device it decides every byte."""
+    """Settings of an export; with the integer model and the device they determine every byte."""
 
     formats: tuple[str, ...]
     """Names of formats in the order of the table, without the manifest, which is always written."""
     prefix: str = DEFAULT_PREFIX
     """Start of every symbol, macro, section and file name of the C export."""
     metadata: bool = True
-    """Whether the TFLite files carry the manifest."""
+    """True if the TFLite files contain the manifest."""
 
     def __post_init__(self) -> None:
         if len(set(self.formats)) != len(self.formats) or not all(
@@ -76,7 +79,10 @@ class ExportSettings:
             raise InputError(f"the prefix is '{self.prefix}'; {expected}")
 
     def options(self, formats: Sequence[str]) -> list[str]:
-        """Return the options of ``nas-search export`` that give these settings where those are all the formats."""
+        """Return the options of ``nas-search export`` that give these settings.
+
+        ``formats`` is the list of all available formats.
+        """
         given = (
             ["--format", ",".join(self.formats)]
             if self.formats and self.formats != tuple(formats)
@@ -91,7 +97,10 @@ PLAIN = ExportSettings(formats=())
 
 
 def versions_for(settings: ExportSettings) -> dict[str, str]:
-    """Return the installed versions of what writes an export's bytes: nas-search, and the packages of its formats."""
+    """Return the installed versions of the packages that write an export's bytes.
+
+    These are nas-search and the packages of its formats.
+    """
     found = {"nas-search": __version__}
     for package in _packages(settings):
         try:

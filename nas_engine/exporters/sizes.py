@@ -1,4 +1,7 @@
-"""Bytes of Flash that a network takes beside the code of the runtime: what the C export puts into its arrays and tables."""
+"""Bytes of Flash that a network takes in addition to the code of the runtime.
+
+They are the contents of the arrays and tables of the C export.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,11 @@ def packed_bytes_per_step(model: IntegerModel) -> dict[str, int]:
 
 
 def packed_bytes(model: IntegerModel) -> int:
-    """Return the bytes of all steps: exactly the sections ``.rodata.nas_packed.*`` and ``.rodata.nas_layers`` on a 32-bit target."""
+    """Return the bytes of all steps.
+
+    They are exactly the sections ``.rodata.nas_packed.*`` and ``.rodata.nas_layers`` on a 32-bit
+    target.
+    """
     return sum(packed_bytes_per_step(model).values())
 
 

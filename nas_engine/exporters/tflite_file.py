@@ -1,4 +1,6 @@
-"""Writes .tflite files tensor by tensor and operator by operator, by the flatbuffer schema alone; TensorFlow is not needed.
+"""Writer of .tflite files, tensor by tensor and operator by operator.
+
+It uses the flatbuffer schema alone; TensorFlow is not needed.
 
 The schema is that of TensorFlow Lite (``tensorflow/lite/schema/schema.fbs``, version 3), as the
 Python modules that flatc made of it and that two runtimes bring along.
@@ -20,7 +22,7 @@ FILE_ID = b"TFL3"
 """Identifier of the format, bytes 4 to 7 of a file."""
 
 INSTALL = "pip install 'nas-search[export]'"
-"""What brings flatbuffers and a schema."""
+"""Command that installs flatbuffers and a schema."""
 
 SCHEMAS = (
     "ai_edge_litert.schema_py_generated",
@@ -78,7 +80,9 @@ def schema() -> Any:
 
 
 def packed_int4(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
-    """Return values of -8 to 7 as an INT4 buffer: two per byte, the first in the low half, a 0 behind an odd number of them.
+    """Return values of -8 to 7 as an INT4 buffer.
+
+    Each byte holds two values, the first in the low half; a 0 follows an odd number of them.
 
     TFLite ``UnpackDenseInt4IntoInt8`` (tensor_utils.cc).
     """
@@ -190,7 +194,9 @@ class TfliteFile:
         self._file.metadata.append(entry)
 
     def signature(self, key: str, image: tuple[str, int], logits: tuple[str, int]) -> None:
-        """Add names by which an interpreter's ``get_signature_runner`` takes the input and gives the output.
+        """Add the names that an interpreter's ``get_signature_runner`` uses.
+
+        It takes the input and gives the output by these names.
 
         Args:
             key: Name of the signature.

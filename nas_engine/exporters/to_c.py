@@ -1,4 +1,6 @@
-"""The network in C: weights, constants and a layer table for the runtime in ``runtime/``, with a self-test and build files.
+"""Network in C: weights, constants and a layer table for the runtime in ``runtime/``.
+
+A self-test and build files are included.
 
 All that a compiler sees is decided here: which kernel runs each step, where tensors lie (the memory
 plan), what each field of a ``nas_layer`` record holds (nas_runtime.h), and which of the runtime's
@@ -67,7 +69,7 @@ class _Step:
     target: Placed
     """Its output."""
     shortcut: TensorSpec | None
-    """What is added to its output, where that goes."""
+    """Tensor added to its output, at the same place as the output; ``None`` without."""
     scratch: int
     """First byte of its scratch; 0 without."""
     packed: PackedLayer | None
@@ -82,7 +84,7 @@ class _Step:
 
     @property
     def kind(self) -> str:
-        """What the step is, as the integer model calls it."""
+        """Kind of the step, as the integer model calls it."""
         return self.step.kind if isinstance(self.step, IntegerConvolution) else "average_pool"
 
     @property
@@ -177,7 +179,9 @@ class CExporter:
 
 
 def render(template: Traversable, values: Mapping[str, str], prefix: str = DEFAULT_PREFIX) -> bytes:
-    """Return a template with every ``@NAME@`` replaced, and its own names as an export with a prefix has them.
+    """Return a template with every ``@NAME@`` replaced.
+
+    Its own names become those of an export with the prefix.
 
     Raises:
         KeyError: The template has a name that no value is given for.
@@ -187,7 +191,9 @@ def render(template: Traversable, values: Mapping[str, str], prefix: str = DEFAU
 
 
 def own_names(text: str, prefix: str) -> str:
-    """Return text of the runtime with the names that an export of a prefix gives them: ``nas_dense`` becomes ``cat_nas_dense``.
+    """Return text of the runtime with the names of an export with a prefix.
+
+    For example, ``nas_dense`` becomes ``cat_nas_dense``.
 
     With the default prefix they stay as they are. An export that has another shares no symbol,
     macro, file or section with any other: each brings the runtime of its own version.
@@ -202,7 +208,9 @@ def own_names(text: str, prefix: str) -> str:
 
 
 def runtime_files(kernels: Iterable[str]) -> dict[str, bytes]:
-    """Return the files of the runtime that some kernels need, by name: their own, and all that these include.
+    """Return the files of the runtime that some kernels need, by name.
+
+    These are the kernels' own files and all that they include.
 
     A header that comes along brings the ``.c`` file of the same name with it, if there is one.
 
@@ -439,7 +447,10 @@ def _arrays(step: _Step, prefix: str) -> Iterator[str]:
 
 
 def _record(step: _Step, prefix: str) -> str:
-    """Return the ``nas_layer`` of a step, fields in the order of nas_runtime.h, below one line about it."""
+    """Return the ``nas_layer`` of a step, below one line about it.
+
+    The fields are in the order of nas_runtime.h.
+    """
     source, target, shortcut, window = (
         step.source.tensor,
         step.target.tensor,

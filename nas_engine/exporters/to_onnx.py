@@ -17,7 +17,10 @@ class OnnxExporter:
     name = "onnx"
 
     def missing(self) -> str | None:
-        """Return a line that says which package is missing and how to install it, or ``None`` if the exporter can run."""
+        """Return a line naming the missing package and how to install it, or ``None``.
+
+        ``None`` means that the exporter can run.
+        """
         return onnx_graph.missing()
 
     def files(self, subject: ExportSubject) -> Mapping[str, bytes]:

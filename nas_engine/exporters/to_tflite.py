@@ -1,4 +1,6 @@
-"""TFLite: ``model.tflite``, which computes the integer reference exactly, and ``model_int4.tflite``, which is smaller and does not.
+"""TFLite: ``model.tflite`` and ``model_int4.tflite``.
+
+The first computes the integer reference exactly; the second is smaller and does not.
 
 INT8 containers carry every width: weights as ``w << weight_shift``, so that the accumulators are
 the reference's, and activations as they are, held to their range by a fused activation where one
@@ -48,7 +50,10 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A window as TFLite has it: its two kinds of padding, and sides of their own for rows and columns."""
+    """Window in the form of TFLite.
+
+    It has TFLite's two kinds of padding, and separate sides for rows and columns.
+    """
 
     same: bool
     """SAME padding; otherwise VALID, none."""
@@ -64,7 +69,10 @@ class TfliteExporter:
     name = "tflite"
 
     def missing(self) -> str | None:
-        """Return a line that says which package is missing and how to install it, or ``None`` if the exporter can run."""
+        """Return a line naming the missing package and how to install it, or ``None``.
+
+        ``None`` means that the exporter can run.
+        """
         return missing()
 
     def files(self, subject: ExportSubject) -> Mapping[str, bytes]:
@@ -80,7 +88,10 @@ class TfliteExporter:
 
 
 def int4_layers(model: IntegerModel) -> tuple[str, ...]:
-    """Return the names of the layers whose weights fit into INT4; without any there is no ``model_int4.tflite``."""
+    """Return the names of the layers whose weights fit into INT4.
+
+    If there are none, there is no ``model_int4.tflite``.
+    """
     return tuple(
         step.name
         for step in model.steps
@@ -89,7 +100,10 @@ def int4_layers(model: IntegerModel) -> tuple[str, ...]:
 
 
 def exceptions(model: IntegerModel) -> tuple[str, ...]:
-    """Return what the files do not carry exactly, or not in its own width, one line each, for a report."""
+    """Return the properties that the files cannot represent exactly, one line each.
+
+    Those not represented in their own width are included; the lines are for a report.
+    """
     lines = []
     if layers := int4_layers(model):
         coarser = 2 ** (8 - INT4_BITS)
@@ -154,13 +168,19 @@ def pool_window(step: IntegerPool, source: TensorSpec, target: TensorSpec) -> Wi
 
 
 def _is_same(side: Side, padding: tuple[int, ...], size: int, out: int) -> bool:
-    """Return whether a padding is SAME: TFLite ``ComputePaddingWithOffset`` (padding.h), the odd one behind."""
+    """Return whether a padding is SAME, with the odd element at the end.
+
+    TFLite ``ComputePaddingWithOffset`` (padding.h).
+    """
     total = max((out - 1) * side.stride + side.kernel - size, 0)
     return out == -(-size // side.stride) and padding == (total // 2, total - total // 2)
 
 
 def relu6_range(tensor: TensorSpec) -> bool:
-    """Return whether RELU6 is exactly the range of an unsigned tensor: TFLite ``CalculateActivationRangeQuantized`` (kernel_util.cc)."""
+    """Return whether RELU6 is exactly the range of an unsigned tensor.
+
+    TFLite ``CalculateActivationRangeQuantized`` (kernel_util.cc).
+    """
     return (
         not tensor.signed
         and int(round_half_away(np.float32(6) / np.float32(tensor.scale)))
@@ -256,7 +276,10 @@ class _Graph:
         self.limited(target, ("ADD", "Add"), [alone, self.places[step.shortcut]], {})
 
     def weights(self, step: IntegerConvolution, source: TensorSpec) -> list[int]:
-        """Add weights and bias; in INT4 as finely as that goes: with as many zeros behind as 4 bits have room for."""
+        """Add weights and bias; in INT4 with the finest scale possible.
+
+        That is, shifted left by as many zero bits as 4 bits have room for.
+        """
         depthwise, int4 = step.kind == "depthwise", self.int4 and step.weight_bits <= INT4_BITS
         shift, lost = (
             (INT4_BITS - step.weight_bits, 8 - INT4_BITS) if int4 else (step.weight_shift, 0)

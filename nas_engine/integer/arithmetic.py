@@ -46,7 +46,9 @@ def round_half_away(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def quantize_multiplier(real: npt.ArrayLike) -> tuple[Ints, Ints]:
-    """Return the multiplier (Q31) and the shift nearest to real multipliers: ``real ≈ multiplier / 2^31 * 2^shift``.
+    """Return the multiplier (Q31) and the shift nearest to real multipliers.
+
+    ``real ≈ multiplier / 2^31 * 2^shift``.
 
     TFLite ``QuantizeMultiplier`` (quantization_util.cc).
 
@@ -66,7 +68,10 @@ def quantize_multiplier(real: npt.ArrayLike) -> tuple[Ints, Ints]:
 
 
 def saturating_rounding_doubling_high_mul(a: npt.ArrayLike, b: npt.ArrayLike) -> Ints:
-    """Return ``a * b / 2^31`` rounded to nearest, halves up, of int32 values (gemmlowp ``SaturatingRoundingDoublingHighMul``)."""
+    """Return ``a * b / 2^31`` of int32 values, rounded to nearest, halves up.
+
+    gemmlowp ``SaturatingRoundingDoublingHighMul``.
+    """
     x, y = np.asarray(a, np.int64), np.asarray(b, np.int64)
     product = x * y
     total = product + np.where(product >= 0, 2**30, 1 - 2**30)
@@ -75,7 +80,10 @@ def saturating_rounding_doubling_high_mul(a: npt.ArrayLike, b: npt.ArrayLike) ->
 
 
 def rounding_divide_by_pot(x: npt.ArrayLike, exponent: npt.ArrayLike) -> Ints:
-    """Return ``x / 2^exponent`` rounded to nearest, halves away from zero (gemmlowp ``RoundingDivideByPOT``)."""
+    """Return ``x / 2^exponent`` rounded to nearest, halves away from zero.
+
+    gemmlowp ``RoundingDivideByPOT``.
+    """
     value, power = np.asarray(x, np.int64), np.asarray(exponent, np.int64)
     mask = (np.int64(1) << power) - 1
     threshold = (mask >> 1) + (value < 0)
@@ -85,7 +93,9 @@ def rounding_divide_by_pot(x: npt.ArrayLike, exponent: npt.ArrayLike) -> Ints:
 def multiply_by_quantized_multiplier(
     x: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike
 ) -> Ints:
-    """Return ``x * multiplier / 2^31 * 2^shift``, rounded twice (TFLite ``MultiplyByQuantizedMultiplier``, common.h).
+    """Return ``x * multiplier / 2^31 * 2^shift``, rounded twice.
+
+    TFLite ``MultiplyByQuantizedMultiplier`` (common.h).
 
     ``MultiplyByQuantizedMultiplierSmallerThanOneExp`` is the same for shifts of 0 or below.
 
@@ -104,7 +114,9 @@ def multiply_by_quantized_multiplier(
 def addition_multipliers(
     scale1: float, scale2: float, scale_out: float
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Return multiplier and shift of both operands and of the sum of an addition (TFLite ``add.cc``, int8).
+    """Return multiplier and shift of both operands and of the sum of an addition.
+
+    TFLite ``add.cc``, int8.
 
     Args:
         scale1: Scale of the first operand, a float32 value.
@@ -124,7 +136,9 @@ def add(
     values2: npt.ArrayLike,
     multipliers: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
 ) -> npt.NDArray[np.int64]:
-    """Return the sum of two operands, without zero point and clamp (TFLite ``reference_integer_ops::AddElementwise``).
+    """Return the sum of two operands, without zero point and clamp.
+
+    TFLite ``reference_integer_ops::AddElementwise``.
 
     Args:
         values1: First operand minus its zero point, -255 to 255.
@@ -142,7 +156,9 @@ def add(
 
 
 def rounded_mean(total: npt.ArrayLike, count: npt.ArrayLike) -> Ints:
-    """Return ``total / count``, rounded to nearest, halves away from zero (TFLite ``reference_integer_ops::AveragePool``).
+    """Return ``total / count``, rounded to nearest, halves away from zero.
+
+    TFLite ``reference_integer_ops::AveragePool``.
 
     Args:
         total: Sums of int8 values as they stand, zero point included.

@@ -33,7 +33,7 @@ def sum_range(weights: npt.NDArray[np.int8], low: int, high: int) -> tuple[Ints,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccumulatorBounds:
-    """What the accumulators of a layer can reach, over all channels and all inputs."""
+    """Range of the accumulators of a layer, over all channels and all inputs."""
 
     accumulator: int
     """Largest absolute value, bias included."""

@@ -1,4 +1,6 @@
-"""The fast way through an integer model: floating point where it is proven exact, int64 where it is not.
+"""Fast execution of an integer model.
+
+Floating point is used where it is proven exact, int64 where it is not.
 
 Tensors are kept as float32 ``[channels, images, height, width]`` of values minus their zero point,
 so that padding is 0.
@@ -51,7 +53,10 @@ _TILE = 16
 
 
 def images_at_once(model: IntegerModel, images: int) -> int:
-    """Return how many images to compute together: 1 to 8, few enough that the largest tensor stays near the cache."""
+    """Return how many images to compute together, 1 to 8.
+
+    Few enough that the largest tensor stays near the cache.
+    """
     largest = max(math.prod(tensor.shape) for tensor in model.tensors)
     return max(1, min(8, images, 2**20 // largest))
 
@@ -78,7 +83,10 @@ class FastProgram:
         ]
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.int8]]:
-        """Return the kept tensors of up to ``n`` images ``[N, height, width, channels]``, of the same form."""
+        """Return the kept tensors of up to ``n`` images, of the same form.
+
+        The form is ``[N, height, width, channels]``.
+        """
         count, image = len(images), self._model.image
         np.subtract(
             images.transpose(3, 0, 1, 2), np.float32(128), out=self._values[image][:, :count]
@@ -98,7 +106,11 @@ class FastProgram:
         ).astype(np.int8)
 
     def _place(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Give each tensor a buffer; one whose tensor is read for the last time serves again, while it is still in the cache."""
+        """Give each tensor a buffer.
+
+        The buffer of a tensor that is read for the last time is reused, while it is still in the
+        cache.
+        """
         model = self._model
         last = {name: i for i, step in enumerate(model.steps) for name in _sources(step)}
         largest = max(math.prod(tensor.shape) for tensor in model.tensors) * self._n
@@ -156,7 +168,7 @@ class FastProgram:
     def _dense(
         self, step: IntegerConvolution, target: TensorSpec, dtype: Any
     ) -> tuple[Callable[[], None], npt.NDArray[Any]]:
-        """Return what computes the sums of a convolution, and where it leaves them: ``(O, places)``."""
+        """Return the function for the sums of a convolution, and its output ``(O, places)``."""
         k, s, places = step.kernel, step.stride, self._n * target.height * target.width
         weights = step.weights.reshape(len(step.weights), -1).astype(dtype)
         padded, fill = self._padded(step)
@@ -196,7 +208,9 @@ class FastProgram:
     def _depthwise(
         self, step: IntegerConvolution, target: TensorSpec, dtype: Any
     ) -> tuple[Callable[[], None], npt.NDArray[Any]]:
-        """Return what computes the sums of a depth-wise convolution, and where: ``(C, n, rows / r, r, columns / t, t)``.
+        """Return the function that computes the sums of a depth-wise convolution, and its output.
+
+        The output is ``(C, n, rows / r, r, columns / t, t)``.
 
         A tile of ``r x t`` places sees ``(r - 1) * stride + k`` rows and ``(t - 1) * stride + k``
         columns of its channel; the banded matrix says with which weight each of them counts for
@@ -322,7 +336,10 @@ class FastProgram:
     def _addition(
         self, step: IntegerConvolution, target: TensorSpec
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, float]:
-        """Return the sums of all pairs of operands as a table, the shortcut's values, and ``256 * first + second`` of its first entry."""
+        """Return sums of all pairs of operands as a table, the shortcut's values, and an offset.
+
+        The offset is ``256 * first + second`` of the table's first entry.
+        """
         if step.addition is None:
             return np.zeros(0, np.float32), None, 0.0
         shortcut = self._model.tensor(step.addition.shortcut)
@@ -379,7 +396,10 @@ class FastProgram:
 
 
 def _fits_float64(largest: int, carried_shift: int, bias: int, shift: int) -> bool:
-    """Return whether float64 requantises a channel exactly, see above; ``largest`` bounds its sums before bias and carried shift."""
+    """Return whether float64 requantises a channel exactly, see above.
+
+    ``largest`` bounds its sums before bias and carried shift.
+    """
     acc = ((largest << carried_shift) + abs(bias)) << max(shift, 0)
     return (acc << 31) + (2 ** (30 - shift) if shift < 0 else 2**30) + 2**30 <= 2**53
 
@@ -387,7 +407,10 @@ def _fits_float64(largest: int, carried_shift: int, bias: int, shift: int) -> bo
 def _doubt(
     largest: list[int], carried_shift: int, bias: list[int], multiplier: list[int], shift: list[int]
 ) -> float:
-    """Return a bound of the error of what is floored: four roundings of at most 2^-53 of the largest operand, with room."""
+    """Return a bound of the error of the value that is floored.
+
+    Four roundings of at most 2^-53 of the largest operand, with room.
+    """
     channels = zip(largest, bias, multiplier, shift, strict=True)
     return (
         max(
@@ -401,7 +424,10 @@ def _doubt(
 def _near_whole_numbers(
     values: npt.NDArray[np.float64], distance: float, spare: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.intp]:
-    """Return the flat indices of values within a distance of a whole number; ``spare`` is overwritten."""
+    """Return the flat indices of values within a distance of a whole number.
+
+    ``spare`` is overwritten.
+    """
     np.rint(values, out=spare)
     np.subtract(values, spare, out=spare)
     np.absolute(spare, out=spare)
@@ -419,7 +445,10 @@ def _largest_divisor(number: int, most: int) -> int:
 
 @contextlib.contextmanager
 def _unbuffered_rows() -> Iterator[None]:
-    """Let numpy take rows as they are: it copies operands that it repeats along rows shorter than its buffer, three times slower."""
+    """Let numpy take rows as they are.
+
+    It copies operands that it repeats along rows shorter than its buffer, three times slower.
+    """
     before = np.setbufsize(512)
     try:
         yield

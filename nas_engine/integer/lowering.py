@@ -2,7 +2,7 @@
 
 Per output channel, with ``s_in`` the input's scale and ``2^shift`` the carried shift:
 
-    weight_scale = float32(weight_step * |gain| / 2^shift)      a negative gain turns the integer weights around
+    weight_scale = float32(weight_step * |gain| / 2^shift) (a negative gain negates integer weights)
     bias         = round(offset / (s_in * weight_scale))
 
 Only scales (to float32) and biases (to whole numbers) are rounded: the integer weights are those of
@@ -160,7 +160,9 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
 def _coarser(
     unit: npt.NDArray[np.float64], offset: npt.NDArray[np.float64], largest: Ints
 ) -> npt.NDArray[np.int64]:
-    """Return the power of two by which each channel's unit is too fine: for its bias, or for the shift of its requantisation.
+    """Return the power of two by which each channel's unit is too fine.
+
+    Too fine for its bias, or for the shift of its requantisation.
 
     Args:
         unit: Levels of the output to one unit of the accumulator, ``(O,)``.

@@ -1,4 +1,6 @@
-"""Memory plan of an integer model: the arena that the exported C uses, by the sizes and the placement that the search counted with.
+"""Memory plan of an integer model: the arena that the exported C uses.
+
+Sizes and placement are those that the search counted with.
 
 ``nas_engine.costs.plan`` plans an architecture, before there are any weights. This is the same for
 the steps that are executed; where an integer model comes from an architecture, the two agree to the
@@ -14,7 +16,9 @@ from nas_engine.quantization.record import QuantisationError
 
 
 def plan_memory(model: IntegerModel) -> MemoryPlan:
-    """Return where every tensor and the scratch of every step lie in the arena; step by step as in ``model.steps``.
+    """Return where every tensor and the scratch of every step lie in the arena.
+
+    Step by step as in ``model.steps``.
 
     Raises:
         QuantisationError: Two tensors would need the same place: steps that do not form a chain
@@ -122,7 +126,10 @@ class _Draft:
 
 
 def _check(plan: MemoryPlan) -> None:
-    """Refuse a plan in which two tensors share bytes at a step without one being written over the other."""
+    """Refuse a plan in which two tensors share bytes at a step.
+
+    Allowed only if one of them is written over the other.
+    """
     for step in range(len(plan.steps)):
         live = sorted(plan.live(step), key=lambda tensor: tensor.offset)
         for i, below in enumerate(live):

@@ -1,4 +1,6 @@
-"""IntegerModel: a network of integers only, the single source of truth for the reference and for every export.
+"""IntegerModel: a network of integers only.
+
+It is the single source of truth for the reference and for every export.
 
 Everything that follows from something else (requantisation from scales, bounds from weights) is
 stored too, for readers without arithmetic of their own, and compared with what it follows from
@@ -37,7 +39,10 @@ from nas_engine.quantization.record import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
-    """One activation tensor, ``[height, width, channels]``: an int8 tensor in TFLite's sense within ``2^bits`` levels."""
+    """Activation tensor, ``[height, width, channels]``.
+
+    An int8 tensor in TFLite's sense within ``2^bits`` levels.
+    """
 
     name: str
     """Unique name."""
@@ -94,7 +99,10 @@ LEAST_MULTIPLIER = 2**30
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Requantizer:
-    """From accumulators to levels: per channel ``accumulator * multiplier / 2^31 * 2^shift``, rounded as TFLite does."""
+    """Requantisation from accumulators to levels, rounded as TFLite does.
+
+    Per channel ``accumulator * multiplier / 2^31 * 2^shift``.
+    """
 
     multiplier: npt.NDArray[np.int32]
     """Multipliers (Q31), 0 or in ``[2^30, 2^31 - 1]``, ``[O]``."""
@@ -130,7 +138,9 @@ class Requantizer:
     def between(
         input_scale: float, weight_scale: npt.NDArray[np.float32], output_scale: float
     ) -> Requantizer:
-        """Return the requantisation from accumulators of scale ``input_scale * weight_scale`` to an output scale.
+        """Return the requantisation from accumulators to an output scale.
+
+        The accumulators have the scale ``input_scale * weight_scale``.
 
         TFLite ``PopulateConvolutionQuantizationParams`` (kernel_util.cc): float32 scales,
         multiplied and divided as doubles.
@@ -143,7 +153,10 @@ class Requantizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
-    """A shortcut and the constants of its addition: multiplier and shift of the shortcut, of the layer's own result, of the sum."""
+    """Shortcut and the constants of its addition.
+
+    Multiplier and shift of the shortcut, of the layer's own result, and of the sum.
+    """
 
     shortcut: str
     """Tensor that is added."""
@@ -206,7 +219,7 @@ class IntegerConvolution:
     addition: Addition | None
     """Addition of a shortcut, or ``None``."""
     bounds: AccumulatorBounds
-    """What the accumulators can reach."""
+    """Range of the accumulators."""
 
     def __post_init__(self) -> None:
         check_window(self.name, self.kernel, self.stride, self.padding)

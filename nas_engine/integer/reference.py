@@ -47,14 +47,20 @@ def run(model: IntegerModel, images: Images, *, threads: int = 2, fast: bool = T
 
 
 def predict(model: IntegerModel, images: Images, *, threads: int = 2) -> npt.NDArray[np.int64]:
-    """Return the class index of each image, ``[N]``: the first largest logit; arguments and errors as in ``run``."""
+    """Return the class index of each image, ``[N]``: the first largest logit.
+
+    Arguments and errors as in ``run``.
+    """
     return np.asarray(run(model, images, threads=threads).argmax(axis=1), np.int64)
 
 
 def trace(
     model: IntegerModel, images: Images, *, threads: int = 2, fast: bool = True
 ) -> dict[str, Levels]:
-    """Return every tensor by name, ``[N, height, width, channels]``, in the order of execution; arguments and errors as in ``run``."""
+    """Return every tensor by name, ``[N, height, width, channels]``, in the order of execution.
+
+    Arguments and errors as in ``run``.
+    """
     names = (model.image, *(step.output for step in model.steps))
     return _values(model, images, names, threads, fast)
 
@@ -121,7 +127,10 @@ def _definition(model: IntegerModel, images: Images) -> Mapping[str, Ints]:
 
 
 def _accumulate(step: IntegerConvolution, centred: Ints, target: TensorSpec) -> Ints:
-    """Return the accumulators of a convolution; ``centred`` is its input minus the zero point, so that padding is 0."""
+    """Return the accumulators of a convolution.
+
+    ``centred`` is its input minus the zero point, so that padding is 0.
+    """
     top, bottom, left, right = step.padding
     padded = np.pad(centred, ((0, 0), (top, bottom), (left, right), (0, 0)))
     weights = step.weights.astype(np.int64)

@@ -1,4 +1,7 @@
-"""Integer models on disk: a directory with ``model.json`` (all that is small), ``model.npz`` (all that is large), and golden vectors.
+"""Integer models on disk.
+
+A directory with ``model.json`` (all that is small), ``model.npz`` (all that is large), and golden
+vectors.
 
 The same model and images give the same bytes. Reading checks everything: the arrays against their
 digest, each number against its range and against what it follows from, and the golden vectors by
@@ -63,7 +66,10 @@ _CONVOLUTION = ("op", *_WINDOW, "weight_bits", "addition", "bounds")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GoldenVectors:
-    """A few images with what the model makes of them, so that a reader in any language can check itself."""
+    """Golden vectors: a few images with the model's results.
+
+    With them a reader in any language can check itself.
+    """
 
     images: Images
     """Images as uint8, ``[N, height, width, channels]``."""
@@ -92,7 +98,7 @@ class GoldenVectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SavedModel:
-    """What a directory holds."""
+    """Content of a directory."""
 
     model: IntegerModel
     """The network."""
@@ -163,7 +169,10 @@ def _describe(step: IntegerConvolution | IntegerPool) -> dict[str, Any]:
 
 
 def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Return the bytes of an ``.npz`` that depend on nothing but the arrays: no date, no compression, little-endian."""
+    """Return the bytes of an ``.npz`` that depend on nothing but the arrays.
+
+    No date, no compression, little-endian.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

@@ -1,1 +1,4 @@
-"""PyTorch networks: ``Architecture`` to ``torch.nn.Module``, and the CIFAR ResNets that serve as teachers. Needs torch."""
+"""PyTorch networks: ``Architecture`` to ``torch.nn.Module``, and CIFAR ResNet teachers.
+
+Needs torch.
+"""

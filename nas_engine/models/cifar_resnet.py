@@ -1,4 +1,6 @@
-"""ResNet-20, 32, 44, 56 for CIFAR (He et al. 2016, section 4.2), to be teachers: public state dicts load as they are.
+"""ResNet-20, 32, 44 and 56 teachers for CIFAR (He et al. 2016, section 4.2).
+
+Public state dicts load as they are.
 
 Names and layout are those of github.com/akamaster/pytorch_resnet_cifar10, whose state dicts are
 widely used: shortcuts of option A (every other pixel, and channels of zeros on both sides), and
@@ -31,7 +33,7 @@ _DEVIATION = (0.229, 0.224, 0.225)
 
 
 def to_unit_range(x: Tensor) -> Tensor:
-    """Return images scaled as ``scale_images`` does, ``[-1, 1)``, in ``[0, 1]`` (``u / 255``), any shape."""
+    """Return images of ``scale_images``, ``[-1, 1)``, as ``[0, 1]`` (``u / 255``), any shape."""
     return (x * (1 / IMAGE_SCALE) + IMAGE_OFFSET) * (1 / 255)
 
 
@@ -81,7 +83,10 @@ class CifarResNet(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the pooled vector, ``(n, 64, 1, 1)``, of scaled images ``(n, 3, h, w)``; one grey channel stands for all three."""
+        """Return the pooled vector, ``(n, 64, 1, 1)``, of scaled images ``(n, 3, h, w)``.
+
+        One grey channel stands for all three.
+        """
         x = (to_unit_range(x) - self.mean) / self.deviation
         x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
@@ -113,7 +118,9 @@ def cifar_resnet(depth: int, classes: int = 10) -> CifarResNet:
 
 
 def load_cifar_resnet(state_dict: Mapping[str, Tensor]) -> CifarResNet:
-    """Return the network of a state dict; depth and classes follow from its keys, a prefix ``module.`` is ignored.
+    """Return the network of a state dict.
+
+    Depth and classes follow from its keys; a prefix ``module.`` is ignored.
 
     Raises:
         InputError: The state dict is of another network; the message shows some of its keys.

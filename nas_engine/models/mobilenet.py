@@ -29,18 +29,24 @@ IMAGE_SCALE = 1 / 128
 
 
 def scale_images(images: Tensor) -> Tensor:
-    """Return byte images as the network takes them, ``(n, h, w, c)`` of uint8 to ``(n, c, h, w)`` of float32 in ``[-1, 1)``."""
+    """Return byte images as network input.
+
+    From ``(n, h, w, c)`` of uint8 to ``(n, c, h, w)`` of float32 in ``[-1, 1)``.
+    """
     return (images.permute(0, 3, 1, 2).to(torch.float32) - IMAGE_OFFSET) * IMAGE_SCALE
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the zeros before and after one side of ``size`` so that the output has ``ceil(size / stride)``, as TFLite's SAME."""
+    """Return the zeros before and after one side of ``size``, as TFLite's SAME padding.
+
+    The output has ``ceil(size / stride)``.
+    """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 class Quantiser(Protocol):
-    """What an average pool needs to know of the quantiser of its input."""
+    """Interface of the quantiser of its input that an average pool needs."""
 
     low: int
     step: nn.Parameter
@@ -189,7 +195,10 @@ class MobileNet(nn.Module):
         self.pool_source: Quantiser | None = None
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the pooled vector, ``(n, head channels, 1, 1)``, of scaled images ``(n, c, h, w)``."""
+        """Return the pooled vector of scaled images.
+
+        From ``(n, c, h, w)`` to ``(n, head channels, 1, 1)``.
+        """
         x = self.stem(x)
         for residual in self.residuals:
             x = residual(x)
@@ -232,7 +241,9 @@ def _convolution(inputs: int, convolution: Convolution) -> ConvolutionUnit:
 
 
 def average_pool(x: Tensor, kernel: int | None, quantiser: Quantiser | None = None) -> Tensor:
-    """Return averages over ``kernel`` x ``kernel`` windows next to each other; windows over the edge count only what is inside.
+    """Return averages over adjacent ``kernel`` x ``kernel`` windows.
+
+    Windows over the edge count only the values inside.
 
     Args:
         x: ``(n, c, h, w)``; on the grid of ``quantiser`` if that is given.

@@ -10,12 +10,12 @@ from nas_engine.errors import InputError, shortened
 
 
 def without_prefix(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict without the ``module.`` that data-parallel training puts before each key."""
+    """Return a state dict without the key prefix ``module.`` of data-parallel training."""
     return {str(key).removeprefix("module."): value for key, value in state_dict.items()}
 
 
 def unknown_state(state: Mapping[str, object], expected: str) -> InputError:
-    """Return the error for a state dict of another network; ``expected`` names what it should be of."""
+    """Return the error for a state dict of another network than ``expected``."""
     keys = ", ".join(f"'{shortened(key, 40)}'" for key in list(state)[:3])
     found = f"{len(state)} keys: {keys}{' ...' if len(state) > 3 else ''}" if state else "no keys"
     return InputError(

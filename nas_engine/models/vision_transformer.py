@@ -1,4 +1,6 @@
-"""A small vision transformer for 32x32 images (Dosovitskiy et al. 2021), to be a subject of bit allocation beside convolutions.
+"""Small vision transformer for 32x32 images (Dosovitskiy et al. 2021).
+
+It is a subject of bit allocation in addition to convolutional networks.
 
 Pre-norm blocks, learned positions, the mean over the tokens instead of a class token (their
 appendix D.3), no dropout. The sizes are ours, small enough to train on one CPU core. Every product
@@ -34,7 +36,7 @@ dict tells all; ours."""
 
 
 class _Block(nn.Module):
-    """Attention between the tokens, then two layers on each token; both are added to their input."""
+    """Attention between the tokens, then two layers on each token, both added to their input."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -52,7 +54,10 @@ class _Block(nn.Module):
         return x + y
 
     def _attend(self, joint: Tensor) -> Tensor:
-        """Return softmax attention, ``(n, tokens, width)``, of queries, keys and values side by side, ``(n, tokens, 3 * width)``."""
+        """Return softmax attention, ``(n, tokens, width)``.
+
+        ``joint`` has queries, keys and values concatenated, ``(n, tokens, 3 * width)``.
+        """
         # In bfloat16 the gradient of attention is six times as slow on a CPU as in the type of the
         # weights (torch 2.13).
         with torch.autocast("cpu", enabled=False):
@@ -87,7 +92,10 @@ class VisionTransformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the pooled vector, ``(n, width, 1, 1)``, of scaled images ``(n, 3, 32, 32)``; one grey channel stands for all three."""
+        """Return the pooled vector, ``(n, width, 1, 1)``, of scaled images ``(n, 3, 32, 32)``.
+
+        One grey channel stands for all three.
+        """
         tokens = self.patches(x.expand(-1, 3, -1, -1)).flatten(2).transpose(1, 2) + self.positions
         return self.norm(self.blocks(tokens)).mean(1).reshape(-1, self.width, 1, 1)
 
@@ -131,12 +139,14 @@ def vision_transformer(
 
 
 def is_vision_transformer(state_dict: Mapping[str, object]) -> bool:
-    """Return whether the keys of a state dict look like those of this network, and not of another."""
+    """Return True if the keys of a state dict look like those of this network and no other."""
     return any(str(key).removeprefix("module.") == "patches.weight" for key in state_dict)
 
 
 def load_vision_transformer(state_dict: Mapping[str, Tensor]) -> VisionTransformer:
-    """Return the network of a state dict; all sizes follow from its tensors, a prefix ``module.`` is ignored.
+    """Return the network of a state dict.
+
+    All sizes follow from its tensors; a prefix ``module.`` is ignored.
 
     Raises:
         InputError: The state dict is of another network; the message shows some of its keys.

@@ -1,1 +1,1 @@
-"""Quantisation: what training learns about integers (steps, widths), and the record that it hands over."""
+"""Quantisation: steps and widths learned in training, and the record that it hands over."""

@@ -1,4 +1,6 @@
-"""A trained, quantised network as plain numbers: ``MobileNet`` to ``QuantisedNetwork``, what lowering to integers takes.
+"""Trained, quantised network as plain numbers: ``MobileNet`` to ``QuantisedNetwork``.
+
+A ``QuantisedNetwork`` is the input of lowering to integers.
 
 Batch norm is handed over as the affine map that it is at evaluation, ``gain * x + offset``; folding
 it into the integers is exact, because weights have one step per output channel

@@ -1,4 +1,6 @@
-"""Fake quantisation of any network, layer by layer: a width for the weights and one for the input of each named layer.
+"""Fake quantisation of any network, layer by layer.
+
+Each named layer has a width for the weights and one for the input.
 
 ``prepare`` quantises our own networks as integers will run them. This is for other networks, where
 only the error of the weights and of the inputs of convolutions matters, such as to compare
@@ -25,13 +27,16 @@ _INPUT = "input_quantiser"
 
 
 class LayerWeightQuantiser(nn.Module):
-    """One step per output channel for the weight of a convolution ``(o, i, k, k)`` or of a linear layer ``(o, i)``."""
+    """Weight quantiser with one step per output channel.
+
+    For the weight of a convolution ``(o, i, k, k)`` or of a linear layer ``(o, i)``.
+    """
 
     def __init__(self, bits: int, channels: int) -> None:
         super().__init__()
         self.quantiser = WeightQuantiser(bits, channels)
         self.passes = False
-        """Whether weights pass unchanged, as during calibration."""
+        """True if weights pass unchanged, as during calibration."""
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight on its grid, in its own shape."""
@@ -45,7 +50,9 @@ class LayerWeightQuantiser(nn.Module):
 def quantise_layers(
     network: nn.Module, weight_bits: Mapping[str, int], activation_bits: Mapping[str, int]
 ) -> None:
-    """Put fake quantisation on layers, in place; every step is 1 until ``calibrate_layers`` or a state dict sets it.
+    """Put fake quantisation on layers, in place.
+
+    Every step is 1 until ``calibrate_layers`` or a state dict sets it.
 
     The widths apply to the weight and to the input of each layer; a layer that is not named stays
     as it is. Inputs are taken as not negative until ``calibrate_layers`` sees others.
@@ -109,7 +116,9 @@ def step_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
 
 @torch.no_grad()
 def calibrate_layers(network: nn.Module, images: Tensor) -> None:
-    """Set every step to the one of least squared error, and the sign of every input to what the images give.
+    """Set every step to the one of least squared error, and the sign of every input.
+
+    The signs are those that the images give.
 
     Steps of weights come from the weights, those of inputs from one pass in float, with nothing
     quantised. Call it before an optimiser takes the parameters: an input that turns out signed gets
@@ -167,7 +176,10 @@ def _input_quantiser(layer: nn.Module) -> ActivationQuantiser:
 
 
 class _Observer:
-    """Keeps a sample of what it sees, with the lowest value, which tells whether the input is signed, and returns all unchanged."""
+    """Keeps a sample of its input, with the lowest value, and returns all unchanged.
+
+    The lowest value tells whether the input is signed.
+    """
 
     def __init__(self, seen: list[Tensor]) -> None:
         self.seen = seen

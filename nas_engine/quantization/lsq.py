@@ -20,17 +20,25 @@ SMALLEST_STEP = 1e-8
 
 
 def activation_range(bits: int, signed: bool) -> tuple[int, int]:
-    """Return the lowest and highest level of an activation: ``[0, 2^b - 1]``, or ``[-2^(b-1), 2^(b-1) - 1]`` if signed."""
+    """Return the lowest and highest level of an activation.
+
+    ``[0, 2^b - 1]``, or ``[-2^(b-1), 2^(b-1) - 1]`` if signed.
+    """
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
 def weight_limit(bits: int) -> int:
-    """Return the largest level of a weight: weights lie in ``±(2^(b-1) - 1)``, as the TFLite int8 specification has them."""
+    """Return the largest level of a weight.
+
+    Weights lie in ``±(2^(b-1) - 1)``, as in the TFLite int8 specification.
+    """
     return (1 << (bits - 1)) - 1
 
 
 def step_range(bits: int) -> tuple[float, float]:
-    """Return the least and the largest step of a weight, as multiples of the one that just holds the largest weight of its channel.
+    """Return the least and the largest step of a weight.
+
+    They are multiples of the step that just holds the largest weight of its channel.
 
     A clipped weight moves its channel's step by a share of it that grows as ``Q^1.5 / sqrt(n)``
     (``Q`` levels, ``n`` weights), and a batch norm behind takes away what would pull it back: at 8
@@ -51,7 +59,9 @@ def fake_quantise(x: Tensor, step: Tensor, low: int, high: int, gradient_scale: 
         high: Highest level.
         gradient_scale: Factor on the gradient of the step, ``1/sqrt(numel * high)`` in the paper.
     """
-    result: Tensor = _FakeQuantise.apply(x, step, low, high, gradient_scale)  # type: ignore[no-untyped-call]
+    result: Tensor = _FakeQuantise.apply(  # type: ignore[no-untyped-call]
+        x, step, low, high, gradient_scale
+    )
     return result
 
 
@@ -80,7 +90,10 @@ class _FakeQuantise(torch.autograd.Function):
 
 
 class ActivationQuantiser(nn.Module):
-    """Per-tensor fake quantisation with one learned step; several layers may share one object, and so its step."""
+    """Per-tensor fake quantisation with one learned step.
+
+    Several layers may share one object, and so its step.
+    """
 
     step: nn.Parameter
 
@@ -93,7 +106,9 @@ class ActivationQuantiser(nn.Module):
         self.observer: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` on the grid; ``(n, ...)``, the gradient of the step is scaled by the features of one sample.
+        """Return ``x`` on the grid, ``(n, ...)``.
+
+        The gradient of the step is scaled by the features of one sample.
 
         With an ``observer`` (calibration) return what that returns.
         """
@@ -104,7 +119,10 @@ class ActivationQuantiser(nn.Module):
         )
 
     def narrow(self, x: Tensor) -> Tensor:
-        """Return ``x`` on the same grid within an int8 range: what waits for a sum in the sum's own scale."""
+        """Return ``x`` on the same grid within an int8 range.
+
+        For a tensor that waits for a sum in the sum's own scale.
+        """
         if self.observer is not None:
             return x
         low, high = activation_range(8, signed=True)
@@ -139,7 +157,10 @@ class WeightQuantiser(nn.Module):
 
     @torch.no_grad()
     def bound_step(self, weight: Tensor) -> None:
-        """Bring the steps back into ``step_range``, given the weight ``(o, i, k, k)``; those of a channel of zeros become the smallest."""
+        """Bring the steps back into ``step_range``, given the weight ``(o, i, k, k)``.
+
+        The steps of a channel of zeros become the smallest.
+        """
         widest = weight.abs().amax(dim=(1, 2, 3), keepdim=True) / self.limit
         low, high = self.step_range
         self.step.clamp_(low * widest, high * widest).clamp_(min=SMALLEST_STEP)
@@ -156,7 +177,10 @@ class WeightQuantiser(nn.Module):
 
 @torch.no_grad()
 def paper_step(x: Tensor, high: int) -> Tensor:
-    """Return the initial step of the LSQ paper, ``2 mean|x| / sqrt(high)``, over all but the first dimension, ``(o, 1, ...)``."""
+    """Return the initial step of the LSQ paper, ``2 mean|x| / sqrt(high)``, ``(o, 1, ...)``.
+
+    The mean is over all but the first dimension.
+    """
     mean = x.abs().mean(dim=tuple(range(1, x.dim())), keepdim=True)
     return (2.0 * mean / math.sqrt(high)).clamp_(min=SMALLEST_STEP)
 
@@ -167,7 +191,9 @@ _FIRST_SHARE = 0.1
 
 @torch.no_grad()
 def least_error_step(x: Tensor, low: int, high: int) -> Tensor:
-    """Return the step with the least mean squared error, over all but the first dimension, ``(o, 1, ...)``.
+    """Return the step with the least mean squared error, ``(o, 1, ...)``.
+
+    The mean is over all but the first dimension.
 
     Ours: 60 candidates, geometric from 0.1 to 1 of the step that just holds the largest value.
     Below 5 bits it starts much nearer to where training ends than ``paper_step``.

@@ -33,7 +33,10 @@ paper's)."""
 
 
 def insert_quantisers(network: MobileNet) -> None:
-    """Turn a float network into one that trains quantised, in place; every step is 1 until ``calibrate`` or a state dict sets it."""
+    """Turn a float network into one that trains quantised, in place.
+
+    Every step is 1 until ``calibrate`` or a state dict sets it.
+    """
     widths = dict(
         zip(network.architecture.layer_names(), network.architecture.layer_bits(), strict=True)
     )
@@ -92,7 +95,10 @@ def quantisers(network: MobileNet) -> list[ActivationQuantiser | WeightQuantiser
 
 @torch.no_grad()
 def bound_steps(network: MobileNet) -> None:
-    """Bring every step back to where it has a meaning: above 0, and those of weights within ``step_range`` of their channel's weights."""
+    """Bring every step back to where it has a meaning.
+
+    Steps are above 0, and those of weights within ``step_range`` of their channel's weights.
+    """
     for module in network.modules():
         if isinstance(module, ActivationQuantiser):
             module.step.clamp_(min=SMALLEST_STEP)
@@ -108,7 +114,10 @@ def is_quantised(network: MobileNet) -> bool:
 
 @torch.no_grad()
 def calibrate(network: MobileNet, images: Tensor, rule: str = "least-error") -> None:
-    """Set every step: of weights from the weights, of activations from what one batch gives them in float.
+    """Set every step.
+
+    Those of weights from the weights, those of activations from their values for one batch in
+    float.
 
     Args:
         network: With quantisers.
@@ -139,7 +148,10 @@ def calibrate(network: MobileNet, images: Tensor, rule: str = "least-error") -> 
 
 
 class _Observer:
-    """Fits the step of one quantiser to all that it sees; a quantiser of a residual stream sees every tensor of the stream."""
+    """Fits the step of one quantiser to all its inputs.
+
+    A quantiser of a residual stream sees every tensor of the stream.
+    """
 
     def __init__(self, quantiser: ActivationQuantiser, rule: str) -> None:
         self.quantiser, self.rule = quantiser, rule

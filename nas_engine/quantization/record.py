@@ -1,9 +1,12 @@
-"""Record of a trained, quantised network: all that lowering to integers needs, and nothing of the framework that trained it.
+"""Record of a trained, quantised network.
+
+It holds all that lowering to integers needs, and nothing of the framework that trained it.
 
 A network is a list of steps between named tensors. Each tensor has a width and a step size; each
 layer has integer weights with their step sizes and batch norm as an affine map of its output:
 
-    real output = gain * conv(x, weights * weight_step) + offset    (+ shortcut)    then rounded to the output tensor's levels
+    real output = gain * conv(x, weights * weight_step) + offset    (+ shortcut)
+                  then rounded to the output tensor's levels
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ class QuantisationError(NasEngineError):
 
 
 def weight_shift(bits: int) -> int:
-    """Return the number of zeros behind weights of a width in the accumulator: every width is carried as 8 bits.
+    """Return the number of zeros behind weights of a width in the accumulator.
+
+    Every width is carried as 8 bits.
 
     Sums of narrow weights are small; counted in their units, the bias would be rounded coarsely,
     and gemmlowp's double rounding would be felt. Sums of shifted weights in a finer scale are as
@@ -59,7 +64,10 @@ offset, rounded."""
 
 
 def is_constant(reach: Any) -> Any:
-    """Return which channels are constants, from how many levels their convolution can move the output (an array or a tensor)."""
+    """Return which channels are constants (an array or a tensor).
+
+    Decided from how many levels their convolution can move the output.
+    """
     return reach < CONSTANT_LEVELS
 
 
@@ -107,7 +115,9 @@ def check_tensor(
 
 
 def check_window(name: str, kernel: int, stride: int, padding: Sequence[int]) -> None:
-    """Refuse a wrong name, kernel, stride or padding; less padding than kernel, so that every window holds a real element.
+    """Refuse a wrong name, kernel, stride or padding.
+
+    There is less padding than kernel, so that every window holds a real element.
 
     Raises:
         QuantisationError: Names the step.
@@ -126,7 +136,9 @@ def check_window(name: str, kernel: int, stride: int, padding: Sequence[int]) ->
 def checked_weights(
     name: str, kind: str, kernel: int, weights: npt.ArrayLike, bits: int
 ) -> npt.NDArray[np.int8]:
-    """Return integer weights as a read-only int8 array ``[O, k, k, I]`` (depth-wise ``[C, k, k, 1]``).
+    """Return integer weights as a read-only int8 array.
+
+    The shape is ``[O, k, k, I]`` (depth-wise ``[C, k, k, 1]``).
 
     Raises:
         QuantisationError: Another kind or shape, no integers, or values beyond ``±(2^(bits-1) -
@@ -315,7 +327,7 @@ class QuantisedNetwork:
 
 
 class TensorShape(Protocol):
-    """What a graph check asks of a tensor."""
+    """Attributes of a tensor that a graph check needs."""
 
     @property
     def name(self) -> str:
@@ -339,11 +351,14 @@ class TensorShape(Protocol):
 
     @property
     def signed(self) -> bool:
-        """Whether there are levels below zero."""
+        """True if there are levels below zero."""
 
 
 class StepShape(Protocol):
-    """What a graph check asks of a step; a layer has ``kind``, ``weights`` and ``shortcut`` besides, a pool has not."""
+    """Attributes of a step that a graph check needs.
+
+    A layer also has ``kind``, ``weights`` and ``shortcut``, a pool has not.
+    """
 
     @property
     def name(self) -> str:

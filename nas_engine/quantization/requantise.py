@@ -1,4 +1,6 @@
-"""Rounding between layers as the integer model does it, for the evaluation of a fake-quantised network.
+"""Rounding between layers as in the integer model.
+
+For the evaluation of a fake-quantised network.
 
 In training a layer's output is rounded once, to the nearest level. The integer model rounds the
 bias to its accumulator's unit and rounds twice on the way to the output (docs/integer_model.md).
@@ -22,7 +24,7 @@ from nas_engine.quantization.record import is_constant, weight_shift
 
 @dataclass(frozen=True, slots=True)
 class Requantiser:
-    """What stands in the place of batch norm (or bias) in one quantised layer at evaluation."""
+    """Requantiser that replaces batch norm (or bias) in one quantised layer at evaluation."""
 
     source: ActivationQuantiser | None
     """Quantiser of the layer's input; ``None`` for the image."""
@@ -31,7 +33,9 @@ class Requantiser:
 
     @torch.no_grad()
     def __call__(self, unit: ConvolutionUnit, sums: Tensor) -> Tensor:
-        """Return the layer's output ``(n, o, h, w)`` in whole steps, not yet clamped; unrounded while the target is calibrated.
+        """Return the layer's output ``(n, o, h, w)`` in whole steps, not yet clamped.
+
+        The output is unrounded while the target is calibrated.
 
         Args:
             unit: The layer.
@@ -83,7 +87,10 @@ def affine(unit: ConvolutionUnit) -> tuple[Tensor, Tensor]:
 
 
 def _largest_sum(levels: Tensor, low: int, high: int) -> Tensor:
-    """Return the largest absolute sum of each channel over all inputs from ``low`` to ``high``, float64 ``(o,)``."""
+    """Return the largest absolute sum of each channel, float64 ``(o,)``.
+
+    The maximum is over all inputs from ``low`` to ``high``.
+    """
     rows = levels.flatten(1).double()
     positive, negative = rows.clamp(min=0).sum(1), rows.clamp(max=0).sum(1)
     return torch.maximum(-(positive * low + negative * high), positive * high + negative * low)

@@ -1,6 +1,9 @@
-"""QE-Score: the entropy of a quantised network's last feature map (Sun et al., NeurIPS 2022), for a whole population.
+"""QE-Score: the entropy of a quantised network's last feature map.
 
-    t     = ln(K^2 C) / 2 + ln(S(sigma_A, b_A) * S(sigma_W, b_W)) - ln sigma_A      per convolution, C = 1 for depth-wise
+Source: Sun et al., NeurIPS 2022. Computed for a whole population.
+
+    t     = ln(K^2 C) / 2 + ln(S(sigma_A, b_A) * S(sigma_W, b_W)) - ln sigma_A
+            per convolution, C = 1 for depth-wise
     S_i   = sum of t from the input to the end of stage i + ln(C_out of the stage's last block)
     score = sum_i alpha_i S_i
 
@@ -60,7 +63,9 @@ class ScoreSettings:
 
 
 def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
-    """Return what a convolution of each QE-Score stage is worth: ``sum_{i >= stage} alpha_i``, shape ``(score stages,)``.
+    """Return the weight of a convolution of each QE-Score stage, ``(score stages,)``.
+
+    The weight is ``sum_{i >= stage} alpha_i``.
 
     Raises:
         InputError: The number of stage weights does not fit the network.
@@ -76,7 +81,10 @@ def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
 
 
 def layer_coefficients(table: LayerTable, settings: ScoreSettings) -> Floats:
-    """Return what one unit of ``t`` is worth at each layer, ``(layers, n)``; 0 for the classifier and rows that a network lacks."""
+    """Return the weight of one unit of ``t`` at each layer, ``(layers, n)``.
+
+    It is 0 for the classifier and rows that a network lacks.
+    """
     per_stage = stage_coefficients(table.frame, settings)
     residual = np.append(per_stage[np.asarray(table.frame.score_stages)], 0.0).take(
         table.stage, mode="clip"
@@ -110,7 +118,10 @@ def qe_score(
 
 
 def structure_score(table: LayerTable, settings: ScoreSettings) -> Floats:
-    """Return the part of the score that does not depend on bits, ``(n,)``: fan-in terms, channel terms and - ln sigma_A per convolution."""
+    """Return the part of the score that does not depend on bits, ``(n,)``.
+
+    Fan-in terms, channel terms and - ln sigma_A per convolution.
+    """
     frame = table.frame
     per_stage = stage_coefficients(frame, settings)
     log_channels, log_sigma = np.log(table.stage_channels), np.log(settings.sigma_a)
@@ -138,7 +149,10 @@ def bits_score(
     a_bits: npt.NDArray[Any],
     settings: ScoreSettings,
 ) -> Floats:
-    """Return the part of the score that depends on bits, ``(n,)``; coefficients as from ``layer_coefficients``."""
+    """Return the part of the score that depends on bits, ``(n,)``.
+
+    Coefficients as from ``layer_coefficients``.
+    """
     logs = np.add.outer(log_std_table(settings.sigma_w), log_std_table(settings.sigma_a)).ravel()
     index = w_bits * np.int16(MAX_BITS + 1)
     index += a_bits
@@ -150,7 +164,10 @@ def bits_score(
 def stage_terms(
     table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any], settings: ScoreSettings
 ) -> Floats:
-    """Return the terms alpha_i S_i that make up the score, ``(score stages, n)``; arguments as ``qe_score``."""
+    """Return the terms alpha_i S_i that make up the score, ``(score stages, n)``.
+
+    Arguments as ``qe_score``.
+    """
     stages = len(stage_coefficients(table.frame, settings))
     return np.stack(
         [
@@ -172,7 +189,10 @@ def stage_terms(
 
 
 def _stage_channels(table: LayerTable) -> list[Floats]:
-    """Output channels of the last block of each QE-Score stage, each ``(n,)``; the head ends the last stage."""
+    """Output channels of the last block of each QE-Score stage, each ``(n,)``.
+
+    The head ends the last stage.
+    """
     channels = [table.stem_channels] * (table.frame.score_stages[-1] + 1)
     for stage, score_stage in enumerate(table.frame.score_stages):
         channels[score_stage] = table.stage_channels[stage]

@@ -22,7 +22,7 @@ from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.models.mobilenet import IMAGE_OFFSET
 
 Kind = Literal["none", "crop", "resized-crop"]
-"""What is cut out of an image."""
+"""Method that crops an image."""
 
 MAX_PADDING = 128
 """Widest border accepted, pixels."""
@@ -34,7 +34,7 @@ _LOG_ASPECT = math.log(4 / 3)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """What happens to the images of a training batch.
+    """Random augmentation of the images of a training batch.
 
     Raises:
         InputError: A value out of its range.
@@ -48,7 +48,7 @@ class Augmentation:
     """Border that ``crop`` adds on each side, in pixels of value 128, which is zero for the
     network."""
     flip: bool = True
-    """Whether images are mirrored left to right, each with probability 1/2."""
+    """True if images are mirrored left to right, each with probability 1/2."""
     smallest_area: float = 0.5
     """Least share of the image's area in a ``resized-crop``."""
 
@@ -168,7 +168,9 @@ def centre_crop(images: Tensor, resolution: int) -> Tensor:
 
 
 def mixup(x: Tensor, rng: np.random.Generator, alpha: float) -> tuple[Tensor, Tensor, float]:
-    """Return images blended in pairs, ``lam * x + (1 - lam) * x[permutation]`` (Zhang et al., "mixup", ICLR 2018).
+    """Return images blended in pairs, ``lam * x + (1 - lam) * x[permutation]``.
+
+    Source: Zhang et al., "mixup", ICLR 2018.
 
     Args:
         x: ``(n, c, h, w)``, float.

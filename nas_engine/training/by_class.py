@@ -1,4 +1,8 @@
-"""ByClass: which images of which class were judged how, and how often the largest class would be right by itself. No torch."""
+"""ByClass: correct and wrong predictions by class, and the accuracy of a majority classifier.
+
+It counts which images of which class were judged how, and how often always naming the largest class
+would be right. Needs no torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses: hard labels with smoothing and mixup, soft labels of a teacher, and a hint from its features."""
+"""Losses: hard labels (smoothing, mixup), soft labels of a teacher, a hint from its features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from torch.nn import functional
 
 
 def soft_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Return ``T^2 * KL(teacher || student)`` of the softened labels, mean over the batch (Hinton et al. 2015, section 2).
+    """Return ``T^2 * KL(teacher || student)`` of the softened labels, mean over the batch.
+
+    Source: Hinton et al. 2015, section 2.
 
     Args:
         student_logits: ``(n, classes)``.
@@ -55,7 +57,9 @@ def hard_loss(
 
 
 class FeatureHint(nn.Module):
-    """Distance between a linear projection of the student's pooled features and the teacher's (Romero et al. 2015, section 2.2).
+    """Distance between a linear projection of the student's pooled features and the teacher's.
+
+    Source: Romero et al. 2015, section 2.2.
 
     Both are brought to length 1 first (ours), so that the loss does not depend on how large the
     teacher's features are. The projection is trained with the student and thrown away.

@@ -33,7 +33,10 @@ _SMALLEST_VARIANCE = 1e-30
 
 @torch.no_grad()
 def histogram_entropy(x: Tensor) -> float:
-    """Return the entropy in bits, 0 to 8, of a histogram of all values of a tensor; 0 if they are all the same."""
+    """Return the entropy in bits, 0 to 8, of a histogram of all values of a tensor.
+
+    It is 0 if all values are the same.
+    """
     low, high = (float(end) for end in torch.aminmax(x))
     if low == high:
         return 0.0
@@ -44,7 +47,10 @@ def histogram_entropy(x: Tensor) -> float:
 
 @torch.no_grad()
 def gaussian_entropy(x: Tensor) -> float:
-    """Return the differential entropy in bits of a normal distribution with the variance of all values of a tensor."""
+    """Return the differential entropy in bits of a normal distribution fitted to a tensor.
+
+    The distribution has the variance of all values of the tensor.
+    """
     variance = float(x.double().var(correction=0))
     return 0.5 * math.log2(2.0 * math.pi * math.e * max(variance, _SMALLEST_VARIANCE))
 

@@ -1,4 +1,6 @@
-"""Tuning of the entropy window: an Optuna study of window size and thresholds, with accuracy as the constraint.
+"""Tuning of the entropy window: an Optuna study with accuracy as the constraint.
+
+It varies the window size and the thresholds.
 
 The paper (Qin et al., "Mixed precision quantization based on information entropy", Scientific
 Reports 2025) tunes these with Optuna under an accuracy constraint. Its ranges, sampler, objective
@@ -86,7 +88,7 @@ class TunedWindow:
     objective: float
     """Mean bits (see ``mean_bits``) for ``BITS``, accuracy for ``ACCURACY``."""
     accuracy: float
-    """What ``evaluate`` said of the allocation."""
+    """Accuracy of the allocation, as returned by ``evaluate``."""
     floor: float | None
     """The accuracy that was asked for."""
     trials: int
@@ -96,7 +98,7 @@ class TunedWindow:
     feasible: int
     """Trials that keep the problem's limits and reach the floor."""
     met: bool
-    """Whether there is one. If not, this is the most accurate trial within the limits."""
+    """True if there is one. If not, this is the most accurate trial within the limits."""
 
     @property
     def summary(self) -> str:
@@ -142,7 +144,11 @@ class _Outcome:
 
 
 def mean_bits(problem: AllocationProblem, levels: Levels) -> float:
-    """Return what ``BITS`` minimises: the mean width of all weights and that of all activations, averaged over the two (ours)."""
+    """Return the objective of ``BITS``, which is minimised.
+
+    It is the mean width of all weights and that of all activations, averaged over the two (chosen
+    here).
+    """
     kinds = sorted({variable.kind for variable in problem.variables})
     return sum(problem.mean_bits(levels, kind) for kind in kinds) / len(kinds)
 
@@ -328,7 +334,11 @@ def _suggest(trial: Any, problem: AllocationProblem, evidence: Evidence) -> Entr
 def _alpha_range(
     problem: AllocationProblem, evidence: Evidence, settings: EntropyWindow, kind: str
 ) -> tuple[float, float]:
-    """Return an alpha that gives all variables of a kind their widest choice, and the smallest that gives all the narrowest."""
+    """Return the lower and the upper end of the range of alpha for the variables of a kind.
+
+    The first gives all of them their widest choice; the second is the smallest that gives all of
+    them the narrowest.
+    """
     values = next(
         record.values for record in evidence.entropies if record.estimator == settings.estimator
     )
@@ -340,7 +350,9 @@ def _alpha_range(
 
 
 def width_sets(problem: AllocationProblem) -> dict[str, tuple[int, ...]]:
-    """Return what widths a trial may give, by name: all of a variable, or two or three neighbours among those of the problem.
+    """Return the sets of widths that a trial may give, by name.
+
+    A set has all widths of a variable, or two or three neighbours among those of the problem.
 
     One threshold and two widths is what the paper's words say; its set of widths is not known.
     """
@@ -350,7 +362,9 @@ def width_sets(problem: AllocationProblem) -> dict[str, tuple[int, ...]]:
 
 
 def _first_trials(problem: AllocationProblem, evidence: Evidence) -> tuple[dict[str, Any], ...]:
-    """Return the parameters of the first trials: the allocator without training for each set of widths, and mean thresholds.
+    """Return the parameters of the first trials.
+
+    They are the allocator without training for each set of widths, and mean thresholds.
 
     The first shows early whether the floor can be reached, and no study of an accuracy gives less
     than it.
@@ -365,7 +379,10 @@ def _first_trials(problem: AllocationProblem, evidence: Evidence) -> tuple[dict[
 def _first_of(
     problem: AllocationProblem, evidence: Evidence, widths: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the parameters of the lowest thresholds that fit, and of thresholds around the mean entropy, for a set of widths."""
+    """Return the parameters of two trials for a set of widths.
+
+    They are the lowest thresholds that fit, and thresholds around the mean entropy.
+    """
     names = [record.estimator for record in evidence.entropies]
     default = EntropyWindow()
     estimator = default.estimator if default.estimator in names else names[0]
@@ -460,7 +477,7 @@ def _result(
 def _identity(
     problem: AllocationProblem, evidence: Evidence, floor: float | None, aim: str, subject: str
 ) -> dict[str, Any]:
-    """Return what all trials of a study have in common, each part under the name that messages give it."""
+    """Return the settings common to all trials of a study, by their names in messages."""
     limits, entropies = hashlib.sha256(), hashlib.sha256()
     for constraint in problem.constraints:
         limits.update(repr((constraint.name, constraint.limit, constraint.fixed)).encode())

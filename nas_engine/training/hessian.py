@@ -92,7 +92,11 @@ def measure_hessian(
 def _traces(
     perturbations: Perturbations, x: Tensor, probes: int, generator: torch.Generator
 ) -> dict[_Key, float]:
-    """Return the trace of the Hessian of the mean loss by each weight, and the mean over images of that by each tensor."""
+    """Return traces of the Hessian of the loss, by weight and by tensor.
+
+    By each weight it is the trace for the mean loss; by each tensor, the mean of the trace over
+    images.
+    """
     tensors: dict[_Key, Tensor] = {}
     changes: dict[int, Change] = {}
     with torch.enable_grad():
@@ -124,7 +128,10 @@ def _traces(
 
 
 def _with_zeros(position: int, tensors: dict[_Key, Tensor]) -> Change:
-    """Return a function that adds zeros to a tensor, to differentiate by; they are put into ``tensors``."""
+    """Return a function that adds zeros to a tensor, to differentiate by.
+
+    The zeros are put into ``tensors``.
+    """
 
     def add(x: Tensor) -> Tensor:
         tensors[ACTIVATIONS, position] = torch.zeros_like(x).requires_grad_()

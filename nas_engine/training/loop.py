@@ -1,4 +1,6 @@
-"""The training loop: float, then quantised, from any state to the end; killed and resumed equals uninterrupted, bit for bit.
+"""Training loop: float, then quantised, from any state to the end.
+
+A training that is killed and resumed equals an uninterrupted one, bit for bit.
 
 Which images, crops and mixtures a step sees depends on (seed, stage, epoch, step) alone.
 """
@@ -75,16 +77,16 @@ class DivergedError(TrainingError):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingTask:
-    """All that stays the same while a network trains."""
+    """Constants of the training of a network."""
 
     architecture: Architecture
-    """What is trained."""
+    """Architecture of the network to train."""
     recipe: TrainingRecipe
     """How."""
     dataset: Dataset
     """On what; the training split may be larger than the network's resolution."""
     teacher: Teacher | None = None
-    """Whom it listens to."""
+    """Teacher for distillation; ``None`` without."""
     seed: int = 0
     """Seed of weights, order and augmentation."""
     device: str = "cpu"
@@ -95,7 +97,7 @@ class TrainingTask:
     """Float network of this architecture whose weights the quantised stage begins with; the recipe
     has no float stage then."""
     remedies: Remedies = OF_COMMANDS
-    """What to advise where it fails."""
+    """Advice in the messages of errors."""
 
     def epochs(self, stage: str) -> int:
         """Return the epochs of a stage."""
@@ -103,7 +105,10 @@ class TrainingTask:
 
     @property
     def steps(self) -> int:
-        """Steps of one epoch; a last batch with fewer than two images is dropped (batch norm needs two)."""
+        """Steps of one epoch.
+
+        A last batch with fewer than two images is dropped (batch norm needs two).
+        """
         images, batch = len(self.dataset.train), self.recipe.batch_size
         return images // batch + (images % batch > 1)
 
@@ -136,7 +141,10 @@ def first_state(task: TrainingTask) -> TrainingState:
 def begin_stage(
     task: TrainingTask, network: MobileNet, stage: str, elapsed_s: float
 ) -> TrainingState:
-    """Return the state before the first step of a stage; quantisers are inserted and calibrated for the second."""
+    """Return the state before the first step of a stage.
+
+    Quantisers are inserted and calibrated for the second stage.
+    """
     if stage == STAGES[1]:
         insert_quantisers(network)
         count = min(
@@ -201,13 +209,19 @@ def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
 
 
 def prepared(images: Pixels, resolution: int, device: str | torch.device = "cpu") -> Tensor:
-    """Return byte images ``(n, H, W, c)`` as a network takes them at evaluation, ``(n, c, h, w)``: the centre, scaled."""
+    """Return byte images as network input at evaluation: the centre, scaled.
+
+    From ``(n, H, W, c)`` to ``(n, c, h, w)``.
+    """
     return scale_images(centre_crop(torch.from_numpy(np.array(images)), resolution).to(device))
 
 
 @torch.no_grad()
 def predict(network: MobileNet, images: Pixels) -> npt.NDArray[np.float32]:
-    """Return the logits of byte images, ``(n, H, W, c)`` to ``(n, classes)``; the network stays in the mode it was in."""
+    """Return the logits of byte images, ``(n, H, W, c)`` to ``(n, classes)``.
+
+    The network stays in the mode it was in.
+    """
     size, device, training = (
         network.architecture.resolution,
         network.stem.weight.device,
@@ -331,7 +345,10 @@ def is_done(task: TrainingTask, state: TrainingState) -> bool:
 def _batches(
     task: TrainingTask, state: TrainingState
 ) -> Iterator[tuple[Tensor, Tensor, np.random.Generator]]:
-    """Yield images ``(n, h, w, c)``, labels ``(n,)`` and the generator of each step left in this epoch."""
+    """Yield the batch of each step left in this epoch.
+
+    It is images ``(n, h, w, c)``, labels ``(n,)`` and the generator of the step.
+    """
     train, size = task.dataset.train, task.recipe.batch_size
     key = (task.seed, STAGES.index(state.stage), state.epoch)
     order = random_of(*key).permutation(len(train))

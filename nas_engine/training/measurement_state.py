@@ -28,12 +28,16 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(kw_only=True, eq=False)
 class MeasurementState:
-    """Sums so far; parts of the work are added in one order, each wholly or not at all, so that resuming changes no bit."""
+    """Partial sums of a measurement.
+
+    Parts of the work are added in one order, each wholly or not at all, so that resuming changes no
+    bit.
+    """
 
     path: Path | None
     """Where it is kept, if anywhere."""
     fingerprint: dict[str, str]
-    """What the sums depend on, by what a message calls it."""
+    """Settings that the sums depend on, by their name in messages."""
     total: int
     """Parts of the work."""
     arrays: dict[str, Floats]

@@ -55,7 +55,9 @@ def save_network(path: Path, network: MobileNet) -> None:
 
 
 def load_network(path: Path) -> MobileNet:
-    """Return the network of a file on the CPU, in evaluation mode, with quantisers if it was saved with them.
+    """Return the network of a file on the CPU, in evaluation mode.
+
+    It has quantisers if it was saved with them.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
@@ -65,7 +67,9 @@ def load_network(path: Path) -> MobileNet:
 
 
 def load_tensors(path: Path, expected: str) -> object:
-    """Return what ``torch.save`` wrote, on the CPU, if it is tensors and plain values; no code in the file is ever run.
+    """Return the content of a file of ``torch.save``, on the CPU.
+
+    Only tensors and plain values are read; no code in the file is ever run.
 
     Args:
         path: The file.
@@ -79,7 +83,10 @@ def load_tensors(path: Path, expected: str) -> object:
 
 
 def tensors_from(content: bytes, path: Path, expected: str) -> object:
-    """Return what ``load_tensors`` does from the content of a file; ``path`` only serves the messages."""
+    """Return the result of ``load_tensors`` for the content of a file.
+
+    ``path`` only serves the messages.
+    """
 
     def problem(error: Exception) -> str:
         if found := _REFUSED.search(str(error)):
@@ -98,7 +105,9 @@ def tensors_from(content: bytes, path: Path, expected: str) -> object:
 
 
 def network_from(data: object, path: object) -> MobileNet:
-    """Return the network that the content of a network file describes; ``path`` only serves the messages.
+    """Return the network that the content of a network file describes.
+
+    ``path`` only serves the messages.
 
     Raises:
         FileFormatError: Another version, a key or tensor missing, foreign or of another shape.

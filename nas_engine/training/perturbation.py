@@ -1,4 +1,6 @@
-"""Perturbations: what each choice of an allocation problem does to a trained network, and the loss of whole allocations.
+"""Perturbations of a trained network: effects of single choices, loss of whole allocations.
+
+The choices and allocations are those of an allocation problem.
 
 Rounding is to nearest, without training: the change that allocators are to predict. Weights are
 symmetric with the step of least squared error per output channel, or per tensor as in the published
@@ -31,8 +33,8 @@ WEIGHT_RULES = ("per-channel", "per-tensor")
 """How many steps a weight has."""
 
 BASES = ("widest", "float")
-"""What changes count from: every variable at its widest choice (ours: it is the network that would
-be deployed), or no variable quantised at all (the paper's)."""
+"""Reference of changes: every variable at its widest choice (chosen here: it is the network that
+would be deployed), or no variable quantised at all (the paper's)."""
 
 CHUNK = 64
 """Images of one pass; few, so that what one step gives is still in the cache at the next. Ours."""
@@ -153,7 +155,10 @@ class Perturbations:
         return self.subject.layers[name]
 
     def _place_weights(self, owners: Mapping[str, int]) -> list[tuple[Layer, int, int]]:
-        """Find the layers of each variable; return layer, position and width of those that always have one."""
+        """Find the layers of each variable.
+
+        Return layer, position and width of those that always have one.
+        """
         for name, layer in self.subject.layers.items():
             if name in owners:
                 self._places[owners[name]].append((layer, layer.step))
@@ -164,7 +169,9 @@ class Perturbations:
         ]
 
     def _place_activations(self, owners: Mapping[str, int]) -> list[tuple[Layer, int, int]]:
-        """Find the tensors of each variable; return layer, position and width of those that always have one.
+        """Find the tensors of each variable.
+
+        Return layer, position and width of those that always have one.
 
         They are quantised where a tensor is made, for all that read it, unless layers that read it
         may have different widths: then where each reads.
@@ -266,7 +273,10 @@ class Perturbations:
         return self.base == BASES[0] and level == len(self.problem.variables[variable].bits) - 1
 
     def places(self, variable: int) -> tuple[tuple[Layer, int], ...]:
-        """Return the layers of a variable with the positions where it changes them; of activations one for each tensor."""
+        """Return the layers of a variable with the positions where it changes them.
+
+        Of activations it is one for each tensor.
+        """
         return tuple(self._places[variable])
 
     def changes(self, levels: Levels) -> dict[int, Change]:
@@ -277,13 +287,16 @@ class Perturbations:
         return found
 
     def chunks(self, images: Pixels) -> Iterator[tuple[slice, Tensor]]:
-        """Yield where they stand and what the network takes, ``(n, c, h, w)``, of byte images ``(N, H, W, c)``."""
+        """Yield the position and the network input of each part of the images.
+
+        The images are bytes, ``(N, H, W, c)``; the input is ``(n, c, h, w)``.
+        """
         for part in chunks_of(len(images), self.chunk):
             yield part, prepared(images[part], self.subject.shape[1], self.subject.device)
 
     @torch.no_grad()
     def logits(self, levels: Levels, images: Pixels) -> npt.NDArray[np.float32]:
-        """Return the logits of an allocation, ``(N, classes)``, for byte images ``(N, H, W, c)``."""
+        """Return the logits ``(N, classes)`` of an allocation for byte images ``(N, H, W, c)``."""
         changes = self.changes(levels)
         return np.concatenate(
             [self.subject.forward(x, changes).cpu().numpy() for _, x in self.chunks(images)]
@@ -291,7 +304,7 @@ class Perturbations:
 
     @torch.no_grad()
     def evaluate(self, levels: Levels, images: Pixels, labels: Labels) -> tuple[float, float]:
-        """Return the mean cross-entropy in nats and the top-1 accuracy in percent of an allocation."""
+        """Return mean cross-entropy in nats and top-1 accuracy in percent of an allocation."""
         logits = torch.from_numpy(self.logits(levels, images))
         truth = torch.tensor(np.asarray(labels, np.int64))
         loss = functional.cross_entropy(logits.double(), truth)

@@ -20,7 +20,7 @@ MAX_EPOCHS = 100_000
 """Most epochs accepted."""
 
 OPTIMISERS = ("sgd", "adamw")
-"""What ``optimiser`` may be: SGD with Nesterov momentum 0.9, or AdamW."""
+"""Values of ``optimiser``: SGD with Nesterov momentum 0.9, or AdamW."""
 
 
 SMALLEST_RATE = 1e-9
@@ -86,7 +86,7 @@ class TrainingRecipe:
     step_init: str = "least-error"
     """One of ``STEP_RULES``."""
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(kind="crop"))
-    """What happens to training images."""
+    """Augmentation of the training images."""
     distillation: Distillation = field(default_factory=Distillation)
     """Used if there is a teacher."""
 
@@ -127,7 +127,10 @@ class TrainingRecipe:
 
     @property
     def float_epochs(self) -> int:
-        """Epochs of the float stage; each stage that has a share gets at least one, the quantised stage first."""
+        """Epochs of the float stage.
+
+        Each stage that has a share gets at least one, the quantised stage first.
+        """
         epochs = round(self.epochs * self.float_share)
         return min(max(epochs, 1), self.epochs - 1) if 0 < self.float_share < 1 else epochs
 
@@ -192,7 +195,9 @@ def dump_recipe(recipe: TrainingRecipe) -> str:
 def recipe_from_mapping(
     mapping: Mapping[str, Any], path: object, name: str = "recipe"
 ) -> TrainingRecipe:
-    """Return the recipe a mapping describes; keys that are missing have the defaults, except ``epochs``.
+    """Return the recipe that a mapping describes.
+
+    Keys that are missing have the defaults, except ``epochs``.
 
     Raises:
         FileFormatError: An unknown key, a wrong type, a value out of range.

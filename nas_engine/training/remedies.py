@@ -1,4 +1,4 @@
-"""What to type instead, in the words of the command that was typed. No torch."""
+"""Corrected input suggested by messages, in the words of the command given. No torch."""
 
 from __future__ import annotations
 

@@ -60,7 +60,11 @@ class Accuracy:
 
     @property
     def beats_chance(self) -> bool | None:
-        """Whether it is more than ``CHANCE_ERRORS`` standard errors above naming the largest class always; ``None`` where unknown."""
+        """True if the accuracy is significantly above that of a majority classifier.
+
+        It has to be more than ``CHANCE_ERRORS`` standard errors above the accuracy of always naming
+        the largest class; ``None`` where that is unknown.
+        """
         if self.judged is None or self.by_class is None:
             return None
         return self.judged > self.by_class.share + CHANCE_ERRORS * math.sqrt(
@@ -83,7 +87,10 @@ class Accuracy:
 
 
 def chance_remark(accuracy: Accuracy) -> str | None:
-    """Return that an accuracy is barely above chance, as part of a sentence; ``None`` if it is not, or if that is not known."""
+    """Return the remark that an accuracy is barely above chance, as part of a sentence.
+
+    ``None`` if it is not, or if that is not known.
+    """
     found = accuracy.by_class
     if found is None or accuracy.judged is None or accuracy.beats_chance is not False:
         return None
@@ -125,11 +132,11 @@ class TrainingResult:
     data: str
     """Where the data came from: a path, or ``digits``."""
     dataset: str
-    """What they are called."""
+    """Name of the data."""
     recipe: str
     """Name of the recipe."""
     teacher: str
-    """What the network listened to; ``none`` without."""
+    """Teacher the network was trained with; ``none`` without."""
     seed: int
     """Seed of weights, order and augmentation."""
     float_epochs: int

@@ -1,4 +1,7 @@
-"""Learning rate over a stage: linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2017)."""
+"""Learning rate over a stage: linear warm-up, then half a cosine to zero.
+
+Source: Loshchilov and Hutter 2017.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ LONGEST_WARMUP = 0.2
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Return the rate at step ``step`` of ``steps``, of which ``warmup`` rise (at most a fifth of the stage)."""
+    """Return the rate at step ``step`` of ``steps``.
+
+    The first ``warmup`` steps rise (at most a fifth of the stage).
+    """
     warmup = min(warmup, int(steps * LONGEST_WARMUP))
     if step < warmup:
         return peak * (step + 1) / warmup

@@ -1,4 +1,6 @@
-"""Sensitivities: how much the loss changes when tensors of a trained network are quantised, alone and in pairs.
+"""Sensitivities: change of the loss when tensors are quantised, alone and in pairs.
+
+The tensors are those of a trained network.
 
 Forward passes alone give the matrix of CLADO (Deng et al., arXiv:2307.05657): ``Omega_ii = 2 dL_i``
 and ``Omega_ij = dL_ij - dL_i - dL_j``. What stands before a change is computed once for each part
@@ -81,7 +83,10 @@ class MeasurementStoppedError(NasEngineError):
 
 
 class _Chunk:
-    """Some images, the reference network's logits, and what is alive in it at the start of every variable."""
+    """Part of the images, with the reference network's logits and values.
+
+    The values are those alive in it at the start of every variable.
+    """
 
     def __init__(
         self, perturbations: Perturbations, where: slice, x: Tensor, labels: Labels, loss: str
@@ -119,7 +124,7 @@ class _Chunk:
         return np.asarray(change, np.float64)
 
     def by_half(self, values: Floats) -> Floats:
-        """Return the sums over the even and over the odd images, ``(2, ...)`` for ``(images, ...)``."""
+        """Return sums over the even and the odd images, ``(2, ...)`` for ``(images, ...)``."""
         return np.stack([values[self.halves == half].sum(0) for half in (0, 1)])
 
     def with_choice(
@@ -171,7 +176,10 @@ def _choice(problem: AllocationProblem, variable: int, level: int) -> str:
 
 
 def _real_choices(perturbations: Perturbations) -> list[tuple[int, int]]:
-    """Return variable and level of every choice that changes something, variables in the order they run."""
+    """Return variable and level of every choice that changes something.
+
+    The variables are in the order they run.
+    """
     order = np.argsort(perturbations.starts, kind="stable")
     variables = perturbations.problem.variables
     return [
@@ -185,7 +193,10 @@ def _real_choices(perturbations: Perturbations) -> list[tuple[int, int]]:
 def _finished(
     method: str, state: MeasurementState, images: int, halves: Floats, passes: float
 ) -> Sensitivity:
-    """Return the record; ``halves`` are the sums of the matrix over the even and over the odd images."""
+    """Return the record of a measurement.
+
+    ``halves`` are the sums of the matrix over the even and over the odd images.
+    """
     state.save()
     share = np.array([(images + 1) // 2, images // 2], np.float64)
     sums = state.arrays["sums"].sum(0)
@@ -287,7 +298,9 @@ def measure_singles(
 
 
 def _rooted(z: Tensor, logits: Tensor, real: list[int]) -> Floats:
-    """Return ``r`` with ``r_i . r_j = z_i' (diag p - p p') z_j`` per image, ``(n, images, classes)``, at the mean probabilities.
+    """Return ``r`` with ``r_i . r_j = z_i' (diag p - p p') z_j`` per image.
+
+    It is ``(n, images, classes)``, at the mean probabilities.
 
     Args:
         z: Changes of the logits, ``(n, images, classes)``.
@@ -316,7 +329,9 @@ def measure_pairs(
     stop: Stop = lambda: False,
     watch: Progress = lambda done, total: None,
 ) -> Sensitivity:
-    """Return CLADO's matrix: the loss change of every choice, and of every pair of choices of two variables.
+    """Return CLADO's matrix: loss changes of every choice and every pair of choices.
+
+    A pair is of choices of two variables.
 
     For each choice of a variable the network runs once, and what is alive at the start of every
     later variable is kept; a pair runs from there. Arguments and errors are those of
@@ -363,7 +378,10 @@ def measure_pairs(
 
 
 def _row(chunk: _Chunk, choices: list[tuple[int, int]], index: int, stop: Stop) -> Floats | None:
-    """Return the loss changes of a choice alone and with every choice of later variables, ``(images, n)``; ``None`` if stopped."""
+    """Return the loss changes of a choice alone and with every choice of later variables.
+
+    They are ``(images, n)``; ``None`` if stopped.
+    """
     perturbations = chunk.perturbations
     problem, (variable, level) = perturbations.problem, choices[index]
     later = [(j, c) for j, c in choices[index + 1 :] if j != variable]
@@ -388,7 +406,10 @@ def _row(chunk: _Chunk, choices: list[tuple[int, int]], index: int, stop: Stop) 
 
 
 def _pair_passes(perturbations: Perturbations, choices: list[tuple[int, int]]) -> float:
-    """Return the forward passes of the whole network that all pairs are worth, counting multiply-accumulates."""
+    """Return the cost of all pairs, in forward passes of the whole network.
+
+    A part of a pass is counted by its share of multiply-accumulates.
+    """
     rest = {
         variable: perturbations.subject.rest(perturbations.starts[variable])
         for variable, _ in choices

@@ -1,4 +1,7 @@
-"""Float weights that a quantised training starts from: of the same network, whatever widths it had."""
+"""Float weights to start a quantised training from.
+
+They are of the same network, whatever widths it had.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ _ANY = Bits(8, 8)
 
 
 def same_structure(first: Architecture, second: Architecture) -> bool:
-    """Return whether two networks differ in their widths alone, so that either can take the other's float weights."""
+    """Return True if two networks differ in their widths alone.
+
+    Either can then take the other's float weights.
+    """
     return _without_widths(first) == _without_widths(second)
 
 
@@ -36,7 +42,9 @@ def _without_widths(architecture: Architecture) -> Architecture:
 
 
 def with_widths_of(network: MobileNet, architecture: Architecture) -> MobileNet:
-    """Return a float copy of a network's weights in a network with other widths; quantisers are left behind.
+    """Return a float copy of a network's weights in a network with other widths.
+
+    Quantisers are not copied.
 
     Args:
         network: Float or quantised.
@@ -67,7 +75,7 @@ def load_start(path: Path, architecture: Architecture) -> MobileNet:
 
 
 def network_of_checkpoint(path: Path) -> MobileNet:
-    """Return the (averaged) network of a training that has not ended, with quantisers if they are in.
+    """Return the (averaged) network of an unfinished training, with quantisers if inserted.
 
     Raises:
         FileFormatError: A damaged file.

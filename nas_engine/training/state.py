@@ -47,7 +47,7 @@ _KINDS: dict[str, Any] = {
 """Keys of a checkpoint, and the types of their values."""
 
 STAGES = ("float", "quantised")
-"""What is trained one after the other."""
+"""Stages of training, in order."""
 
 
 @dataclass(kw_only=True)
@@ -55,7 +55,7 @@ class TrainingState:
     """A network in training."""
 
     network: MobileNet
-    """What is trained."""
+    """Network to train."""
     average: MobileNet
     """Its moving average, which is evaluated and kept; the network itself without one."""
     optimiser: torch.optim.Optimizer
@@ -79,7 +79,10 @@ class TrainingState:
 def make_optimiser(
     network: MobileNet, hint: nn.Module | None, recipe: TrainingRecipe
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of a stage, three groups: weights (decayed), norms and biases (not), quantisation steps (own rate)."""
+    """Return the optimiser of a stage.
+
+    It has three groups: weights (decayed), norms and biases (not), quantisation steps (own rate).
+    """
     steps = [
         module.step
         for module in network.modules()
@@ -107,7 +110,10 @@ def make_optimiser(
 
 @torch.no_grad()
 def update_average(average: MobileNet, network: MobileNet, decay: float, updates: int) -> None:
-    """Move the average towards the network; early on faster, ``min(decay, (1 + n) / (10 + n))``, so that the start is forgotten."""
+    """Move the average towards the network.
+
+    Early on it moves faster, ``min(decay, (1 + n) / (10 + n))``, so that the start is forgotten.
+    """
     if average is network:
         return
     share = 1.0 - min(decay, (1 + updates) / (10 + updates))
@@ -124,7 +130,10 @@ def _values(network: nn.Module) -> Iterable[Tensor]:
 
 
 def copy_network(network: MobileNet) -> MobileNet:
-    """Return a copy of a network, with quantisers if it has them, on the same device and in the same memory layout."""
+    """Return a copy of a network, with quantisers if it has them.
+
+    It is on the same device and in the same memory layout.
+    """
     copy = MobileNet(network.architecture)
     if is_quantised(network):
         insert_quantisers(copy)
@@ -133,7 +142,7 @@ def copy_network(network: MobileNet) -> MobileNet:
 
 
 def placed(network: MobileNet, device: torch.device | str) -> MobileNet:
-    """Move a network to a device, in the memory layout that convolutions are fastest in, and return it."""
+    """Return a network after moving it to a device, in the fastest layout for convolutions."""
     network.to(device)
     for parameter in network.parameters():
         if parameter.dim() == 4:
@@ -218,7 +227,10 @@ def read_checkpoint(
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint after comparing it with its digest; torch itself does not notice changed bytes."""
+    """Return the content of a checkpoint after comparing it with its digest.
+
+    PyTorch itself does not notice changed bytes.
+    """
     stored = read_regular(path, LARGE_FILE, f"put it back, or {_REMEDY}")
     data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
     if not data or hashlib.sha256(data).digest() != digest:
@@ -239,7 +251,10 @@ def read_content(path: Path) -> dict[str, Any]:
 
 
 def _recipe_differences(stored: str, recipe: TrainingRecipe) -> str:
-    """Return where the stored recipe differs, as ``"epochs 20 (now 30)"``; empty if they are equal but for the name."""
+    """Return the differences of the stored recipe, as ``"epochs 20 (now 30)"``.
+
+    It is empty if they are equal but for the name.
+    """
     before, now = (_flat(mapping) for mapping in (yaml.safe_load(stored), recipe.as_mapping()))
     different = [key for key in now if key != "name" and before.get(key) != now[key]]
     return ", ".join(f"{key} {before.get(key)} (now {now[key]})" for key in different)

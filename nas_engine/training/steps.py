@@ -1,4 +1,6 @@
-"""The steps of a network: what ``torch.fx`` sees of it, with layers whole and the batch norms behind them folded in.
+"""Steps of a network: its ``torch.fx`` graph, with layers whole and batch norms folded in.
+
+The batch norms are those that follow a layer.
 
 Nothing that a step gave is written to later, but by an activation that alone reads what the layer
 right before it gave: so the values that are alive anywhere can be kept and used again.
@@ -20,10 +22,10 @@ from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, average_pool
 from nas_engine.reading import is_out_of_memory
 
 Values = dict[int, Any]
-"""What steps gave, by their position."""
+"""Results of steps, by their position."""
 
 Change = Callable[[Tensor], Tensor] | Tensor
-"""What is put in at a step: a folded weight at a layer, a function at a tensor."""
+"""Replacement at a step: a folded weight at a layer, a function at a tensor."""
 
 _IN_PLACE: dict[Any, Callable[[Tensor], Tensor]] = {
     nn.ReLU: functional.relu_,
@@ -41,7 +43,7 @@ _PURE: dict[Any, Any] = {
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
-"""What does the same as an operator that writes to its first operand."""
+"""Out-of-place equivalent of each operator that writes to its first operand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +97,9 @@ class LayerTracer(fx.Tracer):
 
 
 def steps_of(network: nn.Module) -> tuple[dict[str, Layer], list[Step]]:
-    """Return the layers of a network by name, in the order they run, and its steps; the last gives the logits.
+    """Return the layers of a network by name, in the order they run, and its steps.
+
+    The last step gives the logits.
 
     Args:
         network: In evaluation mode, of float numbers. The steps use its tensors.
@@ -172,7 +176,10 @@ class _Builder:
         return isinstance(self._module(node), nn.Conv2d | nn.Linear | ConvolutionUnit)
 
     def _source(self, node: Any) -> fx.Node:
-        """Return the node whose value this one passes on unchanged: itself unless it does nothing at evaluation."""
+        """Return the node whose value this one passes on unchanged.
+
+        That is the given node itself unless it does nothing at evaluation.
+        """
         while isinstance(self._module(node), nn.Identity | nn.Dropout):
             node = node.args[0]
         assert isinstance(node, fx.Node)
@@ -235,7 +242,10 @@ class _Builder:
             self.at[node] = self._emit_activation(module.output, type(module.output), step)
 
     def _emit_activation(self, module: Callable[..., Any], kind: object, source: int) -> int:
-        """Emit what follows a layer directly and alone reads what that gave; with gradients nothing is overwritten."""
+        """Emit an activation that directly follows a layer and is the only reader of its result.
+
+        With gradients nothing is overwritten.
+        """
         in_place = _IN_PLACE.get(kind)
 
         def run(values: Values, change: Change | None) -> Any:
@@ -294,7 +304,7 @@ class _Builder:
         return function
 
     def _only_reader(self, source: fx.Node, reader: fx.Node) -> bool:
-        """Return whether nothing but ``reader`` reads what the step of ``source`` gave, under any name."""
+        """Return True if only ``reader`` reads the result of ``source``'s step, under any name."""
         same = {node for node, position in self.at.items() if position == self.at[source]}
         return all(user is reader or user in same for node in same for user in node.users)
 

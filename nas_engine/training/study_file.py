@@ -18,13 +18,13 @@ from nas_engine.files import StorageError
 from nas_engine.reading import LARGE_FILE, read_regular
 
 FORMAT = "nas-search entropy study 1"
-"""What a study file says it is."""
+"""Format name stored in a study file."""
 
 STARTUP_TRIALS = 10
 """Random trials before the sampler learns; Optuna's default."""
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError)
-"""What Optuna raises, besides its own errors, while it reads a file that is not its own."""
+"""Exceptions that Optuna raises, besides its own, while it reads a file that is not its own."""
 
 _REMEDY = "give another --storage"
 
@@ -127,7 +127,9 @@ def _require_own(storage: Any, name: str, identity: Mapping[str, Any], path: Pat
 
 
 def _journal(optuna: Any, path: Path) -> Any:
-    """Return a journal file as storage: unlike SQLite it is safe for several processes on network drives, and needs no database.
+    """Return a journal file as storage.
+
+    Unlike SQLite it is safe for several processes on network drives, and needs no database.
 
     A process that is killed while it writes leaves half a line, and the next one would write on
     behind it: such an end is cut off.
@@ -156,7 +158,9 @@ def _journal(optuna: Any, path: Path) -> Any:
 
 
 def _sampler(optuna: Any, seed: int) -> Any:
-    """Return TPE with random numbers that depend on the seed and the number of the trial only, so that a study can go on.
+    """Return TPE with random numbers that make a study resumable.
+
+    They depend on the seed and the number of the trial only.
 
     Each trial has ``user_attrs["outcome"]["violations"]``, a dict of numbers, 0 where a constraint
     is met.
@@ -208,7 +212,10 @@ def _sampler(optuna: Any, seed: int) -> Any:
 
 @contextlib.contextmanager
 def quiet(optuna: Any) -> Iterator[None]:
-    """Keep Optuna's own log, which it writes to standard error, to errors; and leave its setting as it was."""
+    """Restrict Optuna's own log, written to standard error, to errors.
+
+    The former setting is restored afterwards.
+    """
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -219,7 +226,10 @@ def quiet(optuna: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(optuna: Any, path: Path | None) -> Iterator[None]:
-    """Turn what a damaged study file leads to into one line; without a file all errors stay what they are."""
+    """Turn the errors of a damaged study file into a message of one line.
+
+    Without a file all errors stay as they are.
+    """
     with writing(path):
         try:
             yield

@@ -1,4 +1,6 @@
-"""Subject: a trained network cut at its layers, so that any rest of it can be run again with other weights or activations.
+"""Subject: a trained network cut at its layers.
+
+Any rest of it can be run again with other weights or activations.
 
 Each layer (convolution, linear, ``ConvolutionUnit``) is one step, with the batch norm behind it
 folded in; each tensor that a layer takes is a step of its own, which passes it on or quantises it.
@@ -100,7 +102,7 @@ class Subject:
         return result
 
     def first_values(self, images: Tensor) -> Values:
-        """Return the values before the first step, for images as the network takes them, ``(n, c, h, w)``."""
+        """Return the values before the first step, for network input ``(n, c, h, w)``."""
         return {-1: images.contiguous(memory_format=torch.channels_last)}
 
     def forward(

@@ -24,10 +24,10 @@ EXPECTED = (
     f"the state dict of a CIFAR ResNet ({', '.join(map(str, DEPTHS))}), or a network saved by "
     "nas-search"
 )
-"""What the file of a teacher may be."""
+"""Accepted contents of a teacher file."""
 
 CODE_OPTION = "--teacher-code (in Python teacher_code=True)"
-"""What allows a teacher to be a program, as messages name it."""
+"""Option that allows a teacher to be a program, as named in messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Teacher:
     classes: int
     """Number of logits."""
     description: str
-    """What it is and where it comes from, for records and messages."""
+    """Kind and origin of the teacher, for records and messages."""
 
     def __post_init__(self) -> None:
         self.module.eval()
@@ -64,7 +64,10 @@ class Teacher:
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return logits ``(n, classes)`` and, where the module has them, pooled features ``(n, feature_channels, 1, 1)``."""
+        """Return logits ``(n, classes)`` and pooled features ``(n, feature_channels, 1, 1)``.
+
+        The features are ``None`` where the module has none.
+        """
         if isinstance(self.module, CifarResNet | MobileNet):
             features = self.module.features(x)
             return self.module.classify(features), features
@@ -75,7 +78,10 @@ class Teacher:
         return self.outputs(x)[0]
 
     def features(self, x: Tensor) -> Tensor | None:
-        """Return the pooled vectors ``(n, feature_channels, 1, 1)``, or ``None`` for a TorchScript module."""
+        """Return the pooled vectors, ``(n, feature_channels, 1, 1)``.
+
+        ``None`` for a TorchScript module.
+        """
         return self.outputs(x)[1]
 
     def to(self, device: torch.device | str) -> Teacher:
@@ -196,7 +202,9 @@ def _called(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def check_teacher(teacher: Teacher, sample: Tensor) -> None:
-    """Try a teacher on a few images, so that one that does not fit is refused before the training starts.
+    """Try a teacher on a few images.
+
+    One that does not fit is refused before the training starts.
 
     Args:
         teacher: Any.

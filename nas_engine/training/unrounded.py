@@ -30,7 +30,7 @@ def layer_outputs(network: MobileNet) -> list[tuple[str, str]]:
 def error_squares(
     network: MobileNet, found: Mapping[str, npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.float64]:
-    """Return sums of squares that tell how far tensors of a network are from what it gives in float.
+    """Return sums of squares that compare tensors of a network with its float output.
 
     Args:
         network: From ``unrounded``.
@@ -67,7 +67,7 @@ def error_squares(
 
 @torch.no_grad()
 def unrounded(network: MobileNet) -> MobileNet:
-    """Return a copy of a trained network whose quantisers still end where they end, but round nothing.
+    """Return a copy of a trained network whose quantisers saturate as before but do not round.
 
     Their ranges are a part of the network that training has learned: batch norms count on them, and
     so does the accuracy. With the ranges taken out too (all weights as they are, ReLU6 in place of
@@ -115,7 +115,10 @@ def _range_of(module: nn.Module) -> nn.Module:
 
 
 def _layers(network: MobileNet) -> Iterator[tuple[str, str, Layer]]:
-    """Yield each layer of a float network: its name, the tensor that leaves, and how that follows from tensors before it.
+    """Yield each layer of a float network.
+
+    A layer is given as its name, its output tensor, and the function of earlier tensors that
+    computes it.
 
     Tensors have the names of the memory plan, as ``nas_engine.quantization.extract`` gives them to
     the integer model.
@@ -141,7 +144,10 @@ def _reading(source: str, unit: ConvolutionUnit) -> Layer:
 
 
 def _projecting(filtered: str, source: str, block: InvertedResidual) -> Layer:
-    """Return the last layer of a block with the shortcut that is added, as ``InvertedResidual.forward`` has it in float."""
+    """Return the last layer of a block with the added shortcut, in float.
+
+    It follows ``InvertedResidual.forward``.
+    """
 
     def layer(values: Values) -> Tensor:
         y: Tensor = block.project(values[filtered])

@@ -1,4 +1,4 @@
-"""What runs an exported network, and what comes back.
+"""Interface of the back-ends that run an exported network, and of their results.
 
 A back-end is one file and one row of ``nas_engine.verification.table``.
 """
@@ -20,7 +20,9 @@ from nas_engine.reading import LARGE_FILE, UnreadableError, read_regular
 
 
 class BackendError(NasEngineError):
-    """A back-end that could not run an exported network: a compiler's error, a fault of the emulated core, a budget exceeded.
+    """Failure of a back-end to run an exported network.
+
+    Causes are a compiler's error, a fault of the emulated core or a budget exceeded.
 
     Attributes:
         backend: Its name.
@@ -85,14 +87,14 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BackendRun:
-    """What a back-end computed."""
+    """Results computed by a back-end."""
 
     logits: npt.NDArray[np.int8]
     """Logits as int8, ``[N, classes]``."""
     seconds: float
     """Wall time of the run, without compiling or loading."""
     version: str
-    """What ran: program or package and its version, on one line."""
+    """Program or package that ran, and its version, on one line."""
     checksums: Mapping[str, int] = field(default_factory=dict)
     """CRC-32 of the int8 bytes of tensors of the first image, ``[height, width, channels]`` order,
     as far as the back-end shows them."""
@@ -111,10 +113,16 @@ class Backend(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether every value must equal the integer reference; otherwise differences are reported, not refused."""
+        """True if every value must equal the integer reference.
+
+        Otherwise differences are reported, not refused.
+        """
 
     def missing(self) -> str | None:
-        """Return a line that says what is missing and how to install it, or ``None`` if the back-end can run."""
+        """Return a line that says what is missing and how to install it, or ``None``.
+
+        ``None`` means that the back-end can run.
+        """
 
     def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
         """Run images through an export.

@@ -1,4 +1,6 @@
-"""The emulated board: memory map, memory fence and linker script of a device, and what a machine hands back.
+"""Emulated board: memory map, memory fence and linker script of a device.
+
+The result of a machine's run is defined here too.
 
 Flash lies at 0 and SRAM at 0x20000000, as on the boards ``mps2-an386`` (Cortex-M4) and
 ``mps2-an500`` (Cortex-M7) of Arm's MPS2 (DAI 0386, DAI 0500), which QEMU emulates. Those have 4 MiB
@@ -102,7 +104,10 @@ class Board:
     """Of the SRAM, what is kept for the stack; a multiple of 8."""
 
     def header(self) -> str:
-        """Return ``board.h``: the regions of the fence as pairs of base and attributes, none for a core without this kind of unit."""
+        """Return ``board.h``: the regions of the fence as pairs of base and attributes.
+
+        There are none for a core without this kind of unit.
+        """
         if self.core not in FENCED:
             return f"#define BOARD_COUNTER 0x{COUNTER:08X}U\n"
         # Attributes (MPU_RASR): execute never, access (6 read-only, 3 all), memory type (cacheable,
@@ -186,7 +191,7 @@ class Firmware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineRun:
-    """What the firmware wrote, and how long it took."""
+    """Output of the firmware, and its run time."""
 
     files: Mapping[str, bytes]
     """The files that it wrote, by name."""

@@ -1,4 +1,7 @@
-"""What a verification may claim of a device: which emulated core stands for the device's own, and whether it ran."""
+"""Claims that a verification may make about a device.
+
+They depend on which emulated core stands for the device's own, and whether it ran.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def stand_in(core: str) -> str | None:
 
 
 def title(core: str) -> str:
-    """Return how a core is written: ``Cortex-M0+`` for ``cortex-m0plus``; others than Cortex-M as they are."""
+    """Return the name of a core as written in text: ``Cortex-M0+`` for ``cortex-m0plus``.
+
+    Names of cores other than Cortex-M are unchanged.
+    """
     name = _plain(core)
     return (
         f"Cortex-M{name.removeprefix('cortex-m').replace('plus', '+').upper()}"
@@ -45,7 +51,7 @@ def _plain(core: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What is known of the core of the device."""
+    """Verification status of the core of the device."""
 
     core: str
     """The core, as its profile names it; empty where it is not recorded."""
@@ -56,7 +62,7 @@ class Claim:
 
     @property
     def proven(self) -> bool:
-        """Whether the C ran on the core or on one whose instructions it executes."""
+        """True if the C ran on the core or on one whose instructions it executes."""
         return self.ran_on is not None
 
 

@@ -1,4 +1,6 @@
-"""How much Flash and SRAM the runtime will take beside weights and arena, predicted without a compiler from a measured table.
+"""Prediction of the Flash and SRAM of the runtime, in addition to weights and arena.
+
+It needs no compiler, only a measured table.
 
 ``code_size.yaml`` holds, for each core and compiler: the bytes of start-up, harness and model
 functions (``base``), and for every kernel the sections that a linker keeps for it. What kernels
@@ -24,7 +26,7 @@ TABLE = "code_size.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodePrediction:
-    """What a firmware will take beside weights, constants, layer table and arena, in bytes."""
+    """Bytes that a firmware takes besides weights, constants, layer table and arena."""
 
     code: int
     """Flash: runtime, start-up, vector table, harness, initial values of data."""
@@ -52,7 +54,10 @@ class CodeSizes:
     """Bytes by section that a kernel needs, by kernel."""
 
     def predict(self, kernels: Iterable[str]) -> CodePrediction | None:
-        """Return the prediction for a network of some kernels, ``None`` if one of them is not in the table."""
+        """Return the prediction for a network of some kernels.
+
+        It is ``None`` if one of them is not in the table.
+        """
         names = sorted(set(kernels))
         if not names or not set(names) <= self.kernels.keys() & self.stacks.keys():
             return None

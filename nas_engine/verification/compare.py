@@ -1,4 +1,4 @@
-"""Comparison of what back-ends computed with the integer reference, and of measured memory with predicted."""
+"""Comparison of back-ends with the integer reference, and of measured with predicted memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ FLASH_TOLERANCE = 0.01
 
 
 def checksums(model: IntegerModel, image: Images) -> dict[str, int]:
-    """Return the CRC-32 of every tensor of one image, ``[1, height, width, channels]``, in the order of execution."""
+    """Return the CRC-32 of every tensor of one image, in the order of execution.
+
+    The image is ``[1, height, width, channels]``.
+    """
     return {
         name: zlib.crc32(np.ascontiguousarray(values).tobytes())
         for name, values in trace(model, image).items()

@@ -1,4 +1,7 @@
-"""Cortex-M: the exported C, linked into a firmware for exactly the memory of a device and run on an emulated core."""
+"""Cortex-M: the exported C run on an emulated core.
+
+It is linked into a firmware for exactly the memory of a device.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +146,10 @@ class CortexM:
         return found
 
     def missing(self) -> str | None:
-        """Return a line that says what is missing and how to install it, or ``None`` if the back-end can run."""
+        """Return a line that says what is missing and how to install it, or ``None``.
+
+        ``None`` means that the back-end can run.
+        """
         problem = missing_compiler(self.compiler)
         if problem:
             return problem
@@ -202,7 +208,10 @@ class CortexM:
     def _steps(
         self, export: Path, model: IntegerModel, firmware: Firmware, content: bytes
     ) -> tuple[dict[str, int], list[int]]:
-        """Return the CRC-32 of every step's output where ``memory_plan.json`` says that it lies, and the ticks of every step."""
+        """Return the CRC-32 of every step's output, and the ticks of every step.
+
+        Each output is read where ``memory_plan.json`` says that it lies.
+        """
         offsets = _offsets(export / "memory_plan.json")
         records = list(step_records(content, firmware.elf.size(".arena")))
         if [number for number, _, _ in records] != list(range(len(model.steps))):
@@ -320,7 +329,7 @@ def compile_firmware(
 def _over_budget(
     tools: Toolchain, board: Board, objects: list[Path], work: Path, who: str, prefix: str
 ) -> BackendError | None:
-    """Return an error with the byte counts if an image that did not link would link in a larger memory."""
+    """Return an error with the byte counts if an image would link only in a larger memory."""
     script, image = work / "roomy.ld", work / "roomy.elf"
     script.write_text(board.script(OBJECTS, prefix, roomy=True), encoding="utf-8")
     try:
@@ -359,5 +368,8 @@ def footprint(firmware: Firmware, stack: int) -> Footprint:
 
 
 def runtime_bytes(firmware: Firmware) -> int:
-    """Return the code of the kernels and of the model's functions, without weights and tables, in bytes."""
+    """Return the size of the code of the kernels and of the model's functions, in bytes.
+
+    Weights and tables are not included.
+    """
     return firmware.elf.size(".runtime")

@@ -1,4 +1,6 @@
-"""Reader of 32-bit little-endian ELF files: what a linked firmware holds, where, and which code needs which.
+"""Reader of 32-bit little-endian ELF files.
+
+It gives the contents of a linked firmware, their addresses, and which code needs which.
 
 Format: Tool Interface Standard (TIS) Executable and Linking Format 1.2; ELF for the Arm
 Architecture (2023Q3). Only what is needed here: sections, symbols, program headers and relocations
@@ -49,7 +51,7 @@ class Section:
 
     @property
     def is_allocated(self) -> bool:
-        """Whether it takes memory on the target."""
+        """True if the section takes memory on the target."""
         return bool(self.flags & SHF_ALLOC)
 
 
@@ -64,7 +66,7 @@ class Symbol:
     size: int
     """Bytes, 0 where unknown."""
     is_function: bool
-    """Whether it names code."""
+    """True if the symbol names code."""
     section: int | None
     """Index of its section; ``None`` if undefined or absolute."""
 
@@ -116,7 +118,10 @@ class Elf:
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        """All sections in the order of the file, the empty first one included, so that indices hold."""
+        """All sections in the order of the file.
+
+        The empty first one is included, so that indices hold.
+        """
         rows = self._table(32, 46, 10)
         names = rows[struct.unpack_from("<H", self.content, 50)[0]][4] if rows else 0
         keys = ("kind", "flags", "address", "offset", "size", "link", "info", "alignment")
@@ -147,7 +152,7 @@ class Elf:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """What a loader puts into memory, in the order of the file."""
+        """Segments that a loader puts into memory, in the order of the file."""
         rows = self._table(28, 42, 8)
         return tuple(
             Segment(address=address, content=self.content[offset : offset + size])

@@ -1,4 +1,6 @@
-"""The C export compiled for this machine and run: under sanitizers over a share of the images, and optimised over all of them.
+"""C export compiled for this machine and run.
+
+It runs under sanitizers over a share of the images, and optimised over all of them.
 
 The two builds start with an arena of different bytes and must give the same logits, so that a value
 read before it is written shows too. A third build has the flags of the Makefile that is exported,
@@ -50,7 +52,8 @@ _MAKEFILE = ("c_templates", "Makefile.in")
 _PROBE = """\
 #include <stdlib.h>
 
-/* Without an argument it ends well. Each of two arguments stands for a fault that the sanitizer of this name must catch. */
+/* Without an argument it ends well. Each of two arguments stands for a fault that \
+the sanitizer of this name must catch. */
 int main(int count, char **arguments)
 {
     if (count > 1 && arguments[1][0] == 'a') {
@@ -90,7 +93,8 @@ static void note(unsigned step, const void *arena, void *sums)
 {
     const model_layer_info *layer = model_layer(step);
     const uint8_t *stream = (const uint8_t *)arena + layer->output_offset;
-    const uint32_t count = (uint32_t)layer->output_height * layer->output_width * layer->output_channels;
+    const uint32_t count = (uint32_t)layer->output_height * \
+layer->output_width * layer->output_channels;
     const uint32_t low = (uint32_t)(int32_t)layer->output_low;
     uint32_t crc = 0xFFFFFFFFU, i, bit, at = 0;
     for (i = 0; i < count; i++) {
@@ -103,7 +107,8 @@ static void note(unsigned step, const void *arena, void *sums)
     ((uint32_t *)sums)[step] = crc ^ 0xFFFFFFFFU;
 }
 
-/* Images come in on stdin; a CRC-32 for each step of the first image goes out, then the logits of every image. */
+/* Images come in on stdin; a CRC-32 for each step of the first image goes out, \
+then the logits of every image. */
 int main(void)
 {
     static uint32_t sums[MODEL_LAYERS];
@@ -157,7 +162,10 @@ class HostC:
     """Longest time for one compilation, and for one run of a program."""
 
     def missing(self) -> str | None:
-        """Return a line that says how to get a compiler, or ``None`` if there is one; errors as of ``find_compiler``."""
+        """Return a line that says how to get a compiler, or ``None`` if there is one.
+
+        Errors are those of ``find_compiler``.
+        """
         if find_compiler():
             return None
         return (
@@ -226,7 +234,10 @@ class HostC:
         )
 
     def _sanitizers(self, compiler: Sequence[str], work: Path) -> tuple[str, ...]:
-        """Return the best sanitizer flags with which a program can be built and run, and that do find faults."""
+        """Return the best sanitizer flags that can be used and do find faults.
+
+        A program can be built and run with them.
+        """
         source, program = work / "probe.c", work / _program("probe")
         source.write_text(_PROBE, encoding="utf-8")
         for names in SANITIZERS:
@@ -299,7 +310,10 @@ class HostC:
     def _execute(
         self, program: Path, model: IntegerModel, images: Images
     ) -> tuple[Levels, dict[str, int]]:
-        """Run a program over images and return their logits and the checksum of each step's output for the first."""
+        """Run a program over images and return their logits and the checksums of the first.
+
+        There is one checksum for each step's output.
+        """
         done = self._call([str(program)], images.tobytes())
         if done.returncode != 0:
             raise BackendError(
@@ -364,7 +378,9 @@ class HostC:
 
 
 def find_compiler() -> tuple[str, ...]:
-    """Return the command of a C compiler: ``$CC``, cc, gcc or clang of the system, the one in ziglang; empty if there is none.
+    """Return the command of a C compiler; empty if there is none.
+
+    The candidates are ``$CC``, cc, gcc or clang of the system, and the one in ziglang.
 
     Raises:
         InputError: ``$CC`` cannot be taken apart into words.
@@ -385,7 +401,11 @@ def find_compiler() -> tuple[str, ...]:
 
 
 def shipped_flags() -> tuple[str, ...]:
-    """Return the flags with which the exported Makefile compiles where none are given: language, warnings as errors, optimisation."""
+    """Return the default compiler flags of the exported Makefile.
+
+    They set the language, warnings as errors and the optimisation; the Makefile uses them where
+    none are given.
+    """
     text = files("nas_engine.exporters").joinpath(*_MAKEFILE).read_text(encoding="utf-8")
     found = dict(re.findall(r"^(WARNINGS|CFLAGS) \??= (.+)$", text, re.MULTILINE))
     return tuple(shlex.split(f"{found['WARNINGS']} {found['CFLAGS']}"))

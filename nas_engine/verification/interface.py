@@ -1,4 +1,7 @@
-"""The interface of an exported network under one name, whatever prefix its export has: what drivers and firmware include."""
+"""Interface of an exported network under one name, whatever the prefix of its export.
+
+Drivers and firmware include it.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,10 @@ class OnnxRuntimeInteger:
     exact: ClassVar[bool] = True
 
     def missing(self) -> str | None:
-        """Return a line that says which package is missing and how to install it, or ``None`` if the back-end can run."""
+        """Return a line naming the missing package and how to install it, or ``None``.
+
+        ``None`` means that the back-end can run.
+        """
         return _missing("onnx") or _missing("onnxruntime")
 
     def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
@@ -77,7 +80,10 @@ class OnnxRuntimeInteger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxRuntimeQcdq:
-    """``model_qcdq.onnx`` in ONNX Runtime: float operators, so differences are reported and not refused."""
+    """``model_qcdq.onnx`` in ONNX Runtime.
+
+    Its operators are float, so differences are reported and not refused.
+    """
 
     level: str = "ORT_ENABLE_ALL"
     """Graph optimisation level, one of ``LEVELS``; the default is ONNX Runtime's."""
@@ -85,7 +91,10 @@ class OnnxRuntimeQcdq:
     exact: ClassVar[bool] = False
 
     def missing(self) -> str | None:
-        """Return a line that says which package is missing and how to install it, or ``None`` if the back-end can run."""
+        """Return a line naming the missing package and how to install it, or ``None``.
+
+        ``None`` means that the back-end can run.
+        """
         return _missing("onnxruntime")
 
     def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
@@ -113,7 +122,9 @@ class OnnxRuntimeQcdq:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxReference:
-    """``model_int.onnx`` in the reference evaluator of the onnx package, written by those who write the specification.
+    """``model_int.onnx`` in the reference evaluator of the onnx package.
+
+    The evaluator is written by the authors of the specification.
 
     Its convolution is a loop in Python over every pixel of every pair of channels: an image takes
     tens of seconds.
@@ -125,11 +136,16 @@ class OnnxReference:
     exact: ClassVar[bool] = True
 
     def missing(self) -> str | None:
-        """Return a line that says which package is missing and how to install it, or ``None`` if the back-end can run."""
+        """Return a line naming the missing package and how to install it, or ``None``.
+
+        ``None`` means that the back-end can run.
+        """
         return _missing("onnx")
 
     def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
-        """Run the first ``images_limit`` images; the checksums are those of every tensor, see ``Backend.run``.
+        """Run the first ``images_limit`` images.
+
+        The checksums are those of every tensor, see ``Backend.run``.
 
         Raises:
             BackendError: The file is missing, damaged or of another network, or a package is
@@ -190,7 +206,10 @@ def _read(backend: _Backend, path: Path, images: Images) -> bytes:
 
 
 def _failure(backend: _Backend, what: str, error: Exception) -> Exception:
-    """Return (not raise) what a library's error comes to: out of memory, or a file that is not as it was exported."""
+    """Return (not raise) the exception that describes a library's error.
+
+    The causes are: out of memory, or a file that is not as it was exported.
+    """
     if is_out_of_memory(error):
         return MemoryError(str(error))
     reason = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
@@ -220,7 +239,10 @@ def _with_outputs(backend: _Backend, data: bytes, names: Sequence[str]) -> bytes
 
 
 def _session(backend: _Backend, data: bytes, level: str) -> Any:
-    """Return a session of ONNX Runtime that prints nothing; without its fallback, which prints what went wrong and tries the same again."""
+    """Return a session of ONNX Runtime that prints nothing, without its fallback.
+
+    The fallback prints what went wrong and tries the same again.
+    """
     ort = _onnxruntime()
     ort.set_default_logger_severity(4)
     options = ort.SessionOptions()
@@ -291,7 +313,10 @@ def _checksums(
 def _values(
     backend: _Backend, tensor: TensorSpec, stored: npt.NDArray[Any]
 ) -> npt.NDArray[np.int16]:
-    """Return the values of a tensor of the first image, ``[height, width, channels]``, from the stored ones with channels first."""
+    """Return the values of a tensor of the first image, ``[height, width, channels]``.
+
+    The stored values have channels first.
+    """
     if stored.dtype != np.uint8 or stored.shape[1:] != (
         tensor.channels,
         tensor.height,

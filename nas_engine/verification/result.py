@@ -1,4 +1,8 @@
-"""What a verification found: every back-end beside the integer reference, every byte predicted beside the one measured."""
+"""Result of a verification.
+
+Every back-end is compared with the integer reference, every predicted byte count with the one
+measured.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ class Comparison:
     verdict: Verdict
     """How it ended."""
     version: str = ""
-    """What ran."""
+    """Program or package that ran, and its version."""
     images: int = 0
     """Images that went through."""
     values: int = 0
@@ -65,7 +69,7 @@ class MemoryLine:
     backend: str
     """Where it was measured."""
     what: str
-    """Which memory."""
+    """Name of the memory."""
     predicted: int | None
     """Bytes predicted; ``None`` where there is no table for the compiler."""
     measured: int
@@ -100,7 +104,7 @@ class VerificationReport:
     macs: Mapping[str, int] = field(default_factory=dict)
     """Multiply-accumulates per step."""
     exceptions: tuple[str, ...] = ()
-    """What a format cannot carry exactly, or not in its own width, one line each."""
+    """Properties that a format cannot represent exactly or in their own width, one line each."""
     core: str = ""
     """Core of the device, as its profile names it; empty where it is not recorded."""
     date: str = ""
@@ -108,7 +112,10 @@ class VerificationReport:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing differs that must not, nothing failed, and at least one exact back-end ran."""
+        """True if there is no forbidden difference, no failure and at least one exact run.
+
+        An exact run is that of a back-end whose values must all equal the reference's.
+        """
         verdicts = {
             *(comparison.verdict for comparison in self.comparisons),
             *(line.verdict for line in self.memory),

@@ -40,7 +40,7 @@ class Row:
     core: str | None = None
     """Emulated core, whose memory is measured."""
     by_default: bool = True
-    """Whether it runs without being named."""
+    """True if the back-end runs without being named."""
 
 
 def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple[Row, ...]:

@@ -1,4 +1,6 @@
-"""TFLite files beside the integer reference: TFLite's reference kernels, its default kernels, and TFLite Micro.
+"""TFLite files compared with the integer reference.
+
+They run with TFLite's reference kernels, its default kernels, and TFLite Micro.
 
 Interpreters check little of what they load, and a damaged file can end their process. So each runs
 in processes of its own, which also share the images among them; what happens there comes back as
@@ -50,7 +52,7 @@ class _Interpreter:
     name: ClassVar[str]
     """Name in the table and on the command line."""
     exact: ClassVar[bool]
-    """Whether every value must equal the integer reference."""
+    """True if every value must equal the integer reference."""
     file: ClassVar[str] = EXACT_NAME
     """File in the export directory."""
     kind: ClassVar[str] = "lite"
@@ -60,10 +62,13 @@ class _Interpreter:
     modules: ClassVar[tuple[str, ...]] = INTERPRETERS
     """Modules of which one must be there."""
     install: ClassVar[str] = "pip install 'nas-search[export]'"
-    """What to type if none is."""
+    """Command that installs one of the modules if none is there."""
 
     def missing(self) -> str | None:
-        """Return a line that says what is missing and how to install it, or ``None`` if the back-end can run."""
+        """Return a line that says what is missing and how to install it, or ``None``.
+
+        ``None`` means that the back-end can run.
+        """
         for module in self.modules:
             with contextlib.suppress(ModuleNotFoundError):
                 if importlib.util.find_spec(module) is not None:
@@ -74,7 +79,9 @@ class _Interpreter:
         )
 
     def run(self, export: Path, model: IntegerModel, images: Images, work: Path) -> BackendRun:
-        """Run images through the file; all tensors of the first image are shown, except by the default kernels.
+        """Run images through the file.
+
+        All tensors of the first image are shown, except by the default kernels.
 
         Args:
             export: The export directory.
@@ -194,7 +201,10 @@ class _Interpreter:
 
 
 def arena_bytes(model: IntegerModel) -> int:
-    """Return an arena in which TFLite Micro can keep every tensor at once, with what its kernels and tables need: a generous bound."""
+    """Return a generous upper bound of the arena of TFLite Micro, in bytes.
+
+    Such an arena can keep every tensor at once, with what its kernels and tables need.
+    """
     activations = sum(int(np.prod(tensor.shape)) for tensor in model.tensors)
     padded = sum(
         (source.height + sum(step.padding[:2]))
@@ -221,7 +231,10 @@ class LiteRT(_Interpreter):
 
 
 class LiteRTDefault(_Interpreter):
-    """``model.tflite`` as LiteRT runs it by default, with floating point in its requantisation: reported."""
+    """``model.tflite`` as LiteRT runs it by default.
+
+    Its requantisation uses floating point, so differences are reported.
+    """
 
     name = "TFLite XNNPACK"
     exact = False

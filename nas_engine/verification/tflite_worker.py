@@ -1,4 +1,6 @@
-"""Runs a .tflite file in a process of its own, because interpreters end the process when a file is damaged.
+"""Worker that runs a .tflite file in a separate process.
+
+Interpreters end the process when a file is damaged.
 
 It stands alone, so that it starts quickly: ``python -P tflite_worker.py JOB`` reads what to do from
 a JSON file and writes an ``.npz``.
@@ -116,7 +118,10 @@ def _interpreter() -> Any:
 
 
 def run_micro(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[str, Values], str]:
-    """Run the interpreter of TFLite Micro, image by image; ``job`` has ``arena`` (bytes) besides; otherwise as ``run_lite``."""
+    """Run the interpreter of TFLite Micro, image by image.
+
+    ``job`` also has ``arena`` (bytes); otherwise as ``run_lite``.
+    """
     runtime = importlib.import_module("tflite_micro.python.tflite_micro.runtime")
     content = Path(job["model"]).read_bytes()
     graph = runtime.convert_bytearray_to_object(content).subgraphs[0]
@@ -151,7 +156,9 @@ def run_micro(job: dict[str, Any], images: Values) -> tuple[Values, float, dict[
 
 
 def arena_used(runtime: Any, content: bytes, arena: int, image: Values) -> int | None:
-    """Return the bytes of the arena that TFLite Micro takes for a model and one image, ``None`` where it does not tell.
+    """Return the bytes of the arena that TFLite Micro takes for a model and one image.
+
+    The result is ``None`` where it does not tell.
 
     It tells it on standard error alone.
     """
@@ -177,7 +184,7 @@ KINDS: dict[
     "lite": run_lite,
     "micro": run_micro,
 }
-"""What a job's ``kind`` names."""
+"""Functions by the ``kind`` of a job."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Cross compilers for Cortex-M: GNU's if it is installed, else the LLVM that comes as pip's ``ziglang``."""
+"""Cross compilers for Cortex-M: GNU's if installed, else the LLVM of pip's ``ziglang``."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ class Toolchain:
         return " ".join(re.sub(r"^(\d+\.\d+).*", r"\1", word) for word in self.version.split()[:2])
 
     def compile_command(self, core: str) -> list[str]:
-        """Return the command line that compiles one file for a core, without the file and ``-o``."""
+        """Return the command line that compiles one file for a core.
+
+        The file and ``-o`` are not included.
+        """
         if self.name == "gcc":
             return [GCC, *_gnu_target(core), *COMMON]
         # LLVM unrolls loops at -O2, GCC does not: half as much code again, for about as many
@@ -105,7 +108,7 @@ class Toolchain:
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """What stands behind the objects on the linker's command line."""
+        """Arguments that follow the objects on the linker's command line."""
         return ("-lgcc",) if self.name == "gcc" else ()
 
 
@@ -119,7 +122,10 @@ def _gnu_target(core: str) -> list[str]:
 
 
 def missing_compiler(choice: str | None = None) -> str | None:
-    """Return what to install to have a compiler (or the one that was chosen), or ``None`` if there is one."""
+    """Return what to install to have a compiler, or ``None`` if there is one.
+
+    If a compiler was chosen, the answer is about that one.
+    """
     pip, apt = "pip install 'nas-search[mcu]'", "apt install gcc-arm-none-eabi"
     has = {
         "gcc": shutil.which(GCC) is not None,

@@ -1,4 +1,6 @@
-"""Unicorn, pip's CPU emulator: maps Flash and SRAM of the device and nothing else, and counts instructions exactly.
+"""Unicorn, the CPU emulator available from pip.
+
+It maps Flash and SRAM of the device and nothing else, and counts instructions exactly.
 
 What its Cortex-M0 may not execute is refused as on the core, two kinds of instruction excepted (CBZ
 and IT, seen by trying), and an access that is not aligned is a fault. On the others it does not
@@ -41,7 +43,7 @@ DATA_ABORT = 4
 elsewhere, so that alignment is left."""
 
 FAILED = 0xFFFFFFFF
-"""What SYS_OPEN returns if there is no such file."""
+"""Return value of SYS_OPEN if there is no such file."""
 
 
 def instructions_in(code: bytes) -> int:
