@@ -46,7 +46,7 @@ ERRORS = {
     "folder": (errno.EIO, errno.ENOSPC, errno.EACCES),
     "array": (),
 }
-"""What the operating system says, in turn; an array fails with ``MemoryError``. ``folder`` is
+"""Error codes by kind of call, used in turn; an array fails with ``MemoryError``. ``folder`` is
 making, listing and removing."""
 
 STAGES = ("search", "shortlist", "train", "refine", "quantise", "export", "verify", "report")

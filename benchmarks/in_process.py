@@ -34,8 +34,7 @@ _CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 are part of how words are written."""
 
 _OF_OTHERS = r"torchinductor_|\.ses$"
-"""What torch and ONNX Runtime make in the folder for temporary files whenever they are used, and
-keep."""
+"""Entries that torch and ONNX Runtime make in the folder for temporary files and never remove."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
-"""What the studies of allocators share: a trained network, one calibration seed, and all that was
-measured of it, kept on disk.
+"""Shared part of the allocator studies: a trained network with its measurements, kept on disk.
+
+Each has one calibration seed.
 
 Widths are free in all layers but the first and the last, which have 8 bits throughout, as in
 CLADO's public code. Calibration images are training images; what is judged is the network rounded

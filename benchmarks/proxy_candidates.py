@@ -1,5 +1,4 @@
-"""What may predict accuracy without training: the QE-Score, trivial figures, and changes to the
-score that might help it.
+"""Training-free predictors of accuracy: the QE-Score, trivial figures, and changes to the score.
 
 All take a layer table and bits and return one number per network; larger should be better. The
 QE-Score as published is one of them and is what the product maximises; the others are candidates

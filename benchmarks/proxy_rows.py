@@ -1,5 +1,4 @@
-"""What trained networks say of the figures that were to predict their accuracy: the rows of the
-proxy study.
+"""Rows of the proxy study: rank correlation of each figure with the accuracy of trained networks.
 
 Intervals are 95 % bootstraps over the networks.
 """

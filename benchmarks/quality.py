@@ -1,5 +1,4 @@
-"""What the search finds: the authors' space at the authors' budget, and the default run at 256 KiB
-/ 1 MiB.
+"""Scores of the search: the authors' space and budget, and the default run at 256 KiB / 1 MiB.
 
 python -m benchmarks.quality
 """

@@ -1,5 +1,6 @@
-"""What each method predicts against the real change of the loss, over random bits of ResNet-20:
-Spearman's rank correlation.
+"""Spearman's rank correlation of predicted and real changes of the loss, for each method.
+
+Over random bits of ResNet-20.
 
 python -m benchmarks.rank_correlation --data cifar-10-batches-py --network resnet20-12fca82f.th
 

@@ -88,7 +88,7 @@ class Recipe:
     temperature: float = 4.0
     """Of the soft labels."""
     half: bool = True
-    """Whether convolutions run in bfloat16 while training, with 8 bits of mantissa: an error far
+    """True if convolutions run in bfloat16 while training, with 8 bits of mantissa: an error far
     below that of quantisation. Steps, weights and batch-norm statistics stay in float32, and so
     does every evaluation."""
     seed: int = 0

@@ -5,8 +5,8 @@ python -m benchmarks.sensitivities --network resnet20-12fca82f.th --data cifar-1
 
 The setting is that of CLADO's public code (Deng et al., arXiv:2307.05657): weights at 2, 4 or 8
 bits, activations at 8, first and last layer at 8 bits and not free. There, changes count from the
-network with unrounded weights (base float); ours count from the network with every width at its
-largest (base widest), so that a third of the choices change nothing and need no pass.
+network with unrounded weights (base float); the changes here count from the network with every
+width at its largest (base widest), so that a third of the choices change nothing and need no pass.
 
 The plain way runs every pair from the image on, as the public code does. It uses our folded network
 and rounded weights that are kept, so that the ratio is that of the method alone; the arithmetic is

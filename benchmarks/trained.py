@@ -1,5 +1,6 @@
-"""What the training studies share: a searched network, trained into its own folder, resumable at
-any moment.
+"""Shared part of the training studies: a searched network, trained into its own folder.
+
+Training is resumable at any moment.
 """
 
 from __future__ import annotations
