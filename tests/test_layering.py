@@ -37,6 +37,7 @@ ORDER = (
     "nas_engine.architecture",
     "nas_engine.encoding",
     "nas_engine.layers",
+    "nas_engine.network",
     "nas_engine.costs",
     "nas_engine.scoring",
     "nas_engine.evolution",

@@ -1,0 +1,1 @@
+"""Graphs: the record, and that of an architecture."""
