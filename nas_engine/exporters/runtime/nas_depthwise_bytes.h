@@ -2,7 +2,7 @@
 #ifndef NAS_DEPTHWISE_BYTES_H
 #define NAS_DEPTHWISE_BYTES_H
 
-#include "nas_depthwise_planes.h"
+#include "nas_depthwise_job.h"
 
 /* A nas_depthwise_expand for inputs of 8 bits; with DSP instructions for kernels of 3 and 5 only. */
 void nas_depthwise_expand_bytes(const nas_depthwise_job *job, uint32_t channel);

@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-#include "nas_depthwise_planes.h"
+#include "nas_depthwise_job.h"
 #include "nas_requantise.h"
 
 /* End of every table. */

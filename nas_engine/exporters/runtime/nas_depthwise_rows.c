@@ -10,6 +10,7 @@
  */
 #include "nas_depthwise_rows.h"
 
+#include "nas_depthwise_planes.h"
 #include "nas_depthwise_streams.h"
 
 /* A part of an output row: job->count results of every channel, from element `index` of the output on. */

@@ -2,7 +2,7 @@
 #ifndef NAS_DEPTHWISE_ROWS_H
 #define NAS_DEPTHWISE_ROWS_H
 
-#include "nas_depthwise_planes.h"
+#include "nas_depthwise_job.h"
 
 /* Multiply the planes of `held` channels, 1 to 4, `channel` being the first: job->count results each, clamped to 8 bits at
  * least, the first channel's at `output`. */

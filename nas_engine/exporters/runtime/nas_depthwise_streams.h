@@ -2,7 +2,7 @@
 #ifndef NAS_DEPTHWISE_STREAMS_H
 #define NAS_DEPTHWISE_STREAMS_H
 
-#include "nas_depthwise_planes.h"
+#include "nas_depthwise_job.h"
 
 /* Copy input row `row` into its slot of the ring. */
 void nas_depthwise_fetch(const nas_depthwise_job *job, const uint8_t *input, uint32_t row);
