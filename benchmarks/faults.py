@@ -269,7 +269,7 @@ class Case:
         """Let a whole run in this process end with ``last``."""
         if self.last:
             import nas_engine.pipeline.run as run
-            import nas_engine.report.run_record as record
+            import nas_engine.runs.run_record as record
 
             kept = record.STAGES[: record.STAGES.index(self.last) + 1]
             run.STAGES = record.STAGES = kept  # type: ignore[assignment]

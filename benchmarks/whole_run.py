@@ -26,8 +26,8 @@ from pathlib import Path
 from benchmarks.harness import Row, main
 from nas_engine.digests import digests
 from nas_engine.pipeline.run import load_run
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_record import STAGES, RunRecord, read_record
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_record import STAGES, RunRecord, read_record
 
 MINUTES, GIB, MIB = 10.0, 2.0, 3.0
 """Most time, memory and size of the report."""

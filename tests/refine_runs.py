@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.small import SPACE as SPACE
+from nas_engine.evolution.config import resolve_config
 from nas_engine.pipeline.refine_request import RefineRequest
-from nas_engine.pipeline.search_config import resolve_config
 from nas_engine.pipeline.training import TrainingRequest, run_training
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from tests.training.runs import small_run
 from tests.training.tasks import small_recipe
 

@@ -23,8 +23,8 @@ from device_profiles import device_names, load_device
 from nas_engine.cli.export import FORMATS
 from nas_engine.cli.main import cli
 from nas_engine.cli.refine import METHODS
-from nas_engine.pipeline.run_options import read_options
 from nas_engine.report.page import PARTS
+from nas_engine.runs.run_options import read_options
 from nas_engine.training.recipe import load_recipe, recipe_names
 from nas_engine.verification.table import back_ends
 from search_spaces import load_space, space_names

@@ -19,6 +19,7 @@ import pytest
 
 from nas_engine.cli.export import FORMATS
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
+from nas_engine.evolution.config import resolve_config
 from nas_engine.exporters.bundle import DIGESTS
 from nas_engine.exporters.exporter import ExportError
 from nas_engine.exporters.table import EXPORTERS
@@ -27,10 +28,9 @@ from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import load
 from nas_engine.pipeline.data import read_data
 from nas_engine.pipeline.export import device_of, export_run
-from nas_engine.pipeline.search_config import resolve_config
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.pipeline.verify import verify_run, write_files
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.verification.claims import title
 from nas_engine.verification.result import Verdict
 from nas_engine.verification.table import FEW_CORES, FEW_IMAGES

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nas_engine.files import StorageError, sweep, temporary, write_atomically
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 
 DEAD = 99_999_999
 """Number of no process: beyond what Linux, macOS and Windows give."""

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 from nas_engine import __version__
+from nas_engine.evolution.config import resolve_config
 from nas_engine.exporters.bundle import DIGESTS, digest_list
 from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import ExportSettings, settings_file
 from nas_engine.pipeline.export import export_run
-from nas_engine.pipeline.search_config import resolve_config
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.pipeline.verify import verify_run
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.sealed import seal_json
 from tests.cli.command import Run, runner
 from tests.cli.test_bad_input import snapshot

@@ -43,6 +43,7 @@ ORDER = (
     "nas_engine.evolution",
     "nas_engine.allocation",
     "nas_engine.datasets",
+    "nas_engine.runs",
     "nas_engine.models",
     "nas_engine.quantization",
     "nas_engine.training",

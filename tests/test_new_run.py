@@ -14,9 +14,9 @@ import pytest
 
 from benchmarks.faults import files_of
 from nas_engine.errors import NasEngineError
+from nas_engine.evolution.config import build_problem, resolve_config
 from nas_engine.pipeline.new_run import keep_or_write
-from nas_engine.pipeline.search_config import build_problem, resolve_config
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from tests.refine_runs import NEEDED, RESERVED, SPACE
 from tests.training.runs import small_run
 from tests.training.tasks import digits_architecture

@@ -18,9 +18,9 @@ import pytest
 from nas_engine.datasets import open_dataset
 from nas_engine.datasets.summary import summary_lines
 from nas_engine.escaping import is_hidden
-from nas_engine.pipeline.search_config import resolve_config
+from nas_engine.evolution.config import resolve_config
 from nas_engine.pipeline.training import TrainingRequest, run_training
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from tests.cli.command import Run, runner
 from tests.datasets.files import labels, pixels
 from tests.exporters.c_exports import STRICT, compile_c, host_compiler

@@ -44,7 +44,7 @@ from nas_engine.pipeline import (
     resolve_config,
     run_search,
 )
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from search_spaces import load_space, space_names
 from tests.generations import ENVIRONMENT, GENERATION, SMALL_SETTINGS, python
 
@@ -260,7 +260,7 @@ class TestRunSearch:
         run_search(config(GENERATION), tmp_path / "run")
         real = load_device("cortex-m7")
         monkeypatch.setattr(
-            "nas_engine.pipeline.search_config.load_device",
+            "nas_engine.evolution.config.load_device",
             lambda name: replace(real, reserved_flash_bytes=65536),
         )
         with pytest.raises(FileFormatError, match="belongs to another search"):

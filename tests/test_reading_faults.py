@@ -31,7 +31,7 @@ from nas_engine.integer.store import save as save_integer
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.reading import UnreadableError
-from nas_engine.report.search_history import SearchHistory
+from nas_engine.runs.search_history import SearchHistory
 from nas_engine.training.loop import first_state
 from nas_engine.training.measurement_state import MeasurementState
 from nas_engine.training.networks import load_network, save_network

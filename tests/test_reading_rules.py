@@ -37,7 +37,7 @@ READS: Mapping[str, str] = {
     "nas_engine/verification/tflite_worker.py:main": ALONE,
     "nas_engine/verification/tflite_worker.py:run_micro": ALONE,
     "nas_engine/training/study_file.py:_journal": "cut after it was read by the door",
-    "nas_engine/report/run_directory.py:RunDirectory.locked": "a folder, opened for its lock",
+    "nas_engine/runs/run_directory.py:RunDirectory.locked": "a folder, opened for its lock",
     "nas_engine/files.py:sync_folder": "a folder, opened to be synced",
 }
 """Functions that read a file otherwise, and why they may."""

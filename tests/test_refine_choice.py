@@ -11,7 +11,7 @@ import pytest
 
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.refine import Refinement
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 
 
 def refinement(images: int = 2000, **judged: tuple[float, float]) -> Refinement:

@@ -22,21 +22,21 @@ from nas_engine.architecture import Bits
 from nas_engine.costs.plan import plan_memory
 from nas_engine.datasets import Dataset, Split
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
+from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.pipeline.base_network import base_network
 from nas_engine.pipeline.evaluation import evaluate_run
 from nas_engine.pipeline.evidence import Watch
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.judging import draw_images, images_to_measure, shortage
-from nas_engine.pipeline.pictures import draw_plots
 from nas_engine.pipeline.refine import Refinement, run_refinement
 from nas_engine.pipeline.refined_run import write_refined_run
-from nas_engine.pipeline.search_config import SearchConfig, build_problem
-from nas_engine.pipeline.search_record import load_runs
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.quantization.prepare import is_quantised
 from nas_engine.report.allocations import allocation_table
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.report.run_plots import draw_plots
+from nas_engine.report.search_record import load_runs
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.result import read_result
 from nas_engine.training.start import network_of_checkpoint

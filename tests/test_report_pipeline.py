@@ -19,17 +19,17 @@ from nas_engine.architecture import read_architecture
 from nas_engine.cli.main import cli
 from nas_engine.cli.report import report
 from nas_engine.errors import FileFormatError, RunDirectoryError
+from nas_engine.evolution.config import SearchConfig, resolve_config
 from nas_engine.exporters.bundle import DIGESTS, digest_list
 from nas_engine.exporters.settings import ExportSettings, settings_file
-from nas_engine.pipeline import chain
-from nas_engine.pipeline.report import write_report
 from nas_engine.pipeline.search import run_search
-from nas_engine.pipeline.search_config import SearchConfig, resolve_config
 from nas_engine.report.layer_errors import FILE, LayerError, LayerErrors, write_layer_errors
 from nas_engine.report.page.provenance import search_command
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_directory import RunDirectory
-from nas_engine.report.run_record import DONE, RUNNING, RunRecord, StageRecord, write_record
+from nas_engine.report.write import write_report
+from nas_engine.runs import chain
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.runs.run_record import DONE, RUNNING, RunRecord, StageRecord, write_record
 from nas_engine.training.result import write_result
 from tests.generations import GENERATION, SMALL_SETTINGS
 from tests.report.page_facts import CLOSE, EQUAL, OWN_CORE, proof, trained
@@ -402,7 +402,7 @@ class TestCommand:
             asked.append(redraw)
             return write_report(path)
 
-        monkeypatch.setattr("nas_engine.pipeline.report.write_report", write)
+        monkeypatch.setattr("nas_engine.report.write.write_report", write)
         return asked
 
     def test_it_prints_the_path_and_draws_anew(self, run: Path, redrawn: list[bool]) -> None:

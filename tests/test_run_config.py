@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.errors import InputError
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
-from nas_engine.pipeline.run_options import check_options, continued, merged, read_options
+from nas_engine.runs.run_options import check_options, continued, merged, read_options
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -19,26 +19,26 @@ from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.datasets import open_dataset
 from nas_engine.digests import file_digest
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
+from nas_engine.evolution.config import build_problem
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.pipeline import run as run_module
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import write_new_run
-from nas_engine.pipeline.report_facts import gather
 from nas_engine.pipeline.run import load_run
-from nas_engine.pipeline.search_config import build_problem
-from nas_engine.pipeline.search_record import report_member
 from nas_engine.pipeline.shortlist import best_of, choose, depths, members
 from nas_engine.pipeline.stages import STAGE_TABLE
 from nas_engine.pipeline.training import LoweringError
 from nas_engine.pipeline.work import Work, recipe_of
+from nas_engine.report.gather import gather
 from nas_engine.report.html.document import Tone
 from nas_engine.report.page.headline import verdict_sentence
 from nas_engine.report.page.reading import shortlist_of
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_directory import RunDirectory
-from nas_engine.report.run_record import STAGES, RunRecord
 from nas_engine.report.run_table import run_table
+from nas_engine.report.search_record import report_member
 from nas_engine.report.tables import depth_remark
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.runs.run_record import STAGES, RunRecord
 from nas_engine.training.loop import DivergedError, TrainingError
 from nas_engine.training.networks import save_network
 from nas_engine.training.result import TrainingResult, read_result

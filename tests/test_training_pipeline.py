@@ -33,8 +33,8 @@ from nas_engine.pipeline.training import (
 )
 from nas_engine.quantization.prepare import is_quantised
 from nas_engine.quantization.record import QuantisationError
-from nas_engine.report.epochs import read_epochs
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.epochs import read_epochs
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.loop import TrainingError
 from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.recipe import load_recipe

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nas_engine.report.run_directory import RunDirectory
-from nas_engine.report.run_record import STAGES, read_record
+from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.runs.run_record import STAGES, read_record
 from tests.cli.command import runner
 from tests.docs.few import few_back_ends
 from tests.docs.pages import DOCS, blocks, commands

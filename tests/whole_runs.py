@@ -7,9 +7,9 @@ from typing import Any
 
 from nas_engine.pipeline.run import run_pipeline
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config
-from nas_engine.pipeline.run_options import merged
 from nas_engine.pipeline.run_watch import RunWatch
-from nas_engine.report.run_record import RunRecord
+from nas_engine.runs.run_options import merged
+from nas_engine.runs.run_record import RunRecord
 from tests.refine_runs import NEEDED, RESERVED, SPACE
 
 

@@ -109,7 +109,7 @@ def load_model(run: Run) -> IntegerModel:
         'stem'
     """
     from nas_engine.pipeline.export import load_trained
-    from nas_engine.report.run_directory import RunDirectory
+    from nas_engine.runs.run_directory import RunDirectory
 
     return load_trained(RunDirectory(path_of(run))).model
 
@@ -132,6 +132,6 @@ def write_report(run: Run) -> Path:
         >>> ne.write_report("runs/digits").as_posix()
         'runs/digits/report.html'
     """
-    from nas_engine.pipeline.report import write_report as write
+    from nas_engine.report.write import write_report as write
 
     return write(path_of(run))

@@ -139,7 +139,7 @@ def chosen_recipe(
 
     from nas_engine.errors import InputError
     from nas_engine.pipeline.training import default_recipe
-    from nas_engine.report.run_directory import RunDirectory
+    from nas_engine.runs.run_directory import RunDirectory
     from nas_engine.training.recipe import TrainingRecipe, load_recipe
 
     if not isinstance(recipe, TrainingRecipe):

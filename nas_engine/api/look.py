@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from device_profiles import DeviceProfile
     from nas_engine.architecture import Architecture
     from nas_engine.evolution.search import SearchState
-    from nas_engine.pipeline.search_record import SearchRecord
     from nas_engine.report.network import NetworkReport
-    from nas_engine.report.run_record import RunRecord
+    from nas_engine.report.search_record import SearchRecord
+    from nas_engine.runs.run_record import RunRecord
 
 
 def search(
@@ -73,7 +73,7 @@ def search(
     from nas_engine.errors import InputError
     from nas_engine.escaping import command_line, terminal_line
     from nas_engine.pipeline import load_configs, resolve_config, run_search
-    from nas_engine.pipeline.run_options import check_options
+    from nas_engine.runs.run_options import check_options
     from nas_engine.units import parse_duration
 
     known("search", options, SearchOptions)
@@ -161,14 +161,14 @@ def run(
         True
     """
     from nas_engine.api.options import require_torch
-    from nas_engine.pipeline.run_options import (
+    from nas_engine.runs.pipeline_directory import PipelineDirectory
+    from nas_engine.runs.run_options import (
         check_options,
         continued,
         merged,
         read_options,
         stored_options,
     )
-    from nas_engine.report.pipeline_directory import PipelineDirectory
 
     known("run", options, RunOptions)
     require_torch("a whole run")
@@ -211,8 +211,8 @@ def load(run: Run) -> SearchRecord:
         16
     """
     from nas_engine.errors import RunDirectoryError
-    from nas_engine.pipeline.search_record import load_runs
-    from nas_engine.report.pipeline_directory import PipelineDirectory
+    from nas_engine.report.search_record import load_runs
+    from nas_engine.runs.pipeline_directory import PipelineDirectory
 
     path = path_of(run)
     whole = PipelineDirectory(path)
@@ -236,8 +236,8 @@ def load_run(path: str | os.PathLike[str]) -> RunRecord:
         InputError: Not the folder of a whole run, or a damaged file.
     """
     from nas_engine.errors import RunDirectoryError
-    from nas_engine.report.pipeline_directory import PipelineDirectory
-    from nas_engine.report.run_record import read_record
+    from nas_engine.runs.pipeline_directory import PipelineDirectory
+    from nas_engine.runs.run_record import read_record
 
     directory = PipelineDirectory(Path(path))
     if not directory.started():

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
-    from nas_engine.pipeline.search_record import SearchRecord
-    from nas_engine.report.run_directory import RunDirectory
+    from nas_engine.report.search_record import SearchRecord
+    from nas_engine.runs.run_directory import RunDirectory
 
 Watch: TypeAlias = Callable[[str], None]
 """Called with a line of text: what is done, how much of it, and what a user should know."""
@@ -92,8 +92,8 @@ def path_of(run: Run) -> Path:
     if isinstance(run, str | os.PathLike):
         return Path(run)
     from nas_engine.errors import InputError
-    from nas_engine.pipeline.search_record import SearchRecord
-    from nas_engine.report.run_directory import RunDirectory
+    from nas_engine.report.search_record import SearchRecord
+    from nas_engine.runs.run_directory import RunDirectory
 
     if isinstance(run, SearchRecord):
         return run.directory.path

@@ -8,8 +8,8 @@ from nas_engine.api.options import Watch
 from nas_engine.pipeline.run_watch import RunWatch
 
 if TYPE_CHECKING:
-    from nas_engine.pipeline.ledger import Standing
-    from nas_engine.report.run_record import StageRecord
+    from nas_engine.runs.ledger import Standing
+    from nas_engine.runs.run_record import StageRecord
     from nas_engine.verification.result import Comparison
 
 

@@ -27,7 +27,7 @@ def report(run: str, browse: bool) -> None:
     not there is named with the command that makes it. The page is one file that fetches nothing;
     its pictures lie beside it as PNG and SVG.
     """
-    from nas_engine.pipeline.report import write_report
+    from nas_engine.report.write import write_report
 
     announce(f"drawing the report of {run} ...")
     page = write_report(Path(run), redraw=True)

@@ -199,8 +199,8 @@ def run(
     from nas_engine.cli.search import cores
     from nas_engine.interrupts import stop_on_interrupt
     from nas_engine.pipeline.run import run_pipeline
-    from nas_engine.report.run_record import STAGES, record_mapping
     from nas_engine.report.run_table import run_table
+    from nas_engine.runs.run_record import STAGES, record_mapping
     from nas_engine.training.compute import prepare_compute
     from nas_engine.training.result import check_goal
 
@@ -270,8 +270,8 @@ def _resolve(
     """Return the config and the folder: a file's values under the options, or those of the run that is gone on with."""
     from nas_engine.cli.search import run_name
     from nas_engine.pipeline.run_config import resolve_run_config
-    from nas_engine.pipeline.run_options import continued, merged, read_options, stored_options
-    from nas_engine.report.pipeline_directory import PipelineDirectory
+    from nas_engine.runs.pipeline_directory import PipelineDirectory
+    from nas_engine.runs.run_options import continued, merged, read_options, stored_options
 
     if config is not None:
         layers = merged(read_options(Path(config)), options)

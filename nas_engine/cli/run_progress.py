@@ -7,15 +7,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nas_engine.cli import console
-from nas_engine.pipeline.ledger import State
 from nas_engine.pipeline.run_watch import RunWatch
+from nas_engine.runs.ledger import State
 from nas_engine.units import format_duration
 
 if TYPE_CHECKING:
+    from nas_engine.evolution.config import SearchConfig
     from nas_engine.evolution.search import SearchState
-    from nas_engine.pipeline.ledger import Standing
-    from nas_engine.pipeline.search_config import SearchConfig
-    from nas_engine.report.run_record import StageRecord
+    from nas_engine.runs.ledger import Standing
+    from nas_engine.runs.run_record import StageRecord
     from nas_engine.verification.result import Comparison
 
 PURPOSE = {

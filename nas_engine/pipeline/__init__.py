@@ -3,7 +3,13 @@
 The only package that knows every stage.
 """
 
-from nas_engine.pipeline.pictures import PLOTS, draw_plots, plots_are_current
+from nas_engine.evolution.config import (
+    MAX_CANDIDATES,
+    SearchConfig,
+    build_problem,
+    check_config,
+    resolve_config,
+)
 from nas_engine.pipeline.search import (
     CHECKPOINT_SECONDS,
     Watcher,
@@ -11,14 +17,8 @@ from nas_engine.pipeline.search import (
     run_search,
     write_winners,
 )
-from nas_engine.pipeline.search_config import (
-    MAX_CANDIDATES,
-    SearchConfig,
-    build_problem,
-    check_config,
-    resolve_config,
-)
-from nas_engine.pipeline.search_record import SearchRecord, load_configs, load_runs
+from nas_engine.report.run_plots import PLOTS, draw_plots, plots_are_current
+from nas_engine.report.search_record import SearchRecord, load_configs, load_runs
 
 __all__ = [
     "CHECKPOINT_SECONDS",

@@ -9,8 +9,8 @@ from nas_engine.architecture import Architecture
 from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.escaping import command_line
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.pipeline import chain
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs import chain
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
 from nas_engine.training.start import (
     network_of_checkpoint,

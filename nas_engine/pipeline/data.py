@@ -19,15 +19,13 @@ from nas_engine.datasets import (
     place_of,
 )
 from nas_engine.datasets.digits import WORD as DIGITS
-from nas_engine.errors import FileFormatError, InputError, PathError, RunDirectoryError
-from nas_engine.escaping import command_line
+from nas_engine.errors import FileFormatError, InputError, PathError
 from nas_engine.files import write_atomically
 from nas_engine.integer.store import load as load_integer
-from nas_engine.pipeline import chain
-from nas_engine.pipeline.ledger import stamp
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.ledger import stamp
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.sealed import read_sealed_json, seal_json
-from nas_engine.training.result import TrainingResult, read_result
+from nas_engine.training.result import TrainingResult
 
 RESIZE_MARGIN = 1.15
 """Training images from folders are kept this much larger than the network's input, so that crops
@@ -41,39 +39,6 @@ CLASSES_FORMAT = "nas-search/classes/1"
 
 COUNTED_IMAGES = 5000
 """Most images of a split that are read before a run begins; ours."""
-
-
-def check_single(directory: RunDirectory) -> None:
-    """Refuse a directory that is no run, or a search at several resolutions.
-
-    Raises:
-        RunDirectoryError: Says which directory to give instead.
-    """
-    config = directory.read_config()
-    if "resolutions" in config:
-        names = ", ".join(str(directory.member(size).path) for size in config["resolutions"])
-        raise RunDirectoryError(
-            directory.path, f"holds one run per resolution; give one of them: {names}"
-        )
-
-
-def finished_training(directory: RunDirectory) -> TrainingResult:
-    """Return what the training of a run came to.
-
-    Raises:
-        RunDirectoryError: The run has not been trained to the end.
-        FileFormatError: A damaged file, or a result that is not of the files beside it.
-    """
-    check_single(directory)
-    if not directory.training.result.exists():
-        path = directory.path
-        command = command_line("nas-search", "train", path)
-        raise RunDirectoryError(
-            path, f"is not trained to the end yet; type: {command} (with --resume if it has begun)"
-        )
-    result = read_result(directory.training.result)
-    chain.require(directory, chain.RESULT)
-    return result
 
 
 def source_of_data(given: str | None, result: TrainingResult) -> str:

@@ -14,9 +14,10 @@ from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import predict as predict_integer
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.pipeline.data import finished_training, read_judged, source_of_data
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.pipeline.data import read_judged, source_of_data
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.by_class import by_class
+from nas_engine.training.finished import finished_training
 from nas_engine.training.loop import predict
 from nas_engine.training.networks import load_network
 from nas_engine.training.result import Accuracy

@@ -27,7 +27,7 @@ from nas_engine.errors import FileFormatError
 from nas_engine.files import write_atomically
 from nas_engine.reading import LARGE_FILE, parsing, read_regular
 from nas_engine.report.allocations import Measurement
-from nas_engine.report.run_directory import RefineDirectory
+from nas_engine.runs.run_directory import RefineDirectory
 from nas_engine.training.entropies import GAUSSIAN, HISTOGRAM, measure_entropies
 from nas_engine.training.hessian import measure_hessian
 from nas_engine.training.perturbation import Perturbations

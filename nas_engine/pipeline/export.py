@@ -10,6 +10,7 @@ from device_profiles import DeviceProfile
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import InputError, RunDirectoryError
 from nas_engine.escaping import command_line
+from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.exporters.bundle import export_files, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportError
 from nas_engine.exporters.settings import ExportSettings
@@ -17,10 +18,9 @@ from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.store import SavedModel
 from nas_engine.integer.store import load as load_integer
-from nas_engine.pipeline import chain
-from nas_engine.pipeline.data import finished_training
-from nas_engine.pipeline.search_config import SearchConfig, build_problem
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs import chain
+from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.training.finished import finished_training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,11 @@ from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import trace
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.pipeline import chain
-from nas_engine.pipeline.data import finished_training, read_judged, source_of_data
+from nas_engine.pipeline.data import read_judged, source_of_data
 from nas_engine.report.layer_errors import FILE, LayerError, LayerErrors, write_layer_errors
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs import chain
+from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.training.finished import finished_training
 from nas_engine.training.networks import load_network
 from nas_engine.training.unrounded import error_squares, layer_outputs, unrounded
 

@@ -9,9 +9,9 @@ from nas_engine.architecture import Architecture
 from nas_engine.costs.plan import plan_memory
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.files import write_atomically
-from nas_engine.pipeline.search_record import report_member
 from nas_engine.reading import LARGE_FILE, read_regular
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.report.search_record import report_member
+from nas_engine.runs.run_directory import RunDirectory
 
 
 def write_new_run(
@@ -38,7 +38,7 @@ def write_new_run(
     run.open(resume=False, force=True)
     with run.locked():
         run.begin(origin.read_config())
-        run.front.write([report_member(network, search)])
+        run.front.write([report_member(network, search).front_row()])
         beside(run)
         run.write_best(network, plan_memory(network).as_json())
 

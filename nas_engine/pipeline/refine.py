@@ -23,17 +23,16 @@ from nas_engine.architecture import Architecture
 from nas_engine.datasets import Split
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError, NasEngineError, RunDirectoryError
+from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.files import write_atomically
-from nas_engine.pipeline import chain
 from nas_engine.pipeline.base_network import BaseNetwork, base_network
 from nas_engine.pipeline.choice import ENTROPY_WINDOW, Chooser
-from nas_engine.pipeline.data import finished_training, read_data, source_of_data, trained_classes
+from nas_engine.pipeline.data import read_data, source_of_data, trained_classes
 from nas_engine.pipeline.evidence import Watch, measure
 from nas_engine.pipeline.judging import Drawn, draw_images, is_ahead, judge, judge_float
 from nas_engine.pipeline.refine_request import ALL, RefineRequest, check_request, methods_of
 from nas_engine.pipeline.refined_run import write_refined_run
-from nas_engine.pipeline.search_config import SearchConfig, build_problem
 from nas_engine.pipeline.training import trained_architecture
 from nas_engine.report.allocations import (
     AllocationReport,
@@ -42,8 +41,10 @@ from nas_engine.report.allocations import (
     Measurement,
     comparison,
 )
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs import chain
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.sealed import seal_json
+from nas_engine.training.finished import finished_training
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import MeasurementStoppedError
 from nas_engine.training.subject import Subject

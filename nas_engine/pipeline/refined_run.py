@@ -12,12 +12,12 @@ from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.pipeline.base_network import BaseNetwork
-from nas_engine.pipeline.chain import of_allocation
 from nas_engine.pipeline.data import write_classes
 from nas_engine.pipeline.new_run import write_new_run
-from nas_engine.pipeline.search_record import report_member
 from nas_engine.report.allocations import AllocationReport, AllocationSetting, write_allocation
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.report.search_record import report_member
+from nas_engine.runs.chain import of_allocation
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.networks import save_network
 from nas_engine.training.start import with_widths_of
 

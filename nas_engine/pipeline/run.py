@@ -26,16 +26,16 @@ from nas_engine.errors import (
     RunDirectoryError,
 )
 from nas_engine.escaping import command_line
-from nas_engine.pipeline.ledger import State, digest_of, plain, standing
 from nas_engine.pipeline.run_checks import check_work
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
-from nas_engine.pipeline.run_options import stored_options
 from nas_engine.pipeline.run_watch import RunWatch
 from nas_engine.pipeline.stages import STAGE_TABLE, Stage
 from nas_engine.pipeline.work import Work, recipe_of
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_directory import RunDirectory
-from nas_engine.report.run_record import (
+from nas_engine.runs.ledger import State, digest_of, plain, standing
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.runs.run_options import stored_options
+from nas_engine.runs.run_record import (
     DONE,
     RUNNING,
     STAGES,

@@ -11,12 +11,12 @@ import numpy as np
 
 from nas_engine.datasets import Dataset
 from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.evolution.config import build_problem, check_config
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.pipeline.data import COUNTED_IMAGES, looked_at
 from nas_engine.pipeline.judging import images_to_measure, shortage
 from nas_engine.pipeline.refine import GIVEN
 from nas_engine.pipeline.refine_request import check_request, methods_of
-from nas_engine.pipeline.search_config import build_problem, check_config
 from nas_engine.pipeline.training import AUTO, NONE
 from nas_engine.pipeline.work import Work
 from nas_engine.training.loop import prepared

@@ -11,10 +11,10 @@ from typing import Any
 from nas_engine import __version__
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError
+from nas_engine.evolution.config import SearchConfig, resolve_config
 from nas_engine.files import write_atomically
 from nas_engine.pipeline.data import looked_at, recipe_for
-from nas_engine.pipeline.run_options import FORMAT, Options, check_options
-from nas_engine.pipeline.search_config import SearchConfig, resolve_config
+from nas_engine.runs.run_options import FORMAT, Options, check_options
 from nas_engine.sealed import seal_yaml
 from nas_engine.strict_yaml import dump_mapping
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas_engine.evolution.config import SearchConfig
     from nas_engine.evolution.search import SearchState
-    from nas_engine.pipeline.ledger import Standing
-    from nas_engine.pipeline.search_config import SearchConfig
-    from nas_engine.report.run_record import StageRecord
+    from nas_engine.runs.ledger import Standing
+    from nas_engine.runs.run_record import StageRecord
     from nas_engine.verification.result import Comparison
 
 

@@ -13,20 +13,20 @@ from typing import Any
 from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.checkpoint import load_state, save_state
+from nas_engine.evolution.config import (
+    SearchConfig,
+    build_problem,
+    check_config,
+    require_same,
+)
 from nas_engine.evolution.evaluation import exceeded
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.processes import mapper
 from nas_engine.evolution.search import SearchSettings, SearchState, done, finish, init, step
 from nas_engine.files import write_atomically
 from nas_engine.interrupts import stop_on_interrupt
-from nas_engine.pipeline.search_config import (
-    SearchConfig,
-    build_problem,
-    check_config,
-    require_same,
-)
-from nas_engine.pipeline.search_record import SearchRecord, load_configs, report_member
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.report.search_record import SearchRecord, load_configs, report_member
+from nas_engine.runs.run_directory import RunDirectory
 
 CHECKPOINT_SECONDS = 2.0
 """Time between checkpoints; what a kill can cost."""
@@ -139,7 +139,7 @@ def run_search(
             raise NasEngineError(_nothing_fits(state, problem))
         best = report_member(result.best, problem)
         directory.write_best(result.best, plan_memory(result.best).as_json())
-        directory.front.write(report_member(member, problem) for member in result.front)
+        directory.front.write(report_member(member, problem).front_row() for member in result.front)
     return SearchRecord(
         config=config,
         directory=directory,

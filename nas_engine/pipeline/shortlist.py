@@ -18,12 +18,12 @@ from nas_engine.errors import NasEngineError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import keep_or_write
-from nas_engine.pipeline.search_record import report_member
 from nas_engine.pipeline.training import LoweringError
-from nas_engine.report.epochs import read_epochs
 from nas_engine.report.network import NetworkReport
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.report.search_record import report_member
+from nas_engine.runs.epochs import read_epochs
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.loop import DivergedError
 from nas_engine.training.recipe import TrainingRecipe
 from nas_engine.training.result import TrainingResult

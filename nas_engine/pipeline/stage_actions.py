@@ -9,19 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas_engine.digests import file_digest
+from nas_engine.evolution.config import build_problem
 from nas_engine.pipeline.evidence import Watch
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.layer_errors import measure_layer_errors
 from nas_engine.pipeline.new_run import copy_file, keep_or_write
 from nas_engine.pipeline.refine import run_refinement
 from nas_engine.pipeline.search import run_search
-from nas_engine.pipeline.search_config import build_problem
 from nas_engine.pipeline.shortlist import choose, members
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.pipeline.verify import verify_run
 from nas_engine.pipeline.work import Figures, Work
-from nas_engine.report.run_directory import RunDirectory
 from nas_engine.report.tables import depth_remark
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.result import TrainingResult
 from nas_engine.verification.claims import claim_of
 
@@ -202,7 +202,7 @@ def verify(work: Work, resume: bool) -> Figures | None:
 
 def report(work: Work, resume: bool) -> Figures | None:
     """Draw the page."""
-    from nas_engine.pipeline.report import write_report
+    from nas_engine.report.write import write_report
 
     work.watch.announce("drawing the report ...")
     return {"bytes": write_report(work.directory.path).stat().st_size}

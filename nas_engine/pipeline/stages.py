@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.digests import digests, file_digest
+from nas_engine.evolution.config import build_problem
 from nas_engine.pipeline import stage_actions as act
-from nas_engine.pipeline.chain import CHAIN, RESULT
-from nas_engine.pipeline.ledger import digest_of, stamp
-from nas_engine.pipeline.search_config import build_problem
 from nas_engine.pipeline.training import AUTO, NONE
 from nas_engine.pipeline.work import Figures, Work
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.chain import CHAIN, RESULT
+from nas_engine.runs.ledger import digest_of, stamp
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.recipe import TrainingRecipe
 
 

@@ -30,9 +30,7 @@ from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.widen import widen
-from nas_engine.pipeline import chain
 from nas_engine.pipeline.data import (
-    check_single,
     read_data,
     recipe_for,
     trained_classes,
@@ -42,8 +40,9 @@ from nas_engine.pipeline.evaluation import measure
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.record import QuantisationError
 from nas_engine.reading import LARGE_FILE, regular_digest
-from nas_engine.report.epochs import read_epochs
-from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
+from nas_engine.runs import chain
+from nas_engine.runs.epochs import read_epochs
+from nas_engine.runs.run_directory import RunDirectory, TrainingDirectory
 from nas_engine.sealed import seal_line, seal_yaml
 from nas_engine.training.loop import (
     TrainingTask,
@@ -279,7 +278,7 @@ def trained_architecture(directory: RunDirectory) -> Architecture:
         RunDirectoryError: Not a run, several runs, or no winner yet.
         InputError: The winner has no classifier.
     """
-    check_single(directory)
+    directory.check_single()
     architecture = directory.read_best()
     if architecture.classifier is None:
         raise InputError(

@@ -30,10 +30,11 @@ from nas_engine.exporters.to_tflite import exceptions as tflite_exceptions
 from nas_engine.files import storage_errors, sweep, write_atomically
 from nas_engine.integer.reference import Images, run
 from nas_engine.layers import unroll
-from nas_engine.pipeline import chain
-from nas_engine.pipeline.data import finished_training, read_judged, source_of_data
+from nas_engine.pipeline.data import read_judged, source_of_data
 from nas_engine.pipeline.export import device_of, load_trained
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs import chain
+from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.training.finished import finished_training
 from nas_engine.verification.backend import BackendRun
 from nas_engine.verification.code_size import predict
 from nas_engine.verification.compare import checksums, memory_lines, run_backend

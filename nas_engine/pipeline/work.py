@@ -12,7 +12,7 @@ from nas_engine.pipeline.run_config import RunConfig
 from nas_engine.pipeline.run_watch import RunWatch
 from nas_engine.pipeline.shortlist import short_recipe
 from nas_engine.pipeline.training import AUTO, NONE, TrainingRequest
-from nas_engine.report.pipeline_directory import PipelineDirectory
+from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.training.recipe import TrainingRecipe, load_recipe
 from nas_engine.training.remedies import OF_A_RUN
 

@@ -194,7 +194,7 @@ def _finite(value: float) -> float | None:
 
 
 def read_layer_errors(path: Path) -> LayerErrors:
-    """Return a record; whether it is of the files beside it, ``nas_engine.pipeline.chain`` says.
+    """Return a record; whether it is of the files beside it, ``nas_engine.runs.chain`` says.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.

@@ -14,6 +14,7 @@ from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import UnknownNameError
 from nas_engine.layers import Floats, macs_per_layer, unroll
+from nas_engine.runs.search_front import FrontRow
 from nas_engine.scoring.qe_score import ScoreSettings, qe_score, stage_terms
 
 
@@ -65,6 +66,18 @@ class NetworkReport:
     def total_macs(self) -> float:
         """Multiply-accumulates of all layers."""
         return sum(self.macs)
+
+    def front_row(self) -> FrontRow:
+        """Return the network and its figures as a row of ``pareto.csv``."""
+        return FrontRow(
+            architecture=self.architecture,
+            qe_score=self.qe_score,
+            peak_sram_bytes=self.peak_sram_bytes,
+            flash_bytes=self.total_flash_bytes,
+            macs=self.total_macs,
+            bitops=self.bitops,
+            cycles=self.cycles,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the one object that ``nas-search score --json`` prints; whole numbers as integers."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from nas_engine.report.run_record import RunRecord, StageRecord
 from nas_engine.report.tables import aligned
+from nas_engine.runs.run_record import RunRecord, StageRecord
 from nas_engine.training.by_class import ByClass
 from nas_engine.training.result import Accuracy
 from nas_engine.units import format_duration, format_size

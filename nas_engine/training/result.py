@@ -171,7 +171,7 @@ def write_result(
 
 
 def read_result(path: Path) -> TrainingResult:
-    """Return a result; whether it is of the files beside it, ``nas_engine.pipeline.chain`` says.
+    """Return a result; whether it is of the files beside it, ``nas_engine.runs.chain`` says.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.

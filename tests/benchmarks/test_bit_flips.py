@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import bit_flips
 from nas_engine.pipeline.run_config import resolve_run_config, write_run_config
-from nas_engine.report.run_directory import RunDirectory
-from nas_engine.report.run_record import RunRecord, write_record
+from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.runs.run_record import RunRecord, write_record
 from tests.report.networks import make_network, make_report
 
 
@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> Path:
     directory.path.mkdir()
     directory.begin({"seed": 1, "device": "cortex-m7"})
     directory.write_best(make_network(), {"arena_bytes": 1})
-    directory.front.write([make_report(), make_report(make_network((2,)))])
+    directory.front.write([make_report().front_row(), make_report(make_network((2,))).front_row()])
     row = {"generation": 1, "evaluated": 10, "best_score": 1.5, "feasible": 0.5, "elapsed_s": 0.1}
     directory.history.append([row, row | {"generation": 2}])
     write_run_config(tmp_path / "run.yaml", resolve_run_config({}))

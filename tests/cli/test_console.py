@@ -25,7 +25,7 @@ from nas_engine.cli.console import highlighted
 from nas_engine.cli.main import cli
 from nas_engine.errors import InputError, NasEngineError
 from nas_engine.files import StorageError
-from nas_engine.pipeline.run_options import READERS
+from nas_engine.runs.run_options import READERS
 from nas_engine.training.recipe import recipe_names
 from nas_engine.verification.result import Comparison, Verdict, VerificationReport
 from search_spaces import space_names

@@ -18,7 +18,7 @@ from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.cli.refine import METHODS
 from nas_engine.cli.refine_progress import RefineProgress
 from nas_engine.pipeline.data import write_classes
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from tests.cli.command import Outcome, Run
 from tests.cli.terminal import shown_on_a_terminal
 from tests.cli.test_bad_input import snapshot

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from nas_engine.cli.run import _KEYS, _options
 from nas_engine.errors import InputError, one_line
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
-from nas_engine.pipeline.run_options import READERS, check_options
-from nas_engine.report.run_record import DONE, RUNNING, STAGES, RunRecord, StageRecord
+from nas_engine.runs.run_options import READERS, check_options
+from nas_engine.runs.run_record import DONE, RUNNING, STAGES, RunRecord, StageRecord
 from tests.cli.command import Run
 
 FIGURES: dict[str, dict[str, Any]] = {

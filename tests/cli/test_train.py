@@ -28,7 +28,7 @@ from nas_engine.cli.main import cli
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.models.widen import widen
 from nas_engine.report.layer_errors import read_layer_errors
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.networks import save_network
 from nas_engine.training.recipe import MAX_EPOCHS, dump_recipe, recipe_names
 from tests.cli.command import Outcome, Run

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from nas_engine.evolution.config import resolve_config
 from nas_engine.pipeline.export import export_run
-from nas_engine.pipeline.search_config import resolve_config
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.quantization.extract import extract
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
 from tests.docs.pages import ROOT
 from tests.training.runs import small_run

@@ -9,8 +9,9 @@ import pytest
 
 from device_profiles import DeviceProfile, load_device
 from nas_engine.exporters.table import EXPORTERS
-from nas_engine.pipeline import report, verify
-from nas_engine.pipeline.report_pictures import draw_pictures
+from nas_engine.pipeline import verify
+from nas_engine.report import write as report
+from nas_engine.report.pictures import draw_pictures
 from nas_engine.verification.table import Row, back_ends
 
 

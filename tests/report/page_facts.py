@@ -17,7 +17,7 @@ from nas_engine.report.page.facts import (
     Shortlist,
     Training,
 )
-from nas_engine.report.run_record import DONE, RunRecord, StageRecord
+from nas_engine.runs.run_record import DONE, RunRecord, StageRecord
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.training.result import Accuracy, TrainingResult
 from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from nas_engine.errors import FileFormatError
-from nas_engine.report.epochs import read_epochs
 from nas_engine.report.page.reading import (
     read_allocations,
     read_checksums,
     read_verification,
     shortlist_of,
 )
+from nas_engine.runs.epochs import read_epochs
 from tests.report.page_facts import CLOSE, DIFFERS, EQUAL, SKIPPED, proof
 
 METHOD = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.architecture import Architecture
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from tests.training.tasks import digits_architecture
 
 

@@ -10,7 +10,7 @@ from device_profiles import DeviceProfile
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.report.layer_errors import LayerErrors
 from nas_engine.report.network import NetworkReport
-from nas_engine.report.run_record import RunRecord
+from nas_engine.runs.run_record import RunRecord
 from nas_engine.training.result import TrainingResult
 from nas_engine.verification.result import VerificationReport
 

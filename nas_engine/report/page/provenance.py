@@ -20,7 +20,7 @@ from nas_engine.report.html.document import (
 )
 from nas_engine.report.page.facts import TEACHER, RunFacts
 from nas_engine.report.page.words import NONE, format_size, percent, seconds
-from nas_engine.report.run_record import DONE, STAGES, RunRecord, StageRecord
+from nas_engine.runs.run_record import DONE, STAGES, RunRecord, StageRecord
 
 _OPTIONS = (
     ("device", "--device"),

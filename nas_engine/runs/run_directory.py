@@ -34,8 +34,8 @@ from nas_engine.files import (
     write_atomically,
     write_synced,
 )
-from nas_engine.report.search_front import SearchFront
-from nas_engine.report.search_history import SearchHistory
+from nas_engine.runs.search_front import SearchFront
+from nas_engine.runs.search_history import SearchHistory
 from nas_engine.sealed import seal_json, seal_yaml
 from nas_engine.strict_yaml import dump_mapping, read_mapping
 
@@ -283,6 +283,19 @@ class RunDirectory:
     def member(self, resolution: int) -> RunDirectory:
         """Return the run directory of one of several resolutions."""
         return RunDirectory(self.path / f"r{resolution}")
+
+    def check_single(self) -> None:
+        """Refuse a directory that is no run, or a search at several resolutions.
+
+        Raises:
+            RunDirectoryError: Says which directory to give instead.
+        """
+        config = self.read_config()
+        if "resolutions" in config:
+            names = ", ".join(str(self.member(size).path) for size in config["resolutions"])
+            raise RunDirectoryError(
+                self.path, f"holds one run per resolution; give one of them: {names}"
+            )
 
     def started(self) -> bool:
         """Return whether a run has begun here."""

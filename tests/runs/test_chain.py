@@ -16,21 +16,21 @@ import pytest
 
 from nas_engine import api
 from nas_engine.errors import InputError
-from nas_engine.pipeline import chain
+from nas_engine.evolution.config import resolve_config
 from nas_engine.pipeline.evaluation import evaluate_run
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.layer_errors import measure_layer_errors
 from nas_engine.pipeline.refine import run_refinement
 from nas_engine.pipeline.refine_request import RefineRequest
-from nas_engine.pipeline.report_facts import gather
-from nas_engine.pipeline.search_config import resolve_config
-from nas_engine.pipeline.search_record import load_runs
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.pipeline.verify import verify_run
 from nas_engine.reading import UnreadableError
+from nas_engine.report.gather import gather
 from nas_engine.report.html.document import Sentence, Tone
 from nas_engine.report.page.headline import headline, verdict_sentence
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.report.search_record import load_runs
+from nas_engine.runs import chain
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.verification.result import VerificationReport
 from tests.cli.test_bad_input import snapshot
 from tests.refine_runs import SPACE

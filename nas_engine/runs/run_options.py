@@ -9,7 +9,7 @@ from typing import Any
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.errors import UnknownNameError
 from nas_engine.escaping import command_line
-from nas_engine.report.pipeline_directory import PipelineDirectory
+from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from nas_engine.units import parse_count, parse_size
 

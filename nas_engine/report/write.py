@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas_engine.files import sweep, write_atomically
-from nas_engine.pipeline.report_facts import gather
-from nas_engine.pipeline.report_pictures import BUDGETS, draw_pictures
+from nas_engine.report.gather import gather
 from nas_engine.report.html.render import render_page
 from nas_engine.report.page import build_page
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.report.pictures import BUDGETS, draw_pictures
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_directory import RunDirectory
 
 
 def write_report(path: Path, *, redraw: bool = False) -> Path:

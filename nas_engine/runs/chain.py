@@ -24,9 +24,9 @@ from nas_engine.digests import NONE, digests, file_digest
 from nas_engine.errors import FileFormatError
 from nas_engine.escaping import command_line
 from nas_engine.reading import UnreadableError
-from nas_engine.report.epochs import read_epochs
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.epochs import read_epochs
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.sealed import Seal, read_sealed_json
 
 RESULT = "training/result.json"

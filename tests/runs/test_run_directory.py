@@ -9,8 +9,8 @@ import pytest
 
 from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.files import StorageError
-from nas_engine.report.run_directory import FORMAT, GROUP_FORMAT, RunDirectory
-from nas_engine.report.search_front import FRONT_COLUMNS
+from nas_engine.runs.run_directory import FORMAT, GROUP_FORMAT, RunDirectory
+from nas_engine.runs.search_front import FRONT_COLUMNS
 from nas_engine.sealed import seal_line, seal_yaml
 from tests.report.networks import make_network, make_report
 from tests.resealed import content
@@ -205,12 +205,15 @@ class TestResults:
 
     def test_front(self, directory: RunDirectory) -> None:
         directory.front.write(
-            [make_report(), make_report(make_network((2,)), cycles=7.0), make_report()]
+            [
+                report.front_row()
+                for report in (make_report(), make_report(make_network((2,)), cycles=7.0), make_report())
+            ]
         )
         assert len(list((directory.path / "pareto").iterdir())) == 3
         foreign = directory.path / "pareto" / "mine.yaml"
         foreign.touch()
-        directory.front.write([make_report(make_network((2,)), cycles=7.0), make_report()])
+        directory.front.write([make_report(make_network((2,)), cycles=7.0).front_row(), make_report().front_row()])
         assert sorted(path.name for path in (directory.path / "pareto").iterdir()) == [
             "001.yaml",
             "002.yaml",

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_engine.architecture import dump_architecture
+from nas_engine.architecture import Architecture, dump_architecture
 from nas_engine.errors import FileFormatError
 from nas_engine.files import storage_errors, write_atomically
 from nas_engine.reading import SMALL_FILE, read_regular_text
-from nas_engine.report.network import NetworkReport
 from nas_engine.sealed import CHECK, crc, seal_yaml
 
 FRONT_COLUMNS = (
@@ -30,6 +29,26 @@ FRONT_COLUMNS = (
 _REMEDY = "continue the search with --resume, which writes it anew"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontRow:
+    """One network of the front and its figures."""
+
+    architecture: Architecture
+    """The network itself."""
+    qe_score: float
+    """QE-Score."""
+    peak_sram_bytes: float
+    """Largest number of bytes live at any layer."""
+    flash_bytes: float
+    """Flash bytes of all layers."""
+    macs: float
+    """Multiply-accumulates."""
+    bitops: float
+    """BitOps."""
+    cycles: float | None
+    """Estimated cycles on a device, ``None`` without one."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchFront:
     """``pareto.csv`` and ``pareto/`` of a run directory."""
@@ -37,7 +56,7 @@ class SearchFront:
     path: Path
     """The run directory."""
 
-    def write(self, front: Iterable[NetworkReport]) -> None:
+    def write(self, front: Iterable[FrontRow]) -> None:
         """Write ``pareto.csv`` and one architecture file per member in ``pareto/``."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
@@ -51,8 +70,8 @@ class SearchFront:
             )
             sizes = (
                 member.peak_sram_bytes,
-                member.total_flash_bytes,
-                member.total_macs,
+                member.flash_bytes,
+                member.macs,
                 member.bitops,
                 member.cycles or 0.0,
             )

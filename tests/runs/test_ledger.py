@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.digests import digests, file_digest
-from nas_engine.pipeline.ledger import State, changed_output, digest_of, stamp, standing
-from nas_engine.report.run_record import DONE, RUNNING, StageRecord
+from nas_engine.runs.ledger import State, changed_output, digest_of, stamp, standing
+from nas_engine.runs.run_record import DONE, RUNNING, StageRecord
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

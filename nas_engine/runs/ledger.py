@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.digests import NONE, file_digest, surplus
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_record import StageRecord
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_record import StageRecord
 
 
 class State(StrEnum):

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from device_profiles import DeviceProfile
 from nas_engine.architecture import Architecture
+from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.evolution.problem import SearchProblem
-from nas_engine.pipeline.data import finished_training
-from nas_engine.pipeline.search_config import SearchConfig, build_problem
 from nas_engine.report.network import NetworkReport, report_network
-from nas_engine.report.run_directory import RunDirectory
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.strict_yaml import Fields
+from nas_engine.training.finished import finished_training
 from nas_engine.training.result import TrainingResult
 
 

@@ -14,15 +14,10 @@ from nas_engine.costs.plan import plan_memory
 from nas_engine.digests import contents, digests, file_digest
 from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.escaping import command_line
+from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.exporters.bundle import DIGESTS
-from nas_engine.pipeline import chain
-from nas_engine.pipeline.run_figures import figures_changed, finished_stage, outputs_changed
-from nas_engine.pipeline.run_options import stored_options
-from nas_engine.pipeline.search_config import SearchConfig, build_problem
-from nas_engine.pipeline.search_record import report_member
 from nas_engine.reading import UnreadableError, is_regular
 from nas_engine.report import layer_errors
-from nas_engine.report.epochs import read_epochs
 from nas_engine.report.page.facts import (
     TEACHER,
     Allocations,
@@ -38,9 +33,14 @@ from nas_engine.report.page.reading import (
     read_verification,
     shortlist_of,
 )
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_directory import RunDirectory, TrainingDirectory
-from nas_engine.report.run_record import RunRecord, read_record
+from nas_engine.report.run_figures import figures_changed, finished_stage, outputs_changed
+from nas_engine.report.search_record import report_member
+from nas_engine.runs import chain
+from nas_engine.runs.epochs import read_epochs
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_directory import RunDirectory, TrainingDirectory
+from nas_engine.runs.run_options import stored_options
+from nas_engine.runs.run_record import RunRecord, read_record
 from nas_engine.strict_yaml import read_mapping
 from nas_engine.training.result import read_result
 

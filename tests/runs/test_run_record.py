@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas_engine.errors import FileFormatError
-from nas_engine.report.run_record import (
+from nas_engine.runs.run_record import (
     DONE,
     RUNNING,
     STAGES,

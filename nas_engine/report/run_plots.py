@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas_engine.costs.plan import plan_memory
-from nas_engine.pipeline.search_record import SearchRecord
+from nas_engine.report.search_record import SearchRecord
 
 PLOTS = (
     "bit_map",

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nas_engine.errors import FileFormatError
-from nas_engine.pipeline.ledger import changed_output, plain
 from nas_engine.reading import UnreadableError
 from nas_engine.report.page.facts import RunFacts
-from nas_engine.report.pipeline_directory import PipelineDirectory
-from nas_engine.report.run_record import RunRecord, StageRecord
+from nas_engine.runs.ledger import changed_output, plain
+from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.runs.run_record import RunRecord, StageRecord
 from nas_engine.training.result import TrainingResult, read_result
 
 _OWN_RECORDS = ("export", "verify", "report")

@@ -1,0 +1,1 @@
+"""Run directories: folders, records, digests between them, and options of a whole run on disk. No torch."""
