@@ -276,9 +276,8 @@ class RunDirectory:
                     raise
                 sync_folder(self.path)
             finally:
-                for path in (draft, old):
-                    with contextlib.suppress(OSError):
-                        _remove(path)
+                for _ in range(2):  # a removal that failed once is tried again
+                    sweep(self.path)
 
     def member(self, resolution: int) -> RunDirectory:
         """Return the run directory of one of several resolutions."""
