@@ -31,6 +31,7 @@ from nas_engine.costs.sram import classifier_live, head_live, stem_live
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode
 from nas_engine.evolution.problem import UNLIMITED, SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
+from nas_engine.network.from_architecture import graph_of
 
 SRAM, FLASH = "peak SRAM", "Flash"
 """The two resources of a device."""
@@ -86,7 +87,8 @@ class _Builder:
         self.search, self.architecture = search, architecture
         self.table: LayerTable = unroll(frame, encode(frame, [architecture]))
         self.names = architecture.layer_names()
-        self.inputs = _input_elements(self.table)
+        graph = graph_of(architecture)
+        self.inputs = {node.name: graph.tensor(node.input).elements for node in graph.layers}
         self.end = search.space.end_bits
         residual_layers = [
             self.names[i : i + 3] for i, name in enumerate(self.names) if name.endswith(".expand")
@@ -278,19 +280,3 @@ def _kind(layer: str) -> str:
     return {"stem": "conv", "classifier": "dense"}.get(
         layer, "depthwise" if layer.endswith(".depthwise") else "pointwise"
     )
-
-
-def _input_elements(table: LayerTable) -> dict[str, float]:
-    """Return the numbers in the input tensor of each free layer, by name."""
-    stages = table.stage[:, 0]
-    found: dict[str, float] = {}
-    place: dict[int, int] = {}
-    for row in np.flatnonzero(table.active[:, 0]):
-        stage = int(stages[row])
-        place[stage] = place.get(stage, 0) + 1
-        name = f"s{stage + 1}.b{place[stage]}"
-        found[f"{name}.expand"] = float(table.area_in[row, 0] * table.c_in[row, 0])
-        found[f"{name}.depthwise"] = float(table.area_in[row, 0] * table.c_mid[row, 0])
-        found[f"{name}.project"] = float(table.area_out[row, 0] * table.c_mid[row, 0])
-    found["head"] = float(table.frame.resolutions()[-1][1] ** 2 * table.stage_channels[-1, 0])
-    return found

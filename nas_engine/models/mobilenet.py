@@ -20,6 +20,7 @@ from torch.nn import functional
 from nas_engine.architecture import Architecture, Convolution
 from nas_engine.errors import InputError
 from nas_engine.models.depthwise import depthwise_conv2d
+from nas_engine.network.from_architecture import same_padding
 
 IMAGE_OFFSET = 128
 """An image byte ``u`` is the int8 value ``u - 128``: lossless, so the input is never rounded."""
@@ -34,15 +35,6 @@ def scale_images(images: Tensor) -> Tensor:
     From ``(n, h, w, c)`` of uint8 to ``(n, c, h, w)`` of float32 in ``[-1, 1)``.
     """
     return (images.permute(0, 3, 1, 2).to(torch.float32) - IMAGE_OFFSET) * IMAGE_SCALE
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the zeros before and after one side of ``size``, as TFLite's SAME padding.
-
-    The output has ``ceil(size / stride)``.
-    """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 class Quantiser(Protocol):

@@ -264,6 +264,11 @@ class Graph(Generic[T, N]):
         """Return a node by its name."""
         return next(node for node in self.nodes if node.name == name)
 
+    @property
+    def layers(self) -> tuple[N, ...]:
+        """Nodes with weights, in order."""
+        return tuple(node for node in self.nodes if KINDS[node.kind].has_weights)
+
     def last_reads(self) -> dict[str, int]:
         """Return the position of the last node that reads each tensor.
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nas_engine.models.mobilenet import IMAGE_SCALE, ConvolutionUnit, MobileNet, same_padding
+from nas_engine.models.mobilenet import IMAGE_SCALE, ConvolutionUnit, MobileNet
+from nas_engine.network.from_architecture import same_padding
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.record import (
     QuantisedLayer,

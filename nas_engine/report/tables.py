@@ -9,6 +9,7 @@ from typing import Any
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
+from nas_engine.network.from_architecture import graph_of
 from nas_engine.report.network import NetworkReport
 from nas_engine.units import format_count, format_size
 
@@ -24,6 +25,9 @@ RESOLUTION_NOTE = (
 DEEP = 1.0
 """Depth over width from which a remark is made. Our choice: limits of 1 and 0.7 were tried
 (``benchmarks.proxy``), and both helped."""
+
+OPERATIONS = {"conv": "conv", "depthwise": "dw"}
+"""Names of layers in a table, by the kind of their node."""
 
 _LABEL = 12
 
@@ -165,34 +169,20 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] | range) -> list
 
 def layer_shapes(architecture: Architecture) -> list[tuple[str, str, str]]:
     """Return operation, channels and output size of each layer, in the order of ``layer_names``."""
-
-    def name(kind: str, kernel: int, stride: int) -> str:
-        return f"{kind} {kernel}x{kernel}" + (f"/{stride}" if stride > 1 else "")
-
-    stem, head = architecture.stem, architecture.head
-    size, channels = -(-architecture.resolution // stem.stride), stem.channels
-    shapes = [
-        (
-            name("conv", stem.kernel, stem.stride),
-            f"{architecture.input_channels}->{channels}",
-            f"{size}x{size}",
-        )
-    ]
-    for block in architecture.blocks:
-        for row in range(block.depth):
-            stride, middle, before = block.stride if row == 0 else 1, block.bottleneck, size
-            size = -(-size // stride)
-            shapes += [
-                ("conv 1x1", f"{channels}->{middle}", f"{before}x{before}"),
-                (name("dw", block.kernel, stride), f"{middle}", f"{size}x{size}"),
-                ("conv 1x1", f"{middle}->{block.channels}", f"{size}x{size}"),
-            ]
-            channels = block.channels
-    shapes.append(
-        (name("conv", head.kernel, head.stride), f"{channels}->{head.channels}", f"{size}x{size}")
-    )
-    if architecture.classifier:
-        shapes.append(("pool, dense", f"{head.channels}->{architecture.classifier.classes}", "1x1"))
+    graph = graph_of(architecture)
+    pooled = {node.output for node in graph.nodes if node.kind == "average_pool"}
+    shapes = []
+    for node in graph.layers:
+        source, target = graph.tensor(node.input), graph.tensor(node.output)
+        operation = f"{OPERATIONS[node.kind]} {node.kernel_height}x{node.kernel_width}"
+        if node.stride > 1:
+            operation += f"/{node.stride}"
+        channels = f"{source.channels}->{target.channels}"
+        if node.kind == "depthwise":
+            channels = str(target.channels)
+        if node.input in pooled:
+            operation = "pool, dense"
+        shapes.append((operation, channels, f"{target.height}x{target.width}"))
     return shapes
 
 

@@ -18,7 +18,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from nas_engine.errors import InputError, one_line, shortened
-from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, average_pool, same_padding
+from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, average_pool
+from nas_engine.network.from_architecture import same_padding
 from nas_engine.reading import is_out_of_memory
 
 Values = dict[int, Any]

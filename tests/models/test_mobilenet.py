@@ -18,9 +18,9 @@ from nas_engine.models.mobilenet import (
     ConvolutionUnit,
     MobileNet,
     average_pool,
-    same_padding,
     scale_images,
 )
+from nas_engine.network.from_architecture import same_padding
 from tests import reference
 from tests.populations import SHIPPED, networks, population
 from tests.training.networks import small_architecture

@@ -1,0 +1,184 @@
+"""Graph of an architecture: every layer and pool with the names that all later steps use.
+
+Padding is TFLite's SAME. The image is signed (pixel - 128), a residual stream between blocks is
+signed where a block ends without an activation, logits are signed; everything else is rectified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from nas_engine.architecture import Architecture, Bits, Block
+from nas_engine.network.graph import Graph, Node, Tensor
+
+IMAGE, LOGITS = "image", "logits"
+"""Names of the first and the last tensor; without a classifier the head's output is the last."""
+
+IMAGE_BITS, LOGIT_BITS = 8, 8
+"""Widths of the image, of the logits, and of the head's output where there is no classifier."""
+
+INVERTED_RESIDUAL = "inverted-residual"
+"""Kind of block: 1x1 expand, k x k depth-wise, 1x1 project, and the sum with the input where the
+shapes allow."""
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return the zeros before and after one side of ``size``, as TFLite's SAME padding.
+
+    The output has ``ceil(size / stride)``.
+    """
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def graph_of(architecture: Architecture) -> Graph[Tensor, Node]:
+    """Return the graph of an architecture; its layers have the names of ``layer_names``."""
+    draft = _Draft(architecture)
+    stem = architecture.stem
+    tensor = draft.layer(
+        "stem", IMAGE, "stem output", stem.channels, kernel=stem.kernel, stride=stem.stride
+    )
+    for stage, block in enumerate(architecture.blocks, 1):
+        for unit in range(block.depth):
+            stride = block.stride if unit == 0 and draft.size(tensor) > 1 else 1
+            tensor = BLOCKS[INVERTED_RESIDUAL](
+                draft, f"s{stage}.b{unit + 1}", tensor, block, stride
+            )
+    tensor = draft.layer("head", tensor, "head output", architecture.head.channels)
+    if architecture.classifier is not None:
+        tensor = draft.pool("pool", tensor, "pooled vector", draft.size(tensor))
+        classes = architecture.classifier.classes
+        tensor = draft.layer("classifier", tensor, LOGITS, classes, signed=True)
+    return Graph(
+        tensors=tuple(draft.tensors.values()),
+        nodes=tuple(draft.nodes),
+        inputs=(IMAGE,),
+        outputs=(tensor,),
+    )
+
+
+class _Draft:
+    """Tensors and nodes so far; layers take their widths from the architecture by their names."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.pooled_shortcut = architecture.pooled_shortcut
+        self.widths: dict[str, Bits] = dict(
+            zip(architecture.layer_names(), architecture.layer_bits(), strict=True)
+        )
+        size = architecture.resolution
+        image = Tensor(
+            name=IMAGE,
+            height=size,
+            width=size,
+            channels=architecture.input_channels,
+            bits=IMAGE_BITS,
+            signed=True,
+        )
+        self.tensors = {IMAGE: image}
+        self.nodes: list[Node] = []
+        inputs = [bits.a for bits in self.widths.values()]
+        self.output_bits = dict(zip(self.widths, [*inputs[1:], LOGIT_BITS], strict=True))
+
+    def size(self, tensor: str) -> int:
+        """Return the side of a square tensor."""
+        return self.tensors[tensor].height
+
+    def layer(
+        self,
+        name: str,
+        source: str,
+        target: str,
+        channels: int,
+        *,
+        kind: str = "conv",
+        kernel: int = 1,
+        stride: int = 1,
+        signed: bool = False,
+        shortcut: str | None = None,
+    ) -> str:
+        """Add a layer and return its output, as wide as the input of the next layer."""
+        size = self.size(source)
+        padding = same_padding(size, kernel, stride)
+        self.tensors[target] = Tensor(
+            name=target,
+            height=-(-size // stride),
+            width=-(-size // stride),
+            channels=channels,
+            bits=self.output_bits[name],
+            signed=signed,
+        )
+        node = Node(
+            name=name,
+            kind=kind,
+            inputs=(source,),
+            output=target,
+            kernel_height=kernel,
+            kernel_width=kernel,
+            stride=stride,
+            padding=(*padding, *padding),
+            weight_bits=self.widths[name].w,
+            shortcut=shortcut,
+        )
+        self.nodes.append(node)
+        return target
+
+    def pool(self, name: str, source: str, target: str, kernel: int) -> str:
+        """Add an average pool over adjacent windows and return its output."""
+        taken = self.tensors[source]
+        padding = same_padding(taken.height, kernel, kernel)
+        side = -(-taken.height // kernel)
+        self.tensors[target] = Tensor(
+            name=target,
+            height=side,
+            width=side,
+            channels=taken.channels,
+            bits=taken.bits,
+            signed=taken.signed,
+        )
+        node = Node(
+            name=name,
+            kind="average_pool",
+            inputs=(source,),
+            output=target,
+            kernel_height=kernel,
+            kernel_width=kernel,
+            stride=kernel,
+            padding=(*padding, *padding),
+        )
+        self.nodes.append(node)
+        return target
+
+
+def _inverted_residual(draft: _Draft, name: str, source: str, block: Block, stride: int) -> str:
+    expanded = draft.layer(f"{name}.expand", source, f"{name} expanded", block.bottleneck)
+    shortcut = None
+    if draft.tensors[source].channels == block.channels:
+        if stride == 1:
+            shortcut = source
+        elif draft.pooled_shortcut:  # behind the expansion, so that it can be pooled in place
+            shortcut = draft.pool(f"{name}.shortcut", source, f"{name} pooled shortcut", 2)
+    filtered = draft.layer(
+        f"{name}.depthwise",
+        expanded,
+        f"{name} filtered",
+        block.bottleneck,
+        kind="depthwise",
+        kernel=block.kernel,
+        stride=stride,
+    )
+    return draft.layer(
+        f"{name}.project",
+        filtered,
+        f"{name} output",
+        block.channels,
+        signed=True,
+        shortcut=shortcut,
+    )
+
+
+BLOCKS: Mapping[str, Callable[[_Draft, str, str, Block, int], str]] = MappingProxyType(
+    {INVERTED_RESIDUAL: _inverted_residual}
+)
+"""Functions that add one unit of a block to a draft, by kind of block: they take the draft, the
+unit's name, its input, the block and the stride, and return the unit's output."""
