@@ -37,6 +37,7 @@ from nas_engine.datasets import Dataset, Split, open_dataset
 from nas_engine.datasets.selection import ranks_within_class
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.files import write_atomically
+from nas_engine.records import plain
 from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.loop import (
     TrainingError,
@@ -230,7 +231,7 @@ def trained(network: Chosen, plan: Plan, dataset: Dataset) -> dict[str, Any]:
         "network": network.name,
         "title": network.title,
         "architecture": dump_architecture(network.architecture),
-        "recipe": task.recipe.as_mapping(),
+        "recipe": plain(task.recipe),
         "data": dataset.name,
         "images": plan.images,
         "epochs": plan.epochs,
@@ -277,7 +278,7 @@ def read_records(plan: Plan, part: str) -> list[dict[str, Any]]:
             raise FileFormatError(
                 path, "is no record of this study; remove it, so that its network is trained again"
             ) from error
-        if record["recipe"] != recipe(plan.epochs).as_mapping():
+        if record["recipe"] != plain(recipe(plan.epochs)):
             raise FileFormatError(
                 path, "was trained under another recipe; remove it, or give another --folder"
             )

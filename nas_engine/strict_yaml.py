@@ -278,7 +278,20 @@ class Fields:
 
     def name(self, key: str) -> str:
         """Return the key with its parents, for messages."""
-        return f"{self.where}.{key}" if self.where else key
+        dot = "." if self.where and not key.startswith("[") else ""
+        return f"{self.where}{dot}{key}"
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether the key is there, with a value or without."""
+        return key in self._data
+
+    def __iter__(self) -> Iterator[str]:
+        """Return an iterator over the keys."""
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+        return len(self._data)
 
     def error(self, key: str, problem: str) -> FileFormatError:
         """Return (not raise) an error about one key."""
@@ -301,7 +314,8 @@ class Fields:
     def _typed(self, key: str, default: Any, accepts: Callable[[Any], bool], expected: str) -> Any:
         value = self.take(key, default)
         if key in self._data and not accepts(value):
-            raise self.error(key, f"is {shortened(repr(value))}; expected {expected}")
+            hint = " without quotes" if isinstance(value, str) and "number" in expected else ""
+            raise self.error(key, f"is {shortened(repr(value))}; expected {expected}{hint}")
         return value
 
     def take_int(self, key: str, default: Any = ..., *, low: int = 0, high: int = 2**53) -> Any:
@@ -337,10 +351,12 @@ class Fields:
 
         return tuple(float(value) for value in self._typed(key, ..., accepts, expected))
 
-    def take_str(self, key: str, default: Any = ..., *, choices: Iterable[str] = ()) -> Any:
-        """Return a non-empty text, one of ``choices`` if given (or the default)."""
+    def take_str(
+        self, key: str, default: Any = ..., *, choices: Iterable[str] = (), empty: bool = False
+    ) -> Any:
+        """Return a text, non-empty unless ``empty``, one of ``choices`` if given (or the default)."""
         value = self._typed(
-            key, default, lambda v: isinstance(v, str) and bool(v.strip()), "a text"
+            key, default, lambda v: isinstance(v, str) and (empty or bool(v.strip())), "a text"
         )
         options = tuple(choices)
         if key in self._data and options and value not in options:
@@ -380,12 +396,22 @@ class Fields:
         """Return the mapping under a key as ``Fields`` of its own."""
         return Fields(self.take(key), self.path, self.name(key))
 
+    def take_items(self, key: str, length: int | None = None) -> Fields:
+        """Return a list, of ``length`` items if given, as ``Fields`` with keys ``[0]``, ``[1]`` ..."""
+        values = self._typed(
+            key,
+            ...,
+            lambda v: isinstance(v, list | tuple) and length in (None, len(v)),
+            "a list" if length is None else f"a list of {length}",
+        )
+        items = {f"[{i}]": value for i, value in enumerate(values)}
+        return Fields(items, self.path, self.name(key))
+
     def take_each(self, key: str) -> list[Fields]:
-        """Return a list of mappings as a list of ``Fields``."""
-        return [
-            Fields(item, self.path, f"{self.name(key)}[{i}]")
-            for i, item in enumerate(self.take_list(key))
-        ]
+        """Return a non-empty list of mappings as a list of ``Fields``."""
+        self.take_list(key)
+        items = self.take_items(key)
+        return [items.take_fields(name) for name in items]
 
     def only(self, *keys: str) -> Fields:
         """Refuse other keys before any is read, so that a misspelt key is reported as such and not as missing; return self.

@@ -28,6 +28,7 @@ ORDER = (
     "nas_engine.digests",
     "nas_engine.sealed",
     "nas_engine.strict_yaml",
+    "nas_engine.records",
     "nas_engine.files",
     "nas_engine.arrays",
     "nas_engine.heap",

@@ -170,7 +170,7 @@ class TestResult:
             ),
             ("seed", -1, "seed: is -1; expected"),
             ("seeed", 0, "unknown key: 'seeed'; did you mean 'seed'?"),
-            ("versions", [], "versions: is no mapping"),
+            ("versions", [], "versions holds a list; expected a mapping"),
             ("accuracy", 3, "accuracy holds a whole number"),
             ("elapsed_s", float("nan"), "elapsed_s: is nan"),
         ],
@@ -190,7 +190,7 @@ class TestResult:
             read_result(path)
 
     def test_percentages(self) -> None:
-        with pytest.raises(InputError, match="floating is nan; expected a percentage"):
+        with pytest.raises(InputError, match="floating: is nan; expected a number from 0 to 100"):
             Accuracy(
                 split="test",
                 images=1,

@@ -273,7 +273,8 @@ def evaluate(
     from nas_engine.datasets.records import ALL
     from nas_engine.pipeline.evaluation import evaluate_run
     from nas_engine.pipeline.layer_errors import LAYER_IMAGES, measure_layer_errors
-    from nas_engine.report.layer_errors import as_rows, errors_table
+    from nas_engine.records import plain
+    from nas_engine.report.layer_errors import errors_table
     from nas_engine.training.compute import prepare_compute
     from nas_engine.training.result import check_goal
 
@@ -295,8 +296,8 @@ def evaluate(
     emit(
         {
             "data": judged.source,
-            **accuracy.as_mapping(),
-            **({"layers": as_rows(errors)} if errors else {}),
+            **plain(accuracy),
+            **({"layers": plain(errors.layers)} if errors else {}),
         }
     )
     show(f"{judged.name}, from {judged.source}")

@@ -15,6 +15,7 @@ from nas_engine.evolution.config import build_problem
 from nas_engine.pipeline import stage_actions as act
 from nas_engine.pipeline.training import AUTO, NONE
 from nas_engine.pipeline.work import Figures, Work
+from nas_engine.records import plain
 from nas_engine.runs.chain import CHAIN, RESULT
 from nas_engine.runs.ledger import digest_of, stamp
 from nas_engine.runs.pipeline_directory import PipelineDirectory
@@ -65,7 +66,7 @@ def _shortlist_settings(work: Work) -> dict[str, Any]:
 
 def _training_settings(work: Work, recipe: TrainingRecipe) -> dict[str, Any]:
     return {
-        "recipe": recipe.as_mapping(),
+        "recipe": plain(recipe),
         "limit": work.config.data.limit,
         "seed": work.config.seed,
     }

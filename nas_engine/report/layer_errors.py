@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
 from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
 from nas_engine.files import write_atomically
+from nas_engine.records import Count, Range, check, read_sealed, sealed
 from nas_engine.report.tables import aligned
-from nas_engine.sealed import read_sealed_json, seal_json
-from nas_engine.strict_yaml import Fields
 
 FORMAT = "nas-search/layer-errors/1"
 """First key of the file."""
@@ -21,10 +20,8 @@ FORMAT = "nas-search/layer-errors/1"
 FILE = "layer_errors.json"
 """Its name in a run directory."""
 
-_SQUARES = ("signal", "error", "own_signal", "own_error")
-_DECIBELS = ("sqnr_db", "own_sqnr_db")
-_WIDTHS = ("w_bits", "a_bits", "out_bits")
-_REMEDY = "remove it and measure again"
+_Width = Annotated[int, Range(2, 8)]
+_Square = Annotated[float, Range(0, 1e300)]
 
 
 def decibels(signal: float, error: float) -> float:
@@ -53,32 +50,26 @@ class LayerError:
 
     name: str
     """Its name."""
-    w_bits: int
+    w_bits: _Width
     """Bits of its weights."""
-    a_bits: int
+    a_bits: _Width
     """Bits of the activations that enter."""
-    out_bits: int
+    out_bits: _Width
     """Bits of the activations that leave, to which its results are rounded."""
-    signal: float
+    signal: _Square
     """Output of the network without rounding."""
-    error: float
+    error: _Square
     """Output of the integer network less that: errors of all layers so far together."""
-    own_signal: float
+    own_signal: _Square
     """Output of this layer without rounding, fed with what the integer network gives it."""
-    own_error: float
+    own_error: _Square
     """Output of the integer layer less that: rounded weights and rounded results of this layer
     alone."""
 
+    DERIVED: ClassVar[tuple[str, ...]] = ("sqnr_db", "own_sqnr_db")
+
     def __post_init__(self) -> None:
-        for name in _WIDTHS:
-            if not 2 <= getattr(self, name) <= 8:
-                raise InputError(f"{self.name}: {name} is {getattr(self, name)!r}; expected 2 to 8")
-        for name in _SQUARES:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(
-                    f"{self.name}: {name} is {getattr(self, name)!r}; expected a finite mean of "
-                    "squares, 0 or above"
-                )
+        check(self)
 
     @property
     def sqnr_db(self) -> float:
@@ -99,7 +90,7 @@ class LayerErrors:
     """Name of the data."""
     split: str
     """``"test"``, ``"validation"`` or ``"train"``."""
-    images: int
+    images: Count
     """Images measured on."""
     layers: tuple[LayerError, ...]
     """Layers from stem to classifier."""
@@ -160,19 +151,10 @@ def errors_table(errors: LayerErrors) -> str:
     )
 
 
-def as_rows(errors: LayerErrors) -> list[dict[str, Any]]:
-    """Return the layers as the file has them; ratios that are not finite are ``None``, the mean squares say which they are."""
-    return [
-        {f.name: getattr(layer, f.name) for f in fields(layer)}
-        | {name: _finite(getattr(layer, name)) for name in _DECIBELS}
-        for layer in errors.layers
-    ]
-
-
 def write_layer_errors(
     path: Path, errors: LayerErrors, made_of: Mapping[str, str] | None = None
 ) -> None:
-    """Write a record as JSON that carries its own digest, its layers as ``as_rows`` gives them.
+    """Write a record as JSON that carries its own digest; ratios that are not finite are ``None``.
 
     Args:
         path: The file.
@@ -182,54 +164,15 @@ def write_layer_errors(
     Raises:
         StorageError: The disk is full.
     """
-    head = {name: getattr(errors, name) for name in ("data", "split", "images")}
-    named = {} if made_of is None else {"made_of": dict(made_of)}
-    write_atomically(
-        path, seal_json({"format": FORMAT, **head, "layers": as_rows(errors), **named})
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    write_atomically(path, sealed(FORMAT, errors, made_of))
 
 
 def read_layer_errors(path: Path) -> LayerErrors:
-    """Return a record; whether it is of the files beside it, ``nas_engine.runs.chain`` says.
+    """Return a record; whether it is of the files next to it, ``nas_engine.runs.chain`` says.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
         FileFormatError: Damaged, changed by hand, of another version, or ratios that do not follow
             from the mean squares.
     """
-    data, _ = read_sealed_json(path, _REMEDY)
-    top = Fields(data, path).only("format", *(f.name for f in fields(LayerErrors)), "made_of")
-    if (found := top.take("format", None)) != FORMAT:
-        raise top.error("format", f"is {found!r}; expected '{FORMAT}'; {_REMEDY}")
-    layers = tuple(_layer(part) for part in top.take_each("layers"))
-    with top.located():
-        return LayerErrors(
-            data=top.take_str("data"),
-            split=top.take_str("split"),
-            images=top.take_int("images", low=1),
-            layers=layers,
-        )
-
-
-def _layer(part: Fields) -> LayerError:
-    part.only(*(f.name for f in fields(LayerError)), *_DECIBELS)
-    with part.located():
-        layer = LayerError(
-            name=part.take_str("name"),
-            w_bits=part.take_int("w_bits", low=2, high=8),
-            a_bits=part.take_int("a_bits", low=2, high=8),
-            out_bits=part.take_int("out_bits", low=2, high=8),
-            **{name: float(part.take_number(name, high=math.inf)) for name in _SQUARES},
-        )
-    for name in _DECIBELS:
-        stored = part.take_number(name, low=-math.inf, high=math.inf) if part.has(name) else None
-        expected = _finite(getattr(layer, name))
-        if (stored is None) != (expected is None) or (
-            stored is not None and expected is not None and abs(stored - expected) > 1e-6
-        ):
-            raise part.error(name, f"is {stored!r}, the mean squares give {expected!r}; {_REMEDY}")
-    return layer
+    return read_sealed(LayerErrors, path, FORMAT, "remove it and measure again")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.errors import InputError
 from nas_engine.models.mobilenet import IMAGE_OFFSET
+from nas_engine.records import Range, Share, check
 
 Kind = Literal["none", "crop", "resized-crop"]
 """Method that crops an image."""
@@ -44,27 +45,18 @@ class Augmentation:
     """``none``: the centre, never flipped. ``crop``: a window of the padded image (He et al. 2016,
     section 4.2). ``resized-crop``: a rectangle of random size and aspect, scaled (Szegedy et al.
     2015, section 6)."""
-    padding: int = 4
+    padding: Annotated[int, Range(0, MAX_PADDING)] = 4
     """Border that ``crop`` adds on each side, in pixels of value 128, which is zero for the
     network."""
     flip: bool = True
     """True if images are mirrored left to right, each with probability 1/2."""
-    smallest_area: float = 0.5
+    smallest_area: Share = 0.5
     """Least share of the image's area in a ``resized-crop``."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise UnknownNameError("kind of augmentation", self.kind, get_args(Kind))
-        if type(self.padding) is not int or not 0 <= self.padding <= MAX_PADDING:
-            raise InputError(
-                f"padding is {self.padding!r}; expected a whole number from 0 to {MAX_PADDING}"
-            )
-        if type(self.flip) is not bool:
-            raise InputError(f"flip is {self.flip!r}; expected true or false")
-        if type(self.smallest_area) not in (int, float) or not 0 < self.smallest_area <= 1:
-            raise InputError(
-                f"smallest_area is {self.smallest_area!r}; expected a number above 0, up to 1"
-            )
+        check(self)
+        if self.smallest_area == 0:
+            raise InputError("smallest_area: is 0; expected a number above 0, up to 1")
 
     def batch(self, images: Tensor, rng: np.random.Generator, resolution: int) -> Tensor:
         """Return the images as the network sees them in one training step.

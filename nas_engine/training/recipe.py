@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from nas_engine.errors import InputError, UnknownNameError, shortened
+from nas_engine.errors import UnknownNameError
 from nas_engine.quantization.prepare import STEP_RULES
+from nas_engine.records import Range, Share, check, plain, read
 from nas_engine.strict_yaml import Fields, dump_mapping, parse_mapping, read_checked
 from nas_engine.training.augmentation import Augmentation
 
@@ -28,16 +29,22 @@ SMALLEST_RATE = 1e-9
 with it."""
 
 
+_Weight = Annotated[float, Range(0, 100)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distillation:
     """How much a student listens to its teacher."""
 
-    weight: float = 0.7
+    weight: Share = 0.7
     """Share of the soft loss in ``(1 - weight) * hard + weight * soft``."""
-    temperature: float = 4.0
+    temperature: Annotated[float, Range(0.1, 100)] = 4.0
     """Temperature of the soft labels (Hinton et al. 2015)."""
-    features: float = 0.0
+    features: Annotated[float, Range(0, 1000)] = 0.0
     """Weight of the loss between pooled features; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,34 +60,34 @@ class TrainingRecipe:
 
     name: str
     """Name of the recipe."""
-    epochs: int
+    epochs: Annotated[int, Range(1, MAX_EPOCHS)]
     """Epochs of both stages together."""
-    float_share: float = 0.5
+    float_share: Share = 0.5
     """Share of the epochs trained in float first; 0 trains quantised from the start, 1 never
     quantises."""
-    batch_size: int = 128
+    batch_size: Annotated[int, Range(2, 65536)] = 128
     """Images of one step."""
     optimiser: str = "sgd"
     """One of ``OPTIMISERS``."""
-    learning_rate: float = 0.1
+    learning_rate: Annotated[float, Range(SMALLEST_RATE, 100)] = 0.1
     """Peak of the float stage."""
-    quantised_learning_rate: float = 0.02
+    quantised_learning_rate: _Weight = 0.02
     """Peak of the quantised stage."""
-    step_learning_rate: float = 0.1
+    step_learning_rate: _Weight = 0.1
     """Learning rate of quantisation steps as a share of the weights'."""
-    weight_decay: float = 5e-4
+    weight_decay: Share = 5e-4
     """On convolution and dense weights only."""
-    warmup_epochs: float = 1.0
+    warmup_epochs: Annotated[float, Range(0, 1000)] = 1.0
     """Epochs from zero to the peak, at most a fifth of a stage."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Probability spread over the other classes in the hard loss."""
-    mixup: float = 0.0
+    mixup: _Weight = 0.0
     """Alpha of mixup's Beta distribution; 0 leaves it out."""
-    gradient_clip: float = 0.0
+    gradient_clip: _Weight = 0.0
     """Largest norm of the gradient; 0 leaves it out."""
-    ema_decay: float = 0.0
+    ema_decay: Share = 0.0
     """Decay of the averaged copy that is evaluated and kept; 0 keeps the weights themselves."""
-    freeze_norm_share: float = 0.2
+    freeze_norm_share: Share = 0.2
     """Last share of the quantised stage in which batch norms keep their statistics, so that
     training sees what is folded."""
     step_init: str = "least-error"
@@ -91,36 +98,7 @@ class TrainingRecipe:
     """Used if there is a teacher."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise InputError(f"name is {shortened(repr(self.name))}; expected a text")
-        for name, kind in (("augmentation", Augmentation), ("distillation", Distillation)):
-            if not isinstance(getattr(self, name), kind):
-                raise InputError(
-                    f"{name} is {shortened(repr(getattr(self, name)))}; expected its keys and "
-                    "values, or leave it out"
-                )
-        for name, low, high in (("epochs", 1, MAX_EPOCHS), ("batch_size", 2, 65536)):
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise InputError(
-                    f"{name} is {shortened(repr(value))}; expected a whole number from {low:,} to "
-                    f"{high:,}"
-                )
-        for name in (
-            "float_share",
-            "label_smoothing",
-            "ema_decay",
-            "freeze_norm_share",
-            "weight_decay",
-        ):
-            _check_number(name, getattr(self, name), 0.0, 1.0)
-        for name in ("quantised_learning_rate", "step_learning_rate", "gradient_clip", "mixup"):
-            _check_number(name, getattr(self, name), 0.0, 100.0)
-        _check_number("learning_rate", self.learning_rate, SMALLEST_RATE, 100.0)
-        _check_number("warmup_epochs", self.warmup_epochs, 0.0, 1000.0)
-        _check_number("distillation.weight", self.distillation.weight, 0.0, 1.0)
-        _check_number("distillation.temperature", self.distillation.temperature, 0.1, 100.0)
-        _check_number("distillation.features", self.distillation.features, 0.0, 1000.0)
+        check(self)
         for name, options in (("optimiser", OPTIMISERS), ("step_init", STEP_RULES)):
             if getattr(self, name) not in options:
                 raise UnknownNameError(f"value for {name}", str(getattr(self, name)), options)
@@ -138,29 +116,6 @@ class TrainingRecipe:
     def quantised_epochs(self) -> int:
         """Epochs of the quantised stage."""
         return self.epochs - self.float_epochs
-
-    def as_mapping(self) -> dict[str, Any]:
-        """Return what the YAML form holds; ``recipe_from_mapping`` gives an equal recipe."""
-        plain = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.name not in ("augmentation", "distillation")
-        }
-        return plain | {
-            name: _plain(getattr(self, name)) for name in ("augmentation", "distillation")
-        }
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    return {f.name: getattr(record, f.name) for f in fields(record)}
-
-
-def _check_number(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        hint = " without quotes" if isinstance(value, str) else ""
-        raise InputError(
-            f"{name} is {shortened(repr(value))}; expected a number from {low:g} to {high:g}{hint}"
-        )
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -189,7 +144,7 @@ def load_recipe(name: str) -> TrainingRecipe:
 
 def dump_recipe(recipe: TrainingRecipe) -> str:
     """Return the YAML text of a recipe."""
-    return dump_mapping(recipe.as_mapping())
+    return dump_mapping(plain(recipe))
 
 
 def recipe_from_mapping(
@@ -202,17 +157,5 @@ def recipe_from_mapping(
     Raises:
         FileFormatError: An unknown key, a wrong type, a value out of range.
     """
-    names = [f.name for f in fields(TrainingRecipe)]
-    data = Fields(mapping, path).only("title", "source", *names)
-    data.take_int("epochs", low=1, high=MAX_EPOCHS)
-    values: dict[str, Any] = {"name": name} | {key: mapping[key] for key in names if key in mapping}
-    if "augmentation" in mapping:
-        part = data.take_fields("augmentation").only(*(f.name for f in fields(Augmentation)))
-        part.take_str("kind")
-        with part.located():
-            values["augmentation"] = Augmentation(**mapping["augmentation"])
-    if "distillation" in mapping:
-        data.take_fields("distillation").only(*(f.name for f in fields(Distillation)))
-        values["distillation"] = Distillation(**mapping["distillation"])
-    with data.located():
-        return TrainingRecipe(**values)
+    part = Fields({"name": name, **mapping}, path)
+    return read(TrainingRecipe, part, "title", "source", defaults=True)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_engine.errors import GoalMissedError, InputError
+from nas_engine.errors import GoalMissedError
 from nas_engine.escaping import command_line
 from nas_engine.files import write_atomically
-from nas_engine.sealed import read_sealed_json, seal_json
-from nas_engine.strict_yaml import Fields
-from nas_engine.training.by_class import ByClass, read_by_class
+from nas_engine.records import Count, Percent, check, plain, read_sealed, sealed
+from nas_engine.training.by_class import ByClass
 
 FORMAT = "nas-search/training-result/1"
 """First key of the file."""
-
-FORMS = ("floating", "quantised", "integer", "agreement")
-"""The percentages of an ``Accuracy``."""
 
 CHANCE_ERRORS = 2.0
 """Standard errors above the share of the largest class up to which an accuracy is barely above
@@ -32,26 +28,25 @@ class Accuracy:
 
     split: str
     """``"test"``, ``"validation"`` or ``"train"``."""
-    images: int
+    images: Count
     """Images in it."""
-    floating: float | None
+    floating: Percent | None
     """Of the network as the float stage left it; ``None`` if there was none."""
-    quantised: float | None
+    quantised: Percent | None
     """Of the fake-quantised network: float arithmetic on rounded values; ``None`` if training ended
     in float."""
-    integer: float | None
+    integer: Percent | None
     """Of the integer model, which is what runs on the device."""
-    agreement: float | None
+    agreement: Percent | None
     """Share of images, in percent, for which the integer model predicts what the fake-quantised
     network does."""
     by_class: ByClass | None = None
     """The same by class; ``None`` in records that do not have it."""
 
     def __post_init__(self) -> None:
-        for name in FORMS:
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and 0 <= value <= 100):
-                raise InputError(f"{name} is {value!r}; expected a percentage")
+        check(self)
+        if self.by_class is not None:
+            self.by_class.check_images(self.images)
 
     @property
     def judged(self) -> float | None:
@@ -71,11 +66,6 @@ class Accuracy:
             self.judged * (100.0 - self.judged) / self.images
         )
 
-    def as_mapping(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {"by_class": None if self.by_class is None else self.by_class.as_mapping()}
-
     def in_short(self) -> dict[str, Any]:
         """Return the fields by name, of the classes only the largest one's name and share."""
         largest = (
@@ -83,7 +73,7 @@ class Accuracy:
             if self.by_class is None
             else {"largest": self.by_class.largest, "share": self.by_class.share}
         )
-        return self.as_mapping() | {"by_class": largest or None}
+        return plain(self) | {"by_class": largest or None}
 
 
 def chance_remark(accuracy: Accuracy) -> str | None:
@@ -164,10 +154,7 @@ def write_result(
     Raises:
         StorageError: The disk is full.
     """
-    values = {f.name: getattr(result, f.name) for f in fields(result)}
-    values |= {"versions": dict(result.versions), "accuracy": result.accuracy.as_mapping()}
-    values |= {} if made_of is None else {"made_of": dict(made_of)}
-    write_atomically(path, seal_json({"format": FORMAT, **values}))
+    write_atomically(path, sealed(FORMAT, result, made_of))
 
 
 def read_result(path: Path) -> TrainingResult:
@@ -178,30 +165,4 @@ def read_result(path: Path) -> TrainingResult:
         FileFormatError: Damaged, changed by hand, or of another version.
     """
     remedy = f"train again: {command_line('nas-search', 'train', path.parents[1], '--force')}"
-    data, _ = read_sealed_json(path, remedy)
-    top = Fields(data, path).only("format", *(f.name for f in fields(TrainingResult)), "made_of")
-    if (found := top.take("format", None)) != FORMAT:
-        raise top.error("format", f"is {found!r}; expected '{FORMAT}'; {remedy}")
-    part = top.take_fields("accuracy").only(*(f.name for f in fields(Accuracy)))
-    with part.located():
-        accuracy = Accuracy(
-            split=part.take_str("split"),
-            images=part.take_int("images", low=1),
-            **{
-                name: part.take_number(name, high=100.0) if part.has(name) else None
-                for name in FORMS
-            },
-            by_class=read_by_class(part.take_fields("by_class"), part.take_int("images"))
-            if part.has("by_class")
-            else None,
-        )
-    versions = top.take("versions")
-    if not isinstance(versions, dict):
-        raise top.error("versions", "is no mapping of names to versions")
-    return TrainingResult(
-        **{name: top.take_str(name) for name in ("data", "dataset", "recipe", "teacher")},
-        **{name: top.take_int(name) for name in ("seed", "float_epochs", "quantised_epochs")},
-        elapsed_s=top.take_number("elapsed_s"),
-        versions={name: str(version) for name, version in versions.items()},
-        accuracy=accuracy,
-    )
+    return read_sealed(TrainingResult, path, FORMAT, remedy)

@@ -26,6 +26,7 @@ from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.prepare import insert_quantisers, is_quantised
 from nas_engine.reading import LARGE_FILE, parsing, read_regular
+from nas_engine.records import plain
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
 
 FORMAT = "nas-search/training/1"
@@ -255,7 +256,7 @@ def _recipe_differences(stored: str, recipe: TrainingRecipe) -> str:
 
     It is empty if they are equal but for the name.
     """
-    before, now = (_flat(mapping) for mapping in (yaml.safe_load(stored), recipe.as_mapping()))
+    before, now = (_flat(mapping) for mapping in (yaml.safe_load(stored), plain(recipe)))
     different = [key for key in now if key != "name" and before.get(key) != now[key]]
     return ", ".join(f"{key} {before.get(key)} (now {now[key]})" for key in different)
 

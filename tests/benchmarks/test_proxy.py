@@ -18,6 +18,7 @@ from benchmarks.proxy_networks import networks
 from benchmarks.proxy_sampling import Setting
 from benchmarks.proxy_training import Plan, read_records, study_data, train_missing
 from nas_engine.errors import FileFormatError, InputError
+from nas_engine.records import plain
 from nas_engine.training.loop import TrainingError
 
 THREADS = torch.get_num_threads()
@@ -153,7 +154,7 @@ def test_what_cannot_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_records_that_cannot_be_used(tmp_path: Path) -> None:
     plan = Plan(folder=tmp_path, epochs=2, images=64)
     record: dict[str, Any] = dict.fromkeys(proxy_training.REQUIRED, 1) | {"data": "digits"}
-    record["recipe"] = proxy_training.recipe(2).as_mapping()
+    record["recipe"] = plain(proxy_training.recipe(2))
     for i, content in enumerate((record, record | {"data": "others"})):
         plan.place(f"free-{i:03d}", "json").parent.mkdir(parents=True, exist_ok=True)
         plan.place(f"free-{i:03d}", "json").write_text(json.dumps(content), encoding="utf-8")

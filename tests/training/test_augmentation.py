@@ -143,14 +143,14 @@ def test_images_that_are_too_small(kind: Any, size: int) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "crops"}, "unknown kind of augmentation: 'crops'; did you mean 'crop'"),
-        ({"padding": -1}, "padding is -1; expected a whole number from 0 to 128"),
-        ({"padding": 2.0}, "padding is 2.0"),
-        ({"padding": True}, "padding is True"),
-        ({"flip": 1}, "flip is 1; expected true or false"),
-        ({"smallest_area": 0}, "smallest_area is 0; expected a number above 0, up to 1"),
-        ({"smallest_area": float("nan")}, "smallest_area is nan"),
-        ({"smallest_area": "half"}, "smallest_area is 'half'"),
+        ({"kind": "crops"}, "unknown value for kind: 'crops'; did you mean 'crop'"),
+        ({"padding": -1}, "padding: is -1; expected a whole number from 0 to 128"),
+        ({"padding": 2.0}, "padding: is 2.0"),
+        ({"padding": True}, "padding: is True"),
+        ({"flip": 1}, "flip: is 1; expected true or false"),
+        ({"smallest_area": 0}, "smallest_area: is 0; expected a number above 0, up to 1"),
+        ({"smallest_area": float("nan")}, "smallest_area: is nan"),
+        ({"smallest_area": "half"}, "smallest_area: is 'half'"),
     ],
 )
 def test_refused_values(values: dict[str, Any], message: str) -> None:
