@@ -110,22 +110,30 @@ def test_verification_of_one_sampled_network() -> None:
     assert all(row.measured.startswith("0 of ") for row in exact)
 
 
-def test_the_table_names_command_and_machine(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+def test_the_page_names_command_and_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(str(tmp_path))
-    (folder / "README.md").write_text(
-        f"before\n{harness.BEGIN}\nold\n{harness.END}\nafter\n", encoding="utf-8"
-    )
-    monkeypatch.setattr(harness, "RESULTS", folder / "results")
-    monkeypatch.setattr(harness, "README", folder / "README.md")
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(harness, "PAGE", tmp_path / "RESULTS.md")
     rows = [harness.Row(what="a thing", measured="7", at_least="8", reached=False)]
     harness.write("study", "python -m benchmarks.study", rows)
     harness.write("study", "python -m benchmarks.study", rows)
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("before\n")
-    assert text.endswith("\nafter\n")
-    assert "old" not in text
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert text.startswith("# Results\n")
     assert text.count("| a thing | 7 | 8 | **no** |") == 1
-    assert "python -m benchmarks.study" in text
+    assert "| [study](#study) |" in text
+    assert text.count("`python -m benchmarks.study`, ") == 1
     assert harness.machine() in text
+
+
+def test_the_page_of_results_is_that_of_the_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness.renew(["--check"]) == 0, "run python -m benchmarks.harness"
+    monkeypatch.setattr(harness, "PAGE", tmp_path / "RESULTS.md")
+    assert harness.renew(["--check"]) == 1
+    assert "run python -m benchmarks.harness" in capsys.readouterr().err
+    assert harness.renew([]) == 0
+    assert harness.renew(["--check"]) == 0
+    harness.PAGE.write_text(harness.PAGE.read_text(encoding="utf-8") + "mine\n", encoding="utf-8")
+    assert harness.renew(["--check"]) == 1

@@ -43,9 +43,6 @@ SMALLER: Mapping[str, Mapping[str, str]] = {
         "ne.verify(refined)": 'ne.verify(refined, images=2, backends=["host-c"])',
         'search={"max_macs": "2m"}, train={"epochs": 16}': f"{SECTIONS}, threads=1",
     },
-    "README.md": {
-        'search={"sram": "24k", "flash": "64k"}, train={"epochs": 16}': f"{SECTIONS}, threads=1"
-    },
 }
 """What examples do at full size, and what they do here instead, by page."""
 

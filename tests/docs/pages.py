@@ -16,6 +16,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(DOCS.rglob("*.md")),
     ROOT / "benchmarks" / "README.md",
+    ROOT / "benchmarks" / "RESULTS.md",
 ]
 """Every page that a reader is sent to."""
 
