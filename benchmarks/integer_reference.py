@@ -71,8 +71,14 @@ class Untrained:
         signed: bool = False,
         source: QuantisedTensor | None = None,
         shortcut: QuantisedTensor | None = None,
+        scale: float | None = None,
+        own: float | None = None,
     ) -> QuantisedTensor:
-        """Add a layer and return its output; without a source it reads the tensor added last."""
+        """Add a layer and return its output; without a source it reads the tensor added last.
+
+        ``scale`` is that of the output, drawn if it is not given. ``own`` is that of the layer's
+        own result, which a shortcut is added to, in those of the output.
+        """
         source = source or self.tensors[-1]
         height, top, bottom = same_padding(source.height, kernel, stride)
         width, left, right = same_padding(source.width, kernel, stride)
@@ -91,14 +97,20 @@ class Untrained:
             signed=signed,
             step=self.rng.uniform(0.01, 0.05),
         )
+        if scale is not None:
+            out = replace(out, step=scale)
         spread = (
             np.sqrt(weights[0].size * most * (most + 1) / 3) * 2**source.bits / 5
         )  # of the sum, in levels
+        own_scale = None if own is None else own * out.step
+        level = out.step if own_scale is None else own_scale
+        if own is not None:
+            out_bits, signed = 8, True
         unit = (
             self.rng.uniform(0.5, 1.0, channels)
             * 2**out_bits
             / (8 if signed else 4)
-            * out.step
+            * level
             / spread
             / source.step
         )
@@ -115,8 +127,9 @@ class Untrained:
             weight_bits=w_bits,
             weight_step=unit / np.abs(gain),
             gain=gain,
-            offset=self.rng.normal(0, 0.2, channels) * 2**out_bits / 4 * out.step,
+            offset=self.rng.normal(0, 0.2, channels) * 2**out_bits / 4 * level,
             shortcut=shortcut.name if shortcut else None,
+            own_scale=own_scale,
         )
         self.steps.append(step)
         self.tensors.append(out)
@@ -159,6 +172,78 @@ class Untrained:
             logits=logits.name,
             classes=classes,
         )
+
+
+def residual_record(
+    rng: np.random.Generator, pair: tuple[int, int] | None = None, most: int = 12
+) -> QuantisedNetwork:
+    """Return a network of a stem, one to four residual blocks, a pool and a classifier.
+
+    A block is ``act(conv2(act(conv1 x)) + shortcut x)`` of He et al. 2016, the shortcut the identity
+    or a 1x1 convolution. The scales of both operands and of the sum are of the same order in most
+    blocks and as far apart as TFLite's addition allows in some.
+
+    Args:
+        rng: Random numbers.
+        pair: Bits of the weights and of the inputs of all layers of the blocks; drawn for each if it
+            is not given.
+        most: Rows and columns of the image, and channels, at most.
+    """
+
+    def whole(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    def w_bits() -> int:
+        return pair[0] if pair else whole(2, 8)
+
+    def a_bits() -> int:
+        return pair[1] if pair else whole(2, 8)
+
+    built = Untrained((whole(3, most), whole(3, most), whole(1, 3)), rng)
+    x = built.layer("stem", whole(1, most), 3, 1, 8, a_bits())
+    for block in range(whole(1, 4)):
+        name, stride, kernel = f"b{block}", int(rng.choice([1, 1, 2])), int(rng.choice([3, 3, 5]))
+        channels = x.channels if rng.integers(2) else whole(1, most)
+        middle = built.layer(
+            f"{name}.conv1", whole(1, most), kernel, stride, w_bits(), a_bits(), source=x
+        )
+        shortcut = x
+        if stride > 1 or channels != x.channels or rng.integers(4) == 0:
+            shortcut = built.layer(
+                f"{name}.shortcut",
+                channels,
+                1,
+                stride,
+                w_bits(),
+                whole(2, 8),
+                source=x,
+                signed=True,
+            )
+        # Operands up to just below 2^19 times the scale of the sum, and down to nothing of it.
+        far, scale = float(rng.choice([1.0, 1.0, 1.0, 2.0**-18.9, 2.0**18.9, 2.0**30])), None
+        if not 1e-6 < shortcut.step < 1e6:
+            scale = shortcut.step
+        elif far != 1.0 or shortcut.step > 1.0 or rng.integers(3) == 0:
+            scale = shortcut.step * far
+        x = built.layer(
+            f"{name}.conv2",
+            channels,
+            int(rng.choice([3, 3, 1])),
+            1,
+            w_bits(),
+            a_bits(),
+            source=middle,
+            shortcut=shortcut,
+            scale=scale,
+            own=float(
+                rng.choice([1.0, 0.2, 1.7, 2.0**18.9, 2.0**-30], p=[0.3, 0.3, 0.3, 0.05, 0.05])
+            ),
+        )
+    side = max(x.height, x.width)
+    down, right = side - x.height, side - x.width
+    built.pool("pool", side, 1, x, (down // 2, down - down // 2, right // 2, right - right // 2))
+    built.layer("classifier", whole(2, 5), 1, 1, w_bits(), 8, signed=True)
+    return built.network()
 
 
 def untrained(net: Architecture, seed: int = 0) -> IntegerModel:

@@ -230,6 +230,11 @@ def _convolution(model: IntegerModel, step: IntegerConvolution) -> dict[str, Any
     }
     addition = step.addition and {
         "shortcut": step.addition.shortcut,
+        **(
+            {}
+            if step.addition.scale == target.scale
+            else {"scale": shortest_float32(step.addition.scale)}
+        ),
         **{
             part: dict(zip(("multiplier", "shift"), getattr(step.addition, part), strict=True))
             for part in ("first", "second", "out")

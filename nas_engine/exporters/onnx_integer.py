@@ -223,7 +223,7 @@ class _Writer:
         operand = self._add(
             wide, shortcut.low - shortcut.zero_point, np.int64, self._name(step.name, "operand")
         )
-        if shortcut.scale == target.scale:  # what the three multiplications come to, exactly
+        if addition.is_exact(shortcut, target):  # what the three multiplications come to, exactly
             return graph.node("Add", [operand, own], self._name(step.name, "total"))
 
         def scaled(part: str, value: str, constants: tuple[int, int], carried: int) -> str:

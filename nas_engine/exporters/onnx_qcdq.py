@@ -122,11 +122,7 @@ class _Writer:
         return graph.node("DequantizeLinear", [held, step, zero], output, **axis)
 
     def _convolution(self, step: IntegerConvolution) -> str:
-        graph, source, target = (
-            self.graph,
-            self.model.tensor(step.input),
-            self.model.tensor(step.output),
-        )
+        graph, source = self.graph, self.model.tensor(step.input)
         name, most = f"{step.name}.weights", 2 ** (step.weight_bits - 1) - 1
         scale = step.weight_scale.astype(np.float64) * 2**step.weight_shift
         grid = graph.constant(name, channel_first(step) * scale[:, None, None, None], np.float32)
@@ -147,9 +143,10 @@ class _Writer:
             return result
         owner = graph.unique(
             f"{step.name}/own"
-        )  # the layer's own result has the scale of the output and all of int8
+        )  # the layer's own result has a scale of its own and all of int8
+        own_scale = np.asarray(step.addition.scale)
         own = self._quantised(
-            owner, result, graph.unique(f"{owner}/real"), np.asarray(target.scale), (-128, 127), 8
+            owner, result, graph.unique(f"{owner}/real"), own_scale, (-128, 127), 8
         )
         return graph.node(
             "Add", [self.real[step.addition.shortcut], own], graph.unique(f"{step.name}/total")

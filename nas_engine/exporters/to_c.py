@@ -277,9 +277,8 @@ def _step(
         if step.addition is not None:
             shortcut = model.tensor(step.addition.shortcut)
             _check_shortcut(step, shortcut, offsets)
-            flags += ["NAS_ADD_SHORTCUT"] + ["NAS_SAME_SCALE"] * (
-                shortcut.scale == target.tensor.scale
-            )
+            is_exact = step.addition.is_exact(shortcut, target.tensor)
+            flags += ["NAS_ADD_SHORTCUT"] + ["NAS_SAME_SCALE"] * is_exact
     if source.overlaps(target):
         order = _order(step, source, target)
         flags += ["NAS_BACKWARD"] * (order == "backward")

@@ -42,14 +42,14 @@ _BEYOND = 512.0
 """
 
 _FINEST = 2.0**-10
-"""Levels of the output to one unit of the accumulator in a constant channel: a whole level is a
+"""Levels of the result to one unit of the accumulator in a constant channel: a whole level is a
 power of two of them, and stays exact."""
 
 _COARSE_BIAS = 2.0**30
 """Largest bias, sum included, of a channel whose unit had to become coarser."""
 
 _LEAST_UNIT = 2.0**-29
-"""Fewest levels of the output to one unit of the accumulator: requantisation then shifts by at most
+"""Fewest levels of the result to one unit of the accumulator: requantisation then shifts by at most
 28 to the right."""
 
 
@@ -88,9 +88,12 @@ def lower(network: QuantisedNetwork, provenance: Mapping[str, str] | None = None
     )
 
 
-def _lower_tensor(tensor: QuantisedTensor) -> TensorSpec:
+def _float32(scale: float) -> float:
     with np.errstate(over="ignore", under="ignore"):
-        scale = float(np.float32(tensor.step))
+        return float(np.float32(scale))
+
+
+def _lower_tensor(tensor: QuantisedTensor) -> TensorSpec:
     return TensorSpec(
         name=tensor.name,
         height=tensor.height,
@@ -98,12 +101,16 @@ def _lower_tensor(tensor: QuantisedTensor) -> TensorSpec:
         channels=tensor.channels,
         bits=tensor.bits,
         signed=tensor.signed,
-        scale=scale,
+        scale=_float32(tensor.step),
     )
 
 
 def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> IntegerConvolution:
     source, target = tensors[layer.input], tensors[layer.output]
+    scale = target.scale if layer.own_scale is None else _float32(layer.own_scale)
+    addition = (
+        None if layer.shortcut is None else Addition.between(tensors[layer.shortcut], scale, target)
+    )
     shift = weight_shift(layer.weight_bits)
     low, high = source.low - source.zero_point, source.high - source.zero_point
 
@@ -111,12 +118,12 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
     largest = np.maximum(-least, most) << shift
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         real_scale = layer.weight_step * np.abs(layer.gain) / 2**shift
-        unit = real_scale * source.scale / target.scale
-        reach, level = np.where(largest > 0, largest * unit, 0.0), layer.offset / target.scale
+        unit = real_scale * source.scale / scale
+        reach, level = np.where(largest > 0, largest * unit, 0.0), layer.offset / scale
         constant = is_constant(reach) | (np.abs(level) > reach + _BEYOND)
         coarser = np.where(constant, 0, _coarser(unit, np.abs(level), largest))
         weight_scale = np.where(
-            constant, _FINEST * target.scale / source.scale, real_scale * 2.0**coarser
+            constant, _FINEST * scale / source.scale, real_scale * 2.0**coarser
         ).astype(np.float32)
     if not ((weight_scale > 0) & np.isfinite(weight_scale)).all():
         found = f"weight_step times gain reaches from {real_scale.min():g} to {real_scale.max():g}"
@@ -129,12 +136,12 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
     )
 
     offset = np.where(
-        constant, round_half_away(np.clip(level, -_BEYOND, _BEYOND)) * target.scale, layer.offset
+        constant, round_half_away(np.clip(level, -_BEYOND, _BEYOND)) * scale, layer.offset
     )
     bias = round_half_away(offset / (source.scale * weight_scale.astype(np.float64))).astype(
         np.int32
     )
-    requantizer = Requantizer.between(source.scale, weight_scale, target.scale)
+    requantizer = Requantizer.between(source.scale, weight_scale, scale)
     return IntegerConvolution(
         name=layer.name,
         kind=layer.kind,
@@ -148,9 +155,7 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
         weight_scale=weight_scale,
         bias=bias,
         requantizer=requantizer,
-        addition=Addition.between(tensors[layer.shortcut], target)
-        if layer.shortcut is not None
-        else None,
+        addition=addition,
         bounds=accumulator_bounds(
             layer.name, sum_range(weights, low, high), shift, bias, requantizer.shift
         ),
@@ -165,7 +170,7 @@ def _coarser(
     Too fine for its bias, or for the shift of its requantisation.
 
     Args:
-        unit: Levels of the output to one unit of the accumulator, ``(O,)``.
+        unit: Levels of the result to one unit of the accumulator, ``(O,)``.
         offset: Levels, ``(O,)``.
         largest: Largest absolute sum, in units, ``(O,)``.
     """

@@ -37,6 +37,23 @@ from nas_engine.quantization.record import (
 )
 
 
+def check_float32(name: str, what: str, scale: object) -> None:
+    """Refuse a scale that is not a finite float32 value above 0.
+
+    Raises:
+        QuantisationError: Names the owner and what came.
+    """
+    if (
+        not isinstance(scale, float)
+        or not math.isfinite(scale)
+        or scale <= 0
+        or float(np.float32(scale)) != scale
+    ):
+        raise QuantisationError(
+            name, f"{what} is {scale!r}; expected a finite float32 value above 0"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
     """Activation tensor, ``[height, width, channels]``.
@@ -62,11 +79,7 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         check_tensor(self.name, self.height, self.width, self.channels, self.bits, self.signed)
-        is_number = isinstance(self.scale, float) and math.isfinite(self.scale) and self.scale > 0
-        if not is_number or float(np.float32(self.scale)) != self.scale:
-            raise QuantisationError(
-                self.name, f"the scale is {self.scale!r}; expected a finite float32 value above 0"
-            )
+        check_float32(self.name, "the scale", self.scale)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -153,37 +166,48 @@ class Requantizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
-    """Shortcut and the constants of its addition.
+    """Shortcut and the constants of its addition to a layer's own result.
 
-    Multiplier and shift of the shortcut, of the layer's own result, and of the sum.
+    Both operands have scales of their own, and the sum is clamped to the output's levels: from 0 on
+    where that is unsigned, which is a fused ReLU. Multiplier and shift of the shortcut, of the
+    layer's own result, and of the sum follow from the three scales.
     """
 
     shortcut: str
     """Tensor that is added."""
+    scale: float
+    """Real value of one level of the layer's own result, signed 8 bits with zero point 0: a float32
+    value. It is an operand only, never a tensor of the network."""
     first: tuple[int, int]
     """Of the shortcut."""
     second: tuple[int, int]
-    """Of the layer's own result, which has the output's scale and zero point 0."""
+    """Of the layer's own result."""
     out: tuple[int, int]
     """Of the sum."""
 
+    def __post_init__(self) -> None:
+        check_float32("addition", "the scale", self.scale)
+
     @staticmethod
-    def between(shortcut: TensorSpec, output: TensorSpec) -> Addition:
-        """Return the addition of a shortcut to a result in the output's scale.
+    def between(shortcut: TensorSpec, scale: float, output: TensorSpec) -> Addition:
+        """Return the addition of a shortcut to a result in a scale.
 
         Raises:
-            QuantisationError: The shortcut's scale is out of proportion, which TFLite refuses too.
+            QuantisationError: An operand's scale is out of proportion, which TFLite refuses too.
         """
-        if shortcut.scale >= 2.0 ** (ADD_LEFT_SHIFT - 1) * output.scale:
-            found = (
-                f"the scale of {shortcut.name!r} ({shortcut.scale:g}) is 2^19 times that of "
-                f"{output.name!r} ({output.scale:g}) or more"
-            )
-            raise QuantisationError(
-                output.name, f"{found}; an addition needs scales of the same order"
-            )
-        first, second, out = addition_multipliers(shortcut.scale, output.scale, output.scale)
-        return Addition(shortcut=shortcut.name, first=first, second=second, out=out)
+        for operand, found in ((repr(shortcut.name), shortcut.scale), ("the result", scale)):
+            if found >= 2.0 ** (ADD_LEFT_SHIFT - 1) * output.scale:
+                raise QuantisationError(
+                    output.name,
+                    f"the scale of {operand} ({found:g}) is 2^19 times that of {output.name!r} "
+                    f"({output.scale:g}) or more; an addition needs scales of the same order",
+                )
+        first, second, out = addition_multipliers(shortcut.scale, scale, output.scale)
+        return Addition(shortcut=shortcut.name, scale=scale, first=first, second=second, out=out)
+
+    def is_exact(self, shortcut: TensorSpec, output: TensorSpec) -> bool:
+        """Return whether the sum needs no rounding: both operands have the output's scale."""
+        return shortcut.scale == self.scale == output.scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -215,7 +239,7 @@ class IntegerConvolution:
     bias: npt.NDArray[np.int32]
     """Biases in the scale of the accumulator, input scale times weight scale, ``[O]``."""
     requantizer: Requantizer
-    """From accumulators to the output's scale."""
+    """From accumulators to the scale of the result: the output's, or that of the addition."""
     addition: Addition | None
     """Addition of a shortcut, or ``None``."""
     bounds: AccumulatorBounds
@@ -327,7 +351,8 @@ class IntegerModel:
 
     def _check_convolution(self, step: IntegerConvolution) -> None:
         source, target = self.tensor(step.input), self.tensor(step.output)
-        expected = Requantizer.between(source.scale, step.weight_scale, target.scale)
+        scale = step.addition.scale if step.addition else target.scale
+        expected = Requantizer.between(source.scale, step.weight_scale, scale)
         for what in ("multiplier", "shift"):
             if not np.array_equal(getattr(step.requantizer, what), getattr(expected, what)):
                 raise QuantisationError(
@@ -336,7 +361,7 @@ class IntegerModel:
                     "again",
                 )
         if step.addition and step.addition != Addition.between(
-            self.tensor(step.addition.shortcut), target
+            self.tensor(step.addition.shortcut), scale, target
         ):
             raise QuantisationError(
                 step.name, "the addition does not follow from the scales; lower the network again"

@@ -144,7 +144,7 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
             {name: getattr(tensor, name) for name in TensorSpec.__slots__}
             for tensor in model.tensors
         ],
-        "steps": [_describe(step) for step in model.steps],
+        "steps": [_describe(model, step) for step in model.steps],
         "golden_crc32": dict(golden.checksums),
         "npz_sha256": hashlib.sha256(npz).hexdigest(),
         "provenance": dict(model.provenance),
@@ -153,11 +153,13 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
     write_atomically(directory / JSON_NAME, seal_json(description))
 
 
-def _describe(step: IntegerConvolution | IntegerPool) -> dict[str, Any]:
+def _describe(model: IntegerModel, step: IntegerConvolution | IntegerPool) -> dict[str, Any]:
     window = {name: getattr(step, name) for name in _WINDOW}
     if isinstance(step, IntegerPool):
         return {"op": "average_pool", **window}
     addition = step.addition and {name: getattr(step.addition, name) for name in Addition.__slots__}
+    if addition and addition["scale"] == model.tensor(step.output).scale:
+        del addition["scale"]  # the format's first networks had no other
     bounds = {name: getattr(step.bounds, name) for name in AccumulatorBounds.__slots__}
     return {
         "op": step.kind,
@@ -219,11 +221,13 @@ def load(directory: Path) -> SavedModel:
     )
     arrays = _read_npz(directory / NPZ_NAME, fields.take_str("npz_sha256"))
     try:
+        tensors = {tensor.name: tensor for tensor in map(_tensor, fields.take_each("tensors"))}
         model = IntegerModel(
             image=fields.take_str("image"),
-            tensors=tuple(_tensor(part) for part in fields.take_each("tensors")),
+            tensors=tuple(tensors.values()),
             steps=tuple(
-                _step(part, arrays, directory / NPZ_NAME) for part in fields.take_each("steps")
+                _step(part, tensors, arrays, directory / NPZ_NAME)
+                for part in fields.take_each("steps")
             ),
             logits=fields.take_str("logits"),
             classes=tuple(fields.take_list("classes", of=str)),
@@ -286,7 +290,10 @@ def _tensor(part: Fields) -> TensorSpec:
 
 
 def _step(
-    part: Fields, arrays: Mapping[str, npt.NDArray[Any]], path: Path
+    part: Fields,
+    tensors: Mapping[str, TensorSpec],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    path: Path,
 ) -> IntegerConvolution | IntegerPool:
     op = part.take_str("op", choices=("conv", "depthwise", "average_pool"))
     part.only(*(("op", *_WINDOW) if op == "average_pool" else _CONVOLUTION))
@@ -308,18 +315,19 @@ def _step(
         weight_scale=held["weight_scale"],
         bias=held["bias"],
         requantizer=Requantizer(multiplier=held["multiplier"], shift=held["shift"]),
-        addition=_addition(part.take_fields("addition")) if part.has("addition") else None,
+        addition=_addition(part.take_fields("addition"), tensors.get(window["output"]))
+        if part.has("addition")
+        else None,
         bounds=AccumulatorBounds(
             accumulator=bounds.take_int("accumulator"), shifted=bounds.take_int("shifted")
         ),
     )
 
 
-def _addition(part: Fields) -> Addition:
+def _addition(part: Fields, output: TensorSpec | None) -> Addition:
     part.only(*Addition.__slots__)
     pairs: dict[str, Any] = {
-        name: tuple(part.take_list(name, length=2, of=int))
-        for name in Addition.__slots__
-        if name != "shortcut"
+        name: tuple(part.take_list(name, length=2, of=int)) for name in ("first", "second", "out")
     }
-    return Addition(shortcut=part.take_str("shortcut"), **pairs)
+    scale = part.take("scale", output.scale if output else 1.0)
+    return Addition(shortcut=part.take_str("shortcut"), scale=scale, **pairs)

@@ -7,6 +7,9 @@ layer has integer weights with their step sizes and batch norm as an affine map 
 
     real output = gain * conv(x, weights * weight_step) + offset    (+ shortcut)
                   then rounded to the output tensor's levels
+
+A layer that a shortcut is added to rounds twice, as TFLite's addition does: its own result to
+signed 8 bits, and the sum to the output's levels. The former may have a scale of its own.
 """
 
 from __future__ import annotations
@@ -114,6 +117,16 @@ def check_tensor(
         raise QuantisationError(name, f"signed is {signed!r}; expected true or false")
 
 
+def check_scale(name: str, what: str, scale: object) -> None:
+    """Refuse a scale that is not a finite float above 0.
+
+    Raises:
+        QuantisationError: Names the owner and what came.
+    """
+    if not isinstance(scale, float) or not math.isfinite(scale) or scale <= 0:
+        raise QuantisationError(name, f"{what} is {scale!r}; expected a finite number above 0")
+
+
 def check_window(name: str, kernel: int, stride: int, padding: Sequence[int]) -> None:
     """Refuse a wrong name, kernel, stride or padding.
 
@@ -219,10 +232,7 @@ class QuantisedTensor:
 
     def __post_init__(self) -> None:
         check_tensor(self.name, self.height, self.width, self.channels, self.bits, self.signed)
-        if not isinstance(self.step, float) or not math.isfinite(self.step) or self.step <= 0:
-            raise QuantisationError(
-                self.name, f"the step is {self.step!r}; expected a finite number above 0"
-            )
+        check_scale(self.name, "the step", self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -256,9 +266,18 @@ class QuantisedLayer:
     """Offset of the batch norm (or the bias), in real units, ``[O]``."""
     shortcut: str | None
     """Tensor that is added before the output is quantised."""
+    own_scale: float | None = None
+    """Real value of one level of the layer's own result, signed 8 bits, that a shortcut is added
+    to; ``None``: that of the output."""
 
     def __post_init__(self) -> None:
         check_window(self.name, self.kernel, self.stride, self.padding)
+        if self.own_scale is not None:
+            if self.shortcut is None:
+                raise QuantisationError(
+                    self.name, "own_scale is given without a shortcut; its result has the output's"
+                )
+            check_scale(self.name, "own_scale", self.own_scale)
         weights = checked_weights(self.name, self.kind, self.kernel, self.weights, self.weight_bits)
         object.__setattr__(self, "weights", weights)
         for what in ("weight_step", "gain", "offset"):

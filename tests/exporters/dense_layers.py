@@ -34,6 +34,7 @@ class Layer:
     shortcut_bits: int = 0
     shortcut_signed: bool = True
     same_scale: bool = False
+    own: float = 0.0
     largest_weights: bool = False
     largest_inputs: bool = False
     largest_bias: bool = False
@@ -102,6 +103,15 @@ class Layer:
             out, step=shortcut.step if shortcut and self.same_scale else out.step * self.coarser
         )
         built.tensors[-1] = out
+        if self.own:  # scale of the operand, in those of the sum
+            layer = built.steps[-1]
+            assert isinstance(layer, QuantisedLayer)
+            self._change(
+                built,
+                own_scale=out.step * self.own,
+                gain=layer.gain * self.own,
+                offset=layer.offset * self.own,
+            )
         built.layer("end", 1, 1, max(out.height, out.width), 8, 8, signed=True)
         model = lower(built.network())
         return self._with_largest_bias(model) if self.largest_bias else model

@@ -288,8 +288,8 @@ def request(
     at_scratch = content.add(b"", scratch_bytes(step))
     content.close()
     flags = FAST_ROUNDING if fast else 0
-    if shortcut:
-        flags |= ADD_SHORTCUT | (SAME_SCALE if shortcut.scale == target.scale else 0)
+    if shortcut and step.addition:
+        flags |= ADD_SHORTCUT | (SAME_SCALE if step.addition.is_exact(shortcut, target) else 0)
     zeros = [
         tensor.zero_point - tensor.low if tensor else 0 for tensor in (source, target, shortcut)
     ]

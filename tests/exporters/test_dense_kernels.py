@@ -99,6 +99,14 @@ def test_all_widths(program: Program, weight_bits: int, in_bits: int) -> None:
             padding=(1, 1, 0, 1),
         )
         seen |= check(program, kernel)
+        middle = replace(  # of a residual block: its sum, in a scale of the operand's own
+            kernel,
+            channels=channels,
+            stride=int(rng.integers(1, 3)),
+            shortcut_bits=out_bits,
+            own=float(rng.choice([1.0, 0.3, 5.0])),
+        )
+        seen |= check(program, middle)
     native = {f"nas_pointwise_w{weight_bits}"} if weight_bits in (2, 4, 8) else set()
     assert seen >= native | {"nas_pointwise_stream", "nas_convolution_stream", "fast"}
 
@@ -135,13 +143,16 @@ def test_pointwise(program: Program, layer: Layer) -> None:
 @settings(max_examples=120, deadline=None)
 @given(layer=layers, data=st.data())
 def test_shortcut(program: Program, layer: Layer, data: st.DataObject) -> None:
-    bits = data.draw(st.integers(2, 8))
+    bits, kernel = data.draw(st.integers(2, 8)), data.draw(st.sampled_from([1, 1, 3]))
     layer = replace(
         layer,
+        kernel=kernel,
+        padding=(kernel // 2,) * 4,
         coarser=1.0,
         shortcut_bits=bits,
         shortcut_signed=data.draw(st.booleans()),
         same_scale=data.draw(st.booleans()),
+        own=data.draw(st.sampled_from([0.0, 1.0, 0.3, 7.0, 2.0**18.99, 2.0**-19, 1e-9])),
         out_bits=data.draw(st.sampled_from([bits, layer.out_bits])),
     )
     check(program, layer)
@@ -156,7 +167,12 @@ def test_convolution(program: Program, layer: Layer, data: st.DataObject) -> Non
     assume(layer.width + padding[2] + padding[3] >= kernel)
     check(
         program,
-        replace(layer, channels=data.draw(st.integers(1, 9)), kernel=kernel, padding=padding),
+        replace(
+            layer,
+            channels=data.draw(st.sampled_from([*range(1, 10), 16, 24])),
+            kernel=kernel,
+            padding=padding,
+        ),
     )
 
 

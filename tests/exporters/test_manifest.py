@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import nas_engine
+from benchmarks.integer_reference import Untrained
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import FileFormatError, PathError
 from nas_engine.exporters.exporter import ExportError, ExportSubject
@@ -33,6 +34,7 @@ from nas_engine.exporters.manifest import (
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.arithmetic import levels
+from nas_engine.integer.lowering import lower
 from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerConvolution
 from tests.exporters.manifests import SCHEMA, SEED, Json, side_by_side, subject_of, validator
@@ -119,6 +121,7 @@ class TestContent:
             if isinstance(step, IntegerConvolution) and step.addition:
                 entry = layer["addition"]
                 assert entry["shortcut"] == step.addition.shortcut
+                assert "scale" not in entry  # the output's
                 for part in ("first", "second", "out"):
                     assert (entry[part]["multiplier"], entry[part]["shift"]) == getattr(
                         step.addition, part
@@ -126,6 +129,18 @@ class TestContent:
                 assert layer["storage"]["flash"]["addition"] == 24
                 return
         pytest.fail("the network has no addition")
+
+    def test_an_operand_in_a_scale_of_its_own_says_so(self) -> None:
+        built = Untrained((4, 4, 3), np.random.default_rng(0))
+        built.layer("stem", 6, 3, 1, 8, 8)
+        built.layer("conv", 6, 3, 1, 5, 8, shortcut=built.tensors[-1], own=0.25)
+        built.pool("pool", 4, 1)
+        built.layer("classifier", 2, 1, 1, 8, 8, signed=True)
+        model = lower(built.network())
+        document = manifest(model, plan_memory(model), device=None)
+        Draft202012Validator(SCHEMA).validate(document)
+        scale = np.float32(0.25 * built.tensors[2].step)
+        assert np.float32(document["layers"][1]["addition"]["scale"]) == scale
 
     @pytest.mark.parametrize("seed", range(6))
     def test_flash_is_what_the_arrays_take(self, seed: int) -> None:
@@ -255,7 +270,9 @@ class TestSchema:
         for rule in rules(SCHEMA):
             if rule.get("type") == "object":
                 assert rule["additionalProperties"] is False or "properties" not in rule
-                assert list(rule.get("properties", ())) == rule.get("required", [])
+                optional = ["scale"] if rule is SCHEMA["$defs"]["addition"] else []
+                keys = [key for key in rule.get("properties", ()) if key not in optional]
+                assert keys == rule.get("required", [])
             for key, part in rule.get("properties", {}).items():
                 assert part.keys() & {"description", "$ref"}, key
                 if "$ref" in part:

@@ -110,15 +110,15 @@ def _convolved(
                     for value, weight in zip(channels, weights[o][i][j], strict=True)
                 )
         acc = acc * 2 ** (8 - step.weight_bits) + bias
-        result = requantise(acc, *quantize_multiplier(source.scale * scale / target.scale))
+        own_scale = target.scale if step.addition is None else step.addition.scale
+        result = requantise(acc, *quantize_multiplier(source.scale * scale / own_scale))
         if step.shortcut is not None:
             shortcut = model.tensor(step.shortcut)
             operand = (
                 values[shortcut.name][y][x][o] - level_range(shortcut.bits, shortcut.signed)[0]
             )
-            result = add(
-                operand, shortcut.scale, min(max(result, -128), 127), target.scale, target.scale
-            )
+            own = min(max(result, -128), 127)
+            result = add(operand, shortcut.scale, own, own_scale, target.scale)
         results.append(min(max(result + zero_out, low), high))
     return results
 

@@ -273,15 +273,37 @@ def test_arrays_cannot_be_written() -> None:
             step.weights[0] = 0  # type: ignore[union-attr]
 
 
-def test_addition_of_scales_out_of_proportion() -> None:
+@pytest.mark.parametrize(("shortcut", "own", "who"), [(19, 0, "'big'"), (0, 19, "the result")])
+def test_addition_of_scales_out_of_proportion(shortcut: int, own: int, who: str) -> None:
     first = TensorSpec(
-        name="big", height=1, width=1, channels=1, bits=8, signed=True, scale=2.0**19
+        name="big", height=1, width=1, channels=1, bits=8, signed=True, scale=2.0**shortcut
     )
+    out = replace(first, name="out", scale=1.0)
     with pytest.raises(
         QuantisationError,
-        match=r"out: the scale of 'big' .* an addition needs scales of the same order",
+        match=rf"out: the scale of {who} .* an addition needs scales of the same order",
     ):
-        Addition.between(first, replace(first, name="out", scale=1.0))
+        Addition.between(first, 2.0**own, out)
+    almost = float(np.nextafter(np.float32(2.0**19), np.float32(0)))
+    Addition.between(replace(first, scale=min(first.scale, almost)), min(2.0**own, almost), out)
+
+
+def test_own_result_without_a_scale_has_that_of_the_output() -> None:
+    network = random_record(3)
+    scales = {tensor.name: tensor.step for tensor in network.tensors}
+    steps = tuple(
+        replace(step, own_scale=scales[step.output])
+        if isinstance(step, QuantisedLayer) and step.shortcut is not None
+        else step
+        for step in network.steps
+    )
+    assert any(getattr(step, "own_scale", None) is not None for step in steps)
+    images = random_images(lower(network), 2)
+    explicit, implied = lower(replace(network, steps=steps)), lower(network)
+    for name, values in trace(implied, images).items():
+        np.testing.assert_array_equal(trace(explicit, images)[name], values)
+    for one, other in zip(explicit.steps, implied.steps, strict=True):
+        assert getattr(one, "addition", None) == getattr(other, "addition", None)
 
 
 IMAGE = QuantisedTensor(
