@@ -6,10 +6,12 @@ import ast
 import doctest
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,10 @@ import pytest
 import nas_engine as ne
 from nas_engine.api.options import path_of
 from nas_engine.cli.completion import BACKENDS, FORMATS
+from nas_engine.events import Kind, Note, Progress, Sink, Started
 from nas_engine.evolution.config import SearchConfig
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.pipeline.run_config import write_run_config
-from nas_engine.pipeline.verify import Announce, Observe
 from nas_engine.verification.result import Comparison, Verdict, VerificationReport
 from nas_engine.verification.table import back_ends
 from tests.generations import ENVIRONMENT, SMALL_SETTINGS
@@ -167,11 +169,17 @@ class TestExamples:
         found = ne.search(
             **TINY, stage_weights=[0, 1, 1, 6], out=tmp_path / "run", watch=lines.append
         )
-        assert lines[-1].endswith(f"/2,000 networks; score {found.best.qe_score:.2f}")
+        assert lines[0] == "16 px: the first networks ..."
+        assert re.fullmatch(
+            r"16 px: [\d,]+/2,000 networks.*; score \d+\.\d\d, SRAM .*/.* B, Flash .*/.* B",
+            lines[-1],
+        )
+        assert 2 <= len(lines) <= 12
         again = ne.search(out=tmp_path / "run", resume=True, candidates=2000)
         assert again.best == found.best
         lines.clear()
         ne.train(found, epochs=2, limit=40, threads=1, watch=lines.append)
+        assert lines[0] == "reading digits ..."
         assert any(line.startswith("network, quantised epoch 1/1: loss ") for line in lines)
         captured = capsys.readouterr()
         assert (captured.out, captured.err) == ("", "")
@@ -179,26 +187,25 @@ class TestExamples:
     def test_verification_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = Comparison(backend="host C", verdict=Verdict.EQUAL)
 
-        def fake(
-            path: Path, data: str | None, *, announce: Announce, observe: Observe, **_: object
-        ) -> VerificationReport:
-            announce("host C on 2 images ...", 0, 1)
-            observe(one, 1, 1)
+        def fake(path: Path, data: str | None, *, watch: Sink, **_: object) -> VerificationReport:
+            part = Progress(kind=Kind.VERIFYING, at="host C on 2 images ...", done=0, total=1)
+            watch(part)
+            watch(replace(part, at="host C: equal", done=1, whole=True))
             return VerificationReport(data="noise", comparisons=(one,), memory=())
 
         monkeypatch.setattr("nas_engine.pipeline.verify.verify_run", fake)
         lines: list[str] = []
         assert ne.verify("runs/x", watch=lines.append).passed
-        assert lines == ["0/1 host C on 2 images ...", "1/1 host C: equal"]
+        assert lines == ["1/1 host C: equal"]
 
     def test_whole_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: dict[str, Any] = {}
         record = ne.RunRecord(command="", versions={}, machine="")
 
-        def fake(config: ne.RunConfig, path: Path, *, watch: Any, **given: Any) -> ne.RunRecord:
+        def fake(config: ne.RunConfig, path: Path, *, watch: Sink, **given: Any) -> ne.RunRecord:
             seen.update(given, config=config, path=path)
-            watch.announce("searching ...")
-            watch.note("a note")
+            watch(Started(text="searching ..."))
+            watch(Note(text="a note"))
             return record
 
         monkeypatch.setattr("nas_engine.pipeline.run.run_pipeline", fake)

@@ -19,6 +19,7 @@ import pytest
 
 from nas_engine.cli.export import FORMATS
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
+from nas_engine.events import Kind
 from nas_engine.evolution.config import resolve_config
 from nas_engine.exporters.bundle import DIGESTS
 from nas_engine.exporters.exporter import ExportError
@@ -37,6 +38,7 @@ from nas_engine.verification.table import FEW_CORES, FEW_IMAGES
 from tests.cli.command import Run, runner
 from tests.cli.test_bad_input import snapshot
 from tests.resealed import change, content, rewrite
+from tests.sinks import Kept
 from tests.test_layering import HEAVY
 from tests.training.runs import small_run
 from tests.training.tasks import IMAGES, small_recipe
@@ -234,15 +236,14 @@ class TestExport:
 
 class TestVerify:
     def test_everything_agrees(self, copied: Path) -> None:
-        seen: list[str] = []
-        report = verify_run(
-            copied,
-            images=24,
-            emulated_images=3,
-            observe=lambda comparison, *_: seen.append(comparison.backend),
-        )
+        kept = Kept()
+        report = verify_run(copied, images=24, emulated_images=3, watch=kept)
         assert report.passed
-        assert [comparison.backend for comparison in report.comparisons] == seen
+        told = [event for event in kept.progress(Kind.VERIFYING) if event.whole]
+        assert [event.at for event in told] == [
+            f"{comparison.backend}: {comparison.verdict}" for comparison in report.comparisons
+        ]
+        assert [event.done for event in told] == list(range(1, len(told) + 1))
         exact = [
             comparison for comparison in report.comparisons if comparison.verdict is Verdict.EQUAL
         ]

@@ -32,6 +32,7 @@ from nas_engine.training.start import with_widths_of
 from nas_engine.training.unrounded import unrounded
 from tests.integer import scalar
 from tests.resealed import change
+from tests.sinks import Kept
 from tests.training.networks import small_architecture
 from tests.training.runs import small_run
 from tests.training.tasks import IMAGES, small_recipe
@@ -379,8 +380,8 @@ def change_result(run: Path, **values: Any) -> None:
 
 class TestRun:
     def test_record_and_file(self, run: Path) -> None:
-        told: list[str] = []
-        errors = measure_layer_errors(run, images=20, announce=told.append)
+        told = Kept()
+        errors = measure_layer_errors(run, images=20, watch=told)
         assert read_layer_errors(run / FILE) == errors
         assert (errors.data, errors.split, errors.images, len(errors.layers)) == (
             "digits",
@@ -388,7 +389,10 @@ class TestRun:
             20,
             12,
         )
-        assert told == ["reading digits ...", "comparing integers and float on 20 images ..."]
+        assert told.started == [
+            "reading digits ...",
+            "comparing integers and float on 20 images ...",
+        ]
         assert measure_layer_errors(run, images=20) == errors
         training = measure_layer_errors(run, images=20, split="train")
         assert (training.split, training.layers == errors.layers) == ("train", False)

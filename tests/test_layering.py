@@ -33,6 +33,7 @@ ORDER = (
     "nas_engine.arrays",
     "nas_engine.heap",
     "nas_engine.interrupts",
+    "nas_engine.events",
     "device_profiles",
     "search_spaces",
     "nas_engine.architecture",

@@ -47,6 +47,7 @@ from nas_engine.pipeline import (
 from nas_engine.runs.run_directory import RunDirectory
 from search_spaces import load_space, space_names
 from tests.generations import ENVIRONMENT, GENERATION, SMALL_SETTINGS, python
+from tests.sinks import Kept
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Any] = {"space": "mobilenet-32", "sram_bytes": 65536, "flash_bytes": 262144}
@@ -211,7 +212,9 @@ class TestRunSearch:
                 child.kill()
 
         with pytest.raises(NasEngineError, match="a worker process died"):
-            run_search(config(), tmp_path / "run", workers=2, watch=kill, checkpoint_seconds=0)
+            run_search(
+                config(), tmp_path / "run", workers=2, watch=Kept(kill), checkpoint_seconds=0
+            )
         run_search(config(), tmp_path / "run", resume=True)
         assert results(tmp_path / "run") == uninterrupted
 
@@ -245,7 +248,7 @@ class TestRunSearch:
             with pytest.raises(RunDirectoryError, match="is in use by another nas-search"):
                 run_search(config(), tmp_path / "run", resume=True)
 
-        run_search(config(GENERATION), tmp_path / "run", watch=second)
+        run_search(config(GENERATION), tmp_path / "run", watch=Kept(second))
 
     def test_fewer_candidates_than_were_evaluated(self, tmp_path: Path) -> None:
         run_search(config(), tmp_path / "run")

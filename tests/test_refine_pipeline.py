@@ -22,11 +22,11 @@ from nas_engine.architecture import Bits
 from nas_engine.costs.plan import plan_memory
 from nas_engine.datasets import Dataset, Split
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
+from nas_engine.events import Event, Progress
 from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.pipeline.base_network import base_network
 from nas_engine.pipeline.evaluation import evaluate_run
-from nas_engine.pipeline.evidence import Watch
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.judging import draw_images, images_to_measure, shortage
 from nas_engine.pipeline.refine import Refinement, run_refinement
@@ -43,9 +43,9 @@ from nas_engine.training.start import network_of_checkpoint
 from tests.cli.test_bad_input import snapshot
 from tests.refine_runs import NEEDED, asked, usable_run
 from tests.resealed import change
+from tests.sinks import Kept, after_steps
 from tests.training.runs import results, small_run
 from tests.training.tasks import IMAGES, digits, digits_architecture, small_recipe
-from tests.training.test_loop import Pause
 
 
 def request(teacher: str = "none", **changes: Any) -> TrainingRequest:
@@ -96,28 +96,15 @@ class TestTrainingFromFloatWeights:
 
     @pytest.mark.parametrize("steps", [1, 3])
     def test_interrupted(self, tmp_path: Path, started: Path, steps: int) -> None:
-        whole, pause = Path(shutil.copytree(started, tmp_path / "whole")), Pause(steps)
-        assert (
-            run_training(
-                started,
-                request(epochs=4),
-                stop=pause.stop,
-                observe=lambda what, task, state: pause.watch(state),
-            )
-            is None
-        )
+        whole, pause = Path(shutil.copytree(started, tmp_path / "whole")), after_steps(steps)
+        assert run_training(started, request(epochs=4), watch=pause) is None
         assert run_training(started, request(epochs=4), resume=True) is not None
         assert run_training(whole, request(epochs=4)) is not None
         assert results(started) == results(whole)
 
     def test_not_resumed_with_other_weights(self, trained: Path, started: Path) -> None:
-        pause = Pause(1)
-        run_training(
-            started,
-            request(),
-            stop=pause.stop,
-            observe=lambda what, task, state: pause.watch(state),
-        )
+        pause = after_steps(1)
+        run_training(started, request(), watch=pause)
         network = load_network(started / "start.pt")
         network.stem.weight.data *= 2.0
         save_network(started / "start.pt", network)
@@ -330,13 +317,14 @@ class TestMeasurementsAreKept:
         request = asked("greedy", images=128)
         whole = run_refinement(straight, request)
         assert whole is not None
-        run, seen = Path(shutil.copytree(usable, tmp_path / "run")), []
+        run, seen = Path(shutil.copytree(usable, tmp_path / "run")), list[tuple[str, int, int]]()
 
-        def watch(stop_at: int) -> Watch:
-            return Watch(
-                stop=lambda: len(seen) >= stop_at,
-                progress=lambda what, done, total: seen.append((what, done, total)),
-            )
+        def kept(event: Event) -> None:
+            if isinstance(event, Progress):
+                seen.append((event.what, event.done, event.total))
+
+        def watch(stop_at: int) -> Kept:
+            return Kept(kept, stop=lambda sink: len(seen) >= stop_at)
 
         assert run_refinement(run, request, watch=watch(1)) is None
         assert seen == [("measuring singles", 1, 2)]
@@ -357,29 +345,29 @@ class TestMeasurementsAreKept:
     def test_of_another_network_or_damaged(
         self, tmp_path: Path, refined: Refinement, method: str, file: str
     ) -> None:
-        run, notes = Path(shutil.copytree(refined.directory.path, tmp_path / "run")), []
+        run, notes = Path(shutil.copytree(refined.directory.path, tmp_path / "run")), Kept()
         request = asked(method, trials=0, swaps=0)
-        assert run_refinement(run, request, watch=Watch(note=notes.append)) is not None
-        assert notes == []
+        assert run_refinement(run, request, watch=notes) is not None
+        assert notes.notes == []
         (run / "refine" / file).write_bytes(b"half")
-        assert run_refinement(run, request, watch=Watch(note=notes.append)) is not None
+        assert run_refinement(run, request, watch=notes) is not None
         network = load_network(run / "training" / "float.pt")
         network.head.weight.data *= 1.25
         save_network(run / "training" / "float.pt", network)
         change(run / "training" / "result.json", made_of=None)  # else it is refused
-        result = run_refinement(run, request, watch=Watch(note=notes.append))
+        result = run_refinement(run, request, watch=notes)
         assert result is not None
-        first, second = notes
+        first, second = notes.notes
         assert first.startswith(f"{run}/refine/{file}: is damaged")
         assert second.startswith(f"{run}/refine/{file}: was measured with another network")
-        assert all("; measured anew" in note for note in notes)
+        assert all("; measured anew" in note for note in notes.notes)
         kept = run / "refine" / "singles.earlier.npz"
         assert kept.exists() == (file == "singles.npz")
         assert result.setting.floating != refined.setting.floating
 
     def test_a_study_of_another_problem(self, tmp_path: Path, refined: Refinement) -> None:
         """The run's own file is begun anew; a file that was given is left alone."""
-        run, notes = Path(shutil.copytree(refined.directory.path, tmp_path / "run")), []
+        run, notes = Path(shutil.copytree(refined.directory.path, tmp_path / "run")), Kept()
         given = tmp_path / "study.log"
         given.write_bytes((run / "refine" / "entropy_study.log").read_bytes())
         request = asked("entropy-window", floor=50.0, trials=2)
@@ -390,21 +378,23 @@ class TestMeasurementsAreKept:
         ):
             run_refinement(run, replace(request, storage=given))
         assert given.read_bytes() == before
-        assert run_refinement(run, request, watch=Watch(note=notes.append)) is not None
-        assert len(notes) == 1
-        assert notes[0].startswith(f"{run}/refine/entropy_study.log: is a study with ")
-        assert notes[0].endswith("; begun anew")
+        assert run_refinement(run, request, watch=notes) is not None
+        (note,) = notes.notes
+        assert note.startswith(f"{run}/refine/entropy_study.log: is a study with ")
+        assert note.endswith("; begun anew")
 
     def test_trials_stopped_and_gone_on(self, tmp_path: Path, usable: Path) -> None:
-        run, seen = Path(shutil.copytree(usable, tmp_path / "run")), []
+        run, seen = Path(shutil.copytree(usable, tmp_path / "run")), list[tuple[str, int, int]]()
 
-        def watch(what: str, stop_at: int) -> Watch:
-            def stop() -> bool:
+        def kept(event: Event) -> None:
+            if isinstance(event, Progress):
+                seen.append((event.what, event.done, event.total))
+
+        def watch(what: str, stop_at: int) -> Kept:
+            def stop(sink: Kept) -> bool:
                 return any(name == what and done >= stop_at for name, done, _ in seen)
 
-            return Watch(
-                stop=stop, progress=lambda what, done, total: seen.append((what, done, total))
-            )
+            return Kept(kept, stop=stop)
 
         trials = "entropy-window: trials"
         for stop_at in (0, 2):
@@ -439,14 +429,9 @@ class TestRunsThatAreNotTrained:
         assert not member.start.exists()  # so that training begins with its float stage
 
     def test_to_the_end(self, tmp_path: Path, usable: Path) -> None:
-        run, pause = small_run(tmp_path / "run"), Pause(4)
+        run, pause = small_run(tmp_path / "run"), after_steps(4)
         RunDirectory(run).write_config(RunDirectory(usable).read_config())
-        run_training(
-            run,
-            request(epochs=4),
-            stop=pause.stop,
-            observe=lambda what, task, state: pause.watch(state),
-        )
+        run_training(run, request(epochs=4), watch=pause)
         result = run_refinement(run, asked("uniform", data="digits"), force=True)
         assert result is not None
         source = run / "training" / "checkpoint.pt"
@@ -618,27 +603,29 @@ class TestFewImages:
     def test_the_bits_of_the_search_are_kept_and_it_is_said(
         self, tmp_path: Path, usable: Path
     ) -> None:
-        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), list[str]()
-        result = run_refinement(run, asked("qbr,greedy", limit=40), watch=Watch(note=notes.append))
+        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), Kept()
+        result = run_refinement(run, asked("qbr,greedy", limit=40), watch=notes)
         assert result is not None
         assert [report.method for report in result.reports] == ["qbr"]
-        assert notes == [
+        assert notes.notes == [
             "40 training images are too few to choose bits by (expected 64 that measure and 64 others that judge); "
             "the bits of the search are kept"
         ]
 
     def test_keeping_the_bits_asks_for_none(self, tmp_path: Path, usable: Path) -> None:
-        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), list[str]()
-        result = run_refinement(run, asked("qbr", limit=10), watch=Watch(note=notes.append))
+        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), Kept()
+        result = run_refinement(run, asked("qbr", limit=10), watch=notes)
         assert result is not None
         assert result.chosen.read_best() == RunDirectory(run).read_best()
-        assert notes == []
+        assert notes.notes == []
 
     def test_half_measure_where_as_many_as_asked_would_leave_too_few(
         self, tmp_path: Path, usable: Path
     ) -> None:
-        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), list[str]()
-        result = run_refinement(run, asked("uniform", images=1400), watch=Watch(note=notes.append))
+        run, notes = Path(shutil.copytree(usable, tmp_path / "run")), Kept()
+        result = run_refinement(run, asked("uniform", images=1400), watch=notes)
         assert result is not None
         assert (result.setting.images, result.setting.judged_images) == (718, 720)
-        assert notes == ["718 of 1,438 training images measure what bits cost, instead of 1,400"]
+        assert notes.notes == [
+            "718 of 1,438 training images measure what bits cost, instead of 1,400"
+        ]

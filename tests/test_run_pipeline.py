@@ -45,6 +45,7 @@ from nas_engine.training.result import TrainingResult, read_result
 from nas_engine.training.start import same_structure
 from tests.refine_runs import SPACE
 from tests.resealed import content, rewrite
+from tests.sinks import Kept
 from tests.training.tasks import digits_architecture
 from tests.whole_runs import Killed, Recorder, run_tiny, tiny_config
 
@@ -188,7 +189,7 @@ class TestFailingCandidates:
     """Of a shortlist of two."""
 
     def choose(
-        self, copy: Path, space: Path, errors: dict[int, Exception], notes: list[str]
+        self, copy: Path, space: Path, errors: dict[int, Exception], notes: Kept
     ) -> dict[str, Any] | None:
         directory = PipelineDirectory(copy)
 
@@ -199,7 +200,7 @@ class TestFailingCandidates:
 
         search = build_problem(tiny_config(space).search)[0]
         return choose(
-            directory, search, members(directory.search, 2), attempt, fresh=False, note=notes.append
+            directory, search, members(directory.search, 2), attempt, fresh=False, watch=notes
         )
 
     @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ class TestFailingCandidates:
         error: Exception,
         failing: int,
     ) -> None:
-        notes: list[str] = []
+        notes = Kept()
         figures = self.choose(copy, space, {failing: error}, notes)
         assert figures is not None
         lost, taken = (figures["members"][place] for place in (failing - 1, 2 - failing))
@@ -233,7 +234,7 @@ class TestFailingCandidates:
             True,
             "failures",
         )
-        assert notes == [f"candidate {failing} of 2 is left out: {error}"]
+        assert notes.notes == [f"candidate {failing} of 2 is left out: {error}"]
         directory = PipelineDirectory(copy)
         assert directory.network.read_best() == directory.candidate(3 - failing).read_best()
         stage = whole[1].stage("shortlist")
@@ -252,7 +253,7 @@ class TestFailingCandidates:
                 r"^none of the 2 networks .*; the first: .*the loss is 1; every .*another --recipe$"
             ),
         ):
-            self.choose(copy, space, dict(errors), [])
+            self.choose(copy, space, dict(errors), Kept())
 
     @pytest.mark.parametrize(
         "error",
@@ -262,7 +263,7 @@ class TestFailingCandidates:
         self, space: Path, copy: Path, error: NasEngineError
     ) -> None:
         with pytest.raises(type(error)):
-            self.choose(copy, space, {1: error}, [])
+            self.choose(copy, space, {1: error}, Kept())
 
 
 class TestAgain:
@@ -299,7 +300,7 @@ class TestAgain:
         recorder = Recorder()
         run_tiny(space, copy, recorder)
         assert recorder.done == ["verify", "report"]
-        assert recorder.why["verify"] == "again another version of nas-search"
+        assert recorder.why["verify"].startswith("again (another version of nas-search): ")
 
     def test_every_stage_has_a_version_of_its_own(self) -> None:
         """A number here changes with the code of that stage, and with nothing else: see
@@ -321,7 +322,7 @@ class TestAgain:
         recorder = Recorder()
         run_tiny(space, copy, recorder, verify={"images": 5})
         assert recorder.done == ["verify", "report"]
-        assert recorder.why["verify"] == "again images 4 -> 5"
+        assert recorder.why["verify"].startswith("again (images 4 -> 5): ")
 
     def test_a_change_of_the_bits_keeps_the_float_training(self, space: Path, copy: Path) -> None:
         recorder = Recorder()
@@ -340,7 +341,9 @@ class TestAgain:
         recorder = Recorder(stop_at=7)  # once it is done
         run_tiny(space, copy, recorder)
         assert recorder.done == ["export"]
-        assert recorder.why["export"] == "again final/export/quant.json is no longer what it left"
+        assert recorder.why["export"].startswith(
+            "again (final/export/quant.json is no longer what it left): "
+        )
         assert lasting(directory) == before
 
     def test_a_file_that_was_put_into_the_export_is_removed_and_never_compiled(
@@ -355,8 +358,8 @@ class TestAgain:
         recorder = Recorder()
         run_tiny(space, copy, recorder)
         assert recorder.done[0] == "export"
-        assert (
-            recorder.why["export"] == "again final/export/c/nas_zz.c (a file) is not what it left"
+        assert recorder.why["export"].startswith(
+            "again (final/export/c/nas_zz.c (a file) is not what it left): "
         )
         assert lasting(directory) == before
         assert not effect.exists()
@@ -758,4 +761,4 @@ class TestBadInput:
         rewrite(path, record)
         recorder = Recorder(stop_at=1)
         run_tiny(space, copy, recorder)
-        assert recorder.why["search"] == "again another version of nas-search"
+        assert recorder.why["search"].startswith("again (another version of nas-search): ")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from nas_engine.architecture import dump_architecture
-from nas_engine.datasets import Dataset
 from nas_engine.errors import (
     FileFormatError,
     InputError,
@@ -20,6 +19,7 @@ from nas_engine.errors import (
     PathError,
     RunDirectoryError,
 )
+from nas_engine.events import Event, Finished, Kind, Started
 from nas_engine.files import StorageError
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
@@ -41,9 +41,9 @@ from nas_engine.training.recipe import load_recipe
 from nas_engine.training.result import Accuracy, TrainingResult, read_result, write_result
 from tests.cli.test_bad_input import snapshot
 from tests.resealed import content, rewrite
+from tests.sinks import Kept, after_steps
 from tests.training.runs import results, small_run
 from tests.training.tasks import IMAGES, digits_architecture, small_recipe
-from tests.training.test_loop import Pause
 
 STEPS = 6
 """Of the trainings here: one epoch of three steps per stage."""
@@ -204,16 +204,8 @@ class TestResult:
 class TestInterrupted:
     @pytest.mark.parametrize("steps", [1, 3, 4])
     def test_stopped(self, tmp_path: Path, finished: Path, steps: int) -> None:
-        run, pause = small_run(tmp_path / "run"), Pause(steps)
-        assert (
-            run_training(
-                run,
-                request(),
-                stop=pause.stop,
-                observe=lambda what, task, state: pause.watch(state),
-            )
-            is None
-        )
+        run, pause = small_run(tmp_path / "run"), after_steps(steps)
+        assert run_training(run, request(), watch=pause) is None
         assert not (run / "training" / "result.json").exists()
         assert run_training(run, request(), resume=True) is not None
         assert results(run) == results(finished)
@@ -222,25 +214,18 @@ class TestInterrupted:
     def test_stopped_with_a_teacher_of_its_own(
         self, tmp_path: Path, taught: Path, steps: int, left: int
     ) -> None:
-        run, pause, seen = small_run(tmp_path / "run"), Pause(steps), []
-        assert (
-            run_training(
-                run,
-                request("auto"),
-                stop=pause.stop,
-                observe=lambda what, task, state: pause.watch(state),
-            )
-            is None
-        )
+        run, pause, rest = small_run(tmp_path / "run"), after_steps(steps), Kept()
+        assert run_training(run, request("auto"), watch=pause) is None
         assert (
             run_training(
                 run,
                 request("auto"),
                 resume=True,
-                observe=lambda what, task, state: seen.append(what),
+                watch=rest,
             )
             is not None
         )
+        seen = [event.what for event in rest.progress(Kind.TRAINING)]
         assert seen == ["teacher"] * left + ["network"] * (
             STEPS if left else STEPS - 1
         )  # asked to stop after a step, not before
@@ -349,19 +334,14 @@ class TestTeacher:
         assert snapshot(run) == before
 
     def test_one_that_was_begun_otherwise(self, tmp_path: Path) -> None:
-        run, pause = small_run(tmp_path / "run"), Pause(2)
-        run_training(
-            run,
-            request("auto"),
-            stop=pause.stop,
-            observe=lambda what, task, state: pause.watch(state),
-        )
-        before, described = snapshot(run), []
+        run, pause = small_run(tmp_path / "run"), after_steps(2)
+        run_training(run, request("auto"), watch=pause)
+        before, described = snapshot(run), Kept()
         with pytest.raises(
             FileFormatError, match=r"teacher/checkpoint.pt: was begun with epochs 2 \(now 5\)"
         ):
-            run_training(run, request("auto", epochs=5), resume=True, describe=described.append)
-        assert described == []
+            run_training(run, request("auto", epochs=5), resume=True, watch=described)
+        assert not any(isinstance(event, Finished) for event in described.events)
         assert snapshot(run) == before
 
 
@@ -443,14 +423,21 @@ class TestRuns:
         assert default_recipe(str(tmp_path / "cifar-10-batches-py"), run) == "cifar"
 
     def test_described_when_all_is_checked(self, tmp_path: Path) -> None:
-        run, seen = small_run(tmp_path / "run"), []
+        run, seen = small_run(tmp_path / "run"), list[str]()
 
-        def describe(dataset: Dataset) -> None:
-            assert not (run / "training").exists()
-            seen.append(len(dataset.train))
+        def described(event: Event) -> None:
+            if isinstance(event, Started):
+                seen.append(event.text)
+            elif isinstance(event, Finished):
+                assert not (run / "training").exists()
+                seen.append(event.table[0].split(" images")[0].split()[-1])
 
-        assert run_training(run, request(), describe=describe, announce=seen.append) is not None
-        assert seen == ["reading digits ...", IMAGES, f"evaluating on {IMAGES} test images ..."]
+        assert run_training(run, request(), watch=Kept(described)) is not None
+        assert seen == [
+            "reading digits ...",
+            str(IMAGES),
+            f"evaluating on {IMAGES} test images ...",
+        ]
 
 
 class TestNothingIsLost:
@@ -517,10 +504,8 @@ class TestNothingIsLost:
         assert run_training(run, request(), resume=True) is not None
 
     def test_diverged(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        run, pause = small_run(tmp_path / "run"), Pause(4)
-        run_training(
-            run, request(), stop=pause.stop, observe=lambda what, task, state: pause.watch(state)
-        )
+        run, pause = small_run(tmp_path / "run"), after_steps(4)
+        run_training(run, request(), watch=pause)
         before = snapshot(run)
         with monkeypatch.context() as patch:
             patch.setattr(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nas_engine.events import SILENT, Event, Finished, Kind, Note, Progress, Sink, Started
 from nas_engine.pipeline.run import run_pipeline
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config
-from nas_engine.pipeline.run_watch import RunWatch
 from nas_engine.runs.run_options import merged
 from nas_engine.runs.run_record import RunRecord
 from tests.refine_runs import NEEDED, RESERVED, SPACE
@@ -33,13 +33,13 @@ def tiny_config(folder: Path, **changes: Any) -> RunConfig:
     return resolve_run_config(merged(options, changes))
 
 
-def run_tiny(space: Path, run: Path, watch: RunWatch | None = None, **changes: Any) -> RunRecord:
+def run_tiny(space: Path, run: Path, watch: Sink = SILENT, **changes: Any) -> RunRecord:
     """Do a tiny run, or go on with it.
 
     Args:
         space: Folder of its space.
         run: Its own folder.
-        watch: Whom to tell.
+        watch: Sink of its events.
         **changes: Of its config.
     """
     return run_pipeline(
@@ -51,7 +51,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing in the project catches it."""
 
 
-class Recorder(RunWatch):
+class Recorder:
     """Counts all it is told, remembers what was done, and kills or stops the run at a given number.
 
     Args:
@@ -66,34 +66,22 @@ class Recorder(RunWatch):
         self.why: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def _told(self) -> None:
-        self.count += 1
-        if self.count == self.kill_at:
-            raise Killed
-
     def stop(self) -> bool:
         return self.stop_at is not None and self.count >= self.stop_at
 
-    def begins(self, stage: str, standing: Any) -> None:
-        if standing.state != "done":
-            self.done.append(stage)
-            self.why[stage] = f"{standing.state} {standing.reason}".strip()
-        self._told()
-
-    def ends(self, stage: Any) -> None:
-        self._told()
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def searching(self, config: Any, state: Any) -> None:
-        self._told()
-
-    def training(self, what: str, task: Any, state: Any) -> None:
-        self._told()
-
-    def measuring(self, what: str, done: int, total: int) -> None:
-        self._told()
-
-    def verifying(self, text: str, done: int, total: int) -> None:
-        self._told()
+    def __call__(self, event: Event, /) -> None:
+        counts = False
+        match event:
+            case Started(stage=stage, text=text) if stage:
+                self.done.append(stage)
+                self.why[stage] = text
+                counts = True
+            case Finished(stage=stage):
+                counts = bool(stage)
+            case Progress(kind=kind, whole=whole):
+                counts = not (kind is Kind.VERIFYING and whole)
+            case Note(text=text):
+                self.notes.append(text)
+        self.count += counts
+        if counts and self.count == self.kill_at:
+            raise Killed

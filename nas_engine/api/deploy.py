@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas_engine.api.options import Run, Watch, ignore, path_of
+from nas_engine.api.options import Run, Watch, path_of, sink_of
 
 if TYPE_CHECKING:
     from nas_engine.integer.model import IntegerModel
@@ -64,7 +64,7 @@ def verify(
         images: Test images for back-ends of this machine, all at most.
         emulated_images: Test images for emulated cores.
         backends: Names of back-ends; all that are quick if not given.
-        watch: Called before and after every back-end.
+        watch: Told the verdict of every back-end.
 
     Returns:
         Every comparison; ``passed`` says whether all is as it must be. A failed verification is a
@@ -83,17 +83,13 @@ def verify(
     """
     from nas_engine.pipeline.verify import verify_run
 
-    told = watch or ignore
     return verify_run(
         path_of(run),
         None if data is None else os.fspath(data),
         images=images,
         emulated_images=emulated_images,
         backends=backends,
-        announce=lambda text, done, total: told(f"{done}/{total} {text}"),
-        observe=lambda comparison, done, total: told(
-            f"{done}/{total} {comparison.backend}: {comparison.verdict}"
-        ),
+        watch=sink_of(watch),
     )
 
 

@@ -13,10 +13,10 @@ from nas_engine.api.options import (
     Run,
     Stop,
     Watch,
-    ignore,
     known,
     path_of,
     require_torch,
+    sink_of,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def train(
         resume: Continue the training that is there, or start one.
         force: Replace the training that is there.
         stop: Asked after every step.
-        watch: Called at the end of every epoch.
+        watch: Told the data, and the figures of every epoch.
         changes: What differs from the recipe.
 
     Raises:
@@ -96,23 +96,7 @@ def train(
         limit=limit,
     )
 
-    def observe(what: str, task: Any, state: Any) -> None:
-        if watch is not None and state.step == task.steps:
-            loss = state.running["loss"] / max(state.running["images"], 1.0)
-            watch(
-                f"{what}, {state.stage} epoch {state.epoch + 1}/{task.epochs(state.stage)}: loss "
-                f"{loss:.3f}"
-            )
-
-    result = run_training(
-        path,
-        request,
-        resume=resume,
-        force=force,
-        stop=stop or (lambda: False),
-        observe=observe,
-        announce=watch or ignore,
-    )
+    result = run_training(path, request, resume=resume, force=force, watch=sink_of(watch, stop))
     if result is None:
         raise StoppedError(str(path), "call train() again with resume=True")
     return result
@@ -181,7 +165,7 @@ def evaluate(
             folder without splits that is not the one that the run was trained on.
         limit: Most images.
         threads: CPU threads; torch's own choice if not given.
-        watch: Called with what is about to be done.
+        watch: Told what takes a while.
 
     Raises:
         InputError: The run has not been trained to the end, or data that do not fit.
@@ -198,7 +182,7 @@ def evaluate(
 
     prepare_compute("cpu", threads)
     source = None if data is None else os.fspath(data)
-    return evaluate_run(path_of(run), source, split=split, limit=limit, announce=watch or ignore)[1]
+    return evaluate_run(path_of(run), source, split=split, limit=limit, watch=sink_of(watch))[1]
 
 
 def refine(
@@ -223,7 +207,7 @@ def refine(
         threads: CPU threads; torch's own choice if not given.
         force: Take a run that is not trained, and replace refined runs that are.
         stop: Asked often.
-        watch: Called with what is measured, and with what a user should know.
+        watch: Told what is measured, and notes.
         options: As ``nas-search refine`` has them; ``solver_time`` in seconds, or a text such as
             ``"20s"``.
 
@@ -246,7 +230,6 @@ def refine(
     known("refine", options, RefineOptions)
     require_torch("refinement")
     from nas_engine.errors import StoppedError
-    from nas_engine.pipeline.evidence import Watch as Whom
     from nas_engine.pipeline.refine import run_refinement
     from nas_engine.pipeline.refine_request import RefineRequest
     from nas_engine.strict_yaml import Fields
@@ -273,14 +256,8 @@ def refine(
         seed=part.take_int("seed", defaults.seed, high=2**32 - 1),
     )
     prepare_compute("cpu", threads)
-    path, told = path_of(run), watch or ignore
-    whom = Whom(
-        stop=stop or (lambda: False),
-        progress=lambda what, done, total: told(f"{what}: {done:,}/{total:,}"),
-        announce=told,
-        note=lambda text: told(f"note: {text}"),
-    )
-    result = run_refinement(path, request, force=force, watch=whom)
+    path = path_of(run)
+    result = run_refinement(path, request, force=force, watch=sink_of(watch, stop))
     if result is None:
         raise StoppedError(str(path), "call refine() again in the same way")
     return result

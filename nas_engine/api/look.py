@@ -14,15 +14,14 @@ from nas_engine.api.options import (
     SearchOptions,
     Size,
     Watch,
-    ignore,
     known,
     path_of,
+    sink_of,
 )
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
     from nas_engine.architecture import Architecture
-    from nas_engine.evolution.search import SearchState
     from nas_engine.report.network import NetworkReport
     from nas_engine.report.search_record import SearchRecord
     from nas_engine.runs.run_record import RunRecord
@@ -53,7 +52,7 @@ def search(
         workers: Processes; they do not change the result. More than one needs ``if __name__ ==
             "__main__":`` in a script.
         time_limit: Seconds, or a text such as ``"5m"``, after which the best so far is taken.
-        watch: Called after every generation.
+        watch: Told the progress at each tenth of the candidates.
         options: Fields of ``SearchConfig``; the rest comes from the device and the space.
 
     Raises:
@@ -99,11 +98,6 @@ def search(
         )
     config = resolve_config({**(stored[0].as_options() if stored else {}), **fields})
 
-    def told(state: SearchState) -> None:
-        assert watch is not None
-        score = "nothing fits yet" if state.best_score is None else f"score {state.best_score:.2f}"
-        watch(f"{state.evaluated:,}/{config.candidates:,} networks; {score}")
-
     return run_search(
         config,
         Path(out),
@@ -111,8 +105,7 @@ def search(
         force=force,
         workers=workers,
         time_limit=None if time_limit is None else parse_duration(time_limit, "time_limit"),
-        watch=told if watch else None,
-        note=watch or ignore,
+        watch=sink_of(watch),
     )
 
 
@@ -144,7 +137,7 @@ def run(
         threads: CPU threads of torch; its own choice if not given.
         teacher_code: Whether ``train.teacher`` may be a program (TorchScript); it runs here with
             your rights, and need not end.
-        watch: Called with what is done.
+        watch: Told stages, progress and notes.
         options: Sections that override those of ``config``, such as ``search={"sram": "24k"},
             train={"epochs": 4}, seed=1``.
 
@@ -172,7 +165,6 @@ def run(
 
     known("run", options, RunOptions)
     require_torch("a whole run")
-    from nas_engine.api.watching import TextWatch
     from nas_engine.pipeline.run import run_pipeline
     from nas_engine.pipeline.run_config import resolve_run_config
     from nas_engine.training.compute import prepare_compute
@@ -191,7 +183,7 @@ def run(
         workers=workers,
         accelerator=prepare_compute(accelerator, threads),
         teacher_code=teacher_code,
-        watch=TextWatch(watch) if watch else None,
+        watch=sink_of(watch),
     )
 
 

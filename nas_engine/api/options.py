@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
+
+from nas_engine.events import Lines, Sink
 
 if TYPE_CHECKING:
     from nas_engine.report.search_record import SearchRecord
     from nas_engine.runs.run_directory import RunDirectory
 
-Watch: TypeAlias = Callable[[str], None]
-"""Called with a line of text: what is done, how much of it, and what a user should know."""
+Watch: TypeAlias = Callable[[str], object] | Sink
+"""Function that is called with lines of text, such as ``print``, or a sink of the very events: an
+object that is called with each, and whose ``stop()`` ends the work as ``stop`` does."""
 
 Stop: TypeAlias = Callable[[], bool]
 """Asked often; on True the state is saved and ``StoppedError`` raised."""
@@ -132,5 +135,18 @@ def require_torch(purpose: str) -> None:
         raise MissingPackageError("torch", purpose)
 
 
-def ignore(text: str) -> None:
-    """Take a line of text that nobody watches for."""
+def sink_of(watch: Watch | None, stop: Stop | None = None) -> Sink:
+    """Return the sink of a function's ``watch`` and ``stop``.
+
+    Raises:
+        InputError: Both are given, and ``watch`` has its own ``stop()``.
+    """
+    own = getattr(watch, "stop", None)
+    if callable(own):
+        if stop is not None:
+            from nas_engine.errors import InputError
+
+            raise InputError("watch has a stop() of its own; leave the argument stop out")
+        return cast(Sink, watch)
+    write = cast(Callable[[str], object], watch or (lambda line: None))
+    return Lines(write) if stop is None else Lines(write, stop=stop)

@@ -1,4 +1,4 @@
-"""What a command shows and where: one place that knows of terminals, ``--quiet`` and colours.
+"""Output of commands: terminals, ``--quiet``, ``--json`` and colours.
 
 Results go to standard output, progress and errors to standard error. With ``--json`` standard
 output holds one JSON object, nothing else.

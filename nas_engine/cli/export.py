@@ -122,19 +122,18 @@ def verify(
     Real test images run through every back-end; every output value is compared, and the memory of
     the linked firmware with what was predicted. Exit code 1 if anything differs that must not.
     """
-    from nas_engine.cli.verification_progress import VerificationProgress
+    from nas_engine.cli.progress import Screen
     from nas_engine.pipeline.verify import verify_run
     from nas_engine.report.verification_table import verification_table
 
-    with VerificationProgress() as progress:
+    with Screen() as screen:
         report = verify_run(
             Path(run),
             data,
             images=images,
             emulated_images=emulated_images,
             backends=backends or None,
-            announce=progress.announce,
-            observe=progress.observe,
+            watch=screen,
         )
     emit(report.as_mapping())
     show_table(verification_table(report, layers=layers))

@@ -1,113 +1,106 @@
-"""Progress of a search: a bar on a terminal, plain lines elsewhere."""
+"""Screen: the sink of every command. Bars on a terminal, lines elsewhere, nothing with ``--quiet``."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from device_profiles import load_device
 from nas_engine.cli import console
-from nas_engine.cli.console import Progress
-from nas_engine.evolution.search import SearchState
-from nas_engine.pipeline import SearchConfig
-from nas_engine.report.tables import budget_text
-
-PLAIN_LINES = 10
-"""Lines printed where there is no terminal."""
+from nas_engine.events import Event, Finished, Kind, Lines, Progress, Started
+from nas_engine.interrupts import stop_on_interrupt
 
 WIDTH = 100
-"""Columns of the bar, fewer in a narrow terminal."""
+"""Columns of a bar, fewer in a narrow terminal."""
 
-_BAR = (
-    "{desc} {percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} networks, {rate_noinv_fmt}, "
-    "{remaining} left"
-)
+_BARS: Mapping[Kind, str] = {
+    Kind.SEARCH: (
+        "{desc} {percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} networks, {rate_noinv_fmt}, "
+        "{remaining} left"
+    ),
+    Kind.TRAINING: "{desc} {percentage:3.0f} % |{bar}| {remaining} left{postfix}",
+    Kind.MEASURING: "{desc} {percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} {remaining} left",
+    Kind.VERIFYING: "{percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} {desc}",
+}
+"""Look of each bar, in the terms of ``tqdm``."""
 
 
-class SearchProgress:
-    """Shows rate, time left, best score and how much of each budget it uses, on standard error.
-
-    On a terminal two lines: a bar, and below it the best network so far.
+class Screen:
+    """Progress on standard error, and the answer to Ctrl-C and to a time limit.
 
     Args:
-        config: The search.
+        time_limit: Seconds after which to stop; ``None`` for no limit.
     """
 
-    def __init__(self, config: SearchConfig) -> None:
-        device = load_device(config.device).with_memory(config.sram_bytes, config.flash_bytes)
-        self._sram, self._flash, self._total = (
-            device.arena_bytes,
-            device.storage_bytes,
-            config.candidates,
-        )
-        self._label = f"{config.resolution} px"
+    def __init__(self, time_limit: float | None = None) -> None:
+        self._deadline = time.monotonic() + (float("inf") if time_limit is None else time_limit)
+        self._lines = Lines(console.tell, starts=console.progress() is console.Progress.BAR)
+        self._work: tuple[str, str] | None = None
         self._bars: list[Any] = []
-        self._began, self._next, self._first = time.monotonic(), 0.0, 0
+        self._stack = contextlib.ExitStack()
+        self._stage = ""
+        self.stopped = threading.Event()
+        """Set on Ctrl-C, once ``catch_interrupt`` was called."""
+        self.kept: set[str] = set()
+        """Stages that were done before."""
+
+    def catch_interrupt(self) -> None:
+        """Let the first Ctrl-C stop the work where its state can be saved, from now on."""
+        self.stopped = self._stack.enter_context(stop_on_interrupt())
+
+    def stop(self) -> bool:
+        """Return whether Ctrl-C was pressed or the time is over."""
+        return self.stopped.is_set() or time.monotonic() >= self._deadline
+
+    def __call__(self, event: Event, /) -> None:
+        """Show an event."""
+        if isinstance(event, Progress) and console.progress() is console.Progress.BAR:
+            self._draw(event)
+            return
+        self._close()
+        self._lines(event)
+        if isinstance(event, Started) and event.stage:
+            self._stage = event.stage
+        elif isinstance(event, Finished) and event.stage and event.stage != self._stage:
+            self.kept.add(event.stage)
+
+    def _draw(self, event: Progress) -> None:
+        work, done = (event.kind, event.what), min(event.done, event.total)
+        if work != self._work:
+            self._close()
+        if not self._bars:
+            self._work = work
+            self._bars = [_open(_BARS[event.kind], event, done)]
+            if event.kind is Kind.SEARCH:
+                self._bars.append(_open("{desc}", event, done, position=1))
+        bar, *below = self._bars
+        bar.set_description_str(event.name, refresh=False)
+        if event.kind is Kind.TRAINING:
+            bar.set_postfix_str(event.detail, refresh=False)
+        for text in below:
+            text.set_description_str(event.detail, refresh=False)
+        if event.whole or done == bar.n:
+            bar.n = done
+            bar.refresh()
+        elif not bar.update(done - bar.n):  # drawn, not more often than the bar allows
+            return
+        for text in below:
+            text.refresh()
+
+    def _close(self) -> None:
+        for bar in reversed(self._bars):
+            bar.refresh()
+        for bar in self._bars:
+            bar.close()
+        self._bars, self._work = [], None
 
     def __enter__(self) -> Self:
         return self
-
-    def watch(self, state: SearchState) -> None:
-        """Show a state."""
-        if console.progress() is Progress.BAR:
-            self._draw(state)
-        elif state.evaluated >= self._next:
-            self._next = state.evaluated + self._total / PLAIN_LINES
-            elapsed = time.monotonic() - self._began
-            self._first = self._first or state.evaluated
-            rate = (
-                (state.evaluated - self._first) / elapsed if state.evaluated > self._first else 0.0
-            )
-            left = (
-                f", {rate:,.0f}/s, {max(self._total - state.evaluated, 0) / rate:.0f} s left"
-                if rate
-                else ""
-            )
-            console.tell(
-                f"{self._label}: {state.evaluated:,}/{self._total:,} networks{left}; "
-                f"{self._text(state)}"
-            )
-
-    def _draw(self, state: SearchState) -> None:
-        from tqdm import tqdm
-
-        evaluated = min(state.evaluated, self._total)
-        if not self._bars:
-            columns = (
-                os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH
-            )  # 0 where a terminal does not know
-            look = {
-                "ncols": min(WIDTH, columns),
-                "nrows": 20,
-                "mininterval": 0.2,
-                "unit": "",
-                "unit_scale": True,
-            }
-            bar = tqdm(
-                total=self._total,
-                initial=evaluated,
-                desc=self._label,
-                bar_format=_BAR,
-                position=0,
-                **look,
-            )
-            self._bars = [bar, tqdm(bar_format="{desc}", position=1, leave=True, **look)]
-        bar, text = self._bars
-        text.set_description_str(self._text(state), refresh=False)
-        if bar.update(evaluated - bar.n):  # drawn, not oftener than every mininterval
-            text.refresh()
-
-    def _text(self, state: SearchState) -> str:
-        if state.best_score is None:
-            return "nothing fits yet"
-        best = state.population
-        return (
-            f"score {state.best_score:.2f}, SRAM {budget_text(float(best.sram[0]), self._sram)}, "
-            f"Flash {budget_text(float(best.flash[0]), self._flash)}"
-        )
 
     def __exit__(
         self,
@@ -115,7 +108,24 @@ class SearchProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for bar in reversed(self._bars):
-            bar.refresh()
-        for bar in self._bars:
-            bar.close()
+        self._close()
+        self._stack.close()
+
+
+def _open(look: str, event: Progress, done: int, position: int = 0) -> Any:
+    """Return a bar on standard error, which must be a terminal."""
+    from tqdm import tqdm
+
+    columns = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 where a terminal does not know
+    return tqdm(
+        total=event.total,
+        initial=done,
+        desc=event.name,
+        bar_format=look,
+        position=position,
+        ncols=min(WIDTH, columns or WIDTH),
+        nrows=20,
+        mininterval=0.2,
+        unit="",
+        unit_scale=event.kind is Kind.SEARCH,
+    )

@@ -140,9 +140,7 @@ def refine(
     Ctrl-C keeps what is measured; the same command goes on.
     """
     require_torch("refinement")
-    from nas_engine.cli.refine_progress import RefineProgress
-    from nas_engine.interrupts import stop_on_interrupt
-    from nas_engine.pipeline.evidence import Watch
+    from nas_engine.cli.progress import Screen
     from nas_engine.pipeline.refine import run_refinement
     from nas_engine.pipeline.refine_request import RefineRequest
     from nas_engine.report.allocations import allocation_table, comparison
@@ -163,18 +161,9 @@ def refine(
     )
     prepare_compute("cpu", threads)
     result = None
-    with (
-        RefineProgress() as progress,
-        stop_on_interrupt() as stopped,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
-        watch = Watch(
-            stop=stopped.is_set,
-            progress=progress.progress,
-            announce=progress.announce,
-            note=progress.note,
-        )
-        result = run_refinement(Path(run), request, force=force, watch=watch)
+    with Screen() as screen, contextlib.suppress(KeyboardInterrupt):
+        screen.catch_interrupt()
+        result = run_refinement(Path(run), request, force=force, watch=screen)
     if result is None:
         show_stopped(
             f"stopped; what was measured is kept in {Path(run) / 'refine'}; go on with: "

@@ -195,9 +195,8 @@ def run(
     require_torch("a whole run")
     asked, folder = _resolve(config, _options(given, settings), out)
 
-    from nas_engine.cli.run_progress import RunProgress
+    from nas_engine.cli.progress import Screen
     from nas_engine.cli.search import cores
-    from nas_engine.interrupts import stop_on_interrupt
     from nas_engine.pipeline.run import run_pipeline
     from nas_engine.report.run_table import run_table
     from nas_engine.runs.run_record import STAGES, record_mapping
@@ -205,7 +204,8 @@ def run(
     from nas_engine.training.result import check_goal
 
     typed = command_line("nas-search", *sys.argv[1:])
-    with stop_on_interrupt() as stopped, RunProgress(stopped) as progress:
+    with Screen() as screen:
+        screen.catch_interrupt()
         record = run_pipeline(
             asked,
             folder,
@@ -214,7 +214,7 @@ def run(
             accelerator=prepare_compute(accelerator, threads),
             teacher_code=teacher_code,
             command=typed,
-            watch=progress,
+            watch=screen,
         )
     last = record.stage(STAGES[-1])
     again: list[str | Path] = [
@@ -225,8 +225,8 @@ def run(
         *(["--teacher-code"] if teacher_code else []),
     ]
     emit({"folder": str(folder), **record_mapping(record)})
-    show_table(run_table(record, progress.kept))
-    if last is None or not last.done or stopped.is_set():
+    show_table(run_table(record, screen.kept))
+    if last is None or not last.done or screen.stop():
         show_stopped(f"stopped; what is done is kept; go on with: {command_line(*again)}")
         ctx.exit(INTERRUPTED)
     show(f"firmware in {folder / 'final' / 'export' / 'c'}, report: {folder / 'report.html'}")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_engine.cli.console import announce, emit, show, show_stopped, show_table, tell
-from nas_engine.cli.progress import SearchProgress
+from nas_engine.cli.console import announce, emit, show, show_stopped, show_table
+from nas_engine.cli.progress import Screen
 from nas_engine.errors import InputError, RunDirectoryError
 from nas_engine.escaping import command_line
 from nas_engine.pipeline import (
@@ -59,8 +59,7 @@ def search(
             if deadline is None
             else max(deadline - time.monotonic(), 0.0) / (len(configs) - len(records))
         )
-        announce(f"{config.resolution} px: the first networks ...")
-        with SearchProgress(config) as progress:
+        with Screen() as screen:
             record = run_search(
                 config,
                 folder,
@@ -68,8 +67,7 @@ def search(
                 force=force,
                 workers=workers or cores(),
                 time_limit=share,
-                watch=progress.watch,
-                note=tell,
+                watch=screen,
             )
         records.append(record)
         _show(record, plots=plots)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +35,6 @@ from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
 
 if TYPE_CHECKING:
-    from nas_engine.datasets import Dataset
     from nas_engine.training.result import Accuracy
 
 images, recipe_of, machine, course = (
@@ -158,9 +155,8 @@ def train(
         raise InputError("--resume continues a training, --force replaces it; give one of the two")
     require_torch("training")
     from nas_engine.api import chosen_recipe
-    from nas_engine.cli.training_progress import TrainingProgress
-    from nas_engine.datasets import summary_lines
-    from nas_engine.interrupts import stop_on_interrupt
+    from nas_engine.cli.progress import Screen
+    from nas_engine.events import Event, Finished
     from nas_engine.pipeline.training import TrainingRequest, run_training
     from nas_engine.training.compute import prepare_compute
     from nas_engine.training.result import check_goal
@@ -180,33 +176,20 @@ def train(
             "--min-accuracy judges integers, and this recipe trains in float only; leave it out, "
             "or lower --float-share"
         )
-    stopped = threading.Event()
-    with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(TrainingProgress(time_limit))
 
-        def describe(dataset: Dataset) -> None:
-            nonlocal stopped
-            for line in summary_lines(dataset):
-                tell(line)
-            stopped = stack.enter_context(
-                stop_on_interrupt()
-            )  # before this there is nothing to save
+    class Training(Screen):
+        def __call__(self, event: Event, /) -> None:
+            super().__call__(event)
+            if isinstance(event, Finished):  # data are read; before, there is nothing to save
+                self.catch_interrupt()
 
-        result = run_training(
-            Path(run),
-            request,
-            resume=resume,
-            force=force,
-            stop=lambda: stopped.is_set() or progress.is_late(),
-            observe=progress.observe,
-            describe=describe,
-            announce=progress.announce,
-        )
+    with Training(time_limit) as screen:
+        result = run_training(Path(run), request, resume=resume, force=force, watch=screen)
     if result is None:
         command = same_command(ctx, add=["--resume"], leave_out=("resume", "force", "time_limit"))
         emit({"run": run, "finished": False, "continue": command})
         show_stopped(f"stopped; the state is saved; continue with: {command}")
-        if stopped.is_set():
+        if screen.stopped.is_set():
             ctx.exit(INTERRUPTED)
         return
     emit({"run": run, "finished": True, **asdict(result)})
@@ -269,7 +252,7 @@ def evaluate(
     layer by layer on at most 64 of the images and writes RUN/layer_errors.json.
     """
     require_torch("evaluation")
-    from nas_engine.cli.training_progress import TrainingProgress
+    from nas_engine.cli.progress import Screen
     from nas_engine.datasets.records import ALL
     from nas_engine.pipeline.evaluation import evaluate_run
     from nas_engine.pipeline.layer_errors import LAYER_IMAGES, measure_layer_errors
@@ -279,15 +262,11 @@ def evaluate(
     from nas_engine.training.result import check_goal
 
     prepare_compute("cpu", threads)
-    with TrainingProgress() as progress:
-        judged, accuracy = evaluate_run(
-            Path(run), data, split=split, limit=limit, announce=progress.announce
-        )
+    with Screen() as screen:
+        judged, accuracy = evaluate_run(Path(run), data, split=split, limit=limit, watch=screen)
         images = min(limit or LAYER_IMAGES, LAYER_IMAGES)
         errors = (
-            measure_layer_errors(
-                Path(run), data, images=images, split=split, announce=progress.announce
-            )
+            measure_layer_errors(Path(run), data, images=images, split=split, watch=screen)
             if layers
             else None
         )

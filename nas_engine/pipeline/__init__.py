@@ -12,7 +12,6 @@ from nas_engine.evolution.config import (
 )
 from nas_engine.pipeline.search import (
     CHECKPOINT_SECONDS,
-    Watcher,
     open_group,
     run_search,
     write_winners,
@@ -26,7 +25,6 @@ __all__ = [
     "PLOTS",
     "SearchConfig",
     "SearchRecord",
-    "Watcher",
     "build_problem",
     "check_config",
     "draw_plots",

@@ -14,8 +14,8 @@ from nas_engine.allocation.swaps import real_loss_swaps
 from nas_engine.allocation.table import ALLOCATORS, allocate
 from nas_engine.datasets import Split
 from nas_engine.errors import FileFormatError, InputError, NasEngineError
+from nas_engine.events import Kind, Note, Progress, Sink
 from nas_engine.files import StorageError
-from nas_engine.pipeline.evidence import Watch
 from nas_engine.training.entropy_study import ACCURACY, BITS, TunedWindow, tune_entropy_window
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import MeasurementStoppedError
@@ -57,8 +57,8 @@ class Chooser:
     """Time for proofs, per method."""
     seed: int
     """Of methods that draw."""
-    watch: Watch
-    """Progress and stop."""
+    watch: Sink
+    """Sink of progress and notes, and the answer whether to stop."""
 
     def choose(self, method: str) -> BitAllocation:
         """Return the bits that a method chooses; they keep every limit.
@@ -87,8 +87,14 @@ class Chooser:
             rounds=self.swaps,
             tried=TRIED,
             stop=self.watch.stop,
-            watch=lambda evaluations, loss: self.watch.progress(
-                f"{method}: swaps, loss {loss:.4f}", min(evaluations, total), total
+            watch=lambda evaluations, loss: self.watch(
+                Progress(
+                    kind=Kind.MEASURING,
+                    what=f"{method}: swaps",
+                    at=f"loss {loss:.4f}",
+                    done=min(evaluations, total),
+                    total=total,
+                )
             ),
         )
 
@@ -143,8 +149,13 @@ class Chooser:
                 subject=subject,
                 seed=self.seed,
                 stop=self.watch.stop,
-                watch=lambda now: self.watch.progress(
-                    f"{ENTROPY_WINDOW}: trials", now.done, now.total
+                watch=lambda now: self.watch(
+                    Progress(
+                        kind=Kind.MEASURING,
+                        what=f"{ENTROPY_WINDOW}: trials",
+                        done=now.done,
+                        total=now.total,
+                    )
                 ),
             )
 
@@ -153,7 +164,8 @@ class Chooser:
         except FileFormatError as error:
             if not self.own_study or not self.study.exists():
                 raise
-            self.watch.note(f"{self.study}: {error.problem.split(';')[0]}; begun anew")
+            problem = error.problem.split(";")[0]
+            self.watch(Note(text=f"{self.study}: {problem}; begun anew"))
             self.study.unlink()
             return attempt()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.datasets import Judged
+from nas_engine.events import SILENT, Sink, Started
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import predict as predict_integer
 from nas_engine.integer.store import load as load_integer
@@ -30,7 +30,7 @@ def evaluate_run(
     *,
     split: str | None = None,
     limit: int | None = None,
-    announce: Callable[[str], None] = lambda text: None,
+    watch: Sink = SILENT,
 ) -> tuple[Judged, Accuracy]:
     """Return the images and the accuracy of a trained run's three forms on them.
 
@@ -40,7 +40,7 @@ def evaluate_run(
         split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, or for all images of
             another folder without splits.
         limit: Most images, chosen as for the training.
-        announce: Called with what is about to be done where it takes a while.
+        watch: Sink of what takes a while.
 
     Raises:
         RunDirectoryError: The run has not been trained to the end.
@@ -50,7 +50,7 @@ def evaluate_run(
     directory = RunDirectory(path)
     folder, result = directory.training, finished_training(directory)
     trained = load_network(folder.network)
-    announce(f"reading {source_of_data(data, result)} ...")
+    watch(Started(text=f"reading {source_of_data(data, result)} ..."))
     judged = read_judged(data, directory, trained.architecture, result, split=split, limit=limit)
     floating = load_network(folder.float_network) if result.float_epochs else None
     if floating is None and directory.start.exists():
@@ -60,7 +60,7 @@ def evaluate_run(
         if result.quantised_epochs
         else (None, None)
     )
-    announce("evaluating ...")
+    watch(Started(text="evaluating ..."))
     return judged, measure(judged, floating, quantised, model)
 
 

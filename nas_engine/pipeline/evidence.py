@@ -13,7 +13,6 @@ import io
 import json
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from nas_engine.allocation.records import Evidence, LayerEntropies, Sensitivity
 from nas_engine.arrays import stored_arrays
 from nas_engine.datasets import Split
 from nas_engine.errors import FileFormatError
+from nas_engine.events import Kind, Note, Progress, Sink, Started
 from nas_engine.files import write_atomically
 from nas_engine.reading import LARGE_FILE, parsing, read_regular
 from nas_engine.report.allocations import Measurement
@@ -50,27 +50,12 @@ SINGLES, PAIRS, HESSIAN, ENTROPIES = "singles", "pairs", "hessian", "entropies"
 """Names of the measurements: fields of ``Evidence``, and stems of files."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Watch:
-    """Whom to tell, and whom to ask."""
-
-    stop: Callable[[], bool] = lambda: False
-    """Asked often; on True what was measured is kept, and measuring ends with
-    ``MeasurementStoppedError``."""
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None
-    """Called with what is measured or done, parts done, and all."""
-    announce: Callable[[str], None] = lambda text: None
-    """Called with what is about to be done where it takes a while."""
-    note: Callable[[str], None] = lambda text: None
-    """Called with what a user should know even if nobody watches."""
-
-
 def measure(
     needs: Collection[str],
     perturbations: Perturbations,
     images: Split,
     folder: RefineDirectory,
-    watch: Watch,
+    watch: Sink,
     *,
     given: Levels | None = None,
     seed: int = 0,
@@ -82,7 +67,7 @@ def measure(
         perturbations: The network and what choices do to it.
         images: Images to measure on.
         folder: Where measurements are kept.
-        watch: Progress and stop.
+        watch: Sink of progress and notes, and the answer whether to stop.
         given: Widths that came with the network.
         seed: Of the probes of the Hessian.
 
@@ -98,7 +83,7 @@ def measure(
     for name, measure_one in ((SINGLES, measure_singles), (PAIRS, measure_pairs)):
         if name not in needs:
             continue
-        watch.announce(f"measuring {name} ...")
+        watch(Started(text=f"measuring {name} ..."))
         path = folder.measurement(name)
 
         def attempt(
@@ -112,7 +97,9 @@ def measure(
                 images.labels,
                 state=path,
                 stop=watch.stop,
-                watch=lambda done, total: watch.progress(f"measuring {name}", done, total),
+                watch=lambda done, total: watch(
+                    Progress(kind=Kind.MEASURING, what=f"measuring {name}", done=done, total=total)
+                ),
             )
 
         sensitivities[name] = _anew_if_other(attempt, path, watch)
@@ -138,7 +125,7 @@ def measure(
     return evidence, tuple(found)
 
 
-def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Watch) -> Sensitivity:
+def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Sink) -> Sensitivity:
     """Return a measurement; where its file is of something else that is put aside, and it is measured from the start."""
     try:
         return attempt()
@@ -146,16 +133,16 @@ def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Watch)
         if not path.exists():
             raise
         aside = path.with_name(f"{path.stem}.earlier{path.suffix}")
-        watch.note(
-            f"{path}: {error.problem.split(';')[0]}; measured anew, the earlier file is kept as "
-            f"{aside.name}"
+        problem = error.problem.split(";")[0]
+        watch(
+            Note(text=f"{path}: {problem}; measured anew, the earlier file is kept as {aside.name}")
         )
         path.replace(aside)
         return attempt()
 
 
 def _kept(
-    name: str, perturbations: Perturbations, images: Split, path: Path, watch: Watch, seed: int
+    name: str, perturbations: Perturbations, images: Split, path: Path, watch: Sink, seed: int
 ) -> tuple[Measurement, Floats]:
     """Return what a measurement that takes one go took, and its values: from its file, or measured now."""
     if watch.stop():
@@ -178,8 +165,8 @@ def _kept(
                     return took, np.asarray(arrays["values"], np.float64)
         except FileFormatError as error:
             problem = error.problem
-        watch.note(f"{path}: {problem}; measured anew")
-    watch.announce(f"measuring {name} ...")
+        watch(Note(text=f"{path}: {problem}; measured anew"))
+    watch(Started(text=f"measuring {name} ..."))
     began = time.monotonic()
     if name == HESSIAN:
         values = measure_hessian(perturbations, used, labels, seed=seed)

@@ -5,7 +5,6 @@ Needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from nas_engine.datasets.records import Pixels
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
 from nas_engine.escaping import command_line
+from nas_engine.events import SILENT, Sink, Started
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import trace
 from nas_engine.integer.store import load as load_integer
@@ -39,7 +39,7 @@ def measure_layer_errors(
     *,
     images: int = LAYER_IMAGES,
     split: str | None = None,
-    announce: Callable[[str], None] = lambda text: None,
+    watch: Sink = SILENT,
 ) -> LayerErrors:
     """Measure the quantisation error of every layer of a trained run, write ``layer_errors.json`` into it and return the record.
 
@@ -48,7 +48,7 @@ def measure_layer_errors(
         data: A path, ``digits``, or ``None`` for the data that the run was trained on.
         images: Most images to measure on, classes in balance where there are enough.
         split: As in ``evaluate_run``.
-        announce: Called with what is about to be done where it takes a while.
+        watch: Sink of what takes a while.
 
     Raises:
         RunDirectoryError: Not trained to the end, or in float alone.
@@ -67,7 +67,7 @@ def measure_layer_errors(
             "quantised epochs",
         )
     trained, model = load_network(directory.training.network), load_integer(directory.integer).model
-    announce(f"reading {source_of_data(data, result)} ...")
+    watch(Started(text=f"reading {source_of_data(data, result)} ..."))
     judged = read_judged(
         data,
         directory,
@@ -79,7 +79,7 @@ def measure_layer_errors(
     chosen = judged.images.images
     if len(chosen) > images:  # fewer than there are classes; folders come class by class
         chosen = chosen[np.linspace(0, len(chosen) - 1, images).astype(np.int64)]
-    announce(f"comparing integers and float on {len(chosen):,} images ...")
+    watch(Started(text=f"comparing integers and float on {len(chosen):,} images ..."))
     try:
         layers = layer_errors(trained, model, chosen)
     except InputError as error:

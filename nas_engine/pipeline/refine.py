@@ -23,13 +23,14 @@ from nas_engine.architecture import Architecture
 from nas_engine.datasets import Split
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError, NasEngineError, RunDirectoryError
+from nas_engine.events import SILENT, Note, Sink, Started
 from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.files import write_atomically
 from nas_engine.pipeline.base_network import BaseNetwork, base_network
 from nas_engine.pipeline.choice import ENTROPY_WINDOW, Chooser
 from nas_engine.pipeline.data import read_data, source_of_data, trained_classes
-from nas_engine.pipeline.evidence import Watch, measure
+from nas_engine.pipeline.evidence import measure
 from nas_engine.pipeline.judging import Drawn, draw_images, is_ahead, judge, judge_float
 from nas_engine.pipeline.refine_request import ALL, RefineRequest, check_request, methods_of
 from nas_engine.pipeline.refined_run import write_refined_run
@@ -84,7 +85,7 @@ class Refinement:
 
 
 def run_refinement(
-    path: Path, request: RefineRequest, *, force: bool = False, watch: Watch | None = None
+    path: Path, request: RefineRequest, *, force: bool = False, watch: Sink = SILENT
 ) -> Refinement | None:
     """Measure what methods need, let each choose bits, judge them and write a run directory for each.
 
@@ -93,7 +94,7 @@ def run_refinement(
         request: What to do.
         force: Go on with a run that is not trained to the end, and replace refined runs that were
             trained.
-        watch: Progress and stop.
+        watch: Sink of progress and notes, and the answer whether to stop.
 
     Returns:
         What it came to; ``None`` if ``watch.stop`` said so first: what was measured is kept.
@@ -103,7 +104,6 @@ def run_refinement(
         NasEngineError: A loss that is not finite; what was measured before is kept.
         StorageError: The disk is full.
     """
-    watch = watch or Watch()
     methods = methods_of(request)
     check_request(request, methods)
     directory = RunDirectory(path)
@@ -116,7 +116,7 @@ def run_refinement(
         data = _data_of(directory, request)
         problem = device_problem(search, architecture)
         problem.require_feasible()
-        watch.announce(f"reading {data} ...")
+        watch(Started(text=f"reading {data} ..."))
         known = trained_classes(directory)
         dataset = read_data(data, architecture, known=known, limit=request.limit, seed=request.seed)
         drawn = draw_images(dataset, request.images, request.seed)
@@ -174,7 +174,7 @@ class _Work:
     drawn: Drawn
     classes: tuple[str, ...]
 
-    def run(self, methods: Sequence[str], watch: Watch) -> Refinement:
+    def run(self, methods: Sequence[str], watch: Sink) -> Refinement:
         request, folder = self.request, self.directory.refine
         measured, judged = self.drawn.measured, self.drawn.judged
         methods, given, warnings = self._given(self._possible(methods, watch))
@@ -210,7 +210,7 @@ class _Work:
         own = self._own(perturbations, judged)
         reports: list[AllocationReport] = []
         for method in methods:
-            watch.announce(f"{method} ...")
+            watch(Started(text=f"{method} ..."))
             began = time.monotonic()
             found = chooser.choose(method)
             if watch.stop():
@@ -230,7 +230,7 @@ class _Work:
             reports=tuple(reports), setting=setting, directory=self.directory, data=self.data
         )
 
-    def _possible(self, methods: Sequence[str], watch: Watch) -> Sequence[str]:
+    def _possible(self, methods: Sequence[str], watch: Sink) -> Sequence[str]:
         """Return the methods; where images are too few to choose by, the one alone that keeps the bits there are.
 
         Raises:
@@ -239,14 +239,14 @@ class _Work:
         if set(methods) == {GIVEN} or not self.drawn.note:
             return methods
         if self.drawn.enough:
-            watch.note(self.drawn.note)
+            watch(Note(text=self.drawn.note))
             return methods
         if GIVEN not in methods:
             raise InputError(
                 f"{self.data}: {self.drawn.note}; give more data, or --method {GIVEN}, which keeps "
                 "the bits of the search"
             )
-        watch.note(f"{self.drawn.note}; the bits of the search are kept")
+        watch(Note(text=f"{self.drawn.note}; the bits of the search are kept"))
         return (GIVEN,)
 
     def _given(

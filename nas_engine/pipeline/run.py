@@ -26,9 +26,9 @@ from nas_engine.errors import (
     RunDirectoryError,
 )
 from nas_engine.escaping import command_line
+from nas_engine.events import SILENT, Finished, Sink, Started
 from nas_engine.pipeline.run_checks import check_work
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
-from nas_engine.pipeline.run_watch import RunWatch
 from nas_engine.pipeline.stages import STAGE_TABLE, Stage
 from nas_engine.pipeline.work import Work, recipe_of
 from nas_engine.runs.ledger import State, digest_of, plain, standing
@@ -71,7 +71,7 @@ def run_pipeline(
     accelerator: str = "cpu",
     teacher_code: bool = False,
     command: str | None = None,
-    watch: RunWatch | None = None,
+    watch: Sink = SILENT,
 ) -> RunRecord:
     """Do what of a run is not done yet and return its record; if ``watch.stop`` said so, the last stage of it is not done.
 
@@ -83,7 +83,7 @@ def run_pipeline(
         accelerator: A torch device.
         teacher_code: Whether a teacher's file may be a program (TorchScript), which then runs here.
         command: What was typed, for the record.
-        watch: Whom to tell.
+        watch: Sink of progress and notes, and the answer whether to stop.
 
     Raises:
         InputError: Bad values, a folder that holds something else, or long work that would be done
@@ -91,7 +91,6 @@ def run_pipeline(
         NasEngineError: A stage failed; what was done before stays, and the same call goes on.
         StorageError: The disk is full, likewise.
     """
-    watch = watch or RunWatch()
     directory = PipelineDirectory(path)
     work = Work(
         config=config,
@@ -140,12 +139,14 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
             f"again ({now.reason}); "
             "add --force to do so, or give another --out"
         )
-    work.watch.begins(name, now)
     if now.state is State.DONE:
+        work.watch(Finished(stage=name, text="done already"))
         if name == STAGES[0]:
             _renew_configs(work)
         return record
     goes_on = now.state is State.GOES_ON
+    why = {State.GOES_ON: "goes on: ", State.AGAIN: f"again ({now.reason}): "}.get(now.state, "")
+    work.watch(Started(stage=name, text=f"{why}{stage.purpose}"))
     current = StageRecord(
         name=name,
         state=RUNNING,
@@ -166,7 +167,8 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
             figures=plain(figures),
             outputs=digests(root, stage.outputs(work.directory)),
         )
-    work.watch.ends(current)
+    ends = "" if current.done else "stopped after "
+    work.watch(Finished(stage=name, text=f"{ends}{format_duration(current.seconds)}"))
     return record.with_stage(current)
 
 

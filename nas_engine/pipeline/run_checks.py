@@ -11,6 +11,7 @@ import numpy as np
 
 from nas_engine.datasets import Dataset
 from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.events import Note
 from nas_engine.evolution.config import build_problem, check_config
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.pipeline.data import COUNTED_IMAGES, looked_at
@@ -68,7 +69,7 @@ def check_work(work: Work) -> None:
     sample = looked_at(config.data.source, limit=config.data.limit, seed=config.seed)
     _check_counts(work, sample)
     for remark in _remarks(work, sample, channels):
-        work.watch.note(remark)
+        work.watch(Note(text=remark))
 
 
 def _check_counts(work: Work, sample: Dataset) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from device_profiles import DeviceProfile
 from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
+from nas_engine.events import SILENT, Kind, Note, Progress, Sink, Started
 from nas_engine.evolution.checkpoint import load_state, save_state
 from nas_engine.evolution.config import (
     SearchConfig,
@@ -26,13 +28,11 @@ from nas_engine.evolution.search import SearchSettings, SearchState, done, finis
 from nas_engine.files import write_atomically
 from nas_engine.interrupts import stop_on_interrupt
 from nas_engine.report.search_record import SearchRecord, load_configs, report_member
+from nas_engine.report.tables import budget_text
 from nas_engine.runs.run_directory import RunDirectory
 
 CHECKPOINT_SECONDS = 2.0
 """Time between checkpoints; what a kill can cost."""
-
-Watcher = Callable[[SearchState], None]
-"""Called after each generation, such as a progress bar."""
 
 
 def open_group(
@@ -74,8 +74,7 @@ def run_search(
     force: bool = False,
     workers: int = 1,
     time_limit: float | None = None,
-    watch: Watcher | None = None,
-    note: Callable[[str], None] = lambda text: None,
+    watch: Sink = SILENT,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> SearchRecord:
     """Run (or continue) a search into a run directory and return its record.
@@ -87,8 +86,8 @@ def run_search(
         force: Replace the run that is there.
         workers: Processes; the result is the same for any number.
         time_limit: Seconds after which the search stops with the best so far.
-        watch: Called with the state after each generation.
-        note: Called with what a user should know even if nobody watches.
+        watch: Sink of progress after each generation; it may also stop the search there, as
+            Ctrl-C does.
         checkpoint_seconds: Time between checkpoints.
 
     Raises:
@@ -118,17 +117,18 @@ def run_search(
         began = now = saved = time.monotonic()
         deadline = began + (time_limit if time_limit is not None else float("inf"))
         pending: list[dict[str, Any]] = []
-        with stop_on_interrupt() as stopped, mapper(min(workers, settings.chunks), note) as run:
-            while state is None or not (
-                done(state, settings) or stopped.is_set() or now >= deadline
-            ):
+        watch(Started(text=f"{config.resolution} px: the first networks ..."))
+        alone = mapper(min(workers, settings.chunks), lambda text: watch(Note(text=text)))
+        with stop_on_interrupt() as stopped, alone as run:
+            interrupted = False
+            while state is None or not (done(state, settings) or interrupted or now >= deadline):
                 state = (
                     step(state, problem, settings, run) if state else init(problem, settings, run)
                 )
                 now = time.monotonic()
                 pending.append(_history_row(state, elapsed + now - began))
-                if watch:
-                    watch(state)
+                watch(_progress(state, config, device))
+                interrupted = stopped.is_set() or watch.stop()
                 if now - saved >= checkpoint_seconds:
                     _save(directory, state, fingerprint, pending)
                     saved, pending = now, []
@@ -146,7 +146,24 @@ def run_search(
         device=device,
         best=best,
         evaluated=state.evaluated,
-        interrupted=stopped.is_set(),
+        interrupted=interrupted or stopped.is_set(),
+    )
+
+
+def _progress(state: SearchState, config: SearchConfig, device: DeviceProfile) -> Progress:
+    detail = "nothing fits yet"
+    if state.best_score is not None:
+        sram, flash = (float(costs[0]) for costs in (state.population.sram, state.population.flash))
+        detail = (
+            f"score {state.best_score:.2f}, SRAM {budget_text(sram, device.arena_bytes)}, "
+            f"Flash {budget_text(flash, device.storage_bytes)}"
+        )
+    return Progress(
+        kind=Kind.SEARCH,
+        what=f"{config.resolution} px",
+        done=state.evaluated,
+        total=config.candidates,
+        detail=detail,
     )
 
 

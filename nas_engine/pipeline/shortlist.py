@@ -15,6 +15,7 @@ from typing import Any
 
 from nas_engine.architecture import Architecture
 from nas_engine.errors import NasEngineError
+from nas_engine.events import SILENT, Note, Sink
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import keep_or_write
@@ -40,8 +41,8 @@ SCORE, ACCURACY, LOSS, FAILURES = "score", "accuracy", "loss", "failures"
 training loss of several alike in accuracy; that all others failed."""
 
 Attempt = Callable[[Path, str], TrainingResult | None]
-"""Trains (or goes on training) a run directory, named for whoever watches; ``None`` if it was told
-to stop."""
+"""Training (or its continuation) of a run directory, under a name for its progress; ``None`` if it
+was told to stop."""
 
 
 def short_recipe(recipe: TrainingRecipe, epochs: int | None) -> TrainingRecipe:
@@ -90,7 +91,7 @@ def choose(
     attempt: Attempt,
     *,
     fresh: bool,
-    note: Callable[[str], None] = lambda text: None,
+    watch: Sink = SILENT,
 ) -> dict[str, Any] | None:
     """Train each network shortly, write the best one's run directory and return how they did; ``None`` if an attempt was told to stop.
 
@@ -104,7 +105,7 @@ def choose(
         networks: The shortlist, the best score first.
         attempt: Trains one.
         fresh: Whether to train those again that are trained.
-        note: Told of a network that is left out.
+        watch: Sink of a note on each network that is left out.
 
     Raises:
         InputError: Data that do not fit.
@@ -121,7 +122,7 @@ def choose(
             result = attempt(run.path, what)
         except (DivergedError, LoweringError) as error:
             rows[index]["failure"] = str(error)
-            note(f"{what} is left out: {error}")
+            watch(Note(text=f"{what} is left out: {error}"))
             continue
         if result is None:
             return None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas_engine.digests import file_digest
+from nas_engine.events import Note, Started
 from nas_engine.evolution.config import build_problem
-from nas_engine.pipeline.evidence import Watch
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.layer_errors import measure_layer_errors
 from nas_engine.pipeline.new_run import copy_file, keep_or_write
@@ -31,21 +31,19 @@ HOLDOUT = 0.2
 
 def search(work: Work, resume: bool) -> Figures | None:
     """Search; the winner and the front are in ``search/``."""
-    config, watch, run = work.config.search, work.watch, work.directory.search
     record = run_search(
-        config,
-        run.path,
+        work.config.search,
+        work.directory.search.path,
         resume=resume,
         force=not resume,
         workers=work.workers,
-        watch=lambda state: watch.searching(config, state),
-        note=watch.note,
+        watch=work.watch,
     )
     if record.interrupted:
         return None
     best = record.best
     if remark := depth_remark(best):
-        watch.note(remark)
+        work.watch(Note(text=remark))
     costs = {
         "peak_sram_bytes": best.peak_sram_bytes,
         "flash_bytes": best.total_flash_bytes,
@@ -60,27 +58,22 @@ def shortlist(work: Work, resume: bool) -> Figures | None:
     request = work.request(work.short_recipe, holdout=HOLDOUT)
 
     def attempt(path: Path, what: str) -> TrainingResult | None:
-        return run_training(
-            path,
-            request,
-            resume=True,
-            stop=watch.stop,
-            observe=lambda kind, task, state: watch.training(what, task, state),
-        )
+        return run_training(path, request, resume=True, name=what, watch=watch)
 
     networks = members(work.directory.search, settings.count)
     if len(networks) < settings.count:
-        watch.note(
+        problem = (
             f"the front holds {len(networks)} networks of different structure, fewer than the "
             f"{settings.count} asked for"
         )
+        watch(Note(text=problem))
     return choose(
         work.directory,
         build_problem(work.config.search)[0],
         networks,
         attempt,
         fresh=not resume,
-        note=watch.note,
+        watch=watch,
     )
 
 
@@ -96,22 +89,12 @@ def quantise(work: Work, resume: bool) -> Figures | None:
         work, work.directory.final.path, work.request(work.recipe, teacher=work.teacher), resume
     )
     if figures is not None:
-        work.watch.announce("measuring the error of every layer ...")
-        measure_layer_errors(work.directory.final.path)
+        measure_layer_errors(work.directory.final.path, watch=work.watch)
     return figures
 
 
 def _trained(work: Work, path: Path, request: TrainingRequest, resume: bool) -> Figures | None:
-    watch = work.watch
-    result = run_training(
-        path,
-        request,
-        resume=resume,
-        force=not resume,
-        stop=watch.stop,
-        observe=watch.training,
-        announce=watch.announce,
-    )
+    result = run_training(path, request, resume=resume, force=not resume, watch=work.watch)
     return (
         None
         if result is None
@@ -121,11 +104,9 @@ def _trained(work: Work, path: Path, request: TrainingRequest, resume: bool) -> 
 
 def refine(work: Work, resume: bool) -> Figures | None:
     """Choose the winner's widths again; the network with those that are judged best, the search's own among them, is in ``final/``."""
-    watch = work.watch
-    told = Watch(
-        stop=watch.stop, progress=watch.measuring, announce=watch.announce, note=watch.note
+    found = run_refinement(
+        work.directory.network.path, work.refine_request, force=True, watch=work.watch
     )
-    found = run_refinement(work.directory.network.path, work.refine_request, force=True, watch=told)
     if found is None:
         return None
     _take(work, found.chosen)
@@ -178,15 +159,14 @@ def export(work: Work, resume: bool) -> Figures | None:
 
 def verify(work: Work, resume: bool) -> Figures | None:
     """Run the export through every back-end."""
-    watch, settings = work.watch, work.config.verify
+    settings = work.config.verify
     report = verify_run(
         work.directory.final.path,
         work.config.data.source,
         images=settings.images,
         emulated_images=settings.emulated_images,
         backends=settings.backends or None,
-        announce=watch.verifying,
-        observe=watch.verified,
+        watch=work.watch,
     )
     verdicts = {comparison.backend: str(comparison.verdict) for comparison in report.comparisons}
     claim = claim_of(report.core, report.comparisons)
@@ -204,5 +184,5 @@ def report(work: Work, resume: bool) -> Figures | None:
     """Draw the page."""
     from nas_engine.report.write import write_report
 
-    work.watch.announce("drawing the report ...")
+    work.watch(Started(text="drawing the report ..."))
     return {"bytes": write_report(work.directory.path).stat().st_size}

@@ -27,6 +27,8 @@ from nas_engine.training.recipe import TrainingRecipe
 class Stage:
     """One stage."""
 
+    purpose: str
+    """Purpose of the stage, for people."""
     version: int
     """Version of what the stage computes and writes. Raise it in the very change after which the
     same settings and inputs give other files or figures: runs of before then do the stage again.
@@ -113,6 +115,7 @@ def _alone(verb: str, run: RunDirectory, *more: str) -> list[str | Path]:
 
 STAGE_TABLE: Mapping[str, Stage] = {
     "search": Stage(
+        purpose="search networks and bits for the budgets",
         version=1,
         settings=_search_settings,
         inputs=lambda work: {},
@@ -120,6 +123,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         outputs=lambda at: [*_front(at), at.search.path / "memory_plan.json"],
     ),
     "shortlist": Stage(
+        purpose="train the best of the front briefly, keep the one that does best",
         version=1,
         settings=_shortlist_settings,
         inputs=lambda work: _data(work) | _all("front", *_front(work.directory)),
@@ -127,6 +131,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         outputs=lambda at: [at.network.path / "best.yaml"],
     ),
     "train": Stage(
+        purpose="train it in float",
         version=1,
         settings=lambda work: _training_settings(work, work.float_recipe),
         inputs=lambda work: (
@@ -136,6 +141,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         outputs=lambda at: _training(at.network),
     ),
     "refine": Stage(
+        purpose="choose its bits again, by what the data say",
         version=1,
         settings=lambda work: (
             asdict(work.config.refine)
@@ -151,6 +157,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         outputs=lambda at: [at.final.path / "best.yaml", at.final.start, at.final.allocation],
     ),
     "quantise": Stage(
+        purpose="train it with its own bits, lower it to integers",
         version=1,
         settings=lambda work: _training_settings(work, work.quantised_recipe),
         inputs=lambda work: (
@@ -163,6 +170,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         outputs=lambda at: [*_training(at.final), at.final.integer, at.final.layer_errors],
     ),
     "export": Stage(
+        purpose="write C, TFLite and ONNX",
         version=1,
         settings=_budgets,
         inputs=lambda work: _all("integers", work.directory.final.integer),
@@ -171,6 +179,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         command=lambda work: _alone("export", work.directory.final),
     ),
     "verify": Stage(
+        purpose="compare every back-end with the integer reference",
         version=1,
         settings=lambda work: asdict(work.config.verify) | _budgets(work),
         inputs=lambda work: _data(work) | _all("export", work.directory.final.export),
@@ -180,6 +189,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         again=lambda figures: bool(figures["skipped"]) or "core" not in figures,
     ),
     "report": Stage(
+        purpose="draw the report",
         version=1,
         settings=lambda work: {},
         inputs=lambda work: {},

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +24,9 @@ from nas_engine.datasets import Dataset, Split
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.datasets.holdout import held_out
 from nas_engine.datasets.records import judged_split
+from nas_engine.datasets.summary import summary_lines
 from nas_engine.errors import InputError, NasEngineError, PathError, RunDirectoryError
+from nas_engine.events import SILENT, Finished, Kind, Progress, Sink, Started
 from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
@@ -71,11 +72,6 @@ class LoweringError(NasEngineError):
     """A network that is trained, but of which no integer model can be made."""
 
 
-Observer = Callable[[str, TrainingTask, TrainingState], None]
-"""Called after every step with what is trained (``"teacher"`` or ``"network"``), the task and the
-state."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest:
     """What was asked for."""
@@ -108,10 +104,8 @@ def run_training(
     *,
     resume: bool = False,
     force: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    observe: Observer = lambda what, task, state: None,
-    describe: Callable[[Dataset], None] = lambda dataset: None,
-    announce: Callable[[str], None] = lambda text: None,
+    name: str = "network",
+    watch: Sink = SILENT,
 ) -> TrainingResult | None:
     """Train the winner of a run (or continue), lower it to integers, and return what it came to.
 
@@ -123,10 +117,10 @@ def run_training(
         request: What to do.
         resume: Continue the training that is there, or start one.
         force: Replace the training that is there.
-        stop: Asked after every step; on True the state is saved and ``None`` returned.
-        observe: Called after every step.
-        describe: Called with the data when all has been checked, before anything is written.
-        announce: Called with what is about to be done where it takes a while.
+        name: Name of the network in the progress; its teacher is called ``teacher``.
+        watch: Sink of progress after every step; where it says ``stop``, the state is saved and
+            ``None`` returned. It is told the data once all has been checked, before anything is
+            written.
 
     Raises:
         InputError: Data, teacher, checkpoint or directory that do not fit; nothing has been changed
@@ -152,7 +146,7 @@ def run_training(
             request.recipe if start is None else _quantised_alone(request.recipe, directory.start)
         )
         teacher = _load_given_teacher(request, architecture)
-        announce(f"reading {request.data} ...")
+        watch(Started(text=f"reading {request.data} ..."))
         known = (
             trained_classes(directory)
             if start is not None or (resume and folder.path.exists())
@@ -193,19 +187,20 @@ def run_training(
         if resume:  # both looked at now, because a teacher may be trained for hours first
             _check_checkpoint(folder, task)
             _check_checkpoint(folder.teacher, wide)
-        describe(dataset)
+        first, *further = summary_lines(dataset)
+        watch(Finished(text=first, table=tuple(further)))
         _tidy(directory, resume=resume)
         if request.teacher == AUTO:
-            teacher = _train_teacher(wide, folder.teacher, stop, observe)
+            teacher = _train_teacher(wide, folder.teacher, watch)
             if teacher is None:
                 return None
             task = replace(task, teacher=teacher)
-        state = _train(task, folder, stop, lambda state: observe("network", task, state))
+        state = _train(task, folder, name, watch)
         if not is_done(task, state):
             return None
         save_network(folder.network, state.average)
         judged = "held-out" if request.holdout else "test"
-        announce(f"evaluating on {len(dataset.test):,} {judged} images ...")
+        watch(Started(text=f"evaluating on {len(dataset.test):,} {judged} images ..."))
         return _conclude(directory, task, request, state)
 
 
@@ -304,11 +299,9 @@ def _crc(split: Split) -> int:
     return zlib.crc32(split.labels.tobytes(), zlib.crc32(np.ascontiguousarray(split.images).data))
 
 
-def _train_teacher(
-    task: TrainingTask, folder: TrainingDirectory, stop: Callable[[], bool], observe: Observer
-) -> Teacher | None:
-    """Return the trained network of a task as a teacher; ``None`` if ``stop`` came first."""
-    state = _train(task, folder, stop, lambda state: observe("teacher", task, state))
+def _train_teacher(task: TrainingTask, folder: TrainingDirectory, watch: Sink) -> Teacher | None:
+    """Return the trained network of a task as a teacher; ``None`` if it was stopped first."""
+    state = _train(task, folder, "teacher", watch)
     if not is_done(task, state):
         return None
     save_network(folder.network, state.average)
@@ -319,12 +312,7 @@ def _train_teacher(
     return teacher
 
 
-def _train(
-    task: TrainingTask,
-    folder: TrainingDirectory,
-    stop: Callable[[], bool],
-    watch: Callable[[TrainingState], None],
-) -> TrainingState:
+def _train(task: TrainingTask, folder: TrainingDirectory, name: str, watch: Sink) -> TrainingState:
     """Train from the checkpoint of a folder, or from the start, keeping its files."""
     if folder.checkpoint.exists():
         state = resumed_state(task, folder.checkpoint)
@@ -344,9 +332,26 @@ def _train(
         state,
         checkpoint=folder.checkpoint,
         finished_float=folder.float_network,
-        stop=stop,
-        watch=watch,
+        stop=watch.stop,
+        watch=lambda state: watch(_progress(name, task, state)),
         record=record,
+    )
+
+
+def _progress(name: str, task: TrainingTask, state: TrainingState) -> Progress:
+    """Return how far a training is, with the means of its epoch so far."""
+    epochs = state.epoch + (0 if state.stage == "float" else task.recipe.float_epochs)
+    images = max(state.running.get("images", 0.0), 1.0)
+    loss = state.running.get("loss", 0.0) / images
+    correct = 100.0 * state.running.get("correct", 0.0) / images
+    return Progress(
+        kind=Kind.TRAINING,
+        what=name,
+        at=f"{state.stage} epoch {state.epoch + 1}/{task.epochs(state.stage)}",
+        done=epochs * task.steps + state.step,
+        total=task.recipe.epochs * task.steps,
+        detail=f"loss {loss:.3f}, train accuracy {correct:.1f} %",
+        whole=state.step == task.steps,
     )
 
 

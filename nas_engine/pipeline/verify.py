@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from nas_engine.digests import FILE, contents
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
 from nas_engine.escaping import command_line
+from nas_engine.events import SILENT, Kind, Progress, Sink
 from nas_engine.exporters.bundle import check_export, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.settings import FILE as SETTINGS
@@ -42,12 +43,6 @@ from nas_engine.verification.result import Comparison, MemoryLine, VerificationR
 from nas_engine.verification.table import Row, back_ends
 from nas_engine.verification.toolchain import find_toolchain
 
-Announce = Callable[[str, int, int], None]
-"""Called with what is about to be done, back-ends done, back-ends in all."""
-
-Observe = Callable[[Comparison, int, int], None]
-"""Called with a comparison, back-ends done, back-ends in all."""
-
 
 def verify_run(
     path: Path,
@@ -56,8 +51,7 @@ def verify_run(
     images: int = 200,
     emulated_images: int = 20,
     backends: Sequence[str] | None = None,
-    announce: Announce = lambda text, done, total: None,
-    observe: Observe = lambda comparison, done, total: None,
+    watch: Sink = SILENT,
 ) -> VerificationReport:
     """Verify the export of a run, and write ``verification.json``.
 
@@ -70,8 +64,7 @@ def verify_run(
         images: Test images for back-ends of this machine, all at most.
         emulated_images: Test images for emulated cores.
         backends: Names in the table; all if ``None``.
-        announce: Called with what is about to be done, back-ends done, and back-ends in all.
-        observe: Called with each comparison and the same numbers.
+        watch: Sink of progress before and after every back-end.
 
     Raises:
         RunDirectoryError: A run without training or export.
@@ -85,7 +78,7 @@ def verify_run(
     subject = subject_of(saved, device.name)
     files = written_anew(directory, subject)
     rows = _chosen(back_ends(device, images, emulated_images), backends, files)
-    announce(f"reading {source_of_data(data, result)} ...", 0, len(rows))
+    watch(_progress(f"reading {source_of_data(data, result)} ...", 0, rows))
     best = directory.read_best()
     judged = read_judged(data, directory, best, result)
     chosen = judged.images.images[: max(row.images for row in rows)]
@@ -99,8 +92,7 @@ def verify_run(
             rows,
             chosen,
             told,
-            announce,
-            observe,
+            watch,
             core=device.core,
         )
     report = replace(report, date=datetime.now(UTC).date().isoformat())
@@ -206,8 +198,7 @@ def verify(
     rows: Sequence[Row],
     images: Images,
     data: str,
-    announce: Announce = lambda text, done, total: None,
-    observe: Observe = lambda comparison, done, total: None,
+    watch: Sink = SILENT,
     *,
     core: str = "",
 ) -> VerificationReport:
@@ -220,12 +211,11 @@ def verify(
         rows: Back-ends with their number of images.
         images: Images as uint8, ``[N, height, width, channels]``.
         data: Where they came from, for the report.
-        announce: Called with what is about to be done, back-ends done, and back-ends in all.
-        observe: Called with each comparison and the same numbers.
+        watch: Sink of progress before and after every back-end.
         core: Core of the device, as its profile names it.
     """
     model = subject.model
-    announce(f"integer reference on {len(images):,} images ...", 0, len(rows))
+    watch(_progress(f"integer reference on {len(images):,} images ...", 0, rows))
     expected: npt.NDArray[np.int8] = run(model, images)
     tensors = checksums(model, images[:1])
     comparisons: list[Comparison] = []
@@ -233,13 +223,14 @@ def verify(
     instructions = {}
     for done, row in enumerate(rows):
         count = min(row.images, len(images))
-        announce(f"{row.backend.name} on {count:,} images ...", done, len(rows))
+        watch(_progress(f"{row.backend.name} on {count:,} images ...", done, rows))
         with tempfile.TemporaryDirectory(prefix="nas-search-") as work:
             comparison, ran = run_backend(
                 row.backend, export, model, images[:count], Path(work), expected, tensors
             )
         comparisons.append(comparison)
-        observe(comparison, done + 1, len(rows))
+        verdict = f"{comparison.backend}: {comparison.verdict}"
+        watch(_progress(verdict, done + 1, rows, whole=True))
         if ran is not None and ran.instructions:
             instructions[row.backend.name] = ran.instructions
         if ran is not None and ran.footprint is not None:
@@ -256,6 +247,10 @@ def verify(
             f"ONNX QCDQ: {subject.manifest['formats']['onnx-qcdq']['why']}",
         ),
     )
+
+
+def _progress(text: str, done: int, rows: Sequence[Row], *, whole: bool = False) -> Progress:
+    return Progress(kind=Kind.VERIFYING, at=text, done=done, total=len(rows), whole=whole)
 
 
 def _memory(

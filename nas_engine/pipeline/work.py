@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from nas_engine.events import SILENT, Sink
 from nas_engine.pipeline.refine import GIVEN
 from nas_engine.pipeline.refine_request import ALL, RefineRequest
 from nas_engine.pipeline.run_config import RunConfig
-from nas_engine.pipeline.run_watch import RunWatch
 from nas_engine.pipeline.shortlist import short_recipe
 from nas_engine.pipeline.training import AUTO, NONE, TrainingRequest
 from nas_engine.runs.pipeline_directory import PipelineDirectory
@@ -36,8 +36,8 @@ class Work:
     """A torch device."""
     teacher_code: bool = False
     """Whether a teacher's file may be a program; said with each call, and kept nowhere."""
-    watch: RunWatch = field(default_factory=RunWatch)
-    """Whom to tell."""
+    watch: Sink = SILENT
+    """Sink of progress and notes, and the answer whether to stop."""
 
     @property
     def float_recipe(self) -> TrainingRecipe:

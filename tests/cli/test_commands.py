@@ -23,7 +23,9 @@ from nas_engine.api.look import default_stage_weights
 from nas_engine.architecture import read_architecture
 from nas_engine.cli.main import cli
 from nas_engine.cli.options import MEMORY_MODEL_NAMES
+from nas_engine.cli.progress import Screen
 from nas_engine.costs.memory import MEMORY_MODELS
+from nas_engine.events import Event, Progress
 from search_spaces import space_names
 from tests.cli.command import SMALL, THREE, TWO, Run
 from tests.cli.test_bad_input import snapshot
@@ -519,11 +521,12 @@ class TestInterrupt:
         assert results(path) == results(tmp_path / "straight")
 
     def test_second_one_stops_at_once(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        def watch(*_: object) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+        def watch(_: Screen, event: Event) -> None:
+            if isinstance(event, Progress):
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr("nas_engine.cli.progress.SearchProgress.watch", watch)
+        monkeypatch.setattr(Screen, "__call__", watch)
         handler = signal.getsignal(signal.SIGINT)
         assert run(*SMALL, "--out", "run").refusal(code=130).startswith("stopped at once")
         assert signal.getsignal(signal.SIGINT) is handler

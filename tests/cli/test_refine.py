@@ -9,14 +9,14 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from nas_engine.allocation.table import ALLOCATORS
+from nas_engine.cli.progress import Screen
 from nas_engine.cli.refine import METHODS
-from nas_engine.cli.refine_progress import RefineProgress
+from nas_engine.events import Event, Progress
 from nas_engine.pipeline.data import write_classes
 from nas_engine.runs.run_directory import RunDirectory
 from tests.cli.command import Outcome, Run
@@ -142,14 +142,15 @@ class TestInterrupted:
     def test_ctrl_c_keeps_what_is_measured(
         self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real = RefineProgress.progress
+        real = Screen.__call__
 
-        def progress(self: RefineProgress, *what: Any) -> None:
-            real(self, *what)
-            signal.raise_signal(signal.SIGINT)
+        def watch(self: Screen, event: Event) -> None:
+            real(self, event)
+            if isinstance(event, Progress):
+                signal.raise_signal(signal.SIGINT)
 
         with monkeypatch.context() as patch:
-            patch.setattr("nas_engine.cli.refine_progress.RefineProgress.progress", progress)
+            patch.setattr(Screen, "__call__", watch)
             outcome = run(
                 "refine",
                 "run",
@@ -172,11 +173,12 @@ class TestInterrupted:
     def test_a_second_ctrl_c_stops_at_once(
         self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def progress(*_: object) -> None:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
+        def watch(_: Screen, event: Event) -> None:
+            if isinstance(event, Progress):
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr("nas_engine.cli.refine_progress.RefineProgress.progress", progress)
+        monkeypatch.setattr(Screen, "__call__", watch)
         outcome = run("refine", "run", "--method", "greedy", *BRIEF)
         assert (outcome.code, outcome.err) == (130, "")
         assert (

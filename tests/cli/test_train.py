@@ -25,6 +25,8 @@ from PIL import Image
 
 from nas_engine.architecture import Architecture, Classifier
 from nas_engine.cli.main import cli
+from nas_engine.cli.progress import Screen
+from nas_engine.events import Event, Progress
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.models.widen import widen
 from nas_engine.report.layer_errors import read_layer_errors
@@ -287,11 +289,12 @@ class TestContinue:
     def test_second_ctrl_c_stops_at_once(
         self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def observe(*_: object) -> None:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
+        def watch(_: Screen, event: Event) -> None:
+            if isinstance(event, Progress):
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr("nas_engine.cli.training_progress.TrainingProgress.observe", observe)
+        monkeypatch.setattr(Screen, "__call__", watch)
         outcome = run("train", place, *BRIEF)
         assert outcome.code == 130
         assert (
