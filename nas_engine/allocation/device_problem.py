@@ -4,14 +4,13 @@ SRAM and Flash to the byte, and the limits of the search.
 
 Free are the widths that the search was free to choose: those of all layers but stem and classifier,
 one per layer or one per inverted residual as the space ties them. Peak SRAM is a maximum over the
-steps of the schedule; each of its terms is one linear constraint (``nas_engine.costs.sram`` has the
-formulas), so the constraints allow what the memory plan then finds, and nothing else.
+rows of the schedule (``nas_engine.costs.schedule``); each of them is one linear constraint, so the
+constraints allow what the memory plan then finds, and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,18 @@ from nas_engine.allocation.problem import (
 from nas_engine.architecture import Architecture
 from nas_engine.costs.compute import extra_bitops
 from nas_engine.costs.flash import fixed_flash, weight_bytes
-from nas_engine.costs.sram import classifier_live, head_live, stem_live
+from nas_engine.costs.schedule import (
+    LAYER_WIDTHS,
+    SCHEDULES,
+    TENSORS,
+    BitCosts,
+    Row,
+    Width,
+    bit_costs,
+    of_block,
+    term_sizes,
+)
+from nas_engine.costs.sram import head_out_bits
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode
 from nas_engine.evolution.problem import UNLIMITED, SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
@@ -35,6 +45,8 @@ from nas_engine.network.from_architecture import graph_of
 
 SRAM, FLASH = "peak SRAM", "Flash"
 """The two resources of a device."""
+
+_BLOCK = "inverted residual"
 
 
 def device_problem(search: SearchProblem, architecture: Architecture) -> AllocationProblem:
@@ -96,6 +108,7 @@ class _Builder:
         apart: list[tuple[str, ...]] = [(layer,) for row in residual_layers for layer in row]
         self.groups = [*(residual_layers if search.space.tie_block_bits else apart), ("head",)]
         self.residuals = residual_layers
+        self.schedules = SCHEDULES[search.memory_model]
         self.bare = AllocationProblem(self._variables())
         self.variable_of = {
             (variable.kind, layer): index
@@ -177,65 +190,58 @@ class _Builder:
         )
 
     def _sram(self) -> Iterator[Constraint]:
-        """Yield the terms of the peak; every size is an array over the widths 0 to 8, ``(9,)``."""
-        model, table, bits = self.search.model, self.table, np.arange(9.0)
-        units = model.units(table)
-        yield self._peak("stem", 0.0, (self._after(0), stem_live(model, table, bits)))
-        for index, (expand, depthwise, project) in enumerate(self.residuals):
-            unit = units.residual(index)
-            scratch = [
-                float(part[0])
-                for part in (unit.expand_scratch, unit.depthwise_scratch, unit.project_scratch)
-            ]
-            stream, after = model.size(unit.stream[0], bits), model.size(unit.stream[1], bits)
-            held = model.size(unit.held, bits)
-            yield self._peak(
-                expand, scratch[0], (expand, stream), (depthwise, model.size(unit.expanded, bits))
-            )
-            yield self._peak(
-                depthwise,
-                scratch[1],
-                (expand, held),
-                (depthwise, model.depthwise_input(unit, bits)),
-            )
-            working = (
-                (depthwise, model.depthwise_beside(unit, bits)),
-                (project, model.depthwise_output(unit, bits)),
-            )
-            yield self._peak(depthwise, scratch[1], (expand, held), *working)
-            filtered = (project, model.size(unit.filtered, bits))
-            yield self._peak(project, scratch[2], filtered, (expand, model.merge(held, 0.0)))
-            yield self._peak(
-                project, scratch[2], filtered, (self._after(index + 1), model.merge(0.0, after))
-            )
-        out = float(self.end) if table.frame.classes else 8.0
-        yield self._peak("head", 0.0, ("head", head_live(model, table, bits, out)))
-        if table.frame.classes:
-            yield self._peak("classifier", float(classifier_live(model, table, float(self.end))[0]))
+        """Yield the terms of the peak: one per row of each block's first schedule."""
+        costs = bit_costs(self.search.model, self.table)
+        parts = [
+            ("stem", ("stem",), costs),
+            *(
+                (_BLOCK, layers, of_block(costs, self.schedules[_BLOCK], index))
+                for index, layers in enumerate(self.residuals)
+            ),
+            ("head", ("head",), costs),
+            ("classifier", ("classifier",), costs),
+        ]
+        if not self.table.frame.classes:
+            del parts[-1]
+        after = [*(layers[0] for _, layers, _ in parts[1:]), None]
+        for (kind, layers, part), following in zip(parts, after, strict=True):
+            for row in self.schedules[kind][0]:
+                yield self._peak(row, layers, following, part)
 
-    def _after(self, residual: int) -> str:
-        """Return the layer that takes the input of an inverted residual.
+    def _peak(
+        self, row: Row, layers: tuple[str, ...], following: str | None, costs: BitCosts
+    ) -> Constraint:
+        """Return the limit on the tensors of a row.
 
-        Behind the last inverted residual it is the head.
+        Args:
+            row: A row of the block's schedule.
+            layers: Names of the block's layers.
+            following: Name of the layer after the block, if there is one.
+            costs: Elements of its tensors.
         """
-        return self.residuals[residual][0] if residual < len(self.residuals) else "head"
-
-    def _peak(self, step: str, fixed: float, *terms: tuple[str, Any]) -> Constraint:
-        """Return one term of the peak: inputs of layers that live together.
-
-        With its granules at the widths 0 to 8, or at any.
-        """
-        granule, linear = self.search.model.granule, np.zeros(self.bare.n)
-        for layer, sizes in terms:
-            at = self._choices(ACTIVATIONS, layer)
-            assert at is not None
-            linear[at] += np.broadcast_to(sizes, (9,))[self.bare.choice_bits[at]] * granule
+        model, linear = self.search.model, np.zeros(self.bare.n)
+        layer_of: dict[Width, str | None] = {
+            **dict(zip(LAYER_WIDTHS, layers, strict=False)),
+            "next": following,
+        }
+        # all widths 0 to 8 of every tensor at once; those that are not free have one width
+        shares = dict.fromkeys(layer_of, model.share(np.arange(9.0)))
+        fixed = 0.0
+        for term, sizes in term_sizes(model, row.terms, costs, shares).items():
+            layer = layer_of.get(TENSORS[term].width)
+            at = self._choices(ACTIVATIONS, layer) if layer else None
+            if at is not None:
+                linear[at] += sizes[self.bare.choice_bits[at]] * model.granule
+            elif TENSORS[term].width in layer_of:
+                fixed += float(sizes[head_out_bits(self.table, self.end)])
+            else:
+                fixed += float(np.ravel(sizes)[0])
         return Constraint(
-            name=f"{SRAM} at {step}",
+            name=f"{SRAM} at {layers[row.step]}",
             resource=SRAM,
             unit="B",
             limit=self.search.sram_bytes,
-            fixed=fixed * granule,
+            fixed=fixed * model.granule,
             linear=linear,
         )
 

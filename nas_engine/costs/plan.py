@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from nas_engine.architecture import Architecture
-from nas_engine.costs.memory import IMAGE_BITS, Arena
-from nas_engine.costs.sram import LOGIT_BITS
+from nas_engine.costs.memory import IMAGE_BITS, LOGIT_BITS, Arena, dense_scratch
+from nas_engine.costs.schedule import bit_costs
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.layers import unroll
 
@@ -138,7 +140,9 @@ class _Draft:
         self.frame, self.model, self.net = architecture_frame(architecture), Arena(), architecture
         genes = encode(self.frame, [architecture])
         self.table = unroll(self.frame, genes)
-        self.units = self.model.units(self.table)
+        self.costs = {
+            name: np.asarray(cost) for name, cost in bit_costs(self.model, self.table).items()
+        }
         self.a_bits: list[int] = GeneView(self.frame, genes).a_bits[:, 0].tolist()
         layers = architecture.layer_names()
         self.steps = (*layers[:-1], "pool", layers[-1]) if architecture.classifier else layers
@@ -146,8 +150,8 @@ class _Draft:
         self.top: list[PlannedTensor] = []
         self.scratch: list[PlannedTensor] = []
 
-    def size(self, unit: Any, bits: int) -> int:
-        return int(self.model.size(unit, bits)) * self.model.granule
+    def size(self, elements: Any, bits: int) -> int:
+        return int(self.model.size(elements, self.model.share(bits))) * self.model.granule
 
     def put(
         self,
@@ -187,12 +191,13 @@ class _Draft:
         """
         step = 1 + 3 * row
         last = step
+        elements = self.costs["output"][row - 1, 0] if row else self.costs["stem output"][0]
         if row < self.frame.max_residuals and self.table.shortcut[row, 0] and not self._pooled(row):
             last = step + 2
         self.put(
             self.bottom,
             name,
-            self.size(self.units.stream[row, 0], self.a_bits[step]),
+            self.size(elements, self.a_bits[step]),
             self.a_bits[step],
             (first, last),
             over,
@@ -206,7 +211,7 @@ class _Draft:
         self.put(
             self.top,
             "image",
-            self.size(self.model.elements(float(pixels)), IMAGE_BITS),
+            self.size(float(pixels), IMAGE_BITS),
             IMAGE_BITS,
             (0, 0),
         )
@@ -214,11 +219,14 @@ class _Draft:
             float(self.frame.stem_kernel**2 * self.frame.input_channels),
             self.frame.stem_kernel > 1,
         )
-        self.work(0, self.model.dense_scratch(taps, self.net.stem.channels, windows=windows))
+        self.work(0, dense_scratch(taps, self.net.stem.channels, windows=windows))
         self.stream(0, "stem output", 0, None)
 
     def residual(self, row: int) -> None:
-        step, unit = 1 + 3 * row, self.units.residual(row)
+        step, costs = (
+            1 + 3 * row,
+            {name: cost[row, 0] for name, cost in self.costs.items() if cost.ndim == 2},
+        )
         _, b, c = self.a_bits[step : step + 3]
         name = self.steps[step].rsplit(".", 1)[0]
         source = self.bottom[-1].name
@@ -226,24 +234,28 @@ class _Draft:
             self.put(
                 self.bottom,
                 f"{name} pooled shortcut",
-                self.size(unit.held[0], self.a_bits[step]),
+                self.size(costs["held"], self.a_bits[step]),
                 self.a_bits[step],
                 (step + 1, step + 2),
                 source,
             )
             source = self.bottom[-1].name
-        self.put(self.top, f"{name} expanded", self.size(unit.expanded[0], b), b, (step, step + 1))
+        self.put(self.top, f"{name} expanded", self.size(costs["expanded"], b), b, (step, step + 1))
         self.put(
             self.top,
             f"{name} filtered",
-            self.size(unit.filtered[0], c),
+            self.size(costs["filtered"], c),
             c,
             (step + 1, step + 2),
             f"{name} expanded",
         )
-        ring = self.model.depthwise_beside(unit, b)[0]
+        ring = self.model.size(costs["ring"], self.model.share(b))
         for offset, granules in enumerate(
-            (unit.expand_scratch[0], ring + unit.depthwise_scratch[0], unit.project_scratch[0])
+            (
+                costs["expand scratch"],
+                ring + costs["depthwise scratch"],
+                costs["project scratch"],
+            )
         ):
             self.work(step + offset, granules)
         self.stream(
@@ -259,22 +271,22 @@ class _Draft:
         self.put(
             self.top,
             "head output",
-            self.size(self.model.elements(area * channels), out_bits),
+            self.size(area * channels, out_bits),
             out_bits,
             (head, last),
         )
-        self.work(head, self.model.dense_scratch(float(self.net.blocks[-1].channels), channels))
+        self.work(head, dense_scratch(float(self.net.blocks[-1].channels), channels))
         if classifier:
             self.put(
                 self.bottom,
                 "pooled vector",
-                self.size(self.model.elements(channels), out_bits),
+                self.size(channels, out_bits),
                 out_bits,
                 (head + 1, head + 2),
             )
-            logits = self.size(self.model.elements(float(classifier.classes)), LOGIT_BITS)
+            logits = self.size(float(classifier.classes), LOGIT_BITS)
             self.put(self.top, "logits", logits, LOGIT_BITS, (head + 2, head + 2))
-            self.work(head + 2, self.model.dense_scratch(channels, classifier.classes))
+            self.work(head + 2, dense_scratch(channels, classifier.classes))
 
     def plan(self) -> MemoryPlan:
         return place(self.steps, self.bottom, self.top, self.scratch)

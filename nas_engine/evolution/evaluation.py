@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nas_engine.costs import compute
 from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.costs.flash import flash
+from nas_engine.costs.schedule import bit_costs
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import Genes, GeneView
 from nas_engine.evolution.problem import UNLIMITED, SearchProblem
@@ -90,11 +91,11 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
         unroll(problem.frame, genes),
         problem.memory_model,
     )
-    units = problem.model.units(table)
+    costs = bit_costs(problem.model, table)
     coefficients = layer_coefficients(table, problem.score)
     if problem.qbr:
         view.w_bits[:], view.a_bits[:] = refine(
-            problem, table, units=units, coefficients=coefficients
+            problem, table, costs=costs, coefficients=coefficients
         )
     else:
         inner = slice(1, -1)
@@ -105,7 +106,7 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     score = structure_score(table, problem.score) + bits_score(
         coefficients, w_bits, a_bits, problem.score
     )
-    sram, flash_bytes = peak_sram(problem.model, table, a_bits, units), flash(name, table, w_bits)
+    sram, flash_bytes = peak_sram(problem.model, table, a_bits, costs), flash(name, table, w_bits)
     macs = np.asarray(macs_per_layer(table).sum(axis=0))
     violation = np.zeros(table.n)
     for cost, budget in _spending(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.costs.memory import MemoryUnits
+from nas_engine.costs.schedule import BitCosts, bit_costs
 from nas_engine.evolution.problem import UNLIMITED, SearchProblem
 from nas_engine.evolution.qbr_activations import gain_coefficients, refine_activations
 from nas_engine.evolution.qbr_bitops import refine_bitops
@@ -30,7 +30,7 @@ def refine(
     problem: SearchProblem,
     table: LayerTable,
     *,
-    units: MemoryUnits | None = None,
+    costs: BitCosts | None = None,
     coefficients: Floats | None = None,
 ) -> tuple[_Widths, _Widths]:
     """Return the refined widths of each layer; where a budget cannot be met at all, the smallest ones.
@@ -38,18 +38,18 @@ def refine(
     Args:
         problem: Budgets, device rules, space, score.
         table: ``n`` networks.
-        units: ``problem.model.units(table)`` if it is at hand.
+        costs: ``bit_costs(problem.model, table)`` if it is at hand.
         coefficients: ``layer_coefficients(table, problem.score)`` if they are at hand.
 
     Returns:
         Weight bits and activation bits, each ``(layers, n)``, 0 in rows that a network does not
         have.
     """
-    units = units or problem.model.units(table)
+    costs = costs or bit_costs(problem.model, table)
     worth = gain_coefficients(
         layer_coefficients(table, problem.score) if coefficients is None else coefficients
     )
-    a_bits = refine_activations(problem, table, units, worth)
+    a_bits = refine_activations(problem, table, costs, worth)
     w_bits = refine_weights(problem, table, worth)
     if problem.limits.bitops < UNLIMITED:
         w_bits, a_bits = refine_bitops(problem, table, worth, w_bits, a_bits)

@@ -17,13 +17,28 @@ meets the SRAM budget"); the algorithm is ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache, reduce
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.costs.memory import MemoryUnits
-from nas_engine.costs.sram import classifier_live, head_live, stem_live
+from nas_engine.costs.memory import MemoryModel
+from nas_engine.costs.schedule import (
+    LAYER_WIDTHS,
+    SCHEDULES,
+    TENSORS,
+    BitCosts,
+    Rows,
+    Width,
+    live_steps,
+    of_block,
+    term_sizes,
+    terms_of,
+)
+from nas_engine.costs.sram import classifier_live, head_out_bits
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import Floats, LayerTable
 from nas_engine.scoring.quantised_gaussian import log_std_table
@@ -33,6 +48,10 @@ TIE_BREAK = 1e-6
 by 4 with each bit (ours)."""
 
 _Index = npt.NDArray[np.int8]
+"""Number of options that fit, or place of an option."""
+
+_Terms = tuple[str, ...]
+_BLOCK = "inverted residual"
 
 
 def width_gain(log_std: Any, bits: Any) -> Any:
@@ -46,14 +65,14 @@ def gain_coefficients(coefficients: Floats) -> Floats:
 
 
 def refine_activations(
-    problem: SearchProblem, table: LayerTable, units: MemoryUnits, coefficients: Floats
+    problem: SearchProblem, table: LayerTable, costs: BitCosts, coefficients: Floats
 ) -> npt.NDArray[np.int16]:
     """Return the best activation widths that fit the SRAM budget.
 
     Args:
         problem: Budget, memory model, sigma.
         table: ``n`` networks.
-        units: ``problem.model.units(table)``.
+        costs: ``bit_costs(problem.model, table)``.
         coefficients: Worth of each layer, ``(layers, n)``, above 0.
 
     Returns:
@@ -61,103 +80,218 @@ def refine_activations(
         smallest widths where none fit.
     """
     model, n, tied = problem.model, table.n, problem.space.tie_block_bits
-    room = np.floor(problem.sram_bytes / model.granule)
+    room = float(np.floor(problem.sram_bytes / model.granule))
     options = np.array(problem.activation_options, np.int16)
-    bits = options.astype(np.float64)[:, None]
+    share = model.share(options)[:, None]
     k, residuals = len(options), table.frame.max_residuals
-    # gain of the option with index i - 1; index 0 stands for "none fits"
+    # gain[count] is the gain of the widest option if `count` of them fit. So option i has index
+    # i + 1, and index 0 means that none fits.
     gain = np.concatenate(
         [[-np.inf], width_gain(log_std_table(problem.score.sigma_a)[options], options)]
     )
-    end = float(problem.space.end_bits)
+    schedules = SCHEDULES[model.name][_BLOCK]
 
-    value = np.where(stem_live(model, table, bits) <= room, 0.0, -np.inf)
+    # value[i] is the best gain of all layers so far if the stream's tensor takes option i
+    value = np.where(live_steps(model, "stem", costs, {"next": share})[0] <= room, 0.0, -np.inf)
     before = np.empty((residuals, k, n), np.int8)
-    expanded, filtered, follower = (np.empty((residuals, k, n), np.int8) for _ in range(3))
+    ways: list[list[_Way]] = []
     for row in range(residuals):
         worth = coefficients[1 + 3 * row : 4 + 3 * row]
-        wide_b, wide_c, wide_next = _widest(problem, units.residual(row), bits, room, tied)
-        base = value + worth[0] * gain[1:, None] + worth[1] * gain.take(wide_b)
-        by_input, by_output = worth[2] * gain.take(wide_c), worth[2] * gain.take(wide_next)
+        block, start = of_block(costs, schedules, row), value + worth[0] * gain[1:, None]
+        ways.append(
+            [
+                _Way(_fitting(model, rows, block, share, room, tied), worth, gain, start)
+                for rows in schedules
+            ]
+        )
         best = np.full((k, n), -np.inf)
-        origin = np.zeros((k, n), np.int8)
-        for i in range(k):
-            reached = (
-                np.where(wide_next > i, by_input[i], -np.inf)
-                if tied
-                else np.minimum(by_input[i], by_output)
-            )
-            reached += base[i]
+        origin = np.zeros((k, n), np.int8)  # schedule * k + option of the block's input
+        for i, (number, way) in product(range(k), enumerate(ways[row])):
+            reached = way.reached(i)
             better = reached > best
-            np.copyto(best, reached, where=better)
-            np.copyto(origin, np.int8(i), where=better)
+            np.maximum(best, reached, out=best)
+            np.copyto(origin, np.int8(number * k + i), where=better)
         live = table.active[row]
         value = np.where(live, best, value)
         before[row] = np.where(live, origin, np.arange(k, dtype=np.int8)[:, None])
-        expanded[row], filtered[row], follower[row] = wide_b, wide_c, wide_next
 
-    out_bits = end if table.frame.classes else 8.0
+    end = problem.space.end_bits
+    last: dict[Width, Any] = {"a": share, "next": model.share(head_out_bits(table, end))}
     value = value + coefficients[-2] * gain[1:, None]
-    value[head_live(model, table, bits, out_bits) > room] = -np.inf
-    value[:, np.broadcast_to(classifier_live(model, table, end) > room, n)] = -np.inf
+    value[live_steps(model, "head", costs, last)[0] > room] = -np.inf
+    value[:, classifier_live(model, table, costs, model.share(end)) > room] = -np.inf
     at, column = value.argmax(axis=0), np.arange(n)
     fits = value[at, column] > -np.inf
 
     index = np.zeros((table.frame.n_layers, n), np.int8)
     index[-2] = at
     for row in range(residuals - 1, -1, -1):
-        following, at = at, before[row][at, column]
+        following, (number, at) = at, np.divmod(before[row][at, column], k)
         index[1 + 3 * row] = at
-        index[2 + 3 * row] = expanded[row][at, column] - 1
-        index[3 + 3 * row] = (
-            at
-            if tied
-            else np.minimum(filtered[row][at, column], follower[row][following, column]) - 1
-        )
-    index *= fits
+        for own, way in enumerate(ways[row]):
+            for layer, option in way.inner(at, following):
+                np.copyto(index[1 + 3 * row + layer], option, where=number == own)
+    index *= fits  # where nothing fits, every layer takes the smallest option
     a_bits = options[index]
-    for part in range(3):
-        a_bits[1 + part : -2 : 3] *= table.active
-    a_bits[0] = problem.space.end_bits
-    a_bits[-1] = problem.space.end_bits if table.frame.classes else 0
+    a_bits[1:-1] *= table.weights[1:-1] > 0
+    a_bits[0] = end
+    a_bits[-1] = end if table.frame.classes else 0
     return a_bits
 
 
-def _widest(
-    problem: SearchProblem, units: MemoryUnits, bits: Floats, room: float, tied: bool
-) -> tuple[_Index, _Index, _Index]:
-    """Return how many options fit at one inverted residual, each ``(options, n)``.
+class _Way:
+    """One block under one schedule: its gain for each pair of widths of its input and output.
+
+    Counts of options that fit have shape ``(k or 1, k or 1, n)``: input, output, network; a 1 where
+    the count does not depend on it.
+    """
+
+    def __init__(
+        self, counts: dict[Width, list[_Index]], worth: Floats, gain: Floats, start: Floats
+    ) -> None:
+        """Sum up the gains that depend on the input alone.
+
+        Args:
+            counts: Options that fit, as ``_fitting`` returns them.
+            worth: Worth of the block's layers, ``(3, n)``.
+            gain: Gain of each count.
+            start: Gain of everything before the block's second layer, ``(k, n)``.
+        """
+        self.masks = counts.pop("none", [])
+        self.counts, self.base = counts, start
+        self.apart: list[list[Floats]] = []
+        for width, found in counts.items():
+            gains = [worth[LAYER_WIDTHS.index(width)] * gain.take(count) for count in found]
+            if len(gains) == 1 and gains[0].shape[1] == 1:
+                self.base = self.base + gains[0][:, 0]
+            else:
+                self.apart.append(gains)
+
+    def reached(self, i: int) -> Floats:
+        """Return the gain for each width of the output if the input takes option ``i``."""
+        total = self.base[i]
+        for first, *others in self.apart:
+            part = _at(first, i)
+            for other in others:  # the tightest bound decides; a gain grows with its width
+                part = np.minimum(part, _at(other, i))
+            total = part + total
+        for count in self.masks:
+            total = np.where(_at(count, i) > i, total, -np.inf)
+        return np.asarray(total)
+
+    def inner(self, at: _Index, following: _Index) -> Iterator[tuple[int, _Index]]:
+        """Yield each inner layer's place in the block, and its option in each network.
+
+        Args:
+            at: Option of the input, ``(n,)``.
+            following: Option of the output, ``(n,)``.
+        """
+        column = np.arange(len(at))
+        for width, found in self.counts.items():
+            ends = (
+                (at if len(count) > 1 else 0, following if count.shape[1] > 1 else 0)
+                for count in found
+            )
+            counts = (count[i, j, column] for count, (i, j) in zip(found, ends, strict=True))
+            yield LAYER_WIDTHS.index(width), reduce(np.minimum, counts) - np.int8(1)
+
+
+def _at(values: npt.NDArray[Any], i: int) -> npt.NDArray[Any]:
+    """Return the values at option ``i`` of the input, or all if they do not depend on it."""
+    return np.asarray(values[min(i, len(values) - 1)])
+
+
+@cache
+def _bounds(rows: Rows) -> tuple[tuple[Width, dict[_Terms, list[_Terms]]], ...]:
+    """Return the rows that bound each inner width, first layer first; "none" has those without.
+
+    Every row is split in the terms whose widths are decided before, and the others: those of the
+    width itself and of later layers. Rows with the same decided terms have one limit, and the
+    largest of the others must keep it.
+    """
+
+    def widths(terms: _Terms) -> list[Width]:
+        return [TENSORS[term].width for term in terms]
+
+    inner = [w for w in LAYER_WIDTHS[1:] if any(w in widths(row.terms) for row in rows)]
+    bounds: list[tuple[Width, dict[_Terms, list[_Terms]]]] = []
+    for place, width in enumerate(inner):
+        groups: dict[_Terms, list[_Terms]] = {}
+        for terms in (row.terms for row in rows if width in widths(row.terms)):
+            decided = tuple(t for t in terms if TENSORS[t].width not in inner[place:])
+            groups.setdefault(decided, []).append(tuple(t for t in terms if t not in decided))
+        bounds.append((width, groups))
+    free = [row.terms for row in rows if not set(inner) & set(widths(row.terms))]
+    return (*bounds, ("none", {terms: [()] for terms in free}))
+
+
+def _fitting(
+    model: MemoryModel, rows: Rows, costs: BitCosts, share: Floats, room: float, tied: bool
+) -> dict[Width, list[_Index]]:
+    """Return how many options of each inner width fit at one block, the first layer served first.
+
+    Args:
+        model: What is counted.
+        rows: The block's schedule.
+        costs: Elements of its tensors, ``(n,)`` each.
+        share: Granules per element of each option, ``(k, 1)``.
+        room: Granules of SRAM.
+        tied: Whether inner widths are those of the input: its option, or none.
 
     Returns:
-        For each width of its input: of the expanded tensor, and of the filtered tensor as far as
-        the input bounds it (tied: either the same option as the input or none). For each width of
-        its output: of the filtered tensor as far as the output bounds it.
+        Counts for each inner width, one array per shape (see ``_Way``), the smallest of which
+        holds. Those under "none" must be larger than the option of the input.
     """
-    model, smallest = problem.model, bits[0]
-    stream, held = model.size(units.stream[0], bits), model.size(units.held, bits)
-    filtered = model.size(units.filtered, bits)
-    at_depthwise = (room - units.depthwise_scratch) - held
-    wide_b = _count(model.size(units.expanded, bits), (room - units.expand_scratch) - stream)
-    inputs = np.maximum(
-        model.depthwise_input(units, bits),
-        model.depthwise_beside(units, bits) + model.depthwise_output(units, smallest),
-    )
-    np.minimum(wide_b, _count(inputs, at_depthwise), out=wide_b)
-    if tied:
-        own = np.arange(1, len(bits) + 1, dtype=np.int8)[:, None]
-        wide_b = np.where(wide_b >= own, own, np.int8(0))
-    beside = model.depthwise_beside(units, bits[:, 0].take(wide_b - 1, mode="clip"))
-    at_project = room - units.project_scratch
-    wide_c = _count(model.depthwise_output(units, bits), at_depthwise - beside)
-    np.minimum(wide_c, _count(filtered, at_project - model.merge(held, 0.0)), out=wide_c)
-    if tied:
-        wide_c = np.where(wide_c >= own, own, np.int8(0))
-    wide_next = _count(filtered, at_project - model.merge(0.0, model.size(units.stream[1], bits)))
-    return wide_b, wide_c, wide_next
+    terms, k = terms_of((rows,)), len(share)
+    sizes = term_sizes(model, terms, costs, dict.fromkeys((*LAYER_WIDTHS, "next"), share))
+    decided = {t: sizes[t] for t in terms if TENSORS[t].width not in LAYER_WIDTHS}
+    decided |= {t: sizes[t][:, None] for t in terms if TENSORS[t].width == "a"}
+    decided |= {t: sizes[t][None] for t in terms if TENSORS[t].width == "next"}
+    own_option = np.arange(1, k + 1, dtype=np.int8)[:, None, None]
+    fitting: dict[Width, list[_Index]] = {"none": []}
+    for width, groups in _bounds(rows):
+        found: dict[tuple[int, ...], _Index] = {}
+        for known, others in groups.items():
+            limit: Any = room
+            for term in known:
+                if term not in decided:
+                    # where none fits, the gain is minus infinity, and any width will do here
+                    widest = reduce(np.minimum, fitting[TENSORS[term].width]) - 1
+                    chosen = share[:, 0].take(widest, mode="clip")
+                    decided[term] = model.size(costs[term], chosen)
+                limit = limit - decided[term]
+            if np.ndim(limit) < 3:
+                limit = np.reshape(limit, (1, 1, -1))
+            if width == "none":
+                count = np.where(limit >= 0, np.int8(k), np.int8(0))
+            else:  # what comes later counts at its smallest option
+                least = {
+                    t: sizes[t] if TENSORS[t].width == width else sizes[t][:1]
+                    for o in others
+                    for t in o
+                }
+                count = _count(
+                    reduce(np.maximum, (reduce(np.add, (least[t] for t in o)) for o in others)),
+                    limit,
+                )
+            same = found.get(count.shape)
+            found[count.shape] = count if same is None else np.minimum(same, count)
+        if width == "none":
+            fitting["none"] += found.values()
+            continue
+        if tied:
+            fitting["none"] += [count for count in found.values() if count.shape[1] > 1]
+            own = reduce(np.minimum, [c for c in found.values() if c.shape[1] == 1], own_option)
+            found = {(): np.where(own >= own_option, own_option, np.int8(0))}
+        fitting[width] = list(found.values())
+    return fitting
 
 
 def _count(sizes: Floats, limits: Floats) -> _Index:
-    """Return how many of ascending sizes ``(options, n)`` are within each limit ``(limits, n)``: ``(limits, n)``."""
+    """Return how many of ascending sizes, ``(k, n)``, are within each limit, shaped as ``limits``.
+
+    ``limits`` is ``(k or 1, k or 1, n)``.
+    """
     count: _Index = (sizes[0] <= limits).view(np.int8)
     for size in sizes[1:]:
         count += (size <= limits).view(np.int8)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nas_engine.costs.compute import bitops, extra_bitops
 from nas_engine.costs.flash import flash
+from nas_engine.costs.schedule import bit_costs
 from nas_engine.costs.sram import peak_sram
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr_activations import width_gain
@@ -140,7 +141,7 @@ def _raise_within_all(
 ) -> tuple[_Widths, _Widths]:
     """Raise single widths, layer by layer from the input on, as long as SRAM, Flash and BitOps all still hold."""
     model, name, tied = problem.model, problem.memory_model, problem.space.tie_block_bits
-    units, last = model.units(table), table.frame.n_layers - 2
+    costs, last = bit_costs(model, table), table.frame.n_layers - 2
     groups = [
         [row, row + 1, row + 2] if tied else [row + part]
         for row in range(1, last, 3)
@@ -158,7 +159,7 @@ def _raise_within_all(
                 if bits is w_bits:
                     fits &= flash(name, table, w_bits) <= problem.flash_bytes
                 else:
-                    fits &= peak_sram(model, table, a_bits, units) <= problem.sram_bytes
+                    fits &= peak_sram(model, table, a_bits, costs) <= problem.sram_bytes
                 raised |= bool((fits & (bits[group] > before).any(axis=0)).any())
                 bits[group] = np.where(fits, bits[group], before)
     return w_bits, a_bits

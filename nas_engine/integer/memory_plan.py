@@ -9,7 +9,7 @@ byte.
 
 from __future__ import annotations
 
-from nas_engine.costs.memory import Arena
+from nas_engine.costs.memory import Arena, dense_scratch, depthwise_scratch
 from nas_engine.costs.plan import MemoryPlan, PlannedTensor, place
 from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool
 from nas_engine.quantization.record import QuantisationError
@@ -56,7 +56,7 @@ class _Draft:
         self._put(model.image, 0)
 
     def _size(self, elements: int, bits: int) -> int:
-        return int(self.arena.size(self.arena.elements(float(elements)), bits)) * self.arena.granule
+        return int(self.arena.size(elements, self.arena.share(bits))) * self.arena.granule
 
     def _put(self, name: str, first: int, over: str | None = None) -> None:
         tensor = self.model.tensor(name)
@@ -115,14 +115,10 @@ class _Draft:
             ring = self._size(step.kernel * source.width * source.channels, source.bits)
             return (
                 ring
-                + int(arena.depthwise_scratch(step.kernel, source.width, source.channels))
-                * arena.granule
+                + int(depthwise_scratch(step.kernel, source.width, source.channels)) * arena.granule
             )
         taps = step.kernel**2 * source.channels
-        return (
-            int(arena.dense_scratch(taps, len(step.weights), windows=step.kernel > 1))
-            * arena.granule
-        )
+        return int(dense_scratch(taps, len(step.weights), windows=step.kernel > 1)) * arena.granule
 
 
 def _check(plan: MemoryPlan) -> None:

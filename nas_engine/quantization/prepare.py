@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_engine.architecture import Architecture
-from nas_engine.costs.sram import LOGIT_BITS
+from nas_engine.costs.memory import LOGIT_BITS
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import (
     SMALLEST_STEP,

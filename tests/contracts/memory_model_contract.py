@@ -9,6 +9,7 @@ import pytest
 
 from nas_engine.costs.flash import fixed_flash, flash, flash_per_layer
 from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
+from nas_engine.costs.schedule import bit_costs
 from nas_engine.costs.sram import peak_sram, sram_per_layer
 from nas_engine.encoding import GeneView, decode
 from nas_engine.layers import unroll
@@ -100,12 +101,12 @@ class MemoryModelContract:
         view, table = GeneView(frame, genes), unroll(frame, genes)
         assert (fixed_flash(model.name, table) == flash(model.name, table, view.w_bits * 0)).all()
 
-    def test_precomputed_units_change_nothing(self, model: MemoryModel) -> None:
+    def test_precomputed_costs_change_nothing(self, model: MemoryModel) -> None:
         frame, genes = population(SPACES["qe-score-2022"], 20)
         view, table = GeneView(frame, genes), unroll(frame, genes)
-        units = model.units(table)
-        first = peak_sram(model, table, view.a_bits, units)
-        assert (first == peak_sram(model, table, view.a_bits, units)).all(), (
-            "the units must not be written to"
+        costs = bit_costs(model, table)
+        first = peak_sram(model, table, view.a_bits, costs)
+        assert (first == peak_sram(model, table, view.a_bits, costs)).all(), (
+            "the costs must not be written to"
         )
         assert (first == peak_sram(model, table, view.a_bits)).all()

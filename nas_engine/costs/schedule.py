@@ -1,0 +1,247 @@
+"""Schedules: what lives together at each step of a block, as rows; the only place that says so.
+
+A row is one set of tensors that are in memory at once. The cost of a block is its largest row
+(``costs.sram``); the widest tensors that fit are counted on the same rows (refinement of bits,
+``nas_engine.evolution``); an allocation has one linear constraint per row. A block kind is a row
+set in ``SCHEDULES``: all its tensors are in ``TENSORS``. A kind may have several schedules; each
+block then takes the one whose largest row is the smallest.
+
+A step that works in place has one row per moment: the depth-wise convolution is written over its
+input, so that either of them counts, and a sum over its shortcut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, reduce
+from typing import Any, Literal
+
+import numpy as np
+
+from nas_engine.costs.memory import (
+    IMAGE_BITS,
+    LOGIT_BITS,
+    MemoryModel,
+    dense_scratch,
+    depthwise_scratch,
+)
+from nas_engine.layers import Floats, LayerTable
+
+Width = Literal["a", "b", "c", "next", "image", "logits", "none"]
+"""Width of a tensor: the input width of the block's first, second or third layer, that of the layer
+after the block, a fixed one, or none (scratch, counted in granules)."""
+
+LAYER_WIDTHS: tuple[Width, ...] = ("a", "b", "c")
+"""Input widths of a block's layers, in their order."""
+
+FIXED_WIDTHS: dict[Width, int] = {"image": IMAGE_BITS, "logits": LOGIT_BITS}
+"""Bits of the widths that are the same in every network."""
+
+Rows = tuple["Row", ...]
+"""One schedule of a block."""
+
+BitCosts = Mapping[str, Floats]
+"""Cost of one bit of width, for each tensor of ``n`` networks: its elements.
+
+Scratch has no width, but granules. Shapes are ``(residuals, n)`` in blocks and ``(n,)`` or ``()``
+in stem, head and classifier.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """One tensor of a block, or the scratch of one of its layers."""
+
+    width: Width
+    """Whose width its elements have."""
+    elements: Callable[[LayerTable], Any]
+    """Elements in a table of networks; words of scratch where there is no width."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Tensors that live at once."""
+
+    step: int
+    """Layer of the block at which they do, from 0."""
+    terms: tuple[str, ...]
+    """Their names in ``TENSORS``."""
+
+
+def _last_area(table: LayerTable) -> float:
+    return float(table.frame.resolutions()[-1][1] ** 2)
+
+
+def _side(table: LayerTable) -> Floats:
+    return np.asarray(np.sqrt(table.area_in))
+
+
+def _held(table: LayerTable) -> Floats:
+    """Return the elements that wait for a shortcut, pooled if it is, 0 where there is none."""
+    held = table.area_in * table.c_in * table.shortcut
+    if table.pooled is not None:
+        np.copyto(held, table.area_out * table.c_in, where=table.pooled)
+    return held
+
+
+def _stem_scratch(table: LayerTable) -> Any:
+    frame = table.frame
+    taps = float(frame.stem_kernel**2 * frame.input_channels)
+    return dense_scratch(taps, table.stem_channels, windows=frame.stem_kernel > 1)
+
+
+TENSORS: dict[str, Tensor] = {
+    "image": Tensor(
+        width="image",
+        elements=lambda t: float(t.frame.input_channels * t.frame.resolution**2),
+    ),
+    "stem output": Tensor(
+        width="next", elements=lambda t: t.frame.resolutions()[0][1] ** 2 * t.stem_channels
+    ),
+    "stem scratch": Tensor(width="none", elements=_stem_scratch),
+    "input": Tensor(width="a", elements=lambda t: t.area_in * t.c_in),
+    "held": Tensor(width="a", elements=_held),
+    "expanded": Tensor(width="b", elements=lambda t: t.area_in * t.c_mid),
+    "ring": Tensor(width="b", elements=lambda t: t.kernel * _side(t) * t.c_mid),
+    "filtered": Tensor(width="c", elements=lambda t: t.area_out * t.c_mid),
+    "filtered plane": Tensor(width="c", elements=lambda t: t.area_out),
+    "output": Tensor(width="next", elements=lambda t: t.area_out * t.c_out),
+    "expand scratch": Tensor(width="none", elements=lambda t: dense_scratch(t.c_in, t.c_mid)),
+    "depthwise scratch": Tensor(
+        width="none", elements=lambda t: depthwise_scratch(t.kernel, _side(t), t.c_mid)
+    ),
+    "project scratch": Tensor(width="none", elements=lambda t: dense_scratch(t.c_mid, t.c_out)),
+    "head input": Tensor(width="a", elements=lambda t: _last_area(t) * t.stage_channels[-1]),
+    "head output": Tensor(width="next", elements=lambda t: _last_area(t) * t.head_channels),
+    "head scratch": Tensor(
+        width="none", elements=lambda t: dense_scratch(t.stage_channels[-1], t.head_channels)
+    ),
+    "features": Tensor(width="a", elements=lambda t: _last_area(t) * t.head_channels),
+    "pooled": Tensor(width="a", elements=lambda t: t.head_channels),
+    "logits": Tensor(width="logits", elements=lambda t: float(t.frame.classes)),
+    "dense scratch": Tensor(
+        width="none", elements=lambda t: dense_scratch(t.head_channels, t.frame.classes)
+    ),
+}
+"""All tensors by the name that rows have for them."""
+
+
+def _rows(*rows: tuple[int, str]) -> Rows:
+    """Return rows from (step, names of tensors between commas)."""
+    return tuple(Row(step=step, terms=tuple(terms.split(", "))) for step, terms in rows)
+
+
+SCHEDULES: dict[str, dict[str, tuple[Rows, ...]]] = {
+    "arena": {
+        "stem": (_rows((0, "stem scratch, image, stem output")),),
+        "inverted residual": (
+            _rows(
+                (0, "expand scratch, input, expanded"),
+                (1, "depthwise scratch, held, ring, expanded"),
+                (1, "depthwise scratch, held, ring, filtered"),
+                (2, "project scratch, filtered, held"),
+                (2, "project scratch, filtered, output"),
+            ),
+        ),
+        "head": (_rows((0, "head scratch, head input, head output")),),
+        "classifier": (_rows((0, "features, pooled"), (0, "dense scratch, pooled, logits")),),
+    },
+    "paper": {
+        "stem": (_rows((0, "image, stem output")),),
+        "inverted residual": (
+            _rows(
+                (0, "input, expanded"),
+                (1, "held, expanded, filtered plane"),
+                (2, "filtered, output"),
+            ),
+        ),
+        "head": (_rows((0, "head input, head output")),),
+        "classifier": (_rows((0, "features, pooled"), (0, "pooled, logits")),),
+    },
+}
+"""Schedules by memory model and block kind; stem, head and classifier are kinds of their own."""
+
+
+@cache
+def terms_of(schedules: tuple[Rows, ...]) -> tuple[str, ...]:
+    """Return the names of all tensors in a block kind's rows."""
+    return tuple(dict.fromkeys(term for rows in schedules for row in rows for term in row.terms))
+
+
+def bit_costs(model: MemoryModel, table: LayerTable) -> BitCosts:
+    """Return the elements of every tensor in the schedules of a memory model."""
+    kinds = SCHEDULES[model.name].values()
+    return {
+        name: TENSORS[name].elements(table) for schedules in kinds for name in terms_of(schedules)
+    }
+
+
+def of_block(costs: BitCosts, schedules: tuple[Rows, ...], index: int) -> BitCosts:
+    """Return the costs of one block of each network, arrays of shape ``(n,)``."""
+    return {name: costs[name][index] for name in terms_of(schedules)}
+
+
+def term_sizes(
+    model: MemoryModel, terms: tuple[str, ...], costs: BitCosts, widths: Mapping[Width, Any]
+) -> dict[str, Floats]:
+    """Return the granules of tensors.
+
+    Args:
+        model: How sizes are rounded.
+        terms: Names of tensors.
+        costs: Elements of each.
+        widths: Granules of one element (``model.share``) at each width that is not fixed.
+    """
+    sizes = {}
+    for name in terms:
+        width = TENSORS[name].width
+        if width == "none":
+            sizes[name] = costs[name]
+        else:
+            fixed = FIXED_WIDTHS.get(width)
+            share = widths[width] if fixed is None else model.share(fixed)
+            sizes[name] = model.size(costs[name], share)
+    return sizes
+
+
+@cache
+def _factored(rows: Rows) -> tuple[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], ...]:
+    """Return for each step the terms that all its rows share, and what each row has besides."""
+    found = []
+    for step in dict.fromkeys(row.step for row in rows):
+        sets = [row.terms for row in rows if row.step == step]
+        common = tuple(term for term in sets[0] if all(term in terms for terms in sets))
+        apart = tuple(tuple(t for t in terms if t not in common) for terms in sets)
+        found.append((common, tuple(terms for terms in apart if terms)))
+    return tuple(found)
+
+
+def _largest_rows(rows: Rows, sizes: Mapping[str, Floats]) -> list[Floats]:
+    """Return the largest row of each step; what its rows share is added once, after the maximum."""
+    live = []
+    for common, apart in _factored(rows):
+        parts = [reduce(np.add, (sizes[term] for term in terms)) for terms in apart]
+        either = [reduce(np.maximum, parts)] if parts else []
+        live.append(reduce(np.add, [*either, *(sizes[term] for term in common)]))
+    return live
+
+
+def live_steps(
+    model: MemoryModel, kind: str, costs: BitCosts, widths: Mapping[Width, Any]
+) -> list[Floats]:
+    """Return the granules that live at each step of a block, under its smallest schedule.
+
+    Args:
+        model: What is counted.
+        kind: Block kind, a key of ``SCHEDULES[model.name]``.
+        costs: Elements of each tensor.
+        widths: As for ``term_sizes``.
+    """
+    schedules = SCHEDULES[model.name][kind]
+    sizes = term_sizes(model, terms_of(schedules), costs, widths)
+    best, *others = (_largest_rows(rows, sizes) for rows in schedules)
+    for other in others:
+        smaller = reduce(np.maximum, other) < reduce(np.maximum, best)
+        best = [np.where(smaller, new, old) for new, old in zip(other, best, strict=True)]
+    return best

@@ -1,0 +1,281 @@
+"""Every schedule against a scalar loop over its rows: the cost, what refinement allows, and a second
+schedule of the same block.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
+from nas_engine.costs.schedule import (
+    FIXED_WIDTHS,
+    LAYER_WIDTHS,
+    SCHEDULES,
+    TENSORS,
+    BitCosts,
+    Row,
+    Rows,
+    bit_costs,
+    terms_of,
+)
+from nas_engine.costs.sram import peak_sram, sram_per_layer
+from nas_engine.encoding import GeneView
+from nas_engine.evolution.qbr_activations import (
+    gain_coefficients,
+    refine_activations,
+    width_gain,
+)
+from nas_engine.layers import Floats, LayerTable, unroll
+from nas_engine.scoring.qe_score import ScoreSettings, layer_coefficients
+from nas_engine.scoring.quantised_gaussian import log_std_table
+from tests.populations import MODELS, SPACES, population, problem_for
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = "inverted residual"
+IN_ONE_GO = (
+    Row(step=0, terms=("input", "expanded", "filtered")),
+    Row(step=1, terms=("input", "ring", "filtered", "held")),
+    Row(step=2, terms=("input", "ring", "output")),
+    Row(step=2, terms=("input", "held", "output")),
+)
+"""A second schedule for tests: rows that need the widths of input and output at once."""
+TWO_LAYERS = (
+    Row(step=0, terms=("input", "expanded")),
+    Row(step=1, terms=("expanded", "held")),
+    Row(step=1, terms=("expanded", "output")),
+)
+"""Rows of another block kind for tests: two convolutions, a sum over the shortcut."""
+
+
+def scalar_bytes(
+    model: MemoryModel, table: LayerTable, a_bits: np.ndarray, column: int
+) -> list[float]:
+    """Return the bytes of every layer of one network: a loop over rows, one number at a time."""
+    last = int(table.last_row[column])
+    costs, bits = bit_costs(model, table), a_bits[:, column].tolist()
+    blocks = [bits[1 + 3 * r : 4 + 3 * r] for r in range(last)]
+    after = [*(own[0] for own in blocks[1:]), bits[-2]]
+    head_out = bits[-1] if table.frame.classes else 8
+    parts = [("stem", -1, [], bits[1])]
+    parts += [(BLOCK, r, own, d) for r, (own, d) in enumerate(zip(blocks, after, strict=True))]
+    parts += [("head", -1, [bits[-2]], head_out), ("classifier", -1, [bits[-1]], 0)]
+    live: list[float] = []
+    for kind, r, own, following in parts[: None if table.frame.classes else -1]:
+        width_of = dict(zip(LAYER_WIDTHS, own, strict=False)) | {"next": following} | FIXED_WIDTHS
+        schedules = SCHEDULES[model.name][kind]
+        part = {
+            t: costs[t][r, column] if r >= 0 else np.broadcast_to(costs[t], table.n)[column]
+            for t in terms_of(schedules)
+        }
+        ways = []
+        for rows in schedules:
+            steps = dict.fromkeys((row.step for row in rows), 0.0)
+            for row in rows:
+                size = row_granules(row, model, part, width_of) * model.granule
+                steps[row.step] = max(steps[row.step], size)
+            ways.append(list(steps.values()))
+        live += min(ways, key=max)
+    return live
+
+
+def one_population(
+    space: str, classes: int, n: int = 24
+) -> tuple[LayerTable, np.ndarray, np.ndarray]:
+    frame, genes = population(SPACES[space], n, seed=classes + 5, classes=classes)
+    table = unroll(frame, genes)
+    return table, GeneView(frame, genes).a_bits, table.weights > 0
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("model", MODELS)
+def test_the_cost_is_the_largest_row(
+    model: str, space: str, classes: int, ways: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ways == 2:
+        add_schedule(model, monkeypatch)
+    table, a_bits, exists = one_population(space, classes)
+    per_layer = sram_per_layer(MEMORY_MODELS[model], table, a_bits)
+    peak = peak_sram(MEMORY_MODELS[model], table, a_bits)
+    for i in range(table.n):
+        live = scalar_bytes(MEMORY_MODELS[model], table, a_bits, i)
+        assert per_layer[exists[:, i], i].tolist() == live
+        assert peak[i] == max(live)
+    assert not per_layer[~exists].any()
+
+
+def add_schedule(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give inverted residuals a second schedule, in the memory model's table."""
+    both = (*SCHEDULES[model][BLOCK], IN_ONE_GO)
+    monkeypatch.setitem(SCHEDULES[model], BLOCK, both)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("model", MODELS)
+def test_two_schedules_cost_the_smaller_of_both_in_each_block(
+    model: str, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, a_bits, _ = one_population(space, 10, n=200)
+    memory = MEMORY_MODELS[model]
+
+    def blocks() -> np.ndarray:
+        live = sram_per_layer(memory, table, a_bits)[1:-2]
+        return np.asarray(live.reshape(-1, 3, table.n).max(axis=1))
+
+    first = blocks()
+    with monkeypatch.context() as patch:
+        patch.setitem(SCHEDULES[model], BLOCK, (IN_ONE_GO,))
+        second = blocks()
+    add_schedule(model, monkeypatch)
+    assert (blocks() == np.minimum(first, second)).all()
+    assert (second != first).any()
+
+
+def row_granules(
+    row: Row, model: MemoryModel, costs: BitCosts, width_of: Mapping[str, float]
+) -> float:
+    """Return the granules of one row, from the elements of its tensors and their widths."""
+    total = 0.0
+    for term in row.terms:
+        elements, width = float(costs[term]), TENSORS[term].width
+        exact = elements if width == "none" else elements * width_of[width] / (8 * model.granule)
+        total += math.ceil(exact) if model.name == "arena" else exact
+    return total
+
+
+def inner_widths(
+    rows: Rows,
+    fits: Callable[[Row, dict[str, int]], bool],
+    ends: dict[str, int],
+    options: Sequence[int],
+    tied: bool,
+) -> dict[str, int] | None:
+    """Return the widest inner widths, first layer first, what comes later at its narrowest."""
+    used = {TENSORS[term].width for row in rows for term in row.terms}
+    inner = [width for width in ("b", "c") if width in used]
+    found = {**ends, **dict.fromkeys(inner, options[0])}
+    if tied:
+        found |= dict.fromkeys(inner, ends["a"])
+        return found if all(fits(row, found) for row in rows) else None
+    for width in inner:
+        mine = [row for row in rows if any(TENSORS[term].width == width for term in row.terms)]
+        good = [o for o in options if all(fits(row, {**found, width: o}) for row in mine)]
+        if not good:
+            return None
+        found[width] = good[-1]
+    return found if all(fits(row, found) for row in rows) else None
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("schedules", ["first", "second", "both", "two layers"])
+@pytest.mark.parametrize("model", MODELS)
+def test_refinement_takes_the_best_widths_under_any_schedule(
+    model: str, schedules: str, tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Count what fits, b before c, for every pair of stream widths, one number at a time."""
+    first = SCHEDULES[model][BLOCK]
+    ways = {
+        "first": first,
+        "second": (IN_ONE_GO,),
+        "both": (*first, IN_ONE_GO),
+        "two layers": (TWO_LAYERS,),
+    }[schedules]
+    monkeypatch.setitem(SCHEDULES[model], BLOCK, ways)
+    options = (2, 4, 5, 8)
+    space = replace(SPACES["mobilenet-32"], activation_bits=options, tie_block_bits=tied)
+    frame, genes = population(space, 16, seed=7)
+    table, memory = unroll(frame, genes), MEMORY_MODELS[model]
+    score = ScoreSettings(stage_weights=space.stage_weights)
+    worth = gain_coefficients(layer_coefficients(table, score))
+    gain = width_gain(log_std_table(score.sigma_a), np.arange(9))
+    reached = 0
+    for sram in (9_000.0, 14_000.0, 24_000.0):
+        problem = problem_for(space, frame, sram, 1e6, model=model, score=score)
+        bits = refine_activations(problem, table, bit_costs(memory, table), worth)
+        for i in range(table.n):
+            best = best_gain(table, memory, sram, worth[:, i], gain, options, tied, i)
+            fits = peak_sram(memory, table, bits)[i] <= sram
+            assert fits == (best > -math.inf)
+            if fits:
+                counted = table.weights[:, i] > 0
+                counted[[0, -1]] = False
+                if schedules == "two layers":
+                    counted[3:-2:3] = False
+                total = (worth[:, i] * gain[bits[:, i]])[counted].sum()
+                assert total == pytest.approx(best, rel=1e-12)
+                reached += len(np.unique(bits[1:-1, i])) > 2
+    assert reached > 5, "budgets that ask for no choice"
+
+
+def best_gain(
+    table: LayerTable,
+    model: MemoryModel,
+    sram: float,
+    worth: Floats,
+    gain: Floats,
+    options: Sequence[int],
+    tied: bool,
+    column: int,
+) -> float:
+    """Return the largest sum of gains of one network within a budget, minus infinity if none."""
+    room, end = sram // model.granule, 8
+    costs = {
+        name: np.broadcast_to(cost, (*np.shape(cost)[:-1], table.n))[..., column]
+        for name, cost in bit_costs(model, table).items()
+    }
+
+    def fits(kind: str, part: BitCosts, widths: Mapping[str, int]) -> bool:
+        known = {**FIXED_WIDTHS, **widths}
+        rows = SCHEDULES[model.name][kind][0]
+        return all(row_granules(row, model, part, known) <= room for row in rows)
+
+    value = {o: 0.0 if fits("stem", costs, {"next": o}) else -math.inf for o in options}
+    for r in range(int(table.last_row[column])):
+        part = {name: cost[r] for name, cost in costs.items() if np.ndim(cost)}
+        reach = dict.fromkeys(options, -math.inf)
+        for a, d, rows in itertools.product(options, options, SCHEDULES[model.name][BLOCK]):
+            found = inner_widths(
+                rows,
+                lambda row, widths, part=part: row_granules(row, model, part, widths) <= room,
+                {"a": a, "next": d},
+                options,
+                tied,
+            )
+            if found is not None:
+                own = [found[width] for width in LAYER_WIDTHS if width in found]
+                total = sum(worth[1 + 3 * r + at] * gain[width] for at, width in enumerate(own))
+                reach[d] = max(reach[d], value[a] + float(total))
+        value = reach
+    last = [
+        value[o] + worth[-2] * gain[o]
+        for o in options
+        if fits("head", costs, {"a": o, "next": end}) and fits("classifier", costs, {"a": end})
+    ]
+    return float(max(last, default=-math.inf))
+
+
+def test_every_term_is_declared_and_every_tensor_is_used() -> None:
+    used = {term for kinds in SCHEDULES.values() for s in kinds.values() for term in terms_of(s)}
+    assert used == set(TENSORS)
+    assert SCHEDULES.keys() == MEMORY_MODELS.keys()
+
+
+def test_a_schedule_stands_in_one_file() -> None:
+    """No other file of the engine names the tensors of a block's rows."""
+    inside = [
+        term
+        for term in terms_of(SCHEDULES["arena"][BLOCK] + SCHEDULES["paper"][BLOCK])
+        if term not in ("input", "output")
+    ]
+    for path in (ROOT / "nas_engine").rglob("*.py"):
+        if path.name not in ("schedule.py", "plan.py"):
+            text = path.read_text(encoding="utf-8")
+            assert not [term for term in inside if f'"{term}"' in text], path
