@@ -48,8 +48,16 @@ def _model(path: Path) -> Any:
     saved = load(path.parent)
     model = saved.model
     steps = [
-        (step.name, step.input, step.output, step.kernel, step.stride, step.padding)
-        for step in model.steps
+        (
+            step.name,
+            step.input,
+            step.output,
+            step.kernel_height,
+            step.kernel_width,
+            step.stride,
+            step.padding,
+        )
+        for step in model.nodes
     ]
     return (
         model.image,

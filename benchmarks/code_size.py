@@ -90,12 +90,12 @@ EVERYTHING: Shape = ((3, 4), (8, 4, 2, 5), (3, 5, 7))
 
 def kernels_of(model: IntegerModel) -> set[str]:
     """Return the C functions that a network runs."""
-    layers = [step for step in model.steps if isinstance(step, IntegerConvolution)]
+    layers = [step for step in model.nodes if isinstance(step, IntegerConvolution)]
     found = {
         pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel
         for step in layers
     }
-    return found | {POOL_KERNEL} if len(layers) < len(model.steps) else found
+    return found | {POOL_KERNEL} if len(layers) < len(model.nodes) else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

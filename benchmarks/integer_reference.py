@@ -15,17 +15,12 @@ import numpy.typing as npt
 from benchmarks.harness import HERE, Row, best_seconds, main
 from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.heap import keep_freed_blocks
-from nas_engine.integer.arithmetic import levels
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.reference import trace
-from nas_engine.quantization.record import (
-    QuantisedLayer,
-    QuantisedNetwork,
-    QuantisedPool,
-    QuantisedTensor,
-)
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedTensor
 
 NETWORK = HERE / "networks" / "mobilenet-32-64k-128k.yaml"
 """Winner of a search for 64 KiB of SRAM and 128 KiB of Flash at 32 x 32 pixels: 23.7 million MACs
@@ -53,16 +48,16 @@ class Untrained:
                 channels=channels,
                 bits=8,
                 signed=True,
-                step=1 / 128,
+                scale=1 / 128,
             )
         ]
-        self.steps: list[QuantisedLayer | QuantisedPool] = []
+        self.steps: list[Node] = []
 
     def layer(
         self,
         name: str,
         channels: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         stride: int,
         w_bits: int,
         out_bits: int,
@@ -80,13 +75,14 @@ class Untrained:
         own result, which a shortcut is added to, in those of the output.
         """
         source = source or self.tensors[-1]
-        height, top, bottom = same_padding(source.height, kernel, stride)
-        width, left, right = same_padding(source.width, kernel, stride)
+        rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
+        height, top, bottom = same_padding(source.height, rows, stride)
+        width, left, right = same_padding(source.width, columns, stride)
         most = 2 ** (w_bits - 1) - 1
         weights = self.rng.integers(
             -most,
             most + 1,
-            (channels, kernel, kernel, 1 if kind == "depthwise" else source.channels),
+            (channels, rows, columns, 1 if kind == "depthwise" else source.channels),
         )
         out = QuantisedTensor(
             name=f"{name} output",
@@ -95,15 +91,15 @@ class Untrained:
             channels=channels,
             bits=out_bits,
             signed=signed,
-            step=self.rng.uniform(0.01, 0.05),
+            scale=self.rng.uniform(0.01, 0.05),
         )
         if scale is not None:
-            out = replace(out, step=scale)
+            out = replace(out, scale=scale)
         spread = (
             np.sqrt(weights[0].size * most * (most + 1) / 3) * 2**source.bits / 5
         )  # of the sum, in levels
-        own_scale = None if own is None else own * out.step
-        level = out.step if own_scale is None else own_scale
+        own_scale = None if own is None else own * out.scale
+        level = out.scale if own_scale is None else own_scale
         if own is not None:
             out_bits, signed = 8, True
         unit = (
@@ -112,20 +108,21 @@ class Untrained:
             / (8 if signed else 4)
             * level
             / spread
-            / source.step
+            / source.scale
         )
         gain = self.rng.uniform(0.5, 2.0, channels) * self.rng.choice([-1.0, 1.0], channels)
         step = QuantisedLayer(
             name=name,
             kind=kind,
-            input=source.name,
+            inputs=(source.name,),
             output=out.name,
-            kernel=kernel,
+            kernel_height=rows,
+            kernel_width=columns,
             stride=stride,
             padding=(top, bottom, left, right),
             weights=weights,
             weight_bits=w_bits,
-            weight_step=unit / np.abs(gain),
+            weight_scale=unit / np.abs(gain),
             gain=gain,
             offset=self.rng.normal(0, 0.2, channels) * 2**out_bits / 4 * level,
             shortcut=shortcut.name if shortcut else None,
@@ -149,11 +146,13 @@ class Untrained:
         height, width = ((size - kernel) // stride + 1 for size in sizes)
         out = replace(source, name=f"{name} output", height=height, width=width)
         self.steps.append(
-            QuantisedPool(
+            Node(
+                kind="average_pool",
                 name=name,
-                input=source.name,
+                inputs=(source.name,),
                 output=out.name,
-                kernel=kernel,
+                kernel_height=kernel,
+                kernel_width=kernel,
                 stride=stride,
                 padding=padding,
             )
@@ -166,10 +165,10 @@ class Untrained:
         logits = self.tensors[-1]
         classes = tuple(f"class {i}" for i in range(logits.channels))
         return QuantisedNetwork(
-            image="image",
             tensors=tuple(self.tensors),
-            steps=tuple(self.steps),
-            logits=logits.name,
+            nodes=tuple(self.steps),
+            inputs=("image",),
+            outputs=(logits.name,),
             classes=classes,
         )
 
@@ -221,10 +220,10 @@ def residual_record(
             )
         # Operands up to just below 2^19 times the scale of the sum, and down to nothing of it.
         far, scale = float(rng.choice([1.0, 1.0, 1.0, 2.0**-18.9, 2.0**18.9, 2.0**30])), None
-        if not 1e-6 < shortcut.step < 1e6:
-            scale = shortcut.step
-        elif far != 1.0 or shortcut.step > 1.0 or rng.integers(3) == 0:
-            scale = shortcut.step * far
+        if not 1e-6 < shortcut.scale < 1e6:
+            scale = shortcut.scale
+        elif far != 1.0 or shortcut.scale > 1.0 or rng.integers(3) == 0:
+            scale = shortcut.scale * far
         x = built.layer(
             f"{name}.conv2",
             channels,
@@ -317,9 +316,9 @@ def run(network: Path = NETWORK, images: int = 512, compared: int = 4) -> list[R
     quick, plain = (trace(model, batch[:compared], fast=fast) for fast in (True, False))
     values = sum(array.size for array in plain.values())
     different = sum(int((quick[name] != plain[name]).sum()) for name in plain)
-    outputs = [(model.tensor(step.output), plain[step.output]) for step in model.steps]
+    outputs = [(model.tensor(step.output), plain[step.output]) for step in model.nodes]
     at_ends = np.mean(
-        [np.isin(array, levels(tensor.bits, tensor.signed)[1:]).mean() for tensor, array in outputs]
+        [np.isin(array, (tensor.low, tensor.high)).mean() for tensor, array in outputs]
     )
     return [
         Row(

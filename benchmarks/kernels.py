@@ -157,7 +157,7 @@ def measure(layer: Layer, backend: CortexM) -> Measured:
     noise = np.random.default_rng(1).integers(
         0, 256, (1, layer.size, layer.size, layer.channels[0]), np.uint8
     )
-    step = next(step for step in model.steps if step.name == "measured")
+    step = next(step for step in model.nodes if step.name == "measured")
     assert isinstance(step, IntegerConvolution)
     kernel = pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel
     with tempfile.TemporaryDirectory(prefix="nas-search-") as name:

@@ -254,7 +254,7 @@ class TestVerify:
             assert (comparison.differing, comparison.differing_tensors) == (0, ())
             few = FEW_IMAGES if comparison.backend in map(title, FEW_CORES) else 3
             assert comparison.images == (few if comparison.backend.startswith("Cortex") else 24)
-            assert comparison.tensors >= len(load(copied / "integer").model.steps)
+            assert comparison.tensors >= len(load(copied / "integer").model.nodes)
         assert {line.verdict for line in report.memory} <= {Verdict.EQUAL, Verdict.SKIPPED}
         assert json.loads((copied / "verification.json").read_text())["passed"] is True
 

@@ -210,7 +210,7 @@ def errors_by_hand(
             "image": [[[(pixel - 128) / 128 for pixel in place] for place in row] for row in pixels]
         }
         source = "stem output"
-        for step in model.steps:
+        for step in model.nodes:
             if not isinstance(step, IntegerConvolution):
                 continue
             target = model.tensor(step.output)
@@ -257,7 +257,7 @@ class TestMeasurement:
         network, model = quantised(
             float_network(architecture), shrink=shrink
         )  # shrunk, so that operands of sums saturate
-        assert any(step.shortcut for step in model.steps if isinstance(step, IntegerConvolution))
+        assert any(step.shortcut for step in model.nodes if isinstance(step, IntegerConvolution))
         images = noise(network.architecture, 2)
         found = layer_errors(network, model, images)
         expected = errors_by_hand(network, model, images)

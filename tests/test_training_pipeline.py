@@ -24,6 +24,7 @@ from nas_engine.files import StorageError
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.models.widen import widen
+from nas_engine.network.graph import NetworkError
 from nas_engine.pipeline.evaluation import evaluate_run
 from nas_engine.pipeline.training import (
     TrainingRequest,
@@ -32,7 +33,6 @@ from nas_engine.pipeline.training import (
     trained_architecture,
 )
 from nas_engine.quantization.prepare import is_quantised
-from nas_engine.quantization.record import QuantisationError
 from nas_engine.runs.epochs import read_epochs
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.loop import TrainingError
@@ -520,7 +520,7 @@ class TestNothingIsLost:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path
     ) -> None:
         def fail(*_: object) -> None:
-            raise QuantisationError("head", "an accumulator is too large")
+            raise NetworkError("head", "an accumulator is too large")
 
         run = small_run(tmp_path / "run")
         with monkeypatch.context() as patch:

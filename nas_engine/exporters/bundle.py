@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nas_engine.digests import surplus
 from nas_engine.errors import FileFormatError, UnknownNameError
-from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.exporter import ExportSubject, check_supported
 from nas_engine.exporters.manifest import MANIFEST_NAME, ManifestExporter, manifest
 from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import PACKAGES, ExportSettings, settings_file, versions_for
@@ -35,8 +35,10 @@ def subject_of(saved: SavedModel, device: str | None = None) -> ExportSubject:
         device: Name of the device profile, for the manifest.
 
     Raises:
-        QuantisationError: Steps that do not form a chain of inverted residuals.
+        ExportError: A node that the formats do not run.
+        NetworkError: Steps that do not form a chain of inverted residuals.
     """
+    check_supported(saved.model)
     plan = plan_memory(saved.model)
     return ExportSubject(
         model=saved.model,

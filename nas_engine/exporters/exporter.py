@@ -14,6 +14,7 @@ from nas_engine.errors import NasEngineError, one_line
 from nas_engine.exporters.settings import PLAIN, ExportSettings
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import GoldenVectors
+from nas_engine.network.graph import KINDS
 
 
 class ExportError(NasEngineError):
@@ -35,6 +36,35 @@ class ExportError(NasEngineError):
         return one_line(f"{self.target}: {self.problem}")
 
 
+RUNS = ("conv", "depthwise", "average_pool")
+"""Kinds of nodes that every format runs, with square windows."""
+
+
+def check_supported(model: IntegerModel) -> None:
+    """Refuse a network that the formats do not run.
+
+    Raises:
+        ExportError: A node of another kind or with a window that is not square, or a network that
+            is no classifier; names the node and what is supported.
+    """
+    for node in model.nodes:
+        if node.kind not in RUNS:
+            names = ", ".join(KINDS[kind].summary for kind in RUNS)
+            raise ExportError(
+                "export", f"{node.name!r} is {KINDS[node.kind].summary}; supported are: {names}"
+            )
+        if node.kernel_height != node.kernel_width:
+            raise ExportError(
+                "export",
+                f"{node.name!r} has a window of {node.kernel_height}x{node.kernel_width}; supported "
+                "are square ones",
+            )
+    if not model.classes:
+        raise ExportError(
+            "export", f"the outputs are {', '.join(model.outputs)}; supported is a classifier's one"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExportSubject:
     """One network, ready to be written in any format."""
@@ -49,6 +79,9 @@ class ExportSubject:
     """Per-layer bits and constants, ``nas_engine.exporters.manifest``: every format carries it."""
     settings: ExportSettings = PLAIN
     """How to write it; ``export_files`` sets them."""
+
+    def __post_init__(self) -> None:
+        check_supported(self.model)
 
 
 class Exporter(Protocol):

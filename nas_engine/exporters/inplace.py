@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nas_engine.integer.model import IntegerConvolution, IntegerPool, TensorSpec
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
     """A tensor at its place in the arena."""
 
-    tensor: TensorSpec
+    tensor: QuantisedTensor
     """The tensor."""
     offset: int
     """First byte."""
@@ -38,7 +39,7 @@ class Placed:
         return self.offset < other.end and other.offset < self.end
 
 
-def row_order(step: IntegerConvolution | IntegerPool, source: Placed, target: Placed) -> str | None:
+def row_order(step: Node, source: Placed, target: Placed) -> str | None:
     """Return the order of output rows that overwrites no input row before it is read.
 
     The order is ``"forward"`` or ``"backward"``.
@@ -57,12 +58,10 @@ def row_order(step: IntegerConvolution | IntegerPool, source: Placed, target: Pl
     return "backward" if _is_safe(step, source, target, reversed(rows)) else None
 
 
-def _is_safe(
-    step: IntegerConvolution | IntegerPool, source: Placed, target: Placed, order: Iterable[int]
-) -> bool:
+def _is_safe(step: Node, source: Placed, target: Placed, order: Iterable[int]) -> bool:
     def window(row: int) -> range:
         top = row * step.stride - step.padding[0]
-        return range(max(top, 0), min(top + step.kernel, source.tensor.height))
+        return range(max(top, 0), min(top + step.kernel_height, source.tensor.height))
 
     unread = {row for y in range(target.tensor.height) for row in window(y)}
     for y in order:

@@ -28,7 +28,9 @@ from nas_engine.errors import FileFormatError, shortened
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import step_bytes, step_macs
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.reading import read_regular
 
 FORMAT = "nas-search/quant/1"
@@ -68,7 +70,7 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
         )
     layers = [
         _convolution(model, step) if isinstance(step, IntegerConvolution) else _pool(model, step)
-        for step in model.steps
+        for step in model.nodes
     ]
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -174,7 +176,7 @@ def _text(value: Any, depth: int = 0) -> str:
     return f"{opening}{indent}{f',{indent}'.join(lines)}\n{' ' * depth}{closing}"
 
 
-def _tensor(model: IntegerModel, tensor: TensorSpec, place: PlannedTensor) -> dict[str, Any]:
+def _tensor(model: IntegerModel, tensor: QuantisedTensor, place: PlannedTensor) -> dict[str, Any]:
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),
@@ -194,15 +196,13 @@ def _tensor(model: IntegerModel, tensor: TensorSpec, place: PlannedTensor) -> di
     }
 
 
-def _window(
-    model: IntegerModel, step: IntegerConvolution | IntegerPool, kind: str
-) -> dict[str, Any]:
+def _window(model: IntegerModel, step: Node, kind: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "name": step.name,
         "input": step.input,
         "output": step.output,
-        "kernel": step.kernel,
+        "kernel": step.kernel_height,
         "stride": step.stride,
         "padding": list(step.padding),
         "input_bits": model.tensor(step.input).bits,
@@ -210,7 +210,7 @@ def _window(
     }
 
 
-def _pool(model: IntegerModel, step: IntegerPool) -> dict[str, Any]:
+def _pool(model: IntegerModel, step: Node) -> dict[str, Any]:
     flash = {"record": LAYER_RECORD_BYTES, "total": LAYER_RECORD_BYTES}
     return {
         **_window(model, step, "average_pool"),
@@ -299,7 +299,7 @@ def _formats(model: IntegerModel) -> dict[str, Any]:
     The first says whether the format gives the reference's numbers, the second whether it stores
     every width as it is.
     """
-    weights = [step.weight_bits for step in model.steps if isinstance(step, IntegerConvolution)]
+    weights = [step.weight_bits for step in model.nodes if isinstance(step, IntegerConvolution)]
     small = sum(bits <= INT4_BITS for bits in weights)
     whole = all(tensor.bits == 8 for tensor in model.tensors)
     in_int4 = whole and {INT4_BITS, 8}.issuperset(weights)

@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from nas_engine import __version__
 from nas_engine.exporters.exporter import ExportError, ExportSubject
-from nas_engine.integer.model import IntegerConvolution, TensorSpec
+from nas_engine.integer.model import IntegerConvolution
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 QUANT_KEY = "nas_search.quant"
 """Key of the manifest, compact JSON, in ``ModelProto.metadata_props``."""
@@ -65,20 +67,20 @@ def groups(step: IntegerConvolution) -> int:
     return len(step.weights) if step.kind == "depthwise" else 1
 
 
-def window(kernel: int, stride: int, padding: tuple[int, int, int, int]) -> dict[str, Any]:
+def window(node: Node) -> dict[str, Any]:
     """Return the attributes of a convolution or pool: kernel, strides and padding.
 
     Padding is in the order of ONNX (top, left, bottom, right).
     """
-    top, bottom, left, right = padding
+    top, bottom, left, right = node.padding
     return {
-        "kernel_shape": [kernel, kernel],
-        "strides": [stride, stride],
+        "kernel_shape": [node.kernel_height, node.kernel_width],
+        "strides": [node.stride, node.stride],
         "pads": [top, left, bottom, right],
     }
 
 
-def image_shape(tensor: TensorSpec) -> list[int | str]:
+def image_shape(tensor: QuantisedTensor) -> list[int | str]:
     """Return the shape of a tensor with channels first and a batch of any size."""
     return ["N", tensor.channels, tensor.height, tensor.width]
 

@@ -27,7 +27,9 @@ import numpy.typing as npt
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.onnx_graph import OnnxGraph, channel_first, groups, image_shape, window
 from nas_engine.integer.arithmetic import ADD_LEFT_SHIFT, Ints
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 FILE_NAME = "model_int.onnx"
 """Name in the export directory."""
@@ -77,12 +79,12 @@ class _Writer:
     def write(self) -> None:
         image = self.model.tensor(self.model.image)
         self.graph.width(image.name, image.bits, signed=False)
-        for step in self.model.steps:
+        for step in self.model.nodes:
             target = self.model.tensor(step.output)
             is_last = step.output == self.model.logits
             name = self.graph.unique(f"{target.name}/stored") if is_last else target.name
             self.stored[target.name] = name
-            if isinstance(step, IntegerPool):
+            if not isinstance(step, IntegerConvolution):
                 self._pool(step, target, name)
             else:
                 self._convolution(step, target, name)
@@ -105,7 +107,7 @@ class _Writer:
     def _add(self, value: str, number: int, dtype: type, output: str) -> str:
         return self.graph.node("Add", [value, self.graph.scalar(number, dtype)], output)
 
-    def _convolution(self, step: IntegerConvolution, target: TensorSpec, name: str) -> None:
+    def _convolution(self, step: IntegerConvolution, target: QuantisedTensor, name: str) -> None:
         """Write one convolution; its stored values are called ``name``."""
         graph, result = self.graph, self._multiplied(step, self._accumulator(step))
         if step.addition is not None:
@@ -132,7 +134,7 @@ class _Writer:
             inputs,
             self._name(step.name, "sum"),
             group=groups(step),
-            **window(step.kernel, step.stride, step.padding),
+            **window(step),
         )
         if step.weight_shift:
             acc = graph.node(
@@ -209,7 +211,7 @@ class _Writer:
             self._name(owner, "result"),
         )
 
-    def _shortcut(self, step: IntegerConvolution, target: TensorSpec, result: str) -> str:
+    def _shortcut(self, step: IntegerConvolution, target: QuantisedTensor, result: str) -> str:
         """Return the int64 sum of a layer's result and its shortcut.
 
         The output's zero point is not included.
@@ -239,14 +241,14 @@ class _Writer:
             0,
         )
 
-    def _pool(self, step: IntegerPool, target: TensorSpec, name: str) -> None:
+    def _pool(self, step: Node, target: QuantisedTensor, name: str) -> None:
         """Write one average pool; its stored values are called ``name``.
 
         The mean of whole numbers within a range, rounded, stays within it, so that nothing is
         clamped.
         """
         graph, source = self.graph, self.model.tensor(step.input)
-        whole = (target.height, target.width) == (1, 1) and step.kernel >= max(
+        whole = (target.height, target.width) == (1, 1) and step.kernel_height >= max(
             source.height, source.width
         )
         stored, total = self.stored[source.name], self._name(step.name, "stored sum")
@@ -257,7 +259,7 @@ class _Writer:
         else:  # a padded element is a stored 0, which adds nothing
             ones = graph.constant(
                 f"{step.name}.ones",
-                np.ones((source.channels, 1, step.kernel, step.kernel)),
+                np.ones((source.channels, 1, step.kernel_height, step.kernel_height)),
                 np.uint8,
             )
             graph.node(
@@ -265,7 +267,7 @@ class _Writer:
                 [stored, ones],
                 total,
                 group=source.channels,
-                **window(step.kernel, step.stride, step.padding),
+                **window(step),
             )
         counts = _taps(step, source, target)
         low = graph.constant(f"{step.name}.low", counts * source.low, np.int32)
@@ -294,13 +296,15 @@ def _per_channel(column: npt.NDArray[np.signedinteger]) -> npt.NDArray[np.signed
     return column.reshape(1, -1, 1, 1)
 
 
-def _taps(step: IntegerPool, source: TensorSpec, target: TensorSpec) -> Ints:
+def _taps(step: Node, source: QuantisedTensor, target: QuantisedTensor) -> Ints:
     """Return how many elements of each window are not padding, ``[1, 1, height, width]``."""
     top, _, left, _ = step.padding
 
     def along(size: int, out: int, before: int) -> Ints:
         start = np.arange(out, dtype=np.int64) * step.stride - before
-        return np.asarray(np.minimum(start + step.kernel, size) - np.maximum(start, 0), np.int64)
+        return np.asarray(
+            np.minimum(start + step.kernel_height, size) - np.maximum(start, 0), np.int64
+        )
 
     counts = along(source.height, target.height, top)[:, None] * along(
         source.width, target.width, left

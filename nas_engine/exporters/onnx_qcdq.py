@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.onnx_graph import OnnxGraph, channel_first, groups, image_shape, window
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 FILE_NAME = "model_qcdq.onnx"
 """Name in the export directory."""
@@ -70,17 +72,21 @@ class _Writer:
         self.real[image.name] = self._activation(
             image, image.name, self.graph.unique(f"{image.name}/real")
         )
-        for step in self.model.steps:
+        for step in self.model.nodes:
             target = self.model.tensor(step.output)
             name = (
                 self.graph.unique(f"{target.name}/real") if target.name == logits else target.name
             )
-            result = self._pool(step) if isinstance(step, IntegerPool) else self._convolution(step)
+            result = (
+                self._convolution(step)
+                if isinstance(step, IntegerConvolution)
+                else self._pool(step)
+            )
             self.real[target.name] = self._activation(target, result, name)
             self.graph.describe(name, np.float32, image_shape(target))
         self.graph.node("Flatten", [self.real[logits]], logits, axis=1)
 
-    def _activation(self, tensor: TensorSpec, value: str, output: str) -> str:
+    def _activation(self, tensor: QuantisedTensor, value: str, output: str) -> str:
         """Return a value quantised to the levels of a tensor.
 
         An unsigned tensor has a zero point of 0 here and levels from 0.
@@ -136,7 +142,7 @@ class _Writer:
             [self.real[source.name], weights],
             graph.unique(f"{step.name}/sum"),
             group=groups(step),
-            **window(step.kernel, step.stride, step.padding),
+            **window(step),
         )
         result = graph.node("Add", [total, bias], graph.unique(f"{step.name}/biased"))
         if step.addition is None:
@@ -152,11 +158,11 @@ class _Writer:
             "Add", [self.real[step.addition.shortcut], own], graph.unique(f"{step.name}/total")
         )
 
-    def _pool(self, step: IntegerPool) -> str:
+    def _pool(self, step: Node) -> str:
         return self.graph.node(
             "AveragePool",
             [self.real[step.input]],
             self.graph.unique(f"{step.name}/mean"),
             count_include_pad=0,
-            **window(step.kernel, step.stride, step.padding),
+            **window(step),
         )

@@ -31,7 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.integer.model import IntegerConvolution, TensorSpec
+from nas_engine.integer.model import IntegerConvolution
+from nas_engine.quantization.record import QuantisedTensor
 
 Words = npt.NDArray[np.uint32]
 """Little-endian words of 32 bits."""
@@ -62,7 +63,9 @@ class PackedLayer:
     """True if the fast form of requantisation is exact for every channel."""
 
 
-def pack_layer(step: IntegerConvolution, source: TensorSpec, target: TensorSpec) -> PackedLayer:
+def pack_layer(
+    step: IntegerConvolution, source: QuantisedTensor, target: QuantisedTensor
+) -> PackedLayer:
     """Return a layer's kernel, packed weights and constants.
 
     The stored bias is the model's with the offset of the stored input folded in, modulo 2^32:
@@ -99,9 +102,9 @@ def _kernel(step: IntegerConvolution) -> tuple[str, str]:
     """Return the C function and the layout of the weights."""
     if step.kind == "depthwise":
         return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(
-            step.kernel, "nas_depthwise"
+            step.kernel_height, "nas_depthwise"
         ), "stream"
-    if step.kernel > 1:
+    if step.kernel_height > 1:
         return "nas_convolution_stream", "stream-pairs"
     channels, taps, bits = len(step.weights), step.weights[0].size, step.weight_bits
     multiple = {8: 8, 4: 8, 2: 16}.get(bits)  # taps of one round of the inner loop
@@ -143,7 +146,9 @@ def _stream(values: npt.NDArray[np.int64], bits: int) -> Words:
     return np.frombuffer(packed.tobytes() + bytes(-len(packed) % 4), "<u4").astype(np.uint32)
 
 
-def _constants(step: IntegerConvolution, source: TensorSpec, shift: npt.NDArray[np.int32]) -> Words:
+def _constants(
+    step: IntegerConvolution, source: QuantisedTensor, shift: npt.NDArray[np.int32]
+) -> Words:
     sums = step.weights.reshape(len(step.weights), -1).astype(np.int64).sum(axis=1)
     bias = (
         step.bias + (((source.low - source.zero_point) * sums) << step.weight_shift)

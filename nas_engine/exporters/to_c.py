@@ -33,7 +33,9 @@ from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer, pack_layer
 from nas_engine.exporters.settings import DEFAULT_PREFIX
 from nas_engine.exporters.sizes import packed_bytes, step_bytes, step_macs
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 POOL_KERNEL = "nas_average_pool"
 """C function of average pools."""
@@ -62,13 +64,13 @@ class _Step:
 
     number: int
     """Position in the order of execution."""
-    step: IntegerConvolution | IntegerPool
+    step: Node
     """The step."""
     source: Placed
     """Its input."""
     target: Placed
     """Its output."""
-    shortcut: TensorSpec | None
+    shortcut: QuantisedTensor | None
     """Tensor added to its output, at the same place as the output; ``None`` without."""
     scratch: int
     """First byte of its scratch; 0 without."""
@@ -257,13 +259,13 @@ def _steps(model: IntegerModel, plan: MemoryPlan) -> list[_Step]:
             _TARGET,
             "the memory plan is not in words of 4 bytes within 4 GiB; plan the memory again",
         )
-    return [_step(model, number, step, offsets) for number, step in enumerate(model.steps)]
+    return [_step(model, number, step, offsets) for number, step in enumerate(model.nodes)]
 
 
 def _step(
     model: IntegerModel,
     number: int,
-    step: IntegerConvolution | IntegerPool,
+    step: Node,
     offsets: Mapping[str, int],
 ) -> _Step:
     source = Placed(tensor=model.tensor(step.input), offset=offsets[step.input])
@@ -294,13 +296,13 @@ def _step(
     )
 
 
-def _order(step: IntegerConvolution | IntegerPool, source: Placed, target: Placed) -> str:
+def _order(step: Node, source: Placed, target: Placed) -> str:
     """Return the order of rows in which a step can write over its input."""
     order: str | None = None
-    if isinstance(step, IntegerPool):
+    if not isinstance(step, IntegerConvolution):
         one_pixel = target.tensor.height * target.tensor.width == 1
         if source.offset == target.offset and (
-            step.kernel <= step.stride or one_pixel
+            step.kernel_height <= step.stride or one_pixel
         ):  # nas_average_pool.c
             order = "forward"
     elif step.kind == "depthwise":
@@ -321,12 +323,13 @@ def _order(step: IntegerConvolution | IntegerPool, source: Placed, target: Place
     return order
 
 
-def _check_ranges(
-    step: IntegerConvolution | IntegerPool, source: TensorSpec, target: TensorSpec
-) -> None:
+def _check_ranges(step: Node, source: QuantisedTensor, target: QuantisedTensor) -> None:
     """Refuse what does not fit into the fields of a layer record."""
     for kind, numbers in (
-        ("uint8", {"kernel": step.kernel, "stride": step.stride, "padding": max(step.padding)}),
+        (
+            "uint8",
+            {"kernel": step.kernel_height, "stride": step.stride, "padding": max(step.padding)},
+        ),
         (
             "uint16",
             {"size of the input": max(source.shape), "size of the output": max(target.shape)},
@@ -344,9 +347,9 @@ def _check_ranges(
 
 
 def _check_shortcut(
-    step: IntegerConvolution, shortcut: TensorSpec, offsets: Mapping[str, int]
+    step: IntegerConvolution, shortcut: QuantisedTensor, offsets: Mapping[str, int]
 ) -> None:
-    if step.kind != "conv" or step.kernel != 1:
+    if step.kind != "conv" or step.kernel_height != 1:
         raise ExportError(
             _TARGET, f"layer {step.name!r} adds a shortcut; only 1x1 convolutions can"
         )
@@ -375,7 +378,7 @@ def _header_values(subject: ExportSubject) -> dict[str, str]:
         "WIDTH": str(image.width),
         "CHANNELS": str(image.channels),
         "CLASSES": str(len(model.classes)),
-        "LAYERS": str(len(model.steps)),
+        "LAYERS": str(len(model.nodes)),
         "ARENA": str(subject.plan.arena_bytes),
     }
 
@@ -389,8 +392,8 @@ def _facts(subject: ExportSubject) -> list[tuple[str, str]]:
             f"uint8 {image.height} x {image.width} x {image.channels} (height, width, channels)",
         ),
         ("Classes", f"{len(model.classes)}"),
-        ("Layers", f"{len(model.steps)}"),
-        ("Multiply-accumulates", f"{sum(step_macs(model, step) for step in model.steps):,}"),
+        ("Layers", f"{len(model.nodes)}"),
+        ("Multiply-accumulates", f"{sum(step_macs(model, step) for step in model.nodes):,}"),
         ("Arena (RAM)", f"{subject.plan.arena_bytes:,} B"),
         ("Packed bytes (Flash)", f"{packed_bytes(model):,} B"),
     ]
@@ -468,7 +471,7 @@ def _record(step: _Step, prefix: str) -> str:
             f"    {{{own_names(step.kernel, prefix)}, {pointers},",
             f"     {step.source.offset}, {step.target.offset}, {step.scratch},",
             f"     {', '.join(map(str, (*source.shape, *target.shape)))},",
-            f"     {window.kernel}, {window.stride}, {top}, {left},",
+            f"     {window.kernel_height}, {window.stride}, {top}, {left},",
             (
                 f"     {step.weight_bits}, {source.bits}, {target.bits}, "
                 f"{shortcut.bits if shortcut else 0},"
@@ -491,12 +494,12 @@ def _summary(step: _Step) -> str:
     )
     added = f", adds {step.shortcut.name!r} of {step.shortcut.bits} bits" if step.shortcut else ""
     return (
-        f"{window.name}: {step.kind} {window.kernel}x{window.kernel} stride {window.stride}, "
+        f"{window.name}: {step.kind} {window.kernel_height}x{window.kernel_width} stride {window.stride}, "
         f"{weights}{shapes}{added}"
     )
 
 
-def _stored_zero(tensor: TensorSpec) -> int:
+def _stored_zero(tensor: QuantisedTensor) -> int:
     """Return the stored value of the real 0."""
     return tensor.zero_point - tensor.low
 
@@ -530,7 +533,7 @@ def _info(model: IntegerModel, step: _Step) -> str:
 def _test_values(subject: ExportSubject) -> dict[str, str]:
     image = subject.golden.images[0].ravel()
     sums = np.array(
-        [subject.golden.checksums[step.output] for step in subject.model.steps], np.uint32
+        [subject.golden.checksums[step.output] for step in subject.model.nodes], np.uint32
     )
     return {
         "IMAGE_BYTES": str(image.size),
@@ -572,7 +575,7 @@ def _table_row(model: IntegerModel, step: _Step) -> str:
     cells = (
         step.number + 1,
         markdown_text(window.name),
-        f"{step.kind} {window.kernel}x{window.kernel}, stride {window.stride}",
+        f"{step.kind} {window.kernel_height}x{window.kernel_width}, stride {window.stride}",
         step.weight_bits or "-",
         step.source.tensor.bits,
         target.bits,

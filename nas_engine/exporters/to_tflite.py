@@ -21,7 +21,9 @@ import numpy.typing as npt
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.tflite_file import TfliteFile, missing
 from nas_engine.integer.arithmetic import round_half_away
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 EXACT_NAME = "model.tflite"
 """File with INT8 containers."""
@@ -94,7 +96,7 @@ def int4_layers(model: IntegerModel) -> tuple[str, ...]:
     """
     return tuple(
         step.name
-        for step in model.steps
+        for step in model.nodes
         if isinstance(step, IntegerConvolution) and step.weight_bits <= INT4_BITS
     )
 
@@ -114,11 +116,11 @@ def exceptions(model: IntegerModel) -> tuple[str, ...]:
             "are reported, not refused"
         )
     odd = sorted(
-        {step.weight_bits for step in model.steps if isinstance(step, IntegerConvolution)} - {8}
+        {step.weight_bits for step in model.nodes if isinstance(step, IntegerConvolution)} - {8}
     )
     if odd:
         lines.append(f"{EXACT_NAME}: exact, but weights of {_listed(odd)} bits take 8 bits each")
-    narrow = sorted({model.tensor(step.output).bits for step in model.steps} - {8})
+    narrow = sorted({model.tensor(step.output).bits for step in model.nodes} - {8})
     if narrow:
         lines.append(
             f"TFLite: activations of {_listed(narrow)} bits take 8 bits each, held to their range"
@@ -131,10 +133,10 @@ def _listed(bits: list[int]) -> str:
 
 
 def convolution_window(
-    step: IntegerConvolution, source: TensorSpec, target: TensorSpec
+    step: IntegerConvolution, source: QuantisedTensor, target: QuantisedTensor
 ) -> Window | None:
     """Return the window of a convolution, or ``None`` if its padding is neither VALID nor SAME."""
-    side = Side(step.kernel, step.stride)
+    side = Side(step.kernel_height, step.stride)
     if not any(step.padding):
         return Window(same=False, rows=side, columns=side)
     pads = (step.padding[:2], step.padding[2:])
@@ -145,19 +147,19 @@ def convolution_window(
     return Window(same=True, rows=side, columns=side) if same else None
 
 
-def pool_window(step: IntegerPool, source: TensorSpec, target: TensorSpec) -> Window | None:
+def pool_window(step: Node, source: QuantisedTensor, target: QuantisedTensor) -> Window | None:
     """Return the window of an average pool, or ``None`` if TFLite has none like it.
 
     Padded elements do not count, so that a single window that reaches over the edge is a smaller
     one that does not.
     """
-    side, options = Side(step.kernel, step.stride), []
+    side, options = Side(step.kernel_height, step.stride), []
     for pad, size, out in zip(
         (step.padding[:2], step.padding[2:]), source.shape[:2], target.shape[:2], strict=True
     ):
         valid = side if pad == (0, 0) else None
         if out == 1:
-            inside = min(size, step.kernel - pad[0])
+            inside = min(size, step.kernel_height - pad[0])
             valid = Side(inside, max(step.stride, size - inside + 1))
         options.append((valid, side if _is_same(side, pad, size, out) else None))
     for same in (False, True):
@@ -176,7 +178,7 @@ def _is_same(side: Side, padding: tuple[int, ...], size: int, out: int) -> bool:
     return out == -(-size // side.stride) and padding == (total // 2, total - total // 2)
 
 
-def relu6_range(tensor: TensorSpec) -> bool:
+def relu6_range(tensor: QuantisedTensor) -> bool:
     """Return whether RELU6 is exactly the range of an unsigned tensor.
 
     TFLite ``CalculateActivationRangeQuantized`` (kernel_util.cc).
@@ -199,11 +201,11 @@ class _Graph:
         self.places = {spec.name: self.activation(spec, spec.name) for spec in self.model.tensors}
 
     def write(self) -> bytes:
-        for step in self.model.steps:
-            if isinstance(step, IntegerPool):
-                self.pool(step)
-            else:
+        for step in self.model.nodes:
+            if isinstance(step, IntegerConvolution):
                 self.convolution(step)
+            else:
+                self.pool(step)
         # The classifier stays a 1x1 convolution: of FULLY_CONNECTED, which would need no RESHAPE,
         # tflite-runtime 2.14 and TFLite Micro refuse INT4 with a scale per class.
         logits = self.model.tensor(self.model.logits)
@@ -231,7 +233,7 @@ class _Graph:
 
     def description(self) -> str:
         image = self.model.tensor(self.model.image)
-        layers = [step for step in self.model.steps if isinstance(step, IntegerConvolution)]
+        layers = [step for step in self.model.nodes if isinstance(step, IntegerConvolution)]
         kept = (
             f"INT4 weights in {len(int4_layers(self.model))} layers, not exact; {EXACT_NAME} is"
             if self.int4
@@ -245,7 +247,7 @@ class _Graph:
             + (f"; see metadata '{METADATA_NAME}'" if self.metadata else "")
         )
 
-    def activation(self, spec: TensorSpec, name: str) -> int:
+    def activation(self, spec: QuantisedTensor, name: str) -> int:
         return self.file.tensor(name, (1, *spec.shape), spec.scale, spec.zero_point)
 
     def convolution(self, step: IntegerConvolution) -> None:
@@ -255,8 +257,8 @@ class _Graph:
             place = self.padded(step, source)
             window = Window(
                 same=False,
-                rows=Side(step.kernel, step.stride),
-                columns=Side(step.kernel, step.stride),
+                rows=Side(step.kernel_height, step.stride),
+                columns=Side(step.kernel_height, step.stride),
             )
         depthwise = step.kind == "depthwise"
         inputs = [place, *self.weights(step, source)]
@@ -276,7 +278,7 @@ class _Graph:
         operands = [alone, self.places[step.addition.shortcut]]
         self.limited(target, ("ADD", "Add"), operands, {})
 
-    def weights(self, step: IntegerConvolution, source: TensorSpec) -> list[int]:
+    def weights(self, step: IntegerConvolution, source: QuantisedTensor) -> list[int]:
         """Add weights and bias; in INT4 with the finest scale possible.
 
         That is, shifted left by as many zero bits as 4 bits have room for.
@@ -297,7 +299,7 @@ class _Graph:
             self.file.constant(f"{step.name} bias", bias, np.float32(source.scale) * scale),
         ]
 
-    def padded(self, step: IntegerConvolution, source: TensorSpec) -> int:
+    def padded(self, step: IntegerConvolution, source: QuantisedTensor) -> int:
         """Add an explicit border of zero points, for a padding that TFLite does not know."""
         top, bottom, left, right = step.padding
         shape = (1, source.height + top + bottom, source.width + left + right, source.channels)
@@ -313,7 +315,11 @@ class _Graph:
         return made
 
     def limited(
-        self, target: TensorSpec, kind: tuple[str, str], inputs: list[int], options: dict[str, Any]
+        self,
+        target: QuantisedTensor,
+        kind: tuple[str, str],
+        inputs: list[int],
+        options: dict[str, Any],
     ) -> None:
         """Add an operator whose result is held to the range of a tensor."""
         ends = {"MAXIMUM": target.low} if target.low > -128 else {}
@@ -339,13 +345,13 @@ class _Graph:
             )
             self.file.operator(name, [before, limit], after, "MaximumMinimum")
 
-    def pool(self, step: IntegerPool) -> None:
+    def pool(self, step: Node) -> None:
         source, target = self.model.tensor(step.input), self.model.tensor(step.output)
         window = pool_window(step, source, target)
         if window is None:
             found = (
-                f"{step.name}: an average pool of {step.kernel} x {step.kernel}, stride "
-                f"{step.stride}, padding {step.padding}"
+                f"{step.name}: an average pool of {step.kernel_height} x {step.kernel_width}, "
+                f"stride {step.stride}, padding {step.padding}"
             )
             raise ExportError(
                 "TFLite",

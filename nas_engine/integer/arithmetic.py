@@ -21,18 +21,6 @@ Ints = npt.NDArray[np.int64]
 """Array of int64."""
 
 
-def levels(bits: int, signed: bool) -> tuple[int, int, int]:
-    """Return zero point, lowest and highest value of an activation tensor, as int8 values.
-
-    Example:
-        >>> levels(8, True), levels(4, False)
-        ((0, -128, 127), (-128, -128, -113))
-    """
-    if signed:
-        return 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    return -128, -128, -128 + 2**bits - 1
-
-
 def round_half_away(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return float64 values rounded to whole numbers, halves away from zero (C ``round``).
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.integer.arithmetic import INT32_MAX, Ints
-from nas_engine.quantization.record import QuantisationError
+from nas_engine.network.graph import NetworkError
 
 
 def sum_range(weights: npt.NDArray[np.int8], low: int, high: int) -> tuple[Ints, Ints]:
@@ -59,7 +59,7 @@ def accumulator_bounds(
         requantizer_shift: Shifts of requantisation, positive to the left, ``(O,)``.
 
     Raises:
-        QuantisationError: An int32 accumulator could overflow.
+        NetworkError: An int32 accumulator could overflow.
     """
     least, most = (total << carried_shift for total in sums)
     added = np.asarray(bias, np.int64)
@@ -70,7 +70,7 @@ def accumulator_bounds(
     )  # whole numbers of any size
     bounds = AccumulatorBounds(accumulator=int(largest.max()), shifted=shifted)
     if bounds.shifted > INT32_MAX:
-        raise QuantisationError(
+        raise NetworkError(
             name,
             f"an accumulator can reach {bounds.shifted:,}, int32 ends at {INT32_MAX:,}; use fewer "
             "weight bits or a larger output step",

@@ -29,6 +29,7 @@ int64.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -38,7 +39,9 @@ import numpy.typing as npt
 
 from nas_engine.integer.arithmetic import add, multiply_by_quantized_multiplier, rounded_mean
 from nas_engine.integer.bounds import sum_range
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerSum
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 _BLOCK = 2**15
 """Elements requantised at once: few enough for the second-level cache, enough to hide the cost of a
@@ -75,11 +78,7 @@ class FastProgram:
         self._scratch: dict[str, npt.NDArray[Any]] = {}
         self._values = self._place()
         self._steps: list[tuple[str, Callable[[], None]]] = [
-            (
-                step.output,
-                self._pool(step) if isinstance(step, IntegerPool) else self._convolution(step),
-            )
-            for step in model.steps
+            (node.output, self._node(node)) for node in model.nodes
         ]
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.int8]]:
@@ -112,14 +111,13 @@ class FastProgram:
         cache.
         """
         model = self._model
-        last = {name: i for i, step in enumerate(model.steps) for name in _sources(step)}
+        last = {name: i for i, node in enumerate(model.nodes) for name in node.reads}
         largest = max(math.prod(tensor.shape) for tensor in model.tensors) * self._n
         free: list[npt.NDArray[np.float32]] = []
         held: dict[str, npt.NDArray[np.float32]] = {}
         values = {}
-        for i, (name, sources) in enumerate(
-            [(model.image, []), *((step.output, _sources(step)) for step in model.steps)], -1
-        ):
+        made = [(model.image, ()), *((node.output, node.reads) for node in model.nodes)]
+        for i, (name, sources) in enumerate(made, -1):
             height, width, channels = model.tensor(name).shape
             held[name] = free.pop() if free else np.zeros(largest, np.float32)
             values[name] = held[name][: channels * self._n * height * width].reshape(
@@ -135,8 +133,20 @@ class FastProgram:
             self._scratch[key] = np.empty(size, dtype)
         return self._scratch[key][:size].reshape(shape)
 
+    def _node(self, node: Node) -> Callable[[], None]:
+        """Return what computes a node."""
+        if isinstance(node, IntegerConvolution):
+            return self._convolution(node)
+        if isinstance(node, IntegerSum):
+            return self._sum(node)
+        return {
+            "average_pool": self._average_pool,
+            "max_pool": self._max_pool,
+            "clamp": self._clamp,
+        }[node.kind](node)
+
     def _padded(
-        self, step: IntegerConvolution | IntegerPool
+        self, step: Node, padding: int = 0
     ) -> tuple[npt.NDArray[np.float32], Callable[[], None]]:
         """Return the input of a step with its padding, and what fills it in."""
         values = self._values[step.input]
@@ -144,7 +154,8 @@ class FastProgram:
             return values, _nothing
         top, bottom, left, right = step.padding
         channels, n, height, width = values.shape
-        padded = np.zeros((channels, n, height + top + bottom, width + left + right), np.float32)
+        shape = (channels, n, height + top + bottom, width + left + right)
+        padded = np.full(shape, padding, np.float32)
         inside = padded[:, :, top : top + height, left : left + width]
         return padded, lambda: np.copyto(inside, values)
 
@@ -166,26 +177,26 @@ class FastProgram:
         return run
 
     def _dense(
-        self, step: IntegerConvolution, target: TensorSpec, dtype: Any
+        self, step: IntegerConvolution, target: QuantisedTensor, dtype: Any
     ) -> tuple[Callable[[], None], npt.NDArray[Any]]:
         """Return the function for the sums of a convolution, and its output ``(O, places)``."""
-        k, s, places = step.kernel, step.stride, self._n * target.height * target.width
+        s, places = step.stride, self._n * target.height * target.width
+        kh, kw = step.kernel_height, step.kernel_width
         weights = step.weights.reshape(len(step.weights), -1).astype(dtype)
         padded, fill = self._padded(step)
-        if k == s == 1 and padded is self._values[step.input] and dtype is np.float32:
+        if kh == kw == s == 1 and padded is self._values[step.input] and dtype is np.float32:
             patches, gather = padded.reshape(len(padded), places), _nothing
         else:
             patches = self._temporary("patches", (weights.shape[1], places), dtype)
-            parts = patches.reshape(k, k, len(padded), self._n, target.height, target.width)
+            parts = patches.reshape(kh, kw, len(padded), self._n, target.height, target.width)
 
             def gather() -> None:
-                for i in range(k):
-                    for j in range(k):
-                        rows, columns = (
-                            slice(t, t + s * (size - 1) + 1, s)
-                            for t, size in ((i, target.height), (j, target.width))
-                        )
-                        np.copyto(parts[i, j], padded[:, :, rows, columns])
+                for i, j in itertools.product(range(kh), range(kw)):
+                    rows, columns = (
+                        slice(t, t + s * (size - 1) + 1, s)
+                        for t, size in ((i, target.height), (j, target.width))
+                    )
+                    np.copyto(parts[i, j], padded[:, :, rows, columns])
 
         sums = self._temporary("sums", (len(weights), places), dtype)
         width = max(16, _BLAS_ALONE // weights.size // 16 * 16)
@@ -206,24 +217,25 @@ class FastProgram:
         return run, sums
 
     def _depthwise(
-        self, step: IntegerConvolution, target: TensorSpec, dtype: Any
+        self, step: IntegerConvolution, target: QuantisedTensor, dtype: Any
     ) -> tuple[Callable[[], None], npt.NDArray[Any]]:
         """Return the function that computes the sums of a depth-wise convolution, and its output.
 
         The output is ``(C, n, rows / r, r, columns / t, t)``.
 
-        A tile of ``r x t`` places sees ``(r - 1) * stride + k`` rows and ``(t - 1) * stride + k``
-        columns of its channel; the banded matrix says with which weight each of them counts for
+        A tile of ``r x t`` places sees ``(r - 1) * stride + kernel height`` rows and ``(t - 1) *
+        stride + kernel width`` columns of its channel; the banded matrix says with which weight each of them counts for
         each place.
         """
-        k, s, channels, n = step.kernel, step.stride, target.channels, self._n
+        s, channels, n = step.stride, target.channels, self._n
+        kh, kw = step.kernel_height, step.kernel_width
         t = _largest_divisor(target.width, _TILE)
         r = _largest_divisor(target.height, max(1, 2 * _TILE // t))
-        rows, columns = (r - 1) * s + k, (t - 1) * s + k
+        rows, columns = (r - 1) * s + kh, (t - 1) * s + kw
         band = np.zeros((channels, rows, columns, r, t), dtype)
         for i in range(r):
             for j in range(t):
-                band[:, i * s : i * s + k, j * s : j * s + k, i, j] = step.weights[..., 0]
+                band[:, i * s : i * s + kh, j * s : j * s + kw, i, j] = step.weights[..., 0]
         matrix = band.reshape(channels, rows * columns, r * t)
 
         padded, fill = self._padded(step)
@@ -252,7 +264,7 @@ class FastProgram:
     def _requantiser(
         self,
         step: IntegerConvolution,
-        target: TensorSpec,
+        target: QuantisedTensor,
         sums: npt.NDArray[Any],
         largest: list[int],
     ) -> Callable[[], None]:
@@ -334,7 +346,7 @@ class FastProgram:
         return run
 
     def _addition(
-        self, step: IntegerConvolution, target: TensorSpec
+        self, step: IntegerConvolution, target: QuantisedTensor
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, float]:
         """Return sums of all pairs of operands as a table, the shortcut's values, and an offset.
 
@@ -360,22 +372,29 @@ class FastProgram:
             float(256 * first[0, 0] + second[0]),
         )
 
-    def _pool(self, step: IntegerPool) -> Callable[[], None]:
+    def _windows(self, step: Node, padded: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the windows of a pool, ``(C, n, rows, columns, kernel height, kernel width)``."""
+        target, s, (dc, dn, dh, dw) = self._model.tensor(step.output), step.stride, padded.strides
+        places = (len(padded), self._n, target.height, target.width)
+        return np.lib.stride_tricks.as_strided(
+            padded,
+            (*places, step.kernel_height, step.kernel_width),
+            (dc, dn, dh * s, dw * s, dh, dw),
+            writeable=False,
+        )
+
+    def _average_pool(self, step: Node) -> Callable[[], None]:
         source, target = self._model.tensor(step.input), self._model.tensor(step.output)
         padded, fill = self._padded(step)
-        k, s, (dc, dn, dh, dw) = step.kernel, step.stride, padded.strides
-        shape = (source.channels, self._n, target.height, target.width, k, k)
-        windows = np.lib.stride_tricks.as_strided(
-            padded, shape, (dc, dn, dh * s, dw * s, dh, dw), writeable=False
-        )
+        windows, s = self._windows(step, padded), step.stride
         top, _, left, _ = step.padding
         rows, columns = (
             np.array(
                 [min(p * s - before + k, size) - max(p * s - before, 0) for p in range(places)]
             )
-            for places, before, size in (
-                (target.height, top, source.height),
-                (target.width, left, source.width),
+            for places, before, size, k in (
+                (target.height, top, source.height, step.kernel_height),
+                (target.width, left, source.width, step.kernel_width),
             )
         )
         count, values = rows[:, None] * columns, self._values[step.output]
@@ -391,6 +410,35 @@ class FastProgram:
                 np.clip(rounded_mean(total, count), target.low, target.high) - target.zero_point,
                 casting="same_kind",
             )
+
+        return run
+
+    def _max_pool(self, step: Node) -> Callable[[], None]:
+        source = self._model.tensor(step.input)
+        padded, fill = self._padded(step, source.low - source.zero_point)
+        windows, values = self._windows(step, padded), self._values[step.output]
+
+        def run() -> None:
+            fill()
+            windows.max(axis=(4, 5), out=values)
+
+        return run
+
+    def _clamp(self, step: Node) -> Callable[[], None]:
+        target = self._model.tensor(step.output)
+        low, high = target.low - target.zero_point, target.high - target.zero_point
+        source, values = self._values[step.input], self._values[step.output]
+        return lambda: np.copyto(values, np.clip(source, low, high))
+
+    def _sum(self, step: IntegerSum) -> Callable[[], None]:
+        target, constants = self._model.tensor(step.output), (step.first, step.second, step.out)
+        low, high = target.low - target.zero_point, target.high - target.zero_point
+        first, second = (self._values[name] for name in step.inputs)
+        values = self._values[step.output]
+
+        def run() -> None:
+            total = add(first.astype(np.int64), second.astype(np.int64), constants)
+            np.copyto(values, np.clip(total, low, high), casting="same_kind")
 
         return run
 
@@ -432,11 +480,6 @@ def _near_whole_numbers(
     np.subtract(values, spare, out=spare)
     np.absolute(spare, out=spare)
     return np.flatnonzero(spare <= distance)
-
-
-def _sources(step: IntegerConvolution | IntegerPool) -> list[str]:
-    shortcut = step.shortcut if isinstance(step, IntegerConvolution) else None
-    return [step.input, *([shortcut] if shortcut is not None else [])]
 
 
 def _largest_divisor(number: int, most: int) -> int:

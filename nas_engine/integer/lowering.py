@@ -2,7 +2,7 @@
 
 Per output channel, with ``s_in`` the input's scale and ``2^shift`` the carried shift:
 
-    weight_scale = float32(weight_step * |gain| / 2^shift) (a negative gain negates integer weights)
+    weight_scale = float32(weight_scale * |gain| / 2^shift) (a negative gain negates integer weights)
     bias         = round(offset / (s_in * weight_scale))
 
 Only scales (to float32) and biases (to whole numbers) are rounded: the integer weights are those of
@@ -14,6 +14,7 @@ in a coarser unit, so that the bias fits into int32.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +25,11 @@ from nas_engine.integer.model import (
     Addition,
     IntegerConvolution,
     IntegerModel,
-    IntegerPool,
+    IntegerSum,
     Requantizer,
-    TensorSpec,
 )
+from nas_engine.network.graph import NetworkError, Node
 from nas_engine.quantization.record import (
-    QuantisationError,
     QuantisedLayer,
     QuantisedNetwork,
     QuantisedTensor,
@@ -61,28 +61,17 @@ def lower(network: QuantisedNetwork, provenance: Mapping[str, str] | None = None
         provenance: Where it comes from: free texts by name.
 
     Raises:
-        QuantisationError: A step size beyond float32, or an accumulator that could overflow; names
+        NetworkError: A scale beyond float32, or an accumulator that could overflow; names
             the layer.
     """
-    tensors = {tensor.name: _lower_tensor(tensor) for tensor in network.tensors}
-    steps = tuple(
-        _lower_layer(step, tensors)
-        if isinstance(step, QuantisedLayer)
-        else IntegerPool(
-            name=step.name,
-            input=step.input,
-            output=step.output,
-            kernel=step.kernel,
-            stride=step.stride,
-            padding=step.padding,
-        )
-        for step in network.steps
-    )
+    tensors = {
+        tensor.name: replace(tensor, scale=_float32(tensor.scale)) for tensor in network.tensors
+    }
     return IntegerModel(
-        image=network.image,
         tensors=tuple(tensors.values()),
-        steps=steps,
-        logits=network.logits,
+        nodes=tuple(_lower_node(node, tensors) for node in network.nodes),
+        inputs=network.inputs,
+        outputs=network.outputs,
         classes=network.classes,
         provenance=provenance or {},
     )
@@ -93,19 +82,15 @@ def _float32(scale: float) -> float:
         return float(np.float32(scale))
 
 
-def _lower_tensor(tensor: QuantisedTensor) -> TensorSpec:
-    return TensorSpec(
-        name=tensor.name,
-        height=tensor.height,
-        width=tensor.width,
-        channels=tensor.channels,
-        bits=tensor.bits,
-        signed=tensor.signed,
-        scale=_float32(tensor.step),
-    )
+def _lower_node(node: Node, tensors: Mapping[str, QuantisedTensor]) -> Node:
+    if isinstance(node, QuantisedLayer):
+        return _lower_layer(node, tensors)
+    return IntegerSum.between(node, tensors) if node.kind == "add" else node
 
 
-def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> IntegerConvolution:
+def _lower_layer(
+    layer: QuantisedLayer, tensors: Mapping[str, QuantisedTensor]
+) -> IntegerConvolution:
     source, target = tensors[layer.input], tensors[layer.output]
     scale = target.scale if layer.own_scale is None else _float32(layer.own_scale)
     addition = (
@@ -117,7 +102,7 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
     least, most = sum_range(layer.weights, low, high)
     largest = np.maximum(-least, most) << shift
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        real_scale = layer.weight_step * np.abs(layer.gain) / 2**shift
+        real_scale = layer.weight_scale * np.abs(layer.gain) / 2**shift
         unit = real_scale * source.scale / scale
         reach, level = np.where(largest > 0, largest * unit, 0.0), layer.offset / scale
         constant = is_constant(reach) | (np.abs(level) > reach + _BEYOND)
@@ -126,10 +111,8 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
             constant, _FINEST * scale / source.scale, real_scale * 2.0**coarser
         ).astype(np.float32)
     if not ((weight_scale > 0) & np.isfinite(weight_scale)).all():
-        found = f"weight_step times gain reaches from {real_scale.min():g} to {real_scale.max():g}"
-        raise QuantisationError(
-            layer.name, f"{found}; expected numbers above 0 that float32 can hold"
-        )
+        found = f"weight_scale times gain reaches from {real_scale.min():g} to {real_scale.max():g}"
+        raise NetworkError(layer.name, f"{found}; expected numbers above 0 that float32 can hold")
     sign = np.where(constant, 0, np.where(layer.gain < 0, -1, 1))
     weights = round_half_away(layer.weights * (sign / 2.0**coarser)[:, None, None, None]).astype(
         np.int8
@@ -143,15 +126,8 @@ def _lower_layer(layer: QuantisedLayer, tensors: Mapping[str, TensorSpec]) -> In
     )
     requantizer = Requantizer.between(source.scale, weight_scale, scale)
     return IntegerConvolution(
-        name=layer.name,
-        kind=layer.kind,
-        input=layer.input,
-        output=layer.output,
-        kernel=layer.kernel,
-        stride=layer.stride,
-        padding=layer.padding,
+        **layer.as_fields(),
         weights=weights,
-        weight_bits=layer.weight_bits,
         weight_scale=weight_scale,
         bias=bias,
         requantizer=requantizer,

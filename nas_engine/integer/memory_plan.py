@@ -11,24 +11,24 @@ from __future__ import annotations
 
 from nas_engine.costs.memory import Arena, dense_scratch, depthwise_scratch
 from nas_engine.costs.plan import MemoryPlan, PlannedTensor, place
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool
-from nas_engine.quantization.record import QuantisationError
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.network.graph import NetworkError, Node
 
 
 def plan_memory(model: IntegerModel) -> MemoryPlan:
     """Return where every tensor and the scratch of every step lie in the arena.
 
-    Step by step as in ``model.steps``.
+    Step by step as in ``model.nodes``.
 
     Raises:
-        QuantisationError: Two tensors would need the same place: steps that do not form a chain
+        NetworkError: Two tensors would need the same place: steps that do not form a chain
             with shortcuts.
     """
     drafts = _Draft(model)
-    for number in range(len(model.steps)):
+    for number in range(len(model.nodes)):
         drafts.step(number)
     plan = place(
-        tuple(step.name for step in model.steps), drafts.bottom, drafts.top, drafts.scratch
+        tuple(step.name for step in model.nodes), drafts.bottom, drafts.top, drafts.scratch
     )
     _check(plan)
     return plan
@@ -45,12 +45,11 @@ class _Draft:
         self.bottom: list[PlannedTensor] = []
         self.top: list[PlannedTensor] = []
         self.scratch: list[PlannedTensor] = []
-        self.last_use = {model.image: 0, model.logits: len(model.steps) - 1}
+        self.last_use = {model.image: 0, model.logits: len(model.nodes) - 1}
         self.shortcuts: set[str] = set()
-        for number, step in enumerate(model.steps):
-            self.last_use[step.input] = number
-            if isinstance(step, IntegerConvolution) and step.shortcut is not None:
-                self.last_use[step.shortcut] = number
+        for number, step in enumerate(model.nodes):
+            self.last_use |= dict.fromkeys(step.reads, number)
+            if step.shortcut is not None:
                 self.shortcuts.add(step.shortcut)
         self.end = {model.image: self.top}
         self._put(model.image, 0)
@@ -78,7 +77,7 @@ class _Draft:
 
     def step(self, number: int) -> None:
         """Plan the output and the scratch of a step."""
-        step = self.model.steps[number]
+        step = self.model.nodes[number]
         over = self._written_over(step, number)
         here = self.end[over if over is not None else step.input]
         self.end[step.output] = (
@@ -97,28 +96,33 @@ class _Draft:
                 )
             )
 
-    def _written_over(self, step: IntegerConvolution | IntegerPool, number: int) -> str | None:
+    def _written_over(self, step: Node, number: int) -> str | None:
         """Return the tensor in whose place the output is made, if there is one."""
-        if isinstance(step, IntegerConvolution) and step.shortcut is not None:
+        if step.shortcut is not None:
             return step.shortcut
         if self.last_use[step.input] > number:
             return None
         if isinstance(step, IntegerConvolution):
             return step.input if step.kind == "depthwise" else None
-        return step.input if step.output in self.shortcuts and step.stride >= step.kernel else None
+        return (
+            step.input
+            if step.output in self.shortcuts and step.stride >= step.kernel_height
+            else None
+        )
 
-    def _scratch(self, step: IntegerConvolution | IntegerPool) -> int:
-        if isinstance(step, IntegerPool):
+    def _scratch(self, step: Node) -> int:
+        if not isinstance(step, IntegerConvolution):
             return 0
         source, arena = self.model.tensor(step.input), self.arena
         if step.kind == "depthwise":
-            ring = self._size(step.kernel * source.width * source.channels, source.bits)
+            ring = self._size(step.kernel_height * source.width * source.channels, source.bits)
             return (
                 ring
-                + int(depthwise_scratch(step.kernel, source.width, source.channels)) * arena.granule
+                + int(depthwise_scratch(step.kernel_height, source.width, source.channels))
+                * arena.granule
             )
-        taps = step.kernel**2 * source.channels
-        return int(dense_scratch(taps, len(step.weights), windows=step.kernel > 1)) * arena.granule
+        taps = step.taps * source.channels
+        return int(dense_scratch(taps, len(step.weights), windows=step.taps > 1)) * arena.granule
 
 
 def _check(plan: MemoryPlan) -> None:
@@ -136,6 +140,6 @@ def _check(plan: MemoryPlan) -> None:
                     and below.in_place_of != above.name
                 ):
                     problem = f"and {above.name!r} would share bytes at step {plan.steps[step]!r}"
-                    raise QuantisationError(
+                    raise NetworkError(
                         below.name, f"{problem}; expected a chain of inverted residuals"
                     )

@@ -1,10 +1,10 @@
-"""IntegerModel: a network of integers only.
+"""IntegerModel: a network of integers only, its graph with every constant of the arithmetic.
 
 It is the single source of truth for the reference and for every export.
 
 Everything that follows from something else (requantisation from scales, bounds from weights) is
-stored too, for readers without arithmetic of their own, and compared with what it follows from
-whenever a model is made.
+stored too, for readers without arithmetic of their own, and compared with its source whenever a
+model is made.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ from nas_engine.integer.arithmetic import (
     ADD_LEFT_SHIFT,
     INT32_MAX,
     addition_multipliers,
-    levels,
     quantize_multiplier,
 )
 from nas_engine.integer.bounds import AccumulatorBounds, accumulator_bounds, sum_range
+from nas_engine.network.graph import Graph, NetworkError, Node
 from nas_engine.quantization.record import (
-    QuantisationError,
-    check_graph,
-    check_tensor,
-    check_window,
+    QuantisedTensor,
+    check_quantised,
     checked_column,
     checked_weights,
     weight_shift,
@@ -41,7 +39,7 @@ def check_float32(name: str, what: str, scale: object) -> None:
     """Refuse a scale that is not a finite float32 value above 0.
 
     Raises:
-        QuantisationError: Names the owner and what came.
+        NetworkError: Names the owner and what came.
     """
     if (
         not isinstance(scale, float)
@@ -49,57 +47,7 @@ def check_float32(name: str, what: str, scale: object) -> None:
         or scale <= 0
         or float(np.float32(scale)) != scale
     ):
-        raise QuantisationError(
-            name, f"{what} is {scale!r}; expected a finite float32 value above 0"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorSpec:
-    """Activation tensor, ``[height, width, channels]``.
-
-    An int8 tensor in TFLite's sense within ``2^bits`` levels.
-    """
-
-    name: str
-    """Unique name."""
-    height: int
-    """Rows."""
-    width: int
-    """Columns."""
-    channels: int
-    """Channels."""
-    bits: int
-    """Width, 2 to 8."""
-    signed: bool
-    """Zero point 0 and levels on both sides of it; otherwise zero point -128 and levels from there
-    upwards."""
-    scale: float
-    """Real value of one level: a float32 value. ``real = scale * (value - zero_point)``."""
-
-    def __post_init__(self) -> None:
-        check_tensor(self.name, self.height, self.width, self.channels, self.bits, self.signed)
-        check_float32(self.name, "the scale", self.scale)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width, channels."""
-        return self.height, self.width, self.channels
-
-    @property
-    def zero_point(self) -> int:
-        """Value that stands for 0."""
-        return levels(self.bits, self.signed)[0]
-
-    @property
-    def low(self) -> int:
-        """Lowest value."""
-        return levels(self.bits, self.signed)[1]
-
-    @property
-    def high(self) -> int:
-        """Highest value."""
-        return levels(self.bits, self.signed)[2]
+        raise NetworkError(name, f"{what} is {scale!r}; expected a finite float32 value above 0")
 
 
 LEAST_SHIFT, LARGEST_SHIFT = -31, 30
@@ -135,7 +83,7 @@ class Requantizer:
                 f"the shift of channel {channel} is {self.shift[channel]}; expected {LEAST_SHIFT} "
                 f"to {LARGEST_SHIFT}"
             )
-            raise QuantisationError(
+            raise NetworkError(
                 "requantizer",
                 f"{found}: the scale of its weights is out of proportion to that of its output",
             )
@@ -143,7 +91,7 @@ class Requantizer:
         if wrong.any():
             channel = int(wrong.argmax())
             found = f"the multiplier of channel {channel} is {self.multiplier[channel]}"
-            raise QuantisationError(
+            raise NetworkError(
                 "requantizer", f"{found}; expected 0, or {LEAST_MULTIPLIER} and above"
             )
 
@@ -189,15 +137,15 @@ class Addition:
         check_float32("addition", "the scale", self.scale)
 
     @staticmethod
-    def between(shortcut: TensorSpec, scale: float, output: TensorSpec) -> Addition:
+    def between(shortcut: QuantisedTensor, scale: float, output: QuantisedTensor) -> Addition:
         """Return the addition of a shortcut to a result in a scale.
 
         Raises:
-            QuantisationError: An operand's scale is out of proportion, which TFLite refuses too.
+            NetworkError: An operand's scale is out of proportion, which TFLite refuses too.
         """
         for operand, found in ((repr(shortcut.name), shortcut.scale), ("the result", scale)):
             if found >= 2.0 ** (ADD_LEFT_SHIFT - 1) * output.scale:
-                raise QuantisationError(
+                raise NetworkError(
                     output.name,
                     f"the scale of {operand} ({found:g}) is 2^19 times that of {output.name!r} "
                     f"({output.scale:g}) or more; an addition needs scales of the same order",
@@ -205,34 +153,46 @@ class Addition:
         first, second, out = addition_multipliers(shortcut.scale, scale, output.scale)
         return Addition(shortcut=shortcut.name, scale=scale, first=first, second=second, out=out)
 
-    def is_exact(self, shortcut: TensorSpec, output: TensorSpec) -> bool:
+    def is_exact(self, shortcut: QuantisedTensor, output: QuantisedTensor) -> bool:
         """Return whether the sum needs no rounding: both operands have the output's scale."""
         return shortcut.scale == self.scale == output.scale
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class IntegerConvolution:
-    """One convolution: weights, bias, requantisation, and the addition of a shortcut."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerSum(Node):
+    """Free-standing addition of two tensors: multiplier and shift of each operand and of the sum."""
 
-    name: str
-    """Unique name."""
-    kind: str
-    """``"conv"`` or ``"depthwise"``."""
-    input: str
-    """Tensor that enters."""
-    output: str
-    """Tensor that leaves."""
-    kernel: int
-    """Height and width of the kernel."""
-    stride: int
-    """Stride in both directions."""
-    padding: tuple[int, int, int, int]
-    """Rows and columns of the input's zero point: top, bottom, left, right."""
+    first: tuple[int, int]
+    """Of the first input."""
+    second: tuple[int, int]
+    """Of the second input."""
+    out: tuple[int, int]
+    """Of the sum."""
+
+    @staticmethod
+    def between(node: Node, tensors: Mapping[str, QuantisedTensor]) -> IntegerSum:
+        """Return the addition of a node, with the constants that follow from the scales.
+
+        Raises:
+            NetworkError: An operand's scale is out of proportion, which TFLite refuses too.
+        """
+        first, second = (tensors[name] for name in node.inputs)
+        constants = Addition.between(first, second.scale, tensors[node.output])
+        return IntegerSum(
+            **node.as_fields(),
+            first=constants.first,
+            second=constants.second,
+            out=constants.out,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerConvolution(Node):
+    """Convolution: weights, bias, requantisation, and the addition of a shortcut."""
+
     weights: npt.NDArray[np.int8]
-    """Weights ``[O, k, k, I]``, depth-wise ``[C, k, k, 1]``, in ``±(2^(weight_bits-1) - 1)``,
-    without the carried shift."""
-    weight_bits: int
-    """Width of the weights, 2 to 8."""
+    """Weights ``[O, kernel height, kernel width, I]``, depth-wise ``[C, ..., 1]``, in
+    ``±(2^(weight_bits-1) - 1)``, without the carried shift."""
     weight_scale: npt.NDArray[np.float32]
     """Real value of 1 in the shifted weights: ``real = weight_scale * (weights << weight_shift)``,
     ``[O]``."""
@@ -246,21 +206,26 @@ class IntegerConvolution:
     """Range of the accumulators."""
 
     def __post_init__(self) -> None:
-        check_window(self.name, self.kernel, self.stride, self.padding)
-        weights = checked_weights(self.name, self.kind, self.kernel, self.weights, self.weight_bits)
+        Node.__post_init__(self)
+        if self.shortcut != (self.addition.shortcut if self.addition else None):
+            raise NetworkError(
+                self.name,
+                f"the shortcut {self.shortcut!r} has no addition; lower the network again",
+            )
+        weights = checked_weights(self, self.weights)
         object.__setattr__(self, "weights", weights)
         scale = checked_column(
             self.name, "weight_scale", self.weight_scale, len(weights), np.float32
         )
         if not ((scale > 0) & np.isfinite(scale)).all():
-            raise QuantisationError(
+            raise NetworkError(
                 self.name,
                 f"weight_scale holds {scale.min()}; expected finite float32 numbers above 0",
             )
         object.__setattr__(self, "weight_scale", scale)
         bias = checked_column(self.name, "bias", self.bias, len(weights), np.int64)
         if (np.abs(bias) > INT32_MAX).any():
-            raise QuantisationError(
+            raise NetworkError(
                 self.name, f"a bias is {bias[np.abs(bias).argmax()]}; expected at most ±{INT32_MAX}"
             )
         object.__setattr__(
@@ -272,56 +237,23 @@ class IntegerConvolution:
         """Zeros carried behind each weight: the accumulator is ``(sum << weight_shift) + bias``."""
         return weight_shift(self.weight_bits)
 
-    @property
-    def shortcut(self) -> str | None:
-        """Tensor that is added, if any."""
-        return self.addition.shortcut if self.addition else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntegerPool:
-    """Average pool of int8 values as they stand; padded elements do not count.
-
-    Its output has the scale and levels of its input.
-    """
-
-    name: str
-    """Unique name."""
-    input: str
-    """Tensor that enters."""
-    output: str
-    """Tensor that leaves."""
-    kernel: int
-    """Height and width of the window."""
-    stride: int
-    """Stride in both directions."""
-    padding: tuple[int, int, int, int]
-    """Rows and columns that do not count: top, bottom, left, right."""
-
-    def __post_init__(self) -> None:
-        check_window(self.name, self.kernel, self.stride, self.padding)
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class IntegerModel:
+class IntegerModel(Graph[QuantisedTensor, Node]):
     """A whole network. Its input is a uint8 image of which every pixel is taken as ``pixel - 128``.
 
+    Nodes with weights are ``IntegerConvolution``, free-standing additions ``IntegerSum``.
+
     Raises:
-        QuantisationError: Steps that do not fit together, or stored numbers that do not follow from
-            what they stand for.
+        NetworkError: Nodes that do not fit together, or stored numbers that do not follow from
+            their source.
     """
 
-    image: str
-    """Name of the input tensor."""
-    tensors: tuple[TensorSpec, ...]
-    """All tensors."""
-    steps: tuple[IntegerConvolution | IntegerPool, ...]
-    """Steps in the order of execution."""
-    logits: str
-    """Name of the output tensor, 1x1, one channel per class; the prediction is its first largest
-    channel."""
     classes: tuple[str, ...]
-    """Class names."""
+    """Class names, one per channel of the logits; empty if the network is no classifier."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Where the model comes from: free texts by name; what cannot be read in them (controls, bytes
     that are no UTF-8) becomes escapes."""
@@ -332,52 +264,76 @@ class IntegerModel:
             for item in self.provenance.items()
             for text in item
         ):
-            raise QuantisationError(
+            raise NetworkError(
                 "provenance", f"is {dict(self.provenance)!r}; expected texts by name"
             )
         readable = {
             terminal_line(name): terminal_lines(text) for name, text in self.provenance.items()
         }
         object.__setattr__(self, "provenance", MappingProxyType(readable))
-        check_graph(self.image, self.tensors, self.steps, self.logits, self.classes)
-        for step in self.steps:
-            if isinstance(step, IntegerConvolution):
-                self._check_convolution(step)
-            elif self.tensor(step.input).scale != self.tensor(step.output).scale:
-                raise QuantisationError(
-                    step.name,
-                    f"{step.input!r} and {step.output!r} differ in scale; a pool keeps it",
+        Graph.__post_init__(self)
+        for tensor in self.tensors:
+            check_float32(tensor.name, "the scale", tensor.scale)
+        check_quantised(self, self.classes, IntegerConvolution)
+        tensors = {tensor.name: tensor for tensor in self.tensors}
+        for node in self.nodes:
+            if isinstance(node, IntegerConvolution):
+                self._check_convolution(node)
+            elif node.kind == "add" and node != IntegerSum.between(node, tensors):
+                raise NetworkError(
+                    node.name,
+                    "the addition does not follow from the scales; lower the network again",
                 )
 
-    def _check_convolution(self, step: IntegerConvolution) -> None:
-        source, target = self.tensor(step.input), self.tensor(step.output)
-        scale = step.addition.scale if step.addition else target.scale
-        expected = Requantizer.between(source.scale, step.weight_scale, scale)
+    @property
+    def image(self) -> str:
+        """Name of the input tensor."""
+        return self.inputs[0]
+
+    @property
+    def logits(self) -> str:
+        """Name of the output tensor of a classifier, 1x1, one channel per class.
+
+        The prediction is its first largest channel.
+
+        Raises:
+            NetworkError: The network is no classifier.
+        """
+        if not self.classes:
+            found = ", ".join(map(repr, self.outputs))
+            raise NetworkError(
+                "classes", f"are none, the outputs are {found}; expected a classifier"
+            )
+        return self.outputs[0]
+
+    def _check_convolution(self, node: IntegerConvolution) -> None:
+        source, target = self.tensor(node.input), self.tensor(node.output)
+        scale = node.addition.scale if node.addition else target.scale
+        expected = Requantizer.between(source.scale, node.weight_scale, scale)
         for what in ("multiplier", "shift"):
-            if not np.array_equal(getattr(step.requantizer, what), getattr(expected, what)):
-                raise QuantisationError(
-                    step.name,
+            if not np.array_equal(getattr(node.requantizer, what), getattr(expected, what)):
+                raise NetworkError(
+                    node.name,
                     f"{what} of the requantizer does not follow from the scales; lower the network "
                     "again",
                 )
-        if step.addition and step.addition != Addition.between(
-            self.tensor(step.addition.shortcut), scale, target
+        if node.addition and node.addition != Addition.between(
+            self.tensor(node.addition.shortcut), scale, target
         ):
-            raise QuantisationError(
-                step.name, "the addition does not follow from the scales; lower the network again"
+            raise NetworkError(
+                node.name, "the addition does not follow from the scales; lower the network again"
             )
         sums = sum_range(
-            step.weights, source.low - source.zero_point, source.high - source.zero_point
+            node.weights, source.low - source.zero_point, source.high - source.zero_point
         )
         bounds = accumulator_bounds(
-            step.name, sums, step.weight_shift, step.bias, step.requantizer.shift
+            node.name, sums, node.weight_shift, node.bias, node.requantizer.shift
         )
-        if step.bounds != bounds:
-            raise QuantisationError(
-                step.name,
-                f"the bounds are {step.bounds}, its weights give {bounds}; lower the network again",
+        if node.bounds != bounds:
+            raise NetworkError(
+                node.name,
+                f"the bounds are {node.bounds}, its weights give {bounds}; lower the network again",
             )
 
-    def tensor(self, name: str) -> TensorSpec:
-        """Return a tensor by its name."""
-        return next(tensor for tensor in self.tensors if tensor.name == name)
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__

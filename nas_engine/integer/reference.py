@@ -10,7 +10,7 @@ implementation and with TFLite's reference kernels.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,16 +19,18 @@ import numpy.typing as npt
 from nas_engine.errors import InputError
 from nas_engine.integer.arithmetic import Ints, add, multiply_by_quantized_multiplier, rounded_mean
 from nas_engine.integer.fast import FastProgram, images_at_once
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerSum
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 Images = npt.NDArray[np.uint8]
 """Images as uint8, ``[N, height, width, channels]``."""
 
-Levels = npt.NDArray[np.int8]
+Values = npt.NDArray[np.int8]
 """Values of an activation tensor as int8."""
 
 
-def run(model: IntegerModel, images: Images, *, threads: int = 2, fast: bool = True) -> Levels:
+def run(model: IntegerModel, images: Images, *, threads: int = 2, fast: bool = True) -> Values:
     """Return the logits of images.
 
     Args:
@@ -42,6 +44,7 @@ def run(model: IntegerModel, images: Images, *, threads: int = 2, fast: bool = T
 
     Raises:
         InputError: Images of another type or shape.
+        NetworkError: A network that is no classifier; ``trace`` runs any.
     """
     return _values(model, images, (model.logits,), threads, fast)[model.logits][:, 0, 0, :]
 
@@ -56,18 +59,18 @@ def predict(model: IntegerModel, images: Images, *, threads: int = 2) -> npt.NDA
 
 def trace(
     model: IntegerModel, images: Images, *, threads: int = 2, fast: bool = True
-) -> dict[str, Levels]:
+) -> dict[str, Values]:
     """Return every tensor by name, ``[N, height, width, channels]``, in the order of execution.
 
     Arguments and errors as in ``run``.
     """
-    names = (model.image, *(step.output for step in model.steps))
+    names = (model.image, *(node.output for node in model.nodes))
     return _values(model, images, names, threads, fast)
 
 
 def _values(
     model: IntegerModel, images: Images, names: Collection[str], threads: int, fast: bool
-) -> dict[str, Levels]:
+) -> dict[str, Values]:
     shape = model.tensor(model.image).shape
     if (
         not isinstance(images, np.ndarray)
@@ -107,65 +110,89 @@ def _values(
 def _definition(model: IntegerModel, images: Images) -> Mapping[str, Ints]:
     """Return every tensor of images, straight from the specification."""
     values: dict[str, Ints] = {model.image: images.astype(np.int64) - 128}
-    for step in model.steps:
-        source, target = model.tensor(step.input), model.tensor(step.output)
-        if isinstance(step, IntegerPool):
-            values[step.output] = _pool(step, values[step.input], source, target)
-            continue
-        acc = _accumulate(step, values[step.input] - source.zero_point, target)
-        result = multiply_by_quantized_multiplier(
-            acc, step.requantizer.multiplier, step.requantizer.shift
-        )
-        if step.addition is not None:
-            addition, shortcut = step.addition, model.tensor(step.addition.shortcut)
-            operand = values[shortcut.name] - shortcut.zero_point
-            result = add(
-                operand, np.clip(result, -128, 127), (addition.first, addition.second, addition.out)
-            )
-        values[step.output] = np.clip(result + target.zero_point, target.low, target.high)
+    for node in model.nodes:
+        source, target = model.tensor(node.input), model.tensor(node.output)
+        if isinstance(node, IntegerConvolution):
+            result = _convolution(model, node, values) + target.zero_point
+        elif isinstance(node, IntegerSum):
+            result = _sum(model, node, values) + target.zero_point
+        elif node.kind == "clamp":
+            result = values[node.input] - source.zero_point + target.zero_point
+        else:
+            result = _POOLS[node.kind](node, values[node.input], source, target)
+        values[node.output] = np.asarray(np.clip(result, target.low, target.high))
     return values
 
 
-def _accumulate(step: IntegerConvolution, centred: Ints, target: TensorSpec) -> Ints:
+def _convolution(model: IntegerModel, node: IntegerConvolution, values: Mapping[str, Ints]) -> Ints:
+    """Return the results of a convolution, shortcut included, minus the output's zero point."""
+    centred = values[node.input] - model.tensor(node.input).zero_point
+    acc = _accumulate(node, centred, model.tensor(node.output))
+    result = multiply_by_quantized_multiplier(
+        acc, node.requantizer.multiplier, node.requantizer.shift
+    )
+    if node.addition is None:
+        return result
+    addition, shortcut = node.addition, model.tensor(node.addition.shortcut)
+    operand = values[shortcut.name] - shortcut.zero_point
+    constants = (addition.first, addition.second, addition.out)
+    return add(operand, np.clip(result, -128, 127), constants)
+
+
+def _sum(model: IntegerModel, node: IntegerSum, values: Mapping[str, Ints]) -> Ints:
+    first, second = (values[name] - model.tensor(name).zero_point for name in node.inputs)
+    return add(first, second, (node.first, node.second, node.out))
+
+
+def _accumulate(node: IntegerConvolution, centred: Ints, target: QuantisedTensor) -> Ints:
     """Return the accumulators of a convolution.
 
     ``centred`` is its input minus the zero point, so that padding is 0.
     """
-    top, bottom, left, right = step.padding
-    padded = np.pad(centred, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    weights = step.weights.astype(np.int64)
+    weights = node.weights.astype(np.int64)
     total = np.zeros((len(centred), *target.shape), np.int64)
-    for i, j in itertools.product(range(step.kernel), repeat=2):
-        taps = padded[
-            :, _places(i, target.height, step.stride), _places(j, target.width, step.stride)
-        ]
+    for i, j, taps in _taps(node, centred, target, 0):
         total += (
-            taps * weights[:, i, j, 0] if step.kind == "depthwise" else taps @ weights[:, i, j, :].T
+            taps * weights[:, i, j, 0] if node.kind == "depthwise" else taps @ weights[:, i, j, :].T
         )
-    return np.asarray((total << step.weight_shift) + step.bias, np.int64)
+    return np.asarray((total << node.weight_shift) + node.bias, np.int64)
 
 
-def _places(tap: int, size: int, stride: int) -> slice:
-    """Return where one tap of the kernel stands for each output row (or column)."""
-    return slice(tap, tap + stride * (size - 1) + 1, stride)
+def _taps(
+    node: Node, values: Ints, target: QuantisedTensor, padding: int
+) -> Iterator[tuple[int, int, Ints]]:
+    """Yield row, column and the input under each tap of a window, for every output place.
 
-
-def _pool(step: IntegerPool, values: Ints, source: TensorSpec, target: TensorSpec) -> Ints:
-    top, bottom, left, right = step.padding
+    ``padding`` is the value of padded elements.
+    """
+    top, bottom, left, right = node.padding
     edges = ((0, 0), (top, bottom), (left, right), (0, 0))
-    padded, inside = (
-        np.pad(values, edges),
-        np.pad(np.ones((1, source.height, source.width, 1), np.int64), edges),
-    )
-    total, count = (
-        np.zeros((len(values), *target.shape), np.int64),
-        np.zeros((1, target.height, target.width, 1), np.int64),
-    )
-    for i, j in itertools.product(range(step.kernel), repeat=2):
+    padded = np.pad(values, edges, constant_values=padding)
+    for i, j in itertools.product(range(node.kernel_height), range(node.kernel_width)):
         rows, columns = (
-            _places(i, target.height, step.stride),
-            _places(j, target.width, step.stride),
+            slice(tap, tap + node.stride * (size - 1) + 1, node.stride)
+            for tap, size in ((i, target.height), (j, target.width))
         )
-        total += padded[:, rows, columns]
-        count += inside[:, rows, columns]
-    return np.asarray(np.clip(rounded_mean(total, count), target.low, target.high))
+        yield i, j, padded[:, rows, columns]
+
+
+def _average_pool(
+    node: Node, values: Ints, source: QuantisedTensor, target: QuantisedTensor
+) -> Ints:
+    ones = np.ones((1, source.height, source.width, 1), np.int64)
+    total = sum(taps for _, _, taps in _taps(node, values, target, 0))
+    count = sum(taps for _, _, taps in _taps(node, ones, target, 0))
+    return rounded_mean(np.asarray(total), np.asarray(count))
+
+
+def _max_pool(node: Node, values: Ints, source: QuantisedTensor, target: QuantisedTensor) -> Ints:
+    largest = np.full((len(values), *target.shape), source.low, np.int64)
+    for _, _, taps in _taps(node, values, target, source.low):
+        np.maximum(largest, taps, out=largest)
+    return largest
+
+
+_POOLS: Mapping[str, Callable[[Node, Ints, QuantisedTensor, QuantisedTensor], Ints]] = {
+    "average_pool": _average_pool,
+    "max_pool": _max_pool,
+}

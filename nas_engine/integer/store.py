@@ -15,7 +15,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ from nas_engine.integer.model import (
     Addition,
     IntegerConvolution,
     IntegerModel,
-    IntegerPool,
+    IntegerSum,
     Requantizer,
-    TensorSpec,
 )
-from nas_engine.integer.reference import Images, Levels, run, trace
-from nas_engine.quantization.record import QuantisationError, read_only
+from nas_engine.integer.reference import Images, Values, run, trace
+from nas_engine.network.graph import KINDS, NetworkError, Node
+from nas_engine.quantization.record import QuantisedTensor, read_only
 from nas_engine.reading import SMALL_FILE, parsing, read_regular, read_regular_text
 from nas_engine.sealed import parse_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
@@ -60,8 +60,9 @@ _ARRAYS = {
     "multiplier": np.int32,
     "shift": np.int32,
 }
-_WINDOW = ("name", "input", "output", "kernel", "stride", "padding")
-_CONVOLUTION = ("op", *_WINDOW, "weight_bits", "addition", "bounds")
+_TENSOR = tuple(field.name for field in fields(QuantisedTensor))
+_NODE = ("op", "name", "input", "output", "kernel", "stride", "padding")
+_SUM = ("first", "second", "out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,7 +74,7 @@ class GoldenVectors:
 
     images: Images
     """Images as uint8, ``[N, height, width, channels]``."""
-    logits: Levels
+    logits: Values
     """Their logits, ``[N, classes]``."""
     checksums: Mapping[str, int]
     """CRC-32 of each tensor of the first image, as int8 in ``[height, width, channels]`` order, by
@@ -120,18 +121,18 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
     """
     golden = GoldenVectors.of(model, images)
     arrays: dict[str, npt.NDArray[Any]] = {}
-    for step in model.steps:
-        if isinstance(step, IntegerConvolution):
-            requantizer = step.requantizer
+    for node in model.nodes:
+        if isinstance(node, IntegerConvolution):
+            requantizer = node.requantizer
             held: tuple[Any, ...] = (
-                step.weights,
-                step.weight_scale,
-                step.bias,
+                node.weights,
+                node.weight_scale,
+                node.bias,
                 requantizer.multiplier,
                 requantizer.shift,
             )
             arrays |= {
-                f"{step.name}.{what}": array for what, array in zip(_ARRAYS, held, strict=True)
+                f"{node.name}.{what}": array for what, array in zip(_ARRAYS, held, strict=True)
             }
     arrays |= dict(zip(_GOLDEN, (golden.images, golden.logits), strict=True))
     npz = _npz(arrays)
@@ -140,11 +141,8 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
         "image": model.image,
         "logits": model.logits,
         "classes": list(model.classes),
-        "tensors": [
-            {name: getattr(tensor, name) for name in TensorSpec.__slots__}
-            for tensor in model.tensors
-        ],
-        "steps": [_describe(model, step) for step in model.steps],
+        "tensors": [{name: getattr(tensor, name) for name in _TENSOR} for tensor in model.tensors],
+        "steps": [_describe(model, node) for node in model.nodes],
         "golden_crc32": dict(golden.checksums),
         "npz_sha256": hashlib.sha256(npz).hexdigest(),
         "provenance": dict(model.provenance),
@@ -153,21 +151,26 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
     write_atomically(directory / JSON_NAME, seal_json(description))
 
 
-def _describe(model: IntegerModel, step: IntegerConvolution | IntegerPool) -> dict[str, Any]:
-    window = {name: getattr(step, name) for name in _WINDOW}
-    if isinstance(step, IntegerPool):
-        return {"op": "average_pool", **window}
-    addition = step.addition and {name: getattr(step.addition, name) for name in Addition.__slots__}
-    if addition and addition["scale"] == model.tensor(step.output).scale:
-        del addition["scale"]  # the format's first networks had no other
-    bounds = {name: getattr(step.bounds, name) for name in AccumulatorBounds.__slots__}
-    return {
-        "op": step.kind,
-        **window,
-        "weight_bits": step.weight_bits,
-        "addition": addition,
-        "bounds": bounds,
+def _describe(model: IntegerModel, node: Node) -> dict[str, Any]:
+    sides = [node.kernel_height, node.kernel_width]
+    described = {
+        "op": node.kind,
+        "name": node.name,
+        "input": node.input if len(node.inputs) == 1 else list(node.inputs),
+        "output": node.output,
+        "kernel": sides[0] if sides[0] == sides[1] else sides,
+        "stride": node.stride,
+        "padding": node.padding,
     }
+    if isinstance(node, IntegerSum):
+        return described | {name: getattr(node, name) for name in _SUM}
+    if not isinstance(node, IntegerConvolution):
+        return described
+    addition = node.addition and {name: getattr(node.addition, name) for name in Addition.__slots__}
+    if addition and addition["scale"] == model.tensor(node.output).scale:
+        del addition["scale"]  # the format's first networks had no other
+    bounds = {name: getattr(node.bounds, name) for name in AccumulatorBounds.__slots__}
+    return described | {"weight_bits": node.weight_bits, "addition": addition, "bounds": bounds}
 
 
 def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -223,17 +226,17 @@ def load(directory: Path) -> SavedModel:
     try:
         tensors = {tensor.name: tensor for tensor in map(_tensor, fields.take_each("tensors"))}
         model = IntegerModel(
-            image=fields.take_str("image"),
             tensors=tuple(tensors.values()),
-            steps=tuple(
-                _step(part, tensors, arrays, directory / NPZ_NAME)
+            nodes=tuple(
+                _node(part, tensors, arrays, directory / NPZ_NAME)
                 for part in fields.take_each("steps")
             ),
-            logits=fields.take_str("logits"),
+            inputs=(fields.take_str("image"),),
+            outputs=(fields.take_str("logits"),),
             classes=tuple(fields.take_list("classes", of=str)),
             provenance=_provenance(fields),
         )
-    except QuantisationError as error:
+    except NetworkError as error:
         raise FileFormatError(path, f"does not describe a network: {error}; {_REMEDY}") from error
     images, logits = (
         _take(arrays, name, dtype, directory / NPZ_NAME)
@@ -284,50 +287,62 @@ def _provenance(fields: Fields) -> dict[str, str]:
     return {name: part.take_str(name) for name in texts}
 
 
-def _tensor(part: Fields) -> TensorSpec:
-    part.only(*TensorSpec.__slots__)
-    return TensorSpec(**{name: part.take(name) for name in TensorSpec.__slots__})
+def _tensor(part: Fields) -> QuantisedTensor:
+    part.only(*_TENSOR)
+    return QuantisedTensor(**{name: part.take(name) for name in _TENSOR})
 
 
-def _step(
+def _node(
     part: Fields,
-    tensors: Mapping[str, TensorSpec],
+    tensors: Mapping[str, QuantisedTensor],
     arrays: Mapping[str, npt.NDArray[Any]],
     path: Path,
-) -> IntegerConvolution | IntegerPool:
-    op = part.take_str("op", choices=("conv", "depthwise", "average_pool"))
-    part.only(*(("op", *_WINDOW) if op == "average_pool" else _CONVOLUTION))
-    window: dict[str, Any] = {name: part.take_str(name) for name in ("name", "input", "output")}
-    window |= {"kernel": part.take_int("kernel"), "stride": part.take_int("stride")}
-    window["padding"] = tuple(part.take_list("padding", length=4, of=int))
-    if op == "average_pool":
-        return IntegerPool(**window)
+) -> Node:
+    kind = part.take_str("op", choices=KINDS)
+    row = KINDS[kind]
+    more = ("weight_bits", "addition", "bounds") if row.has_weights else _SUM
+    part.only(*_NODE, *(more if row.has_weights or kind == "add" else ()))
+    is_square = not isinstance(part.take("kernel"), list)
+    sides = (
+        [part.take_int("kernel")] * 2 if is_square else part.take_list("kernel", length=2, of=int)
+    )
+    inputs = part.take_list("input", of=str) if row.inputs > 1 else [part.take_str("input")]
+    node: dict[str, Any] = {"name": part.take_str("name"), "kind": kind, "inputs": tuple(inputs)}
+    node |= {"output": part.take_str("output"), "stride": part.take_int("stride")}
+    node |= {"kernel_height": sides[0], "kernel_width": sides[1]}
+    node["padding"] = tuple(part.take_list("padding", length=4, of=int))
+    if kind == "add":
+        return IntegerSum(**node, **_constants(part))
+    if not row.has_weights:
+        return Node(**node)
     held = {
-        what: _take(arrays, f"{window['name']}.{what}", dtype, path)
+        what: _take(arrays, f"{node['name']}.{what}", dtype, path)
         for what, dtype in _ARRAYS.items()
     }
+    addition = None
+    if part.has("addition"):
+        addition = _addition(part.take_fields("addition"), tensors.get(node["output"]))
     bounds = part.take_fields("bounds").only(*AccumulatorBounds.__slots__)
     return IntegerConvolution(
-        **window,
-        kind=op,
-        weights=held["weights"],
+        **node,
         weight_bits=part.take_int("weight_bits"),
+        shortcut=addition.shortcut if addition else None,
+        weights=held["weights"],
         weight_scale=held["weight_scale"],
         bias=held["bias"],
         requantizer=Requantizer(multiplier=held["multiplier"], shift=held["shift"]),
-        addition=_addition(part.take_fields("addition"), tensors.get(window["output"]))
-        if part.has("addition")
-        else None,
+        addition=addition,
         bounds=AccumulatorBounds(
             accumulator=bounds.take_int("accumulator"), shifted=bounds.take_int("shifted")
         ),
     )
 
 
-def _addition(part: Fields, output: TensorSpec | None) -> Addition:
+def _constants(part: Fields) -> dict[str, Any]:
+    return {name: tuple(part.take_list(name, length=2, of=int)) for name in _SUM}
+
+
+def _addition(part: Fields, output: QuantisedTensor | None) -> Addition:
     part.only(*Addition.__slots__)
-    pairs: dict[str, Any] = {
-        name: tuple(part.take_list(name, length=2, of=int)) for name in ("first", "second", "out")
-    }
     scale = part.take("scale", output.scale if output else 1.0)
-    return Addition(shortcut=part.take_str("shortcut"), scale=scale, **pairs)
+    return Addition(shortcut=part.take_str("shortcut"), scale=scale, **_constants(part))

@@ -227,6 +227,11 @@ class MobileNet(nn.Module):
         units += [self.head, self.classifier]
         yield from zip(self.architecture.layer_names(), units, strict=True)
 
+    def outputs(self) -> dict[str, nn.Module]:
+        """Return by layer what its result goes through last, the sum with a shortcut included."""
+        blocks = {f"{name}.project": block.output for name, block in self.named_blocks()}
+        return {name: unit.output for name, unit in self.units()} | blocks
+
 
 def _convolution(inputs: int, convolution: Convolution) -> ConvolutionUnit:
     return ConvolutionUnit(inputs, convolution.channels, convolution.kernel, convolution.stride)

@@ -62,6 +62,18 @@ def check_whole(owner: str, what: str, value: object, low: int, high: int) -> No
         )
 
 
+def value_range(bits: int, signed: bool) -> tuple[int, int, int]:
+    """Return zero point, lowest and highest value of an activation tensor, as int8 values.
+
+    Example:
+        >>> value_range(8, True), value_range(4, False)
+        ((0, -128, 127), (-128, -128, -113))
+    """
+    if signed:
+        return 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    return -128, -128, -128 + 2**bits - 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
     """Activation tensor of one image: shape, width and sign.

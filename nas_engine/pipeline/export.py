@@ -119,7 +119,7 @@ def _check_pairs(model: IntegerModel, device: DeviceProfile) -> None:
     Raises:
         ExportError: Names the layer, the pair and the device.
     """
-    for step in model.steps:
+    for step in model.nodes:
         if isinstance(step, IntegerConvolution) and not device.allowed(
             step.weight_bits, bits := model.tensor(step.input).bits
         ):

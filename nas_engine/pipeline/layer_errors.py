@@ -113,7 +113,7 @@ def layer_errors(network: MobileNet, model: IntegerModel, images: Pixels) -> tup
     """
     plain, steps = (
         unrounded(network),
-        {step.output: step for step in model.steps if isinstance(step, IntegerConvolution)},
+        {step.output: step for step in model.nodes if isinstance(step, IntegerConvolution)},
     )
     outputs = layer_outputs(plain)
     if outputs != [(step.name, target) for target, step in steps.items()]:

@@ -31,6 +31,7 @@ from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.widen import widen
+from nas_engine.network.graph import NetworkError
 from nas_engine.pipeline.data import (
     read_data,
     recipe_for,
@@ -39,7 +40,6 @@ from nas_engine.pipeline.data import (
 )
 from nas_engine.pipeline.evaluation import measure
 from nas_engine.quantization.extract import extract
-from nas_engine.quantization.record import QuantisationError
 from nas_engine.reading import LARGE_FILE, regular_digest
 from nas_engine.runs import chain
 from nas_engine.runs.epochs import read_epochs
@@ -379,7 +379,7 @@ def _conclude(
         provenance = {"architecture": dump_architecture(task.architecture), "data": name}
         try:
             model = lower(extract(quantised, task.dataset.classes), provenance)
-        except QuantisationError as error:
+        except NetworkError as error:
             raise LoweringError(
                 f"{folder.network}: trained, but no integer model can be made of it ({error}); "
                 f"if the loss grew, {task.remedies.lower_rate}"

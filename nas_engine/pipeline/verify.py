@@ -240,7 +240,7 @@ def verify(
         comparisons=tuple(comparisons),
         memory=tuple(memory),
         instructions=instructions,
-        macs={step.name: step_macs(model, step) for step in model.steps},
+        macs={step.name: step_macs(model, step) for step in model.nodes},
         core=core,
         exceptions=(
             *tflite_exceptions(model),

@@ -1,11 +1,10 @@
-"""Record of a trained, quantised network.
+"""Record of a trained, quantised network: its graph with scales, integer weights and batch norms.
 
-It holds all that lowering to integers needs, and nothing of the framework that trained it.
+It holds everything that lowering to integers needs, and nothing of the framework that trained it.
+Each tensor has a scale; each layer has integer weights with their scales and batch norm as an
+affine map of its output:
 
-A network is a list of steps between named tensors. Each tensor has a width and a step size; each
-layer has integer weights with their step sizes and batch norm as an affine map of its output:
-
-    real output = gain * conv(x, weights * weight_step) + offset    (+ shortcut)
+    real output = gain * conv(x, weights * weight_scale) + offset    (+ shortcut)
                   then rounded to the output tensor's levels
 
 A layer that a shortcut is added to rounds twice, as TFLite's addition does: its own result to
@@ -15,37 +14,32 @@ signed 8 bits, and the sum to the output's levels. The former may have a scale o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.errors import NasEngineError, one_line, shortened
+from nas_engine.network.graph import (
+    KINDS,
+    Graph,
+    NetworkError,
+    Node,
+    Tensor,
+    check_name,
+    value_range,
+)
 
-KINDS = ("conv", "depthwise")
-"""Kinds of layers; a dense layer is a 1x1 convolution of a 1x1 tensor."""
 
-MAX_SIZE = 65536
-"""Most rows, columns, channels or classes of a tensor."""
+def check_scale(name: str, what: str, scale: object) -> None:
+    """Refuse a scale that is not a finite float above 0.
 
-
-class QuantisationError(NasEngineError):
-    """A quantised network that cannot be: a shape, width, value or name that does not fit.
-
-    Attributes:
-        name: Layer, pool or tensor.
-        problem: What came and what was expected.
+    Raises:
+        NetworkError: Names the owner and what came.
     """
-
-    def __init__(self, name: str, problem: str) -> None:
-        self.name = name
-        self.problem = problem
-        super().__init__(name, problem)
-
-    def __str__(self) -> str:
-        return one_line(f"{shortened(self.name)}: {self.problem}")
+    if not isinstance(scale, float) or not math.isfinite(scale) or scale <= 0:
+        raise NetworkError(name, f"{what} is {scale!r}; expected a finite number above 0")
 
 
 def weight_shift(bits: int) -> int:
@@ -74,106 +68,32 @@ def is_constant(reach: Any) -> Any:
     return reach < CONSTANT_LEVELS
 
 
-def check_name(kind: str, name: object) -> None:
-    """Refuse a name that is no printable text in one line.
+def checked_weights(node: Node, weights: npt.ArrayLike) -> npt.NDArray[np.int8]:
+    """Return the integer weights of a node as a read-only int8 array.
+
+    The shape is ``[O, kernel height, kernel width, I]`` (depth-wise ``[C, ..., 1]``).
 
     Raises:
-        QuantisationError: It is empty, too long, or not a text.
+        NetworkError: A node without weights, another shape, no integers, or values beyond
+            ``±(2^(bits-1) - 1)``.
     """
-    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 100:
-        raise QuantisationError(
-            kind,
-            f"the name is {shortened(repr(name))}; expected a text of 1 to 100 printable "
-            "characters",
-        )
-
-
-def check_whole(owner: str, what: str, value: object, low: int, high: int) -> None:
-    """Refuse a value that is not a whole number in ``[low, high]``.
-
-    Raises:
-        QuantisationError: Names the owner, what came and the range.
-    """
-    if type(value) is not int or not low <= value <= high:
-        raise QuantisationError(
-            owner,
-            f"{what} is {shortened(repr(value))}; expected a whole number from {low:,} to {high:,}",
-        )
-
-
-def check_tensor(
-    name: str, height: int, width: int, channels: int, bits: int, signed: bool
-) -> None:
-    """Refuse a tensor with a wrong name, shape or width.
-
-    Raises:
-        QuantisationError: Names the tensor.
-    """
-    check_name("tensor", name)
-    for what, value in (("height", height), ("width", width), ("channels", channels)):
-        check_whole(name, what, value, 1, MAX_SIZE)
-    check_whole(name, "bits", bits, 2, 8)
-    if not isinstance(signed, bool):
-        raise QuantisationError(name, f"signed is {signed!r}; expected true or false")
-
-
-def check_scale(name: str, what: str, scale: object) -> None:
-    """Refuse a scale that is not a finite float above 0.
-
-    Raises:
-        QuantisationError: Names the owner and what came.
-    """
-    if not isinstance(scale, float) or not math.isfinite(scale) or scale <= 0:
-        raise QuantisationError(name, f"{what} is {scale!r}; expected a finite number above 0")
-
-
-def check_window(name: str, kernel: int, stride: int, padding: Sequence[int]) -> None:
-    """Refuse a wrong name, kernel, stride or padding.
-
-    There is less padding than kernel, so that every window holds a real element.
-
-    Raises:
-        QuantisationError: Names the step.
-    """
-    check_name("step", name)
-    check_whole(name, "kernel", kernel, 1, MAX_SIZE)
-    check_whole(name, "stride", stride, 1, MAX_SIZE)
-    if not isinstance(padding, tuple) or len(padding) != 4:
-        raise QuantisationError(
-            name, f"padding is {padding!r}; expected (top, bottom, left, right)"
-        )
-    for side in padding:
-        check_whole(name, "padding", side, 0, kernel - 1)
-
-
-def checked_weights(
-    name: str, kind: str, kernel: int, weights: npt.ArrayLike, bits: int
-) -> npt.NDArray[np.int8]:
-    """Return integer weights as a read-only int8 array.
-
-    The shape is ``[O, k, k, I]`` (depth-wise ``[C, k, k, 1]``).
-
-    Raises:
-        QuantisationError: Another kind or shape, no integers, or values beyond ``±(2^(bits-1) -
-            1)``.
-    """
-    if kind not in KINDS:
-        raise QuantisationError(name, f"the kind is {kind!r}; expected one of: {', '.join(KINDS)}")
-    check_whole(name, "weight bits", bits, 2, 8)
+    name, row = node.name, KINDS[node.kind]
+    if not row.has_weights:
+        raise NetworkError(name, f"has weights; {row.summary} has none")
     array = np.asarray(weights)
+    kernel = (node.kernel_height, node.kernel_width)
     if (
         array.ndim != 4
-        or array.shape[1:3] != (kernel, kernel)
+        or array.shape[1:3] != kernel
         or array.size == 0
-        or (kind == "depthwise" and array.shape[3] != 1)
+        or (row.keeps_channels and array.shape[3] != 1)
     ):
-        expected = f"[O, {kernel}, {kernel}, {1 if kind == 'depthwise' else 'I'}]"
-        raise QuantisationError(
-            name, f"the weights have shape {list(array.shape)}; expected {expected}"
-        )
+        expected = f"[O, {kernel[0]}, {kernel[1]}, {1 if row.keeps_channels else 'I'}]"
+        raise NetworkError(name, f"the weights have shape {list(array.shape)}; expected {expected}")
+    bits = node.weight_bits
     most = 2 ** (bits - 1) - 1
     if not np.issubdtype(array.dtype, np.integer) or array.min() < -most or array.max() > most:
-        raise QuantisationError(
+        raise NetworkError(
             name,
             f"the weights ({array.dtype}) are not whole numbers from {-most} to {most} ({bits} "
             "bits)",
@@ -187,7 +107,7 @@ def checked_column(
     """Return one finite number per output channel as a read-only array.
 
     Raises:
-        QuantisationError: Another shape, or a number that is not finite.
+        NetworkError: Another shape, or a number that is not finite.
     """
     array, whole = np.asarray(values), np.issubdtype(dtype, np.integer)
     if (
@@ -196,7 +116,7 @@ def checked_column(
         or not np.isfinite(array).all()
     ):
         found = f"shape {list(array.shape)} of {array.dtype}"
-        raise QuantisationError(
+        raise NetworkError(
             name,
             f"{what} has {found}; expected {length} {'whole' if whole else 'finite'} numbers, one "
             "per channel",
@@ -212,296 +132,150 @@ def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuantisedTensor:
-    """One activation tensor: its shape and its levels."""
+class QuantisedTensor(Tensor):
+    """Activation tensor with its scale; its values are int8 in TFLite's sense."""
 
-    name: str
-    """Unique name."""
-    height: int
-    """Rows."""
-    width: int
-    """Columns."""
-    channels: int
-    """Channels."""
-    bits: int
-    """Width, 2 to 8: the tensor has ``2^bits`` levels."""
-    signed: bool
-    """Levels ``-2^(bits-1) .. 2^(bits-1) - 1``; otherwise ``0 .. 2^bits - 1`` (after ReLU)."""
-    step: float
-    """Real value of one level."""
+    scale: float
+    """Real value of one level: ``real = scale * (value - zero_point)``."""
 
     def __post_init__(self) -> None:
-        check_tensor(self.name, self.height, self.width, self.channels, self.bits, self.signed)
-        check_scale(self.name, "the step", self.step)
+        Tensor.__post_init__(self)
+        check_scale(self.name, "the scale", self.scale)
+
+    @property
+    def zero_point(self) -> int:
+        """Value that represents 0."""
+        return value_range(self.bits, self.signed)[0]
+
+    @property
+    def low(self) -> int:
+        """Lowest value."""
+        return value_range(self.bits, self.signed)[1]
+
+    @property
+    def high(self) -> int:
+        """Highest value."""
+        return value_range(self.bits, self.signed)[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class QuantisedLayer:
-    """One convolution with its batch norm, and the shortcut that is added to it."""
+class QuantisedLayer(Node):
+    """Convolution with its batch norm, and the shortcut that is added to it."""
 
-    name: str
-    """Unique name."""
-    kind: str
-    """``"conv"`` or ``"depthwise"``."""
-    input: str
-    """Tensor that enters."""
-    output: str
-    """Tensor that leaves."""
-    kernel: int
-    """Height and width of the kernel."""
-    stride: int
-    """Stride in both directions."""
-    padding: tuple[int, int, int, int]
-    """Rows and columns of zeros: top, bottom, left, right."""
     weights: npt.NDArray[np.int8]
-    """Integer weights ``[O, k, k, I]``, depth-wise ``[C, k, k, 1]``, in ``±(2^(weight_bits-1) -
-    1)``."""
-    weight_bits: int
-    """Width of the weights, 2 to 8."""
-    weight_step: npt.NDArray[np.float64]
+    """Integer weights ``[O, kernel height, kernel width, I]``, depth-wise ``[C, ..., 1]``, in
+    ``±(2^(weight_bits-1) - 1)``."""
+    weight_scale: npt.NDArray[np.float64]
     """Real value of one weight level, above 0, ``[O]``."""
     gain: npt.NDArray[np.float64]
     """Factor of the batch norm, ``[O]``; 1 without one."""
     offset: npt.NDArray[np.float64]
     """Offset of the batch norm (or the bias), in real units, ``[O]``."""
-    shortcut: str | None
-    """Tensor that is added before the output is quantised."""
     own_scale: float | None = None
     """Real value of one level of the layer's own result, signed 8 bits, that a shortcut is added
     to; ``None``: that of the output."""
 
     def __post_init__(self) -> None:
-        check_window(self.name, self.kernel, self.stride, self.padding)
+        Node.__post_init__(self)
         if self.own_scale is not None:
             if self.shortcut is None:
-                raise QuantisationError(
+                raise NetworkError(
                     self.name, "own_scale is given without a shortcut; its result has the output's"
                 )
             check_scale(self.name, "own_scale", self.own_scale)
-        weights = checked_weights(self.name, self.kind, self.kernel, self.weights, self.weight_bits)
+        weights = checked_weights(self, self.weights)
         object.__setattr__(self, "weights", weights)
-        for what in ("weight_step", "gain", "offset"):
+        for what in ("weight_scale", "gain", "offset"):
             object.__setattr__(
                 self,
                 what,
                 checked_column(self.name, what, getattr(self, what), len(weights), np.float64),
             )
-        if (self.weight_step <= 0).any():
-            raise QuantisationError(
-                self.name, f"weight_step holds {self.weight_step.min()}; expected numbers above 0"
+        if (self.weight_scale <= 0).any():
+            raise NetworkError(
+                self.name, f"weight_scale holds {self.weight_scale.min()}; expected numbers above 0"
             )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuantisedPool:
-    """Average pool; its output has the levels of its input. Padded elements do not count."""
-
-    name: str
-    """Unique name."""
-    input: str
-    """Tensor that enters."""
-    output: str
-    """Tensor that leaves."""
-    kernel: int
-    """Height and width of the window."""
-    stride: int
-    """Stride in both directions."""
-    padding: tuple[int, int, int, int]
-    """Rows and columns that do not count: top, bottom, left, right."""
-
-    def __post_init__(self) -> None:
-        check_window(self.name, self.kernel, self.stride, self.padding)
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class QuantisedNetwork:
-    """A whole trained network.
+class QuantisedNetwork(Graph[QuantisedTensor, Node]):
+    """A whole trained network: the nodes with weights are ``QuantisedLayer``.
 
     The image is signed 8 bits (pixel - 128), the logits are signed 8 bits.
     """
 
-    image: str
-    """Name of the input tensor."""
-    tensors: tuple[QuantisedTensor, ...]
-    """All tensors."""
-    steps: tuple[QuantisedLayer | QuantisedPool, ...]
-    """Layers and pools in the order of execution."""
-    logits: str
-    """Name of the output tensor, 1x1, one channel per class."""
     classes: tuple[str, ...]
-    """Class names."""
+    """Class names; empty if the network is no classifier."""
 
     def __post_init__(self) -> None:
-        check_graph(self.image, self.tensors, self.steps, self.logits, self.classes)
-        tensors = {tensor.name: tensor for tensor in self.tensors}
-        for step in self.steps:
-            if (
-                isinstance(step, QuantisedPool)
-                and tensors[step.input].step != tensors[step.output].step
-            ):
-                found = f"{tensors[step.input].step!r} in and {tensors[step.output].step!r} out"
-                raise QuantisationError(
-                    step.name, f"the steps are {found}; a pool keeps its input's step"
-                )
+        Graph.__post_init__(self)
+        check_quantised(self, self.classes, QuantisedLayer)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
-class TensorShape(Protocol):
-    """Attributes of a tensor that a graph check needs."""
-
-    @property
-    def name(self) -> str:
-        """Unique name."""
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-
-    @property
-    def channels(self) -> int:
-        """Channels."""
-
-    @property
-    def bits(self) -> int:
-        """Width."""
-
-    @property
-    def signed(self) -> bool:
-        """True if there are levels below zero."""
-
-
-class StepShape(Protocol):
-    """Attributes of a step that a graph check needs.
-
-    A layer also has ``kind``, ``weights`` and ``shortcut``, a pool has not.
-    """
-
-    @property
-    def name(self) -> str:
-        """Unique name."""
-
-    @property
-    def input(self) -> str:
-        """Tensor that enters."""
-
-    @property
-    def output(self) -> str:
-        """Tensor that leaves."""
-
-    @property
-    def kernel(self) -> int:
-        """Height and width of the window."""
-
-    @property
-    def stride(self) -> int:
-        """Stride in both directions."""
-
-    @property
-    def padding(self) -> tuple[int, int, int, int]:
-        """Top, bottom, left, right."""
-
-
-def check_graph(
-    image: str,
-    tensors: Iterable[TensorShape],
-    steps: Sequence[StepShape],
-    logits: str,
-    classes: Sequence[str],
+def check_quantised(
+    graph: Graph[QuantisedTensor, Node], classes: Sequence[str], layer: type[Any]
 ) -> None:
-    """Refuse steps that do not fit together.
+    """Refuse scales, weights, an image or logits that do not fit the graph.
+
+    Args:
+        graph: A network with scales.
+        classes: Class names; empty if it is no classifier.
+        layer: Record that nodes with weights must be; it has ``weights``.
 
     Raises:
-        QuantisationError: A name twice or unknown, a tensor read before it is made or never made, a
-            shape that does not follow from the input's, an image or logits of another form.
+        NetworkError: Names the node or tensor.
     """
-    table: dict[str, TensorShape] = {}
-    for tensor in tensors:
-        if tensor.name in table:
-            raise QuantisationError(tensor.name, "two tensors have this name; give each its own")
-        table[tensor.name] = tensor
-    if image not in table or not table[image].signed or table[image].bits != 8:
-        raise QuantisationError(
-            str(image), "the image must be a tensor of the network, signed, 8 bits wide"
-        )
-    made = {image}
-    names: set[str] = set()
-    for step in steps:
-        if step.name in names:
-            raise QuantisationError(step.name, "two steps have this name; give each its own")
-        names.add(step.name)
-        for source in (step.input, getattr(step, "shortcut", None)):
-            if source is not None and source not in made:
-                raise QuantisationError(
-                    step.name, f"reads {source!r} before a step has made it; put the steps in order"
-                )
-        if step.output not in table or step.output in made:
-            raise QuantisationError(
-                step.name,
-                f"writes {step.output!r}; expected a tensor of the network that no other step "
-                "writes",
+    if len(graph.inputs) != 1:
+        raise NetworkError("inputs", f"are {list(graph.inputs)}; expected one, the image")
+    image = graph.tensor(graph.inputs[0])
+    if not image.signed or image.bits != 8:
+        raise NetworkError(image.name, "the image must be signed, 8 bits wide")
+    for node in graph.nodes:
+        source, target, row = graph.tensor(node.input), graph.tensor(node.output), KINDS[node.kind]
+        if row.keeps_scale and source.scale != target.scale:
+            raise NetworkError(
+                node.name,
+                f"the scales are {source.scale!r} in and {target.scale!r} out; {row.summary} keeps "
+                "its input's scale",
             )
-        made.add(step.output)
-        _check_step(step, table)
-    if table.keys() - made:
-        raise QuantisationError(min(table.keys() - made), "no step makes this tensor; remove it")
-    if not steps or steps[-1].output != logits:
-        raise QuantisationError(str(logits), "the logits must be what the last step makes")
-    last = table[logits]
-    if (last.height, last.width, last.channels, last.signed, last.bits) != (
-        1,
-        1,
-        len(classes),
-        True,
-        8,
-    ):
-        found = (
-            f"{last.height}x{last.width}x{last.channels}, "
-            f"{'signed' if last.signed else 'unsigned'} {last.bits} bits"
-        )
-        raise QuantisationError(
-            logits,
-            f"is {found}; expected 1x1x{len(classes)} (one channel per class), signed 8 bits",
-        )
+        if not row.has_weights:
+            continue
+        if not isinstance(node, layer):
+            raise NetworkError(node.name, f"has no weights; {row.summary} needs them")
+        outputs, _, _, inputs = node.weights.shape
+        inputs = outputs if row.keeps_channels else inputs
+        if inputs != source.channels:
+            raise NetworkError(
+                node.name,
+                f"the weights take {inputs} channels; {node.input!r} has {source.channels}",
+            )
+        if outputs != target.channels:
+            raise NetworkError(
+                node.name,
+                f"the weights give {outputs} channels; {node.output!r} has {target.channels}",
+            )
     for name in classes:
         check_name("class", name)
+    if classes:
+        _check_logits(graph, len(classes))
 
 
-def _check_step(step: StepShape, table: dict[str, TensorShape]) -> None:
-    source, target = table[step.input], table[step.output]
-    weights, shortcut = getattr(step, "weights", None), getattr(step, "shortcut", None)
-    top, bottom, left, right = step.padding
-    height = (source.height + top + bottom - step.kernel) // step.stride + 1
-    width = (source.width + left + right - step.kernel) // step.stride + 1
-    channels = source.channels
-    if weights is None:
-        if (source.bits, source.signed) != (target.bits, target.signed):
-            raise QuantisationError(
-                step.name,
-                f"{step.input!r} and {step.output!r} differ in bits or sign; a pool keeps both",
-            )
-    else:
-        depthwise = getattr(step, "kind", None) == "depthwise"
-        channels, inputs = weights.shape[0], weights.shape[0] if depthwise else weights.shape[3]
-        if inputs != source.channels:
-            raise QuantisationError(
-                step.name,
-                f"the weights take {inputs} channels; {step.input!r} has {source.channels}",
-            )
-    found = (target.height, target.width, target.channels)
-    if found != (height, width, channels):
-        shapes = (
-            f"{'x'.join(map(str, found))}; expected {height}x{width}x{channels} from its input, "
-            "kernel, stride and padding"
+def _check_logits(graph: Graph[QuantisedTensor, Node], classes: int) -> None:
+    if graph.outputs != (graph.nodes[-1].output,):
+        raise NetworkError(
+            ", ".join(graph.outputs), "the logits must be what the last step makes, and all of it"
         )
-        raise QuantisationError(step.name, f"{step.output!r} is {shapes}")
-    if (
-        shortcut is not None
-        and (table[shortcut].height, table[shortcut].width, table[shortcut].channels) != found
-    ):
-        raise QuantisationError(
-            step.name,
-            f"the shortcut {shortcut!r} has another shape than {step.output!r}; expected the same",
+    last = graph.tensor(graph.outputs[0])
+    if (*last.shape, last.signed, last.bits) != (1, 1, classes, True, 8):
+        sign = "signed" if last.signed else "unsigned"
+        raise NetworkError(
+            last.name,
+            f"is {'x'.join(map(str, last.shape))}, {sign} {last.bits} bits; expected 1x1x{classes} "
+            "(one channel per class), signed 8 bits",
         )

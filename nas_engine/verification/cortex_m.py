@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from nas_engine.errors import InputError
 from nas_engine.exporters.settings import DEFAULT_PREFIX
-from nas_engine.integer.model import IntegerModel, TensorSpec
+from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images
+from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.verification.backend import BackendError, BackendRun, Footprint, read_exported
 from nas_engine.verification.board import Board, Firmware, Machine, step_records
@@ -201,7 +202,7 @@ class CortexM:
             checksums=checksums,
             footprint=footprint(firmware, int.from_bytes(run.files.get("stack", b""), "little")),
             instructions={
-                step.name: number for step, number in zip(model.steps, counted, strict=True)
+                step.name: number for step, number in zip(model.nodes, counted, strict=True)
             },
         )
 
@@ -214,14 +215,14 @@ class CortexM:
         """
         offsets = _offsets(export / "memory_plan.json")
         records = list(step_records(content, firmware.elf.size(".arena")))
-        if [number for number, _, _ in records] != list(range(len(model.steps))):
+        if [number for number, _, _ in records] != list(range(len(model.nodes))):
             problem = (
-                f"the firmware reported {len(records)} steps; expected {len(model.steps)} in the "
+                f"the firmware reported {len(records)} steps; expected {len(model.nodes)} in the "
                 "order of the model"
             )
             raise BackendError(self.name, problem)
         checksums = {}
-        for step, (_, _, arena) in zip(model.steps, records, strict=True):
+        for step, (_, _, arena) in zip(model.nodes, records, strict=True):
             tensor = model.tensor(step.output)
             if tensor.name not in offsets:
                 raise BackendError(
@@ -245,7 +246,7 @@ def _offsets(path: Path) -> dict[str, int]:
         ) from error
 
 
-def unpacked(content: bytes, tensor: TensorSpec) -> npt.NDArray[np.int8]:
+def unpacked(content: bytes, tensor: QuantisedTensor) -> npt.NDArray[np.int8]:
     """Return a tensor from its bit stream: values as int8, ``[height, width, channels]``.
 
     Args:

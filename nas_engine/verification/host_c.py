@@ -28,7 +28,7 @@ import numpy as np
 
 from nas_engine.errors import InputError, shortened
 from nas_engine.integer.model import IntegerModel
-from nas_engine.integer.reference import Images, Levels
+from nas_engine.integer.reference import Images, Values
 from nas_engine.integer.reference import run as reference
 from nas_engine.verification.backend import BackendError, BackendRun
 from nas_engine.verification.interface import include_folders, prefix_of
@@ -309,7 +309,7 @@ class HostC:
 
     def _execute(
         self, program: Path, model: IntegerModel, images: Images
-    ) -> tuple[Levels, dict[str, int]]:
+    ) -> tuple[Values, dict[str, int]]:
         """Run a program over images and return their logits and the checksums of the first.
 
         There is one checksum for each step's output.
@@ -321,7 +321,7 @@ class HostC:
                 f"the {program.stem} program ended with status {done.returncode}: "
                 f"{_first_error(done.stderr)}",
             )
-        steps, classes = len(model.steps), len(model.classes)
+        steps, classes = len(model.nodes), len(model.classes)
         if len(done.stdout) != 4 * steps + len(images) * classes:
             expected = (
                 f"expected {4 * steps + len(images) * classes}: is this the export of another "
@@ -332,7 +332,7 @@ class HostC:
             )
         sums = struct.unpack_from(f"={steps}I", done.stdout)
         logits = np.frombuffer(done.stdout, np.int8, offset=4 * steps).reshape(len(images), classes)
-        return logits, {step.output: value for step, value in zip(model.steps, sums, strict=True)}
+        return logits, {step.output: value for step, value in zip(model.nodes, sums, strict=True)}
 
     def _call(
         self, command: Sequence[str], data: bytes = b""
@@ -433,8 +433,8 @@ def _first_error(text: bytes) -> str:
 
 def _disagreement(
     model: IntegerModel,
-    checked: Levels,
-    optimised: Levels,
+    checked: Values,
+    optimised: Values,
     checked_sums: Mapping[str, int],
     optimised_sums: Mapping[str, int],
 ) -> str:
@@ -447,7 +447,7 @@ def _disagreement(
     step = next(
         (
             step.name
-            for step in model.steps
+            for step in model.nodes
             if checked_sums[step.output] != optimised_sums[step.output]
         ),
         None,

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from nas_engine.errors import shortened
 from nas_engine.exporters import onnx_integer, onnx_qcdq
-from nas_engine.integer.model import IntegerModel, TensorSpec
+from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images
+from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.reading import is_out_of_memory
 from nas_engine.verification.backend import BackendError, BackendRun, read_exported
 
@@ -311,7 +312,7 @@ def _checksums(
 
 
 def _values(
-    backend: _Backend, tensor: TensorSpec, stored: npt.NDArray[Any]
+    backend: _Backend, tensor: QuantisedTensor, stored: npt.NDArray[Any]
 ) -> npt.NDArray[np.int16]:
     """Return the values of a tensor of the first image, ``[height, width, channels]``.
 

@@ -162,7 +162,7 @@ class _Interpreter:
         shows = (
             number == 0 and self.kernels == "reference"
         )  # a delegate keeps what is inside it to itself
-        tensors = [model.image, *(step.output for step in model.steps)] if shows else []
+        tensors = [model.image, *(step.output for step in model.nodes)] if shows else []
         order.write_text(
             json.dumps(job | {"images": str(inputs), "results": str(results), "tensors": tensors}),
             encoding="utf-8",
@@ -210,13 +210,13 @@ def arena_bytes(model: IntegerModel) -> int:
         (source.height + sum(step.padding[:2]))
         * (source.width + sum(step.padding[2:]))
         * source.channels
-        for step in model.steps
+        for step in model.nodes
         for source in (model.tensor(step.input),)
     )
-    layers = [step for step in model.steps if isinstance(step, IntegerConvolution)]
+    layers = [step for step in model.nodes if isinstance(step, IntegerConvolution)]
     weights = sum(step.weights.size + 16 * len(step.bias) for step in layers)
     # Each tensor can have two more before it, of its size: without limits, and with one limit.
-    return 4 * activations + padded + 2 * weights + 8192 * len(model.steps) + 2**20
+    return 4 * activations + padded + 2 * weights + 8192 * len(model.nodes) + 2**20
 
 
 def _tensors(result: dict[str, Any]) -> dict[str, Values]:

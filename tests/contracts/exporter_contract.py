@@ -74,5 +74,5 @@ class ExporterContract:
         """By its name, in at least one file: per-layer bits are of no use without."""
         subject = subject_from(seed)
         content = b"".join(exporter.files(subject).values())
-        for step in subject.model.steps:
+        for step in subject.model.nodes:
             assert step.name.encode() in content

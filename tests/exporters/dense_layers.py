@@ -88,19 +88,19 @@ class Layer:
             scales = (
                 np.float32(0.01) + np.arange(4000, dtype=np.float32) * np.float32(2.0**-30)
             ).astype(np.float64)
-            products = float(np.float32(source.step)) * scales
+            products = float(np.float32(source.scale)) * scales
             steps = np.nextafter(products.astype(np.float32), np.float32(1))
             best = int(np.argmin((steps - products) / steps))
             ones = np.ones(self.outputs)
             self._change(
                 built,
-                weight_step=scales[best] * 2.0 ** (8 - self.weight_bits) * ones,
+                weight_scale=scales[best] * 2.0 ** (8 - self.weight_bits) * ones,
                 gain=ones,
                 offset=0 * ones,
             )
-            out = replace(out, step=float(steps[best]))
+            out = replace(out, scale=float(steps[best]))
         out = replace(
-            out, step=shortcut.step if shortcut and self.same_scale else out.step * self.coarser
+            out, scale=shortcut.scale if shortcut and self.same_scale else out.scale * self.coarser
         )
         built.tensors[-1] = out
         if self.own:  # scale of the operand, in those of the sum
@@ -108,7 +108,7 @@ class Layer:
             assert isinstance(layer, QuantisedLayer)
             self._change(
                 built,
-                own_scale=out.step * self.own,
+                own_scale=out.scale * self.own,
                 gain=layer.gain * self.own,
                 offset=layer.offset * self.own,
             )
@@ -133,7 +133,7 @@ class Layer:
         bounds = accumulator_bounds(tested.name, sums, shift, bias, tested.requantizer.shift)
         changed = replace(tested, bias=bias, bounds=bounds)
         return replace(
-            model, steps=tuple(changed if step is tested else step for step in model.steps)
+            model, nodes=tuple(changed if step is tested else step for step in model.nodes)
         )
 
     def _padded(self, built: Untrained) -> QuantisedTensor:
@@ -155,6 +155,6 @@ def layer_under_test(model: IntegerModel) -> IntegerConvolution:
     """Return the layer under test."""
     return next(
         step
-        for step in model.steps
+        for step in model.nodes
         if isinstance(step, IntegerConvolution) and step.name == "tested"
     )

@@ -17,9 +17,11 @@ import numpy.typing as npt
 import nas_engine.exporters
 from nas_engine.exporters.to_c import runtime_files
 from nas_engine.integer import reference
-from nas_engine.integer.arithmetic import levels, multiply_by_quantized_multiplier
+from nas_engine.integer.arithmetic import multiply_by_quantized_multiplier
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
-from nas_engine.integer.model import IntegerConvolution, IntegerPool, Requantizer, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, Requantizer
+from nas_engine.network.graph import Node, value_range
+from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.verification.host_c import find_compiler
 
 RUNTIME = Path(nas_engine.exporters.__file__).parent / "runtime"
@@ -240,9 +242,9 @@ def stored_values(
     )
 
 
-def tensor(name: str, shape: tuple[int, int, int], bits: int, signed: bool) -> TensorSpec:
+def tensor(name: str, shape: tuple[int, int, int], bits: int, signed: bool) -> QuantisedTensor:
     """Return a tensor of scale 1."""
-    return TensorSpec(
+    return QuantisedTensor(
         name=name,
         height=shape[0],
         width=shape[1],
@@ -308,9 +310,10 @@ def depthwise_case(
     step = IntegerConvolution(
         name="layer",
         kind="depthwise",
-        input="in",
+        inputs=("in",),
         output="out",
-        kernel=kernel,
+        kernel_height=kernel,
+        kernel_width=kernel,
         stride=stride,
         padding=padding,
         weights=weights,
@@ -398,11 +401,18 @@ def pool_case(
     )
     source, target = tensor("in", shape, bits, signed), tensor("out", out, bits, signed)
     stored = stored_values(rng, bits, shape)
-    low = levels(bits, signed)[1]
-    step = IntegerPool(
-        name="pool", input="in", output="out", kernel=kernel, stride=stride, padding=padding
+    low = value_range(bits, signed)[1]
+    step = Node(
+        name="pool",
+        kind="average_pool",
+        inputs=("in",),
+        output="out",
+        kernel_height=kernel,
+        kernel_width=kernel,
+        stride=stride,
+        padding=padding,
     )
-    expected = reference._pool(step, (stored + low)[None], source, target)[0] - low
+    expected = reference._average_pool(step, (stored + low)[None], source, target)[0] - low
     layer = Layer(
         in_height=height,
         in_width=width,

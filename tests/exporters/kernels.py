@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from nas_engine.exporters.packing import PackedLayer
 from nas_engine.exporters.to_c import runtime_files
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.verification.host_c import find_compiler
 
 RUNTIME = Path(__file__).parents[2] / "nas_engine" / "exporters" / "runtime"
@@ -134,7 +135,7 @@ int main(void)
 }
 """
 
-Levels = npt.NDArray[np.int8]
+Values = npt.NDArray[np.int8]
 
 
 def compiled(folder: Path, text: str = "", flags: Sequence[str] = SANITIZERS) -> Path:
@@ -165,7 +166,7 @@ def elements(
     return digits.astype(np.int64) @ (1 << np.arange(bits))
 
 
-def words(values: npt.NDArray[np.integer], tensor: TensorSpec) -> bytes:
+def words(values: npt.NDArray[np.integer], tensor: QuantisedTensor) -> bytes:
     """Return a tensor as it is stored."""
     return stream(values.astype(np.int64) - tensor.low, tensor.bits)
 
@@ -196,11 +197,11 @@ class Program:
         model: IntegerModel,
         step: IntegerConvolution,
         packed: PackedLayer,
-        values: dict[str, Levels],
+        values: dict[str, Values],
         *,
         fast: bool,
         noise: int = 0,
-    ) -> Levels:
+    ) -> Values:
         """Return the output ``[H, W, C]`` of one layer; ``values`` holds its input and its
         shortcut.
         """
@@ -256,7 +257,7 @@ class Content:
         self.gaps[-1] = (self.gaps[-1][0], GAP)
 
 
-def tensor_bytes(tensor: TensorSpec) -> int:
+def tensor_bytes(tensor: QuantisedTensor) -> int:
     """Return the bytes of a tensor in whole words."""
     return -(-tensor.height * tensor.width * tensor.channels * tensor.bits // 32) * 4
 
@@ -264,14 +265,14 @@ def tensor_bytes(tensor: TensorSpec) -> int:
 def scratch_bytes(step: IntegerConvolution) -> int:
     """Return the scratch of a dense kernel, nas_runtime.h."""
     taps, channels = -(-step.weights[0].size // 4) * 4, len(step.weights)
-    return taps * (min(channels + channels % 2, 16) + (4 if step.kernel == 1 else 6))
+    return taps * (min(channels + channels % 2, 16) + (4 if step.taps == 1 else 6))
 
 
 def request(
     model: IntegerModel,
     step: IntegerConvolution,
     packed: PackedLayer,
-    values: dict[str, Levels],
+    values: dict[str, Values],
     *,
     fast: bool,
     noise: int,
@@ -300,7 +301,7 @@ def request(
         at_scratch,
         *source.shape,
         *target.shape,
-        step.kernel,
+        step.kernel_height,
         step.stride,
         step.padding[0],
         step.padding[2],

@@ -27,7 +27,7 @@ Json = dict[str, Any]
 def side_by_side(model: IntegerModel) -> MemoryPlan:
     """Return a plan in which every tensor has a place of its own."""
     placed: list[PlannedTensor] = []
-    offset, last = 0, len(model.steps) - 1
+    offset, last = 0, len(model.nodes) - 1
     for tensor in model.tensors:
         size = -(-math.prod(tensor.shape) * tensor.bits // 32) * 4
         placed.append(
@@ -42,7 +42,7 @@ def side_by_side(model: IntegerModel) -> MemoryPlan:
         )
         offset += size
     return MemoryPlan(
-        arena_bytes=offset, steps=tuple(step.name for step in model.steps), tensors=tuple(placed)
+        arena_bytes=offset, steps=tuple(step.name for step in model.nodes), tensors=tuple(placed)
     )
 
 

@@ -33,10 +33,10 @@ from nas_engine.exporters.manifest import (
 )
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import packed_bytes
-from nas_engine.integer.arithmetic import levels
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerConvolution
+from nas_engine.network.graph import value_range
 from tests.exporters.manifests import SCHEMA, SEED, Json, side_by_side, subject_of, validator
 from tests.integer.networks import random_model
 
@@ -69,7 +69,7 @@ class TestContent:
                 list(tensor.shape),
                 tensor.bits,
             )
-            assert (entry["zero_point"], entry["low"], entry["high"]) == levels(
+            assert (entry["zero_point"], entry["low"], entry["high"]) == value_range(
                 tensor.bits, tensor.signed
             )
             assert entry["signed"] is tensor.signed
@@ -82,9 +82,10 @@ class TestContent:
     def test_layers_are_the_models(self, seed: int) -> None:
         model = random_model(seed)
         made = manifest(model, side_by_side(model), device=None)
-        for step, layer in zip(model.steps, made["layers"], strict=True):
-            for key in ("name", "input", "output", "kernel", "stride"):
+        for step, layer in zip(model.nodes, made["layers"], strict=True):
+            for key in ("name", "input", "output", "stride"):
                 assert layer[key] == getattr(step, key)
+            assert layer["kernel"] == step.kernel_height == step.kernel_width
             assert layer["padding"] == list(step.padding)
             assert layer["input_bits"] == model.tensor(step.input).bits
             assert layer["output_bits"] == model.tensor(step.output).bits
@@ -117,7 +118,7 @@ class TestContent:
             }
 
     def test_an_addition_is_the_models(self, subject: ExportSubject) -> None:
-        for step, layer in zip(subject.model.steps, subject.manifest["layers"], strict=True):
+        for step, layer in zip(subject.model.nodes, subject.manifest["layers"], strict=True):
             if isinstance(step, IntegerConvolution) and step.addition:
                 entry = layer["addition"]
                 assert entry["shortcut"] == step.addition.shortcut
@@ -139,14 +140,14 @@ class TestContent:
         model = lower(built.network())
         document = manifest(model, plan_memory(model), device=None)
         Draft202012Validator(SCHEMA).validate(document)
-        scale = np.float32(0.25 * built.tensors[2].step)
+        scale = np.float32(0.25 * built.tensors[2].scale)
         assert np.float32(document["layers"][1]["addition"]["scale"]) == scale
 
     @pytest.mark.parametrize("seed", range(6))
     def test_flash_is_what_the_arrays_take(self, seed: int) -> None:
         model = random_model(seed)
         made = manifest(model, side_by_side(model), device=None)
-        for step, layer in zip(model.steps, made["layers"], strict=True):
+        for step, layer in zip(model.nodes, made["layers"], strict=True):
             if isinstance(step, IntegerConvolution):
                 packed = pack_layer(step, model.tensor(step.input), model.tensor(step.output))
                 storage, flash = layer["storage"], layer["storage"]["flash"]
@@ -171,7 +172,7 @@ class TestContent:
 
     def test_totals(self, subject: ExportSubject) -> None:
         model, totals = subject.model, subject.manifest["totals"]
-        convolutions = [step for step in model.steps if isinstance(step, IntegerConvolution)]
+        convolutions = [step for step in model.nodes if isinstance(step, IntegerConvolution)]
         macs = [
             step.weights.size * math.prod(model.tensor(step.output).shape[:2])
             for step in convolutions
@@ -205,7 +206,7 @@ class TestContent:
         model = random_model(seed)
         formats = manifest(model, side_by_side(model), device=None)["formats"]
         narrow = any(
-            isinstance(step, IntegerConvolution) and step.weight_bits <= 4 for step in model.steps
+            isinstance(step, IntegerConvolution) and step.weight_bits <= 4 for step in model.nodes
         )
         assert formats["tflite-int4"]["exact"] is not narrow
         assert [
@@ -371,7 +372,7 @@ class TestExporter:
             if line.strip().startswith('"multiplier": [')
         ]
         assert len(lines) == sum(
-            isinstance(step, IntegerConvolution) for step in subject.model.steps
+            isinstance(step, IntegerConvolution) for step in subject.model.nodes
         )
         assert all(line.endswith("],") for line in lines)
 

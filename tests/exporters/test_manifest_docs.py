@@ -39,7 +39,7 @@ class TestDocs:
         names: Json = {}
         exec(snippets(self.PAGE)[0].replace('Path("run")', f"Path({str(tmp_path)!r})"), names)
         convolutions = [
-            step for step in subject.model.steps if isinstance(step, IntegerConvolution)
+            step for step in subject.model.nodes if isinstance(step, IntegerConvolution)
         ]
         assert list(names["real"]) == [step.name for step in convolutions]
         for step in convolutions:
@@ -74,7 +74,7 @@ class TestDocs:
         exec(snippets(self.PAGE)[1], names)
         made = manifest(model, side_by_side(model), device=None)
         assert made["layers"][0]["storage"]["layout"] == layout
-        for step, layer in zip(model.steps, made["layers"], strict=True):
+        for step, layer in zip(model.nodes, made["layers"], strict=True):
             if isinstance(step, IntegerConvolution):
                 words = pack_layer(
                     step, model.tensor(step.input), model.tensor(step.output)

@@ -49,7 +49,7 @@ def export(model: IntegerModel) -> dict[str, Any]:
 
 
 def convolutions(model: IntegerModel) -> list[IntegerConvolution]:
-    return [step for step in model.steps if isinstance(step, IntegerConvolution)]
+    return [step for step in model.nodes if isinstance(step, IntegerConvolution)]
 
 
 def widths(proto: Any) -> dict[str, str]:

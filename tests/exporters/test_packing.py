@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nas_engine.exporters.packing import FAST_ACCUMULATOR, FAST_SHIFTS, PackedLayer, pack_layer
 from nas_engine.integer.model import IntegerConvolution
-from nas_engine.quantization.record import QuantisationError
+from nas_engine.network.graph import NetworkError
 from tests.exporters.dense_layers import Layer, layer_under_test
 from tests.exporters.kernels import elements
 
@@ -59,7 +59,7 @@ def unpacked(packed: PackedLayer, step: IntegerConvolution) -> npt.NDArray[np.in
 def test_nothing_is_lost(layer: Layer) -> None:
     try:
         model = layer.model()
-    except QuantisationError:
+    except NetworkError:
         assume(False)
     step, source = layer_under_test(model), model.tensor("source output")
     packed = pack_layer(step, source, model.tensor(step.output))

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.exporters.inplace import Placed, row_order
-from nas_engine.integer.model import IntegerPool, TensorSpec
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedTensor
 
 
-def tensor(name: str, shape: tuple[int, int, int], bits: int) -> TensorSpec:
-    return TensorSpec(
+def tensor(name: str, shape: tuple[int, int, int], bits: int) -> QuantisedTensor:
+    return QuantisedTensor(
         name=name,
         height=shape[0],
         width=shape[1],
@@ -25,7 +26,7 @@ def tensor(name: str, shape: tuple[int, int, int], bits: int) -> TensorSpec:
     )
 
 
-def survives(step: IntegerPool, source: Placed, target: Placed, backward: bool) -> bool:
+def survives(step: Node, source: Placed, target: Placed, backward: bool) -> bool:
     """Walk through a layer bit by bit as a kernel with a ring of input rows does, and look whether
     each bit read is still the input's.
     """
@@ -36,7 +37,8 @@ def survives(step: IntegerPool, source: Placed, target: Placed, backward: bool) 
     rows = range(target.tensor.height)
     for y in reversed(rows) if backward else rows:
         for row in range(
-            y * step.stride - step.padding[0], y * step.stride - step.padding[0] + step.kernel
+            y * step.stride - step.padding[0],
+            y * step.stride - step.padding[0] + step.kernel_height,
         ):
             if 0 <= row < source.tensor.height and row not in loaded:
                 start = 8 * source.offset + row * source.row_bits
@@ -60,8 +62,15 @@ class TestRowOrder:
         out = (height + sum(padding) - kernel) // stride + 1
         if out < 1:
             return
-        step = IntegerPool(
-            name="p", input="i", output="o", kernel=kernel, stride=stride, padding=padding
+        step = Node(
+            name="p",
+            kind="average_pool",
+            inputs=("i",),
+            output="o",
+            kernel_height=kernel,
+            kernel_width=kernel,
+            stride=stride,
+            padding=padding,
         )
         source = Placed(
             tensor=tensor("i", (height, width, channels), draw(2, 8)), offset=draw(0, 8)
@@ -76,8 +85,15 @@ class TestRowOrder:
         ("bits", "expected"), [((8, 8), "forward"), ((4, 8), "forward"), ((8, 4), "backward")]
     )
     def test_both_at_the_top_of_the_arena(self, bits: tuple[int, int], expected: str) -> None:
-        step = IntegerPool(
-            name="p", input="i", output="o", kernel=3, stride=1, padding=(1, 1, 1, 1)
+        step = Node(
+            name="p",
+            kind="average_pool",
+            inputs=("i",),
+            output="o",
+            kernel_height=3,
+            kernel_width=3,
+            stride=1,
+            padding=(1, 1, 1, 1),
         )
         shape = (16, 16, 4)
         sizes = [16 * 16 * 4 * b // 8 for b in bits]
@@ -94,8 +110,15 @@ class TestRowOrder:
             out = -(-size // stride)
             total = max((out - 1) * stride + kernel - size, 0)
             padding = (total // 2, total - total // 2, total // 2, total - total // 2)
-            step = IntegerPool(
-                name="d", input="i", output="o", kernel=kernel, stride=stride, padding=padding
+            step = Node(
+                name="d",
+                kind="average_pool",
+                inputs=("i",),
+                output="o",
+                kernel_height=kernel,
+                kernel_width=kernel,
+                stride=stride,
+                padding=padding,
             )
             source = Placed(tensor=tensor("i", (size, size, 8), b_in), offset=0)
             target = Placed(tensor=tensor("o", (out, out, 8), b_out), offset=0)

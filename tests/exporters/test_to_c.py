@@ -20,7 +20,7 @@ from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.sizes import packed_bytes, packed_bytes_per_step, step_macs
 from nas_engine.exporters.to_c import CExporter, render, runtime_files
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.model import IntegerModel, IntegerPool
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import run, trace
 from tests.exporters.c_exports import (
     STRICT,
@@ -125,8 +125,8 @@ class TestFiles:
             for line in (folder / "README.md").read_text().splitlines()
             if line.startswith("| ")
         ]
-        for number, step in enumerate(subject.model.steps, 1):
-            bits = getattr(step, "weight_bits", "-")
+        for number, step in enumerate(subject.model.nodes, 1):
+            bits = step.weight_bits or "-"
             source, target = subject.model.tensor(step.input), subject.model.tensor(step.output)
             row = next(row for row in rows if row.startswith(f"| {number} | {step.name} "))
             assert f"| {bits} | {source.bits} | {target.bits} |" in row
@@ -189,7 +189,7 @@ class TestRefusals:
 
     def test_depthwise_that_would_overwrite_unread_rows(self, subject: ExportSubject) -> None:
         model = subject.model
-        step = next(step for step in model.steps if step.name == "a.depthwise")
+        step = next(step for step in model.nodes if step.name == "a.depthwise")
         source = next(tensor for tensor in subject.plan.tensors if tensor.name == step.input)
         output = next(tensor for tensor in subject.plan.tensors if tensor.name == step.output)
         assert (source.bits, output.bits) == (4, 6)
@@ -273,12 +273,12 @@ class TestSelfTest:
     def test_passes(self, subject: ExportSubject, folder: Path, tmp_path: Path) -> None:
         done = self_test(folder, tmp_path / "test")
         assert done.returncode == 0, done.stdout
-        assert done.stdout.count("pass") == len(subject.model.steps) + 1
+        assert done.stdout.count("pass") == len(subject.model.nodes) + 1
 
     def test_a_changed_weight_is_found_and_named(
         self, subject: ExportSubject, folder: Path, tmp_path: Path
     ) -> None:
-        names = [step.name for step in subject.model.steps]
+        names = [step.name for step in subject.model.nodes]
         copy = Path(shutil.copytree(folder, tmp_path / "c"))
         text = (copy / "model.c").read_text()
         start = text.index("{", text.index("weights_", text.index("/* b.expand:")))
@@ -299,7 +299,7 @@ class TestSelfTest:
         numbers = [int(number) for number in old[1:].split(",")]
         numbers[-1] += 1 if numbers[-1] < 127 else -1
         (copy / "main.c").write_text(text.replace(old, "{" + ", ".join(map(str, numbers)), 1))
-        assert self_test(copy, tmp_path / "test").returncode == len(subject.model.steps) + 1
+        assert self_test(copy, tmp_path / "test").returncode == len(subject.model.nodes) + 1
 
 
 def shared_library(path: Path, *arguments: str | Path) -> ctypes.CDLL:
@@ -377,10 +377,10 @@ class TestInterface:
         layer = network.function("layer", ctypes.POINTER(Info))
         model = subject.model
         offsets = {tensor.name: tensor.offset for tensor in subject.plan.tensors}
-        for number, step in enumerate(model.steps):
+        for number, step in enumerate(model.nodes):
             info, target = layer(number).contents, model.tensor(step.output)
             assert info.name.decode() == step.name
-            assert info.kind.decode() == getattr(step, "kind", "average_pool")
+            assert info.kind.decode() == step.kind
             assert (info.output_offset, info.macs) == (offsets[step.output], step_macs(model, step))
             assert (info.height, info.width, info.channels) == target.shape
             assert info.weight_bits == getattr(step, "weight_bits", 0)
@@ -389,7 +389,7 @@ class TestInterface:
                 target.bits,
             )
             assert info.output_low == target.low
-        assert not layer(len(model.steps))
+        assert not layer(len(model.nodes))
         assert not layer(2**32 - 1)
 
     def test_observer_sees_every_tensor(self, network: Network, subject: ExportSubject) -> None:
@@ -400,7 +400,7 @@ class TestInterface:
 
         @ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)
         def after(step: int, arena: int, context: int) -> None:
-            spec = subject.model.tensor(subject.model.steps[step].output)
+            spec = subject.model.tensor(subject.model.nodes[step].output)
             count = int(np.prod(spec.shape))
             stream = np.frombuffer(
                 ctypes.string_at(arena + offsets[spec.name], -(-count * spec.bits // 8)), np.uint8
@@ -422,7 +422,7 @@ class TestInterface:
         network.function("invoke_observed", ctypes.POINTER(ctypes.c_int8))(
             network.arena, after, ctypes.c_void_p(17)
         )
-        assert seen == [step.output for step in subject.model.steps]
+        assert seen == [step.output for step in subject.model.nodes]
 
     def test_class_names_of_any_kind(self, subject: ExportSubject, tmp_path: Path) -> None:
         classes = ('say "no"', "back\\slash ??/", "größe 7%s")
@@ -436,8 +436,8 @@ class TestSizes:
     def test_by_the_contract(self) -> None:
         model = small_network()
         expected = 0
-        for step in model.steps:
-            if isinstance(step, IntegerPool):
+        for step in model.nodes:
+            if not isinstance(step, IntegerConvolution):
                 expected += LAYER_RECORD_BYTES
                 continue
             bits = step.weights.size * step.weight_bits
@@ -465,7 +465,7 @@ class TestSizes:
             tmp_path / "model.o",
         )
         records = LAYER_RECORD_BYTES * len(
-            subject.model.steps
+            subject.model.nodes
         )  # pointers have 8 bytes here, so these are larger
         assert packed_in(sections(tmp_path / "model.o"), subject.model) + records == packed_bytes(
             subject.model
@@ -480,7 +480,7 @@ class TestSizes:
                 compiler, "-std=c99", "-O2", "-c", folder / "model.c", "-o", tmp_path / "model.o"
             )
             found = sections(tmp_path / "model.o")
-            assert found[".rodata.nas_layers"] == LAYER_RECORD_BYTES * len(subject.model.steps)
+            assert found[".rodata.nas_layers"] == LAYER_RECORD_BYTES * len(subject.model.nodes)
             assert packed_in(found, subject.model) + found[".rodata.nas_layers"] == packed_bytes(
                 subject.model
             )

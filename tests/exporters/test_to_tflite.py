@@ -30,9 +30,10 @@ from nas_engine.exporters.to_tflite import (
     relu6_range,
 )
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool, TensorSpec
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import run, trace
-from nas_engine.quantization.record import QuantisedPool
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedLayer, QuantisedTensor
 from tests.integer.networks import random_images, random_model
 from tests.integer.tflite_runner import (
     MANIFEST,
@@ -72,7 +73,7 @@ def _to_square(height: int, width: int) -> tuple[int, int, int, int]:
 def widened(built: Untrained, factor: float) -> None:
     """Make the results of the layer added last larger, so that they leave the range of its tensor."""
     layer = built.steps[-1]
-    assert not isinstance(layer, QuantisedPool)
+    assert isinstance(layer, QuantisedLayer)
     built.steps[-1] = replace(layer, gain=layer.gain * factor, offset=layer.offset * factor)
 
 
@@ -132,8 +133,8 @@ def test_relu6_stands_for_a_range_only_where_it_is_exactly_that(bits: int) -> No
     ):
         built = Untrained((5, 5, 3), np.random.default_rng(bits))
         built.layer("stem", 6, 3, 1, 8, bits)
-        widened(built, 4.0 * scale / built.tensors[-1].step)
-        built.tensors[-1] = replace(built.tensors[-1], step=float(np.float32(scale)))
+        widened(built, 4.0 * scale / built.tensors[-1].scale)
+        built.tensors[-1] = replace(built.tensors[-1], scale=float(np.float32(scale)))
         model = finish(built)
         fused = fused or (scale, bits) == (
             0.9,
@@ -236,15 +237,17 @@ def test_pool_windows_hold_the_same_elements(seed: int) -> None:
     if any(size + sum(pad) < kernel for size, pad in sides):
         return
     outs = [(size + sum(pad) - kernel) // stride + 1 for size, pad in sides]
-    spec = TensorSpec(
+    spec = QuantisedTensor(
         name="in", height=sizes[0], width=sizes[1], channels=1, bits=8, signed=True, scale=0.5
     )
     target = replace(spec, name="out", height=outs[0], width=outs[1])
-    step = IntegerPool(
+    step = Node(
         name="pool",
-        input="in",
+        kind="average_pool",
+        inputs=("in",),
         output="out",
-        kernel=kernel,
+        kernel_height=kernel,
+        kernel_width=kernel,
         stride=stride,
         padding=(pads[0], pads[1], pads[2], pads[3]),
     )
@@ -294,7 +297,7 @@ def test_what_the_file_says() -> None:
             [np.float32(spec.scale)],
             [spec.zero_point],
         )
-    for step in model.steps:
+    for step in model.nodes:
         if not isinstance(step, IntegerConvolution):
             continue
         weights, bias = named[f"{step.name} weights"], named[f"{step.name} bias"]
@@ -398,7 +401,7 @@ def test_int4_file(w_bits: int) -> None:
         return
     content, named, exact = files[INT4_NAME], tensors(files[INT4_NAME]), tensors(files[EXACT_NAME])
     assert int4_layers(model) == ("stem", "depthwise")
-    for step in model.steps[:2]:
+    for step in model.nodes[:2]:
         assert isinstance(step, IntegerConvolution)
         weights, bias = named[f"{step.name} weights"], named[f"{step.name} bias"]
         assert weights.type == schema.TensorType.INT4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ import numpy.typing as npt
 from benchmarks.integer_reference import Untrained
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
-from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedPool
+from nas_engine.network.graph import Node
+from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedTensor
 
 
 def random_record(seed: int) -> QuantisedNetwork:
@@ -58,7 +60,7 @@ def random_record(seed: int) -> QuantisedNetwork:
                 shortcut=shortcut,
                 signed=True,
             )
-            built.tensors[-1] = stream = replace(stream, step=shortcut.step)
+            built.tensors[-1] = stream = replace(stream, scale=shortcut.scale)
         else:
             stream = built.layer(
                 f"{name}.project",
@@ -84,13 +86,11 @@ def random_record(seed: int) -> QuantisedNetwork:
     return built.network()
 
 
-def _with_dead_channel(
-    step: QuantisedLayer | QuantisedPool, rng: np.random.Generator
-) -> QuantisedLayer | QuantisedPool:
+def _with_dead_channel(step: Node, rng: np.random.Generator) -> Node:
     """Return every other layer with one channel that training has silenced: hardly any gain, an
     offset of any size.
     """
-    if isinstance(step, QuantisedPool) or rng.integers(2):
+    if not isinstance(step, QuantisedLayer) or rng.integers(2):
         return step
     gain, offset, channel = step.gain.copy(), step.offset.copy(), int(rng.integers(len(step.gain)))
     gain[channel] = rng.choice([0.0, 1e-30, -1e-10])
@@ -108,3 +108,77 @@ def random_images(model: IntegerModel, count: int, seed: int = 0) -> npt.NDArray
     shape = (count, *model.tensor(model.image).shape)
     noise = np.random.default_rng(seed).integers(-40, 296, shape)
     return np.clip(noise, 0, 255).astype(np.uint8)
+
+
+def branching_record(seed: int) -> QuantisedNetwork:
+    """Return a network of every kind of node that is no chain: branches that an addition joins,
+    windows that are not square, and one or two outputs; with one it is a classifier.
+    """
+    rng = np.random.default_rng(seed)
+
+    def whole(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    built = Untrained((whole(2, 9), whole(2, 9), whole(1, 3)), rng)
+
+    def add(kind: str, name: str, *sources: QuantisedTensor, **changes: Any) -> QuantisedTensor:
+        source, kernel, stride, pads = sources[0], (1, 1), 1, [0, 0, 0, 0]
+        if kind.endswith("pool"):
+            kernel = (whole(1, min(3, source.height)), whole(1, min(3, source.width)))
+            stride, pads = whole(1, 2), [whole(0, side - 1) for side in kernel for _ in range(2)]
+        height, width = (
+            (size + sum(pads[2 * i : 2 * i + 2]) - kernel[i]) // stride + 1
+            for i, size in enumerate(source.shape[:2])
+        )
+        made = replace(source, name=f"{name} output", height=height, width=width, **changes)
+        node = Node(
+            name=name,
+            kind=kind,
+            inputs=tuple(each.name for each in sources),
+            output=made.name,
+            kernel_height=kernel[0],
+            kernel_width=kernel[1],
+            stride=stride,
+            padding=(pads[0], pads[1], pads[2], pads[3]),
+        )
+        built.steps.append(node)
+        built.tensors.append(made)
+        return made
+
+    def levels() -> dict[str, Any]:
+        return {"bits": whole(2, 8), "signed": bool(rng.integers(2))}
+
+    def layer(
+        name: str, source: QuantisedTensor, kind: str = "conv", stride: int = 1
+    ) -> QuantisedTensor:
+        channels = source.channels if kind == "depthwise" else whole(1, 6)
+        out = levels()
+        return built.layer(
+            name, channels, (whole(1, 4), whole(1, 4)), stride, whole(2, 8), out["bits"],
+            kind=kind, signed=out["signed"], source=source,
+        )  # fmt: skip
+
+    stem = layer("stem", built.tensors[0], stride=whole(1, 2))
+    other = layer("other", stem, "depthwise")
+    pooled = add("max_pool", "largest", other)
+    scale, operands = float(rng.uniform(0.5, 2.0)) * stem.scale, (stem, other)
+    total = add("add", "sum", *operands[:: rng.choice([-1, 1])], **levels(), scale=scale)
+    twice = add("add", "twice", total, total, **levels(), scale=scale * 1.5)
+    limited = add("clamp", "limit", twice, **levels())
+    mean = add("average_pool", "mean", limited)
+    if rng.integers(2):
+        outputs = (pooled.name, mean.name) if rng.integers(2) else (mean.name, pooled.name)
+        return QuantisedNetwork(
+            tensors=tuple(built.tensors),
+            nodes=tuple(built.steps),
+            inputs=("image",),
+            outputs=outputs,
+            classes=(),
+        )
+    side = max(mean.height, mean.width)
+    down, right = side - mean.height, side - mean.width
+    whole_map = built.pool(
+        "pool", side, 1, mean, (down // 2, down - down // 2, right // 2, right - right // 2)
+    )
+    built.layer("classifier", whole(1, 5), 1, 1, whole(2, 8), 8, signed=True, source=whole_map)
+    return built.network()

@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from nas_engine.integer.model import IntegerConvolution, IntegerModel, IntegerPool
+from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.network.graph import Node
 
 Plane = list[list[list[int]]]
 """One tensor, ``[row][column][channel]``."""
@@ -61,24 +62,22 @@ def run(model: IntegerModel, image: list[list[list[int]]]) -> dict[str, Plane]:
     values: dict[str, Plane] = {
         model.image: [[[pixel - 128 for pixel in place] for place in row] for row in image]
     }
-    for step in model.steps:
+    for step in model.nodes:
         out = model.tensor(step.output)
-        make = _pooled if isinstance(step, IntegerPool) else _convolved
+        make = MAKERS[step.kind]
         values[step.output] = [
             [make(model, step, values, y, x) for x in range(out.width)] for y in range(out.height)
         ]
     return values
 
 
-def _window(
-    step: IntegerConvolution | IntegerPool, plane: Plane, y: int, x: int
-) -> list[tuple[int, int, list[int]]]:
+def _window(step: Node, plane: Plane, y: int, x: int) -> list[tuple[int, int, list[int]]]:
     """Return the kernel place and the channels of every real element under the window of an output
     place.
     """
     found = []
-    for i in range(step.kernel):
-        for j in range(step.kernel):
+    for i in range(step.kernel_height):
+        for j in range(step.kernel_width):
             row, column = (
                 y * step.stride + i - step.padding[0],
                 x * step.stride + j - step.padding[2],
@@ -89,8 +88,9 @@ def _window(
 
 
 def _convolved(
-    model: IntegerModel, step: IntegerConvolution, values: dict[str, Plane], y: int, x: int
+    model: IntegerModel, step: Node, values: dict[str, Plane], y: int, x: int
 ) -> list[int]:
+    assert isinstance(step, IntegerConvolution)
     source, target = model.tensor(step.input), model.tensor(step.output)
     zero_in = level_range(source.bits, source.signed)[0]
     zero_out, low, high = level_range(target.bits, target.signed)
@@ -123,8 +123,8 @@ def _convolved(
     return results
 
 
-def _pooled(
-    model: IntegerModel, step: IntegerPool, values: dict[str, Plane], y: int, x: int
+def _averaged(
+    model: IntegerModel, step: Node, values: dict[str, Plane], y: int, x: int
 ) -> list[int]:
     target = model.tensor(step.output)
     _, low, high = level_range(target.bits, target.signed)
@@ -135,3 +135,42 @@ def _pooled(
         mean = divide(acc + n // 2, n) if acc > 0 else divide(acc - n // 2, n)
         results.append(min(max(mean, low), high))
     return results
+
+
+def _largest(
+    model: IntegerModel, step: Node, values: dict[str, Plane], y: int, x: int
+) -> list[int]:
+    window = [channels for _, _, channels in _window(step, values[step.input], y, x)]
+    return [max(column) for column in zip(*window, strict=True)]
+
+
+def _summed(model: IntegerModel, step: Node, values: dict[str, Plane], y: int, x: int) -> list[int]:
+    target, operands = model.tensor(step.output), [model.tensor(name) for name in step.inputs]
+    zero_out, low, high = level_range(target.bits, target.signed)
+    results = []
+    for c in range(target.channels):
+        first, second = (
+            values[each.name][y][x][c] - level_range(each.bits, each.signed)[0] for each in operands
+        )
+        total = add(first, operands[0].scale, second, operands[1].scale, target.scale)
+        results.append(min(max(total + zero_out, low), high))
+    return results
+
+
+def _clamped(
+    model: IntegerModel, step: Node, values: dict[str, Plane], y: int, x: int
+) -> list[int]:
+    source, target = model.tensor(step.input), model.tensor(step.output)
+    zero_in = level_range(source.bits, source.signed)[0]
+    zero_out, low, high = level_range(target.bits, target.signed)
+    return [min(max(v - zero_in + zero_out, low), high) for v in values[step.input][y][x]]
+
+
+MAKERS = {
+    "conv": _convolved,
+    "depthwise": _convolved,
+    "average_pool": _averaged,
+    "max_pool": _largest,
+    "add": _summed,
+    "clamp": _clamped,
+}

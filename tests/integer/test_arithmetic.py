@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nas_engine.integer import arithmetic
+from nas_engine.network.graph import value_range
 from tests.integer import scalar
 
 INT32 = st.one_of(
@@ -118,9 +119,9 @@ def test_round_half_away(value: float) -> None:
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
-def test_levels(bits: int) -> None:
+def test_value_range(bits: int) -> None:
     for signed in (False, True):
-        zero, low, high = arithmetic.levels(bits, signed)
+        zero, low, high = value_range(bits, signed)
         assert (zero, low, high) == scalar.level_range(bits, signed)
         assert high - low + 1 == 2**bits
         assert -128 <= low <= zero <= high <= 127

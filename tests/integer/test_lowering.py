@@ -23,14 +23,12 @@ from nas_engine.integer.model import (
     IntegerConvolution,
     IntegerModel,
     Requantizer,
-    TensorSpec,
 )
 from nas_engine.integer.reference import trace
+from nas_engine.network.graph import NetworkError
 from nas_engine.quantization.record import (
-    QuantisationError,
     QuantisedLayer,
     QuantisedNetwork,
-    QuantisedPool,
     QuantisedTensor,
     weight_shift,
 )
@@ -56,22 +54,22 @@ def float_output(network: QuantisedNetwork, step: QuantisedLayer, values: dict[s
     tensors = {tensor.name: tensor for tensor in network.tensors}
 
     def real(name: str) -> Any:
-        return tensors[name].step * (
+        return tensors[name].scale * (
             values[name].astype(np.float64) + (0 if tensors[name].signed else 128)
         )
 
     top, bottom, left, right = step.padding
     padded = np.pad(real(step.input), ((0, 0), (top, bottom), (left, right), (0, 0)))
-    weights, out = step.weights * step.weight_step[:, None, None, None], tensors[step.output]
+    weights, out = step.weights * step.weight_scale[:, None, None, None], tensors[step.output]
     total = np.zeros((len(padded), out.height, out.width, out.channels))
-    for i, j in itertools.product(range(step.kernel), repeat=2):
+    for i, j in itertools.product(range(step.kernel_height), range(step.kernel_width)):
         taps = padded[:, i:, j:][:, :: step.stride, :: step.stride][:, : out.height, : out.width]
         total += (
             taps * weights[:, i, j, 0] if step.kind == "depthwise" else taps @ weights[:, i, j].T
         )
     total = step.gain * total + step.offset
     with np.errstate(over="ignore"):
-        return (total + (real(step.shortcut) if step.shortcut else 0)) / out.step
+        return (total + (real(step.shortcut) if step.shortcut else 0)) / out.scale
 
 
 @settings(max_examples=40)
@@ -80,9 +78,9 @@ def test_integers_follow_the_float_computation(seed: int) -> None:
     network = random_record(seed)
     model = lower(network)
     values = trace(model, random_images(model, 2, seed))
-    lowered = {step.name: step for step in model.steps if isinstance(step, IntegerConvolution)}
-    for step in network.steps:
-        if isinstance(step, QuantisedPool):
+    lowered = {step.name: step for step in model.nodes if isinstance(step, IntegerConvolution)}
+    for step in network.nodes:
+        if not isinstance(step, QuantisedLayer):
             continue
         if step.shortcut is not None:
             continue  # its own result is kept in 8 bits before the addition, in float it is not
@@ -98,18 +96,18 @@ def test_integers_follow_the_float_computation(seed: int) -> None:
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_sign_of_the_gain(sign: float) -> None:
     plain = small(gain=np.full(5, 2.0))
-    layer = plain.steps[0]
+    layer = plain.nodes[0]
     assert isinstance(layer, QuantisedLayer)
     turned = lower(small(gain=np.full(5, 2.0 * sign), weights=layer.weights * np.int8(sign)))
     original = lower(plain)
     for name in ("weights", "bias", "weight_scale"):
         np.testing.assert_array_equal(
-            getattr(turned.steps[0], name), getattr(original.steps[0], name)
+            getattr(turned.nodes[0], name), getattr(original.nodes[0], name)
         )
 
 
 def convolution(model: IntegerModel, index: int = 0) -> IntegerConvolution:
-    step = model.steps[index]
+    step = model.nodes[index]
     assert isinstance(step, IntegerConvolution)
     return step
 
@@ -162,7 +160,7 @@ def test_no_gain_or_offset_is_beyond_the_integers(
 ) -> None:
     network, step = one_channel(gain, offset, layer, seed, bits)
     model = lower(network)
-    lowered = next(each for each in model.steps if each.name == layer)
+    lowered = next(each for each in model.nodes if each.name == layer)
     assert isinstance(lowered, IntegerConvolution)
     assert lowered.requantizer.shift.min() >= -28
     values = trace(model, random_images(model, 2))
@@ -219,20 +217,20 @@ def test_weight_shift() -> None:
 
 def test_carried_shift() -> None:
     record = small(weight_bits=2, weights=np.random.default_rng(0).integers(-1, 2, (5, 3, 3, 2)))
-    layer, source = convolution(lower(record)), record.steps[0]
+    layer, source = convolution(lower(record)), record.nodes[0]
     assert isinstance(source, QuantisedLayer)
     assert layer.weight_shift == 6
     np.testing.assert_array_equal(
-        layer.weight_scale, (source.weight_step * np.abs(source.gain) / 64).astype(np.float32)
+        layer.weight_scale, (source.weight_scale * np.abs(source.gain) / 64).astype(np.float32)
     )
 
 
 def test_lowering_is_exact_in_its_weights() -> None:
     record = small()
-    layer, source = convolution(lower(record)), record.steps[0]
+    layer, source = convolution(lower(record)), record.nodes[0]
     assert isinstance(source, QuantisedLayer)
     np.testing.assert_array_equal(np.abs(layer.weights), np.abs(source.weights))
-    scale = record.tensors[0].step * layer.weight_scale.astype(np.float64)
+    scale = record.tensors[0].scale * layer.weight_scale.astype(np.float64)
     assert np.abs(layer.bias - source.offset / scale).max() <= 0.5
 
 
@@ -261,26 +259,26 @@ def test_bounds_against_all_inputs(
 
 def test_bounds_hold_and_are_stored() -> None:
     for seed in range(5):
-        for step in random_model(seed).steps:
+        for step in random_model(seed).nodes:
             if isinstance(step, IntegerConvolution):
                 assert 0 <= step.bounds.accumulator <= step.bounds.shifted < 2**31
 
 
 def test_arrays_cannot_be_written() -> None:
     record = small()
-    for step in (record.steps[0], lower(record).steps[0]):
+    for step in (record.nodes[0], lower(record).nodes[0]):
         with pytest.raises(ValueError, match="read-only"):
             step.weights[0] = 0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("shortcut", "own", "who"), [(19, 0, "'big'"), (0, 19, "the result")])
 def test_addition_of_scales_out_of_proportion(shortcut: int, own: int, who: str) -> None:
-    first = TensorSpec(
+    first = QuantisedTensor(
         name="big", height=1, width=1, channels=1, bits=8, signed=True, scale=2.0**shortcut
     )
     out = replace(first, name="out", scale=1.0)
     with pytest.raises(
-        QuantisationError,
+        NetworkError,
         match=rf"out: the scale of {who} .* an addition needs scales of the same order",
     ):
         Addition.between(first, 2.0**own, out)
@@ -290,29 +288,29 @@ def test_addition_of_scales_out_of_proportion(shortcut: int, own: int, who: str)
 
 def test_own_result_without_a_scale_has_that_of_the_output() -> None:
     network = random_record(3)
-    scales = {tensor.name: tensor.step for tensor in network.tensors}
+    scales = {tensor.name: tensor.scale for tensor in network.tensors}
     steps = tuple(
         replace(step, own_scale=scales[step.output])
         if isinstance(step, QuantisedLayer) and step.shortcut is not None
         else step
-        for step in network.steps
+        for step in network.nodes
     )
     assert any(getattr(step, "own_scale", None) is not None for step in steps)
     images = random_images(lower(network), 2)
-    explicit, implied = lower(replace(network, steps=steps)), lower(network)
+    explicit, implied = lower(replace(network, nodes=steps)), lower(network)
     for name, values in trace(implied, images).items():
         np.testing.assert_array_equal(trace(explicit, images)[name], values)
-    for one, other in zip(explicit.steps, implied.steps, strict=True):
+    for one, other in zip(explicit.nodes, implied.nodes, strict=True):
         assert getattr(one, "addition", None) == getattr(other, "addition", None)
 
 
 IMAGE = QuantisedTensor(
-    name="image", height=4, width=4, channels=2, bits=8, signed=True, step=1 / 128
+    name="image", height=4, width=4, channels=2, bits=8, signed=True, scale=1 / 128
 )
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "kind": (
         lambda: small(kind="dense"),
-        "layer: the kind is 'dense'; expected one of: conv, depthwise",
+        "layer: the kind is 'dense'; expected one of: conv, depthwise, average_pool",
     ),
     "weights beyond": (
         lambda: small(weight_bits=2),
@@ -335,8 +333,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "layer: weight bits is 9; expected a whole number from 2 to 8",
     ),
     "step": (
-        lambda: small(weight_step=np.zeros(5)),
-        "layer: weight_step holds 0.0; expected numbers above 0",
+        lambda: small(weight_scale=np.zeros(5)),
+        "layer: weight_scale holds 0.0; expected numbers above 0",
     ),
     "gain": (
         lambda: small(gain=np.full(5, np.nan)),
@@ -365,7 +363,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "same name": (lambda: small(name="pool"), "pool: two steps have this name; give each its own"),
     "input": (
-        lambda: small(input="layer output"),
+        lambda: small(inputs=("layer output",)),
         "layer: reads 'layer output' before a step has made it; put the steps in order",
     ),
     "output": (
@@ -382,8 +380,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "tensor sign": (lambda: replace(IMAGE, signed=1), "image: signed is 1; expected true or false"),
     "tensor step": (
-        lambda: replace(IMAGE, step=-1.0),
-        "image: the step is -1.0; expected a finite number above 0",
+        lambda: replace(IMAGE, scale=-1.0),
+        "image: the scale is -1.0; expected a finite number above 0",
     ),
     "tensor twice": (
         lambda: replace(small(), tensors=(IMAGE, *small().tensors)),
@@ -394,12 +392,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "x: no step makes this tensor",
     ),
     "image": (
-        lambda: replace(small(), image="x"),
-        "x: the image must be a tensor of the network, signed, 8 bits wide",
+        lambda: replace(small(), inputs=("x",)),
+        "x: is an input but no tensor of the network; add it",
     ),
     "logits": (
-        lambda: replace(small(), logits="image"),
-        "image: the logits must be what the last step makes",
+        lambda: replace(small(), outputs=("layer output",)),
+        "layer output: the logits must be what the last step makes, and all of it",
     ),
     "classes": (
         lambda: replace(small(), classes=("a",)),
@@ -413,10 +411,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: replace(
             small(),
             tensors=tuple(
-                replace(t, step=1.0) if t.name == "pool output" else t for t in small().tensors
+                replace(t, scale=1.0) if t.name == "pool output" else t for t in small().tensors
             ),
         ),
-        "pool: the steps are .* in and 1.0 out; a pool keeps its input's step",
+        "pool: the scales are .* in and 1.0 out; an average pool keeps its input's scale",
     ),
     "pool bits": (
         lambda: replace(
@@ -425,21 +423,23 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
                 replace(t, bits=4) if t.name == "pool output" else t for t in small().tensors
             ),
         ),
-        "pool: 'layer output' and 'pool output' differ in bits or sign; a pool keeps both",
+        "pool: 'layer output' and 'pool output' differ in bits or sign; an average pool keeps both",
     ),
     "overflow": (
-        lambda: lower(small(weight_step=np.full(5, 1e8))),
+        lambda: lower(small(weight_scale=np.full(5, 1e8))),
         (
             "layer: an accumulator can reach [0-9,]*, int32 ends at 2,147,483,647; use fewer "
             "weight bits or a larger output step"
         ),
     ),
     "float32": (
-        lambda: lower(small(weight_step=np.full(5, 1e300))),
-        "layer: weight_step times gain .*; expected numbers above 0 that",
+        lambda: lower(small(weight_scale=np.full(5, 1e300))),
+        "layer: weight_scale times gain .*; expected numbers above 0 that",
     ),
     "tiny step": (
-        lambda: lower(replace(small(), tensors=(replace(IMAGE, step=1e-60), *small().tensors[1:]))),
+        lambda: lower(
+            replace(small(), tensors=(replace(IMAGE, scale=1e-60), *small().tensors[1:]))
+        ),
         "image: the scale is 0.0",
     ),
 }
@@ -449,7 +449,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 def test_refused_in_one_line(case: str) -> None:
     make, message = REFUSED[case]
     with pytest.raises(
-        QuantisationError, match=f"^{message}" if ":" in message[:20] else message
+        NetworkError, match=f"^{message}" if ":" in message[:20] else message
     ) as caught:
         make()
     assert "\n" not in str(caught.value)
@@ -457,7 +457,7 @@ def test_refused_in_one_line(case: str) -> None:
 
 def changed(**changes: Any) -> IntegerModel:
     model = lower(small())
-    return replace(model, steps=(replace(convolution(model), **changes), *model.steps[1:]))
+    return replace(model, nodes=(replace(convolution(model), **changes), *model.nodes[1:]))
 
 
 @pytest.mark.parametrize("shift", [-(2**31), -32, 31, 32, 121, 128, 255, 2**31 - 1])
@@ -472,14 +472,14 @@ def test_a_shift_that_the_c_cannot_execute_is_refused(shift: int) -> None:
         rf"^requantizer: the shift of channel 2 is {shift}; expected -31 to 30: the scale of its "
         r"weights is out of proportion"
     )
-    with pytest.raises(QuantisationError, match=message):
+    with pytest.raises(NetworkError, match=message):
         Requantizer(multiplier=multiplier, shift=np.array([1, 0, shift], np.int32))
 
 
 @pytest.mark.parametrize("multiplier", [-1, 1, 2**30 - 1, -(2**31)])
 def test_a_multiplier_that_no_scale_gives_is_refused(multiplier: int) -> None:
     with pytest.raises(
-        QuantisationError,
+        NetworkError,
         match=(
             rf"^requantizer: the multiplier of channel 0 is {multiplier}; expected 0, or 1073741824"
         ),
@@ -493,7 +493,7 @@ def test_a_scale_out_of_proportion_is_refused_also_without_weights(power: int) -
     # channel pass.
     assert accumulator_bounds("layer", (np.array([0]), np.array([0])), 0, [0], [power]).shifted == 0
     with pytest.raises(
-        QuantisationError,
+        NetworkError,
         match=rf"^requantizer: the shift of channel 1 is {power + 1}; expected -31 to 30",
     ):
         Requantizer.between(0.5, np.array([1.0, 2.0**power], np.float32), 0.5)
@@ -503,22 +503,22 @@ def test_numbers_that_do_not_follow_are_refused() -> None:
     layer = convolution(lower(small()))
     other = Requantizer(multiplier=layer.requantizer.multiplier, shift=layer.requantizer.shift + 1)
     with pytest.raises(
-        QuantisationError, match="layer: shift of the requantizer does not follow from the scales"
+        NetworkError, match="layer: shift of the requantizer does not follow from the scales"
     ):
         changed(requantizer=other)
     with pytest.raises(
-        QuantisationError,
+        NetworkError,
         match=r"layer: the bounds are .* its weights give .*; lower the network again",
     ):
         changed(bias=layer.bias + 1)
     with pytest.raises(
-        QuantisationError, match=r"layer: a bias is -2147483648; expected at most ±2147483647"
+        NetworkError, match=r"layer: a bias is -2147483648; expected at most ±2147483647"
     ):
         changed(bias=np.full(5, -(2**31)))
     with pytest.raises(
-        QuantisationError,
+        NetworkError,
         match=r"layer: bias has shape .* expected 5 whole numbers, one per channel",
     ):
         changed(bias=layer.bias + 0.5)
-    with pytest.raises(QuantisationError, match=r"provenance: is .*; expected texts by name"):
+    with pytest.raises(NetworkError, match=r"provenance: is .*; expected texts by name"):
         replace(lower(small()), provenance={"seed": 1})  # type: ignore[dict-item]

@@ -19,7 +19,7 @@ from nas_engine.evolution.operators import sample
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.layers import unroll
-from nas_engine.quantization.record import QuantisationError
+from nas_engine.network.graph import NetworkError
 from search_spaces import load_space
 from tests.integer.networks import random_model
 
@@ -79,12 +79,12 @@ def by_name(plan: costs.MemoryPlan) -> dict[str, tuple[int, int, int, str, str |
 def test_random_networks(seed: int) -> None:
     model = random_model(seed)
     plan = plan_memory(model)
-    assert plan.steps == tuple(step.name for step in model.steps)
+    assert plan.steps == tuple(step.name for step in model.nodes)
     planned = {tensor.name: tensor for tensor in plan.tensors}
     for tensor in model.tensors:
         elements = tensor.height * tensor.width * tensor.channels
         assert planned[tensor.name].size == 4 * -(-elements * tensor.bits // 32)
-    for number, step in enumerate(model.steps):
+    for number, step in enumerate(model.nodes):
         live = {tensor.name for tensor in plan.live(number)}
         assert {step.input, step.output} <= live
         shortcut = getattr(step, "shortcut", None)
@@ -104,7 +104,7 @@ def test_steps_that_do_not_form_a_chain_are_refused() -> None:
     built.layer("fourth", 4, 1, 1, 8, 8, source=third, shortcut=first)
     built.pool("pool", 4, 1)
     built.layer("classifier", 3, 1, 1, 8, 8, signed=True)
-    with pytest.raises(QuantisationError, match="would share bytes at step 'third'"):
+    with pytest.raises(NetworkError, match="would share bytes at step 'third'"):
         plan_memory(lower(built.network()))
 
 

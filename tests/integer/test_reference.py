@@ -22,7 +22,6 @@ from nas_engine.architecture import (
 )
 from nas_engine.errors import InputError
 from nas_engine.integer.arithmetic import (
-    levels,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
 )
@@ -30,8 +29,9 @@ from nas_engine.integer.fast import FastProgram, _fits_float64
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import predict, run, trace
+from nas_engine.network.graph import KINDS, NetworkError, value_range
 from tests.integer import scalar
-from tests.integer.networks import random_images, random_model
+from tests.integer.networks import branching_record, random_images, random_model
 
 
 @settings(max_examples=40)
@@ -40,12 +40,30 @@ def test_fast_and_plain_equal_the_scalar_loops(seed: int) -> None:
     model = random_model(seed)
     images = random_images(model, 2, seed)
     fast, plain = trace(model, images), trace(model, images, fast=False)
-    assert list(fast) == list(plain) == [model.image, *(step.output for step in model.steps)]
+    assert list(fast) == list(plain) == [model.image, *(step.output for step in model.nodes)]
     for number, image in enumerate(images.tolist()):
         for name, expected in scalar.run(model, image).items():
             assert fast[name].dtype == np.int8
             np.testing.assert_array_equal(fast[name][number], expected)
             np.testing.assert_array_equal(plain[name][number], expected)
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_kind_of_node_equals_the_scalar_loops(seed: int) -> None:
+    model = lower(branching_record(seed))
+    images = random_images(model, 3, seed)
+    fast, plain = trace(model, images), trace(model, images, fast=False)
+    assert {node.kind for node in model.nodes} == set(KINDS)
+    for number, image in enumerate(images.tolist()):
+        for name, expected in scalar.run(model, image).items():
+            np.testing.assert_array_equal(plain[name][number], expected, err_msg=name)
+            np.testing.assert_array_equal(fast[name][number], expected, err_msg=name)
+    if len(model.outputs) > 1:
+        with pytest.raises(NetworkError, match=r"^classes: are none, the outputs are '.*', '.*';"):
+            run(model, images)
+    else:
+        np.testing.assert_array_equal(run(model, images), plain[model.logits][:, 0, 0])
 
 
 @settings(max_examples=15)
@@ -91,7 +109,7 @@ def test_first_of_equal_logits_wins() -> None:
     layer = built.steps[0]
     same = {
         name: getattr(layer, name)[:1].repeat(3, axis=0)
-        for name in ("weights", "weight_step", "gain", "offset")
+        for name in ("weights", "weight_scale", "gain", "offset")
     }
     built.steps[0] = dataclasses.replace(layer, **same)
     model = lower(built.network())
@@ -125,7 +143,7 @@ def wide_layer(
     """
     built = Untrained((4, 4, 2), np.random.default_rng(1))
     stem = built.layer("stem", channels, 1, 1, 8, 8)
-    built.tensors[-1] = replaced = dataclasses.replace(stem, step=1.0)
+    built.tensors[-1] = replaced = dataclasses.replace(stem, scale=1.0)
     built.steps[-1] = dataclasses.replace(built.steps[-1], offset=np.full(channels, 200.0))
     built.layer(
         "wide",
@@ -156,7 +174,7 @@ def test_wide_layers(channels: int, signed: bool) -> None:
     for name, values in plain.items():
         np.testing.assert_array_equal(quick[name], values)
     bounds = [
-        step.bounds.accumulator for step in model.steps if isinstance(step, IntegerConvolution)
+        step.bounds.accumulator for step in model.nodes if isinstance(step, IntegerConvolution)
     ]
     assert max(bounds) > 2**22
 
@@ -183,7 +201,7 @@ def test_requantisation_in_float64_is_exact(data: st.DataObject) -> None:
     if not accs or not _fits_float64(most // 2, 0, bias, shift):
         return
     for signed in (False, True):
-        _, low, high = levels(8, signed)
+        _, low, high = value_range(8, signed)
         zero = 0 if signed else -128
         expected = np.clip(
             multiply_by_quantized_multiplier(accs, multiplier, shift) + zero, low, high
@@ -211,13 +229,13 @@ def test_sums_beyond_float32() -> None:
     """Sums above 2^24 that a bias brings back to a few levels: every unit of them shows."""
     built = Untrained((2, 3, 1200), np.random.default_rng(0))
     out = built.layer("layer", 4, 1, 1, 8, 8, signed=True)
-    built.tensors[-1] = dataclasses.replace(out, step=1 / 128)
+    built.tensors[-1] = dataclasses.replace(out, scale=1 / 128)
     weights = np.full((4, 1, 1, 1200), 127)
     weights[:, 0, 0, 0] = [1, 2, 3, 4]
     largest = weights.sum(axis=(1, 2, 3)) * 127
     ones = np.ones(4)
     layer = dataclasses.replace(
-        built.steps[-1], weights=weights, weight_step=ones, gain=ones, offset=-largest / 128
+        built.steps[-1], weights=weights, weight_scale=ones, gain=ones, offset=-largest / 128
     )
     built.steps[-1] = layer
     built.pool("pool", 3, 1, padding=(0, 1, 0, 0))
@@ -238,7 +256,7 @@ def requantised(accs: list[int], bias: int, real: float, signed: bool) -> np.nda
     built.pool("pool", len(accs), 1, padding=(len(accs) // 2, (len(accs) - 1) // 2, 0, 0))
     built.layer("classifier", 1, 1, 1, 8, 8, signed=True)
     model = lower(built.network())
-    step = model.steps[0]
+    step = model.nodes[0]
     assert isinstance(step, IntegerConvolution)
     changed = dataclasses.replace(
         step,

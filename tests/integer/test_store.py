@@ -11,6 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.files import StorageError
+from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import run, trace
 from nas_engine.integer.store import load, save
+from nas_engine.network.graph import NetworkError
 from nas_engine.reading import UnreadableError
-from tests.integer.networks import random_images, random_model
+from tests.integer.networks import branching_record, random_images, random_model
 from tests.resealed import content as json_content
 from tests.resealed import rewrite
 
@@ -50,8 +53,8 @@ def copy(saved: Path, tmp_path: Path) -> Path:
 
 def as_tree(model: IntegerModel) -> dict[str, Any]:
     def plain(value: Any) -> Any:
-        if hasattr(value, "__slots__") and not isinstance(value, np.ndarray):
-            return {name: plain(getattr(value, name)) for name in type(value).__slots__}
+        if is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
         if isinstance(value, tuple):
             return [plain(item) for item in value]
         return (value.dtype.name, value.tolist()) if isinstance(value, np.ndarray) else value
@@ -60,8 +63,8 @@ def as_tree(model: IntegerModel) -> dict[str, Any]:
 
 
 def test_the_network_has_every_kind_of_step() -> None:
-    steps = random_model(SEED).steps
-    assert {getattr(step, "kind", "pool") for step in steps} == {"conv", "depthwise", "pool"}
+    steps = random_model(SEED).nodes
+    assert {step.kind for step in steps} == {"conv", "depthwise", "average_pool"}
     assert any(isinstance(step, IntegerConvolution) and step.addition for step in steps)
 
 
@@ -82,6 +85,19 @@ def test_round_trip(tmp_path: Path, seed: int) -> None:
         "model.json",
         "model.npz",
     ]
+
+
+def test_round_trip_of_every_kind_of_node(tmp_path: Path) -> None:
+    records = [branching_record(seed) for seed in range(12)]
+    classifiers = [record for record in records if record.classes]
+    assert 3 < len(classifiers) < 12
+    for record in classifiers:
+        model = lower(record)
+        save(tmp_path, model, random_images(model, 1))
+        assert as_tree(load(tmp_path).model) == as_tree(model)
+    several = lower(next(record for record in records if not record.classes))
+    with pytest.raises(NetworkError, match=r"expected a classifier$"):
+        save(tmp_path, several, random_images(several, 1))
 
 
 def test_same_bytes_every_time(saved: Path, tmp_path: Path) -> None:

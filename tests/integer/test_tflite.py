@@ -47,9 +47,9 @@ def limited(built: Untrained, bits: int) -> QuantisedTensor:
     step = float(np.float32(6 / (2**bits - 1)))
     layer = built.steps[-1]
     factor = (
-        step / built.tensors[-1].step * 2.0 ** (bits - 6)
+        step / built.tensors[-1].scale * 2.0 ** (bits - 6)
     )  # four times as wide as would be right: the limit must bite
-    built.tensors[-1] = replace(built.tensors[-1], bits=bits, step=step)
+    built.tensors[-1] = replace(built.tensors[-1], bits=bits, scale=step)
     built.steps[-1] = replace(layer, gain=layer.gain * factor, offset=layer.offset * factor)
     return built.tensors[-1]
 
@@ -88,12 +88,12 @@ def test_addition(scales: tuple[float, float], signed: bool) -> None:
         built.layer("stem", 8, 3, 1, 8, 8, signed=signed)
         stem = limited(built, bits) if bits < 8 and not signed else built.tensors[-1]
         if bits == 8:
-            layer, factor = built.steps[-1], scales[0] / stem.step
-            built.tensors[-1] = stem = replace(stem, step=scales[0])
+            layer, factor = built.steps[-1], scales[0] / stem.scale
+            built.tensors[-1] = stem = replace(stem, scale=scales[0])
             built.steps[-1] = replace(layer, gain=layer.gain * factor, offset=layer.offset * factor)
         built.layer("project", 8, 1, 1, 8, 8, signed=True, shortcut=stem)
-        layer, factor = built.steps[-1], scales[1] / built.tensors[-1].step
-        built.tensors[-1] = replace(built.tensors[-1], step=scales[1])
+        layer, factor = built.steps[-1], scales[1] / built.tensors[-1].scale
+        built.tensors[-1] = replace(built.tensors[-1], scale=scales[1])
         built.steps[-1] = replace(layer, gain=layer.gain * factor, offset=layer.offset * factor)
         assert_no_difference(finish(built))
 

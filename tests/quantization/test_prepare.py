@@ -158,7 +158,7 @@ def test_batch_norm_is_handed_over_as_it_is() -> None:
     """Folded equals unfolded: gain * conv + offset is what convolution and norm give."""
     network = trained(small_architecture())
     record = extract(network, ("a", "b", "c", "d"))
-    layer = next(step for step in record.steps if step.name == "s1.b1.expand")
+    layer = next(step for step in record.nodes if step.name == "s1.b1.expand")
     assert isinstance(layer, QuantisedLayer)
     unit = network.blocks()[0].expand
     x = torch.randn(4, 8, 6, 6, dtype=torch.float64)
@@ -166,7 +166,7 @@ def test_batch_norm_is_handed_over_as_it_is() -> None:
         quantised = unit.weight_quantiser(unit.weight).double()
         unfolded = unit.norm.double()(torch.nn.functional.conv2d(x, quantised))
     weights = torch.from_numpy(
-        layer.weights.transpose(0, 3, 1, 2) * layer.weight_step[:, None, None, None]
+        layer.weights.transpose(0, 3, 1, 2) * layer.weight_scale[:, None, None, None]
     )
     gain, offset = (
         torch.from_numpy(values.copy())[None, :, None, None]
@@ -212,7 +212,7 @@ def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
 
     def compare(step: str, result: torch.Tensor, quantiser: object) -> None:
         assert isinstance(quantiser, ActivationQuantiser)
-        output = next(s.output for s in model.steps if s.name == step)
+        output = next(s.output for s in model.nodes if s.name == step)
         levels = np.round(result.numpy() / quantiser.step.item()).transpose(0, 2, 3, 1)
         integers = seen[output].astype(int) - model.tensor(output).zero_point
         difference = np.abs(levels - integers)

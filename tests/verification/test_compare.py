@@ -65,7 +65,7 @@ class TestCompare:
             0,
             0,
         )
-        assert (found.tensors, found.differing_tensors) == (len(MODEL.steps) + 1, ())
+        assert (found.tensors, found.differing_tensors) == (len(MODEL.nodes) + 1, ())
 
     def test_the_first_images_only(self) -> None:
         found = compared(Told(EXPECTED[:2], {}))

@@ -19,9 +19,10 @@ from nas_engine.errors import InputError
 from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.memory_plan import plan_memory
-from nas_engine.integer.model import IntegerModel, TensorSpec
+from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import GoldenVectors
+from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.verification.backend import BackendError
 from nas_engine.verification.board import (
     REGIONS,
@@ -330,7 +331,7 @@ class TestUnpacked:
         ("bits", "signed"), [*itertools.product((2, 3, 4, 5, 6, 7, 8), (False, True))]
     )
     def test_any_width(self, bits: int, signed: bool) -> None:
-        spec = TensorSpec(
+        spec = QuantisedTensor(
             name="t", height=3, width=2, channels=5, bits=bits, signed=signed, scale=1.0
         )
         stored = np.random.default_rng(bits).integers(0, 2**bits, 30)
@@ -341,7 +342,9 @@ class TestUnpacked:
         assert (values.ravel().astype(int) - spec.low == stored).all()
 
     def test_too_few_bytes(self) -> None:
-        spec = TensorSpec(name="t", height=3, width=2, channels=5, bits=4, signed=False, scale=1.0)
+        spec = QuantisedTensor(
+            name="t", height=3, width=2, channels=5, bits=4, signed=False, scale=1.0
+        )
         with pytest.raises(BackendError, match="'t' has 14 B in the arena; expected 15"):
             unpacked(bytes(14), spec)
 
@@ -426,9 +429,9 @@ def test_a_network_equals_the_integers(
     result = backend.run(exported.folder, exported.model, exported.images, tmp_path)
     assert (result.logits == exported.golden.logits).all()
     assert result.checksums == {
-        step.output: exported.golden.checksums[step.output] for step in exported.model.steps
+        step.output: exported.golden.checksums[step.output] for step in exported.model.nodes
     }
-    assert list(result.instructions) == [step.name for step in exported.model.steps]
+    assert list(result.instructions) == [step.name for step in exported.model.nodes]
     assert all(number > 50 for number in result.instructions.values())
     used = result.footprint
     assert used is not None

@@ -17,7 +17,7 @@ from nas_engine.errors import InputError
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run, trace
-from nas_engine.quantization.record import QuantisationError
+from nas_engine.network.graph import NetworkError
 from nas_engine.verification import host_c
 from nas_engine.verification.backend import BackendError
 from nas_engine.verification.host_c import HostC, find_compiler
@@ -77,7 +77,7 @@ class TestRun:
         assert np.array_equal(result.logits, run(model, images))
         tensors = trace(model, images[:1])
         assert result.checksums == {
-            step.output: zlib.crc32(tensors[step.output].tobytes()) for step in model.steps
+            step.output: zlib.crc32(tensors[step.output].tobytes()) for step in model.nodes
         }
         assert result.seconds > 0
         assert "over 4 images" in result.version
@@ -95,7 +95,7 @@ class TestRun:
         try:
             subject = subject_of(model)
         except (
-            QuantisationError
+            NetworkError
         ):  # a pooled shortcut of one pixel, which the memory plan has no place for
             pytest.skip("the memory plan refuses this network")
         images = random_images(model, 5)

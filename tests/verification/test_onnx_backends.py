@@ -95,7 +95,7 @@ def test_largest_products(value: int, tmp_path: Path) -> None:
         layer,
         weights=np.full_like(layer.weights, 127),
         gain=np.abs(layer.gain),
-        weight_step=layer.weight_step / 4,
+        weight_scale=layer.weight_scale / 4,
     )
     built.pool("pool", 4, 1)
     built.layer("classifier", 3, 1, 1, 8, 8, signed=True)

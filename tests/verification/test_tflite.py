@@ -72,7 +72,7 @@ def test_a_changed_weight_is_noticed(backend: Backend, tmp_path: Path) -> None:
     images = random_images(model, 1)
     written(model, tmp_path)
     content = (tmp_path / EXACT_NAME).read_bytes()
-    weights = model.steps[0].weights << np.int8(model.steps[0].weight_shift)  # type: ignore[union-attr]
+    weights = model.nodes[0].weights << np.int8(model.nodes[0].weight_shift)  # type: ignore[union-attr]
     at = content.index(weights.tobytes())
     (tmp_path / EXACT_NAME).write_bytes(
         content[:at] + bytes([content[at] ^ 64]) + content[at + 1 :]
@@ -96,7 +96,7 @@ def test_default_kernels_and_int4_are_reported(tmp_path: Path) -> None:
         assert found.logits.shape == (20, 5)
         assert np.abs(found.logits.astype(int) - run(model, images)).max() <= 4
     checksums = started(TfliteInt4(), model, images, export).checksums
-    assert checksums.keys() == {"image", *(step.output for step in model.steps)}
+    assert checksums.keys() == {"image", *(step.output for step in model.nodes)}
     assert not started(LiteRTDefault(), model, images, export).checksums
 
 
