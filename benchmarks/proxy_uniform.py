@@ -18,7 +18,8 @@ from benchmarks.proxy_sampling import Setting, costs
 from device_profiles import load_device
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
 from nas_engine.errors import InputError
-from nas_engine.evolution.problem import UNLIMITED, Limits, make_problem
+from nas_engine.evolution.limits import UNLIMITED
+from nas_engine.evolution.problem import make_problem
 from nas_engine.evolution.search import SearchSettings, done, finish, init, step
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import ChannelRange, SearchSpace
@@ -154,7 +155,7 @@ def searched(
         ),  # its budgets are replaced below by bytes without reserves
         resolution=setting.resolution,
         classes=setting.classes,
-        limits=Limits(macs=setting.macs[1], effectiveness=effectiveness),
+        limits={"macs": setting.macs[1], "effectiveness": effectiveness},
         score=ScoreSettings(stage_weights=stage_weights),
     )
     problem = replace(

@@ -16,7 +16,7 @@ from device_profiles import load_device
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import GeneView, active_layers
 from nas_engine.evolution.evaluation import evaluate
-from nas_engine.evolution.problem import Limits, SearchProblem, make_problem
+from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.evolution.search import SearchSettings, SearchState, done, init, step
 from nas_engine.heap import keep_freed_blocks
 from nas_engine.layers import unroll
@@ -44,7 +44,7 @@ def authors_problem(max_stage_share: float) -> SearchProblem:
     """
     device = replace(load_device("cortex-m7"), sram_bytes=2**32, flash_bytes=2**32)
     space = replace(load_space("qe-score-2022"), max_stage_share=max_stage_share)
-    return make_problem(space, device, memory_model="paper", limits=Limits(bitops=AUTHORS_BITOPS))
+    return make_problem(space, device, memory_model="paper", limits={"bitops": AUTHORS_BITOPS})
 
 
 def raisable_activations(problem: SearchProblem, state: SearchState) -> int:

@@ -4,6 +4,7 @@ bits are tied.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from nas_engine.architecture import Architecture
 from nas_engine.encoding import Frame, Genes, decode, space_frame
 from nas_engine.evolution.operators import sample
-from nas_engine.evolution.problem import Limits, SearchProblem
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import SearchSpace, load_space, space_names
@@ -72,7 +73,7 @@ def problem_for(
     *,
     model: str = "arena",
     allowed: npt.NDArray[np.bool_] = EVERY_PAIR,
-    limits: Limits | None = None,
+    limits: Mapping[str, float] | None = None,
     qbr: bool = True,
     score: ScoreSettings | None = None,
 ) -> SearchProblem:
@@ -81,7 +82,7 @@ def problem_for(
         frame=frame,
         sram_bytes=sram,
         flash_bytes=flash,
-        limits=limits or Limits(),
+        limits=limits or {},
         memory_model=model,
         score=score or ScoreSettings(stage_weights=space.stage_weights),
         allowed=allowed,

@@ -39,7 +39,7 @@ from nas_engine.costs.schedule import (
 )
 from nas_engine.costs.sram import head_out_bits
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode
-from nas_engine.evolution.problem import UNLIMITED, SearchProblem
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
 from nas_engine.network.from_architecture import graph_of
 
@@ -119,16 +119,16 @@ class _Builder:
     def problem(self) -> AllocationProblem:
         search = self.search
         constraints = [self._flash(), *self._sram()]
-        if search.limits.bitops < UNLIMITED:
+        if "bitops" in search.limits:
             products = np.outer(np.arange(9.0), np.arange(9.0))
             fixed = float(extra_bitops(search.memory_model, self.table)[0])
             constraints.append(
-                self._pairs("BitOps", "", search.limits.bitops, fixed, lambda kind: products)
+                self._pairs("BitOps", "", search.limit("bitops"), fixed, lambda kind: products)
             )
-        if search.limits.cycles < UNLIMITED:
+        if "cycles" in search.limits:
             costs = {kind: np.nan_to_num(search.cycles_per_mac[kind]) for kind in KINDS}
             constraints.append(
-                self._pairs("cycles", "", search.limits.cycles, 0.0, costs.__getitem__)
+                self._pairs("cycles", "", search.limit("cycles"), 0.0, costs.__getitem__)
             )
         pairs = search.allowed[np.ix_(search.weight_options, search.activation_options)]
         if not pairs.all():

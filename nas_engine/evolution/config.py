@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any
 
 from device_profiles import DeviceProfile, device_names, load_device
 from nas_engine import __version__
 from nas_engine.errors import InputError
 from nas_engine.evolution.feasibility import require_feasible
-from nas_engine.evolution.problem import UNLIMITED, Limits, SearchProblem, make_problem
+from nas_engine.evolution.limits import LIMITS
+from nas_engine.evolution.problem import SearchProblem, make_problem
+from nas_engine.records import Count, Range, plain, read
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.strict_yaml import Fields
 from nas_engine.units import MEMORY_REGION_BYTES, format_size
@@ -27,13 +29,13 @@ class SearchConfig:
 
     device: str = "cortex-m7"
     """Device profile, by name or path."""
-    sram_bytes: int
+    sram_bytes: Count
     """SRAM of the device, reserved part included."""
-    flash_bytes: int
+    flash_bytes: Count
     """Flash of the device, reserved part included."""
     space: str
     """Search space, by name or path."""
-    resolution: int
+    resolution: Count
     """Height and width of the input image in pixels."""
     classes: int
     """Outputs of the classifier, 0 for none."""
@@ -45,15 +47,9 @@ class SearchConfig:
     """QE-Score's standard deviation of weights."""
     stage_weights: tuple[float, ...]
     """QE-Score's weight of each stage."""
-    max_macs: float | None = None
-    """Limit on MACs."""
-    max_bitops: float | None = None
-    """Limit on BitOps."""
-    max_cycles: float | None = None
-    """Limit on estimated cycles."""
-    max_effectiveness: float | None = None
-    """Limit on depth over width, DeepMAD's rho."""
-    max_layers: int
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Those of ``LIMITS`` that are set, by name; ``max_NAME`` in files and options."""
+    max_layers: Annotated[int, Range(5)]
     """Limit on convolutions."""
     max_stage_share: float
     """Largest share of the inverted residuals in one stage, the guard against piling depth into
@@ -62,16 +58,20 @@ class SearchConfig:
     """Whether Quantization Bits Refinement sets the bits."""
     seed: int = 0
     """Seed of the search."""
-    candidates: int = 500_000
+    candidates: Annotated[int, Range(1, MAX_CANDIDATES)] = 500_000
     """Networks to evaluate."""
 
     def as_options(self) -> dict[str, Any]:
-        """Return the fields as a mapping, as ``resolve_config`` takes them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the values by key, as ``resolve_config`` takes them; ``None`` for no limit."""
+        limits = {row.key: self.limits.get(row.name) for row in LIMITS}
+        values: dict[str, Any] = {}
+        for each in fields(self):
+            values |= limits if each.name == "limits" else {each.name: getattr(self, each.name)}
+        return values
 
     def as_mapping(self) -> dict[str, Any]:
         """Return plain values for ``config.yaml``."""
-        return {**asdict(self), "stage_weights": list(self.stage_weights), "version": __version__}
+        return {**plain(self.as_options()), "version": __version__}
 
     @staticmethod
     def from_mapping(mapping: Mapping[str, Any], path: object) -> SearchConfig:
@@ -82,31 +82,13 @@ class SearchConfig:
         """
         part = Fields(mapping, path)
         part.take_str("version")
-        config = SearchConfig(
-            device=part.take_str("device"),
-            sram_bytes=part.take_int("sram_bytes", low=1),
-            flash_bytes=part.take_int("flash_bytes", low=1),
-            space=part.take_str("space"),
-            resolution=part.take_int("resolution", low=1),
-            classes=part.take_int("classes"),
-            memory_model=part.take_str("memory_model"),
-            sigma_a=part.take_number("sigma_a"),
-            sigma_w=part.take_number("sigma_w"),
-            stage_weights=part.take_numbers("stage_weights"),
-            max_macs=part.take_number("max_macs") if part.has("max_macs") else None,
-            max_bitops=part.take_number("max_bitops") if part.has("max_bitops") else None,
-            max_cycles=part.take_number("max_cycles") if part.has("max_cycles") else None,
-            max_effectiveness=part.take_number("max_effectiveness")
-            if part.has("max_effectiveness")
-            else None,
-            max_layers=part.take_int("max_layers", low=5),
-            max_stage_share=part.take_number("max_stage_share"),
-            qbr=part.take_bool("qbr"),
-            seed=part.take_int("seed"),
-            candidates=part.take_int("candidates", low=1, high=MAX_CANDIDATES),
-        )
-        part.finish()
-        return config
+        limits = {
+            row.name: part.take_number(row.key, high=row.high)
+            for row in LIMITS
+            if part.has(row.key)
+        }
+        others = Fields({**mapping, "limits": limits}, path)
+        return read(SearchConfig, others, "version", *(row.key for row in LIMITS))
 
 
 def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
@@ -140,7 +122,8 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         "max_layers": space.max_layers,
         "max_stage_share": space.max_stage_share,
     }
-    return SearchConfig(**{**defaults, **given})
+    limits = {row.name: given.pop(row.key) for row in LIMITS if row.key in given}
+    return SearchConfig(**{**defaults, **given}, limits=limits)
 
 
 def _name_or_path(given: str, shipped: tuple[str, ...]) -> str:
@@ -161,12 +144,6 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         max_layers=config.max_layers,
         max_stage_share=config.max_stage_share,
     )
-    limits = Limits(
-        **{
-            name: getattr(config, f"max_{name}") or UNLIMITED
-            for name in ("macs", "bitops", "cycles", "effectiveness")
-        }
-    )
     score = ScoreSettings(
         sigma_a=config.sigma_a, sigma_w=config.sigma_w, stage_weights=config.stage_weights
     )
@@ -175,7 +152,7 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         device,
         resolution=config.resolution,
         classes=config.classes,
-        limits=limits,
+        limits=config.limits,
         memory_model=config.memory_model,
         score=score,
         qbr=config.qbr,
@@ -189,11 +166,13 @@ def check_config(config: SearchConfig) -> None:
     Raises:
         InputError: Values that do not go together, or a budget that no network of the space fits.
     """
-    if config.max_effectiveness is not None and not 0 < config.max_effectiveness < UNLIMITED:
-        raise InputError(
-            f"max_effectiveness is {config.max_effectiveness:g}; expected depth over width above "
-            "0, such as 0.7"
-        )
+    for row in LIMITS:
+        value = config.limits.get(row.name, row.high)
+        if not 0 < value <= row.high:
+            raise InputError(
+                f"{row.key} is {value:g}; expected a number above 0, up to {row.high:g}, such as "
+                f"{row.example}"
+            )
     problem, device = build_problem(config)
     require_feasible(
         problem,
@@ -204,15 +183,13 @@ def check_config(config: SearchConfig) -> None:
 
 def require_same(stored: Sequence[SearchConfig], asked: Sequence[SearchConfig]) -> None:
     """Refuse to continue a run with other options; only more (or fewer) candidates are the same search."""
-    for field in fields(SearchConfig):
-        if field.name == "candidates":
+    options = [[config.as_options() for config in configs] for configs in (stored, asked)]
+    for name in options[0][0]:
+        if name == "candidates":
             continue
-        before, now = (
-            tuple(dict.fromkeys(getattr(config, field.name) for config in configs))
-            for configs in (stored, asked)
-        )
+        before, now = (tuple(dict.fromkeys(each[name] for each in these)) for these in options)
         if before != now:
-            option = field.name.removesuffix("_bytes").replace("_", "-")
+            option = name.removesuffix("_bytes").replace("_", "-")
             was, wanted = (",".join(map(_shown, values)) for values in (before, now))
             raise InputError(
                 f"--resume: this run has {option} {was}, you asked for {wanted}; leave --{option} "

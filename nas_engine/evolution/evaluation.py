@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.costs import compute
-from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.costs.flash import flash
 from nas_engine.costs.schedule import bit_costs
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import Genes, GeneView
-from nas_engine.evolution.problem import UNLIMITED, SearchProblem
+from nas_engine.evolution.limits import LIMITS
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import Floats, LayerTable, macs_per_layer, unroll
 from nas_engine.scoring.qe_score import bits_score, layer_coefficients, structure_score
@@ -109,9 +108,8 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     sram, flash_bytes = peak_sram(problem.model, table, a_bits, costs), flash(name, table, w_bits)
     macs = np.asarray(macs_per_layer(table).sum(axis=0))
     violation = np.zeros(table.n)
-    for cost, budget in _spending(
-        problem, table, view, sram=sram, flash_bytes=flash_bytes, macs=macs
-    ).values():
+    known = {"sram": sram, "flash": flash_bytes, "macs": macs}
+    for cost, budget in _spending(problem, table, view, known).values():
         violation += np.maximum(cost / budget - 1.0, 0.0)
     return Candidates(
         genes=genes, score=score, violation=violation, sram=sram, flash=flash_bytes, macs=macs
@@ -127,9 +125,8 @@ def exceeded(problem: SearchProblem, candidates: Candidates) -> dict[str, tuple[
     """
     first = candidates.take(slice(0, 1))
     view, table = GeneView(problem.frame, first.genes), unroll(problem.frame, first.genes)
-    spent = _spending(
-        problem, table, view, sram=first.sram, flash_bytes=first.flash, macs=first.macs
-    )
+    known = {"sram": first.sram, "flash": first.flash, "macs": first.macs}
+    spent = _spending(problem, table, view, known)
     return {
         option: (float(cost[0]), budget)
         for option, (cost, budget) in spent.items()
@@ -138,26 +135,20 @@ def exceeded(problem: SearchProblem, candidates: Candidates) -> dict[str, tuple[
 
 
 def _spending(
-    problem: SearchProblem,
-    table: LayerTable,
-    view: GeneView,
-    *,
-    sram: Floats,
-    flash_bytes: Floats,
-    macs: Floats,
+    problem: SearchProblem, table: LayerTable, view: GeneView, known: Mapping[str, Floats]
 ) -> dict[str, tuple[Floats, float]]:
-    """Return the cost, ``(n,)``, of all that is limited, and its limit, by the option that sets it."""
-    limits, name, w_bits, a_bits = problem.limits, problem.memory_model, view.w_bits, view.a_bits
-    spent = {"--sram": (sram, problem.sram_bytes), "--flash": (flash_bytes, problem.flash_bytes)}
-    if limits.macs < UNLIMITED:
-        spent["--max-macs"] = macs, limits.macs
-    if limits.bitops < UNLIMITED:
-        spent["--max-bitops"] = compute.bitops(name, table, w_bits, a_bits), limits.bitops
-    if limits.cycles < UNLIMITED:
-        spent["--max-cycles"] = (
-            compute.cycles(table, w_bits, a_bits, problem.cycles_per_mac),
-            limits.cycles,
-        )
-    if limits.effectiveness < UNLIMITED:
-        spent["--max-effectiveness"] = effectiveness(table), limits.effectiveness
+    """Return the cost, ``(n,)``, of everything limited, and its limit, by the option that sets it.
+
+    ``known`` holds costs that are at hand.
+    """
+    spent = {
+        "--sram": (known["sram"], problem.sram_bytes),
+        "--flash": (known["flash"], problem.flash_bytes),
+    }
+    for row in LIMITS:
+        if row.name in problem.limits:
+            cost = known.get(row.name)
+            if cost is None:
+                cost = row.cost(problem.counting, table, view)
+            spent[row.option] = cost, problem.limit(row.name)
     return spent

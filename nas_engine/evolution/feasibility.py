@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from nas_engine.costs import compute
 from nas_engine.costs.flash import flash_per_layer
 from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import Genes, GeneView, decode
 from nas_engine.errors import InfeasibleBudgetError
+from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import macs_per_layer, unroll
@@ -79,43 +81,37 @@ def require_feasible(
         )
 
     macs = macs_per_layer(table)[rows, 0]
-    for name, limit, smallest in (
-        ("MACs", problem.limits.macs, float(macs.sum())),
-        ("BitOps", problem.limits.bitops, _least_bitops(problem, genes)),
-        ("cycles", problem.limits.cycles, _least_cycles(problem, genes)),
-    ):
-        if smallest > limit:
+    for row in LIMITS:
+        limit = problem.limit(row.name)
+        if row.monotone and (smallest := _least(problem, row, genes)) > limit:
             remedy = (
-                f"give --max-{name.lower()} {np.ceil(smallest):.0f} or more, a lower --resolution "
-                "or another --space"
+                f"give {row.option} {np.ceil(smallest):.0f} or more, a lower --resolution or "
+                "another --space"
             )
             layer = names[int(macs.argmax())]
             raise InfeasibleBudgetError(
-                name, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit=""
+                row.title, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit=""
             )
 
 
-def _least_bitops(problem: SearchProblem, genes: Genes) -> float:
-    """Return the BitOps of a network at the allowed widths with the smallest product."""
-    genes = genes.copy()
-    _set_inner(problem, genes, min(_allowed_pairs(problem), key=lambda pair: pair[0] * pair[1]))
-    view = GeneView(problem.frame, genes)
-    return float(
-        compute.bitops(
-            problem.memory_model, unroll(problem.frame, genes), view.w_bits, view.a_bits
-        )[0]
-    )
+def _least(problem: SearchProblem, row: Limit, genes: Genes) -> float:
+    """Return a lower bound of a limited quantity: at the best of the allowed pairs of widths.
 
-
-def _least_cycles(problem: SearchProblem, genes: Genes) -> float:
-    """Return the estimated cycles of a network, each layer at the allowed widths that are the fastest for its kind."""
-    view, ends = GeneView(problem.frame, genes), problem.space.end_bits
-    pairs = [*_allowed_pairs(problem), (ends, ends)]
+    Cycles are those of the pair that is the fastest for each layer kind.
+    """
+    ends, pairs = problem.space.end_bits, _allowed_pairs(problem)
     fastest = {
-        kind: np.full((9, 9), min(table[pair] for pair in pairs))
+        kind: np.full((9, 9), min(table[pair] for pair in [*pairs, (ends, ends)]))
         for kind, table in problem.cycles_per_mac.items()
     }
-    return float(compute.cycles(unroll(problem.frame, genes), view.w_bits, view.a_bits, fastest)[0])
+    counting = replace(problem.counting, cycles_per_mac=fastest)
+    costs = []
+    for pair in pairs:
+        genes = genes.copy()
+        _set_inner(problem, genes, pair)
+        view = GeneView(problem.frame, genes)
+        costs.append(float(row.cost(counting, unroll(problem.frame, genes), view)[0]))
+    return min(costs)
 
 
 def _allowed_pairs(problem: SearchProblem) -> list[tuple[int, int]]:

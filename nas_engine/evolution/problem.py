@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,26 +11,10 @@ from device_profiles import DeviceProfile
 from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
 from nas_engine.encoding import Frame, space_frame
 from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.evolution.limits import UNLIMITED, Counting
 from nas_engine.layers import KINDS, Bools, Floats
 from nas_engine.scoring.qe_score import ScoreSettings, stage_coefficients
 from search_spaces import SearchSpace
-
-UNLIMITED = float("inf")
-"""A limit that is not set."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Optional limits beside the memory budgets; infinity where none is set."""
-
-    macs: float = UNLIMITED
-    """Most multiply-accumulates."""
-    bitops: float = UNLIMITED
-    """Most BitOps, counted as the memory model's authors do (``nas_engine.costs.compute``)."""
-    cycles: float = UNLIMITED
-    """Most estimated cycles on the device."""
-    effectiveness: float = UNLIMITED
-    """Most depth over width, DeepMAD's rho (``nas_engine.costs.effectiveness``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,8 +34,8 @@ class SearchProblem:
     """Most bytes of the arena (the device's SRAM less what is reserved)."""
     flash_bytes: float
     """Most bytes of weights and constants (the device's Flash less what is reserved)."""
-    limits: Limits
-    """Further limits."""
+    limits: Mapping[str, float]
+    """Those of ``LIMITS`` that are set, by name."""
     memory_model: str
     """``"arena"`` or ``"paper"``."""
     score: ScoreSettings
@@ -110,6 +95,15 @@ class SearchProblem:
             if self.allowed[list(self.space.weight_bits), a].any()
         )
 
+    def limit(self, name: str) -> float:
+        """Return one of ``LIMITS``, infinity where it is not set."""
+        return self.limits.get(name, UNLIMITED)
+
+    @property
+    def counting(self) -> Counting:
+        """How candidates are counted."""
+        return Counting(memory_model=self.memory_model, cycles_per_mac=self.cycles_per_mac)
+
     @property
     def model(self) -> MemoryModel:
         """The memory model itself."""
@@ -122,7 +116,7 @@ def make_problem(
     *,
     resolution: int | None = None,
     classes: int | None = None,
-    limits: Limits | None = None,
+    limits: Mapping[str, float] | None = None,
     memory_model: str = "arena",
     score: ScoreSettings | None = None,
     qbr: bool = True,
@@ -141,7 +135,7 @@ def make_problem(
         ),
         sram_bytes=device.arena_bytes,
         flash_bytes=device.storage_bytes,
-        limits=limits or Limits(),
+        limits=limits or {},
         memory_model=memory_model,
         score=score or ScoreSettings(stage_weights=space.stage_weights),
         allowed=device.allowed_table(),

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.costs.schedule import BitCosts, bit_costs
-from nas_engine.evolution.problem import UNLIMITED, SearchProblem
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr_activations import gain_coefficients, refine_activations
 from nas_engine.evolution.qbr_bitops import refine_bitops
 from nas_engine.evolution.qbr_weights import refine_weights
@@ -51,6 +51,6 @@ def refine(
     )
     a_bits = refine_activations(problem, table, costs, worth)
     w_bits = refine_weights(problem, table, worth)
-    if problem.limits.bitops < UNLIMITED:
+    if "bitops" in problem.limits:
         w_bits, a_bits = refine_bitops(problem, table, worth, w_bits, a_bits)
     return w_bits, a_bits

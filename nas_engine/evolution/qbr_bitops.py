@@ -35,7 +35,7 @@ def refine_bitops(
     w_bits: _Widths,
     a_bits: _Widths,
 ) -> tuple[_Widths, _Widths]:
-    """Return weight and activation widths that meet ``problem.limits.bitops`` as well, where any do.
+    """Return weight and activation widths that meet ``problem.limit("bitops")`` as well, where any do.
 
     Args:
         problem: The limit, sigmas and options.
@@ -46,7 +46,7 @@ def refine_bitops(
     """
     tied, every = problem.space.tie_block_bits, 3 if problem.space.tie_block_bits else 1
     macs = macs_per_layer(table)
-    room = problem.limits.bitops - extra_bitops(problem.memory_model, table)
+    room = problem.limit("bitops") - extra_bitops(problem.memory_model, table)
     for end in (0, -1):
         room = room - macs[end] * w_bits[end] * a_bits[end]
     cost = split_units(macs[_INNER], tied).sum(axis=0)
@@ -155,7 +155,7 @@ def _raise_within_all(
             for bits, following in zip((w_bits, a_bits), followings, strict=True):
                 before = bits[group]
                 bits[group] = following[before]
-                fits = bitops(name, table, w_bits, a_bits) <= problem.limits.bitops
+                fits = bitops(name, table, w_bits, a_bits) <= problem.limit("bitops")
                 if bits is w_bits:
                     fits &= flash(name, table, w_bits) <= problem.flash_bytes
                 else:

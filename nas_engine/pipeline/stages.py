@@ -12,6 +12,7 @@ from typing import Any
 
 from nas_engine.digests import digests, file_digest
 from nas_engine.evolution.config import build_problem
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.pipeline import stage_actions as act
 from nas_engine.pipeline.training import AUTO, NONE
 from nas_engine.pipeline.work import Figures, Work
@@ -76,11 +77,12 @@ def _training_settings(work: Work, recipe: TrainingRecipe) -> dict[str, Any]:
 
 def _budgets(work: Work) -> dict[str, Any]:
     search = work.config.search
-    limits = {
-        name: getattr(search, name)
-        for name in ("memory_model", "max_macs", "max_bitops", "max_cycles")
+    limits = {row.key: search.limits.get(row.name) for row in LIMITS if row.counted}
+    return {
+        "device_digest": digest_of(repr(build_problem(search)[1])),
+        "memory_model": search.memory_model,
+        **limits,
     }
-    return {"device_digest": digest_of(repr(build_problem(search)[1])), **limits}
 
 
 def _data(work: Work) -> dict[str, str]:

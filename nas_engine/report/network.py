@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nas_engine.architecture import Architecture, Bits
-from nas_engine.costs import compute
-from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.costs.flash import flash_per_layer
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import UnknownNameError
+from nas_engine.evolution.limits import Counting, spent
 from nas_engine.layers import Floats, macs_per_layer, unroll
 from nas_engine.runs.search_front import FrontRow
 from nas_engine.scoring.qe_score import ScoreSettings, qe_score, stage_terms
@@ -40,12 +40,23 @@ class NetworkReport:
     """Flash bytes of each layer."""
     macs: tuple[float, ...]
     """Multiply-accumulates of each layer."""
-    bitops: float
-    """BitOps of the network."""
-    cycles: float | None
-    """Estimated cycles on a device, ``None`` without one."""
-    effectiveness: float
-    """Depth over width, DeepMAD's rho (``nas_engine.costs.effectiveness``)."""
+    limited: Mapping[str, float]
+    """Quantity of each row of ``LIMITS`` by name; estimates only with a device."""
+
+    @property
+    def bitops(self) -> float:
+        """BitOps of the network."""
+        return self.limited["bitops"]
+
+    @property
+    def cycles(self) -> float | None:
+        """Estimated cycles on a device, ``None`` without one."""
+        return self.limited.get("cycles")
+
+    @property
+    def effectiveness(self) -> float:
+        """Depth over width, DeepMAD's rho (``nas_engine.costs.effectiveness``)."""
+        return self.limited["effectiveness"]
 
     @property
     def peak_sram_bytes(self) -> float:
@@ -139,9 +150,7 @@ def report_network(
         sram_bytes=column(sram_per_layer(MEMORY_MODELS[memory_model], table, view.a_bits)),
         flash_bytes=column(flash_per_layer(memory_model, table, view.w_bits)),
         macs=column(macs_per_layer(table)),
-        bitops=float(compute.bitops(memory_model, table, view.w_bits, view.a_bits)[0]),
-        cycles=float(compute.cycles(table, view.w_bits, view.a_bits, cycles_per_mac)[0])
-        if cycles_per_mac
-        else None,
-        effectiveness=float(effectiveness(table)[0]),
+        limited=spent(
+            Counting(memory_model=memory_model, cycles_per_mac=cycles_per_mac or {}), table, view
+        ),
     )

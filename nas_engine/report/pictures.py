@@ -102,7 +102,7 @@ def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
         budgets = {
             "sram_budget": device.arena_bytes,
             "flash_budget": device.storage_bytes,
-            "macs_budget": facts.asked.max_macs,
+            "macs_budget": facts.asked.limits.get("macs"),
         }
         return plots.front_data(facts.front, **budgets), plots.draw_front
 
@@ -135,10 +135,6 @@ def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
         PROGRESS: lambda: (plots.progress_data(facts.history), plots.draw_progress),
     }
     if network is not None and plan is not None:
-        limits = {
-            "max_macs": facts.asked.max_macs,
-            "max_cycles": facts.asked.max_cycles if network.cycles is not None else None,
-        }
         makers |= {
             BIT_MAP: lambda: (plots.bit_map_data(network), plots.draw_bit_map),
             SRAM: lambda: (plots.sram_data(network, device.arena_bytes), plots.draw_sram),
@@ -148,7 +144,7 @@ def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
             ),
             FLASH: lambda: (plots.flash_data(network, device.storage_bytes), plots.draw_flash),
             BUDGETS: lambda: (
-                budget_bars.budget_bars_data(network, device, **limits),
+                budget_bars.budget_bars_data(network, device, limits=facts.asked.limits),
                 budget_bars.draw_budget_bars,
             ),
         }

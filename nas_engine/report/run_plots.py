@@ -43,7 +43,7 @@ def draw_plots(record: SearchRecord) -> list[Path]:
                 front,
                 sram_budget=device.arena_bytes,
                 flash_budget=device.storage_bytes,
-                macs_budget=record.config.max_macs,
+                macs_budget=record.config.limits.get("macs"),
             )
         ),
     }

@@ -25,7 +25,7 @@ from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode
 from nas_engine.errors import InputError
 from nas_engine.evolution.operators import sample
-from nas_engine.evolution.problem import Limits, SearchProblem
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import unroll
 from search_spaces import SearchSpace
@@ -68,7 +68,7 @@ def costs(search: SearchProblem, architecture: Architecture) -> dict[str, float]
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", SPACES)
 def test_every_constraint_is_the_cost_to_the_byte(name: str, model: str) -> None:
-    limits = Limits(bitops=1e12, cycles=1e12)
+    limits = {"bitops": 1e12, "cycles": 1e12}
     search = problem_for(SPACES[name], model, limits=limits)
     rng = np.random.default_rng(5)
     for architecture in networks(search, N):

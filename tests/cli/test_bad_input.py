@@ -67,7 +67,7 @@ class TestOptions:
             ("--max-macs nan", "--max-macs: 'nan'"),
             (
                 "--max-effectiveness 0",
-                "max_effectiveness is 0; expected depth over width above 0, such as 0.7",
+                "max_effectiveness is 0; expected a number above 0, up to 1e+06, such as 0.7",
             ),
             ("--max-effectiveness nan", "max_effectiveness is nan; expected"),
             ("--max-effectiveness inf", "max_effectiveness is inf; expected"),

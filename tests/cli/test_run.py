@@ -119,7 +119,7 @@ class TestConfig:
         assert (
             config.search.sram_bytes,
             config.search.flash_bytes,
-            config.search.max_effectiveness,
+            config.search.limits["effectiveness"],
         ) == (128 * 1024, 256 * 1024, 0.7)
         assert (config.train.epochs, config.train.batch_size, config.verify.images) == (6, 32, 9)
         assert path == Path("runs/mine")

@@ -10,7 +10,7 @@ import pytest
 from device_profiles import device_names, load_device
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.errors import InputError, UnknownNameError
-from nas_engine.evolution.problem import Limits, make_problem
+from nas_engine.evolution.problem import make_problem
 from nas_engine.layers import KINDS
 from nas_engine.scoring.qe_score import ScoreSettings
 from tests.populations import SHIPPED, pairs_table, population, problem_for
@@ -28,7 +28,7 @@ def test_every_device_with_every_space(device: str, space: str) -> None:
     assert set(problem.cycles_per_mac) == set(KINDS)
     assert problem.model is MEMORY_MODELS["arena"]
     assert problem.qbr
-    assert problem.limits == Limits()
+    assert problem.limits == {}
 
 
 def test_what_is_given_goes_before_the_defaults() -> None:
@@ -38,12 +38,12 @@ def test_what_is_given_goes_before_the_defaults() -> None:
         load_device("cortex-m7"),
         resolution=97,
         classes=0,
-        limits=Limits(macs=5.0),
+        limits={"macs": 5.0},
         memory_model="paper",
         score=settings,
         qbr=False,
     )
-    assert (problem.frame.resolution, problem.frame.classes, problem.limits.macs) == (97, 0, 5.0)
+    assert (problem.frame.resolution, problem.frame.classes, problem.limit("macs")) == (97, 0, 5.0)
     assert (problem.score, problem.model.name, problem.qbr) == (settings, "paper", False)
 
 

@@ -20,7 +20,7 @@ from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import Genes, GeneView, decode
 from nas_engine.errors import InputError
 from nas_engine.evolution.evaluation import evaluate
-from nas_engine.evolution.problem import Limits, SearchProblem
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import LayerTable, unroll
 from nas_engine.scoring.qe_score import ScoreSettings, layer_coefficients, qe_score
@@ -87,7 +87,7 @@ class Refined:
     @property
     def budgets(self) -> npt.NDArray[np.float64]:
         return np.array(
-            [[self.problem.sram_bytes], [self.problem.flash_bytes], [self.problem.limits.bitops]]
+            [[self.problem.sram_bytes], [self.problem.flash_bytes], [self.problem.limit("bitops")]]
         )
 
     def fits(self, w: Widths, a: Widths) -> npt.NDArray[np.bool_]:
@@ -408,7 +408,7 @@ class TestDeviceRules:
     ) -> None:
         start = self.start(rule, tied, model, 40)
         limit = float(np.median(start.costs(start.w, start.a)[2])) / 2
-        result = refined(replace(start.problem, limits=Limits(bitops=limit)), start.genes)
+        result = refined(replace(start.problem, limits={"bitops": limit}), start.genes)
         assert_legal_bits(result)
         assert assert_never_over_and_maximal(result) > 0
 
@@ -444,7 +444,7 @@ class TestBitopsLimit:
         limit = share * float(np.median(start.costs(start.w, start.a)[2]))
         for sram, size in budget_points(start)[3::2]:
             problem = replace(
-                start.problem, sram_bytes=sram, flash_bytes=size, limits=Limits(bitops=limit)
+                start.problem, sram_bytes=sram, flash_bytes=size, limits={"bitops": limit}
             )
             result = refined(problem, start.genes)
             assert_legal_bits(result)
@@ -455,7 +455,7 @@ class TestBitopsLimit:
         limit = 0.4 * float(np.median(start.costs(start.w, start.a)[2]))
         sram, size = budget_points(start)[5]
         problem = replace(
-            start.problem, sram_bytes=sram, flash_bytes=size, limits=Limits(bitops=limit)
+            start.problem, sram_bytes=sram, flash_bytes=size, limits={"bitops": limit}
         )
         first = evaluate(problem, start.genes.copy())
         assert (evaluate(problem, first.genes.copy()).genes == first.genes).all()
@@ -470,9 +470,7 @@ class TestBitopsLimit:
         free = replace(start.problem, sram_bytes=sram, flash_bytes=size)
         without = refined(free, start.genes)
         limited = refined(
-            replace(
-                free, limits=Limits(bitops=float(without.costs(without.w, without.a)[2].max()))
-            ),
+            replace(free, limits={"bitops": float(without.costs(without.w, without.a)[2].max())}),
             start.genes,
         )
         assert (limited.w == without.w).all()

@@ -15,7 +15,6 @@ import pytest
 from nas_engine.architecture import Architecture, Bits, Block, Convolution
 from nas_engine.encoding import architecture_frame, decode, encode
 from nas_engine.evolution.evaluation import evaluate
-from nas_engine.evolution.problem import Limits
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import SearchSpace
 from tests import reference, reference_bits
@@ -81,7 +80,7 @@ def refined(
         *budgets,
         model=model,
         allowed=allowed,
-        limits=Limits(bitops=bitops),
+        limits={"bitops": bitops},
         score=score,
     )
     found = evaluate(problem, encode(frame, [net]))

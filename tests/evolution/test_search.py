@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from nas_engine.encoding import decode, legal
 from nas_engine.evolution.evaluation import Candidates, evaluate, exceeded
-from nas_engine.evolution.problem import Limits, SearchProblem
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.processes import mapper
 from nas_engine.evolution.search import (
     SearchSettings,
@@ -135,7 +135,7 @@ class TestSurvivors:
             250_000,
             model=model,
             qbr=qbr,
-            limits=Limits(macs=40e6, bitops=1.2e9, cycles=58e6, effectiveness=0.8),
+            limits={"macs": 40e6, "bitops": 1.2e9, "cycles": 58e6, "effectiveness": 0.8},
         )
         state = init(p, SETTINGS, itertools.starmap)
         best, feasible = -np.inf, 0.0

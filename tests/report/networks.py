@@ -52,7 +52,10 @@ def make_report(
         sram_bytes=sram or tuple(1000.0 + i for i in range(len(names))),
         flash_bytes=flash or tuple(100.0 * (i + 1) for i in range(len(names))),
         macs=tuple(1e6 for _ in names),
-        bitops=2.5e9,
-        effectiveness=0.55,
-        cycles=cycles,
+        limited={
+            "macs": 1e6 * len(names),
+            "bitops": 2.5e9,
+            **({} if cycles is None else {"cycles": cycles}),
+            "effectiveness": 0.55,
+        },
     )

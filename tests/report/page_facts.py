@@ -26,13 +26,14 @@ from tests.report.networks import make_network
 NETWORK = make_network((1, 2))
 """A network of two blocks."""
 
+COUNTED = report_network(NETWORK, score=ScoreSettings(stage_weights=(0.0, 1.0, 1.0)))
+
 ASKED = Asked(
     device=load_device("cortex-m7").with_memory(132 * 1024, 64 * 1024),
     space="two-stages",
     resolution=96,
     classes=2,
-    max_macs=2e8,
-    max_cycles=None,
+    limits={"macs": 2e8},
     candidates=2000,
     seed=3,
     options={
@@ -52,9 +53,7 @@ SEARCHED = RunFacts(
     whole=False,
     version="9.9",
     asked=ASKED,
-    network=replace(
-        report_network(NETWORK, score=ScoreSettings(stage_weights=(0.0, 1.0, 1.0))), cycles=3e6
-    ),
+    network=replace(COUNTED, limited={**COUNTED.limited, "cycles": 3e6}),
     network_is="the best of the search",
     folder="runs/digits",
     plan=plan_memory(NETWORK),

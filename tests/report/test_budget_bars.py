@@ -33,7 +33,7 @@ REPORT = make_report(
 
 
 def test_record() -> None:
-    record = budget_bars_data(REPORT, device(), max_macs=6e6, max_bitops=5e9, max_cycles=1e7)
+    record = budget_bars_data(REPORT, device(), limits={"macs": 6e6, "bitops": 5e9, "cycles": 1e7})
     assert [bar.name for bar in record.bars] == ["SRAM", "Flash", "MACs", "BitOps", "cycles"]
     assert [(bar.used, bar.budget, bar.reserved) for bar in record.bars] == [
         (255120.0, 262144, 4096),
@@ -64,9 +64,9 @@ def test_over_the_budget() -> None:
 
 def test_errors() -> None:
     with pytest.raises(InputError, match="no cycles to compare"):
-        budget_bars_data(make_report(), device(), max_cycles=1e6)
+        budget_bars_data(make_report(), device(), limits={"cycles": 1e6})
     with pytest.raises(InputError, match=r"MACs: 6000000\.0 of 0\.0"):
-        budget_bars_data(REPORT, device(), max_macs=0.0)
+        budget_bars_data(REPORT, device(), limits={"macs": 0.0})
     with pytest.raises(InputError, match="SRAM: -1 of 5"):
         BudgetBar(name="SRAM", used=-1, budget=5, reserved=0, unit="B")
 
@@ -76,9 +76,7 @@ def test_drawn_and_saved(sram: int, tmp_path: Path) -> None:
     record = budget_bars_data(
         REPORT,
         device(sram, 32769 if sram < 9000 else 2**31),
-        max_macs=6e6,
-        max_bitops=1e3,
-        max_cycles=1e17,
+        limits={"macs": 6e6, "bitops": 1e3, "cycles": 1e17},
     )
     check_saved(draw_budget_bars(record), tmp_path / "plots", "budget_bars")
 

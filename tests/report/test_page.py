@@ -168,7 +168,7 @@ class TestVerdict:
         text, tone = verdict_sentence(replace(trained(), asked=small, verification=proof(EQUAL)))
         assert tone is Tone.BAD
         assert "over the budget of 1,000 B" in text
-        too_much = replace(SEARCHED, asked=replace(SEARCHED.asked, max_macs=1.0))
+        too_much = replace(SEARCHED, asked=replace(SEARCHED.asked, limits={"macs": 1.0}))
         assert "over the limit of 1" in verdict_sentence(too_much)[0]
 
     def test_each_state_names_the_next_command(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.report.html.document import Bar, Bars, Block, Cell, Section, Sentence, Table, Tone
 from nas_engine.report.page.facts import TEACHER, RunFacts
 from nas_engine.report.page.words import (
@@ -20,7 +21,7 @@ from nas_engine.training.result import Accuracy, chance_remark
 
 
 def budgets(facts: RunFacts) -> Section | None:
-    """Return what is used of SRAM, Flash, MACs and cycles; ``None`` without a network."""
+    """Return what is used of SRAM, Flash and everything that may be limited; ``None`` without a network."""
     network, device = facts.network, facts.asked.device
     if network is None:
         return None
@@ -41,18 +42,13 @@ def budgets(facts: RunFacts) -> Section | None:
         ),
     ]
     notes = []
-    for what, used, limit in (
-        ("MACs", network.total_macs, facts.asked.max_macs),
-        ("Cycles", network.cycles, facts.asked.max_cycles),
-    ):
+    for row in LIMITS:
+        used, limit = network.limited.get(row.name), facts.asked.limits.get(row.name)
         if used is not None and limit is not None:
-            text = f"{used:,.0f} of {limit:,.0f} ({share(used, limit)})"
-            bars.append(Bar(name=what, used=used, limit=limit, reserved=0, text=text))
+            text = f"{used:{row.form}} of {limit:{row.form}} ({share(used, limit)})"
+            bars.append(Bar(name=row.title, used=used, limit=limit, reserved=0, text=text))
         elif used is not None:
-            notes.append(
-                f"{used:,.0f} "
-                f"{what.lower() if what == 'Cycles' else what}{' (estimate)' if what == 'Cycles' else ''}"
-            )
+            notes.append(row.shown(used))
     blocks: list[Block] = [Bars(tuple(bars))]
     if notes:
         blocks.append(Sentence(f"Without a limit: {listed(notes)}.", Tone.FAINT))

@@ -30,10 +30,8 @@ class Asked:
     """Side of the input image, pixels."""
     classes: int
     """Outputs."""
-    max_macs: float | None
-    """Limit on multiply-accumulates."""
-    max_cycles: float | None
-    """Limit on estimated cycles."""
+    limits: Mapping[str, float]
+    """Those of ``LIMITS`` that were set, by name."""
     candidates: int
     """Networks to evaluate."""
     seed: int

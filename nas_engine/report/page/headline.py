@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from nas_engine.escaping import command_line
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.report.html.document import Block, Figure, Figures, Section, Sentence, Tone
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.page.facts import RunFacts, Stale
@@ -117,9 +118,10 @@ def _over_budget(facts: RunFacts, network: NetworkReport) -> list[str]:
         for what, used, limit in pairs
         if used > limit
     ]
-    limit = facts.asked.max_macs
-    if limit is not None and network.total_macs > limit:
-        found.append(f"its {network.total_macs:,.0f} MACs are over the limit of {limit:,.0f}")
+    for row in LIMITS:
+        amount, limit = network.limited.get(row.name, 0.0), facts.asked.limits.get(row.name)
+        if limit is not None and amount > limit:
+            found.append(f"{row.shown(amount)} is over the limit of {limit:{row.form}}")
     return found
 
 
@@ -238,7 +240,7 @@ def _figures(facts: RunFacts, network: NetworkReport) -> tuple[Figure, ...]:
             )
         )
     macs = network.total_macs
-    limit_macs = facts.asked.max_macs
+    limit_macs = facts.asked.limits.get("macs")
     note = (
         f"{share(macs, limit_macs)} of the limit of {format_count(limit_macs)}"
         if limit_macs

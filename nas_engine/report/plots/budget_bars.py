@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matplotlib.artist import Artist
@@ -12,6 +13,7 @@ from matplotlib.patches import Patch
 
 from device_profiles import DeviceProfile
 from nas_engine.errors import InputError
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.plots.layer_bytes import MEMORY_MODEL_NOTES, percent
 from nas_engine.report.plots.style import (
@@ -70,11 +72,12 @@ class BudgetBar:
         short = (
             format_size(self.used).rpartition("(")[2]
             if self.unit == BYTES
-            else f"{format_count(self.used)})"
+            else f"{format_count(self.used) if self.used >= 100 else _exact(self.used)})"
         )
         unit = f" {self.unit}" if self.unit else ""
         return (
-            f"{percent(self.used, self.budget)}, {self.used:,.0f}/{self.budget:,.0f}{unit} ({short}"
+            f"{percent(self.used, self.budget)}, {_exact(self.used)}/{_exact(self.budget)}{unit} "
+            f"({short}"
         )
 
     @property
@@ -82,11 +85,18 @@ class BudgetBar:
         """What is left or missing, and what is reserved, in words."""
         unit = f" {self.unit}" if self.unit else ""
         parts = [
-            f"{self.left:,.0f}{unit} left" if self.left >= 0 else f"over by {-self.left:,.0f}{unit}"
+            f"{_exact(self.left)}{unit} left"
+            if self.left >= 0
+            else f"over by {_exact(-self.left)}{unit}"
         ]
         if self.reserved:
             parts.append(f"{self.reserved:,.0f}{unit} reserved")
         return ", ".join([*parts, self.remark] if self.remark else parts)
+
+
+def _exact(value: float) -> str:
+    """Return a whole number, or two digits after the point of a small one."""
+    return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.2f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,28 +115,18 @@ def budget_bars_data(
     report: NetworkReport,
     device: DeviceProfile,
     *,
-    max_macs: float | None = None,
-    max_bitops: float | None = None,
-    max_cycles: float | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> BudgetBars:
     """Return what a network uses of a device and of limits.
 
     Args:
         report: The network.
         device: Memory and what firmware takes of it.
-        max_macs: Most multiply-accumulates; ``None`` without a limit, which leaves the bar out.
-        max_bitops: Most BitOps, likewise.
-        max_cycles: Most estimated cycles, likewise; the report must have been made with the
-            device's table then.
+        limits: Limits that are set, by name as in ``LIMITS``; each is a bar.
 
     Raises:
         InputError: A limit that is not positive, or a limit on cycles for a report without them.
     """
-    if max_cycles is not None and report.cycles is None:
-        raise InputError(
-            "the report has no cycles to compare with their limit; make it with the cycle table of "
-            "the device"
-        )
     bars = [
         BudgetBar(
             name="SRAM",
@@ -144,16 +144,24 @@ def budget_bars_data(
             unit=BYTES,
         ),
     ]
-    limits = (
-        ("MACs", report.total_macs, max_macs, ""),
-        ("BitOps", report.bitops, max_bitops, ""),
-        ("cycles", report.cycles, max_cycles, "estimated"),
-    )
-    for name, used, limit, remark in limits:
-        if limit is not None and used is not None:
-            bars.append(
-                BudgetBar(name=name, used=used, budget=limit, reserved=0.0, unit="", remark=remark)
+    for row in LIMITS:
+        if limits is None or row.name not in limits:
+            continue
+        if row.name not in report.limited:
+            raise InputError(
+                f"the report has no {row.title} to compare with their limit; make it with the "
+                "cycle table of the device"
             )
+        bars.append(
+            BudgetBar(
+                name=row.title,
+                used=report.limited[row.name],
+                budget=limits[row.name],
+                reserved=0.0,
+                unit="",
+                remark="estimated" if row.estimate else "",
+            )
+        )
     note = MEMORY_MODEL_NOTES.get(report.memory_model, f"memory model '{report.memory_model}'")
     return BudgetBars(device=device.title, note=note, bars=tuple(bars))
 

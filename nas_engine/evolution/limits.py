@@ -1,0 +1,141 @@
+"""LIMITS: what a search may limit besides its memory budgets, one row each.
+
+A new limit is a formula in ``nas_engine.costs`` and a row here: options, config keys, evaluation,
+messages and reports loop over the table. ``--help`` reads it too, so nothing heavy is imported
+before a formula is called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nas_engine.encoding import GeneView
+    from nas_engine.layers import Floats, LayerTable
+
+UNLIMITED = math.inf
+"""A limit that is not set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Counting:
+    """How networks are counted."""
+
+    memory_model: str
+    """``"arena"`` or ``"paper"``."""
+    cycles_per_mac: dict[str, Floats]
+    """Cycle tables of a device, empty without one; see ``nas_engine.costs.compute.cycles``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One quantity that a search may limit from above."""
+
+    name: str
+    """Name of the quantity, lower-case."""
+    title: str
+    """Name in tables and messages; also the unit of its numbers."""
+    help: str
+    """Help of the option, without a full stop."""
+    example: str
+    """A value to type."""
+    cost: Callable[[Counting, LayerTable, GeneView], Floats]
+    """The quantity of each of ``n`` networks, ``(n,)``."""
+    monotone: bool = True
+    """True if no network of a space has less than its smallest one, at widths that cost least."""
+    high: float = 1e18
+    """Largest limit accepted."""
+    form: str = ",.0f"
+    """Format of its numbers."""
+    estimate: bool = False
+    """True if it is an estimate, which needs the cycle tables of a device."""
+    counted: bool = True
+    """True if it counts operations: the option takes ``k``, ``m`` and ``g``."""
+
+    @property
+    def key(self) -> str:
+        """Key in files and Python, such as ``max_macs``."""
+        return f"max_{self.name}"
+
+    @property
+    def option(self) -> str:
+        """Option of the command line, such as ``--max-macs``."""
+        return f"--max-{self.name.replace('_', '-')}"
+
+    def shown(self, value: float) -> str:
+        """Return a number with its unit, such as ``1,234 MACs``."""
+        return f"{value:{self.form}} {self.title}{' (estimate)' if self.estimate else ''}"
+
+
+def _macs(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    from nas_engine.costs.compute import macs
+
+    return macs(table)
+
+
+def _bitops(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    from nas_engine.costs.compute import bitops
+
+    return bitops(counting.memory_model, table, view.w_bits, view.a_bits)
+
+
+def _cycles(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    from nas_engine.costs.compute import cycles
+
+    return cycles(table, view.w_bits, view.a_bits, counting.cycles_per_mac)
+
+
+def _effectiveness(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    from nas_engine.costs.effectiveness import effectiveness
+
+    return effectiveness(table)
+
+
+LIMITS: tuple[Limit, ...] = (
+    Limit(
+        name="macs",
+        title="MACs",
+        help="Limit on MACs",
+        example="50m",
+        cost=_macs,
+    ),
+    Limit(
+        name="bitops",
+        title="BitOps",
+        help="Limit on BitOps",
+        example="2g",
+        cost=_bitops,
+    ),
+    Limit(
+        name="cycles",
+        title="cycles",
+        help="Limit on the device's estimated cycles",
+        example="100m",
+        cost=_cycles,
+        estimate=True,
+    ),
+    Limit(
+        name="effectiveness",
+        title="depth/width",
+        help="Limit on depth over width (DeepMAD's rho)",
+        example="0.7",
+        cost=_effectiveness,
+        monotone=False,
+        high=1e6,
+        form=",.2f",
+        counted=False,
+    ),
+)
+"""Limits in the order of options and tables."""
+
+
+def spent(counting: Counting, table: LayerTable, view: GeneView) -> dict[str, float]:
+    """Return every quantity of the first network by name, estimates only with cycle tables."""
+    return {
+        row.name: float(row.cost(counting, table, view)[0])
+        for row in LIMITS
+        if counting.cycles_per_mac or not row.estimate
+    }
