@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,38 +31,22 @@ class Estimate:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def ranks(values: npt.ArrayLike) -> Floats:
-    """Return ranks from 0, equal values share their mean rank."""
-    array = np.asarray(values, np.float64)
-    _, place, count = np.unique(array, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(count) - (count + 1) / 2.0)[place])
-
-
 def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Return the rank correlation, nan where one side is constant."""
-    a, b = ranks(x), ranks(y)
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norm if norm else float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        return float(stats.spearmanr(x, y).statistic)
 
 
 def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-    """Return Kendall's tau-b (ties count as neither order; Kendall 1945), nan where one side is
-    constant.
-    """
-    a, b = (np.asarray(values, np.float64) for values in (x, y))
-    return _tau(np.sign(a[:, None] - a), np.sign(b[:, None] - b))
-
-
-def _tau(a: Floats, b: Floats) -> float:
-    norm = float(np.sqrt(np.abs(a).sum() * np.abs(b).sum()))
-    return float((a * b).sum()) / norm if norm else float("nan")
+    """Return Kendall's tau-b (ties count as neither order), nan where one side is constant."""
+    return float(stats.kendalltau(x, y).statistic)
 
 
 def resampled(
     statistic: Callable[[npt.NDArray[np.intp]], float], n: int, seed: int = 0
 ) -> Estimate:
-    """Return a statistic of chosen cases with its interval.
+    """Return a statistic of chosen cases with its percentile bootstrap.
 
     Args:
         statistic: Takes indices of cases, ``(n,)``; values that are not numbers (a constant side)
@@ -68,32 +54,43 @@ def resampled(
         n: Number of cases.
         seed: Draws the resamples.
     """
-    draws = np.array(
-        [statistic(pick) for pick in np.random.default_rng(seed).integers(0, n, (BOOTSTRAPS, n))]
-    )
-    draws = draws[np.isfinite(draws)]
-    low, high = np.percentile(draws, [2.5, 97.5]) if draws.size else (np.nan, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (np.arange(n),),
+            statistic,
+            n_resamples=BOOTSTRAPS,
+            vectorized=False,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
+    numbers = found[np.isfinite(found)]
+    low, high = np.percentile(numbers, [2.5, 97.5]) if numbers.size else (np.nan, np.nan)
     return Estimate(value=statistic(np.arange(n)), low=float(low), high=float(high))
 
 
 def kendall_estimate(x: npt.ArrayLike, y: npt.ArrayLike, seed: int = 0) -> Estimate:
     """Return Kendall's tau-b with its interval."""
-    a, b = (np.asarray(values, np.float64) for values in (x, y))
-    signs = [np.sign(values[:, None] - values) for values in (a, b)]
-    return resampled(lambda pick: _tau(*(part[np.ix_(pick, pick)] for part in signs)), len(a), seed)
+    return _paired(kendall, x, y, seed)
 
 
 def spearman_estimate(x: npt.ArrayLike, y: npt.ArrayLike, seed: int = 0) -> Estimate:
     """Return Spearman's rank correlation with its interval."""
+    return _paired(spearman, x, y, seed)
+
+
+def _paired(
+    statistic: Callable[[Floats, Floats], float], x: npt.ArrayLike, y: npt.ArrayLike, seed: int
+) -> Estimate:
     a, b = (np.asarray(values, np.float64) for values in (x, y))
-    return resampled(lambda pick: spearman(a[pick], b[pick]), len(a), seed)
+    return resampled(lambda pick: statistic(a[pick], b[pick]), len(a), seed)
 
 
 def mean_rank(*values: npt.ArrayLike) -> Floats:
     """Return the mean of the ranks under several measures, ``(n,)``: a vote in which units do not
     count.
     """
-    return np.asarray(np.mean([ranks(each) for each in values], axis=0))
+    return np.asarray(np.mean([stats.rankdata(each) - 1.0 for each in values], axis=0))
 
 
 def leave_one_out(features: Floats, target: Floats, ridge: float = 1.0) -> Floats:

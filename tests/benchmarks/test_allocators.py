@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from benchmarks import allocators, judged, rank_correlation, resnet_bits, statistics
 from nas_engine.models.vision_transformer import vision_transformer
@@ -86,13 +85,6 @@ def test_correlations(network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for row in rows:
         value, low, high = map(float, re.findall(r"-?[\d.]+|nan", row.measured))
         assert np.isnan(value) or -1.0 <= low <= high <= 1.0
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_spearman_is_scipys(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    x, y = rng.integers(0, 9, 30), rng.normal(size=30)
-    assert statistics.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
 def test_random_levels_of_equal_size_are_equal(

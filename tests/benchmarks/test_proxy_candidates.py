@@ -1,6 +1,4 @@
-"""Candidates for a proxy against their definitions computed layer by layer, and the statistics
-against SciPy.
-"""
+"""Candidates for a proxy against their definitions computed layer by layer."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from benchmarks import statistics
 from benchmarks.proxy_candidates import (
     PUBLISHED,
     Widths,
@@ -115,44 +111,3 @@ def test_a_limit_keeps_the_order_within_and_puts_the_others_behind() -> None:
     score, depth = np.array([3.0, 9.0, 1.0, 7.0]), np.array([10.0, 30.0, 12.0, 25.0])
     assert np.argsort(-limited(score, depth, 20.0)).tolist() == [0, 2, 3, 1]
     np.testing.assert_array_equal(limited(score, depth, 30.0), score)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_kendall_is_scipys(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "BOOTSTRAPS", 200)
-    rng = np.random.default_rng(seed)
-    x = rng.integers(0, 9, 30).astype(float)
-    y = x + rng.normal(size=30)
-    tau, rho = statistics.kendall_estimate(x, y), statistics.spearman_estimate(x, y)
-    assert statistics.kendall(x, y) == tau.value == pytest.approx(stats.kendalltau(x, y).statistic)
-    assert rho.value == pytest.approx(stats.spearmanr(x, y).statistic)
-    for found in (tau, rho):
-        assert found.low < found.value < found.high
-        assert found.high - found.low < 0.8
-
-
-def test_a_constant_has_no_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "BOOTSTRAPS", 10)
-    assert np.isnan(statistics.kendall_estimate(np.ones(5), np.arange(5)).low)
-    assert str(statistics.kendall_estimate(np.arange(9), np.arange(9))) == "1.00 [1.00, 1.00]"
-
-
-def test_leave_one_out_does_not_see_the_case_it_predicts() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(30, 3))
-    target = features @ np.array([1.0, -2.0, 0.5])
-    np.testing.assert_allclose(
-        statistics.leave_one_out(features, target, ridge=1e-9), target, atol=1e-6
-    )
-    changed = target.copy()
-    changed[4] += 100.0
-    before, after = (statistics.leave_one_out(features, values)[4] for values in (target, changed))
-    assert before == pytest.approx(after)
-
-
-def test_the_best_of_the_first_and_the_one_a_second_measure_picks() -> None:
-    target, equal = np.array([5.0, 8.0, 6.0, 7.0]), np.zeros(4)
-    values, second = np.array([9.0, 1.0, 8.0, 7.0]), np.array([1.0, 9.0, 3.0, 2.0])
-    assert [statistics.best_of_top(values, target, k) for k in (1, 2, 3, 4)] == [5.0, 6.0, 7.0, 8.0]
-    assert [statistics.best_of_top(equal, target, k) for k in (1, 2)] == [5.0, 8.0]
-    assert [statistics.reranked(values, second, target, k) for k in (1, 3, 4)] == [5.0, 6.0, 8.0]
