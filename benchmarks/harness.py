@@ -130,15 +130,21 @@ def main(study: str, run: Callable[..., list[Row]], **sizes: Any) -> None:
     """Run one study from the command line: each keyword is an option with its default; print the
     rows and write them.
 
-    ``--results NAME`` writes them under another name, beside those of other networks or data.
+    ``--results NAME`` writes them under another name, next to those of other networks or data.
+
+    Args:
+        study: Module within ``benchmarks``; its last part names the results.
+        run: Returns the rows.
+        sizes: Options with their defaults.
     """
+    own = study.rpartition(".")[2]
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{study}")
     for name, default in sizes.items():
         parser.add_argument(
             f"--{name}", type=type(default), default=default, help=f"default {default}"
         )
     parser.add_argument(
-        "--results", default=study, help="name of the results, default that of the study"
+        "--results", default=own, help="name of the results, default that of the study"
     )
     arguments = vars(parser.parse_args())
     results = arguments.pop("results")
@@ -151,7 +157,7 @@ def main(study: str, run: Callable[..., list[Row]], **sizes: Any) -> None:
     given = "".join(
         f" --{name} {_short(value)}" for name, value in arguments.items() if value != sizes[name]
     )
-    named = "" if results == study else f" --results {results}"
+    named = "" if results == own else f" --results {results}"
     write(results, f"python -m benchmarks.{study}{given}{named}", rows)
 
 

@@ -8,7 +8,7 @@ A search may limit it from above.
 L counts the convolutions; the classifier is none. Their argument: the entropy of a network grows
 with its depth without end, while what passes from end to end falls with rho, so entropy is
 maximised under a limit on rho. What limits are worth on trained networks here is measured by
-``benchmarks.proxy``.
+``benchmarks.studies.proxy``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 They are judged in integers on training images set aside (or the validation images); no test image
 is looked at. Few images leave several alike: of these the one with the smallest loss in its last
-epoch is taken, a mean over all training images. Of 80 networks trained alike (``benchmarks.proxy``)
+epoch is taken, a mean over all training images. Of 80 networks trained alike (``benchmarks.studies.proxy``)
 that loss ranks the accuracy on test images better than 1,000 images set aside do: ours.
 """
 

@@ -24,7 +24,7 @@ RESOLUTION_NOTE = (
 
 DEEP = 1.0
 """Depth over width from which a remark is made. Our choice: limits of 1 and 0.7 were tried
-(``benchmarks.proxy``), and both helped."""
+(``benchmarks.studies.proxy``), and both helped."""
 
 OPERATIONS = {"conv": "conv", "depthwise": "dw"}
 """Names of layers in a table, by the kind of their node."""

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import allocators, judged, rank_correlation, resnet_bits, statistics
+from benchmarks import allocators, judged, rank_correlation, statistics
+from benchmarks.studies.resnet_qat import bits as resnet_bits
 from nas_engine.models.vision_transformer import vision_transformer
 
 THREADS = torch.get_num_threads()

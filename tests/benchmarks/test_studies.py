@@ -12,7 +12,6 @@ from benchmarks import (
     golden,
     harness,
     kernels,
-    lsq_steps,
     qbr_gap,
     quality,
     small_sets,
@@ -20,6 +19,7 @@ from benchmarks import (
     verification,
 )
 from benchmarks.exact_bits import exact_score
+from benchmarks.studies.lsq_steps import study as lsq_steps
 from device_profiles import load_device
 from nas_engine.encoding import decode
 from nas_engine.evolution.evaluation import evaluate

@@ -17,6 +17,7 @@ PAGES = [
     *sorted(DOCS.rglob("*.md")),
     ROOT / "benchmarks" / "README.md",
     ROOT / "benchmarks" / "RESULTS.md",
+    *sorted((ROOT / "benchmarks" / "studies").rglob("README.md")),
 ]
 """Every page that a reader is sent to."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.proxy_sampling import Setting, budget_network, free_network
-from benchmarks.proxy_uniform import baseline_networks, calibration_networks
+from benchmarks.studies.proxy.sampling import Setting, budget_network, free_network
+from benchmarks.studies.proxy.uniform import baseline_networks, calibration_networks
 from nas_engine.architecture import Architecture
 from nas_engine.errors import UnknownNameError
 

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.proxy_networks import Chosen
+from benchmarks.studies.proxy.networks import Chosen
 from nas_engine.architecture import dump_architecture
 from nas_engine.datasets import Dataset, Split, open_dataset
 from nas_engine.datasets.selection import ranks_within_class

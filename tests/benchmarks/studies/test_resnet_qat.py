@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import resnet_qat
-from benchmarks.resnet_qat import (
+from benchmarks.studies.resnet_qat import study as resnet_qat
+from benchmarks.studies.resnet_qat.study import (
     Bits,
     CifarResNet,
     Recipe,

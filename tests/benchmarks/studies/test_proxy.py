@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import proxy, proxy_rows, proxy_training, statistics
-from benchmarks.proxy_networks import networks
-from benchmarks.proxy_sampling import Setting
-from benchmarks.proxy_training import Plan, read_records, study_data, train_missing
+from benchmarks import harness, statistics
+from benchmarks.studies.proxy import rows as proxy_rows
+from benchmarks.studies.proxy import study as proxy
+from benchmarks.studies.proxy import training as proxy_training
+from benchmarks.studies.proxy.networks import networks
+from benchmarks.studies.proxy.sampling import Setting
+from benchmarks.studies.proxy.training import Plan, read_records, study_data, train_missing
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.records import plain
 from nas_engine.training.loop import TrainingError
@@ -193,10 +196,10 @@ def test_images_of_the_study_are_apart_and_repeatable() -> None:
 
 
 def test_the_published_table_follows_from_the_published_records() -> None:
-    folder = Path(proxy.__file__).parent / "proxy_records"
+    folder = Path(proxy.__file__).parent / "records"
     published = {
         row["what"]: row["measured"]
-        for row in json.loads((folder.parent / "results" / "proxy.json").read_text())["rows"]
+        for row in json.loads((harness.RESULTS / "proxy.json").read_text())["rows"]
     }
     rows = proxy.run(folder=str(folder), setting=Setting())
     assert {row.what for row in rows} == published.keys()

@@ -1,7 +1,7 @@
 """Allocations of widths trained alike: a CIFAR ResNet from its float weights, a few quantised
 epochs with a teacher.
 
-python -m benchmarks.resnet_qat --data DIR --student resnet20.th --teacher resnet32.th --bits
+python -m benchmarks.studies.resnet_qat --data DIR --student resnet20.th --teacher resnet32.th --bits
 uniform-4,random-3.6,FILE.json,...
 
 Slow (a quarter of an hour per allocation and more); stop it whenever you like, the same command
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import Row, main
+from benchmarks.harness import Row
 from nas_engine.datasets import open_dataset
 from nas_engine.datasets.records import Split
 from nas_engine.errors import FileFormatError, InputError
@@ -439,19 +439,3 @@ def run(
             )
         )
     return rows
-
-
-if __name__ == "__main__":
-    main(
-        "resnet_qat",
-        run,
-        data="cifar-10-batches-py",
-        student="resnet20.th",
-        teacher="resnet32.th",
-        bits="uniform-4,random-3.6",
-        epochs=5,
-        folder="runs/resnet-qat",
-        rate=0.01,
-        soft=0.9,
-        threads=1,
-    )

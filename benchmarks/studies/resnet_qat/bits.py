@@ -1,7 +1,7 @@
-"""Widths for ``benchmarks.resnet_qat``: an allocator's choice at mean widths of weights and
+"""Widths for the study of training: an allocator's choice at mean widths of weights and
 activations, as a file of bits.
 
-python -m benchmarks.resnet_bits --data cifar-10-batches-py --network resnet20-12fca82f.th --method
+python -m benchmarks.studies.resnet_qat.bits --data cifar-10-batches-py --network resnet20-12fca82f.th --method
 entropy-window --out bits.json
 
 The entropy window is tuned by an Optuna study: window, axis, estimator and thresholds for the best
@@ -22,7 +22,7 @@ from nas_engine.training.compute import prepare_compute
 from nas_engine.training.entropy_study import tune_entropy_window
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
-"""What ``benchmarks.resnet_qat`` draws its random widths from."""
+"""Widths of random allocations too."""
 
 HELD_OUT = 2000
 """Training images that judge the trials."""
@@ -65,7 +65,7 @@ def bits_file(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.resnet_bits")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.resnet_qat.bits")
     parser.add_argument("--data", default="cifar-10-batches-py")
     parser.add_argument("--network", default="resnet20-12fca82f.th")
     parser.add_argument("--method", default="gauss-newton")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.proxy_candidates import (
+from benchmarks.studies.proxy.candidates import (
     PUBLISHED,
     Widths,
     candidates,
@@ -16,8 +16,8 @@ from benchmarks.proxy_candidates import (
     stage_log_widths,
     trivial,
 )
-from benchmarks.proxy_networks import networks
-from benchmarks.proxy_sampling import Setting
+from benchmarks.studies.proxy.networks import networks
+from benchmarks.studies.proxy.sampling import Setting
 from nas_engine.encoding import GeneView, encode
 from nas_engine.layers import LayerTable, unroll
 from nas_engine.scoring.qe_score import ScoreSettings, qe_score

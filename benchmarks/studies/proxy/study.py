@@ -1,20 +1,21 @@
 """How well the QE-Score ranks networks by their accuracy, beside trivial figures and changes that
 might help it.
 
-python -m benchmarks.proxy --data cifar-10-batches-py --folder runs/benchmark-proxy --part
+python -m benchmarks.studies.proxy --data cifar-10-batches-py --folder runs/benchmark-proxy --part
 free|budget|calibration|baselines
 
-Networks are chosen without a look at the score (``proxy_networks``) and trained alike
-(``proxy_training``): by default 6 epochs of 20,000 CIFAR-10 images, four in float and two
+Networks are chosen without a look at the score (``networks``) and trained alike
+(``training``): by default 6 epochs of 20,000 CIFAR-10 images, four in float and two
 quantised. The command trains what is missing of its part, the first COUNT networks, then prints and
 records all that is in the folder under the same epochs and images. It goes on where it was stopped.
 
---part none         trains nothing: records what is there; benchmarks/proxy_records is the folder behind the published table
---shard i/n         the i-th of n shares, for machines without a common folder; on one machine the same command can simply run twice
---record 0          trains and leaves it at that
---double K          the first K networks again with twice the epochs: does the ranking stay?
---again K           the first K networks again with another seed: how much of the ranking is chance?
---device cuda       on a GPU
+--part none    trains nothing: records what is there; ``records`` is the published table's folder
+--shard i/n    i-th of n shares, for machines without a common folder; on one machine the same
+               command can run twice
+--record 0     trains, records nothing
+--double K     first K networks again with twice the epochs: does the ranking stay?
+--again K      first K networks again with another seed: how much of the ranking is chance?
+--device cuda  on a GPU
 
 Slow: about three minutes of one core per network. Intervals are 95 % bootstraps over the networks.
 """
@@ -24,11 +25,11 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from benchmarks.harness import Row, main
-from benchmarks.proxy_networks import PARTS, networks
-from benchmarks.proxy_rows import rows_of
-from benchmarks.proxy_sampling import Setting
-from benchmarks.proxy_training import Plan, study_data, train_missing
+from benchmarks.harness import Row
+from benchmarks.studies.proxy.networks import PARTS, networks
+from benchmarks.studies.proxy.rows import rows_of
+from benchmarks.studies.proxy.sampling import Setting
+from benchmarks.studies.proxy.training import Plan, study_data, train_missing
 from nas_engine.errors import InputError
 from nas_engine.training.compute import prepare_compute
 
@@ -86,22 +87,3 @@ def run(
             "give a --part to train"
         )
     return found
-
-
-if __name__ == "__main__":
-    main(
-        "proxy",
-        run,
-        data="cifar-10-batches-py",
-        folder="runs/benchmark-proxy",
-        part=NONE,
-        count=40,
-        epochs=6,
-        images=20_000,
-        shard="1/1",
-        double=0,
-        again=0,
-        device="cpu",
-        threads=1,
-        record=1,
-    )

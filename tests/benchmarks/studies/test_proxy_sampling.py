@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import proxy_sampling
-from benchmarks.proxy_candidates import RHO_LIMITS
-from benchmarks.proxy_networks import networks
-from benchmarks.proxy_sampling import Setting, costs
-from benchmarks.proxy_uniform import DEPTHS, searched, uniform_network
+from benchmarks.studies.proxy import sampling as proxy_sampling
+from benchmarks.studies.proxy.candidates import RHO_LIMITS
+from benchmarks.studies.proxy.networks import networks
+from benchmarks.studies.proxy.sampling import Setting, costs
+from benchmarks.studies.proxy.uniform import DEPTHS, searched, uniform_network
 from nas_engine.encoding import GeneView, encode, legal
 from nas_engine.layers import unroll
 from nas_engine.scoring import qe_score

@@ -12,16 +12,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Row
-from benchmarks.proxy_candidates import (
-    PUBLISHED,
-    RHO_LIMITS,
-    candidates,
-    sigma_grid,
-    stage_scores,
-    trivial,
-)
-from benchmarks.proxy_sampling import MODEL, Setting, costs
-from benchmarks.proxy_training import HELD_OUT, Plan, read_records, recipe
 from benchmarks.statistics import (
     Floats,
     best_of_top,
@@ -31,6 +21,16 @@ from benchmarks.statistics import (
     spearman,
     spearman_estimate,
 )
+from benchmarks.studies.proxy.candidates import (
+    PUBLISHED,
+    RHO_LIMITS,
+    candidates,
+    sigma_grid,
+    stage_scores,
+    trivial,
+)
+from benchmarks.studies.proxy.sampling import MODEL, Setting, costs
+from benchmarks.studies.proxy.training import HELD_OUT, Plan, read_records, recipe
 from nas_engine.architecture import parse_architecture
 from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.encoding import GeneView, encode

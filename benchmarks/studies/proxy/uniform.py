@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.proxy_candidates import RHO_LIMITS
-from benchmarks.proxy_sampling import Setting, costs
+from benchmarks.studies.proxy.candidates import RHO_LIMITS
+from benchmarks.studies.proxy.sampling import Setting, costs
 from device_profiles import load_device
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
 from nas_engine.errors import InputError

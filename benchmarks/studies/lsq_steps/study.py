@@ -1,7 +1,7 @@
 """The steps of weights in training: how far they leave their channel's weights with and without
 bounds, and what bounds cost.
 
-python -m benchmarks.lsq_steps --data cifar-10-batches-py
+python -m benchmarks.studies.lsq_steps --data cifar-10-batches-py
 
 A small network is trained in float once per seed, and from there quantised at each width, once per
 rule: its steps free, or bounded to multiples of the step that just holds the largest weight of the
@@ -17,7 +17,7 @@ from statistics import mean, stdev
 
 import torch
 
-from benchmarks.harness import Row, main
+from benchmarks.harness import Row
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
 from nas_engine.datasets import Dataset, Split, open_dataset
 from nas_engine.models.mobilenet import MobileNet
@@ -198,18 +198,3 @@ def run(
             dataset, judged, starts, width, epochs if width >= NARROW else short, rules, rate
         )
     return rows
-
-
-if __name__ == "__main__":
-    main(
-        "lsq_steps",
-        run,
-        data="cifar-10-batches-py",
-        widths="8,5,4,3,2",
-        images=1000,
-        epochs=20,
-        short=6,
-        floats=10,
-        rate=0.1,
-        threads=1,
-    )

@@ -1,0 +1,1 @@
+"""Finished studies: a question, its command, its records and the verdict, a folder each."""

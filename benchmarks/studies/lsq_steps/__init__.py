@@ -1,0 +1,1 @@
+"""Learned steps of weights, free and bounded."""

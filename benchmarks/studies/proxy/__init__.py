@@ -1,0 +1,1 @@
+"""QE-Score against the accuracy of trained networks."""

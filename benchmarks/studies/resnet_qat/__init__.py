@@ -1,0 +1,1 @@
+"""Allocations of widths trained alike on a CIFAR ResNet."""
