@@ -1,4 +1,4 @@
-"""Types of the names that ``nas_engine`` imports when they are used; a test keeps them equal."""
+"""Names of ``nas_engine``, one per line."""
 
 from device_profiles import DeviceProfile as DeviceProfile
 from device_profiles import device_names as device_names

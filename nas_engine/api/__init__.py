@@ -9,26 +9,6 @@ numbers. Nothing is printed: ``watch`` is called with a line of text now and the
 another ``NasEngineError``; messages name the options of the command line.
 """
 
-from nas_engine.api.deploy import export, load_model, verify, write_report
-from nas_engine.api.learn import chosen_recipe, evaluate, refine, train
-from nas_engine.api.look import load, load_run, run, score, search
-from nas_engine.api.options import Watch, path_of, require_torch
+from nas_engine.faces import face
 
-__all__ = [
-    "Watch",
-    "chosen_recipe",
-    "evaluate",
-    "export",
-    "load",
-    "load_model",
-    "load_run",
-    "path_of",
-    "refine",
-    "require_torch",
-    "run",
-    "score",
-    "search",
-    "train",
-    "verify",
-    "write_report",
-]
+__getattr__, __dir__, __all__ = face(__name__, __file__)

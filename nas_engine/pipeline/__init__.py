@@ -3,36 +3,6 @@
 The only package that knows every stage.
 """
 
-from nas_engine.evolution.config import (
-    MAX_CANDIDATES,
-    SearchConfig,
-    build_problem,
-    check_config,
-    resolve_config,
-)
-from nas_engine.pipeline.search import (
-    CHECKPOINT_SECONDS,
-    open_group,
-    run_search,
-    write_winners,
-)
-from nas_engine.report.run_plots import PLOTS, draw_plots, plots_are_current
-from nas_engine.report.search_record import SearchRecord, load_configs, load_runs
+from nas_engine.faces import face
 
-__all__ = [
-    "CHECKPOINT_SECONDS",
-    "MAX_CANDIDATES",
-    "PLOTS",
-    "SearchConfig",
-    "SearchRecord",
-    "build_problem",
-    "check_config",
-    "draw_plots",
-    "load_configs",
-    "load_runs",
-    "open_group",
-    "plots_are_current",
-    "resolve_config",
-    "run_search",
-    "write_winners",
-]
+__getattr__, __dir__, __all__ = face(__name__, __file__)

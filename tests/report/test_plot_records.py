@@ -22,11 +22,11 @@ from nas_engine.report.plots import (
     bit_map_data,
     flash_data,
     front_data,
-    layer_axis,
     progress_data,
     sram_data,
     timeline_data,
 )
+from nas_engine.report.plots.layer_axis import layer_axis
 from nas_engine.report.plots.layer_bytes import percent
 from tests.report.networks import make_network, make_report
 

@@ -14,6 +14,8 @@ from nas_engine.report.page import budgets, headline, network, proof, provenance
 from nas_engine.report.page.facts import RunFacts
 from nas_engine.units import format_size
 
+__all__ = ["PARTS", "build_page"]
+
 Part = Callable[[RunFacts], Section | None]
 
 PARTS: tuple[tuple[str, Part, str], ...] = (
