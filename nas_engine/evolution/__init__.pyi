@@ -5,9 +5,9 @@ from nas_engine.evolution.config import build_problem as build_problem
 from nas_engine.evolution.config import check_config as check_config
 from nas_engine.evolution.config import resolve_config as resolve_config
 from nas_engine.evolution.evaluation import evaluate as evaluate
+from nas_engine.evolution.limits import LIMITS as LIMITS
 from nas_engine.evolution.operators import mutate as mutate
 from nas_engine.evolution.operators import sample as sample
-from nas_engine.evolution.problem import Limits as Limits
 from nas_engine.evolution.problem import SearchProblem as SearchProblem
 from nas_engine.evolution.problem import make_problem as make_problem
 from nas_engine.evolution.search import SearchSettings as SearchSettings

@@ -3,8 +3,7 @@
 from nas_engine.integer.lowering import lower as lower
 from nas_engine.integer.model import IntegerConvolution as IntegerConvolution
 from nas_engine.integer.model import IntegerModel as IntegerModel
-from nas_engine.integer.model import IntegerPool as IntegerPool
-from nas_engine.integer.model import TensorSpec as TensorSpec
+from nas_engine.integer.model import IntegerSum as IntegerSum
 from nas_engine.integer.reference import Images as Images
 from nas_engine.integer.reference import predict as predict
 from nas_engine.integer.reference import run as run
