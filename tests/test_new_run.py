@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import files_of
+from benchmarks.faults.sweep import files_of
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.config import build_problem, resolve_config
 from nas_engine.pipeline.new_run import keep_or_write

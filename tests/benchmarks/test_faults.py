@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.faults import ERRORS, Fault
+from benchmarks.faults.fault import ERRORS, Fault
 from benchmarks.in_process import Outcome, in_child
 
 pytestmark = [

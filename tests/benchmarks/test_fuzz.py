@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz
+from benchmarks.fuzz import cases
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
 
 def test_a_seed_has_cases_of_every_kind_and_others_than_the_next_seed() -> None:
-    kinds = [[fuzz.kind_of(seed, index) for index in range(900)] for seed in (0, 1)]
+    kinds = [[cases.kind_of(seed, index) for index in range(900)] for seed in (0, 1)]
     assert kinds[0] != kinds[1]
     counts = Counter(kinds[0])
-    assert set(counts) == set(fuzz.KINDS)
+    assert set(counts) == set(cases.KINDS)
     assert min(counts.values()) >= 9
 
 

@@ -1,0 +1,1 @@
+"""Faults swept through every stage and command, see ``__main__``."""

@@ -1,0 +1,1 @@
+"""Wrong inputs through the whole command line, see ``__main__``."""
