@@ -138,7 +138,7 @@ def run(seconds: float = 60.0, candidates: int = 500_000, seeds: int = 5) -> lis
 
 def _widest(problem: SearchProblem, state: SearchState) -> bool:
     view = GeneView(problem.frame, state.population.genes[:, :1])
-    inner = active_layers(problem.frame, view.depth)[1:-1]
+    inner = active_layers(problem.frame, view)[1:-1]
     return bool((view.w_bits[1:-1][inner] == problem.space.weight_bits[-1]).all())
 
 

@@ -1,4 +1,4 @@
-"""Architecture: one MobileNet-style network with its bits, and its YAML file. Immutable.
+"""Architecture: one network of stem, blocks and head with its bits, and its YAML file. Immutable.
 
 Two notations are read: our YAML (exact round trip) and the structure literals that the authors of
 QE-Score publish (a Python or JSON list of ``ConvKXBNRELU`` and ``SuperQuantResK1DWK1`` blocks,
@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas_engine.errors import FileFormatError, InputError
+from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, BlockKind, BlockLayer
+from nas_engine.errors import FileFormatError, InputError, UnknownNameError
 from nas_engine.sealed import Seal, check_seal, warn
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 
@@ -29,6 +30,20 @@ MAX_CHANNELS = 8192
 exact in float64."""
 
 _BITS = re.compile(r"w([2-8])a([2-8])")
+_BITS_NOTES = {
+    INVERTED_RESIDUAL: (
+        "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a block's bits: expand, "
+        "depth-wise, project; one row per inverted residual."
+    ),
+    "depthwise-separable": (
+        "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a depthwise-separable block's bits: "
+        "depth-wise, project; one row per unit."
+    ),
+    "residual": (
+        "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a residual block's bits: conv1, "
+        "conv2; where the shape changes shortcut, conv1, conv2."
+    ),
+}
 _RANGES = {
     "kernel": (1, 7),
     "stride": (1, 2),
@@ -103,33 +118,86 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One row of the MobileNetV2 table: inverted residuals (1x1 expand, k x k depth-wise, 1x1 project) that share their sizes."""
+    """One row of the network's table: units of one kind that share their sizes.
 
+    Raises:
+        InputError: Values that no block can have.
+    """
+
+    kind: str = INVERTED_RESIDUAL
+    """Kind of its units, a name of ``nas_engine.block_kinds``."""
     kernel: int
-    """Depth-wise kernel size."""
+    """Kernel size of its layers that are not 1x1."""
     stride: int
-    """Stride of the first inverted residual; the others have 1."""
-    bottleneck: int
-    """Channels between expand and project."""
+    """Stride of the first unit; the others have 1."""
+    bottleneck: int = 0
+    """Channels between the last two layers of a unit; 0 for a kind where they follow from the
+    others."""
     channels: int
     """Output channels."""
-    bits: tuple[tuple[Bits, Bits, Bits], ...]
-    """One row per inverted residual, at least one: widths of expand, depth-wise and project."""
+    bits: tuple[tuple[Bits, ...], ...]
+    """One row per unit, at least one: widths of its layers in order (inverted residual: expand,
+    depth-wise, project). A 1x1 shortcut stands in front of the two convolutions of a residual and
+    is given where the unit has one."""
 
     def __post_init__(self) -> None:
+        if self.kind not in BLOCK_KINDS:
+            raise UnknownNameError("block kind", self.kind, BLOCK_KINDS)
         _check("kernel", "kernel", self.kernel)
         _check("stride", "stride", self.stride)
-        _check("bottleneck", "channels", self.bottleneck)
         _check("channels", "channels", self.channels)
-        if not self.bits or any(len(row) != 3 for row in self.bits):
+        kind = self.row
+        if kind.has_bottleneck:
+            _check("bottleneck", "channels", self.bottleneck)
+        elif self.bottleneck:
             raise InputError(
-                "bits of a block: expected at least one row of three (expand, depth-wise, project)"
+                f"bottleneck is {self.bottleneck!r}; a block of kind '{self.kind}' has none, leave "
+                "it out"
             )
+        if not self.bits:
+            raise InputError(f"bits of a block: {self._expected(reshapes=True)}")
+        for unit, row in enumerate(self.bits):
+            least, most = (len(kind.rows(reshapes=it)) for it in (False, unit == 0))
+            if not least <= len(row) <= most:
+                raise InputError(f"bits of a block: {self._expected(reshapes=unit == 0)}")
+            if len({bits.a for bits, layer in self._layers(row) if layer.reads_input}) > 1:
+                names = " and ".join(layer.name for _, layer in self._layers(row)[:2])
+                raise InputError(
+                    f"bits of a block: {names} read the same input at "
+                    f"{' and '.join(f'a{bits.a}' for bits in row[:2])}; expected equal"
+                )
+
+    def _expected(self, *, reshapes: bool) -> str:
+        layers = [layer for _, layer in self.row.rows(reshapes=reshapes)]
+        words = {2: "two", 3: "three"}
+        few = len(self.row.rows(reshapes=False))
+        count = words[few] if few == len(layers) else f"{words[few]} or {words[len(layers)]}"
+        return (
+            f"expected at least one row of {count} "
+            f"({', '.join('depth-wise' if x.name == 'depthwise' else x.name for x in layers)})"
+        )
+
+    def _layers(self, row: tuple[Bits, ...]) -> list[tuple[Bits, BlockLayer]]:
+        reshapes = len(row) > len(self.row.rows(reshapes=False))
+        return [
+            (bits, layer)
+            for bits, (_, layer) in zip(row, self.row.rows(reshapes=reshapes), strict=True)
+        ]
+
+    @property
+    def row(self) -> BlockKind:
+        """Row of the table of block kinds."""
+        return BLOCK_KINDS[self.kind]
 
     @property
     def depth(self) -> int:
-        """Number of inverted residuals."""
+        """Number of units."""
         return len(self.bits)
+
+    def unit_layers(self, unit: int) -> tuple[tuple[int, BlockLayer], ...]:
+        """Return place and layer of each layer of one unit, counted from 0."""
+        least = len(self.row.rows(reshapes=False))
+        return self.row.rows(reshapes=len(self.bits[unit]) > least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +258,17 @@ class Architecture:
                 f"the head is {self.head.kernel}x{self.head.kernel} with stride "
                 f"{self.head.stride}; expected 1x1 with stride 1"
             )
+        channels = self.stem.channels
+        for stage, block in enumerate(self.blocks, 1):
+            reshapes = channels != block.channels or block.stride > 1
+            if len(block.bits[0]) != len(block.row.rows(reshapes=reshapes)):
+                layers = ", ".join(layer.name for _, layer in block.row.rows(reshapes=reshapes))
+                raise InputError(
+                    f"block {stage}: the first row of its bits has {len(block.bits[0])} widths; "
+                    f"from {channels} to {block.channels} channels with stride {block.stride} a "
+                    f"'{block.kind}' has the layers {layers}"
+                )
+            channels = block.channels
 
     def at_resolution(self, resolution: int) -> Architecture:
         """Return the same network for another input size."""
@@ -203,9 +282,9 @@ class Architecture:
         names = ["stem"]
         for stage, block in enumerate(self.blocks, 1):
             names += [
-                f"s{stage}.b{i}.{part}"
-                for i in range(1, block.depth + 1)
-                for part in ("expand", "depthwise", "project")
+                f"s{stage}.b{unit + 1}.{layer.name}"
+                for unit in range(block.depth)
+                for _, layer in block.unit_layers(unit)
             ]
         return (*names, "head", *(("classifier",) if self.classifier else ()))
 
@@ -230,10 +309,7 @@ def dump_architecture(architecture: Architecture) -> str:
         )
 
     lines = [
-        (
-            "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a block's bits: expand, "
-            "depth-wise, project; one row per inverted residual."
-        ),
+        *(_BITS_NOTES[kind] for kind in dict.fromkeys(block.kind for block in architecture.blocks)),
         f"format: {FORMAT}",
         f"resolution: {architecture.resolution}",
         f"input_channels: {architecture.input_channels}",
@@ -242,8 +318,11 @@ def dump_architecture(architecture: Architecture) -> str:
         "blocks:",
     ]
     for block in architecture.blocks:
-        lines += [f"- kernel: {block.kernel}", f"  stride: {block.stride}"]
-        lines += [f"  bottleneck: {block.bottleneck}", f"  channels: {block.channels}"]
+        keys: dict[str, object] = {"kind": block.kind} if block.kind != INVERTED_RESIDUAL else {}
+        keys |= {"kernel": block.kernel, "stride": block.stride}
+        keys |= {"bottleneck": block.bottleneck} if block.bottleneck else {}
+        keys |= {"channels": block.channels}
+        lines += [f"{'  ' if i else '- '}{key}: {keys[key]}" for i, key in enumerate(keys)]
         lines += ["  bits:", *(f"  - [{', '.join(map(str, row))}]" for row in block.bits)]
     lines.append(convolution("head", architecture.head))
     last = architecture.classifier
@@ -336,17 +415,17 @@ def _from_yaml(fields: Fields) -> Architecture:
             )
 
     def block(part: Fields) -> Block:
-        part.only("kernel", "stride", "bottleneck", "channels", "bits")
-        kernel, stride, bottleneck, channels = (
-            part.take_int(name) for name in ("kernel", "stride", "bottleneck", "channels")
-        )
+        part.only("kind", "kernel", "stride", "bottleneck", "channels", "bits")
+        kind = part.take_str("kind", INVERTED_RESIDUAL, choices=BLOCK_KINDS)
+        sizes = ["kernel", "stride", "channels"]
+        if BLOCK_KINDS[kind].has_bottleneck or part.has("bottleneck"):
+            sizes.append("bottleneck")
+        values = {name: part.take_int(name) for name in sizes}
         with part.located():
-            rows: Any = tuple(
+            rows = tuple(
                 tuple(Bits.parse(cell) for cell in row) for row in part.take_list("bits", of=list)
             )
-            return Block(
-                kernel=kernel, stride=stride, bottleneck=bottleneck, channels=channels, bits=rows
-            )
+            return Block(kind=kind, bits=rows, **values)
 
     classifier = None
     if (given := fields.take("classifier", NO_CLASSIFIER)) is None:

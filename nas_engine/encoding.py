@@ -2,21 +2,23 @@
 
 A gene matrix has shape ``(genes, n)``, int16, one *column* per network, so that every operation of
 the engine runs along memory. Rows: stem channels; kernel, bottleneck, channels and depth of each
-stage; head channels; then the weight bits and the activation bits of each layer (stem, three
-convolutions per inverted residual, head, classifier), compact from input to output, zero where a
-network is shallower.
+stage; head channels; kind of each stage if any stage has a choice, and stride likewise; then the
+weight bits and the activation bits of each layer (stem, three places per unit, head, classifier),
+compact from input to output, zero where a network has no layer.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
+from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, KIND_NAMES, PLACES
 from nas_engine.errors import InputError
 from search_spaces import SearchSpace
 
@@ -36,41 +38,89 @@ class Frame:
     """Kernel size of the stem."""
     stem_stride: int
     """Stride of the stem."""
-    strides: tuple[int, ...]
-    """Stride of each stage of inverted residuals."""
+    kinds: tuple[tuple[str, ...], ...]
+    """Kinds that each stage may have; one each where kinds are no genes."""
+    strides: tuple[tuple[int, ...], ...]
+    """Strides that each stage may have; one each where strides are no genes."""
     max_residuals: int
-    """Rows kept for inverted residuals, all stages together."""
+    """Rows kept for units, all stages together."""
     classes: int
     """Outputs of the classifier, 0 for none."""
     pooled_shortcut: bool
-    """Whether stride-2 residuals with equal channels have a pooled shortcut."""
+    """Whether stride-2 units with equal channels have a pooled shortcut (kinds without a 1x1
+    shortcut of their own)."""
 
     @property
     def n_stages(self) -> int:
-        """Number of stages of inverted residuals."""
+        """Number of stages."""
         return len(self.strides)
 
     @property
     def n_layers(self) -> int:
-        """Rows of every per-layer array: stem, three per inverted residual, head, classifier (kept even if there is none)."""
-        return 3 + 3 * self.max_residuals
+        """Rows of every per-layer array: stem, three per unit, head, classifier (kept even if there is none)."""
+        return 3 + PLACES * self.max_residuals
+
+    @property
+    def n_structure(self) -> int:
+        """Rows of a gene matrix that hold no widths; they come first."""
+        return 2 + (4 + self.free_kinds + self.free_strides) * self.n_stages
 
     @property
     def n_genes(self) -> int:
         """Rows of a gene matrix."""
-        return 2 + 4 * self.n_stages + 2 * self.n_layers
+        return self.n_structure + 2 * self.n_layers
 
     @property
-    def score_stages(self) -> tuple[int, ...]:
-        """QE-Score stage of each stage of inverted residuals; the stem is in stage 0, a stride-2 stage begins a new one."""
-        return tuple(int(stage) for stage in np.cumsum([stride == 2 for stride in self.strides]))
+    def free_kinds(self) -> bool:
+        """Whether kinds are genes."""
+        return any(len(kinds) > 1 for kinds in self.kinds)
 
-    def resolutions(self) -> tuple[tuple[int, int], ...]:
-        """Return height (= width) in and out of the stem and of each stage, in pixels; strides round up as padding does."""
-        sizes = [self.resolution]
-        for stride in (self.stem_stride, *self.strides):
-            sizes.append(-(-sizes[-1] // stride))
-        return tuple(pairwise(sizes))
+    @property
+    def free_strides(self) -> bool:
+        """Whether strides are genes."""
+        return any(len(strides) > 1 for strides in self.strides)
+
+    @property
+    def all_kinds(self) -> tuple[str, ...]:
+        """Kinds that any stage may have, in the order of their table."""
+        return _all_kinds(self.kinds)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every unit is an inverted residual, so that every place holds a layer."""
+        return self.all_kinds == (INVERTED_RESIDUAL,)
+
+    @property
+    def n_score_stages(self) -> int:
+        """Most QE-Score stages of a network: the stem begins the first, a stride-2 stage a new one."""
+        return 1 + sum(2 in strides for strides in self.strides)
+
+    def score_stages(self, stride: Genes) -> npt.NDArray[np.intp]:
+        """Return the QE-Score stage of the stem and of each stage.
+
+        A stride-2 stage begins a new one. A network with fewer of them than the frame allows has
+        the last ones, so that the ends of all networks count alike (chosen here).
+
+        Args:
+            stride: Stride of each stage, ``(stages, n)`` or ``(stages, 1)``.
+
+        Returns:
+            Stages, ``(stages + 1, n)`` or ``(stages + 1, 1)``.
+        """
+        return _score_stages(self, stride) if self.free_strides else _fixed_geometry(self)[1]
+
+    def sizes(self, stride: Genes) -> npt.NDArray[np.int64]:
+        """Return height (= width) of the image, behind the stem and behind each stage, in pixels.
+
+        Strides round up as padding does.
+
+        Args:
+            stride: Stride of each stage, ``(stages, n)`` or ``(stages, 1)``.
+
+        Returns:
+            Pixels, ``(stages + 2, n)`` or ``(stages + 2, 1)``.
+        """
+        return _sizes(self, stride) if self.free_strides else _fixed_geometry(self)[0]
 
 
 def space_frame(space: SearchSpace, resolution: int, classes: int) -> Frame:
@@ -91,7 +141,8 @@ def space_frame(space: SearchSpace, resolution: int, classes: int) -> Frame:
         input_channels=space.input_channels,
         stem_kernel=space.stem_kernel,
         stem_stride=space.stem_stride,
-        strides=tuple(stage.stride for stage in space.stages),
+        kinds=tuple(stage.kinds for stage in space.stages),
+        strides=tuple(stage.strides for stage in space.stages),
         max_residuals=space.max_residuals,
         classes=classes,
         pooled_shortcut=space.pooled_shortcut,
@@ -105,7 +156,8 @@ def architecture_frame(architecture: Architecture) -> Frame:
         input_channels=architecture.input_channels,
         stem_kernel=architecture.stem.kernel,
         stem_stride=architecture.stem.stride,
-        strides=tuple(block.stride for block in architecture.blocks),
+        kinds=tuple((block.kind,) for block in architecture.blocks),
+        strides=tuple((block.stride,) for block in architecture.blocks),
         max_residuals=sum(block.depth for block in architecture.blocks),
         classes=architecture.classifier.classes if architecture.classifier else 0,
         pooled_shortcut=architecture.pooled_shortcut,
@@ -117,12 +169,27 @@ class GeneView:
 
     Attributes:
         stem: Stem channels, ``(n,)``.
-        kernel, bottleneck, channels, depth: Of each stage, ``(stages, n)``.
+        kernel, bottleneck, channels, depth: Of each stage, ``(stages, n)``; the bottleneck is 0
+            where the kind has none of its own.
         head: Head channels, ``(n,)``.
+        kind: Kind of each stage, its position in ``KIND_NAMES``, ``(stages, n)``; a constant of
+            shape ``(stages, 1)``, which cannot be written to, where kinds are no genes.
+        stride: Stride of each stage, shaped likewise.
         w_bits, a_bits: Widths of each layer, ``(layers, n)``; rows as in the module's description.
     """
 
-    __slots__ = ("a_bits", "bottleneck", "channels", "depth", "head", "kernel", "stem", "w_bits")
+    __slots__ = (
+        "a_bits",
+        "bottleneck",
+        "channels",
+        "depth",
+        "head",
+        "kernel",
+        "kind",
+        "stem",
+        "stride",
+        "w_bits",
+    )
 
     def __init__(self, frame: Frame, genes: Genes) -> None:
         stages, layers = frame.n_stages, frame.n_layers
@@ -132,27 +199,168 @@ class GeneView:
         )
         self.head = genes[1 + 4 * stages]
         first = 2 + 4 * stages
+        kind, stride = _constants(frame)
+        if kind is None:
+            kind = genes[first : first + stages]
+            first += stages
+        if stride is None:
+            stride = genes[first : first + stages]
+            first += stages
+        self.kind, self.stride = kind, stride
         self.w_bits, self.a_bits = (
             genes[first : first + layers],
             genes[first + layers : first + 2 * layers],
         )
 
 
-def active_layers(frame: Frame, depth: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    """Return which rows of the per-layer arrays a network has.
+@functools.cache
+def _constants(frame: Frame) -> tuple[Genes | None, Genes | None]:
+    """Return kind and stride of each stage, ``(stages, 1)``, ``None`` where they are genes."""
+    codes = [tuple(map(KIND_NAMES.index, kinds)) for kinds in frame.kinds]
+    found: list[Genes | None] = []
+    for choices, is_gene in ((codes, frame.free_kinds), (frame.strides, frame.free_strides)):
+        constant = None if is_gene else np.array([[only] for (only,) in choices], np.int16)
+        if constant is not None:
+            constant.flags.writeable = False
+        found.append(constant)
+    return found[0], found[1]
+
+
+@functools.cache
+def _all_kinds(kinds: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    return tuple(name for name in KIND_NAMES if any(name in choices for choices in kinds))
+
+
+@functools.cache
+def _fixed_geometry(frame: Frame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+    """Return ``sizes`` and ``score_stages`` of a frame whose strides are no genes."""
+    stride = _constants(frame)[1]
+    assert stride is not None
+    return _sizes(frame, stride), _score_stages(frame, stride)
+
+
+def _sizes(frame: Frame, stride: Genes) -> npt.NDArray[np.int64]:
+    found = np.empty((frame.n_stages + 2, stride.shape[1]), np.int64)
+    found[0], found[1] = frame.resolution, -(-frame.resolution // frame.stem_stride)
+    for stage, step in enumerate(stride):
+        found[stage + 2] = -(-found[stage + 1] // step)
+    return found
+
+
+def _score_stages(frame: Frame, stride: Genes) -> npt.NDArray[np.intp]:
+    begun = np.zeros((frame.n_stages + 1, stride.shape[1]), np.intp)
+    np.cumsum(stride == 2, axis=0, out=begun[1:])
+    return np.asarray(begun + (frame.n_score_stages - 1 - begun[-1]))
+
+
+def unit_stages(frame: Frame, depth: Genes) -> npt.NDArray[np.int8]:
+    """Return the stage of each unit, ``(residuals, n)``; rows a network does not have hold the number of stages.
 
     Args:
         frame: What the networks have in common.
-        depth: Inverted residuals of each stage, ``(stages, n)``.
-
-    Returns:
-        Mask of shape ``(layers, n)``.
+        depth: Units of each stage, ``(stages, n)``.
     """
-    total = depth.sum(axis=0, dtype=np.int16)
-    active = np.ones((frame.n_layers, depth.shape[1]), bool)
-    residuals = np.arange(frame.max_residuals, dtype=np.int16)[:, None] < total
-    for part in range(3):
-        active[1 + part : -2 : 3] = residuals
+    row = np.arange(frame.max_residuals, dtype=np.int16)[:, None]
+    passed = np.zeros((frame.max_residuals, depth.shape[1]), np.int8)
+    for end in np.cumsum(depth, axis=0, dtype=np.int16):
+        passed += (row >= end).view(np.int8)
+    return passed
+
+
+def first_of_stage(stage: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """Return which units are the first of their stage, ``(residuals, n)``; stages as from ``unit_stages``."""
+    first = np.ones(stage.shape, bool)
+    np.not_equal(stage[1:], stage[:-1], out=first[1:])
+    return first
+
+
+def of_units(
+    per_stage: npt.NDArray[Any], stage: npt.NDArray[np.int8], n_stages: int
+) -> npt.NDArray[Any]:
+    """Return what each unit has of its stage, ``(residuals, n)``, zero in rows a network does not have.
+
+    Args:
+        per_stage: Values, ``(stages, n)`` or ``(stages, 1)``.
+        stage: As from ``unit_stages``.
+        n_stages: Number of stages.
+    """
+    n = stage.shape[1]
+    padded = np.zeros((n_stages + 1, n), per_stage.dtype)
+    padded[:-1] = per_stage
+    column = stage.astype(np.intp) * n
+    column += np.arange(n)
+    return np.asarray(padded.take(column, mode="clip"))
+
+
+def reshaping(view: GeneView) -> npt.NDArray[np.bool_]:
+    """Return whether the first unit of each stage changes the shape of its input, ``(stages, n)``.
+
+    By its channels or a stride. A stride counts on a 1x1 map too, so that the layers of a network
+    do not depend on its resolution.
+    """
+    changes = np.empty(view.channels.shape, bool)
+    np.not_equal(view.channels[0], view.stem, out=changes[0])
+    np.not_equal(view.channels[1:], view.channels[:-1], out=changes[1:])
+    return np.asarray(changes | (view.stride > 1))
+
+
+_FIRST = [kind.layers[0] for kind in BLOCK_KINDS.values()]
+_ALWAYS_FIRST = np.array([layer is not None and not layer.reshaping for layer in _FIRST])
+_RESHAPING_FIRST = np.array([layer is not None and layer.reshaping for layer in _FIRST])
+_HAS_BOTTLENECK = np.array([kind.has_bottleneck for kind in BLOCK_KINDS.values()])
+_SHARES_INPUT = np.array(
+    [
+        sum(layer is not None and layer.reads_input for layer in kind.layers) > 1
+        for kind in BLOCK_KINDS.values()
+    ]
+)
+"""Facts by the position of a kind in the table."""
+
+
+def first_layers(
+    frame: Frame, view: GeneView, stage: npt.NDArray[np.int8]
+) -> npt.NDArray[np.bool_] | None:
+    """Return which units have a layer at their first place, ``(residuals, n)``, or ``None`` where all have.
+
+    Args:
+        frame: What the networks have in common.
+        view: Their genes.
+        stage: As from ``unit_stages``.
+    """
+    if frame.plain:
+        return None
+    found = first_of_stage(stage)
+    found &= of_units(_RESHAPING_FIRST[view.kind] & reshaping(view), stage, frame.n_stages)
+    found |= of_units(_ALWAYS_FIRST[view.kind], stage, frame.n_stages)
+    return found
+
+
+def has_bottleneck(view: GeneView) -> npt.NDArray[np.bool_]:
+    """Return which stages have a bottleneck as a gene, shaped as ``view.kind``."""
+    return np.asarray(_HAS_BOTTLENECK.take(view.kind, mode="clip"))
+
+
+def shared_inputs(frame: Frame, view: GeneView) -> npt.NDArray[np.bool_] | None:
+    """Return which units read their input at the first place and the second, ``(residuals, n)``, or ``None`` where none can.
+
+    Both layers then have the same input width.
+    """
+    if not _SHARES_INPUT[[KIND_NAMES.index(name) for name in frame.all_kinds]].any():
+        return None
+    stage = unit_stages(frame, view.depth)
+    return of_units(_SHARES_INPUT[view.kind], stage, frame.n_stages)
+
+
+def active_layers(frame: Frame, view: GeneView) -> npt.NDArray[np.bool_]:
+    """Return which rows of the per-layer arrays a network has, ``(layers, n)``."""
+    total = view.depth.sum(axis=0, dtype=np.int16)
+    active = np.ones((frame.n_layers, total.size), bool)
+    units = np.arange(frame.max_residuals, dtype=np.int16)[:, None] < total
+    for place in range(PLACES):
+        active[1 + place : -2 : PLACES] = units
+    first = None if frame.plain else first_layers(frame, view, unit_stages(frame, view.depth))
+    if first is not None:
+        active[1:-2:PLACES] = first
     active[-1] = frame.classes > 0
     return active
 
@@ -167,14 +375,18 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
     view = GeneView(frame, genes)
     for i, net in enumerate(architectures):
         own = architecture_frame(net)
-        if own.max_residuals > frame.max_residuals or any(
-            getattr(own, name) != getattr(frame, name)
-            for name in Frame.__dataclass_fields__
-            if name != "max_residuals"
+        if (
+            own.max_residuals > frame.max_residuals
+            or any(
+                getattr(own, name) != getattr(frame, name)
+                for name in Frame.__dataclass_fields__
+                if name not in ("max_residuals", "kinds", "strides")
+            )
+            or not (_within(own.kinds, frame.kinds) and _within(own.strides, frame.strides))
         ):
             raise InputError(
                 f"a network with frame {own} cannot be encoded in frame {frame}; expected equal "
-                "but for a smaller max_residuals"
+                "but for a smaller max_residuals and one of its kinds and strides per stage"
             )
         view.stem[i], view.head[i] = net.stem.channels, net.head.channels
         for row, name in (
@@ -184,16 +396,30 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
             (view.depth, "depth"),
         ):
             row[:, i] = [getattr(block, name) for block in net.blocks]
-        bits = net.layer_bits()
-        convolutions = len(bits) - 1 - (net.classifier is not None)
-        rows = [
-            *range(convolutions),
-            frame.n_layers - 2,
-            *([frame.n_layers - 1] if net.classifier else []),
-        ]
-        view.w_bits[rows, i] = [width.w for width in bits]
-        view.a_bits[rows, i] = [width.a for width in bits]
+        if frame.free_kinds:
+            view.kind[:, i] = [KIND_NAMES.index(block.kind) for block in net.blocks]
+        if frame.free_strides:
+            view.stride[:, i] = [block.stride for block in net.blocks]
+        rows = layer_rows(frame, net)
+        view.w_bits[rows, i] = [width.w for width in net.layer_bits()]
+        view.a_bits[rows, i] = [width.a for width in net.layer_bits()]
     return genes
+
+
+def _within(own: Sequence[tuple[object, ...]], choices: Sequence[tuple[object, ...]]) -> bool:
+    return len(own) == len(choices) and all(
+        set(mine) <= set(allowed) for mine, allowed in zip(own, choices, strict=True)
+    )
+
+
+def layer_rows(frame: Frame, network: Architecture) -> list[int]:
+    """Return the row of each layer of a network in per-layer arrays, in the order of ``layer_names``."""
+    rows, unit = [0], 0
+    for block in network.blocks:
+        for index in range(block.depth):
+            rows += [1 + PLACES * unit + place for place, _ in block.unit_layers(index)]
+            unit += 1
+    return [*rows, frame.n_layers - 2, *([frame.n_layers - 1] if network.classifier else [])]
 
 
 def decode(frame: Frame, column: Genes) -> Architecture:
@@ -204,17 +430,18 @@ def decode(frame: Frame, column: Genes) -> Architecture:
         for w, a in zip(view.w_bits[:, 0], view.a_bits[:, 0], strict=True)
     ]
     blocks, row = [], 1
-    for stage, stride in enumerate(frame.strides):
-        depth = int(view.depth[stage, 0])
-        rows = tuple((bits[r], bits[r + 1], bits[r + 2]) for r in range(row, row + 3 * depth, 3))
-        row += 3 * depth
+    for stage in range(frame.n_stages):
+        end = row + PLACES * int(view.depth[stage, 0])
+        units = (bits[first : first + PLACES] for first in range(row, end, PLACES))
+        row = end
         blocks.append(
             Block(
+                kind=KIND_NAMES[view.kind[stage, 0]],
                 kernel=int(view.kernel[stage, 0]),
-                stride=stride,
+                stride=int(view.stride[stage, 0]),
                 bottleneck=int(view.bottleneck[stage, 0]),
                 channels=int(view.channels[stage, 0]),
-                bits=rows,  # type: ignore[arg-type]  # a column of a legal matrix has bits wherever a layer is
+                bits=tuple(tuple(width for width in unit if width) for unit in units),
             )
         )
     stem_bits, head_bits, classifier_bits = bits[0], bits[-2], bits[-1]
@@ -247,15 +474,17 @@ def bottleneck_choices(space: SearchSpace, stage: int, channels: npt.NDArray[np.
         channels: Output channels, ``(n,)``.
 
     Returns:
-        Channels, ``(ratios, n)``, at least one step.
+        Channels, ``(ratios, n)``, at least one step; zeros, ``(1, n)``, for a stage without ratios.
     """
     step = space.stages[stage].channels.step
+    if not space.stages[stage].expansions:
+        return np.zeros((1, channels.size), np.int16)
     ratios = np.asarray(space.stages[stage].expansions)[:, None]
     return np.asarray(np.maximum(np.floor(ratios * channels / step + 0.5) * step, step), np.int16)
 
 
 def stage_depth_cap(space: SearchSpace, total: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Return the most inverted residuals one stage may hold of ``total``, the depth guard: ``ceil(max_stage_share * total)``, ``(n,)``."""
+    """Return the most units one stage may hold of ``total``, the depth guard: ``ceil(max_stage_share * total)``, ``(n,)``."""
     return np.asarray(np.ceil(space.max_stage_share * total - 1e-9), np.int16)
 
 
@@ -263,24 +492,30 @@ def legal(space: SearchSpace, frame: Frame, genes: Genes) -> npt.NDArray[np.bool
     """Return which columns are networks of the space, ``(n,)``; ``sample`` and every mutation only make such."""
     view = GeneView(frame, genes)
     ok = _in_range(space.stem_channels, view.stem) & _in_range(space.head_channels, view.head)
+    own = has_bottleneck(view)
     for s, stage in enumerate(space.stages):
+        ok &= np.isin(view.kind[s], [KIND_NAMES.index(name) for name in stage.kinds])
+        ok &= np.isin(view.stride[s], stage.strides)
         ok &= np.isin(view.kernel[s], stage.kernels) & _in_range(stage.channels, view.channels[s])
-        ok &= (view.bottleneck[s] == bottleneck_choices(space, s, view.channels[s])).any(axis=0)
+        among = (view.bottleneck[s] == bottleneck_choices(space, s, view.channels[s])).any(axis=0)
+        ok &= np.where(own[s], among, view.bottleneck[s] == 0)
         ok &= (view.depth[s] >= stage.min_depth) & (view.depth[s] <= stage.max_depth)
     total = view.depth.sum(axis=0, dtype=np.int16)
     ok &= (total <= frame.max_residuals) & (view.depth.max(axis=0) <= stage_depth_cap(space, total))
     if space.non_decreasing:
         ok &= (np.diff(view.channels, axis=0) >= 0).all(axis=0)
-    active = active_layers(frame, view.depth)
+    active = active_layers(frame, view)
     for bits, choices in ((view.w_bits, space.weight_bits), (view.a_bits, space.activation_bits)):
         inner = active.copy()
         inner[[0, -1]] = False
         ok &= (np.isin(bits, choices) | ~inner).all(axis=0) & ((bits == 0) | active).all(axis=0)
         ok &= (bits[0] == space.end_bits) & ((bits[-1] == space.end_bits) | ~active[-1])
-        if space.tie_block_bits:
-            ok &= (bits[1:-2:3] == bits[2:-2:3]).all(axis=0) & (bits[1:-2:3] == bits[3:-2:3]).all(
-                axis=0
-            )
+        for place in range(PLACES - 1) if space.tie_block_bits else ():
+            alike = bits[1 + place : -2 : PLACES] == bits[PLACES:-2:PLACES]
+            ok &= (alike | ~active[1 + place : -2 : PLACES]).all(axis=0)
+    if (shared := shared_inputs(frame, view)) is not None:
+        alike = view.a_bits[1:-2:PLACES] == view.a_bits[2:-2:PLACES]
+        ok &= (alike | ~(shared & active[1:-2:PLACES])).all(axis=0)
     return np.asarray(ok)
 
 

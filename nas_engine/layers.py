@@ -1,21 +1,39 @@
 """LayerTable: a whole population unrolled to per-layer columns, without bits.
 
-Three kinds of arrays, one network per column: ``(stages, n)``, ``(residuals, n)`` for the inverted
-residuals one by one, and ``(layers, n)`` for all layers (stem, three rows per inverted residual,
-head, classifier). Numbers are float64 that hold exact integers; rows a network does not have are
-zero, so that sums over layers need no mask. Bits stay apart (``GeneView.w_bits``, ``a_bits``):
-refinement tries many bits on one table.
+Three kinds of arrays, one network per column: ``(stages, n)``, ``(residuals, n)`` for the units one
+by one, and ``(layers, n)`` for all layers (stem, three places per unit, head, classifier). Numbers
+are float64 that hold exact integers; rows a network does not have are zero, so that sums over
+layers need no mask. Bits stay apart (``GeneView.w_bits``, ``a_bits``): refinement tries many bits
+on one table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.encoding import Frame, Genes, GeneView
+from nas_engine.block_kinds import (
+    BLOCK_KINDS,
+    INVERTED_RESIDUAL,
+    KIND_NAMES,
+    PLACES,
+    BlockKind,
+    BlockLayer,
+)
+from nas_engine.encoding import (
+    Frame,
+    Genes,
+    GeneView,
+    first_layers,
+    first_of_stage,
+    of_units,
+    reshaping,
+    unit_stages,
+)
 
 Floats = npt.NDArray[np.float64]
 """Array of float64."""
@@ -24,7 +42,7 @@ Bools = npt.NDArray[np.bool_]
 """Array of bool."""
 
 KINDS = ("conv", "pointwise", "depthwise", "dense")
-"""Layer kinds that device profiles price: stem; expand, project and head; depth-wise; classifier.
+"""Layer kinds that device profiles price: stem and k x k; 1x1, the head too; depth-wise; classifier.
 """
 
 
@@ -37,26 +55,44 @@ class LayerTable:
     stem_channels: Floats
     """Stem output channels, ``(n,)``."""
     depth: Floats
-    """Inverted residuals of each stage, ``(stages, n)``."""
+    """Units of each stage, ``(stages, n)``."""
     stage_kernel: Floats
-    """Depth-wise kernel size of each stage, ``(stages, n)``."""
+    """Kernel size of each stage, ``(stages, n)``."""
     stage_bottleneck: Floats
-    """Bottleneck channels of each stage, ``(stages, n)``."""
+    """Bottleneck channels of each stage, ``(stages, n)``; 0 where its kind has none of its own."""
     stage_channels: Floats
     """Output channels of each stage, ``(stages, n)``; the last row enters the head."""
     head_channels: Floats
     """Head output channels, ``(n,)``."""
+    stem_area: float
+    """Height times width behind the stem, in pixels."""
+    head_area: Floats
+    """Height times width of the head, in pixels, ``(n,)``."""
+    score_stage: npt.NDArray[np.intp]
+    """QE-Score stage of the stem and of each stage, ``(stages + 1, n)``, or ``(stages + 1, 1)``
+    where strides are no genes."""
+    stage_kind: npt.NDArray[np.intp]
+    """Kind of each stage, its position in ``KIND_NAMES``, ``(stages, n)``, or ``(stages, 1)`` where
+    kinds are no genes."""
+    reshapes: Bools | None
+    """Whether the first unit of each stage changes the shape of its input, ``(stages, n)``;
+    ``None`` where every unit is an inverted residual."""
+    kind: npt.NDArray[np.int8] | None
+    """Kind of each unit, likewise, ``(residuals, n)``; unused rows hold any. ``None`` where all
+    units of the frame are of one kind."""
     active: Bools
-    """Which inverted residuals exist, ``(residuals, n)``."""
+    """Which units exist, ``(residuals, n)``."""
+    first: Bools | None
+    """Which units have a layer at their first place, ``(residuals, n)``; ``None`` where all that
+    exist have."""
     stage: npt.NDArray[np.intp]
-    """Stage index of each inverted residual, ``(residuals, n)``; unused rows hold the number of
-    stages."""
+    """Stage index of each unit, ``(residuals, n)``; unused rows hold the number of stages."""
     kernel: Floats
-    """Depth-wise kernel size, ``(residuals, n)``."""
+    """Kernel size, ``(residuals, n)``."""
     c_in: Floats
     """Input channels, ``(residuals, n)``."""
     c_mid: Floats
-    """Bottleneck channels, ``(residuals, n)``."""
+    """Channels between the second and the third layer, ``(residuals, n)``."""
     c_out: Floats
     """Output channels, ``(residuals, n)``."""
     area_in: Floats
@@ -64,7 +100,11 @@ class LayerTable:
     area_out: Floats
     """Output height times width in pixels, ``(residuals, n)``."""
     shortcut: Bools
-    """Which inverted residuals add their input to their output, ``(residuals, n)``."""
+    """Which units add their input to their output, as it is, pooled, or through a 1x1 layer at
+    their first place, ``(residuals, n)``."""
+    projected: Bools | None
+    """Which of these shortcuts are 1x1 layers at their first place, ``(residuals, n)``; ``None``
+    where no kind of the frame has such."""
     pooled: Bools | None
     """Which of these shortcuts go through a 2x2 average pool, ``(residuals, n)``; ``None`` where
     the frame has none."""
@@ -78,45 +118,105 @@ class LayerTable:
 
     @property
     def last_row(self) -> npt.NDArray[np.intp]:
-        """Number of inverted residuals of each network: the row behind its last one, ``(n,)``."""
+        """Number of units of each network: the row behind its last one, ``(n,)``."""
         return np.asarray(self.depth.sum(axis=0), np.intp)
+
+    @property
+    def kinds(self) -> tuple[int, ...]:
+        """Kinds that its units may have, positions in ``KIND_NAMES``."""
+        return tuple(KIND_NAMES.index(name) for name in self.frame.all_kinds)
+
+    def of_kind(self, kind: int) -> Bools | bool:
+        """Return which units are of a kind, ``(residuals, n)``, or ``True`` where all are."""
+        return True if self.kind is None else np.asarray(self.kind == kind)
 
     def take(self, columns: npt.NDArray[np.intp]) -> LayerTable:
         """Return the table of some of the networks, in the order of ``columns``."""
-        arrays = {name: getattr(self, name) for name in LayerTable.__slots__ if name != "frame"}
-        taken: dict[str, Any] = {
-            name: None if array is None else array[..., columns] for name, array in arrays.items()
-        }
-        return LayerTable(frame=self.frame, **taken)
+
+        def some(values: Any) -> Any:
+            wide = isinstance(values, np.ndarray) and values.shape[-1:] == (self.n,)
+            return values[..., columns] if wide else values
+
+        taken: dict[str, Any] = {name: some(getattr(self, name)) for name in LayerTable.__slots__}
+        return LayerTable(**taken)
 
 
 def interleave(
     like: LayerTable,
     stem: Any,
-    expand: Any,
-    depthwise: Any,
-    project: Any,
+    first: Any,
+    second: Any,
+    third: Any,
     head: Any,
     classifier: Any,
 ) -> Floats:
-    """Return one ``(layers, n)`` array from its parts: ``(n,)`` or scalars for the ends, ``(residuals, n)`` for the three in between."""
+    """Return one ``(layers, n)`` array from its parts.
+
+    The ends are ``(n,)`` or scalars, the three places of the units ``(residuals, n)`` or scalars.
+    """
     rows = np.empty((like.frame.n_layers, like.n))
     rows[0], rows[-2], rows[-1] = stem, head, classifier
-    rows[1:-2:3], rows[2:-2:3], rows[3:-2:3] = expand, depthwise, project
+    for place, values in enumerate((first, second, third)):
+        rows[1 + place : -2 : PLACES] = values
     return rows
+
+
+def of_first(table: LayerTable, values: Floats) -> Floats:
+    """Return values of the units' first layers, ``(residuals, n)``, zero where a unit has none."""
+    return values if table.first is None else values * table.first
+
+
+def by_kind(table: LayerTable, place: int, value: Callable[[BlockLayer], Any]) -> Floats:
+    """Return a value of the layer at one place of each unit, ``(residuals, n)``, zero where a kind has none.
+
+    Args:
+        table: ``n`` networks.
+        place: Place in the unit.
+        value: Its value for a layer of the table of kinds, ``(residuals, n)``.
+    """
+    found: Floats | None = None
+    for kind in table.kinds:
+        layer = BLOCK_KINDS[KIND_NAMES[kind]].layers[place]
+        values = np.zeros_like(table.c_in) if layer is None else value(layer)
+        found = values if found is None else np.where(table.of_kind(kind), values, found)
+    assert found is not None
+    return found
+
+
+def unit_inputs(table: LayerTable, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the values of the layers that take each unit's input, ``(residuals, n)``.
+
+    Args:
+        table: ``n`` networks.
+        values: Values of all layers, ``(layers, n)``.
+    """
+    first, second = values[1:-2:PLACES], values[2:-2:PLACES]
+    return first if table.frame.plain else np.where(_reads_late(table), second, first)
+
+
+def _reads_late(table: LayerTable) -> Bools | bool:
+    """Return whether the second layer of each unit takes its input, ``(residuals, n)`` or for all."""
+    late = np.array([_second(kind).reads_input for kind in BLOCK_KINDS.values()])
+    return bool(late[table.kinds[0]]) if table.kind is None else np.asarray(late[table.kind])
+
+
+def _second(kind: BlockKind) -> BlockLayer:
+    layer = kind.layers[1]
+    assert layer is not None
+    return layer
 
 
 def output_positions(table: LayerTable) -> Floats:
     """Return the output positions (height times width) of each layer, ``(layers, n)``."""
-    sizes, classes = table.frame.resolutions(), table.frame.classes
+    first = by_kind(table, 0, lambda layer: table.area_out if layer.strided else table.area_in)
     return interleave(
         table,
-        sizes[0][1] ** 2,
-        table.area_in,
+        table.stem_area,
+        of_first(table, first),
         table.area_out,
         table.area_out,
-        sizes[-1][1] ** 2,
-        classes > 0,
+        table.head_area,
+        table.frame.classes > 0,
     )
 
 
@@ -125,7 +225,7 @@ def output_channels(table: LayerTable) -> Floats:
     return interleave(
         table,
         table.stem_channels,
-        table.c_mid,
+        of_first(table, table.c_mid),
         table.c_mid,
         table.c_out,
         table.head_channels,
@@ -157,24 +257,22 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
         part.astype(np.float64)
         for part in (view.stem, view.head, view.kernel, view.bottleneck, view.channels, view.depth)
     )
-    # the stage of each inverted residual; rows a network does not have get the stage behind the
-    # last, whose sizes are zero
-    row = np.arange(frame.max_residuals, dtype=np.int16)[:, None]
-    passed = np.zeros((frame.max_residuals, n), np.int8)
-    for end in np.cumsum(view.depth, axis=0, dtype=np.int16):
-        passed += (row >= end).view(np.int8)
+    # rows a network does not have get the stage behind the last, whose sizes are zero
+    passed = unit_stages(frame, view.depth)
     stage = passed.astype(np.intp)
     active = passed < frame.n_stages
-    first = np.ones((frame.max_residuals, n), bool)
-    np.not_equal(passed[1:], passed[:-1], out=first[1:])
-
-    # mode="clip" skips the bounds check of take, which costs more than the gather itself
-    areas = np.square(np.array([*frame.resolutions()[1:], (0, 0)], np.float64).T)
-    area_out = areas[1].take(stage, mode="clip")
-    area_in = areas[0].take(stage, mode="clip")
-    np.copyto(area_in, area_out, where=~first)
     column = stage * n
     column += np.arange(n)
+    sizes = np.square(frame.sizes(view.stride).astype(np.float64))
+    areas = np.zeros((2, frame.n_stages + 1, sizes.shape[1]))
+    areas[0, :-1], areas[1, :-1] = sizes[1:-1], sizes[2:]
+
+    # mode="clip" skips the bounds check of take, which costs more than the gather itself
+    if frame.free_strides:
+        area_in, area_out = (part.take(column, mode="clip") for part in areas)
+    else:
+        area_in, area_out = (part.take(stage, mode="clip") for part in areas)
+    np.copyto(area_in, area_out, where=~first_of_stage(passed))
     nothing = np.zeros((1, n))
     kernel, c_mid, c_out = (
         np.concatenate([part, nothing]).take(column, mode="clip")
@@ -190,16 +288,10 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
     if not frame.pooled_shortcut:
         shortcut &= ~strided
 
-    weights = np.empty((frame.n_layers, n))
-    weights[0], weights[-2], weights[-1] = (
-        frame.stem_kernel**2 * frame.input_channels * stem,
-        channels[-1] * head,
-        head * frame.classes,
-    )
-    np.multiply(c_in, c_mid, out=weights[1:-2:3])
-    np.multiply(np.square(kernel), c_mid, out=weights[2:-2:3])
-    np.multiply(c_mid, c_out, out=weights[3:-2:3])
-    return LayerTable(
+    first, kind = first_layers(frame, view, passed), None
+    if len(frame.all_kinds) > 1:
+        kind = of_units(view.kind, passed, frame.n_stages).astype(np.int8)
+    table = LayerTable(
         frame=frame,
         stem_channels=stem,
         depth=depth,
@@ -207,7 +299,14 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
         stage_bottleneck=bottlenecks,
         stage_channels=channels,
         head_channels=head,
+        stem_area=float(sizes[1, 0]),
+        head_area=np.broadcast_to(sizes[-1], (n,)),
+        score_stage=frame.score_stages(view.stride),
+        stage_kind=view.kind.astype(np.intp),
+        reshapes=None if frame.plain else reshaping(view),
+        kind=kind,
         active=active,
+        first=first,
         stage=stage,
         kernel=kernel,
         c_in=c_in,
@@ -216,6 +315,58 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
         area_in=area_in,
         area_out=area_out,
         shortcut=shortcut,
+        projected=_projected(frame, first, kind),
         pooled=pooled,
-        weights=weights,
+        weights=np.empty((frame.n_layers, n)),
     )
+    _fill_units(table)
+    table.weights[0], table.weights[-2], table.weights[-1] = (
+        frame.stem_kernel**2 * frame.input_channels * stem,
+        channels[-1] * head,
+        head * frame.classes,
+    )
+    return table
+
+
+def _projected(
+    frame: Frame, first: Bools | None, kind: npt.NDArray[np.int8] | None
+) -> Bools | None:
+    """Return which units have a layer in their shortcut, ``(residuals, n)``."""
+    flags = np.array([BLOCK_KINDS[name].reshapes_shortcut for name in KIND_NAMES])
+    if first is None or not flags[[KIND_NAMES.index(name) for name in frame.all_kinds]].any():
+        return None
+    return first if kind is None else first & flags[kind]
+
+
+def _fill_units(table: LayerTable) -> None:
+    """Set bottlenecks, shortcuts and weights of units by their kinds, in place."""
+    for code in table.kinds:
+        kind, mask = BLOCK_KINDS[KIND_NAMES[code]], table.of_kind(code)
+        if not kind.has_bottleneck:
+            own = {"in": table.c_in, "out": table.c_out}[kind.bottleneck]
+            np.copyto(table.c_mid, own, where=mask)
+        if table.pooled is not None and not kind.pools_shortcut:
+            np.copyto(table.shortcut, False, where=table.pooled & mask)
+            np.copyto(table.pooled, False, where=mask)
+    if table.projected is not None:
+        np.logical_or(table.shortcut, table.projected, out=table.shortcut)
+    channels = {"in": table.c_in, "mid": table.c_mid, "out": table.c_out}
+    area = np.square(table.kernel)
+
+    def weights(layer: BlockLayer, out: Floats) -> Floats:
+        inputs, outputs = channels[layer.inputs], channels[layer.outputs]
+        np.multiply(area if layer.kind == "depthwise" else inputs, outputs, out=out)
+        if layer.kind == "conv":
+            out *= area
+        return out
+
+    for place in range(PLACES):
+        rows = table.weights[1 + place : -2 : PLACES]
+        if table.frame.plain:
+            layer = BLOCK_KINDS[INVERTED_RESIDUAL].layers[place]
+            assert layer is not None
+            weights(layer, rows)
+        else:
+            rows[:] = by_kind(table, place, lambda one: weights(one, np.empty_like(area)))
+    if table.first is not None:
+        table.weights[1:-2:PLACES] *= table.first

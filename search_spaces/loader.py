@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL
 from nas_engine.errors import UnknownNameError
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from search_spaces.space import ChannelRange, SearchSpace, StageSpace
@@ -99,14 +100,21 @@ def _channels(fields: Fields) -> ChannelRange:
 
 
 def _stage(fields: Fields) -> StageSpace:
-    fields.only("stride", "kernels", "channels", "expansions", "depth")
+    fields.only("kinds", "stride", "kernels", "channels", "expansions", "depth")
     depth = fields.take_fields("depth").only("min", "max")
+    kinds = tuple(fields.take_list("kinds", [INVERTED_RESIDUAL], of=str))
+    several = isinstance(fields.take("stride"), list)
+    strides = fields.take_list("stride", of=int) if several else [fields.take_int("stride")]
     with fields.located():
+        needed = any(BLOCK_KINDS[kind].has_bottleneck for kind in kinds if kind in BLOCK_KINDS)
         return StageSpace(
-            stride=fields.take_int("stride"),
+            kinds=kinds,
+            strides=tuple(strides),
             kernels=tuple(fields.take_list("kernels", of=int)),
             channels=_channels(fields),
-            expansions=fields.take_numbers("expansions", high=16),
+            expansions=fields.take_numbers("expansions", high=16)
+            if needed or fields.has("expansions")
+            else (),
             min_depth=depth.take_int("min", high=100),
             max_depth=depth.take_int("max", high=100),
         )

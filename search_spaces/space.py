@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nas_engine.errors import InputError
+from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, PLACES
+from nas_engine.errors import InputError, UnknownNameError
 
 BIT_RANGE = (2, 8)
 """Narrowest and widest bit width of the product, weights and activations."""
@@ -41,44 +42,68 @@ class ChannelRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSpace:
-    """One row of the MobileNetV2 table: ``depth`` inverted residuals that share kernel, bottleneck and output channels.
+    """One row of the network's table: ``depth`` units that share kind, kernel, bottleneck and output channels.
 
     Raises:
         InputError: An empty or impossible choice.
     """
 
-    stride: int
-    """Stride of the first inverted residual, 1 or 2."""
+    kinds: tuple[str, ...] = (INVERTED_RESIDUAL,)
+    """Kinds that its units may have (all of them the same), names of ``nas_engine.block_kinds``."""
+    strides: tuple[int, ...]
+    """Strides that its first unit may have, of 1 and 2."""
     kernels: tuple[int, ...]
-    """Depth-wise kernel sizes, odd."""
+    """Kernel sizes, odd."""
     channels: ChannelRange
     """Output channels."""
-    expansions: tuple[float, ...]
+    expansions: tuple[float, ...] = ()
     """Bottleneck channels as a ratio of the *output* channels (the authors' convention), rounded to
-    the channel step."""
+    the channel step; none if no kind has a bottleneck of its own."""
     min_depth: int
-    """Fewest inverted residuals."""
+    """Fewest units."""
     max_depth: int
-    """Most inverted residuals."""
+    """Most units."""
 
     def __post_init__(self) -> None:
-        if self.stride not in (1, 2):
-            raise InputError(f"stride is {self.stride}; expected 1 or 2")
+        for kind in self.kinds:
+            if kind not in BLOCK_KINDS:
+                raise UnknownNameError("block kind", kind, BLOCK_KINDS)
+        if not self.kinds or len(set(self.kinds)) != len(self.kinds):
+            raise InputError(
+                f"kinds are {list(self.kinds)}; expected some of {', '.join(BLOCK_KINDS)}, each once"
+            )
+        if self.strides not in ((1,), (2,), (1, 2)):
+            given = self.strides[0] if len(self.strides) == 1 else list(self.strides)
+            raise InputError(f"stride is {given}; expected 1, 2 or [1, 2]")
         if not self.kernels or any(k not in (1, 3, 5, 7) for k in self.kernels):
             raise InputError(f"kernels are {list(self.kernels)}; expected some of 1, 3, 5, 7")
-        if not self.expansions or any(not 0 < ratio <= 16 for ratio in self.expansions):
+        if any(not 0 < ratio <= 16 for ratio in self.expansions):
             raise InputError(
                 f"expansions are {list(self.expansions)}; expected ratios above 0, at most 16"
+            )
+        if self.has_bottleneck != bool(self.expansions):
+            raise InputError(
+                f"expansions are {list(self.expansions)}; expected "
+                + (
+                    f"ratios above 0, at most 16, for {INVERTED_RESIDUAL} units"
+                    if self.has_bottleneck
+                    else f"none for {' and '.join(self.kinds)} units, leave them out"
+                )
             )
         if not 1 <= self.min_depth <= self.max_depth:
             raise InputError(
                 f"depth from {self.min_depth} to {self.max_depth}; expected 1 <= min <= max"
             )
 
+    @property
+    def has_bottleneck(self) -> bool:
+        """Whether any of its kinds has a bottleneck as a gene."""
+        return any(BLOCK_KINDS[kind].has_bottleneck for kind in self.kinds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """A MobileNet-style space: stem, stages of inverted residuals, 1x1 head, optional classifier, and per-layer bits.
+    """A space: stem, stages of units of one kind each, 1x1 head, optional classifier, and per-layer bits.
 
     Raises:
         InputError: Values that cannot describe a network.
@@ -103,7 +128,7 @@ class SearchSpace:
     """Default number of classes; 0 for no classifier (the authors' space)."""
     stage_weights: tuple[float, ...]
     """QE-Score weight of each stage; stages end just before each stride-2 stage, the stem starts
-    stage 0."""
+    stage 0. A network with fewer stride-2 stages than the space allows takes the last ones."""
     stem_kernel: int
     """Kernel size of the stem convolution."""
     stem_stride: int
@@ -111,7 +136,7 @@ class SearchSpace:
     stem_channels: ChannelRange
     """Output channels of the stem."""
     stages: tuple[StageSpace, ...]
-    """Stages of inverted residuals from input to output."""
+    """Stages from input to output."""
     head_channels: ChannelRange
     """Output channels of the last 1x1 convolution."""
     end_bits: int
@@ -122,18 +147,19 @@ class SearchSpace:
     activation_bits: tuple[int, ...]
     """Input widths that a convolution may take, ascending."""
     tie_block_bits: bool
-    """Whether the three convolutions of an inverted residual share both widths (the authors' code)
-    or are free (ours)."""
+    """Whether the convolutions of a unit share both widths (the authors' code) or are free (chosen
+    here)."""
     pooled_shortcut: bool
     """Whether stride-2 residuals with equal channels have a shortcut through a 2x2 average pool
     (the authors' code)."""
     non_decreasing: bool
     """Whether output channels may not fall from stage to stage."""
     max_layers: int
-    """Most convolutions (the classifier is not counted); the authors' limit is 47."""
+    """Most convolutions (the classifier is not counted), each unit counted as three; the authors'
+    limit is 47."""
     max_stage_share: float
-    """Largest share of all inverted residuals in one stage: the guard against piling depth where
-    the score pays most; 1 switches it off."""
+    """Largest share of all units in one stage: the guard against piling depth where the score pays
+    most; 1 switches it off."""
 
     def __post_init__(self) -> None:
         low, high = BIT_RANGE
@@ -149,7 +175,7 @@ class SearchSpace:
             raise InputError(f"end_bits is {self.end_bits}; expected {low} to {high}")
         if not self.stages:
             raise InputError("stages is empty; expected at least one stage")
-        n_stages = 1 + sum(stage.stride == 2 for stage in self.stages)
+        n_stages = 1 + sum(2 in stage.strides for stage in self.stages)
         if not any(self.stage_weights):
             raise InputError("stage_weights are all 0; expected at least one above 0")
         ranges = [(s.channels.minimum, s.channels.maximum) for s in self.stages]
@@ -171,7 +197,7 @@ class SearchSpace:
                 f"resolution {self.resolution} is outside {self.min_resolution} to "
                 f"{self.max_resolution}"
             )
-        shallowest = 2 + 3 * sum(stage.min_depth for stage in self.stages)
+        shallowest = 2 + PLACES * sum(stage.min_depth for stage in self.stages)
         if self.max_layers < shallowest:
             raise InputError(
                 f"max_layers {self.max_layers} is below the {shallowest} layers of the shallowest "
@@ -185,5 +211,5 @@ class SearchSpace:
 
     @property
     def max_residuals(self) -> int:
-        """Most inverted residuals that the layer limit and the stages allow: ``(max_layers - stem - head) / 3``."""
-        return min((self.max_layers - 2) // 3, sum(stage.max_depth for stage in self.stages))
+        """Most units that the layer limit and the stages allow: ``(max_layers - stem - head) / 3``."""
+        return min((self.max_layers - 2) // PLACES, sum(stage.max_depth for stage in self.stages))

@@ -6,17 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nas_engine.architecture import Architecture
+from nas_engine.block_kinds import BLOCK_KINDS
 from nas_engine.encoding import Frame, Genes, decode, space_frame
 from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS
 from nas_engine.scoring.qe_score import ScoreSettings
-from search_spaces import SearchSpace, load_space, space_names
+from search_spaces import ChannelRange, SearchSpace, StageSpace, load_space, space_names
 
 
 def _opposite(space: SearchSpace) -> SearchSpace:
@@ -28,6 +30,62 @@ SHIPPED = {name: load_space(name) for name in space_names()}
 SPACES = {
     space.name: space for shipped in SHIPPED.values() for space in (shipped, _opposite(shipped))
 }
+
+
+def _stage(kinds: tuple[str, ...], strides: tuple[int, ...], low: int, high: int) -> StageSpace:
+    return StageSpace(
+        kinds=kinds,
+        strides=strides,
+        kernels=(3, 5),
+        channels=ChannelRange(minimum=low, maximum=high),
+        expansions=(1.0, 2.0, 3.5) if "inverted-residual" in kinds else (),
+        min_depth=1,
+        max_depth=3,
+    )
+
+
+def _of_kinds(name: str, *stages: StageSpace, **changes: Any) -> SearchSpace:
+    halvings = sum(2 in stage.strides for stage in stages)
+    weights = (*((0.5,) * halvings), 6.0)
+    return replace(
+        SHIPPED["mobilenet-32"],
+        **{"name": name, "stages": stages, "stage_weights": weights, "max_stage_share": 1.0}
+        | changes,
+    )
+
+
+EVERY_KIND = tuple(BLOCK_KINDS)
+
+OTHER_KINDS = {
+    space.name: space
+    for space in (
+        _of_kinds(
+            "residual",
+            *(_stage(("residual",), (stride,), 8, 32) for stride in (1, 2, 2)),
+        ),
+        _of_kinds(
+            "depthwise-separable",
+            *(_stage(("depthwise-separable",), (stride,), 8, 40) for stride in (1, 2, 2)),
+        ),
+        _of_kinds(
+            "one-kind-per-stage",
+            *(_stage((kind,), (2,), 8, 32) for kind in EVERY_KIND),
+            tie_block_bits=True,
+        ),
+        _of_kinds("every-kind", *(_stage(EVERY_KIND, (1, 2), 8, 32) for _ in range(3))),
+        _of_kinds(
+            "every-kind-pooled",
+            *(_stage(EVERY_KIND[::-1], (1, 2), 8, 16) for _ in range(4)),
+            pooled_shortcut=True,
+            tie_block_bits=True,
+            weight_bits=(2, 4, 8),
+        ),
+        _of_kinds("free-strides", *(_stage(EVERY_KIND[:1], (1, 2), 8, 32) for _ in range(3))),
+    )
+}
+"""Spaces with other kinds of units, mixtures of them, and strides as genes."""
+
+EVERY_SPACE = SPACES | OTHER_KINDS
 
 MODELS = ("arena", "paper")
 

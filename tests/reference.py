@@ -47,6 +47,8 @@ class Layer:
     a: int
     stage: int
     """QE-Score stage."""
+    chained: bool = True
+    """Whether it lies on the chain from input to output: not a 1x1 shortcut."""
 
     @property
     def weights(self) -> int:
@@ -59,8 +61,9 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Residual:
-    """Shape of one inverted residual."""
+    """Shape of one unit."""
 
+    kind: str
     kernel: int
     c_in: int
     c_mid: int
@@ -68,10 +71,12 @@ class Residual:
     size_in: int
     size_out: int
     waiting: int
-    """Elements that wait for the shortcut during the depth-wise step, after pooling; 0 without a
-    shortcut."""
+    """Elements of its input that wait for the shortcut, after pooling; 0 without a shortcut, or with
+    one of its own layer."""
     pooled: bool
-    bits: tuple[Bits, Bits, Bits]
+    reshaped: bool
+    """Whether the shortcut is a 1x1 layer."""
+    bits: tuple[Bits, ...]
     stage: int
 
 
@@ -82,19 +87,24 @@ def residuals(net: Architecture) -> Iterator[Residual]:
         for i, bits in enumerate(block.bits):
             stride = block.stride if i == 0 else 1
             out = -(-size // stride)
-            same = c_in == block.channels
+            residual = block.kind == "residual"
+            same = c_in == block.channels and not (residual and stride > 1)
             # a stride that leaves a 1x1 map as it is is no stride
-            pooled = same and out != size and net.pooled_shortcut
+            inverted = block.kind == "inverted-residual"
+            pooled = same and out != size and net.pooled_shortcut and inverted
             shortcut = same and (out == size or pooled)
+            middle = {"residual": block.channels, "depthwise-separable": c_in}
             yield Residual(
+                kind=block.kind,
                 kernel=block.kernel,
                 c_in=c_in,
-                c_mid=block.bottleneck,
+                c_mid=middle.get(block.kind, block.bottleneck),
                 c_out=block.channels,
                 size_in=size,
                 size_out=out,
                 waiting=c_in * out**2 if shortcut else 0,
                 pooled=pooled,
+                reshaped=residual and not same,
                 bits=bits,
                 stage=stage,
             )
@@ -120,12 +130,21 @@ def layers(net: Architecture) -> list[Layer]:
     stage = 0
     channels = stem.channels
     for r in residuals(net):
-        steps = (
+        steps = [
             ("pointwise", 1, r.c_in, r.c_mid, r.size_in, r.size_in),
             ("depthwise", r.kernel, r.c_mid, r.c_mid, r.size_in, r.size_out),
             ("pointwise", 1, r.c_mid, r.c_out, r.size_out, r.size_out),
-        )
-        for (kind, kernel, c_in, c_out, size_in, size_out), bits in zip(steps, r.bits, strict=True):
+        ]
+        if r.kind == "depthwise-separable":
+            del steps[0]
+        if r.kind == "residual":
+            steps = [
+                ("pointwise", 1, r.c_in, r.c_out, r.size_in, r.size_out),
+                ("conv", r.kernel, r.c_in, r.c_out, r.size_in, r.size_out),
+                ("conv", r.kernel, r.c_out, r.c_out, r.size_out, r.size_out),
+            ][not r.reshaped :]
+        for place, (step, bits) in enumerate(zip(steps, r.bits, strict=True)):
+            kind, kernel, c_in, c_out, size_in, size_out = step
             found.append(
                 Layer(
                     kind=kind,
@@ -137,6 +156,7 @@ def layers(net: Architecture) -> list[Layer]:
                     w=bits.w,
                     a=bits.a,
                     stage=r.stage,
+                    chained=place > 0 or not r.reshaped,
                 )
             )
         size, channels, stage = r.size_out, r.c_out, r.stage
@@ -179,7 +199,7 @@ def stage_terms(
     net: Architecture, alphas: Sequence[float] = ALPHAS, sigma_a: float = 5.0, sigma_w: float = 4.0
 ) -> list[float]:
     """alpha_i * S_i of each stage; the score is their sum."""
-    convolutions = [layer for layer in layers(net) if layer.kind != "dense"]
+    convolutions = [layer for layer in layers(net) if layer.kind != "dense" and layer.chained]
     running, terms = 0.0, []
     for stage, alpha in enumerate(alphas):
         mine = [layer for layer in convolutions if layer.stage == stage]
@@ -200,8 +220,11 @@ def qe_score(
 
 
 def worth(net: Architecture, alphas: Sequence[float] = ALPHAS) -> list[float]:
-    """What ln S counts at each convolution: the weights of its own stage and of all later ones."""
-    return [sum(alphas[layer.stage :]) for layer in layers(net) if layer.kind != "dense"]
+    """What ln S counts at each convolution: the weights of its own stage and of all later ones; 0 at
+    a 1x1 shortcut.
+    """
+    convolutions = [layer for layer in layers(net) if layer.kind != "dense"]
+    return [sum(alphas[one.stage :]) * one.chained for one in convolutions]
 
 
 # --- computation
@@ -216,8 +239,9 @@ def bitops(net: Architecture) -> int:
 
 
 def effectiveness(net: Architecture) -> float:
-    """Depth over the geometric mean of the fan-ins, the classifier left out."""
-    fan_ins = [layer.weights // layer.c_out for layer in layers(net) if layer.kind != "dense"]
+    """Depth over the geometric mean of the fan-ins, classifier and 1x1 shortcuts left out."""
+    chain = [layer for layer in layers(net) if layer.kind != "dense" and layer.chained]
+    fan_ins = [layer.weights // layer.c_out for layer in chain]
     return len(fan_ins) / math.prod(fan_ins) ** (1 / len(fan_ins))
 
 
@@ -238,8 +262,10 @@ def packed_flash(net: Architecture) -> list[int]:
         4 * (-(-layer.weights * layer.w // 32)) + 4 * (-(-layer.c_out * 9 // 4)) + 52
         for layer in layers(net)
     ]
-    for i, r in enumerate(residuals(net)):
-        sizes[3 * i + 3] += 24 * (r.waiting > 0) + 52 * r.pooled
+    last = 0
+    for r in residuals(net):
+        last += len(r.bits)
+        sizes[last] += 24 * (r.waiting > 0 or r.reshaped) + 52 * r.pooled
     if net.classifier:
         sizes[-1] += 52
     return sizes
@@ -284,37 +310,55 @@ def at_stem(model: str, net: Architecture, out_bits: int) -> float:
     return tensor_bytes(model, image, 8) + tensor_bytes(model, output, out_bits) + scratch
 
 
-def at_expand(model: str, r: Residual, a: int, b: int) -> float:
-    tensors = tensor_bytes(model, r.c_in * r.size_in**2, a) + tensor_bytes(
-        model, r.c_mid * r.size_in**2, b
-    )
-    return tensors + _dense_scratch(model, r.c_in, r.c_mid)
+def at_unit(model: str, r: Residual, a: int, b: int, c: int, out_bits: int) -> list[float]:
+    """Live bytes at each layer of a unit.
 
-
-def at_depthwise(model: str, r: Residual, a: int, b: int, c: int) -> float:
-    held, entry = tensor_bytes(model, r.waiting, a), tensor_bytes(model, r.c_mid * r.size_in**2, b)
-    if model == "paper":
-        return held + entry + r.size_out**2 * c / 8
-    ring = tensor_bytes(model, r.kernel * r.size_in * r.c_mid, b)
-    unpacked = 4 * (-(-(r.kernel**2) * r.c_mid // 4))
-    expanded = 2 * 4 * r.kernel * (r.size_in + r.size_in % 2 + 2 * (r.kernel // 2))
-    return (
-        held
-        + max(entry, tensor_bytes(model, r.c_mid * r.size_out**2, c))
-        + ring
-        + unpacked
-        + expanded
-    )
-
-
-def at_project(model: str, r: Residual, a: int, c: int, out_bits: int) -> float:
-    entry, output = (
+    Args:
+        model: Memory model.
+        r: The unit.
+        a: Width of its input.
+        b: Width of the expanded tensor of an inverted residual.
+        c: Width of the tensor that enters the last layer.
+        out_bits: Width of its output.
+    """
+    entry = tensor_bytes(model, r.c_in * r.size_in**2, a)
+    held, middle = (
+        tensor_bytes(model, r.waiting, a),
         tensor_bytes(model, r.c_mid * r.size_out**2, c),
-        tensor_bytes(model, r.c_out * r.size_out**2, out_bits),
     )
-    if model == "arena":
-        output = max(output, tensor_bytes(model, r.waiting, a))
-    return entry + output + _dense_scratch(model, r.c_mid, r.c_out)
+    output = tensor_bytes(model, r.c_out * r.size_out**2, out_bits)
+    last = middle + (max(output, held) if model == "arena" else output)
+    if r.kind == "residual":
+        side = output if r.reshaped else 0
+        taps, strided = r.kernel**2, r.size_out != r.size_in
+        live = [
+            entry + side + _dense_scratch(model, r.c_in, r.c_out, 2 if strided else 1),
+            entry
+            + side
+            + middle
+            + _dense_scratch(model, taps * r.c_in, r.c_out, 3 if strided else r.kernel),
+            last
+            + (held if model == "paper" else 0)
+            + _dense_scratch(model, taps * r.c_out, r.c_out, r.kernel),
+        ]
+        return live[not r.reshaped :]
+    project = last + _dense_scratch(model, r.c_mid, r.c_out)
+    if r.kind == "depthwise-separable":
+        if model == "paper":
+            return [entry + r.size_out**2 * c / 8, project]
+        return [max(entry, held + middle) + _depthwise_scratch(r, a), project]
+    expanded = tensor_bytes(model, r.c_mid * r.size_in**2, b)
+    expand = entry + expanded + _dense_scratch(model, r.c_in, r.c_mid)
+    if model == "paper":
+        return [expand, held + expanded + r.size_out**2 * c / 8, project]
+    return [expand, held + max(expanded, middle) + _depthwise_scratch(r, b), project]
+
+
+def _depthwise_scratch(r: Residual, entering: int) -> float:
+    """Ring of packed input rows, weights at a byte, k rows of four channels at two bytes."""
+    ring = tensor_bytes("arena", r.kernel * r.size_in * r.c_mid, entering)
+    unpacked = 4 * (-(-(r.kernel**2) * r.c_mid // 4))
+    return ring + unpacked + 2 * 4 * r.kernel * (r.size_in + r.size_in % 2 + 2 * (r.kernel // 2))
 
 
 def at_head(model: str, net: Architecture, in_bits: int, out_bits: int) -> float:
@@ -348,12 +392,7 @@ def sram(model: str, net: Architecture) -> list[float]:
     entering = [r.bits[0].a for r in rows] + [net.head.bits.a]
     live = [at_stem(model, net, entering[0])]
     for r, out_bits in zip(rows, entering[1:], strict=True):
-        a, b, c = (bits.a for bits in r.bits)
-        live += [
-            at_expand(model, r, a, b),
-            at_depthwise(model, r, a, b, c),
-            at_project(model, r, a, c, out_bits),
-        ]
+        live += at_unit(model, r, r.bits[0].a, r.bits[-2].a, r.bits[-1].a, out_bits)
     live.append(
         at_head(model, net, net.head.bits.a, net.classifier.bits.a if net.classifier else 8)
     )

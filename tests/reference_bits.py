@@ -16,11 +16,9 @@ from tests.reference import (
     Layer,
     alphas_for,
     at_classifier,
-    at_depthwise,
-    at_expand,
     at_head,
-    at_project,
     at_stem,
+    at_unit,
     bitops,
     layers,
     qe_score,
@@ -36,7 +34,7 @@ def with_bits(net: Architecture, bits: Sequence[Bits]) -> Architecture:
     """The same structure with other bits, given for all convolutions but the stem."""
     rest = iter(bits)
     blocks = tuple(
-        replace(block, bits=tuple((next(rest), next(rest), next(rest)) for _ in block.bits))
+        replace(block, bits=tuple(tuple(next(rest) for _ in row) for row in block.bits))
         for block in net.blocks
     )
     return replace(net, blocks=blocks, head=replace(net.head, bits=next(rest)))
@@ -56,7 +54,7 @@ def best_activations(
     ``None`` if there is none.
 
     A chain: the state is the width of the stream, every pair (b, c) inside is tried for every pair
-    of stream widths. Tied, b and c are the width of the stream.
+    of stream widths. Tied, b and c are the width of the stream; only an inverted residual has b.
     """
     rows, value_of = (
         list(residuals(net)),
@@ -66,21 +64,23 @@ def best_activations(
     if net.classifier and at_classifier(model, net) > budget:
         return None
     reached = {a: 0.0 for a in options if at_stem(model, net, a) <= budget}
-    for i, r in enumerate(rows):
-        u, v, x = gains[3 * i : 3 * i + 3]
+    least = min(options)
+    for r in rows:
+        mine, gains = gains[: len(r.bits)], gains[len(r.bits) :]
+        has_b = r.kind == "inverted-residual"
+        of_input = mine[0] if has_b else sum(mine[:-1])
         inside: dict[tuple[int, int], float] = {}  # best value for (stream width in, width c)
         for a, before in reached.items():
-            for b in [a] if tied else options:
-                if at_expand(model, r, a, b) > budget:
-                    continue
+            for b in options if has_b and not tied else [a]:
                 for c in [a] if tied else options:
-                    if at_depthwise(model, r, a, b, c) <= budget:
-                        total = before + u * value_of[a] + v * value_of[b] + x * value_of[c]
+                    if max(at_unit(model, r, a, b, c, least)) <= budget:
+                        total = before + of_input * value_of[a] + mine[-1] * value_of[c]
+                        total += mine[1] * value_of[b] if has_b else 0.0
                         inside[a, c] = max(total, inside.get((a, c), -math.inf))
         reached = {}
-        for (a, c), total in inside.items():
+        for (a, c), total in inside.items():  # what b bounds does not depend on the next width
             for following in options:
-                if at_project(model, r, a, c, following) <= budget:
+                if max(at_unit(model, r, a, least, c, following)) <= budget:
                     reached[following] = max(total, reached.get(following, -math.inf))
     out_bits = net.classifier.bits.a if net.classifier else 8
     ends = [
@@ -110,8 +110,9 @@ def _flash_choices(
 
     fixed = total - sum(stored(layer, layer.w) for layer in free)
     gains = worth(net, alphas)[1:]
-    size = 3 if tied else 1
-    groups = [range(first, min(first + size, len(free))) for first in range(0, len(free), size)]
+    sizes = [len(r.bits) for r in residuals(net)] if tied else [1] * (len(free) - 1)
+    ends = [*itertools.accumulate(sizes, initial=0), len(free)]
+    groups = [range(first, end) for first, end in itertools.pairwise(ends)]
     return fixed, [
         [
             (
@@ -195,10 +196,12 @@ def best_tied(
     """Highest QE-Score over one (w, a) pair per inverted residual and one for the head; every
     combination is tried.
     """
-    units = sum(block.depth for block in net.blocks)
+    sizes = [*(len(r.bits) for r in residuals(net)), 1]
     best = None
-    for chosen in itertools.product([Bits(w, a) for w, a in pairs], repeat=units + 1):
-        other = with_bits(net, [*(bits for bits in chosen[:-1] for _ in range(3)), chosen[-1]])
+    for chosen in itertools.product([Bits(w, a) for w, a in pairs], repeat=len(sizes)):
+        other = with_bits(
+            net, [bits for bits, n in zip(chosen, sizes, strict=True) for _ in range(n)]
+        )
         if max(sram(model, other)) <= budgets[0] and sum(FLASH[model](other)) <= budgets[1]:
             score = qe_score(other, alphas_for(net))
             best = score if best is None else max(best, score)

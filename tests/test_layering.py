@@ -24,6 +24,7 @@ ORDER = (
     "nas_engine.faces",
     "nas_engine.escaping",
     "nas_engine.errors",
+    "nas_engine.block_kinds",
     "nas_engine.units",
     "nas_engine.reading",
     "nas_engine.digests",
@@ -72,6 +73,7 @@ LEAVES = ("device_profiles", "search_spaces")
 
 SHARED_WITH_LEAVES = (
     "nas_engine.errors",
+    "nas_engine.block_kinds",
     "nas_engine.units",
     "nas_engine.reading",
     "nas_engine.sealed",

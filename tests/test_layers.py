@@ -12,18 +12,19 @@ import pytest
 import device_profiles
 import nas_engine
 import search_spaces
-from nas_engine.encoding import GeneView, architecture_frame, encode
+from nas_engine.block_kinds import KIND_NAMES
+from nas_engine.encoding import GeneView, architecture_frame, encode, layer_rows
 from nas_engine.layers import interleave, macs_per_layer, output_channels, output_positions, unroll
 from tests import reference
-from tests.populations import SPACES, networks, population, resolutions
+from tests.populations import EVERY_SPACE, OTHER_KINDS, SPACES, networks, population, resolutions
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", EVERY_SPACE)
 @pytest.mark.parametrize("classes", [0, 7])
 def test_table_is_the_scalar_walk(name: str, classes: int) -> None:
-    for resolution in resolutions(SPACES[name]):
+    for resolution in resolutions(EVERY_SPACE[name]):
         frame, genes = population(
-            SPACES[name], 25, seed=resolution, resolution=resolution, classes=classes
+            EVERY_SPACE[name], 25, seed=resolution, resolution=resolution, classes=classes
         )
         table = unroll(frame, genes)
         weights, macs, outputs, positions = (
@@ -34,11 +35,7 @@ def test_table_is_the_scalar_walk(name: str, classes: int) -> None:
         )
         for i, net in enumerate(networks(frame, genes)):
             layers = reference.layers(net)
-            rows = [
-                *range(len(layers) - 1 - bool(classes)),
-                frame.n_layers - 2,
-                *([frame.n_layers - 1] if classes else []),
-            ]
+            rows = layer_rows(frame, net)
             unused = sorted(set(range(frame.n_layers)) - set(rows))
             assert weights[rows, i].tolist() == [layer.weights for layer in layers]
             assert macs[rows, i].tolist() == [layer.macs for layer in layers]
@@ -59,10 +56,13 @@ def test_table_is_the_scalar_walk(name: str, classes: int) -> None:
                 (table.kernel, [r.kernel for r in residuals]),
                 (table.area_in, [r.size_in**2 for r in residuals]),
                 (table.area_out, [r.size_out**2 for r in residuals]),
-                (table.shortcut, [r.waiting > 0 for r in residuals]),
+                (table.shortcut, [r.waiting > 0 or r.reshaped for r in residuals]),
             ):
                 assert column[:used, i].tolist() == wanted
                 assert not column[used:, i].any()
+            for code in table.kinds:
+                mine = np.broadcast_to(table.of_kind(code), table.active.shape)[:used, i]
+                assert mine.tolist() == [r.kind == KIND_NAMES[code] for r in residuals]
             pooled = table.pooled[:used, i].tolist() if table.pooled is not None else [False] * used
             assert pooled == [r.pooled for r in residuals]
 
@@ -75,9 +75,9 @@ def test_pooled_shortcuts_do_occur() -> None:
     assert (table.shortcut & ~table.pooled).any()
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", EVERY_SPACE)
 def test_a_batch_is_its_networks_one_by_one(name: str) -> None:
-    frame, genes = population(SPACES[name], 12, seed=2)
+    frame, genes = population(EVERY_SPACE[name], 12, seed=2)
     table = unroll(frame, genes)
     for i in range(genes.shape[1]):
         one = unroll(frame, genes[:, [i]])
@@ -97,12 +97,15 @@ def test_a_batch_is_its_networks_one_by_one(name: str) -> None:
             assert (getattr(one, field)[..., 0] == getattr(table, field)[..., i]).all(), field
 
 
-def test_tight_frame_gives_the_same_layers() -> None:
-    frame, genes = population(SPACES["mobilenet"], 20)
+@pytest.mark.parametrize("name", ["mobilenet", *OTHER_KINDS])
+def test_tight_frame_gives_the_same_layers(name: str) -> None:
+    frame, genes = population(EVERY_SPACE[name], 20)
     table = unroll(frame, genes)
     for i, net in enumerate(networks(frame, genes)):
         own = unroll(architecture_frame(net), encode(architecture_frame(net), [net]))
-        assert own.weights[:, 0].tolist() == [*table.weights[table.weights[:, i] > 0, i].tolist()]
+        assert own.weights[own.weights[:, 0] > 0, 0].tolist() == (
+            table.weights[table.weights[:, i] > 0, i].tolist()
+        )
 
 
 def test_bits_do_not_enter_the_table() -> None:

@@ -39,6 +39,7 @@ from nas_engine.costs.schedule import (
 )
 from nas_engine.costs.sram import head_out_bits
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode
+from nas_engine.errors import InputError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
 from nas_engine.network.from_architecture import graph_of
@@ -46,7 +47,7 @@ from nas_engine.network.from_architecture import graph_of
 SRAM, FLASH = "peak SRAM", "Flash"
 """The two resources of a device."""
 
-_BLOCK = "inverted residual"
+_BLOCK = "inverted-residual"
 
 
 def device_problem(search: SearchProblem, architecture: Architecture) -> AllocationProblem:
@@ -96,6 +97,11 @@ class _Builder:
 
     def __init__(self, search: SearchProblem, architecture: Architecture) -> None:
         frame = architecture_frame(architecture)
+        if not frame.plain:
+            raise InputError(
+                f"widths of {' and '.join(frame.all_kinds)} blocks cannot be allocated yet; "
+                "expected inverted-residual blocks alone"
+            )
         self.search, self.architecture = search, architecture
         self.table: LayerTable = unroll(frame, encode(frame, [architecture]))
         self.names = architecture.layer_names()

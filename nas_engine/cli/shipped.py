@@ -134,11 +134,13 @@ def spaces(name: str | None) -> None:
         f"{_range(space.stem_channels)} channels"
     )
     for number, stage in enumerate(space.stages, 1):
-        expansions = ", ".join(f"{ratio:g}" for ratio in stage.expansions)
+        ratios = ", ".join(f"{ratio:g}" for ratio in stage.expansions)
+        expansions = f"expansions [{ratios}], " if ratios else ""
         click.echo(
-            f"  stage {number}: stride {stage.stride}, {_range(stage.channels)} channels, kernels "
-            f"{list(stage.kernels)}, "
-            f"expansions [{expansions}], {stage.min_depth} to {stage.max_depth} deep"
+            f"  stage {number}: {' or '.join(stage.kinds)}, "
+            f"stride {' or '.join(map(str, stage.strides))}, "
+            f"{_range(stage.channels)} channels, kernels {list(stage.kernels)}, "
+            f"{expansions}{stage.min_depth} to {stage.max_depth} deep"
         )
     click.echo(
         f"  head {_range(space.head_channels)} channels; at most {space.max_layers} convolutions"

@@ -7,15 +7,18 @@ BitOps per output element and one per pooled input element.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.block_kinds import PLACES, BlockLayer
 from nas_engine.layers import (
     KINDS,
     Floats,
     LayerTable,
+    by_kind,
     macs_per_layer,
     output_channels,
     output_positions,
@@ -86,9 +89,15 @@ def cycles(
     Returns:
         Cycles, ``(n,)``: an estimate, never a latency claim.
     """
-    conv, pointwise, depthwise, dense = (np.nan_to_num(cycles_per_mac[kind]) for kind in KINDS)
-    per_mac = pointwise[w_bits, a_bits]
-    per_mac[0] = conv[w_bits[0], a_bits[0]]
-    per_mac[2:-2:3] = depthwise[w_bits[2:-2:3], a_bits[2:-2:3]]
-    per_mac[-1] = dense[w_bits[-1], a_bits[-1]]
+    prices = {kind: np.nan_to_num(cycles_per_mac[kind]) for kind in KINDS}
+    per_mac = np.empty(w_bits.shape)
+    for row, kind in ((0, "conv"), (-2, "pointwise"), (-1, "dense")):
+        per_mac[row] = prices[kind][w_bits[row], a_bits[row]]
+
+    def per_mac_at(rows: slice) -> Callable[[BlockLayer], Floats]:
+        return lambda layer: prices[layer.kind][w_bits[rows], a_bits[rows]]
+
+    for place in range(PLACES):
+        rows = slice(1 + place, -2, PLACES)
+        per_mac[rows] = by_kind(table, place, per_mac_at(rows))
     return np.asarray((macs_per_layer(table) * per_mac).sum(axis=0))

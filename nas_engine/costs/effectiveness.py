@@ -5,7 +5,7 @@ A search may limit it from above.
     rho = L / (w_1 w_2 ... w_L)^(1/L)
     w_i = fan-in of convolution i: input channels of a group times kernel area
 
-L counts the convolutions; the classifier is none. Their argument: the entropy of a network grows
+L counts the convolutions of the chain: neither the classifier nor a 1x1 shortcut. Their argument: the entropy of a network grows
 with its depth without end, while what passes from end to end falls with rho, so entropy is
 maximised under a limit on rho. What limits are worth on trained networks here is measured by
 ``benchmarks.studies.proxy``.
@@ -15,13 +15,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas_engine.layers import Bools, Floats, LayerTable, output_channels
+from nas_engine.block_kinds import PLACES
+from nas_engine.layers import Bools, Floats, LayerTable, by_kind, output_channels
 
 
 def convolutions(table: LayerTable) -> Bools:
-    """Return which rows are convolutions of a network, ``(layers, n)``; the classifier is none."""
+    """Return which rows are convolutions of a network's chain, ``(layers, n)``; the classifier is none."""
     exists = np.asarray(table.weights > 0)
     exists[-1] = False
+    if not table.frame.plain:
+        nothing, all_units = np.zeros_like(table.active), np.ones_like(table.active)
+        scored = by_kind(table, 0, lambda layer: all_units if layer.scored else nothing)
+        exists[1:-2:PLACES] &= scored.astype(bool)
     return exists
 
 

@@ -5,8 +5,8 @@ Runtime code is reserved by the device profile, not counted here.
 **packed** (goes with the ``arena`` memory model; ours): weights as one dense bit stream per layer,
 padded to words; per output channel a 32-bit bias, a 32-bit Q31 multiplier and an 8-bit shift,
 padded to words; one row of the exported layer table per layer and per average pool; the constants
-of an addition per shortcut. Pooled shortcuts and additions count with the project layer, the last
-pool with the classifier.
+of an addition per shortcut. Pooled shortcuts and additions count with the last layer of the unit,
+the last pool with the classifier.
 **paper** (Sun et al. 2022, their public code): weights * bits/8 + 2 bytes per output channel,
 nothing else.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.block_kinds import BLOCK_KINDS, KIND_NAMES
 from nas_engine.costs.memory import WORD_BYTES
 from nas_engine.layers import Floats, LayerTable, interleave, output_channels
 
@@ -68,28 +69,47 @@ def constant_bytes(model_name: str, outputs: Any) -> Any:
 def _step_bytes(model_name: str, table: LayerTable) -> tuple[Any, float]:
     """Return the bytes of steps that are no layers.
 
-    At each project layer, ``(residuals, n)``, and at the classifier.
+    At the last layer of each unit, ``(residuals, n)``, and at the classifier.
     """
     if model_name == "paper":
         return 0.0, 0.0
-    project = table.shortcut * float(ADDITION_BYTES)
+    last = table.shortcut * float(ADDITION_BYTES)
     if table.pooled is not None:
-        project += table.pooled * float(LAYER_RECORD_BYTES)
-    return project, float(LAYER_RECORD_BYTES) if table.frame.classes else 0.0
+        last += table.pooled * float(LAYER_RECORD_BYTES)
+    return last, float(LAYER_RECORD_BYTES) if table.frame.classes else 0.0
 
 
 def fixed_flash(model_name: str, table: LayerTable) -> Floats:
     """Return the bytes of a network that do not depend on any width, ``(n,)``: all constants."""
-    project, classifier = _step_bytes(model_name, table)
-    residual = constant_bytes(model_name, table.stage_bottleneck) * 2
-    residual += constant_bytes(model_name, table.stage_channels)
-    residual *= table.depth
+    additions, classifier = _step_bytes(model_name, table)
     ends = constant_bytes(model_name, table.stem_channels) + constant_bytes(
         model_name, table.head_channels
     )
     if table.frame.classes:
         ends += constant_bytes(model_name, table.frame.classes) + classifier
-    return np.asarray(residual.sum(axis=0) + ends + np.sum(project, axis=0))
+    return np.asarray(
+        _unit_constants(model_name, table).sum(axis=0) + ends + np.sum(additions, axis=0)
+    )
+
+
+def _unit_constants(model_name: str, table: LayerTable) -> Floats:
+    """Return the constants of all units of each stage, ``(stages, n)``."""
+    mid, out = (
+        constant_bytes(model_name, part) for part in (table.stage_bottleneck, table.stage_channels)
+    )
+    found = np.zeros_like(out)
+    for code in table.kinds:
+        total = np.zeros_like(out)
+        for layer in BLOCK_KINDS[KIND_NAMES[code]].layers:
+            if layer is not None and layer.reshaping:
+                total += out * table.reshapes
+            elif layer is not None and layer.outputs == "in":
+                before = np.concatenate([table.stem_channels[None], table.stage_channels[:-1]])
+                total += constant_bytes(model_name, before) + (table.depth - 1) * out
+            elif layer is not None:
+                total += (mid if layer.outputs == "mid" else out) * table.depth
+        found = np.where(table.stage_kind == code, total, found)
+    return np.asarray(found)
 
 
 def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
@@ -104,8 +124,8 @@ def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]
         Bytes, ``(layers, n)``.
     """
     outputs = output_channels(table)
-    project, classifier = _step_bytes(model_name, table)
-    steps = interleave(table, 0.0, 0.0, 0.0, project, 0.0, classifier)
+    last, classifier = _step_bytes(model_name, table)
+    steps = interleave(table, 0.0, 0.0, 0.0, last, 0.0, classifier)
     return np.asarray(
         weight_bytes(model_name, table.weights, w_bits)
         + constant_bytes(model_name, outputs) * (outputs > 0)

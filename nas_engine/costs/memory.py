@@ -6,11 +6,13 @@ together under it is declared in ``costs.schedule``.
 **arena** (chosen here): the static arena of the layer-by-layer schedule, to the byte.
     - Tensors are dense bit streams, rounded up to 4-byte words. The input image counts, at 8 bits.
     - Depth-wise runs in place, row by row: max(input, output) plus a ring of k packed input rows.
-    - A shortcut waits from the block's input to its project step; the sum is written over it (max
-      of both); pooled shortcuts are pooled in place.
-    - Scratch: stem, 1x1 and dense layers expand two output pixels to 16 bit (2 * 2 B per filter
-      tap) and unpack up to 16 output channels' weights to 8 bit (1 B per tap and channel); the stem
-      gathers its window first (2 * 1 B per tap). Taps count in fours, channels in pairs. Depth-wise
+    - A shortcut waits from the block's input to its last step; the sum is written over it (max of
+      both); pooled shortcuts are pooled in place.
+    - The 1x1 shortcut of a residual runs before its two convolutions and is stored at the width of
+      the sum.
+    - Scratch: all layers but depth-wise ones expand two output pixels to 16 bit (2 * 2 B per filter
+      tap) and unpack up to 16 output channels' weights to 8 bit (1 B per tap and channel); k x k
+      layers, and 1x1 layers with a stride, gather their windows first (2 * 1 B per tap). Taps count in fours, channels in pairs. Depth-wise
       unpacks its weights (1 B each) and expands four channels of k rows to 16 bit. It is the same
       for every width, so that weight bits never cost SRAM.
     - Two-ended placement (residual stream from the bottom, bottleneck from the top) reaches the
@@ -18,7 +20,7 @@ together under it is declared in ``costs.schedule``.
 **paper** (Sun et al. 2022, their public code): input * bits/8 + output * next input bits/8 per
 convolution.
     - Depth-wise in place: input plus *one* output plane. The shortcut counts beside the depth-wise
-      only.
+      only. Residuals are none of theirs: their shortcut counts at both convolutions (chosen here).
     - No scratch, no rounding; the output of the last convolution at 8 bits.
 """
 
@@ -51,8 +53,8 @@ CHANNELS_EXPANDED = 4
 inputs (chosen here)."""
 
 
-def dense_scratch(taps: Any, outputs: Any, *, windows: bool = False) -> Any:
-    """Return the scratch of a 1x1 or dense layer, or of a stem, in words.
+def dense_scratch(taps: Any, outputs: Any, *, windows: Any = False) -> Any:
+    """Return the scratch of a convolution that is not depth-wise, or of a dense layer, in words.
 
     Two pixels at 16 bit, up to 16 channels of weights at 8 bit, and the windows of two pixels at
     8 bit.
@@ -60,10 +62,10 @@ def dense_scratch(taps: Any, outputs: Any, *, windows: bool = False) -> Any:
     Args:
         taps: Inputs per output channel.
         outputs: Output channels.
-        windows: Whether the layer gathers windows first, as a stem does.
+        windows: Whether the layer gathers windows first: k x k, or 1x1 with a stride.
     """
     channels = np.minimum(outputs + outputs % 2, CHANNELS_UNPACKED)
-    return np.ceil(taps / WORD_BYTES) * (channels + (3 if windows else 2) * PIXELS_EXPANDED)
+    return np.ceil(taps / WORD_BYTES) * (channels + (2 + windows) * PIXELS_EXPANDED)
 
 
 def depthwise_scratch(kernel: Any, width: Any, channels: Any) -> Any:

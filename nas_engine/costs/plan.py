@@ -19,6 +19,7 @@ from nas_engine.architecture import Architecture
 from nas_engine.costs.memory import IMAGE_BITS, LOGIT_BITS, Arena, dense_scratch
 from nas_engine.costs.schedule import bit_costs
 from nas_engine.encoding import GeneView, architecture_frame, encode
+from nas_engine.errors import InputError
 from nas_engine.layers import unroll
 
 SCHEMA = "nas-search/memory-plan/1"
@@ -138,6 +139,11 @@ class _Draft:
 
     def __init__(self, architecture: Architecture) -> None:
         self.frame, self.model, self.net = architecture_frame(architecture), Arena(), architecture
+        if not self.frame.plain:
+            raise InputError(
+                f"the memory plan of {' and '.join(self.frame.all_kinds)} blocks is not there yet; "
+                "expected inverted-residual blocks alone"
+            )
         genes = encode(self.frame, [architecture])
         self.table = unroll(self.frame, genes)
         self.costs = {
@@ -265,7 +271,7 @@ class _Draft:
     def end(self) -> None:
         head = 1 + 3 * self.frame.max_residuals
         classifier = self.net.classifier
-        area, channels = self.frame.resolutions()[-1][1] ** 2, float(self.net.head.channels)
+        area, channels = float(self.table.head_area[0]), float(self.net.head.channels)
         out_bits = classifier.bits.a if classifier else 8
         last = head + 1 if classifier else head
         self.put(

@@ -29,11 +29,12 @@ from nas_engine.costs.memory import (
 from nas_engine.layers import Floats, LayerTable
 
 Width = Literal["a", "b", "c", "next", "image", "logits", "none"]
-"""Width of a tensor: the input width of the block's first, second or third layer, that of the layer
-after the block, a fixed one, or none (scratch, counted in granules)."""
+"""Width of a tensor: that of the block's input, that of the input of its second or third layer, that
+of the layer after the block, a fixed one, or none (scratch, counted in granules)."""
 
 LAYER_WIDTHS: tuple[Width, ...] = ("a", "b", "c")
-"""Input widths of a block's layers, in their order."""
+"""Widths by the layer of a block that they enter; a kind whose second layer takes the block's input
+has no ``b``."""
 
 FIXED_WIDTHS: dict[Width, int] = {"image": IMAGE_BITS, "logits": LOGIT_BITS}
 """Bits of the widths that are the same in every network."""
@@ -69,20 +70,39 @@ class Row:
     """Their names in ``TENSORS``."""
 
 
-def _last_area(table: LayerTable) -> float:
-    return float(table.frame.resolutions()[-1][1] ** 2)
-
-
-def _side(table: LayerTable) -> Floats:
+def _rows_of(table: LayerTable) -> Floats:
     return np.asarray(np.sqrt(table.area_in))
 
 
 def _held(table: LayerTable) -> Floats:
-    """Return the elements that wait for a shortcut, pooled if it is, 0 where there is none."""
+    """Return the elements of the input that wait for a shortcut, pooled if it is, 0 where none do."""
     held = table.area_in * table.c_in * table.shortcut
+    if table.projected is not None:
+        np.copyto(held, 0.0, where=table.projected)
     if table.pooled is not None:
         np.copyto(held, table.area_out * table.c_in, where=table.pooled)
     return held
+
+
+def _side(table: LayerTable) -> Floats:
+    """Return the elements that the 1x1 layers of shortcuts leave, 0 where there is none."""
+    if table.projected is None:
+        return np.zeros_like(table.c_out)
+    return np.asarray(table.area_out * table.c_out * table.projected)
+
+
+def _shortcut_scratch(table: LayerTable) -> Floats:
+    if table.projected is None:
+        return np.zeros_like(table.c_out)
+    windows = table.area_in != table.area_out
+    return np.asarray(dense_scratch(table.c_in, table.c_out, windows=windows) * table.projected)
+
+
+def _window_scratch(table: LayerTable, channels: Floats) -> Floats:
+    windows = (table.kernel > 1) | (table.area_in != table.area_out)
+    return np.asarray(
+        dense_scratch(np.square(table.kernel) * channels, table.c_out, windows=windows)
+    )
 
 
 def _stem_scratch(table: LayerTable) -> Any:
@@ -96,28 +116,36 @@ TENSORS: dict[str, Tensor] = {
         width="image",
         elements=lambda t: float(t.frame.input_channels * t.frame.resolution**2),
     ),
-    "stem output": Tensor(
-        width="next", elements=lambda t: t.frame.resolutions()[0][1] ** 2 * t.stem_channels
-    ),
+    "stem output": Tensor(width="next", elements=lambda t: t.stem_area * t.stem_channels),
     "stem scratch": Tensor(width="none", elements=_stem_scratch),
     "input": Tensor(width="a", elements=lambda t: t.area_in * t.c_in),
     "held": Tensor(width="a", elements=_held),
     "expanded": Tensor(width="b", elements=lambda t: t.area_in * t.c_mid),
-    "ring": Tensor(width="b", elements=lambda t: t.kernel * _side(t) * t.c_mid),
+    "ring": Tensor(width="b", elements=lambda t: t.kernel * _rows_of(t) * t.c_mid),
+    "input ring": Tensor(width="a", elements=lambda t: t.kernel * _rows_of(t) * t.c_mid),
+    "side": Tensor(width="next", elements=_side),
     "filtered": Tensor(width="c", elements=lambda t: t.area_out * t.c_mid),
     "filtered plane": Tensor(width="c", elements=lambda t: t.area_out),
     "output": Tensor(width="next", elements=lambda t: t.area_out * t.c_out),
     "expand scratch": Tensor(width="none", elements=lambda t: dense_scratch(t.c_in, t.c_mid)),
     "depthwise scratch": Tensor(
-        width="none", elements=lambda t: depthwise_scratch(t.kernel, _side(t), t.c_mid)
+        width="none", elements=lambda t: depthwise_scratch(t.kernel, _rows_of(t), t.c_mid)
     ),
     "project scratch": Tensor(width="none", elements=lambda t: dense_scratch(t.c_mid, t.c_out)),
-    "head input": Tensor(width="a", elements=lambda t: _last_area(t) * t.stage_channels[-1]),
-    "head output": Tensor(width="next", elements=lambda t: _last_area(t) * t.head_channels),
+    "shortcut scratch": Tensor(width="none", elements=_shortcut_scratch),
+    "conv1 scratch": Tensor(width="none", elements=lambda t: _window_scratch(t, t.c_in)),
+    "conv2 scratch": Tensor(
+        width="none",
+        elements=lambda t: dense_scratch(
+            np.square(t.kernel) * t.c_out, t.c_out, windows=t.kernel > 1
+        ),
+    ),
+    "head input": Tensor(width="a", elements=lambda t: t.head_area * t.stage_channels[-1]),
+    "head output": Tensor(width="next", elements=lambda t: t.head_area * t.head_channels),
     "head scratch": Tensor(
         width="none", elements=lambda t: dense_scratch(t.stage_channels[-1], t.head_channels)
     ),
-    "features": Tensor(width="a", elements=lambda t: _last_area(t) * t.head_channels),
+    "features": Tensor(width="a", elements=lambda t: t.head_area * t.head_channels),
     "pooled": Tensor(width="a", elements=lambda t: t.head_channels),
     "logits": Tensor(width="logits", elements=lambda t: float(t.frame.classes)),
     "dense scratch": Tensor(
@@ -135,7 +163,7 @@ def _rows(*rows: tuple[int, str]) -> Rows:
 SCHEDULES: dict[str, dict[str, tuple[Rows, ...]]] = {
     "arena": {
         "stem": (_rows((0, "stem scratch, image, stem output")),),
-        "inverted residual": (
+        "inverted-residual": (
             _rows(
                 (0, "expand scratch, input, expanded"),
                 (1, "depthwise scratch, held, ring, expanded"),
@@ -144,17 +172,37 @@ SCHEDULES: dict[str, dict[str, tuple[Rows, ...]]] = {
                 (2, "project scratch, filtered, output"),
             ),
         ),
+        "depthwise-separable": (
+            _rows(
+                (1, "depthwise scratch, input ring, input"),
+                (1, "depthwise scratch, input ring, held, filtered"),
+                (2, "project scratch, filtered, held"),
+                (2, "project scratch, filtered, output"),
+            ),
+        ),
+        "residual": (
+            _rows(
+                (0, "shortcut scratch, input, side"),
+                (1, "conv1 scratch, input, side, filtered"),
+                (2, "conv2 scratch, filtered, held"),
+                (2, "conv2 scratch, filtered, output"),
+            ),
+        ),
         "head": (_rows((0, "head scratch, head input, head output")),),
         "classifier": (_rows((0, "features, pooled"), (0, "dense scratch, pooled, logits")),),
     },
     "paper": {
         "stem": (_rows((0, "image, stem output")),),
-        "inverted residual": (
+        "inverted-residual": (
             _rows(
                 (0, "input, expanded"),
                 (1, "held, expanded, filtered plane"),
                 (2, "filtered, output"),
             ),
+        ),
+        "depthwise-separable": (_rows((1, "input, filtered plane"), (2, "filtered, output")),),
+        "residual": (
+            _rows((0, "input, side"), (1, "input, side, filtered"), (2, "held, filtered, output")),
         ),
         "head": (_rows((0, "head input, head output")),),
         "classifier": (_rows((0, "features, pooled"), (0, "pooled, logits")),),
@@ -170,11 +218,13 @@ def terms_of(schedules: tuple[Rows, ...]) -> tuple[str, ...]:
 
 
 def bit_costs(model: MemoryModel, table: LayerTable) -> BitCosts:
-    """Return the elements of every tensor in the schedules of a memory model."""
-    kinds = SCHEDULES[model.name].values()
-    return {
-        name: TENSORS[name].elements(table) for schedules in kinds for name in terms_of(schedules)
-    }
+    """Return the elements of every tensor in the schedules of a memory model.
+
+    Tensors of kinds that no network of the frame may have are left out.
+    """
+    kinds = ("stem", *table.frame.all_kinds, "head", "classifier")
+    terms = (name for kind in kinds for name in terms_of(SCHEDULES[model.name][kind]))
+    return {name: TENSORS[name].elements(table) for name in dict.fromkeys(terms)}
 
 
 def of_block(costs: BitCosts, schedules: tuple[Rows, ...], index: int) -> BitCosts:
@@ -230,7 +280,7 @@ def _largest_rows(rows: Rows, sizes: Mapping[str, Floats]) -> list[Floats]:
 def live_steps(
     model: MemoryModel, kind: str, costs: BitCosts, widths: Mapping[Width, Any]
 ) -> list[Floats]:
-    """Return the granules that live at each step of a block, under its smallest schedule.
+    """Return the granules that live at each step of a block that has one, under its smallest schedule.
 
     Args:
         model: What is counted.

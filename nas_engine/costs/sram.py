@@ -5,15 +5,17 @@ What lives together is declared in ``nas_engine.costs.schedule``; here it gets i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.block_kinds import KIND_NAMES, PLACES
 from nas_engine.costs.memory import MemoryModel
-from nas_engine.costs.schedule import BitCosts, Width, bit_costs, live_steps
-from nas_engine.layers import Floats, LayerTable, interleave
+from nas_engine.costs.schedule import SCHEDULES, BitCosts, Width, bit_costs, live_steps
+from nas_engine.layers import Floats, LayerTable, interleave, unit_inputs
 
 
 def head_out_bits(table: LayerTable, classifier_bits: Any) -> Any:
@@ -41,25 +43,41 @@ def classifier_live(model: MemoryModel, table: LayerTable, costs: BitCosts, shar
 def _live(
     model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], costs: BitCosts | None
 ) -> tuple[Any, ...]:
-    """Return the granules live at each step: stem, a block's three layers, head and classifier."""
+    """Return the granules live at each step: stem, a unit's three places, head and classifier."""
     costs = costs or bit_costs(model, table)
     share = model.share(a_bits)
+    entering = unit_inputs(table, share)
     after = np.empty((table.frame.max_residuals, table.n))
-    after[:-1], after[-1] = share[4:-2:3], 0.0
+    after[:-1], after[-1] = entering[1:], 0.0
     after[table.last_row - 1, np.arange(table.n)] = share[-2]
     widths: dict[Width, Any] = {
-        "a": share[1:-2:3],
-        "b": share[2:-2:3],
-        "c": share[3:-2:3],
+        "a": entering,
+        "b": share[2:-2:PLACES],
+        "c": share[PLACES:-2:PLACES],
         "next": after,
     }
     head_out = head_out_bits(table, a_bits[-1])
     return (
-        live_steps(model, "stem", costs, {"next": share[1]})[0],
-        *live_steps(model, "inverted residual", costs, widths),
+        live_steps(model, "stem", costs, {"next": entering[0]})[0],
+        *_units_live(model, table, costs, widths),
         live_steps(model, "head", costs, {"a": share[-2], "next": model.share(head_out)})[0],
         classifier_live(model, table, costs, share[-1]),
     )
+
+
+def _units_live(
+    model: MemoryModel, table: LayerTable, costs: BitCosts, widths: Mapping[Width, Any]
+) -> list[Any]:
+    """Return the granules that live at each place of the units, ``(residuals, n)`` each."""
+    found: list[Any] = [np.zeros_like(table.c_in)] * PLACES
+    for code in table.kinds:
+        kind, mask = KIND_NAMES[code], table.of_kind(code)
+        places = dict.fromkeys(row.step for row in SCHEDULES[model.name][kind][0])
+        for place, values in zip(places, live_steps(model, kind, costs, widths), strict=True):
+            found[place] = values if mask is True else np.where(mask, values, found[place])
+    if table.first is not None:
+        found[0] = found[0] * table.first
+    return found
 
 
 def sram_per_layer(

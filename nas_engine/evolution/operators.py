@@ -3,9 +3,10 @@
 Every array is ``(..., n)``, one network per column.
 
 A child differs from its parent in two random parts (the authors mutate two blocks as well): stem or
-head channels, or one stage's kernel, expansion, channels or depth, or the move of one inverted
-residual from a stage to another. What breaks the space is repaired (channels push their neighbours)
-or undone. Bits are mutated only where Quantization Bits Refinement does not set them.
+head channels, or one stage's kernel, expansion, channels or depth, or the move of one unit from a
+stage to another; one stage's kind or stride where the space has a choice. What breaks the space is
+repaired (channels push their neighbours) or undone. Bits are mutated only where Quantization Bits
+Refinement does not set them.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.block_kinds import KIND_NAMES, PLACES
 from nas_engine.encoding import (
     Frame,
     Genes,
     GeneView,
     active_layers,
     bottleneck_choices,
+    has_bottleneck,
+    shared_inputs,
     stage_depth_cap,
 )
-from search_spaces import ChannelRange, SearchSpace
+from search_spaces import ChannelRange, SearchSpace, StageSpace
 
 Shorts = npt.NDArray[np.int16]
 """Array of int16."""
@@ -36,12 +40,15 @@ PARTS_MUTATED = 2
 """Parts changed per child; the authors change two blocks."""
 
 BIT_MUTATION_LAYERS = 3
-"""Layers (inverted residuals where bits are tied) whose bits a child without refinement may change
-(ours)."""
+"""Layers (units where bits are tied) whose bits a child without refinement may change (chosen
+here)."""
+
+KERNEL, EXPANSION, CHANNELS, DEPTH, MOVE = range(5)
+"""Genes of a stage that a child may change; then its kind and its stride where they are genes."""
 
 
 def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -> Genes:
-    """Return ``n`` random networks of a space, ``(genes, n)``; the first is the smallest network the space has, at its narrowest widths.
+    """Return ``n`` random networks of a space, ``(genes, n)``; the first is the smallest of its kinds and strides, at its narrowest widths.
 
     Depths are drawn uniformly in total first, so that shallow and deep networks are equally likely,
     then spread over the stages.
@@ -55,7 +62,14 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
     for s, stage in enumerate(space.stages):
         view.kernel[s] = rng.choice(stage.kernels, n)
         view.channels[s] = _random_channels(stage.channels, n, rng)
-    ratios = np.stack([rng.integers(len(stage.expansions), size=n) for stage in space.stages])
+    ratios = np.stack(
+        [rng.integers(max(len(stage.expansions), 1), size=n) for stage in space.stages]
+    )
+    for s, stage in enumerate(space.stages):
+        if frame.free_kinds:
+            view.kind[s] = rng.choice(kind_codes(stage), n)
+        if frame.free_strides:
+            view.stride[s] = rng.choice(stage.strides, n)
 
     view.stem[0], view.head[0] = space.stem_channels.minimum, space.head_channels.minimum
     for s, stage in enumerate(space.stages):
@@ -64,15 +78,16 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
             stage.channels.minimum,
             stage.min_depth,
         )
-        ratios[s, 0] = int(np.argmin(stage.expansions))
+        ratios[s, 0] = int(np.argmin(stage.expansions)) if stage.expansions else 0
     if space.non_decreasing:
         _push_neighbours(space, view.channels, np.zeros(n, np.intp))
     _set_bottlenecks(space, view, ratios)
-    active = active_layers(frame, view.depth)
     for bits, choices in ((view.w_bits, space.weight_bits), (view.a_bits, space.activation_bits)):
         bits[:] = rng.choice(choices, bits.shape)
         bits[:, 0] = choices[0]
-        _settle_bits(space, bits, active)
+        if space.tie_block_bits:
+            bits[PLACES:-2:PLACES] = bits[1:-2:PLACES]
+    _settle_bits(space, frame, view)
     return genes
 
 
@@ -92,19 +107,27 @@ def mutate(
     view, old = GeneView(frame, genes), GeneView(frame, parents)
     ratios = _ratios(space, view)
     parts = stages + 2 + mutate_bits
+    genes_of_stage = MOVE + 1 + frame.free_kinds + frame.free_strides
     for _ in range(PARTS_MUTATED):
         part = rng.integers(parts, size=n)
-        what, draw, factor = rng.integers(5, size=n), rng.random(n), rng.choice(CHANNEL_FACTORS, n)
+        what, draw = rng.integers(genes_of_stage, size=n), rng.random(n)
+        factor = rng.choice(CHANNEL_FACTORS, n)
         step, other = rng.choice(DEPTH_STEPS, n), rng.integers(stages, size=n)
         for s, stage in enumerate(space.stages):
             here = part == s
-            _put(view.kernel[s], here & (what == 0), _pick(stage.kernels, draw))
-            _put(ratios[s], here & (what == 1), (draw * len(stage.expansions)).astype(ratios.dtype))
+            _put(view.kernel[s], here & (what == KERNEL), _pick(stage.kernels, draw))
+            expansion = (draw * len(stage.expansions)).astype(ratios.dtype)
+            _put(ratios[s], here & (what == EXPANSION), expansion)
             _put(
                 view.channels[s],
-                here & (what == 2),
+                here & (what == CHANNELS),
                 _scaled(stage.channels, view.channels[s], factor),
             )
+            if frame.free_kinds:
+                _mutate_kind(stage, view.kind[s], ratios[s], here & (what == MOVE + 1), draw)
+            if frame.free_strides:
+                changed = here & (what == genes_of_stage - 1)
+                _put(view.stride[s], changed, _pick(stage.strides, draw))
         if space.non_decreasing:
             _push_neighbours(space, view.channels, np.minimum(part, stages - 1))
         _mutate_depths(
@@ -115,13 +138,35 @@ def mutate(
         if mutate_bits:
             _mutate_bits(space, frame, view, part == stages + 2, rng)
     _set_bottlenecks(space, view, ratios)
-    active = active_layers(frame, view.depth)
     source = _same_residual(old.depth, view.depth, frame.max_residuals)
     for bits in (view.w_bits, view.a_bits):
-        for row in range(3):
-            bits[1 + row : -2 : 3] = np.take_along_axis(bits[1 + row : -2 : 3], source, axis=0)
-        _settle_bits(space, bits, active)
+        for place in range(PLACES):
+            rows = slice(1 + place, -2, PLACES)
+            bits[rows] = np.take_along_axis(bits[rows], source, axis=0)
+    _settle_bits(space, frame, view)
     return genes
+
+
+def kind_codes(stage: StageSpace) -> tuple[int, ...]:
+    """Return the genes of the kinds that a stage may have."""
+    return tuple(map(KIND_NAMES.index, stage.kinds))
+
+
+def _mutate_kind(
+    stage: StageSpace,
+    kinds: Shorts,
+    ratios: npt.NDArray[np.int8],
+    where: npt.NDArray[np.bool_],
+    draw: npt.NDArray[np.float64],
+) -> None:
+    """Draw the kind of a stage anew, and with it an expansion ratio, in place.
+
+    The ratio comes from what of the draw the kind leaves.
+    """
+    _put(kinds, where, _pick(kind_codes(stage), draw))
+    if stage.expansions:
+        left = draw * len(stage.kinds) % 1.0
+        _put(ratios, where, (left * len(stage.expansions)).astype(ratios.dtype))
 
 
 def _put(
@@ -165,7 +210,10 @@ def _push_neighbours(space: SearchSpace, channels: Shorts, changed: npt.NDArray[
 
 
 def _ratios(space: SearchSpace, view: GeneView) -> npt.NDArray[np.int8]:
-    """Index of the expansion ratio of each stage, ``(stages, n)``: the one whose bottleneck is nearest."""
+    """Index of the expansion ratio of each stage, ``(stages, n)``: the one whose bottleneck is nearest.
+
+    The first where a stage has no bottleneck of its own.
+    """
     return np.stack(
         [
             np.abs(bottleneck_choices(space, s, view.channels[s]) - view.bottleneck[s]).argmin(
@@ -180,6 +228,7 @@ def _set_bottlenecks(space: SearchSpace, view: GeneView, ratios: npt.NDArray[np.
     for s in range(len(space.stages)):
         choices = bottleneck_choices(space, s, view.channels[s])
         view.bottleneck[s] = np.take_along_axis(choices, ratios[s][None].astype(np.intp), axis=0)[0]
+    view.bottleneck *= has_bottleneck(view)
 
 
 def _depth_ok(space: SearchSpace, frame: Frame, depth: Shorts) -> npt.NDArray[np.bool_]:
@@ -213,11 +262,11 @@ def _mutate_depths(
     step: Shorts,
     other: npt.NDArray[np.integer],
 ) -> None:
-    """Grow or shrink a stage (``what == 3``) or move one residual to ``other`` (``what == 4``), in place, where allowed."""
-    columns = np.flatnonzero((stage >= 0) & (what >= 3))
+    """Grow or shrink a stage (``DEPTH``) or move one unit to ``other`` (``MOVE``), in place, where allowed."""
+    columns = np.flatnonzero((stage >= 0) & (what >= DEPTH) & (what <= MOVE))
     new = depth[:, columns]
     position = np.arange(columns.size)
-    moved = what[columns] == 4
+    moved = what[columns] == MOVE
     np.add.at(new, (stage[columns], position), np.where(moved, np.int16(-1), step[columns]))
     np.add.at(new, (other[columns], position), moved.astype(np.int16))
     ok = _depth_ok(space, frame, new)
@@ -238,7 +287,7 @@ def _mutate_bits(
         for _ in range(BIT_MUTATION_LAYERS):
             row = rng.integers(1, frame.n_layers - 1, columns.size)
             if space.tie_block_bits:
-                row = np.where(row == frame.n_layers - 2, row, 1 + 3 * ((row - 1) // 3))
+                row = np.where(row == frame.n_layers - 2, row, row - (row - 1) % PLACES + 2)
             index = np.searchsorted(options, bits[row, columns]) + rng.choice([-1, 1], columns.size)
             bits[row, columns] = options[np.clip(index, 0, len(options) - 1)]
 
@@ -257,10 +306,18 @@ def _same_residual(old_depth: Shorts, depth: Shorts, max_residuals: int) -> npt.
     )
 
 
-def _settle_bits(space: SearchSpace, bits: Shorts, active: npt.NDArray[np.bool_]) -> None:
+def _settle_bits(space: SearchSpace, frame: Frame, view: GeneView) -> None:
     """Tie what the space ties, set the ends, clear what a network does not have; in place."""
-    if space.tie_block_bits:
-        bits[2:-2:3] = bits[1:-2:3]
-        bits[3:-2:3] = bits[1:-2:3]
-    bits[[0, -1]] = space.end_bits
-    bits *= active
+    active = active_layers(frame, view)
+    for bits in (view.w_bits, view.a_bits):
+        first, second, third = (bits[1 + place : -2 : PLACES] for place in range(PLACES))
+        if space.tie_block_bits:
+            first[:] = third
+            second[:] = third
+        elif not frame.plain:  # a layer that the parent had not takes the widths of the next
+            np.copyto(first, second, where=first == 0)
+        bits[[0, -1]] = space.end_bits
+    if (shared := shared_inputs(frame, view)) is not None:
+        np.copyto(view.a_bits[1:-2:PLACES], view.a_bits[2:-2:PLACES], where=shared)
+    view.w_bits *= active
+    view.a_bits *= active

@@ -1,11 +1,11 @@
 """QBR, first part: activation bits under the SRAM budget, by dynamic programming along the network.
 
 SRAM is a per-layer *maximum*: every step of the schedule must fit by itself. Only the residual
-stream couples one inverted residual to the next, so for each width of a residual's input the widest
-bottleneck tensors that fit follow at once, and the best widths of the stream are a shortest path
-over (width of this input) x (width of the next). The result is the exact optimum but for one
-corner: in the arena model the ring of input rows grows with the width of the expanded tensor, and
-the expanded tensor is served first.
+stream couples one unit to the next, so for each width of a unit's input and of its output the
+widest tensors in between that fit follow at once, and the best widths of the stream are a shortest
+path over (width of this input) x (width of the next). The result is the exact optimum but for one
+corner: in the arena model the ring of input rows of an inverted residual grows with the width of
+the expanded tensor, and the expanded tensor is served first.
 
 The gain of a width b is ``coefficient * ln S(sigma_A, b)`` plus a tie-break of ours, since S
 saturates above 5 bits: every bit is worth a little, and a low one more than a high one. An optimum
@@ -17,7 +17,7 @@ meets the SRAM budget"); the algorithm is ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, reduce
 from itertools import product
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.block_kinds import KIND_NAMES, PLACES, BlockLayer
 from nas_engine.costs.memory import MemoryModel
 from nas_engine.costs.schedule import (
     LAYER_WIDTHS,
@@ -40,7 +41,7 @@ from nas_engine.costs.schedule import (
 )
 from nas_engine.costs.sram import classifier_live, head_out_bits
 from nas_engine.evolution.problem import SearchProblem
-from nas_engine.layers import Floats, LayerTable
+from nas_engine.layers import Floats, LayerTable, by_kind
 from nas_engine.scoring.quantised_gaussian import log_std_table
 
 TIE_BREAK = 1e-6
@@ -51,7 +52,6 @@ _Index = npt.NDArray[np.int8]
 """Number of options that fit, or place of an option."""
 
 _Terms = tuple[str, ...]
-_BLOCK = "inverted residual"
 
 
 def width_gain(log_std: Any, bits: Any) -> Any:
@@ -89,23 +89,27 @@ def refine_activations(
     gain = np.concatenate(
         [[-np.inf], width_gain(log_std_table(problem.score.sigma_a)[options], options)]
     )
-    schedules = SCHEDULES[model.name][_BLOCK]
+    entry = _entry_worth(table, coefficients)
+    kinds = [(code, SCHEDULES[model.name][KIND_NAMES[code]]) for code in table.kinds]
 
     # value[i] is the best gain of all layers so far if the stream's tensor takes option i
     value = np.where(live_steps(model, "stem", costs, {"next": share})[0] <= room, 0.0, -np.inf)
     before = np.empty((residuals, k, n), np.int8)
     ways: list[list[_Way]] = []
     for row in range(residuals):
-        worth = coefficients[1 + 3 * row : 4 + 3 * row]
-        block, start = of_block(costs, schedules, row), value + worth[0] * gain[1:, None]
-        ways.append(
-            [
-                _Way(_fitting(model, rows, block, share, room, tied), worth, gain, start)
+        worth = coefficients[1 + PLACES * row : 1 + PLACES * (row + 1)]
+        start = value + entry[row] * gain[1:, None]
+        ways.append([])
+        for code, schedules in kinds:
+            mine = table.of_kind(code)
+            own = start if mine is True else np.where(np.asarray(mine)[row], start, -np.inf)
+            block = of_block(costs, schedules, row)
+            ways[row] += [
+                _Way(_fitting(model, rows, block, share, room, tied), worth, gain, own)
                 for rows in schedules
             ]
-        )
         best = np.full((k, n), -np.inf)
-        origin = np.zeros((k, n), np.int8)  # schedule * k + option of the block's input
+        origin = np.zeros((k, n), np.int8)  # way * k + option of the block's input
         for i, (number, way) in product(range(k), enumerate(ways[row])):
             reached = way.reached(i)
             better = reached > best
@@ -127,16 +131,30 @@ def refine_activations(
     index[-2] = at
     for row in range(residuals - 1, -1, -1):
         following, (number, at) = at, np.divmod(before[row][at, column], k)
-        index[1 + 3 * row] = at
-        for own, way in enumerate(ways[row]):
+        first = 1 + PLACES * row
+        index[first : first + 2] = at  # a second layer with a width of its own comes below
+        for own_number, way in enumerate(ways[row]):
             for layer, option in way.inner(at, following):
-                np.copyto(index[1 + 3 * row + layer], option, where=number == own)
+                np.copyto(index[first + layer], option, where=number == own_number)
     index *= fits  # where nothing fits, every layer takes the smallest option
     a_bits = options[index]
     a_bits[1:-1] *= table.weights[1:-1] > 0
     a_bits[0] = end
     a_bits[-1] = end if table.frame.classes else 0
     return a_bits
+
+
+def _entry_worth(table: LayerTable, coefficients: Floats) -> Floats:
+    """Return the worth of the layers that take each unit's input together, ``(residuals, n)``."""
+    if table.frame.plain:
+        return coefficients[1:-2:PLACES]
+
+    def taking(rows: slice) -> Callable[[BlockLayer], Floats]:
+        own = coefficients[rows] * (table.weights[rows] > 0)
+        return lambda layer: own if layer.reads_input else np.zeros_like(own)
+
+    places = (slice(1 + place, -2, PLACES) for place in range(PLACES))
+    return np.asarray(sum(by_kind(table, place, taking(rows)) for place, rows in enumerate(places)))
 
 
 class _Way:
@@ -186,13 +204,9 @@ class _Way:
             at: Option of the input, ``(n,)``.
             following: Option of the output, ``(n,)``.
         """
-        column = np.arange(len(at))
+        shape, column = (len(self.base), len(self.base), len(at)), np.arange(len(at))
         for width, found in self.counts.items():
-            ends = (
-                (at if len(count) > 1 else 0, following if count.shape[1] > 1 else 0)
-                for count in found
-            )
-            counts = (count[i, j, column] for count, (i, j) in zip(found, ends, strict=True))
+            counts = (np.broadcast_to(count, shape)[at, following, column] for count in found)
             yield LAYER_WIDTHS.index(width), reduce(np.minimum, counts) - np.int8(1)
 
 

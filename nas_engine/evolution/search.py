@@ -121,9 +121,7 @@ def step(
     ]
     children = Candidates.concatenate(list(run(breed, jobs)))
     union = Candidates.concatenate([state.population, children])
-    fresh = unique_networks(
-        union.genes, structure_only=problem.qbr, rows=2 + 4 * problem.frame.n_stages
-    )
+    fresh = unique_networks(union.genes, structure_only=problem.qbr, rows=problem.frame.n_structure)
     best = np.lexsort((-union.score[fresh], union.violation[fresh]))[: settings.population]
     survivors = fresh[best]
     population = union.take(survivors)

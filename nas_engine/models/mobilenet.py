@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_engine.architecture import Architecture, Convolution
+from nas_engine.block_kinds import INVERTED_RESIDUAL
 from nas_engine.errors import InputError
 from nas_engine.models.depthwise import depthwise_conv2d
 from nas_engine.network.from_architecture import same_padding
@@ -157,6 +158,11 @@ class MobileNet(nn.Module):
             raise InputError(
                 "the architecture has no classifier, so it cannot be trained; search again with "
                 "--classes N"
+            )
+        if others := {block.kind for block in architecture.blocks} - {INVERTED_RESIDUAL}:
+            raise InputError(
+                f"the architecture has {' and '.join(sorted(others))} blocks, which cannot be "
+                f"trained yet; search a space with {INVERTED_RESIDUAL} blocks alone"
             )
         self.architecture = architecture
         self.stem = _convolution(architecture.input_channels, architecture.stem)

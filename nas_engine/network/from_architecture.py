@@ -18,10 +18,6 @@ IMAGE, LOGITS = "image", "logits"
 IMAGE_BITS, LOGIT_BITS = 8, 8
 """Widths of the image, of the logits, and of the head's output where there is no classifier."""
 
-INVERTED_RESIDUAL = "inverted-residual"
-"""Kind of block: 1x1 expand, k x k depth-wise, 1x1 project, and the sum with the input where the
-shapes allow."""
-
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Return the zeros before and after one side of ``size``, as TFLite's SAME padding.
@@ -42,9 +38,7 @@ def graph_of(architecture: Architecture) -> Graph[Tensor, Node]:
     for stage, block in enumerate(architecture.blocks, 1):
         for unit in range(block.depth):
             stride = block.stride if unit == 0 and draft.size(tensor) > 1 else 1
-            tensor = BLOCKS[INVERTED_RESIDUAL](
-                draft, f"s{stage}.b{unit + 1}", tensor, block, stride
-            )
+            tensor = BLOCKS[block.kind](draft, f"s{stage}.b{unit + 1}", tensor, block, stride)
     tensor = draft.layer("head", tensor, "head output", architecture.head.channels)
     if architecture.classifier is not None:
         tensor = draft.pool("pool", tensor, "pooled vector", draft.size(tensor))
@@ -96,8 +90,9 @@ class _Draft:
         stride: int = 1,
         signed: bool = False,
         shortcut: str | None = None,
+        bits: int | None = None,
     ) -> str:
-        """Add a layer and return its output, as wide as the input of the next layer."""
+        """Add a layer and return its output, of ``bits`` or as wide as the input of the next layer."""
         size = self.size(source)
         padding = same_padding(size, kernel, stride)
         self.tensors[target] = Tensor(
@@ -105,7 +100,7 @@ class _Draft:
             height=-(-size // stride),
             width=-(-size // stride),
             channels=channels,
-            bits=self.output_bits[name],
+            bits=self.output_bits[name] if bits is None else bits,
             signed=signed,
         )
         node = Node(
@@ -150,19 +145,25 @@ class _Draft:
         return target
 
 
-def _inverted_residual(draft: _Draft, name: str, source: str, block: Block, stride: int) -> str:
-    expanded = draft.layer(f"{name}.expand", source, f"{name} expanded", block.bottleneck)
+def _depthwise_unit(draft: _Draft, name: str, source: str, block: Block, stride: int) -> str:
+    """Add depth-wise and project, behind expand where the kind has it."""
+    entering, channels = source, draft.tensors[source].channels
+    if block.row.has_bottleneck:
+        channels = block.bottleneck
+        entering = draft.layer(f"{name}.expand", source, f"{name} expanded", channels)
     shortcut = None
     if draft.tensors[source].channels == block.channels:
         if stride == 1:
             shortcut = source
-        elif draft.pooled_shortcut:  # behind the expansion, so that it can be pooled in place
+        elif (
+            draft.pooled_shortcut and block.row.pools_shortcut
+        ):  # behind the expansion, so that it can be pooled in place
             shortcut = draft.pool(f"{name}.shortcut", source, f"{name} pooled shortcut", 2)
     filtered = draft.layer(
         f"{name}.depthwise",
-        expanded,
+        entering,
         f"{name} filtered",
-        block.bottleneck,
+        channels,
         kind="depthwise",
         kernel=block.kernel,
         stride=stride,
@@ -177,8 +178,37 @@ def _inverted_residual(draft: _Draft, name: str, source: str, block: Block, stri
     )
 
 
+def _residual(draft: _Draft, name: str, source: str, block: Block, stride: int) -> str:
+    """Add two convolutions and the shortcut of the second, rectified behind the sum.
+
+    A 1x1 shortcut is signed and as wide as the sum that is written over it (chosen here).
+    """
+    shortcut, first, second = (f"{name}.{layer}" for layer in ("shortcut", "conv1", "conv2"))
+    added = source
+    if shortcut in draft.widths:
+        added = draft.layer(
+            shortcut,
+            source,
+            f"{name} shortcut",
+            block.channels,
+            stride=stride,
+            signed=True,
+            bits=draft.output_bits[second],
+        )
+    middle = draft.layer(
+        first, source, f"{name} middle", block.channels, kernel=block.kernel, stride=stride
+    )
+    return draft.layer(
+        second, middle, f"{name} output", block.channels, kernel=block.kernel, shortcut=added
+    )
+
+
 BLOCKS: Mapping[str, Callable[[_Draft, str, str, Block, int], str]] = MappingProxyType(
-    {INVERTED_RESIDUAL: _inverted_residual}
+    {
+        "inverted-residual": _depthwise_unit,
+        "depthwise-separable": _depthwise_unit,
+        "residual": _residual,
+    }
 )
 """Functions that add one unit of a block to a draft, by kind of block: they take the draft, the
 unit's name, its input, the block and the stride, and return the unit's output."""

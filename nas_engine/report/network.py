@@ -10,7 +10,7 @@ from nas_engine.architecture import Architecture, Bits
 from nas_engine.costs.flash import flash_per_layer
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.costs.sram import sram_per_layer
-from nas_engine.encoding import GeneView, architecture_frame, encode
+from nas_engine.encoding import GeneView, architecture_frame, encode, layer_rows
 from nas_engine.errors import UnknownNameError
 from nas_engine.evolution.limits import Counting, spent
 from nas_engine.layers import Floats, macs_per_layer, unroll
@@ -132,11 +132,10 @@ def report_network(
     frame, settings = architecture_frame(architecture), score or ScoreSettings()
     genes = encode(frame, [architecture])
     table, view = unroll(frame, genes), GeneView(frame, genes)
-    names, classifiers = architecture.layer_names(), int(architecture.classifier is not None)
+    names, rows = architecture.layer_names(), layer_rows(frame, architecture)
 
     def column(values: Floats) -> tuple[float, ...]:
-        present = values[[*range(len(names) - classifiers - 1), -2, *[-1] * classifiers], 0]
-        return tuple(float(value) for value in present)
+        return tuple(float(value) for value in values[rows, 0])
 
     return NetworkReport(
         architecture=architecture,

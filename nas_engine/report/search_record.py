@@ -100,6 +100,6 @@ def report_member(network: Architecture, problem: SearchProblem) -> NetworkRepor
     return report_network(
         network,
         memory_model=problem.memory_model,
-        score=problem.score,
+        score=problem.score.last(1 + sum(block.stride == 2 for block in network.blocks)),
         cycles_per_mac=problem.cycles_per_mac,
     )

@@ -10,19 +10,27 @@ Source: Sun et al., NeurIPS 2022. Computed for a whole population.
 Stages end just before each stride-2 block; stage 0 is the stem; the head belongs to the last stage;
 the classifier does not count. Residuals, ReLU, stride and resolution do not enter. What the score
 cannot see is written in docs/qe_score.md.
+
+The terms of a unit are those of its layers on the chain (``nas_engine.block_kinds``): expand,
+depth-wise and project; depth-wise and project; the two k x k convolutions of a residual, each as
+any plain convolution, C its input channels. The 1x1 shortcut of a residual has none: it lies on no
+chain, and the paper leaves shortcuts out (chosen here, since theirs have no weights).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.block_kinds import BLOCK_KINDS, BlockLayer
 from nas_engine.encoding import Frame
 from nas_engine.errors import InputError
-from nas_engine.layers import Floats, LayerTable
+from nas_engine.layers import Floats, LayerTable, by_kind, interleave, of_first
 from nas_engine.scoring.quantised_gaussian import MAX_BITS, log_std_table
 
 PAPER_STAGE_WEIGHTS = (0.0, 0.0, 1.0, 1.0, 6.0)
@@ -61,6 +69,10 @@ class ScoreSettings:
                 "0, such as 0,0,1,1,6"
             )
 
+    def last(self, stages: int) -> ScoreSettings:
+        """Return the settings of a network with so many stages: its weights are the last ones."""
+        return replace(self, stage_weights=self.stage_weights[-stages:])
+
 
 def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
     """Return the weight of a convolution of each QE-Score stage, ``(score stages,)``.
@@ -70,7 +82,7 @@ def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
     Raises:
         InputError: The number of stage weights does not fit the network.
     """
-    n_stages = 1 + frame.score_stages[-1]
+    n_stages = frame.n_score_stages
     if len(settings.stage_weights) != n_stages:
         given = ",".join(f"{weight:g}" for weight in settings.stage_weights)
         raise InputError(
@@ -83,16 +95,17 @@ def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:
 def layer_coefficients(table: LayerTable, settings: ScoreSettings) -> Floats:
     """Return the weight of one unit of ``t`` at each layer, ``(layers, n)``.
 
-    It is 0 for the classifier and rows that a network lacks.
+    It is 0 for the classifier, 1x1 shortcuts, and rows that a network lacks.
     """
-    per_stage = stage_coefficients(table.frame, settings)
-    residual = np.append(per_stage[np.asarray(table.frame.score_stages)], 0.0).take(
-        table.stage, mode="clip"
-    )
-    rows = np.empty((table.frame.n_layers, table.n))
-    rows[0], rows[-2], rows[-1] = per_stage[0], per_stage[-1], 0.0
-    rows[1:-2:3], rows[2:-2:3], rows[3:-2:3] = residual, residual, residual
-    return rows
+    stages = stage_coefficients(table.frame, settings)[table.score_stage]
+    nothing = np.zeros((1, stages.shape[1]))
+    per_stage = np.concatenate([stages[1:], nothing])
+    if per_stage.shape[1] == 1:
+        of_unit = per_stage[:, 0].take(table.stage, mode="clip")
+    else:
+        of_unit = np.take_along_axis(per_stage, table.stage, axis=0)
+    scored = by_kind(table, 0, lambda layer: of_unit if layer.scored else np.zeros_like(of_unit))
+    return interleave(table, stages[0], of_first(table, scored), of_unit, of_unit, stages[-1], 0.0)
 
 
 def qe_score(
@@ -123,24 +136,53 @@ def structure_score(table: LayerTable, settings: ScoreSettings) -> Floats:
     Fan-in terms, channel terms and - ln sigma_A per convolution.
     """
     frame = table.frame
-    per_stage = stage_coefficients(frame, settings)
+    stages = stage_coefficients(frame, settings)[table.score_stage]
+    inputs, middles, outputs, kernels, layers = (
+        float(counts[table.kinds[0]]) if table.kind is None else counts[table.stage_kind]
+        for counts in _chain_counts()
+    )
     log_channels, log_sigma = np.log(table.stage_channels), np.log(settings.sigma_a)
-    # a stage: its first residual takes the channels of the stage before, the others its own
-    terms = np.log(table.stage_bottleneck)
-    terms += 2.0 * np.log(table.stage_kernel)
-    terms += log_channels
-    terms -= 6.0 * log_sigma
+    # a stage: its first unit takes the channels of the stage before, the others its own
+    terms = np.log(table.stage_bottleneck) if frame.plain else _log_bottleneck(table) * middles
+    terms += (2.0 * kernels) * np.log(table.stage_kernel)
+    terms += _times(inputs + outputs, log_channels)
+    terms -= (2.0 * layers) * log_sigma
     terms *= table.depth
-    terms[1:] += log_channels[:-1]
-    terms[0] += np.log(table.stem_channels)
-    terms -= log_channels
-    score = np.asarray((0.5 * per_stage[np.asarray(frame.score_stages)]) @ terms)
-    score += per_stage[0] * (0.5 * np.log(frame.stem_kernel**2 * frame.input_channels) - log_sigma)
-    score += per_stage[-1] * (0.5 * log_channels[-1] - log_sigma)
+    before = np.concatenate([np.log(table.stem_channels)[None], log_channels[:-1]])
+    terms += _times(inputs, before)
+    terms -= _times(inputs, log_channels)
+    halves = 0.5 * stages[1:]
+    score = np.asarray(
+        halves[:, 0] @ terms if halves.shape[1] == 1 else (halves * terms).sum(axis=0)
+    )
+    score += stages[0] * (0.5 * np.log(frame.stem_kernel**2 * frame.input_channels) - log_sigma)
+    score += stages[-1] * (0.5 * log_channels[-1] - log_sigma)
     for weight, channels in zip(settings.stage_weights, _stage_channels(table), strict=True):
         if weight:
             score += weight * np.log(channels)
     return score
+
+
+@functools.cache
+def _chain_counts() -> tuple[Floats, ...]:
+    """Return what the chain of one unit of each kind adds up, five arrays of shape ``(kinds,)``.
+
+    Layers that take ``in``, ``mid`` and ``out`` channels (depth-wise ones none), layers with the
+    kernel of the stage, layers.
+    """
+    chains = [
+        [layer for layer in kind.layers if layer is not None and layer.scored]
+        for kind in BLOCK_KINDS.values()
+    ]
+
+    def count(of: Callable[[BlockLayer], bool]) -> Floats:
+        return np.array([float(sum(map(of, chain))) for chain in chains])
+
+    def taking(channels: str) -> Floats:
+        return count(lambda layer: layer.kind != "depthwise" and layer.inputs == channels)
+
+    kernels, layers = count(lambda layer: layer.has_kernel), count(lambda layer: True)
+    return taking("in"), taking("mid"), taking("out"), kernels, layers
 
 
 def bits_score(
@@ -188,13 +230,27 @@ def stage_terms(
     )
 
 
-def _stage_channels(table: LayerTable) -> list[Floats]:
-    """Output channels of the last block of each QE-Score stage, each ``(n,)``.
+def _times(count: Floats | float, values: Floats) -> Floats:
+    """Return a product, without the work of one by 1."""
+    return values if isinstance(count, float) and count == 1.0 else np.asarray(count * values)
 
-    The head ends the last stage.
+
+def _log_bottleneck(table: LayerTable) -> Floats:
+    return np.asarray(np.log(np.maximum(table.stage_bottleneck, 1.0)))
+
+
+def _stage_channels(table: LayerTable) -> list[Floats]:
+    """Return output channels of the last block of each QE-Score stage, each ``(n,)``.
+
+    The head ends the last stage; 1 where a network has fewer stages.
     """
-    channels = [table.stem_channels] * (table.frame.score_stages[-1] + 1)
-    for stage, score_stage in enumerate(table.frame.score_stages):
-        channels[score_stage] = table.stage_channels[stage]
-    channels[-1] = table.head_channels
-    return channels
+    channels = [np.ones(table.n)] * table.frame.n_score_stages
+    for stages, output in zip(
+        table.score_stage, (table.stem_channels, *table.stage_channels), strict=True
+    ):
+        if stages.size == 1:
+            channels[stages[0]] = output
+            continue
+        for stage in range(table.frame.n_score_stages):
+            channels[stage] = np.where(stages == stage, output, channels[stage])
+    return [*channels[:-1], table.head_channels]

@@ -11,15 +11,15 @@ from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.layers import KINDS, unroll
 from tests import reference
 from tests.architectures import GOLDEN
-from tests.populations import EVERY_PAIR, SPACES, networks, population, resolutions
+from tests.populations import EVERY_PAIR, EVERY_SPACE, SPACES, networks, population, resolutions
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", EVERY_SPACE)
 @pytest.mark.parametrize("classes", [0, 10])
 def test_macs_and_bitops_are_the_scalar_reference(space: str, classes: int) -> None:
-    for resolution in resolutions(SPACES[space]):
+    for resolution in resolutions(EVERY_SPACE[space]):
         frame, genes = population(
-            SPACES[space], 15, seed=resolution, resolution=resolution, classes=classes
+            EVERY_SPACE[space], 15, seed=resolution, resolution=resolution, classes=classes
         )
         view, table = GeneView(frame, genes), unroll(frame, genes)
         ours, paper, counted = (
@@ -47,12 +47,12 @@ def test_published_bitops(name: str, over_64: float) -> None:
     assert reference.paper_bitops_over_64(net) == over_64
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", EVERY_SPACE)
 def test_cycles_are_the_scalar_reference(space: str) -> None:
     rng = np.random.default_rng(0)
     tables = {kind: np.where(EVERY_PAIR, rng.uniform(0.5, 4, (9, 9)), np.nan) for kind in KINDS}
     for classes in (0, 10):
-        frame, genes = population(SPACES[space], 20, seed=3, classes=classes)
+        frame, genes = population(EVERY_SPACE[space], 20, seed=3, classes=classes)
         view, table = GeneView(frame, genes), unroll(frame, genes)
         found = cycles(table, view.w_bits, view.a_bits, tables)
         for i, net in enumerate(networks(frame, genes)):

@@ -10,13 +10,13 @@ from nas_engine.encoding import architecture_frame, encode
 from nas_engine.layers import unroll
 from tests import reference
 from tests.architectures import GOLDEN
-from tests.populations import SPACES, networks, population
+from tests.populations import EVERY_SPACE, networks, population
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", EVERY_SPACE)
 @pytest.mark.parametrize("classes", [0, 10])
 def test_is_the_scalar_reference(space: str, classes: int) -> None:
-    frame, genes = population(SPACES[space], 20, seed=5, classes=classes)
+    frame, genes = population(EVERY_SPACE[space], 20, seed=5, classes=classes)
     found = effectiveness(unroll(frame, genes))
     assert found.shape == (20,)
     for i, net in enumerate(networks(frame, genes)):

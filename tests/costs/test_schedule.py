@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas_engine.block_kinds import KIND_NAMES
 from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
 from nas_engine.costs.schedule import (
     FIXED_WIDTHS,
@@ -35,10 +36,10 @@ from nas_engine.evolution.qbr_activations import (
 from nas_engine.layers import Floats, LayerTable, unroll
 from nas_engine.scoring.qe_score import ScoreSettings, layer_coefficients
 from nas_engine.scoring.quantised_gaussian import log_std_table
-from tests.populations import MODELS, SPACES, population, problem_for
+from tests.populations import EVERY_SPACE, MODELS, OTHER_KINDS, SPACES, population, problem_for
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCK = "inverted residual"
+BLOCK = "inverted-residual"
 IN_ONE_GO = (
     Row(step=0, terms=("input", "expanded", "filtered")),
     Row(step=1, terms=("input", "ring", "filtered", "held")),
@@ -60,11 +61,15 @@ def scalar_bytes(
     """Return the bytes of every layer of one network: a loop over rows, one number at a time."""
     last = int(table.last_row[column])
     costs, bits = bit_costs(model, table), a_bits[:, column].tolist()
+    kinds = [kind_of(table, r, column) for r in range(last)]
     blocks = [bits[1 + 3 * r : 4 + 3 * r] for r in range(last)]
+    for kind, own in zip(kinds, blocks, strict=True):
+        if kind != BLOCK:  # the second layer takes the input; the first may be missing
+            own[0] = own[1]
     after = [*(own[0] for own in blocks[1:]), bits[-2]]
     head_out = bits[-1] if table.frame.classes else 8
-    parts = [("stem", -1, [], bits[1])]
-    parts += [(BLOCK, r, own, d) for r, (own, d) in enumerate(zip(blocks, after, strict=True))]
+    parts = [("stem", -1, [], blocks[0][0])]
+    parts += [(kinds[r], r, own, d) for r, (own, d) in enumerate(zip(blocks, after, strict=True))]
     parts += [("head", -1, [bits[-2]], head_out), ("classifier", -1, [bits[-1]], 0)]
     live: list[float] = []
     for kind, r, own, following in parts[: None if table.frame.classes else -1]:
@@ -81,21 +86,27 @@ def scalar_bytes(
                 size = row_granules(row, model, part, width_of) * model.granule
                 steps[row.step] = max(steps[row.step], size)
             ways.append(list(steps.values()))
-        live += min(ways, key=max)
+        best = min(ways, key=max)
+        skipped = kind == "residual" and not table.weights[1 + 3 * r, column]
+        live += best[skipped:]
     return live
+
+
+def kind_of(table: LayerTable, row: int, column: int) -> str:
+    return KIND_NAMES[table.kinds[0] if table.kind is None else table.kind[row, column]]
 
 
 def one_population(
     space: str, classes: int, n: int = 24
 ) -> tuple[LayerTable, np.ndarray, np.ndarray]:
-    frame, genes = population(SPACES[space], n, seed=classes + 5, classes=classes)
+    frame, genes = population(EVERY_SPACE[space], n, seed=classes + 5, classes=classes)
     table = unroll(frame, genes)
     return table, GeneView(frame, genes).a_bits, table.weights > 0
 
 
 @pytest.mark.parametrize("ways", [1, 2])
 @pytest.mark.parametrize("classes", [0, 10])
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", EVERY_SPACE)
 @pytest.mark.parametrize("model", MODELS)
 def test_the_cost_is_the_largest_row(
     model: str, space: str, classes: int, ways: int, monkeypatch: pytest.MonkeyPatch
@@ -215,6 +226,36 @@ def test_refinement_takes_the_best_widths_under_any_schedule(
     assert reached > 5, "budgets that ask for no choice"
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("name", OTHER_KINDS)
+@pytest.mark.parametrize("model", MODELS)
+def test_refinement_takes_the_best_widths_of_every_kind(model: str, name: str, tied: bool) -> None:
+    """Count what fits for every pair of widths of a unit's input and output, one number at a time."""
+    options = (2, 4, 8)
+    space = replace(OTHER_KINDS[name], activation_bits=options, tie_block_bits=tied)
+    frame, genes = population(space, 10, seed=8)
+    table, memory = unroll(frame, genes), MEMORY_MODELS[model]
+    score = ScoreSettings(stage_weights=space.stage_weights)
+    worth = gain_coefficients(layer_coefficients(table, score))
+    gain = width_gain(log_std_table(score.sigma_a), np.arange(9))
+    reached = 0
+    for sram in (12_000.0, 20_000.0, 32_000.0):
+        problem = problem_for(space, frame, sram, 1e6, model=model, score=score)
+        bits = refine_activations(problem, table, bit_costs(memory, table), worth)
+        for i in range(table.n):
+            best = best_gain(table, memory, sram, worth[:, i], gain, options, tied, i)
+            fits = peak_sram(memory, table, bits)[i] <= sram
+            assert fits == (best > -math.inf)
+            if fits:
+                counted = table.weights[:, i] > 0
+                counted[[0, -1]] = False
+                total = (worth[:, i] * gain[bits[:, i]])[counted].sum()
+                assert total == pytest.approx(best, rel=1e-12)
+                reached += len(np.unique(bits[1:-1, i][bits[1:-1, i] > 0])) > 1
+            assert ((bits[:, i] > 0) == (table.weights[:, i] > 0)).all()
+    assert reached > 5, "budgets that ask for no choice"
+
+
 def best_gain(
     table: LayerTable,
     model: MemoryModel,
@@ -239,9 +280,10 @@ def best_gain(
 
     value = {o: 0.0 if fits("stem", costs, {"next": o}) else -math.inf for o in options}
     for r in range(int(table.last_row[column])):
+        kind = kind_of(table, r, column)
         part = {name: cost[r] for name, cost in costs.items() if np.ndim(cost)}
         reach = dict.fromkeys(options, -math.inf)
-        for a, d, rows in itertools.product(options, options, SCHEDULES[model.name][BLOCK]):
+        for a, d, rows in itertools.product(options, options, SCHEDULES[model.name][kind]):
             found = inner_widths(
                 rows,
                 lambda row, widths, part=part: row_granules(row, model, part, widths) <= room,
@@ -251,7 +293,11 @@ def best_gain(
             )
             if found is not None:
                 own = [found[width] for width in LAYER_WIDTHS if width in found]
-                total = sum(worth[1 + 3 * r + at] * gain[width] for at, width in enumerate(own))
+                if kind != BLOCK:
+                    own.insert(1, a)
+                present = table.weights[1 + 3 * r : 1 + 3 * r + len(own), column] > 0
+                gains = [worth[1 + 3 * r + at] * gain[width] for at, width in enumerate(own)]
+                total = sum(one for one, there in zip(gains, present, strict=True) if there)
                 reach[d] = max(reach[d], value[a] + float(total))
         value = reach
     last = [
@@ -272,7 +318,8 @@ def test_a_schedule_stands_in_one_file() -> None:
     """No other file of the engine names the tensors of a block's rows."""
     inside = [
         term
-        for term in terms_of(SCHEDULES["arena"][BLOCK] + SCHEDULES["paper"][BLOCK])
+        for kind in KIND_NAMES
+        for term in terms_of(SCHEDULES["arena"][kind] + SCHEDULES["paper"][kind])
         if term not in ("input", "output")
     ]
     for path in (ROOT / "nas_engine").rglob("*.py"):

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nas_engine.block_kinds import KIND_NAMES
 from nas_engine.encoding import GeneView, decode, legal, space_frame
 from nas_engine.evolution.operators import mutate, sample
 from search_spaces import ChannelRange, SearchSpace
-from tests.populations import SHIPPED, SPACES, population
+from tests.populations import OTHER_KINDS, SHIPPED, SPACES, population
 
 MOBILENET = SHIPPED["mobilenet-32"]
 FALLING = replace(MOBILENET, non_decreasing=False)
@@ -143,8 +144,8 @@ class TestShippedSpaces:
         space = SPACES[name]
         frame, genes = population(space, 500, seed=5)
         children = mutate(space, frame, genes, np.random.default_rng(5), mutate_bits=False)
-        structure = 2 + 4 * frame.n_stages
-        changed = (children[:structure] != genes[:structure]).any(axis=0)
+        rows = slice(frame.n_structure)
+        changed = (children[rows] != genes[rows]).any(axis=0)
         assert 0.4 < changed.mean() <= 1
 
     def test_same_random_state_same_networks(self, name: str) -> None:
@@ -176,3 +177,71 @@ class TestShippedSpaces:
                 kept = min(old.depth, new.depth)
                 assert new.bits[:kept] == old.bits[:kept]
                 assert set(new.bits[kept:]) <= {old.bits[-1]}
+
+
+@pytest.mark.parametrize("name", OTHER_KINDS)
+@pytest.mark.parametrize("mutate_bits", [False, True])
+class TestOtherKinds:
+    """Spaces with other kinds of units, mixtures of them, and strides as genes."""
+
+    def test_many_generations_stay_legal_and_reach_every_kind_and_stride(
+        self, name: str, mutate_bits: bool
+    ) -> None:
+        space = OTHER_KINDS[name]
+        frame, genes = population(space, 60, seed=11)
+        genes = genes[:, :1].repeat(60, axis=1)
+        rng = np.random.default_rng(11)
+        seen = []
+        for _ in range(60):
+            genes = mutate(space, frame, genes, rng, mutate_bits=mutate_bits)
+            assert legal(space, frame, genes).all()
+            seen.append(genes)
+        view = GeneView(frame, np.concatenate(seen, axis=1))
+        for s, stage in enumerate(space.stages):
+            assert {KIND_NAMES[code] for code in view.kind[s].tolist()} == set(stage.kinds)
+            assert set(view.stride[s].tolist()) == set(stage.strides)
+            own = np.unique(view.bottleneck[s] / view.channels[s])
+            assert own.size >= 3 * stage.has_bottleneck
+            assert own.max() > 0 or not stage.has_bottleneck
+
+    def test_only_what_a_child_changes_differs(self, name: str, mutate_bits: bool) -> None:
+        """Two parts at most; a change of kind brings a bottleneck of its own, or takes it away."""
+        space = OTHER_KINDS[name]
+        frame, genes = population(space, 300, seed=12)
+        children = mutate(space, frame, genes, np.random.default_rng(12), mutate_bits=mutate_bits)
+        old, new = GeneView(frame, genes), GeneView(frame, children)
+        kinds, strides = (
+            (new.kind != old.kind).sum(axis=0),
+            (new.stride != old.stride).sum(axis=0),
+        )
+        assert (kinds + strides).max() <= 2
+        assert (kinds.max() > 0) == frame.free_kinds
+        assert (strides.max() > 0) == frame.free_strides
+
+
+def test_new_genes_shift_no_random_draw() -> None:
+    """The structure of a space with one kind and one stride per stage does not depend on the kind:
+    no draw is spent on what has no choice.
+    """
+    plain = OTHER_KINDS["free-strides"]
+    fixed, residual = (
+        replace(
+            plain,
+            stages=tuple(
+                replace(stage, strides=(2,), kinds=kinds, expansions=ratios)
+                for stage in plain.stages
+            ),
+        )
+        for kinds, ratios in ((("inverted-residual",), (2.0,)), (("residual",), ()))
+    )
+    (frame, genes), (other, residuals) = (
+        population(space, 50, seed=3) for space in (fixed, residual)
+    )
+    for _ in range(5):
+        ours, theirs = GeneView(frame, genes), GeneView(other, residuals)
+        for part in ("stem", "head", "kernel", "channels", "depth"):
+            assert (getattr(ours, part) == getattr(theirs, part)).all()
+        genes, residuals = (
+            mutate(space, of, parents, np.random.default_rng(4), mutate_bits=True)
+            for space, of, parents in ((fixed, frame, genes), (residual, other, residuals))
+        )

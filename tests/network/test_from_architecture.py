@@ -9,18 +9,18 @@ import pytest
 
 from nas_engine.architecture import Architecture, Block, Classifier, Convolution, parse_architecture
 from nas_engine.costs.plan import plan_memory
-from nas_engine.encoding import architecture_frame, encode
+from nas_engine.encoding import architecture_frame, encode, layer_rows
 from nas_engine.layers import macs_per_layer, output_channels, output_positions, unroll
 from nas_engine.network import Graph, Node, Tensor
 from nas_engine.network.from_architecture import graph_of
 from tests.architectures import GOLDEN, PUBLISHED, W8A8
-from tests.populations import SPACES, networks, population, resolutions
+from tests.populations import EVERY_SPACE, networks, population, resolutions
 
 
 def sampled(space: str) -> Iterator[Architecture]:
     for classes in (0, 7):
-        for resolution in resolutions(SPACES[space]):
-            frame, genes = population(SPACES[space], 6, resolution, resolution, classes)
+        for resolution in resolutions(EVERY_SPACE[space]):
+            frame, genes = population(EVERY_SPACE[space], 6, resolution, resolution, classes)
             yield from networks(frame, genes)
 
 
@@ -29,7 +29,7 @@ def check(network: Architecture) -> None:
     graph = graph_of(network)
     frame = architecture_frame(network)
     table = unroll(frame, encode(frame, [network]))
-    rows = slice(None, None if network.classifier else -1)
+    rows = layer_rows(frame, network)
     layers = graph.layers
     assert tuple(node.name for node in layers) == network.layer_names()
     assert [graph.weights(node) for node in layers] == table.weights[rows, 0].tolist()
@@ -45,15 +45,30 @@ def check(network: Architecture) -> None:
     assert [each.bits for each in inputs[1:]] == [each.a for each in bits[1:]]
     assert (inputs[0].bits, outputs[-1].bits) == (8, 8)
 
-    for row in range(frame.max_residuals):
-        expand, depthwise, project = layers[1 + 3 * row : 4 + 3 * row]
-        entering = graph.tensor(expand.input)
-        assert entering.elements == table.area_in[row, 0] * table.c_in[row, 0]
-        assert graph.tensor(depthwise.input).elements == table.area_in[row, 0] * table.c_mid[row, 0]
-        assert (project.shortcut is not None) == table.shortcut[row, 0]
-        pooled = table.pooled is not None and bool(table.pooled[row, 0])
-        assert (project.shortcut not in (None, entering.name)) == pooled
-    check_names(graph, network)
+    by_name = {node.name: node for node in layers}
+    signs = [graph.tensor(node.output).signed for node in layers if node.name.endswith("project")]
+    assert all(signs)
+    row = 0
+    for stage, block in enumerate(network.blocks, 1):
+        for unit in range(block.depth):
+            names = [f"s{stage}.b{unit + 1}.{layer.name}" for _, layer in block.unit_layers(unit)]
+            first, second, last = (by_name[names[i]] for i in (0, -2, -1))
+            entering = graph.tensor(first.input)
+            assert entering.elements == table.area_in[row, 0] * table.c_in[row, 0]
+            assert graph.tensor(last.input).elements == table.area_out[row, 0] * table.c_mid[row, 0]
+            assert (last.shortcut is not None) == table.shortcut[row, 0]
+            pooled = table.pooled is not None and bool(table.pooled[row, 0])
+            reshaped = block.kind == "residual" and table.first is not None and table.first[row, 0]
+            assert (last.shortcut not in (None, entering.name)) == (pooled or reshaped)
+            if block.kind == "residual":
+                assert second.input == entering.name
+                assert not graph.tensor(last.output).signed
+            if reshaped:
+                added, made = graph.tensor(str(last.shortcut)), graph.tensor(last.output)
+                assert (added.signed, added.shape, added.bits) == (True, made.shape, made.bits)
+            row += 1
+    if frame.plain:
+        check_names(graph, network)
 
 
 def check_names(graph: Graph[Tensor, Node], network: Architecture) -> None:
@@ -66,7 +81,7 @@ def check_names(graph: Graph[Tensor, Node], network: Architecture) -> None:
     assert {tensor.name: tensor.bits for tensor in graph.tensors} == planned
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", EVERY_SPACE)
 def test_sampled_networks(space: str) -> None:
     for network in sampled(space):
         check(network)

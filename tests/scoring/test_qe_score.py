@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas_engine.architecture import Architecture, parse_architecture, read_architecture
-from nas_engine.encoding import GeneView, architecture_frame, encode
+from nas_engine.encoding import GeneView, architecture_frame, encode, layer_rows
 from nas_engine.errors import InputError
 from nas_engine.layers import unroll
 from nas_engine.scoring.qe_score import (
@@ -22,7 +22,7 @@ from nas_engine.scoring.qe_score import (
 )
 from tests import reference
 from tests.architectures import GOLDEN
-from tests.populations import SPACES, networks, population, resolutions
+from tests.populations import OTHER_KINDS, SPACES, networks, population, resolutions
 
 
 def score(net: Architecture, settings: ScoreSettings) -> tuple[float, list[float]]:
@@ -70,6 +70,30 @@ def test_is_the_scalar_reference(space: str, sigma_a: float, sigma_w: float) -> 
                 wanted = reference.stage_terms(net, alphas, sigma_a, sigma_w)
                 assert terms[:, i] == pytest.approx(wanted, rel=1e-10, abs=1e-9)
                 assert found[i] == pytest.approx(sum(wanted), rel=1e-10, abs=1e-9)
+
+
+@pytest.mark.parametrize("space", OTHER_KINDS)
+def test_other_kinds_are_the_scalar_reference(space: str) -> None:
+    """A network with fewer stages than its space allows takes the last weights."""
+    weights = OTHER_KINDS[space].stage_weights
+    settings = ScoreSettings(stage_weights=weights)
+    frame, genes = population(OTHER_KINDS[space], 30, seed=9)
+    view, table = GeneView(frame, genes), unroll(frame, genes)
+    found = qe_score(table, view.w_bits, view.a_bits, settings)
+    coefficients, seen = layer_coefficients(table, settings), set()
+    for i, net in enumerate(networks(frame, genes)):
+        stages = 1 + sum(block.stride == 2 for block in net.blocks)
+        alphas = weights[-stages:]
+        seen.add(stages)
+        assert found[i] == pytest.approx(reference.qe_score(net, alphas), rel=1e-10)
+        assert score(net, settings.last(stages))[0] == pytest.approx(found[i], rel=1e-12)
+        rows = layer_rows(frame, net)
+        assert coefficients[rows, i].tolist() == [
+            *reference.worth(net, alphas),
+            *([0.0] if net.classifier else []),
+        ]
+        assert not np.delete(coefficients[:, i], rows).any()
+    assert (len(seen) > 1) == frame.free_strides
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -101,7 +101,7 @@ class TestByName:
             space.stage_weights,
             space.pooled_shortcut,
         ) == (47, 15, (0, 0, 1, 1, 6), True)
-        assert [stage.stride for stage in space.stages] == [2, 2, 2, 1, 2]
+        assert [stage.strides for stage in space.stages] == [(2,), (2,), (2,), (1,), (2,)]
         assert {stage.kernels for stage in space.stages} == {(3, 5)}
         assert {stage.expansions for stage in space.stages} == {(1.5, 2, 2.5, 3, 3.5, 4)}
         assert (space.stages[0].max_depth, space.classes) == (3, 0)
@@ -156,7 +156,7 @@ class TestByPath:
             ChannelRange(minimum=12, maximum=36, step=12),
         )
         assert space.stages[1] == StageSpace(
-            stride=2,
+            strides=(2,),
             kernels=(3, 5),
             channels=ChannelRange(minimum=16, maximum=96, step=8),
             expansions=(1.5, 2.0, 2.5, 3.0, 3.5, 4.0),

@@ -45,21 +45,21 @@ def limited(score: Floats, measure: Floats, limit: float) -> Floats:
 
 def stage_scores(table: LayerTable, w_bits: Widths, a_bits: Widths) -> Floats:
     """Return the entropies S_i of the score's stages, without their weights, ``(stages, n)``."""
-    stages = 1 + table.frame.score_stages[-1]
+    stages = table.frame.n_score_stages
     return stage_terms(table, w_bits, a_bits, ScoreSettings(stage_weights=(1.0,) * stages))
 
 
 def _stage_sizes(table: LayerTable) -> tuple[Floats, Floats]:
     """Return ``ln C`` and ``ln r^2 C`` of the end of each of the score's stages, ``(stages, n)``."""
-    sizes = table.frame.resolutions()
-    stages = 1 + table.frame.score_stages[-1]
-    channels, areas = np.empty((stages, table.n)), np.empty((stages, 1))
-    channels[0], areas[0] = table.stem_channels, sizes[0][1] ** 2
-    for stage, score_stage in enumerate(table.frame.score_stages):
-        channels[score_stage], areas[score_stage] = (
-            table.stage_channels[stage],
-            sizes[1 + stage][1] ** 2,
-        )
+    size, strides = table.frame.resolution, [(table.frame.stem_stride,), *table.frame.strides]
+    channels = np.empty((table.frame.n_score_stages, table.n))
+    areas = np.empty((table.frame.n_score_stages, 1))
+    outputs = (table.stem_channels, *table.stage_channels)
+    for score_stage, output, (stride,) in zip(
+        table.score_stage[:, 0], outputs, strides, strict=True
+    ):
+        size = -(-size // stride)
+        channels[score_stage], areas[score_stage] = output, size**2
     channels[-1] = table.head_channels
     return np.log(channels), np.log(areas * channels)
 
@@ -68,8 +68,8 @@ def stage_log_widths(table: LayerTable) -> Floats:
     """Return the sum of the log fan-ins from the input to the end of each of the score's stages,
     ``(stages, n)``.
     """
-    last = table.frame.score_stages[-1]
-    of_residual = np.append(table.frame.score_stages, last).take(table.stage, mode="clip")
+    last = table.frame.n_score_stages - 1
+    of_residual = np.append(table.score_stage[1:, 0], last).take(table.stage, mode="clip")
     rows = np.full(table.weights.shape, last)
     rows[0] = 0
     rows[1:-2:3], rows[2:-2:3], rows[3:-2:3] = of_residual, of_residual, of_residual

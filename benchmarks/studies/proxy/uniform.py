@@ -54,7 +54,9 @@ def uniform_network(
         out, unit = _scaled(stage.channels, channels * width), stage.channels.step
         mid = max(int(np.floor(expansion * out / unit + 0.5)) * unit, unit)
         bits = ((inner, inner, inner),) * residuals
-        blocks.append(Block(kernel=3, stride=stage.stride, bottleneck=mid, channels=out, bits=bits))
+        blocks.append(
+            Block(kernel=3, stride=stage.strides[0], bottleneck=mid, channels=out, bits=bits)
+        )
     return Architecture(
         resolution=setting.resolution,
         input_channels=space.input_channels,

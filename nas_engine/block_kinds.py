@@ -1,0 +1,163 @@
+"""Block kinds: one row of a table per kind of unit that a stage may repeat.
+
+A unit has three *places* for layers, in the order in which they run; a kind may leave the first
+empty. Everything that is counted, scored or drawn of a unit follows from its row here: which layers
+it has, what enters and leaves each, which of them the QE-Score counts, what a shortcut adds.
+
+- ``inverted-residual`` (Sandler et al., MobileNetV2, 2018): 1x1 expand, k x k depth-wise, 1x1
+  project without activation; the input is added where the shapes allow.
+- ``depthwise-separable`` (Howard et al., MobileNet, 2017; without an activation behind the 1x1
+  layer, as MobileNetV2's first block and MnasNet's SepConv): the same without the expansion.
+- ``residual`` (He et al., 2016, the basic block): two k x k convolutions, and the input added before
+  the last activation; a 1x1 convolution takes it to the output's shape where the channels change or
+  the unit has a stride.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PLACES = 3
+"""Places for layers in every unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLayer:
+    """Layer of a unit."""
+
+    name: str
+    """Last part of its name: ``expand`` of ``s1.b1.expand``."""
+    kind: str
+    """``conv``, ``pointwise`` or ``depthwise``; all but ``pointwise`` have the kernel of the stage."""
+    inputs: str
+    """Channels that enter: those of the unit's input (``in``) or output (``out``), or the
+    bottleneck (``mid``)."""
+    outputs: str
+    """Channels that leave, named like ``inputs``."""
+    strided: bool = False
+    """Whether the stride of the unit is applied here."""
+    reads_input: bool = False
+    """Whether the input of the unit enters; else the output of the layer before."""
+    reshaping: bool = False
+    """Whether only units that change the shape of their input have the layer."""
+    scored: bool = True
+    """Whether it lies on the chain of convolutions that the QE-Score counts."""
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether it has the kernel of the stage; else it is 1x1."""
+        return self.kind != "pointwise"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockKind:
+    """Kind of unit."""
+
+    name: str
+    """Name in files."""
+    title: str
+    """Description in one line."""
+    layers: tuple[BlockLayer | None, ...]
+    """Layer at each of the ``PLACES``, ``None`` where there is none."""
+    has_bottleneck: bool
+    """Whether the bottleneck is a gene; else it follows from the layers."""
+    activated: bool
+    """Whether the sum goes through the activation: the output is then unsigned."""
+    pools_shortcut: bool = False
+    """Whether the shortcut of a unit with a stride may go through an average pool, in spaces that
+    have it (the authors' code)."""
+
+    @property
+    def reshapes_shortcut(self) -> bool:
+        """Whether units that change the shape of their input have a layer in their shortcut."""
+        return any(layer is not None and layer.reshaping for layer in self.layers)
+
+    @property
+    def bottleneck(self) -> str:
+        """Channels between its second and third layer: ``mid`` where they are a gene."""
+        last = self.layers[-1]
+        assert last is not None
+        return last.inputs
+
+    def rows(self, *, reshapes: bool) -> tuple[tuple[int, BlockLayer], ...]:
+        """Return place and layer of each layer that a unit has."""
+        return tuple(
+            (place, layer)
+            for place, layer in enumerate(self.layers)
+            if layer and (reshapes or not layer.reshaping)
+        )
+
+
+INVERTED_RESIDUAL = "inverted-residual"
+"""The kind of a stage that names none."""
+
+BLOCK_KINDS: dict[str, BlockKind] = {
+    kind.name: kind
+    for kind in (
+        BlockKind(
+            name=INVERTED_RESIDUAL,
+            title="1x1 expand, k x k depth-wise, 1x1 project (MobileNetV2)",
+            layers=(
+                BlockLayer(
+                    name="expand", kind="pointwise", inputs="in", outputs="mid", reads_input=True
+                ),
+                BlockLayer(
+                    name="depthwise", kind="depthwise", inputs="mid", outputs="mid", strided=True
+                ),
+                BlockLayer(name="project", kind="pointwise", inputs="mid", outputs="out"),
+            ),
+            has_bottleneck=True,
+            activated=False,
+            pools_shortcut=True,
+        ),
+        BlockKind(
+            name="depthwise-separable",
+            title="k x k depth-wise, 1x1 project (no expansion)",
+            layers=(
+                None,
+                BlockLayer(
+                    name="depthwise",
+                    kind="depthwise",
+                    inputs="in",
+                    outputs="in",
+                    strided=True,
+                    reads_input=True,
+                ),
+                BlockLayer(name="project", kind="pointwise", inputs="in", outputs="out"),
+            ),
+            has_bottleneck=False,
+            activated=False,
+        ),
+        BlockKind(
+            name="residual",
+            title="two k x k convolutions (He et al. 2016), shortcut 1x1 where the shape changes",
+            layers=(
+                BlockLayer(
+                    name="shortcut",
+                    kind="pointwise",
+                    inputs="in",
+                    outputs="out",
+                    strided=True,
+                    reads_input=True,
+                    reshaping=True,
+                    scored=False,
+                ),
+                BlockLayer(
+                    name="conv1",
+                    kind="conv",
+                    inputs="in",
+                    outputs="out",
+                    strided=True,
+                    reads_input=True,
+                ),
+                BlockLayer(name="conv2", kind="conv", inputs="out", outputs="out"),
+            ),
+            has_bottleneck=False,
+            activated=True,
+        ),
+    )
+}
+"""Block kinds by name; the position in the table is the kind's gene."""
+
+KIND_NAMES = tuple(BLOCK_KINDS)
+"""Names in the order of the table."""
