@@ -4,7 +4,10 @@ The whole way in Python::
 
     import nas_engine as ne
 
-    found = ne.search(sram="24k", flash="64k", space="mobilenet-32", resolution=16, max_macs="2m", out="runs/digits")
+    found = ne.search(
+        sram="24k", flash="64k", space="mobilenet-32", resolution=16, max_macs="2m",
+        out="runs/digits",
+    )
     ne.train(found, data="digits")
     refined = ne.refine(found).chosen
     ne.train(refined, data="digits")

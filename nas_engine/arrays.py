@@ -1,4 +1,4 @@
-"""Archives of arrays that the program wrote itself (``.npz`` without compression), read without taking more memory than they are large."""
+"""Uncompressed ``.npz`` archives of the program, read in no more memory than they are large."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 
 def stored_entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
-    """Return the entries of an archive that holds them as they are, so that none unfolds to more than the file has.
+    """Return the entries of an uncompressed archive, none of them larger than its file.
 
     Args:
         archive: The archive.
@@ -34,8 +34,8 @@ def stored_arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an archive by name.
 
     Args:
-        content: What ``numpy.savez`` made. A compressed archive is refused: what it unfolds to has
-            no limit.
+        content: Bytes that ``numpy.savez`` wrote. A compressed archive is refused, because its
+            content has no limit.
 
     Raises:
         ValueError: No such archive, or an array of objects, or sizes that the archive cannot hold.

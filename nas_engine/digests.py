@@ -1,4 +1,4 @@
-"""SHA-256 of files and folders that may hold anything: links are not followed within a folder, and nothing but regular files is opened."""
+"""SHA-256 of files and folders: no link in a folder is followed, only regular files are opened."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ FILE, FOLDER = "a file", "a folder"
 """Kinds of entries that an export or a run may have."""
 
 NONE = "none"
-"""In place of the digest of a file that is not there."""
+"""Value in place of the digest of a missing file."""
 
 _PIECE = 1 << 20
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a regular file, or of the one that a link leads to; ``"none"`` where there is none, else what there is.
+    """Return the SHA-256 of a regular file or a link to one, else ``"none"`` or the kind.
 
     Raises:
         UnreadableError: The operating system refuses.
@@ -44,7 +44,7 @@ def file_digest(path: Path) -> str:
 
 
 def kind_of(mode: int) -> str:
-    """Return what a mode of ``os.lstat`` stands for: ``a file``, ``a folder``, ``a link``, ``a named pipe`` and so on."""
+    """Return the kind of entry of a mode of ``os.lstat``, such as ``a file`` or ``a link``."""
     if stat.S_ISREG(mode):
         return FILE
     if stat.S_ISLNK(mode):
@@ -53,7 +53,9 @@ def kind_of(mode: int) -> str:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Return the kind of every entry below a folder by its path there, ``/`` between names, in order; links are not followed.
+    """Return the kind of every entry below a folder by its path there, in order.
+
+    Paths have ``/`` between names; links are not followed.
 
     Raises:
         UnreadableError: The operating system refuses.
@@ -77,10 +79,10 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def digests(root: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of files by their path below ``root``; folders stand for all that is in them but folders.
+    """Return the SHA-256 of files by their path below ``root``, a folder replaced by its files.
 
-    Of what is neither file nor folder within a folder, such as a link, and of a link to a folder,
-    the kind stands in place of a digest.
+    An entry of a folder that is neither file nor folder, such as a link, and a link to a folder,
+    have their kind in place of a digest.
 
     Raises:
         UnreadableError: The operating system refuses.
@@ -98,7 +100,7 @@ def digests(root: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def surplus(folder: Path, expected: Iterable[str]) -> tuple[str, str] | None:
-    """Return path and kind of the first entry below a folder that is not to be there: neither an expected file nor a folder around one.
+    """Return path and kind of the first entry below a folder that is not expected there.
 
     Args:
         folder: The folder.

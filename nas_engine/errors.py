@@ -14,7 +14,7 @@ from nas_engine.escaping import terminal_line
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line: line breaks (of any kind) become blanks, other controls can be read as escapes."""
+    """Return a text as one line: line breaks as blanks, other control characters as escapes."""
     return terminal_line(" ".join(text.splitlines()))
 
 
@@ -24,29 +24,29 @@ def shortened(text: str, most: int = 100) -> str:
 
 
 def shown_path(path: str) -> str:
-    """Return a path as a message shows it: escaped, and without its middle where it is longer than any real one."""
+    """Return a path for a message: escaped, and without its middle if it is implausibly long."""
     shown = terminal_line(path)
     return shown if len(shown) <= 500 else f"{shown[:100]} ... {shown[-100:]}"
 
 
 class NasEngineError(Exception):
-    """Root of all errors raised on purpose; a failure at run time unless a subclass says otherwise."""
+    """Root of all errors raised on purpose; a failure at run time unless a subclass differs."""
 
     exit_code = 1
 
 
 class InputError(NasEngineError):
-    """What the user gave cannot be used; the message says what to give instead."""
+    """Input that cannot be used; the message says what to give instead."""
 
     exit_code = 2
 
 
 class GoalMissedError(NasEngineError):
-    """Everything was done, and what came out is less than was asked for.
+    """Result that is less than was asked for, although everything was done.
 
     Attributes:
-        what: What was measured, with its amount.
-        asked: What was asked for.
+        what: Measurement, with its amount.
+        asked: Amount asked for.
     """
 
     exit_code = 3
@@ -61,10 +61,10 @@ class GoalMissedError(NasEngineError):
 
 
 class StoppedError(NasEngineError):
-    """A caller's ``stop`` ended something before its result was there; what was done is kept.
+    """Stop by the caller before there was a result; what was done is kept.
 
     Attributes:
-        what: What was stopped.
+        what: Work that was stopped.
         remedy: How to go on.
     """
 
@@ -81,8 +81,8 @@ class UnknownNameError(InputError):
     """A name or key that is not in a closed list.
 
     Attributes:
-        kind: What the name stands for, such as ``"device"`` or ``"key in boards/mine.yaml"``.
-        name: What came.
+        kind: Kind of the name, such as ``"device"`` or ``"key in boards/mine.yaml"``.
+        name: Name that came.
         choices: What would have been accepted.
     """
 
@@ -106,7 +106,7 @@ class PathError(InputError):
 
     Attributes:
         path: The file or directory.
-        problem: What is wrong with it, and what was expected or what to type instead.
+        problem: Problem, and what was expected or what to type instead.
     """
 
     def __init__(self, path: object, problem: str) -> None:

@@ -1,6 +1,6 @@
-"""A text from outside (a file name, a class name, an architecture) inside other languages: one function for each, one pass each.
+"""Escaping of foreign text (file names, class names) per target language, in one pass each.
 
-What comes out is text in the target language and nothing else: it ends no comment, no string and no
+The result is text in the target language and nothing else: it ends no comment, no string and no
 line, starts no command and no element, and moves no cursor. Bytes of file names that are no UTF-8
 (lone surrogates in Python) are shown as such.
 """
@@ -22,7 +22,7 @@ _BUILD_FILE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 
 def is_hidden(character: str) -> bool:
-    """Return whether a character is none to be read: a control, a line end, a mark of direction, half a surrogate pair."""
+    """Return whether a character is a control, line end, direction mark or lone surrogate."""
     code = ord(character)
     if code < 128:
         return code < 32 or code == 127
@@ -31,7 +31,7 @@ def is_hidden(character: str) -> bool:
 
 
 def _shown(character: str) -> str:
-    r"""Return a hidden character as an escape; ``\xe9`` is a byte that is no UTF-8, or a control of ASCII."""
+    r"""Return an invisible character as an escape; ``\xe9`` is a byte that is no UTF-8, or ASCII."""
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
@@ -48,7 +48,7 @@ def _bytes(character: str) -> bytes:
 
 
 def terminal_line(text: str) -> str:
-    """Return a text as one line for a terminal or a log: what is hidden (controls, line ends, marks of direction) becomes an escape."""
+    """Return a text as one line for a terminal or a log, invisible characters as escapes."""
     return "".join(_shown(character) if is_hidden(character) else character for character in text)
 
 
@@ -58,12 +58,12 @@ def terminal_lines(text: str) -> str:
 
 
 def utf8(text: str) -> bytes:
-    r"""Return the UTF-8 of a text; half a surrogate pair becomes ``\udce9``, which JSON and YAML strings read as what it was."""
+    r"""Return the UTF-8 of a text; a lone surrogate becomes ``\udce9``, for JSON and YAML."""
     return text.encode(errors="backslashreplace")
 
 
 def c_comment(text: str) -> str:
-    """Return a text for a comment of C between ``/*``, a blank, and a blank, ``*/``; or for a whole line in one.
+    """Return a text for a C comment, between ``/*`` and ``*/`` with blanks, or on a line in one.
 
     It holds no comment's start or end, no trigraph, no line end and no backslash, and is plain
     ASCII.
@@ -86,7 +86,7 @@ def c_comment(text: str) -> str:
 
 
 def c_string(text: str) -> str:
-    """Return a text as a C string literal of its UTF-8: what is not plain ASCII, and what C gives a meaning, as octal escapes."""
+    """Return a text as a C string literal of its UTF-8, special characters as octal escapes."""
     return f'"{"".join(_octal(byte) for character in text for byte in _bytes(character))}"'
 
 
@@ -95,12 +95,12 @@ def _octal(byte: int) -> str:
 
 
 def build_file_word(text: str) -> str:
-    """Return a name as one word of a Makefile and of a CMake list: what either gives a meaning becomes ``_``."""
+    """Return a name as one word of a Makefile and of a CMake list, special characters as ``_``."""
     return "".join(character if character in _BUILD_FILE else "_" for character in text)
 
 
 def shell_word(text: str) -> str:
-    """Return a text as one word of a shell, which that shell reads as exactly this text, on one line.
+    """Return a text as one word of a shell, on one line, which the shell reads as this very text.
 
     Where something is hidden it takes the form ``$'...'`` of POSIX 2024, which bash, zsh, ksh and
     busybox read. No word of a command can hold a NUL.
@@ -127,7 +127,7 @@ def command_line(*words: str | os.PathLike[str]) -> str:
 
 
 def is_command(text: str) -> bool:
-    """Return whether a text that was read is one command of this program, such as ``command_line`` makes, and nothing else to a shell."""
+    """Return whether a text is one command of this program, as ``command_line`` writes it."""
     try:
         words = shlex.split(text)
     except ValueError:
@@ -141,7 +141,7 @@ def _argument(word: str | os.PathLike[str]) -> str:
 
 
 def html_text(text: str) -> str:
-    """Return a text for an element of HTML, or for an attribute in quotes; what is hidden becomes an escape that can be read."""
+    """Return a text for an HTML element or quoted attribute, invisible characters as escapes."""
     return "".join(
         _HTML.get(character) or (_shown(character) if is_hidden(character) else character)
         for character in text
@@ -149,7 +149,7 @@ def html_text(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Return a text for Markdown (CommonMark, or a field of a GitHub table), behind something else on its line: it is shown as it is."""
+    """Return a text for Markdown (CommonMark, or a GitHub table), not first on its line."""
     made: list[str] = []
     before = " "
     for character, after in zip(text, f"{text[1:]} ", strict=False):
@@ -168,10 +168,10 @@ def markdown_text(text: str) -> str:
 
 
 def _links(before: str, character: str, after: str) -> bool:
-    """Return whether GitHub would make a link of what stands here: ``://`` and ``www.``."""
+    """Return whether GitHub would make a link here: ``://`` and ``www.``."""
     return (character == ":" and after == "/") or (character == "." and before in "wW")
 
 
 def _inside(before: str, after: str) -> bool:
-    """Return whether an underscore stands inside a word, where it means nothing."""
+    """Return whether an underscore is inside a word, where it has no meaning."""
     return all(side.isascii() and side.isalnum() for side in (before, after))

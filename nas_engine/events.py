@@ -1,4 +1,4 @@
-"""Events: the one stream in which long work reports progress, its sink, and its form as lines of text.
+"""Events: one stream of progress of all long work, its sink, and its form as lines of text.
 
 A search, a training, a refinement, a verification and a whole run all take one sink: a callable
 that also answers whether to stop.
@@ -56,7 +56,7 @@ class Progress:
     detail: str = ""
     """Figures so far."""
     whole: bool = False
-    """Whether an epoch or a back-end is complete with it."""
+    """True if it completes an epoch or a back-end."""
 
     @property
     def name(self) -> str:

@@ -35,7 +35,7 @@ class StorageError(NasEngineError):
 
 @contextlib.contextmanager
 def storage_errors(path: object) -> Iterator[None]:
-    """Turn what the operating system refuses while a file is written into a ``StorageError``; too long a name is bad input."""
+    """Turn errors of the operating system on writing into ``StorageError`` or bad input."""
     try:
         yield
     except OSError as error:
@@ -56,12 +56,12 @@ _NO_FOLDER_SYNC = {
 
 
 def temporary(path: Path) -> Path:
-    """Return the name beside a file or folder under which this process writes it before it takes its name."""
+    """Return the temporary name next to a file or folder under which this process writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder and below it; what is of a process that lives stays."""
+    """Remove temporary files of killed processes in a folder and below; those of live ones stay."""
     for place, folders, files in os.walk(folder):
         for name in [name for name in (*folders, *files) if _is_left(name)]:
             path = Path(place, name)
@@ -89,7 +89,7 @@ def _lives(process: int) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """See to it that the names in a folder outlast a power cut, where the platform can.
+    """Flush the names in a folder to disk, where the platform can.
 
     Raises:
         OSError: The disk fails.
@@ -107,7 +107,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file of a folder that exists and flush it to disk; whoever calls syncs the folder.
+    """Write a file into an existing folder and flush it to disk; the caller syncs the folder.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written.
@@ -119,9 +119,9 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file through a temporary one beside it; file and names are on the disk at the end.
+    """Write a file through a temporary one next to it; file and names are flushed to disk.
 
-    Equal content is only dated now.
+    Equal content gets a new date only.
 
     Raises:
         StorageError: The disk is full or the folder cannot be written; an older file of that name

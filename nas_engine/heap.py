@@ -16,7 +16,7 @@ _KEEP_BYTES = 2**30
 
 
 def keep_freed_blocks() -> None:
-    """Tell glibc to keep freed blocks of up to 1 GiB for the next use; does nothing on other C libraries."""
+    """Tell glibc to keep freed blocks of up to 1 GiB for the next use; a no-op elsewhere."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None)

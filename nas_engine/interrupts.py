@@ -31,10 +31,10 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
 
 
 def interruptible(call: Callable[[], _T]) -> _T:
-    """Return what a call into compiled code returns, or raise what it raises; Ctrl-C is heard meanwhile.
+    """Return the result of a call into compiled code, interruptible by Ctrl-C.
 
-    Python looks at signals between its own instructions in the main thread only. So the call goes
-    to another thread; one that an interrupt leaves behind ends with the process.
+    Python looks at signals between its own instructions in the main thread only. So the call runs
+    in another thread; one that an interrupt leaves behind ends with the process.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()

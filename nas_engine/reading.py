@@ -1,4 +1,4 @@
-"""Regular files opened without waiting and read up to a stated size: the one door by which file content comes in."""
+"""Reading of regular files, without blocking and up to a stated size, for all file content."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-"""What a path may be in place of a regular file, and how a message calls it."""
+"""Kinds of entry that a path may be in place of a regular file, with their names in messages."""
 
 
 class UnreadableError(PathError):
-    """A file that the operating system does not let be read: missing, no rights, too many open files. Never damage.
+    """File that the operating system refuses to read: missing, no rights, too many open.
 
     Attributes:
         errno: Number of the operating system's error, ``errno.ENOENT`` for a missing file.
@@ -56,7 +56,7 @@ class UnreadableError(PathError):
 
     @property
     def missing(self) -> bool:
-        """Whether there is no such file."""
+        """True if there is no such file."""
         return self.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -123,7 +123,7 @@ def read_regular_text(
 def regular_digest(
     path: str | os.PathLike[str], most: int, remedy: str = "give the path of an existing file"
 ) -> str:
-    """Return the SHA-256 of a file in hexadecimal, read in parts; arguments and errors as in ``open_regular``."""
+    """Return the hexadecimal SHA-256 of a file; arguments and errors as in ``open_regular``."""
     digest, size = hashlib.sha256(), 0
     with open_regular(path, most, remedy) as file:
         try:
@@ -141,11 +141,11 @@ def regular_digest(
 def parsing(
     path: object, problem: str | Callable[[Exception], str], remedy: str = "try again"
 ) -> Iterator[None]:
-    """Turn whatever a parser raises on a damaged file into one line that says so; what is no damage passes.
+    """Turn what a parser raises on a damaged file into one line; other errors pass.
 
     Args:
         path: The file, for messages.
-        problem: What is wrong with it and what to do, or a function that returns this for an error.
+        problem: Problem and what to do, or a function that returns this for an error.
         remedy: What to do where the operating system refuses.
 
     Raises:
@@ -170,7 +170,7 @@ def parsing(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out: Python's, or one of torch's, which are RuntimeErrors."""
+    """Return whether an error is out of memory: Python's, or torch's, which is a RuntimeError."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -193,7 +193,7 @@ def _too_large(path: str | os.PathLike[str], most: int) -> FileFormatError:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether there is a regular file, or a link to one; False for what cannot be looked at."""
+    """Return whether there is a regular file or a link to one; False if it is inaccessible."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """Text files that carry the SHA-256 of their own content: JSON and YAML that the program writes.
 
-The digest stands first, so that a cut at any place behind it shows. It finds accidents, mixing and
-age, not forgery: whoever changes a file can change its digest too.
+The digest comes first, so that a truncation anywhere shows. It finds accidents, mixing and age, not
+forgery: the editor of a file can change its digest too.
 
 A reader says which of two things a file is. One of a run directory has a command that mends it, and
 is refused where the content is not what the program wrote. One that a user gave by its path is the
@@ -40,7 +40,7 @@ _SPOILT_LINE = re.compile(r'.*, "[^"]*": "[0-9a-f]{8}"\}', re.DOTALL)
 
 
 class Seal(StrEnum):
-    """How a text and the digest that it carries go together."""
+    """State of a text against the digest that it carries."""
 
     FITS = "fits"
     """The content is what the program wrote."""
@@ -51,7 +51,7 @@ class Seal(StrEnum):
 
 
 class ChangedFileWarning(UserWarning):
-    """A file that was given by its path and taken, although it is not what nas-search wrote, or does not look whole."""
+    """File given by its path that is accepted although it was changed or may be incomplete."""
 
 
 def _digest(text: str) -> str:
@@ -59,7 +59,7 @@ def _digest(text: str) -> str:
 
 
 def seal_json(values: Mapping[str, Any]) -> str:
-    """Return plain values as the text of a JSON file whose first key is the digest of all that follows it.
+    """Return plain values as the text of a JSON file whose first key is the digest of the rest.
 
     Bytes of file names that are no UTF-8 (lone surrogates in Python) are written as JSON's own
     escapes, and come back.
@@ -82,7 +82,7 @@ def seal_yaml(text: str) -> str:
 
 
 def check_seal(text: str) -> Seal:
-    """Return whether a text, JSON or YAML, is what the digest at its head says; line ends of Windows count as plain ones."""
+    """Return whether a JSON or YAML text fits the digest at its head, whatever its line ends."""
     text = text.replace("\r\n", "\n")
     head = _JSON.match(text) or _YAML.match(text)
     if head is None:
@@ -91,7 +91,7 @@ def check_seal(text: str) -> Seal:
 
 
 def broken_seal(path: object, remedy: str) -> FileFormatError:
-    """Return (not raise) the error about a file in a run directory whose content is not what its digest says."""
+    """Return (not raise) the error about a file of a run that does not fit its digest."""
     return FileFormatError(
         path,
         f"does not fit the digest that it carries (changed by hand, cut off or damaged); {remedy}",
@@ -104,7 +104,7 @@ def warn(path: object, what: str) -> None:
 
 
 def seal_line(values: Mapping[str, Any]) -> str:
-    """Return plain values as one line of JSON that ends with a check of what stands before it.
+    """Return plain values as one line of JSON that ends with a checksum of the rest.
 
     Raises:
         ValueError: There is a key ``crc32`` already, or nothing at all.
@@ -121,7 +121,7 @@ def crc(text: str) -> str:
 
 
 def parse_line(line: str) -> Any:
-    """Return the value of a line that ``seal_line`` made, without its check; a line without a check (0.1.0) is taken.
+    """Return the value of a line of ``seal_line``; one without a check (0.1.0) is accepted.
 
     Raises:
         ValueError: No JSON, or not what was written.
@@ -158,7 +158,7 @@ def parse_sealed_json(text: str, path: object, remedy: str) -> tuple[dict[str, A
 def read_sealed_json(
     path: str | os.PathLike[str], remedy: str, most: int = SMALL_FILE
 ) -> tuple[dict[str, Any], Seal]:
-    """Return the values of a JSON file in a run directory without its digest, and whether it carried one.
+    """Return the values of a JSON file of a run without its digest, and whether it had one.
 
     Args:
         path: The file.

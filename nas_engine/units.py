@@ -83,7 +83,7 @@ def parse_count(text: str | int | float, what: str = "count") -> float:
 
 
 def parse_duration(text: str | int | float, what: str = "duration") -> float:
-    """Return a duration in seconds from ``"60s"``, ``"5m"`` (or ``"5min"``), ``"1h"`` or plain seconds.
+    """Return a duration in seconds from ``"60s"``, ``"5m"``, ``"5min"``, ``"1h"`` or plain seconds.
 
     Raises:
         InputError: Not a positive duration.
@@ -102,7 +102,7 @@ def parse_duration(text: str | int | float, what: str = "duration") -> float:
 
 
 def format_size(size: float) -> str:
-    """Return ``"262,144 B (256 KiB)"``: exact bytes, then KiB to three digits after the point at most.
+    """Return ``"262,144 B (256 KiB)"``: exact bytes, then KiB to at most three decimals.
 
     Example:
         >>> format_size(262144)

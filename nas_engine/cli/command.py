@@ -1,4 +1,4 @@
-"""How every command explains itself: options in sections, examples at the end."""
+"""Help of every command: options in sections, examples at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHERS = "Options"
 
 
 class SectionOption(click.Option):
-    """An option that stands in a section of the help.
+    """Option in a section of the help.
 
     Args:
         section: Its title.
@@ -43,7 +43,7 @@ class Explained(click.Command):
         self.examples = tuple(examples)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write commands, then options, one section after the other, in the order in which the first of each stands; those without last."""
+        """Write commands, then options by section; those without one last."""
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
         sections: dict[str, list[tuple[str, str]]] = {}

@@ -1,4 +1,4 @@
-"""Names that a shell completes behind a command: devices, spaces, methods, recipes, run directories.
+"""Completion in a shell: devices, spaces, methods, recipes, run directories.
 
 A shell asks at every press of a key, so nothing is imported here: names come from the files that
 ship.
@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
-"""What ``shell_complete`` of an option takes."""
+"""Function for ``shell_complete`` of an option."""
 
 METHODS = (
     "uniform",
@@ -33,7 +33,7 @@ METHODS = (
 for ``--help``."""
 
 FORMATS = ("c", "tflite", "onnx")
-"""Formats beside the manifest; a test keeps it equal to ``EXPORTERS``."""
+"""Formats other than the manifest; a test keeps it equal to ``EXPORTERS``."""
 
 BACKENDS = (
     "host-c",
@@ -53,7 +53,7 @@ BACKENDS = (
 
 
 def shipped(package: str, folder: str) -> tuple[str, ...]:
-    """Return the names of the YAML files that ship in a folder of a package, which is not imported."""
+    """Return the names of YAML files in a folder of a package, without importing it."""
     spec = find_spec(package)
     places = (spec.submodule_search_locations if spec else None) or ()
     return tuple(
@@ -83,12 +83,12 @@ def complete_recipes(
 
 
 def complete_words(*words: str, files: bool = False) -> Complete:
-    """Return what completes one of some words, or a file if those are allowed too."""
+    """Return the completion of one of some words, or of a file if allowed."""
     return lambda ctx, param, incomplete: _matching(words, incomplete, files=files)
 
 
 def complete_list(*words: str) -> Complete:
-    """Return what completes the last of several words with commas between."""
+    """Return the completion of the last of several words with commas between."""
 
     def complete(
         ctx: click.Context, param: click.Parameter, incomplete: str
@@ -107,7 +107,7 @@ def complete_list(*words: str) -> Complete:
 def complete_runs(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete the directory of a run, up to two folders deeper than what is typed; any directory where there is none."""
+    """Complete the directory of a run at most two folders deeper, or else any directory."""
     found = {
         os.path.dirname(file)
         for depth in ("*", os.path.join("*", "*"))

@@ -23,7 +23,7 @@ from nas_engine.escaping import terminal_line, terminal_lines
 from nas_engine.sealed import ChangedFileWarning
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+"""Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -31,12 +31,12 @@ _QUIET, _JSON = "nas-search.quiet", "nas-search.json"
 
 
 class Progress(StrEnum):
-    """How progress is shown."""
+    """Form in which progress is shown."""
 
     BAR = "bar"
-    """A bar that is drawn again and again, on a terminal."""
+    """Bar that is redrawn on a terminal."""
     LINES = "lines"
-    """Now and then a line."""
+    """Line now and then."""
     NONE = "none"
     """Not at all."""
 
@@ -83,20 +83,20 @@ def _given(key: str) -> bool:
 
 
 def progress() -> Progress:
-    """Return how progress is to be shown."""
+    """Return the form in which progress is shown."""
     if is_quiet():
         return Progress.NONE
     return Progress.BAR if sys.stderr.isatty() else Progress.LINES
 
 
 def announce(text: str) -> None:
-    """Show what is about to be done where it takes a while, on a terminal only: elsewhere lines must stay few."""
+    """Show what is about to be done, on a terminal only: a log file must stay short."""
     if progress() is Progress.BAR:
         click.echo(terminal_line(text), err=True)
 
 
 def tell(text: str) -> None:
-    """Show something on the way, one line on standard error."""
+    """Show one line of progress on standard error."""
     if progress() is not Progress.NONE:
         click.echo(terminal_line(text), err=True)
 
@@ -123,19 +123,19 @@ def notes_of_warnings() -> Iterator[None]:
 
 
 def show(text: str) -> None:
-    """Show a line of a result for people: on standard output, and nowhere with ``--quiet`` or ``--json``."""
+    """Show a line of a result on standard output, unless ``--quiet`` or ``--json`` is given."""
     show_table(terminal_line(text))
 
 
 def show_table(text: str) -> None:
-    """Show a result of several lines; whoever made it made sure that no name in it has a line end."""
+    """Show a result of several lines, in which no name may have a line end."""
     if not (is_quiet() or as_json()):
         text = terminal_lines(text)
         click.echo(highlighted(text) if has_colours(sys.stdout) else text)
 
 
 def show_stopped(text: str) -> None:
-    """Show that a command stopped before its end and how to go on; with ``--json`` on standard error."""
+    """Show that a command stopped early and how to continue; with ``--json`` on standard error."""
     if as_json():
         tell(text)
     else:
@@ -149,7 +149,7 @@ def emit(values: Mapping[str, Any]) -> None:
 
 
 def has_colours(stream: IO[str]) -> bool:
-    """Return whether colours may be used: on a terminal that has them, and never where ``NO_COLOR`` is set (https://no-color.org)."""
+    """Return whether to use colours: on a terminal without ``NO_COLOR`` (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -162,7 +162,7 @@ _COLOURS: Mapping[str, Mapping[str, Any]] = {
     r"OVER BUDGET by [\d,.]+ B": {"fg": "red", "bold": True},
     r"^warning(?=: )": {"fg": "yellow"},
 }
-"""What is coloured in a table, and how."""
+"""Colours of a table, by pattern."""
 
 
 def highlighted(text: str) -> str:

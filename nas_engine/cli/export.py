@@ -49,7 +49,7 @@ __all__ = ["FORMATS", "export", "verify"]
 @json_option
 @quiet_option
 def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
-    """Export a trained run: C for Cortex-M, TFLite, ONNX, and quant.json with the bits of every layer.
+    """Export a trained run: C for Cortex-M, TFLite, ONNX, and quant.json with all widths.
 
     RUN is a directory that nas-search train has finished. Files go to RUN/export, all of them or
     none.
@@ -117,10 +117,11 @@ def verify(
     backends: tuple[str, ...],
     layers: bool,
 ) -> None:
-    """Verify an export: host C, emulated Cortex-M7, M4, M33 and M0, TFLite, TFLite Micro and ONNX Runtime against the integer reference.
+    """Verify an export: every back-end against the integer reference.
 
-    Real test images run through every back-end; every output value is compared, and the memory of
-    the linked firmware with what was predicted. Exit code 1 if anything differs that must not.
+    Back-ends are C on this machine, emulated Cortex-M7, M4, M33 and M0, TFLite, TFLite Micro and
+    ONNX Runtime. Test images run through each; every output value is compared, and the memory of
+    the linked firmware with the predicted one. Exit code 1 if anything differs that must not.
     """
     from nas_engine.cli.progress import Screen
     from nas_engine.pipeline.verify import verify_run

@@ -32,11 +32,11 @@ from nas_engine.cli.train import evaluate, train
 from nas_engine.errors import NasEngineError, one_line, shortened, shown_path
 
 LONGEST = 700
-"""Longest error shown, in characters; ours."""
+"""Longest error shown, in characters (chosen here)."""
 
 
 class _SearchGroup(Explained, click.Group):
-    """A group that searches when no sub-command is named, and names the nearest one when there is no such."""
+    """Group that searches without a sub-command, and suggests the nearest for an unknown one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order in which they are used
@@ -82,7 +82,7 @@ class _SearchGroup(Explained, click.Group):
 @click.version_option(__version__, prog_name="nas-search")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
-    """Design a mixed-precision network for a microcontroller: budget in, architecture and per-layer bits out.
+    """Design a mixed-precision network for a microcontroller: budget in, network and bits out.
 
     Without a command it searches; nas-search run does all of it, to verified firmware and a report.
 
@@ -129,9 +129,9 @@ for _command in (
 
 
 def main() -> None:
-    """Run the command line; an error is one line on standard error and exit code 2 (bad input) or 1 (a failure at run time).
+    """Run the command line; an error is one line and exit code 2 (bad input) or 1 (run time).
 
-    Only errors of the programmer leave a traceback.
+    Only programming errors leave a traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

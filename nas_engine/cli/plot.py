@@ -20,7 +20,7 @@ from nas_engine.cli.options import run_argument
 @json_option
 @quiet_option
 def plot(run: str) -> None:
-    """Draw the pictures of a run directory again: bit map, SRAM and Flash per layer, memory plan, progress, front.
+    """Draw the pictures of a run again: bit map, SRAM, Flash, memory plan, progress, front.
 
     RUN is the directory that a search wrote.
     """

@@ -1,4 +1,4 @@
-"""Screen: the sink of every command. Bars on a terminal, lines elsewhere, nothing with ``--quiet``."""
+"""Screen: the sink of every command, with bars on a terminal and lines elsewhere."""
 
 from __future__ import annotations
 

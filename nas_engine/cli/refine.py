@@ -131,7 +131,7 @@ def refine(
     threads: int | None,
     force: bool,
 ) -> None:
-    """Refine the bits of a trained run: measure what each width costs, choose anew within the same budgets, train again.
+    """Refine the bits of a trained run: measure what widths cost, choose within the same budgets.
 
     RUN is a directory that nas-search train has finished. Each method leaves a run directory
     RUN/refine/METHOD with its bits and the float weights; train, export, verify and plot take it as

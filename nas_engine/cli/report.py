@@ -1,4 +1,4 @@
-"""``nas-search report RUN``: one page with everything a run came to."""
+"""``nas-search report RUN``: an HTML report of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas_engine.cli.options import run_argument
 
 @click.command(
     cls=Explained,
-    short_help="Write one page with all that a run came to.",
+    short_help="Write an HTML report of a run.",
     examples=("nas-search report runs/NAME", "nas-search report runs/NAME --open"),
 )
 @run_argument
@@ -21,11 +21,11 @@ from nas_engine.cli.options import run_argument
 @json_option
 @quiet_option
 def report(run: str, browse: bool) -> None:
-    """Write RUN/report.html: verdict, budgets, accuracy, verification, every layer, search, training, and how to get it again.
+    """Write RUN/report.html: verdict, budgets, accuracy, verification, layers, search, training.
 
     RUN is the directory of nas-search run or of a search, trained and verified or not yet: what is
-    not there is named with the command that makes it. The page is one file that fetches nothing;
-    its pictures lie beside it as PNG and SVG.
+    not there is named with the command that makes it. The page ends with how to reproduce the run;
+    it is one file that fetches nothing, with its pictures next to it as PNG and SVG.
     """
     from nas_engine.report.write import write_report
 

@@ -1,4 +1,4 @@
-"""``nas-search devices`` and ``nas-search spaces``: what ships, and what each means."""
+"""``nas-search devices`` and ``nas-search spaces``: shipped profiles and search spaces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.argument("name", required=False, shell_complete=complete_devices)
 @json_option
 def devices(name: str | None) -> None:
-    """List the device profiles, or show one (NAME or a path to your own) with the source of every number."""
+    """List the device profiles, or show one (NAME or your own file) with its sources."""
     from device_profiles import device_names, load_device
     from nas_engine.units import format_size
 

@@ -22,20 +22,20 @@ from nas_engine.training.start import (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BaseNetwork:
-    """Float weights, and what has to be said of them."""
+    """Float weights of a run, and a warning about them."""
 
     network: MobileNet
-    """In evaluation mode, with the widths of ``best.yaml``."""
+    """Network in evaluation mode, with the widths of ``best.yaml``."""
     source: Path | None
-    """The file they are from; ``None`` for random weights."""
+    """File of the weights; ``None`` for random ones."""
     warning: str
-    """What is not as it should be; empty for nothing."""
+    """Warning for the user; empty for none."""
 
 
 def base_network(
     directory: RunDirectory, architecture: Architecture, *, force: bool, seed: int
 ) -> BaseNetwork:
-    """Return the weights at the end of the float stage; where there was none, the trained ones without their quantisers.
+    """Return the weights at the end of the float stage, or the trained ones without quantisers.
 
     Args:
         directory: A run.

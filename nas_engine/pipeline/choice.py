@@ -1,4 +1,7 @@
-"""One method's choice of bits: the allocator, then swaps on the real loss, or a study of the entropy window. Needs torch."""
+"""Choice of bits by one method: its allocator, then swaps on the loss, or a study of its window.
+
+Needs torch.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,22 @@ from nas_engine.training.sensitivities import MeasurementStoppedError
 from nas_engine.training.study_file import MissingOptunaError
 
 ENTROPY_WINDOW = "entropy-window"
-"""The method that is tuned by trials."""
+"""Method that is tuned by trials."""
 
 TRIED = 20
-"""Most evaluations in a round of swaps; ours."""
+"""Most evaluations in a round of swaps (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chooser:
-    """All that methods choose with."""
+    """Choice of bits: problem, evidence, images and settings."""
 
     problem: AllocationProblem
     """Widths and limits."""
     evidence: Evidence
-    """What was measured."""
+    """Measurements."""
     perturbations: Perturbations
-    """The network at any widths."""
+    """Network at any widths."""
     measured: Split
     """Images that swaps are tried on."""
     judged: Split
@@ -52,11 +55,11 @@ class Chooser:
     study: Path
     """File of the trials."""
     own_study: bool
-    """Whether that file is this run's own, so that one of another problem may be replaced."""
+    """True if that file is this run's own, so that one of another problem may be replaced."""
     solver_time_s: float
-    """Time for proofs, per method."""
+    """Seconds for proofs, per method."""
     seed: int
-    """Of methods that draw."""
+    """Seed of methods that draw."""
     watch: Sink
     """Sink of progress and notes, and the answer whether to stop."""
 

@@ -1,4 +1,4 @@
-"""The data of a run at the size that its network takes. No torch."""
+"""Data of a run at the size that its network takes. No torch."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.training.result import TrainingResult
 
 RESIZE_MARGIN = 1.15
-"""Training images from folders are kept this much larger than the network's input, so that crops
-have room; ours."""
+"""Side of stored training images from folders over that of the network's input, so that crops have
+room (chosen here)."""
 
 PHOTO_PIXELS = 64
-"""From this resolution on images count as photographs; ours."""
+"""Least resolution at which images count as photographs (chosen here)."""
 
 CLASSES_FORMAT = "nas-search/classes/1"
 """First key of ``classes.json``."""
 
 COUNTED_IMAGES = 5000
-"""Most images of a split that are read before a run begins; ours."""
+"""Most images of a split that are read before a run begins (chosen here)."""
 
 
 def source_of_data(given: str | None, result: TrainingResult) -> str:
@@ -68,7 +68,7 @@ def write_classes(path: Path, classes: Sequence[str]) -> None:
 
 
 def trained_classes(directory: RunDirectory) -> tuple[str, ...] | None:
-    """Return the names of the classes of a run, in the order of its outputs; ``None`` where they are not known.
+    """Return the class names of a run in the order of its outputs, ``None`` where not known.
 
     A run that was trained knows them, and so does one that was begun, or refined from such a run.
 
@@ -145,7 +145,7 @@ def read_judged(
         data: A path or ``digits``; ``None`` for those that it was trained on.
         directory: The run.
         architecture: Its network.
-        result: What its training came to.
+        result: Result of its training.
         split: ``test``, ``validation`` or ``train``; ``None`` for ``test``, but for all images of a
             folder without splits that is not the one that the run was trained on.
         limit: Most images.
@@ -181,7 +181,9 @@ def _trained_on(source: str, result: TrainingResult) -> bool:
 
 
 def recipe_for(data: str, resolution: int) -> str:
-    """Return the name of the shipped recipe for data: ``digits`` for the digits and IDX files, ``photos`` from 64 pixels, else ``cifar``.
+    """Return the name of the shipped recipe for data.
+
+    ``digits`` for the digits and IDX files, ``photos`` from 64 pixels on, else ``cifar``.
 
     Raises:
         InputError: Nothing there, or nothing known.
@@ -192,7 +194,7 @@ def recipe_for(data: str, resolution: int) -> str:
 
 
 def looked_at(data: str, *, limit: int | None = None, seed: int = 0) -> Dataset:
-    """Return data at few pixels and in colour, up to ``COUNTED_IMAGES`` of each split: what can be known of them before they are used.
+    """Return a sample of data in colour at few pixels, up to ``COUNTED_IMAGES`` images per split.
 
     Asked again for the same data, it returns what it read.
 

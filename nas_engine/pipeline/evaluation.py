@@ -1,4 +1,4 @@
-"""Evaluation of a trained run: the accuracy of its float, fake-quantised and integer forms on the same images. Needs torch."""
+"""Evaluation of a trained run: accuracy in float, fake-quantised and in integers. Needs torch."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ FORMAT = "nas-search/evidence/1"
 """Version of a file of entropies or of Hessian costs."""
 
 ENTROPY_BATCHES = 16
-"""Batches whose entropies are taken; ours."""
+"""Batches whose entropies are taken (chosen here)."""
 
 HESSIAN_IMAGES = 128
-"""Most images whose Hessian is probed; ours."""
+"""Most images whose Hessian is probed (chosen here)."""
 
 SINGLES, PAIRS, HESSIAN, ENTROPIES = "singles", "pairs", "hessian", "entropies"
 """Names of the measurements: fields of ``Evidence``, and stems of files."""
@@ -60,7 +60,7 @@ def measure(
     given: Levels | None = None,
     seed: int = 0,
 ) -> tuple[Evidence, tuple[Measurement, ...]]:
-    """Return what methods need of the network, and how sure it is.
+    """Return the evidence that methods need, and a summary of each measurement.
 
     Args:
         needs: Fields of ``Evidence``.
@@ -126,7 +126,7 @@ def measure(
 
 
 def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Sink) -> Sensitivity:
-    """Return a measurement; where its file is of something else that is put aside, and it is measured from the start."""
+    """Return a measurement; a file of something else is moved aside first."""
     try:
         return attempt()
     except FileFormatError as error:
@@ -144,7 +144,7 @@ def _anew_if_other(attempt: Callable[[], Sensitivity], path: Path, watch: Sink) 
 def _kept(
     name: str, perturbations: Perturbations, images: Split, path: Path, watch: Sink, seed: int
 ) -> tuple[Measurement, Floats]:
-    """Return what a measurement that takes one go took, and its values: from its file, or measured now."""
+    """Return cost and values of a measurement in one pass, from its file or measured now."""
     if watch.stop():
         raise MeasurementStoppedError(0, 1, path)
     count = min(len(images), HESSIAN_IMAGES) if name == HESSIAN else len(images)
@@ -185,7 +185,7 @@ def _kept(
 
 
 def _summary(name: str, problem: AllocationProblem, measured: Sensitivity) -> Measurement:
-    """Return how large and how sure the losses and the cross terms are."""
+    """Return the largest loss, its standard error and the noise of the cross terms."""
     at = int(measured.losses.argmax())
     return Measurement(
         name=name,

@@ -25,16 +25,16 @@ from nas_engine.training.finished import finished_training
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:
-    """What an export wrote."""
+    """Result of an export."""
 
     folder: Path
-    """The directory."""
+    """Folder of the files."""
     files: tuple[tuple[str, int], ...]
-    """Path below it and size in bytes of every file, in order."""
+    """Path in the folder and size in bytes of every file, in order."""
     arena_bytes: int
-    """The static arena."""
+    """Size of the static arena."""
     packed_bytes: int
-    """Weights, constants and layer table in Flash."""
+    """Size of weights, constants and layer table in Flash."""
 
 
 def device_of(directory: RunDirectory) -> DeviceProfile:

@@ -1,4 +1,4 @@
-"""Training images that measure, others that judge, and what these say of a network. Needs torch."""
+"""Training images that measure, others that judge, and the loss on these. Needs torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from nas_engine.training.perturbation import Perturbations
 
 FEWEST_IMAGES = 64
 """Fewest images that measure, and fewest that judge, where bits are chosen by them; no fewer than
-there are classes either. Ours."""
+there are classes either (chosen here)."""
 
 JUDGED_IMAGES = 2000
-"""Most images that judge; ours."""
+"""Most images that judge (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,18 +29,18 @@ class Drawn:
     """Training images for a choice of bits."""
 
     measured: Split
-    """Those that measure."""
+    """Images that measure."""
     judged: Split
-    """Others, that judge."""
+    """Other images, which judge."""
     enough: bool
-    """Whether they are enough to choose by: ``FEWEST_IMAGES`` on either side, and no fewer than
+    """True if they are enough to choose by: ``FEWEST_IMAGES`` on either side, and no fewer than
     classes."""
     note: str
-    """What a user should know; empty if there are as many as asked."""
+    """Remark for the user; empty if there are as many as asked."""
 
 
 def is_ahead(accuracy: float, other: float, images: int) -> bool:
-    """Return whether an accuracy exceeds another by more than the standard error of the difference of two shares.
+    """Return whether an accuracy exceeds another by more than the standard error of the difference.
 
     Args:
         accuracy: In percent.
@@ -53,7 +53,7 @@ def is_ahead(accuracy: float, other: float, images: int) -> bool:
 
 
 def images_to_measure(asked: int, images: int, classes: int) -> int | None:
-    """Return how many of the training images measure, an even number; ``None`` if they are too few for a choice of bits.
+    """Return the number of training images that measure, even; ``None`` if they are too few.
 
     Args:
         asked: As many, but one of each class at least, if ``FEWEST_IMAGES`` others remain; half of
@@ -70,7 +70,7 @@ def images_to_measure(asked: int, images: int, classes: int) -> int | None:
 
 
 def shortage(asked: int, images: int, classes: int) -> str:
-    """Return what to say of too few training images; empty if there are as many as asked."""
+    """Return the remark on too few training images; empty if there are as many as asked."""
     count = images_to_measure(asked, images, classes)
     if count is None:
         fewest = max(FEWEST_IMAGES, classes)
@@ -86,7 +86,7 @@ def shortage(asked: int, images: int, classes: int) -> str:
 
 
 def draw_images(dataset: Dataset, asked: int, seed: int) -> Drawn:
-    """Return training images that measure, and up to ``JUDGED_IMAGES`` others that judge, classes in balance.
+    """Return training images that measure and up to ``JUDGED_IMAGES`` others that judge, balanced.
 
     Args:
         dataset: Any.

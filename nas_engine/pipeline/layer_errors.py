@@ -1,4 +1,4 @@
-"""Where a trained network loses accuracy to its integers: the quantisation error of every layer.
+"""Quantisation error of every layer of a trained network.
 
 Needs torch.
 """
@@ -27,10 +27,10 @@ from nas_engine.training.networks import load_network
 from nas_engine.training.unrounded import error_squares, layer_outputs, unrounded
 
 LAYER_IMAGES = 64
-"""Images that errors are measured on unless told otherwise; ours."""
+"""Images that errors are measured on by default (chosen here)."""
 
 AT_ONCE = 8
-"""Images whose tensors are all held at once, in integers and in float; ours."""
+"""Images per batch; its tensors are held in integers and in float (chosen here)."""
 
 
 def measure_layer_errors(
@@ -41,7 +41,7 @@ def measure_layer_errors(
     split: str | None = None,
     watch: Sink = SILENT,
 ) -> LayerErrors:
-    """Measure the quantisation error of every layer of a trained run, write ``layer_errors.json`` into it and return the record.
+    """Measure the quantisation error of every layer of a run and write ``layer_errors.json``.
 
     Args:
         path: The run directory.
@@ -95,7 +95,9 @@ def measure_layer_errors(
 
 
 def layer_errors(network: MobileNet, model: IntegerModel, images: Pixels) -> tuple[LayerError, ...]:
-    """Return the error of every layer: its integers against the same network without rounding (``training/unrounded.py``).
+    """Return the error of every layer: integers against the same network without rounding.
+
+    ``training/unrounded.py`` is that network.
 
     Two comparisons of a layer's integer output, as real values ``scale * (value - zero point)``,
     squares summed over all values and images: with the output of the float network on the same

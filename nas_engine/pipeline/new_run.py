@@ -1,4 +1,7 @@
-"""A run directory for a network that was found elsewhere: a member of a front, or a winner with other bits. No torch."""
+"""Run directory for a network of another run: a member of its front, or its winner with other bits.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ def write_new_run(
     network: Architecture,
     beside: Callable[[RunDirectory], None] = lambda run: None,
 ) -> None:
-    """Begin a run directory with the config of another one and a network as its winner; what an earlier one left is removed.
+    """Begin a run directory with the config of another and a network as its winner.
 
-    ``best.yaml`` is written last: where it is, the rest is, however a process ended.
+    What an earlier one left is removed. ``best.yaml`` is written last: where it is, the rest is,
+    however a process ended.
 
     Args:
         run: The directory.
@@ -51,7 +55,7 @@ def keep_or_write(
     *,
     keep: bool = True,
 ) -> None:
-    """See to it that a run directory has a network as its winner and the config of another run; what was made of the very same one stays.
+    """Write a run directory of a network and the config of another, unless it is there already.
 
     Args:
         run: The directory.
@@ -70,7 +74,7 @@ def keep_or_write(
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file so that there is never half of one.
+    """Copy a file atomically.
 
     Raises:
         UnreadableError: The operating system does not let it be read.

@@ -1,4 +1,6 @@
-"""Refinement of a run: from its float weights and some training images to bits per layer, one run directory per method. Needs torch.
+"""Refinement of a run: bits per layer from its float weights and some training images.
+
+One run directory per method. Needs torch.
 
 Images that measure and images that judge are training images that do not overlap; no test image is
 ever looked at.
@@ -51,29 +53,30 @@ from nas_engine.training.sensitivities import MeasurementStoppedError
 from nas_engine.training.subject import Subject
 
 GIVEN = "qbr"
-"""The method that keeps the widths of the run."""
+"""Method that keeps the widths of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Refinement:
-    """What a refinement came to."""
+    """Result of a refinement."""
 
     reports: tuple[AllocationReport, ...]
-    """One per method."""
+    """Reports, one per method."""
     setting: AllocationSetting
-    """What they have in common."""
+    """Images, baselines and measurements that the methods share."""
     directory: RunDirectory
-    """The run that was refined."""
+    """Run that was refined."""
     data: str
-    """What it measured on."""
+    """Data that were measured on."""
 
     @property
     def chosen(self) -> RunDirectory:
-        """The refined run to train: the smallest judged loss, but the bits of the run stay unless that is ahead by more than chance.
+        """Refined run to train: smallest judged loss, but the run's own bits unless beaten clearly.
 
-        Ahead is meant in accuracy, by more than the standard error of the difference. Losses
-        without training also fall where a network only becomes less sure, and training evens small
-        differences out: the bits of the run, spread evenly, then often do better (ours).
+        Clearly is in accuracy, by more than the standard error of the difference. Without
+        training the loss also falls where a network only becomes less confident, and training
+        evens small differences out: the bits of the run, spread evenly, then often do better
+        (measured here).
         """
         best = min(self.reports, key=lambda report: report.judged.loss)
         given = next((report for report in self.reports if report.method == GIVEN), None)
@@ -87,7 +90,7 @@ class Refinement:
 def run_refinement(
     path: Path, request: RefineRequest, *, force: bool = False, watch: Sink = SILENT
 ) -> Refinement | None:
-    """Measure what methods need, let each choose bits, judge them and write a run directory for each.
+    """Measure, let each method choose bits, judge them and write a run directory per method.
 
     Args:
         path: A run directory.
@@ -97,7 +100,7 @@ def run_refinement(
         watch: Sink of progress and notes, and the answer whether to stop.
 
     Returns:
-        What it came to; ``None`` if ``watch.stop`` said so first: what was measured is kept.
+        The result; ``None`` if ``watch.stop`` said so first: what was measured is kept.
 
     Raises:
         InputError: A run, data or options that cannot be used, or budgets that no bits fit.
@@ -231,7 +234,7 @@ class _Work:
         )
 
     def _possible(self, methods: Sequence[str], watch: Sink) -> Sequence[str]:
-        """Return the methods; where images are too few to choose by, the one alone that keeps the bits there are.
+        """Return the methods; where images are too few, the one alone that keeps the bits.
 
         Raises:
             InputError: That one is not among them.
@@ -252,7 +255,7 @@ class _Work:
     def _given(
         self, methods: Sequence[str]
     ) -> tuple[Sequence[str], Levels | None, tuple[str, ...]]:
-        """Return the methods, the widths that the run has, and warnings; ``all`` does without the widths if they cannot be used."""
+        """Return methods, own widths and warnings; ``all`` skips widths that do not fit."""
         warnings = (self.base.warning,) if self.base.warning else ()
         if GIVEN not in methods:
             return methods, None, warnings
@@ -271,7 +274,7 @@ class _Work:
         return others, None, (*warnings, f"{GIVEN} is left out: {problem}")
 
     def _own(self, perturbations: Perturbations, judged: Split) -> Judged | None:
-        """Return what the widths of the run come to, ``None`` where they cannot be used: no refinement should be worse."""
+        """Return the judgement of the run's own widths; ``None`` where they cannot be used."""
         try:
             levels = levels_of(self.problem, self.architecture)
         except InputError:

@@ -1,4 +1,4 @@
-"""What a refinement is asked for, and which methods that means."""
+"""RefineRequest: settings of a refinement, and the methods they name."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from nas_engine.pipeline.judging import FEWEST_IMAGES
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
 
 ALL = "all"
-"""Stands for every method."""
+"""Name for every method."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefineRequest:
-    """What was asked for."""
+    """Settings of a refinement."""
 
     method: str = "gauss-newton"
-    """A key of ``ALLOCATORS``, several with commas between, or ``all``."""
+    """Key of ``ALLOCATORS``, several with commas between, or ``all``."""
     data: str | None = None
-    """A path, or ``digits``; ``None`` for what the run was trained on."""
+    """Path, or ``digits``; ``None`` for what the run was trained on."""
     images: int = 512
     """Training images that measure, an even number; where they are too few, half of them."""
     exact_pairs: bool = False
-    """Whether ``all`` measures pairs, which takes long."""
+    """True if ``all`` measures pairs, which takes long."""
     swaps: int = 5
     """Rounds of swaps on the real loss; 0 for none."""
     trials: int = 50
@@ -45,7 +45,7 @@ class RefineRequest:
     seed: int = 0
     """Seed of images and methods."""
     remedies: Remedies = OF_COMMANDS
-    """What to advise where it fails."""
+    """Advice in its error messages."""
 
 
 def methods_of(request: RefineRequest) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The run directory of a refined network: all that train, export, verify and plot need.
+"""Run directory of a refined network, complete for train, export, verify and plot.
 
 Needs torch.
 """
@@ -31,7 +31,7 @@ def write_refined_run(
     setting: AllocationSetting,
     classes: Sequence[str],
 ) -> RunDirectory:
-    """Write the run directory of a method in place of an earlier one, and return it; random weights are not kept.
+    """Write the run directory of a method, replacing an earlier one; random weights are not kept.
 
     Args:
         origin: The run that was refined.

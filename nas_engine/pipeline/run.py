@@ -1,4 +1,4 @@
-"""A whole run, from a config to firmware that is proven and a report: each stage once, again only if what it depends on has changed.
+"""A whole run, from a config to verified firmware and a report: each stage once, or when outdated.
 
 ``run.json`` says of every stage what it depends on (settings, and digests of what it works on) and
 what it left. A run that is killed goes on where it stopped, to the very same files. Needs torch.
@@ -47,7 +47,7 @@ from nas_engine.runs.run_record import (
 from nas_engine.units import format_duration
 
 PRECIOUS_S = 600.0
-"""Seconds of work that are not thrown away without ``force``; ours."""
+"""Least duration of a stage, in seconds, that is not repeated without ``force`` (chosen here)."""
 
 PACKAGES = (
     "numpy",
@@ -59,7 +59,7 @@ PACKAGES = (
     "ziglang",
     "unicorn",
 )
-"""Packages whose versions are recorded, those that are installed."""
+"""Packages whose versions are recorded if installed."""
 
 
 def run_pipeline(
@@ -73,7 +73,9 @@ def run_pipeline(
     command: str | None = None,
     watch: Sink = SILENT,
 ) -> RunRecord:
-    """Do what of a run is not done yet and return its record; if ``watch.stop`` said so, the last stage of it is not done.
+    """Do the stages of a run that are not up to date and return its record.
+
+    If ``watch.stop`` said so, the last stage of the record is not done.
 
     Args:
         config: What is asked for.
@@ -119,7 +121,7 @@ def run_pipeline(
 
 
 def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) -> RunRecord:
-    """Return the record after a stage was done, gone on with as far as it was allowed to, or left as it is."""
+    """Return the record after a stage was done, continued until stopped, or kept."""
     root = work.directory.path
     settings, inputs = plain(stage.settings(work)), stage.inputs(work)
     key = digest_of([stage.version, settings, inputs])
@@ -173,7 +175,7 @@ def _stage(name: str, stage: Stage, work: Work, record: RunRecord, force: bool) 
 
 
 def _renew_configs(work: Work) -> None:
-    """Write the configs of what was searched anew, so that a spoilt one costs no stage."""
+    """Rewrite the configs of the run directories, so that a damaged one repeats no stage."""
     directory, config = work.directory, work.config.search.as_mapping()
     for run in (directory.search, directory.network, directory.final):
         if run.started():

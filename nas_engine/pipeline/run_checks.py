@@ -1,4 +1,4 @@
-"""What can be checked before a whole run begins: a mistake should not show after hours of training.
+"""Checks before a whole run begins, so that no mistake shows only after hours of training.
 
 Needs torch.
 """
@@ -25,14 +25,14 @@ from nas_engine.training.teachers import check_teacher, load_teacher
 from nas_engine.verification.table import back_ends
 
 MOST_ENLARGED = 2
-"""Side of the network's input over that of the images beyond which it is remarked upon; ours."""
+"""Side of the network's input over that of the images above which a note is given (chosen here)."""
 
 
 def check_work(work: Work) -> None:
-    """Check all that any stage would refuse: recipe, budgets, data, teacher, method, packages of the exports, names of back-ends.
+    """Refuse whatever any stage would refuse, and note what may surprise to ``work.watch``.
 
-    Of the data a sample is read, once (``pipeline.data.looked_at``). What works, but not as one may
-    think, is told to ``work.watch``.
+    Recipe, budgets, data, teacher, method, packages of the exports and names of back-ends are
+    checked. Of the data a sample is read, once (``pipeline.data.looked_at``).
 
     Raises:
         InputError: What is wrong, and what to do.
@@ -73,7 +73,7 @@ def check_work(work: Work) -> None:
 
 
 def _check_counts(work: Work, sample: Dataset) -> None:
-    """Refuse another number of classes, and a class that has no image to set aside for the shortlist."""
+    """Refuse another number of classes, or a class without an image to set aside."""
     classes, asked = len(sample.classes), work.config.search.classes
     if classes != asked:
         problem = f"{sample.source}: the data have {classes} classes, {asked} are asked for"
@@ -91,7 +91,7 @@ def _check_counts(work: Work, sample: Dataset) -> None:
 
 
 def _remarks(work: Work, sample: Dataset, channels: int) -> list[str]:
-    """Return what a user should know of these data beside these settings."""
+    """Return remarks on these data under these settings."""
     config, images, found = work.config, len(sample.train), list[str]()
     grey = all(bool((split.images == split.images[..., :1]).all()) for _, split in sample.splits())
     if grey and channels == 3:

@@ -1,4 +1,4 @@
-"""A search from config to run directory: begin or resume, step, save, write the result."""
+"""Search from config to run directory: begin or resume, step, save, write the result."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ from nas_engine.report.tables import budget_text
 from nas_engine.runs.run_directory import RunDirectory
 
 CHECKPOINT_SECONDS = 2.0
-"""Time between checkpoints; what a kill can cost."""
+"""Seconds between checkpoints: the most that a kill loses."""
 
 
 def open_group(
     configs: Sequence[SearchConfig], path: Path, *, resume: bool = False, force: bool = False
 ) -> list[Path]:
-    """Make the directory of a search at several resolutions and return the run directory of each, to be resumed by ``run_search``.
+    """Make the directory of a search at several resolutions and return the run directory of each.
+
+    ``run_search`` resumes each.
 
     Args:
         configs: One per resolution, otherwise equal.
@@ -168,7 +170,7 @@ def _progress(state: SearchState, config: SearchConfig, device: DeviceProfile) -
 
 
 def _nothing_fits(state: SearchState, problem: SearchProblem) -> str:
-    """Return the line that ends a search without a result: how near it came, and what to type."""
+    """Return the message of a search without a result: the closest network, and what to type."""
     over = exceeded(problem, state.population)
     misses = [
         f"{_enough(cost)} where {option} leaves {limit:,.12g}"
@@ -182,7 +184,7 @@ def _nothing_fits(state: SearchState, problem: SearchProblem) -> str:
 
 
 def _enough(cost: float) -> str:
-    """Return a limit that a cost keeps: rounded up, to thousandths where it is small."""
+    """Return the smallest round limit above a cost: whole, or in thousandths if it is small."""
     return f"{math.ceil(cost):,}" if cost >= 100 else f"{math.ceil(1000 * cost) / 1000:g}"
 
 
@@ -202,13 +204,13 @@ def _save(
     fingerprint: str,
     pending: Iterable[Mapping[str, Any]],
 ) -> None:
-    """Append the history first, then replace the checkpoint: a kill in between leaves lines that resuming cuts off again."""
+    """Append the history, then replace the checkpoint: a resumed search cuts off later lines."""
     directory.history.append(pending)
     save_state(directory.checkpoint, state, fingerprint)
 
 
 def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
-    """Name everything that determines the course of a search; more candidates continue the same course."""
+    """Return the digest of all that determines a search, apart from the number of candidates."""
     names = (
         "space",
         "frame",
@@ -232,7 +234,7 @@ def write_winners(path: Path, records: Iterable[SearchRecord]) -> None:
     lines = ["resolution,qe_score,peak_sram_bytes,flash_bytes,macs,bitops"]
     for record in records:
         best = record.best
-        lines.append(
-            f"{record.config.resolution},{best.qe_score!r},{best.peak_sram_bytes:.0f},{best.total_flash_bytes:.0f},{best.total_macs:.0f},{best.bitops:.0f}"
-        )
+        costs = (best.peak_sram_bytes, best.total_flash_bytes, best.total_macs, best.bitops)
+        figures = ",".join(f"{cost:.0f}" for cost in costs)
+        lines.append(f"{record.config.resolution},{best.qe_score!r},{figures}")
     write_atomically(path / "resolutions.csv", "\n".join(lines) + "\n")

@@ -1,9 +1,10 @@
-"""The best networks of the front, each with a short training: the score is a proxy, so it does not have the last word. Needs torch.
+"""Shortlist: a short training of the best networks of the front, because the score is a proxy.
 
-They are judged in integers on training images set aside (or the validation images); no test image
-is looked at. Few images leave several alike: of these the one with the smallest loss in its last
-epoch is taken, a mean over all training images. Of 80 networks trained alike (``benchmarks.studies.proxy``)
-that loss ranks the accuracy on test images better than 1,000 images set aside do: ours.
+Needs torch. They are judged in integers on training images set aside (or the validation images); no
+test image is looked at. Few images leave several alike: of these the one with the smallest loss in
+its last epoch is taken, a mean over all training images. Of 80 networks trained alike
+(``benchmarks.studies.proxy``) that loss ranks the accuracy on test images better than 1,000 images
+set aside do (measured here).
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from nas_engine.training.result import TrainingResult
 from nas_engine.training.start import same_structure
 
 SHARE = 0.25
-"""Share of the whole training's epochs; ours."""
+"""Share of the whole training's epochs (chosen here)."""
 
 FEWEST_EPOCHS = 2
-"""One in float and one quantised, at least."""
+"""Least number of epochs: one in float and one quantised."""
 
 SCORE, ACCURACY, LOSS, FAILURES = "score", "accuracy", "loss", "failures"
-"""What decided: the score, untried; an accuracy ahead of all others by more than chance; the
-training loss of several alike in accuracy; that all others failed."""
+"""Reasons for a decision: the score, without training; an accuracy ahead of all others by more than
+chance; the training loss of several alike in accuracy; failure of all others."""
 
 Attempt = Callable[[Path, str], TrainingResult | None]
 """Training (or its continuation) of a run directory, under a name for its progress; ``None`` if it
@@ -46,7 +47,7 @@ was told to stop."""
 
 
 def short_recipe(recipe: TrainingRecipe, epochs: int | None) -> TrainingRecipe:
-    """Return a recipe with fewer epochs: those given, or a quarter of them."""
+    """Return a recipe with the given epochs, or a quarter of its own."""
     return replace(
         recipe,
         epochs=max(FEWEST_EPOCHS, round(recipe.epochs * SHARE)) if epochs is None else epochs,
@@ -54,12 +55,12 @@ def short_recipe(recipe: TrainingRecipe, epochs: int | None) -> TrainingRecipe:
 
 
 def members(run: RunDirectory, count: int) -> list[Architecture]:
-    """Return the ``count`` networks of a front with the best scores that differ in depth, the best first.
+    """Return the ``count`` best networks of a front that differ in depth, best score first.
 
     No two have the same number of inverted residuals in every block: the very best scores of a
-    front belong to one network with a channel more or less, and to train those beside each other
-    says nothing (ours). Only where that leaves too few, others of different structure follow;
-    networks that differ in their widths alone never stand beside each other.
+    front belong to one network with a channel more or less, and to train those next to each
+    other says nothing (chosen here). Only where that leaves too few, others of different
+    structure follow; no two differ in their widths alone.
 
     Raises:
         RunDirectoryError: There is no winner yet.
@@ -93,18 +94,18 @@ def choose(
     fresh: bool,
     watch: Sink = SILENT,
 ) -> dict[str, Any] | None:
-    """Train each network shortly, write the best one's run directory and return how they did; ``None`` if an attempt was told to stop.
+    """Train each network briefly, write the run directory of the best and return their figures.
 
-    A network alone is taken without training; one whose training diverges, or that cannot be
-    lowered to integers, is left out. A run directory of the winner that is there stays if it is of
-    the very same network.
+    ``None`` if an attempt was told to stop. A network alone is taken without training; one whose
+    training diverges, or that cannot be lowered to integers, is left out. A run directory of the
+    winner that is there stays if it is of the very same network.
 
     Args:
         directory: The whole run.
-        search: What was searched for.
+        search: The search problem.
         networks: The shortlist, the best score first.
         attempt: Trains one.
-        fresh: Whether to train those again that are trained.
+        fresh: Train again what is trained already.
         watch: Sink of a note on each network that is left out.
 
     Raises:
@@ -148,7 +149,7 @@ def choose(
 def _decision(
     rows: Sequence[dict[str, Any]], trained: Mapping[int, TrainingResult]
 ) -> tuple[int, str]:
-    """Return which row is taken, and by what."""
+    """Return the row that is taken, and the reason."""
     if not trained:
         return 0, SCORE
     places = list(trained)
@@ -162,7 +163,7 @@ def _decision(
 
 
 def _common(trained: Mapping[int, TrainingResult]) -> dict[str, Any]:
-    """Return what all that were trained have in common."""
+    """Return images and epochs, which all trained networks share."""
     first = next(iter(trained.values()), None)
     return (
         {}
@@ -175,7 +176,7 @@ def _common(trained: Mapping[int, TrainingResult]) -> dict[str, Any]:
 
 
 def best_of(accuracies: Sequence[float], losses: Sequence[float], images: int) -> int:
-    """Return which network does best: the smallest loss among those that no other is ahead of by more than the standard error.
+    """Return the index of the smallest loss among the networks that none is clearly ahead of.
 
     Args:
         accuracies: On images set aside, percent.
@@ -186,7 +187,7 @@ def best_of(accuracies: Sequence[float], losses: Sequence[float], images: int) -
 
 
 def _alike(accuracies: Sequence[float], images: int) -> list[int]:
-    """Return which networks none is ahead of by more than chance."""
+    """Return the indices of networks that none is ahead of by more than the standard error."""
     return [
         index
         for index, accuracy in enumerate(accuracies)

@@ -1,7 +1,7 @@
-"""What each stage of a whole run does: it works on files that earlier ones left, with the functions behind its own command. Needs torch.
+"""Actions of the stages of a whole run, on files that earlier stages left. Needs torch.
 
-Each takes the work and whether to go on with what is there, and returns its figures, or ``None`` if
-it was told to stop.
+Each calls the function of its own command. It takes the work and whether to resume, and returns its
+figures, or ``None`` if it was told to stop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nas_engine.training.result import TrainingResult
 from nas_engine.verification.claims import claim_of
 
 HOLDOUT = 0.2
-"""Share of the training images that judges the shortlist; ours."""
+"""Share of the training images that judges the shortlist (chosen here)."""
 
 
 def search(work: Work, resume: bool) -> Figures | None:
@@ -53,7 +53,7 @@ def search(work: Work, resume: bool) -> Figures | None:
 
 
 def shortlist(work: Work, resume: bool) -> Figures | None:
-    """Train the best networks of the front shortly; the one that does best is in ``network/``."""
+    """Train the best networks of the front briefly; the best of them is in ``network/``."""
     watch, settings = work.watch, work.config.shortlist
     request = work.request(work.short_recipe, holdout=HOLDOUT)
 
@@ -103,7 +103,7 @@ def _trained(work: Work, path: Path, request: TrainingRequest, resume: bool) -> 
 
 
 def refine(work: Work, resume: bool) -> Figures | None:
-    """Choose the winner's widths again; the network with those that are judged best, the search's own among them, is in ``final/``."""
+    """Choose the winner's widths again; the network with the best, or its own, is in ``final/``."""
     found = run_refinement(
         work.directory.network.path, work.refine_request, force=True, watch=work.watch
     )
@@ -128,7 +128,7 @@ def refine(work: Work, resume: bool) -> Figures | None:
 
 
 def _take(work: Work, chosen: RunDirectory) -> None:
-    """Make a refined run the final one; what was made of an earlier final one stays if it has the very same network and start."""
+    """Make a refined run the final one; what was made of an equal network and start stays."""
     final = work.directory.final
     same = file_digest(final.start) == file_digest(chosen.start)
     keep_or_write(

@@ -1,4 +1,4 @@
-"""The stages of a whole run in their order: what each depends on, what does it, what it leaves.
+"""Stages of a whole run in order: settings, inputs, action and outputs of each.
 
 Needs torch.
 """
@@ -36,17 +36,17 @@ class Stage:
     The version of the package does not count, so that a release that changes nothing here redoes
     nothing."""
     settings: Callable[[Work], Mapping[str, Any]]
-    """The settings its result depends on, plain values."""
+    """Settings that its result depends on, as plain values."""
     inputs: Callable[[Work], Mapping[str, str]]
-    """What it works on, by name and digest; asked when all earlier stages are done."""
+    """Inputs by name and digest; asked when all earlier stages are done."""
     perform: Callable[[Work, bool], Figures | None]
-    """Does it, or goes on with it, and returns what it came to; ``None`` if it was told to stop."""
+    """Action; takes whether to resume, and returns figures, or ``None`` if told to stop."""
     outputs: Callable[[PipelineDirectory], list[Path]]
     """Files and folders that later stages or users need."""
     command: Callable[[Work], list[str | Path]] = lambda work: []
-    """What to type to do this stage alone; nothing where no other command does it."""
+    """Command of this stage alone; empty where there is none."""
     again: Callable[[Figures], bool] = lambda figures: False
-    """Whether it is done each time after it came to these figures."""
+    """Condition on its last figures under which an up-to-date stage is done again."""
 
 
 def _search_settings(work: Work) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _front(at: PipelineDirectory) -> list[Path]:
 
 
 def _training(run: RunDirectory) -> list[Path]:
-    """Return what a training leaves: its result, and what that is made of."""
+    """Return the outputs of a training: its result, and the files that this is made of."""
     made_of = [run.path / name for name in CHAIN[RESULT].inputs if name.startswith("training/")]
     return [*(path for path in made_of if path.exists()), run.training.result]
 

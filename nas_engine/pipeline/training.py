@@ -62,40 +62,40 @@ from nas_engine.training.state import STAGES, TrainingState, read_checkpoint
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
 
 GOLDEN_IMAGES = 8
-"""Test images stored with the integer model; ours."""
+"""Test images stored with the integer model (chosen here)."""
 
 AUTO, NONE = "auto", "none"
-"""A teacher of its own, and none."""
+"""Words for a teacher of its own, and for none."""
 
 
 class LoweringError(NasEngineError):
-    """A network that is trained, but of which no integer model can be made."""
+    """Error about a trained network of which no integer model can be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest:
-    """What was asked for."""
+    """Settings of a training."""
 
     data: str
-    """A path, or ``digits``."""
+    """Path, or ``digits``."""
     recipe: TrainingRecipe
-    """How to train."""
+    """Recipe of the training."""
     teacher: str = NONE
     """``none``, ``auto`` (a float network of twice the channels, trained first) or the path of a
     teacher's file."""
     teacher_code: bool = False
-    """Whether that file may be a program (TorchScript), which then runs here."""
+    """True if that file may be a program (TorchScript), which then runs here."""
     seed: int = 0
-    """Seed of everything."""
+    """Seed of weights, order and augmentation."""
     device: str = "cpu"
-    """A torch device."""
+    """Torch device."""
     limit: int | None = None
     """Most images per split."""
     holdout: float = 0.0
     """Share of the training images that is set aside and takes the place of the test images, for a
     choice between networks; 0 for none."""
     remedies: Remedies = OF_COMMANDS
-    """What to advise where it fails."""
+    """Advice in its error messages."""
 
 
 def run_training(
@@ -107,7 +107,7 @@ def run_training(
     name: str = "network",
     watch: Sink = SILENT,
 ) -> TrainingResult | None:
-    """Train the winner of a run (or continue), lower it to integers, and return what it came to.
+    """Train the winner of a run (or continue), lower it to integers, and return the result.
 
     Where the run has float weights to start from, the float stage is left out: only the recipe's
     quantised epochs are trained.
@@ -205,7 +205,7 @@ def run_training(
 
 
 def _at_test_size(dataset: Dataset, resolution: int) -> Dataset:
-    """Return data whose test images, taken from training images that may be larger, are their centres, as evaluation sees them."""
+    """Return data with test images cropped to their centres, as evaluation sees them."""
     start = (dataset.test.images.shape[1] - resolution) // 2
     inner = slice(start, start + resolution)
     return replace(
@@ -284,7 +284,7 @@ def trained_architecture(directory: RunDirectory) -> Architecture:
 
 
 def _fingerprint(request: TrainingRequest, dataset: Dataset, start: Path | None) -> str:
-    """Return a text that differs when the seed, the teacher, the data or the start do; ``; `` stands between its parts."""
+    """Return a text that identifies seed, teacher, data and start, in parts joined by ``; ``."""
     teacher = request.teacher
     if teacher not in (AUTO, NONE):
         teacher = regular_digest(teacher, LARGE_FILE)
@@ -339,7 +339,7 @@ def _train(task: TrainingTask, folder: TrainingDirectory, name: str, watch: Sink
 
 
 def _progress(name: str, task: TrainingTask, state: TrainingState) -> Progress:
-    """Return how far a training is, with the means of its epoch so far."""
+    """Return the progress of a training, with the means of its epoch so far."""
     epochs = state.epoch + (0 if state.stage == "float" else task.recipe.float_epochs)
     images = max(state.running.get("images", 0.0), 1.0)
     loss = state.running.get("loss", 0.0) / images
@@ -356,7 +356,7 @@ def _progress(name: str, task: TrainingTask, state: TrainingState) -> Progress:
 
 
 def _kept_metrics(path: Path, state: TrainingState) -> list[dict[str, Any]]:
-    """Return the lines of ``metrics.jsonl`` up to a state: a kill may have come between a line and its checkpoint."""
+    """Return the lines of ``metrics.jsonl`` up to a state; a kill may leave more than that."""
     if not path.exists():
         return []
     reached = (STAGES.index(state.stage), state.epoch)

@@ -1,4 +1,7 @@
-"""Verification of a run's export: every back-end beside the integer reference, measured memory beside predicted. No torch."""
+"""Verification of an export: back-ends against the integer reference, memory against prediction.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ def verify_run(
 
 
 def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, bytes]:
-    """Return the files of a run's export as its integers give them, after comparing what lies in ``export/`` with them byte by byte.
+    """Return the files of an export, made anew from the integers and equal to those in ``export/``.
 
     Nothing that lies in a run directory is ever compiled, linked or loaded: these bytes are.
 
@@ -166,7 +169,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Container[str]) -> list[Row]:
-    """Return the rows asked for; without being asked, those that are quick and whose file was exported."""
+    """Return the rows of the given names; by default the quick ones whose file was exported."""
     if names is None:
         return [row for row in rows if row.by_default and row.file in files]
     known = {row.name: row for row in rows}
@@ -182,7 +185,7 @@ def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Container[s
 
 
 def promised(network: Architecture) -> tuple[int, int]:
-    """Return what the search counted for a network: bytes of the arena and of weights, constants and layer table."""
+    """Return the predicted bytes of the arena, and of weights, constants and layer table."""
     frame = architecture_frame(network)
     genes = encode(frame, [network])
     table, view = unroll(frame, genes), GeneView(frame, genes)
@@ -202,7 +205,7 @@ def verify(
     *,
     core: str = "",
 ) -> VerificationReport:
-    """Run images through back-ends and return how they compare.
+    """Run images through back-ends and return their comparisons with the integer reference.
 
     Args:
         subject: The network that was exported.

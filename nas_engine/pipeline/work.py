@@ -1,4 +1,4 @@
-"""Work: one whole run as all its stages are given it. Needs torch."""
+"""Work: one whole run, as its stages receive it. Needs torch."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ from nas_engine.training.recipe import TrainingRecipe, load_recipe
 from nas_engine.training.remedies import OF_A_RUN
 
 Figures = Mapping[str, Any]
-"""What a stage came to, plain values."""
+"""Figures of a stage, as plain values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One run: what all its stages are given."""
+    """One whole run: config, folder, machine and progress."""
 
     config: RunConfig
-    """What was asked for."""
+    """Config of the run."""
     recipe: TrainingRecipe
-    """How the winner is trained in both stages, every setting applied."""
+    """Recipe of the winner in both stages, every setting applied."""
     directory: PipelineDirectory
-    """Where everything lies."""
+    """Folder of the run."""
     workers: int = 1
     """Processes of the search."""
     accelerator: str = "cpu"
     """A torch device."""
     teacher_code: bool = False
-    """Whether a teacher's file may be a program; said with each call, and kept nowhere."""
+    """True if a teacher's file may be a program; given with each call, stored nowhere."""
     watch: Sink = SILENT
     """Sink of progress and notes, and the answer whether to stop."""
 
     @property
     def float_recipe(self) -> TrainingRecipe:
-        """The float stage alone."""
+        """Recipe of the float stage alone."""
         return replace(self.recipe, epochs=self.recipe.float_epochs, float_share=1.0)
 
     @property
     def quantised_recipe(self) -> TrainingRecipe:
-        """The quantised stage alone."""
+        """Recipe of the quantised stage alone."""
         return replace(self.recipe, epochs=self.recipe.quantised_epochs, float_share=0.0)
 
     @property
     def short_recipe(self) -> TrainingRecipe:
-        """Both stages of a network of the shortlist."""
+        """Recipe of both stages of a network of the shortlist."""
         return short_recipe(self.recipe, self.config.shortlist.epochs)
 
     @property
     def teacher(self) -> str:
-        """The teacher of the quantised stage: the one that the float stage trained is used again."""
+        """Teacher of the quantised stage: the one of the float stage again."""
         given = self.config.train.teacher
         return str(self.directory.network.training.teacher.network) if given == AUTO else given
 
     @property
     def refine_request(self) -> RefineRequest:
-        """What the refinement is asked for: the method given beside the bits that the network has."""
+        """Request of the refinement: the given method and ``qbr``, the network's own bits."""
         settings, data = self.config.refine, self.config.data
         return RefineRequest(
             method=settings.method
