@@ -164,7 +164,7 @@ def layer_by_hand(
                 if step.shortcut is not None:
                     grid = float(block.output.step)
                     total = min(max(total, -128 * grid), 127 * grid) + shortcut_by_hand(
-                        values, block.source_name, y, x, o, block.pooled
+                        values, block.source_name, y, x, o, step.shortcut != block.source_name
                     )
                 if block is not None:
                     total = clamped(total, block.output)
@@ -193,7 +193,7 @@ def errors_by_hand(
 ) -> dict[str, list[float]]:
     """Return the four mean squares of every layer."""
     network.requires_grad_(False)
-    units, blocks = dict(network.units()), dict(network.named_blocks())
+    units = dict(network.units())
     sums: dict[str, list[float]] = {}
     counts: dict[str, int] = {}
     for image in images:
@@ -214,11 +214,7 @@ def errors_by_hand(
             if not isinstance(step, IntegerConvolution):
                 continue
             target = model.tensor(step.output)
-            block: Any = (
-                blocks.get(step.name.removesuffix(".project"))
-                if step.name.endswith(".project")
-                else None
-            )
+            block: Any = network.end_of(step.name)
             if block is not None:
                 block.source_name = source
             outputs = []

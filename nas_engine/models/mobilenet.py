@@ -1,4 +1,4 @@
-"""``Architecture`` to PyTorch: stem, inverted residuals, head, average pool, classifier.
+"""``Architecture`` to PyTorch: one module per layer, run in the order of the network's graph.
 
 One set of modules serves float and quantised training: a ``ConvolutionUnit`` has a place for the
 quantiser of its weight and one for what its output goes through (ReLU6 in float, a quantiser
@@ -10,18 +10,19 @@ that; average pools round as TFLite's int8 pools do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_engine.architecture import Architecture, Convolution
-from nas_engine.block_kinds import INVERTED_RESIDUAL
+from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
 from nas_engine.models.depthwise import depthwise_conv2d
-from nas_engine.network.from_architecture import same_padding
+from nas_engine.network.from_architecture import graph_of, same_padding
+from nas_engine.network.graph import Graph, Node
+from nas_engine.network.graph import Tensor as GraphTensor
 
 IMAGE_OFFSET = 128
 """An image byte ``u`` is the int8 value ``u - 128``: lossless, so the input is never rounded."""
@@ -97,56 +98,39 @@ class ConvolutionUnit(nn.Module):
         return result
 
 
-def _classifier(inputs: int, classes: int) -> ConvolutionUnit:
-    unit = ConvolutionUnit(inputs, classes, 1, relu=False)
-    unit.norm, unit.bias = nn.Identity(), nn.Parameter(torch.zeros(classes))
-    nn.init.normal_(unit.weight, std=1 / math.sqrt(inputs))
-    return unit
+class Block(nn.Module):
+    """Layers of one block by the last part of their names, and the end of its last layer.
 
+    ``output`` is the activation behind the sum with the shortcut, or behind the last layer where
+    there is none; afterwards it is the quantiser of what leaves the block. ``narrow`` then brings
+    the result of the last layer to the steps in which the sum takes it: those of ``output``, or of
+    ``own`` where the sum is rectified.
 
-class InvertedResidual(nn.Module):
-    """1x1 expand, k x k depth-wise, 1x1 project, and the sum with its input where the shapes allow.
-
-    ``output`` is nothing in float; afterwards it is the quantiser of what leaves the block,
-    ``source`` that of its input, and ``narrow`` brings the result of the last layer to the steps of
-    the sum.
+    Attributes:
+        input: Name of the tensor that enters the first layer.
+        source: Its quantiser; a module of the block only because state dicts name it.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        bottleneck: int,
-        outputs: int,
-        kernel: int,
-        stride: int,
-        *,
-        pooled_shortcut: bool,
-    ) -> None:
+    def __init__(self, units: Mapping[str, ConvolutionUnit], tensor: str, *, relu: bool) -> None:
         super().__init__()
-        self.expand = ConvolutionUnit(inputs, bottleneck, 1)
-        self.depthwise = ConvolutionUnit(bottleneck, bottleneck, kernel, stride, depthwise=True)
-        self.project = ConvolutionUnit(bottleneck, outputs, 1, relu=False)
-        self.shortcut = inputs == outputs and (stride == 1 or pooled_shortcut)
-        self.pooled = self.shortcut and stride == 2
-        self.output: nn.Module = nn.Identity()
-        self.source: Quantiser | None = None
+        self.input = tensor
+        for part, unit in units.items():
+            self.add_module(part, unit)
+        self.output: nn.Module = nn.ReLU6() if relu else nn.Identity()
+        self.source: nn.Module | None = None
+        self.own: nn.Module | None = None
         self.narrow: Callable[[Tensor], Tensor] | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(n, outputs, ceil(h / stride), ceil(w / stride))``."""
-        y: Tensor = self.project(self.depthwise(self.expand(x)))
-        if self.shortcut:
-            if self.narrow is not None:
-                y = self.narrow(y)
-            y = y + (average_pool(x, 2, self.source) if self.pooled else x)
-        result: Tensor = self.output(y)
-        return result
 
 
 class MobileNet(nn.Module):
-    """The network of an architecture.
+    """The network of an architecture: modules that are walked in the order of its graph.
 
     State dict keys follow the layer names: ``stem``, ``residuals.0.expand`` ... ``classifier``.
+
+    Attributes:
+        graph: The graph.
+        quantisers: Quantiser of each tensor but the image, by name; empty in float.
+        pool_source: That of the head's output; a module only because state dicts name it.
 
     Raises:
         InputError: The architecture has no classifier, so that there is nothing to train it for.
@@ -159,88 +143,100 @@ class MobileNet(nn.Module):
                 "the architecture has no classifier, so it cannot be trained; search again with "
                 "--classes N"
             )
-        if others := {block.kind for block in architecture.blocks} - {INVERTED_RESIDUAL}:
-            raise InputError(
-                f"the architecture has {' and '.join(sorted(others))} blocks, which cannot be "
-                f"trained yet; search a space with {INVERTED_RESIDUAL} blocks alone"
-            )
-        self.architecture = architecture
-        self.stem = _convolution(architecture.input_channels, architecture.stem)
-        channels, size, residuals = (
-            architecture.stem.channels,
-            -(-architecture.resolution // architecture.stem.stride),
-            [],
-        )
-        for block in architecture.blocks:
-            for index in range(block.depth):
-                stride = (
-                    block.stride if index == 0 and size > 1 else 1
-                )  # a 1x1 map has nothing to stride over
-                residuals.append(
-                    InvertedResidual(
-                        channels,
-                        block.bottleneck,
-                        block.channels,
-                        block.kernel,
-                        stride,
-                        pooled_shortcut=architecture.pooled_shortcut,
-                    )
-                )
-                channels, size = block.channels, -(-size // stride)
-        self.residuals = nn.ModuleList(residuals)
-        self.head = _convolution(channels, architecture.head)
-        self.classifier = _classifier(architecture.head.channels, architecture.classifier.classes)
-        self.pool_source: Quantiser | None = None
+        self.architecture, self.graph = architecture, graph_of(architecture)
+        self.quantisers: dict[str, Quantiser] = {}
+        self._units: dict[str, ConvolutionUnit] = {}
+        inside: dict[str, dict[str, ConvolutionUnit]] = {}
+        ends: dict[str, str] = {}
+        inputs: dict[str, str] = {}
+        for node in self.graph.layers:
+            unit = self._units[node.name] = _unit(self.graph, node)
+            block, _, part = node.name.rpartition(".")
+            if block:
+                inside.setdefault(block, {})[part] = unit
+                ends[block] = node.name
+                inputs.setdefault(block, node.input)
+        self._ends: dict[str, Block] = {}
+        for block, units in inside.items():
+            end = self.graph.node(ends[block])
+            self._units[end.name].output = nn.Identity()
+            relu = not self.graph.tensor(end.output).signed
+            self._ends[end.name] = Block(units, inputs[block], relu=relu)
+        self.stem = self._units["stem"]
+        self.residuals = nn.ModuleList(self._ends.values())
+        self.head, self.classifier = self._units["head"], self._units["classifier"]
+        self.pool_source: nn.Module | None = None
+        last = self.graph.last_reads()
+        self._dead = [
+            [name for name, at in last.items() if at == position]
+            for position in range(len(self.graph.nodes))
+        ]
 
     def features(self, x: Tensor) -> Tensor:
         """Return the pooled vector of scaled images.
 
         From ``(n, c, h, w)`` to ``(n, head channels, 1, 1)``.
         """
-        x = self.stem(x)
-        for residual in self.residuals:
-            x = residual(x)
-        x = self.head(x)
-        return average_pool(x, None, self.pool_source)
+        values = dict.fromkeys(self.graph.inputs, x)
+        for node, dead in zip(self.graph.nodes[:-1], self._dead, strict=False):
+            values[node.output] = x = self.compute(node, values)
+            for name in dead:
+                del values[name]
+        return x
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits ``(n, classes)`` of pooled vectors."""
-        logits: Tensor = self.classifier(features)
-        return logits.flatten(1)
+        last = self.graph.nodes[-1]
+        return self.compute(last, {last.input: features}).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, ``(n, classes)``, of scaled images ``(n, c, h, w)``."""
         return self.classify(self.features(x))
 
-    def blocks(self) -> list[InvertedResidual]:
-        """Return the inverted residuals in order."""
-        return [module for module in self.residuals if isinstance(module, InvertedResidual)]
+    def compute(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        """Return what a node makes, ``(n, c, h, w)``, of the tensors that it reads, by name."""
+        x = values[node.input]
+        if node.name not in self._units:
+            whole = self.graph.tensor(node.output).shape[:2] == (1, 1)
+            return average_pool(
+                x, None if whole else node.kernel_height, self.quantisers.get(node.input)
+            )
+        y: Tensor = self._units[node.name](x)
+        block = self._ends.get(node.name)
+        if block is None:
+            return y
+        if node.shortcut is not None:
+            y = (y if block.narrow is None else block.narrow(y)) + values[node.shortcut]
+        result: Tensor = block.output(y)
+        return result
 
-    def named_blocks(self) -> Iterator[tuple[str, InvertedResidual]]:
-        """Yield name (``s1.b1``) and module of every inverted residual in order."""
-        names = [
-            name.removesuffix(".expand")
-            for name in self.architecture.layer_names()
-            if name.endswith(".expand")
-        ]
-        yield from zip(names, self.blocks(), strict=True)
+    def blocks(self) -> list[Block]:
+        """Return the blocks in order."""
+        return list(self._ends.values())
+
+    def end_of(self, layer: str) -> Block | None:
+        """Return the block that a layer is the last of, ``None`` for a layer that is none's last."""
+        return self._ends.get(layer)
 
     def units(self) -> Iterator[tuple[str, ConvolutionUnit]]:
         """Yield name and unit of every layer, as ``Architecture.layer_names`` orders them."""
-        units = [self.stem]
-        for block in self.blocks():
-            units += [block.expand, block.depthwise, block.project]
-        units += [self.head, self.classifier]
-        yield from zip(self.architecture.layer_names(), units, strict=True)
-
-    def outputs(self) -> dict[str, nn.Module]:
-        """Return by layer what its result goes through last, the sum with a shortcut included."""
-        blocks = {f"{name}.project": block.output for name, block in self.named_blocks()}
-        return {name: unit.output for name, unit in self.units()} | blocks
+        yield from self._units.items()
 
 
-def _convolution(inputs: int, convolution: Convolution) -> ConvolutionUnit:
-    return ConvolutionUnit(inputs, convolution.channels, convolution.kernel, convolution.stride)
+def _unit(graph: Graph[GraphTensor, Node], node: Node) -> ConvolutionUnit:
+    source, target = graph.tensor(node.input), graph.tensor(node.output)
+    unit = ConvolutionUnit(
+        source.channels,
+        target.channels,
+        node.kernel_height,
+        node.stride,
+        depthwise=node.kind == "depthwise",
+        relu=not target.signed,
+    )
+    if node.output in graph.outputs:
+        unit.norm, unit.bias = nn.Identity(), nn.Parameter(torch.zeros(target.channels))
+        nn.init.normal_(unit.weight, std=1 / math.sqrt(source.channels))
+    return unit
 
 
 def average_pool(x: Tensor, kernel: int | None, quantiser: Quantiser | None = None) -> Tensor:

@@ -1,23 +1,5 @@
 """Networks as graphs: topology, shapes, kinds and widths, without weights."""
 
-from nas_engine.network.graph import (
-    KINDS,
-    MAX_SIZE,
-    Graph,
-    NetworkError,
-    Node,
-    NodeKind,
-    Tensor,
-    check_graph,
-)
+from nas_engine.faces import face
 
-__all__ = [
-    "KINDS",
-    "MAX_SIZE",
-    "Graph",
-    "NetworkError",
-    "Node",
-    "NodeKind",
-    "Tensor",
-    "check_graph",
-]
+__getattr__, __dir__, __all__ = face(__name__, __file__)

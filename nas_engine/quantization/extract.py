@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from nas_engine.models.mobilenet import IMAGE_SCALE, MobileNet
-from nas_engine.network.from_architecture import graph_of
+from nas_engine.network.from_architecture import IMAGE
+from nas_engine.network.graph import Node
 from nas_engine.network.graph import Tensor as GraphTensor
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedTensor
@@ -33,26 +34,28 @@ def extract(network: MobileNet, classes: Sequence[str]) -> QuantisedNetwork:
     Raises:
         NetworkError: A weight, step or norm that is not finite.
     """
-    graph, units, outputs = graph_of(network.architecture), dict(network.units()), network.outputs()
-    scales = dict.fromkeys(graph.inputs, IMAGE_SCALE)
-    nodes = []
+    graph, units = network.graph, dict(network.units())
+    scales = {IMAGE: IMAGE_SCALE}
+    for name, found in network.quantisers.items():
+        scales[name] = float(found.step)
+    nodes: list[Node] = []
     for node in graph.nodes:
         if node.name not in units:
-            scales[node.output] = scales[node.input]
             nodes.append(node)
             continue
-        quantiser, unit = units[node.name].weight_quantiser, units[node.name]
-        output = outputs[node.name]
+        unit = units[node.name]
+        quantiser = unit.weight_quantiser
         assert isinstance(quantiser, WeightQuantiser)
-        assert isinstance(output, ActivationQuantiser)
-        scales[node.output] = float(output.step)
         gain, offset = map(_array, affine(unit))
+        block = network.end_of(node.name)
+        own = None if block is None else block.own
         layer = QuantisedLayer(
             **node.as_fields(),
             weights=_array(quantiser.levels(unit.weight)).transpose(0, 2, 3, 1).astype(np.int8),
             weight_scale=_array(quantiser.step).reshape(-1),
             gain=gain,
             offset=offset,
+            own_scale=float(own.step) if isinstance(own, ActivationQuantiser) else None,
         )
         nodes.append(layer)
     tensors = (

@@ -3,7 +3,8 @@
 Widths come from the architecture: weights per output channel at ``w``, each activation tensor at
 the ``a`` of the layer that takes it, logits at 8 bits. Blocks joined by a shortcut pass the
 residual stream on without rescaling: as long as its width stays the same they share one quantiser,
-so that a sum is an exact sum of integers.
+so that a sum is an exact sum of integers. A sum that is rectified is unsigned; there the result of
+the last layer has a step of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas_engine.architecture import Architecture
-from nas_engine.costs.memory import LOGIT_BITS
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import (
     SMALLEST_STEP,
@@ -37,51 +36,33 @@ def insert_quantisers(network: MobileNet) -> None:
 
     Every step is 1 until ``calibrate`` or a state dict sets it.
     """
-    widths = dict(
-        zip(network.architecture.layer_names(), network.architecture.layer_bits(), strict=True)
-    )
-    for name, unit in network.units():
-        unit.weight_quantiser = WeightQuantiser(widths[name].w, unit.weight.shape[0]).to(
-            unit.weight.device
-        )
-    device = network.stem.weight.device
-
-    def quantiser(bits: int, *, signed: bool) -> ActivationQuantiser:
-        return ActivationQuantiser(bits, signed=signed).to(device)
-
-    stream_bits = _stream_bits(network.architecture)
-    stream = quantiser(stream_bits[0], signed=False)
-    network.stem.output, network.stem.requantiser = stream, Requantiser(None, stream)
-    for index, (name, block) in enumerate(network.named_blocks()):
-        expanded = quantiser(widths[f"{name}.depthwise"].a, signed=False)
-        filtered = quantiser(widths[f"{name}.project"].a, signed=False)
-        block.expand.output, block.depthwise.output = expanded, filtered
-        source, bits = stream, stream_bits[index + 1]
-        if not (block.shortcut and source.signed and source.bits == bits):
-            stream = quantiser(bits, signed=True)
-        block.output, block.source, block.narrow = stream, source, stream.narrow
-        block.expand.requantiser, block.depthwise.requantiser = (
-            Requantiser(source, expanded),
-            Requantiser(expanded, filtered),
-        )
-        block.project.requantiser = Requantiser(filtered, stream)
-    pooled, logits = (
-        quantiser(widths["classifier"].a, signed=False),
-        quantiser(LOGIT_BITS, signed=True),
-    )
-    network.head.output, network.head.requantiser, network.pool_source = (
-        pooled,
-        Requantiser(stream, pooled),
-        pooled,
-    )
-    network.classifier.output, network.classifier.requantiser = logits, Requantiser(pooled, logits)
-
-
-def _stream_bits(architecture: Architecture) -> list[int]:
-    """Return the width of the stem's output and of each block's output."""
-    return [row[0].a for block in architecture.blocks for row in block.bits] + [
-        architecture.head.bits.a
-    ]
+    graph, found = network.graph, dict[str, ActivationQuantiser]()
+    units, device = dict(network.units()), network.stem.weight.device
+    for node in graph.nodes:
+        source, target = found.get(node.input), graph.tensor(node.output)
+        if node.name not in units:
+            assert source is not None  # a pool of the image would need a quantiser of its own
+            found[target.name] = source
+            continue
+        unit, block = units[node.name], network.end_of(node.name)
+        unit.weight_quantiser = WeightQuantiser(node.weight_bits, target.channels).to(device)
+        output = found.get(node.shortcut) if node.shortcut is not None else None
+        levels = (target.bits, target.signed)
+        if output is None or not target.signed or (output.bits, output.signed) != levels:
+            output = ActivationQuantiser(target.bits, signed=target.signed).to(device)
+        found[target.name] = output
+        unit.requantiser = Requantiser(source, output)
+        if block is None:
+            unit.output = output
+            continue
+        block.output, block.narrow = output, output.narrow
+        if node.shortcut is not None and not target.signed:
+            block.own = own = ActivationQuantiser(8, signed=True).to(device)
+            unit.requantiser, block.narrow = Requantiser(source, own), own
+    for block in network.blocks():
+        block.source = found[block.input]
+    network.pool_source = network.head.output
+    network.quantisers.update(found)
 
 
 def quantisers(network: MobileNet) -> list[ActivationQuantiser | WeightQuantiser]:
@@ -109,7 +90,7 @@ def bound_steps(network: MobileNet) -> None:
 
 def is_quantised(network: MobileNet) -> bool:
     """Return whether ``insert_quantisers`` was called."""
-    return network.pool_source is not None
+    return bool(network.quantisers)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -11,19 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from nas_engine.errors import InputError
-from nas_engine.models.mobilenet import ConvolutionUnit, InvertedResidual, MobileNet, average_pool
+from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser, activation_range
-
-Values = Mapping[str, Tensor]
-"""Tensors by their name in the integer model, real values, ``(n, c, h, w)``."""
-
-Layer = Callable[[Values], Tensor]
-"""A layer in float: its output from the tensors before it."""
 
 
 def layer_outputs(network: MobileNet) -> list[tuple[str, str]]:
     """Return the name of every layer and of the tensor that leaves it, in order."""
-    return [(name, target) for name, target, _ in _layers(network)]
+    return [(node.name, node.output) for node in network.graph.layers]
 
 
 @torch.no_grad()
@@ -47,18 +41,21 @@ def error_squares(
         name: torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
         for name, values in found.items()
     }
-    floats = {"image": given["image"]}
+    floats = {name: given[name] for name in network.graph.inputs}
     rows = []
-    for name, target, layer in _layers(network):
-        floats[target] = layer(floats)
-        own, there = layer(given), given[target]
+    for node in network.graph.nodes:
+        floats[node.output], own = network.compute(node, floats), network.compute(node, given)
+        if node not in network.graph.layers:
+            given[node.output] = own
+            continue
+        there = given[node.output]
         if own.shape != there.shape:
             shapes = (
                 f"{list(own.shape[1:])} in the trained network and {list(there.shape[1:])} in the "
                 "integer model"
             )
-            raise InputError(f"{name} gives {shapes}")
-        signals = floats[target].double(), own.double()
+            raise InputError(f"{node.name} gives {shapes}")
+        signals = floats[node.output].double(), own.double()
         rows.append(
             [float(part.square().sum()) for signal in signals for part in (signal, there - signal)]
         )
@@ -86,8 +83,10 @@ def unrounded(network: MobileNet) -> MobileNet:
             low, high = activation_range(
                 8, signed=True
             )  # what waits for a sum, see ActivationQuantiser.narrow
-            block.narrow = _Range(low * block.output.step, high * block.output.step)
+            own = block.own if isinstance(block.own, ActivationQuantiser) else block.output
+            block.narrow = _Range(low * own.step, high * own.step)
         block.output = _range_of(block.output)
+    copied.quantisers.clear()
     return copied
 
 
@@ -112,49 +111,3 @@ def _range_of(module: nn.Module) -> nn.Module:
         if isinstance(module, ActivationQuantiser)
         else module
     )
-
-
-def _layers(network: MobileNet) -> Iterator[tuple[str, str, Layer]]:
-    """Yield each layer of a float network.
-
-    A layer is given as its name, its output tensor, and the function of earlier tensors that
-    computes it.
-
-    Tensors have the names of the memory plan, as ``nas_engine.quantization.extract`` gives them to
-    the integer model.
-    """
-    tensor = "stem output"
-    yield "stem", tensor, _reading("image", network.stem)
-    for name, block in network.named_blocks():
-        expanded, filtered, output = f"{name} expanded", f"{name} filtered", f"{name} output"
-        yield f"{name}.expand", expanded, _reading(tensor, block.expand)
-        yield f"{name}.depthwise", filtered, _reading(expanded, block.depthwise)
-        yield f"{name}.project", output, _projecting(filtered, tensor, block)
-        tensor = output
-    yield "head", "head output", _reading(tensor, network.head)
-    yield (
-        "classifier",
-        "logits",
-        lambda values: network.classifier(average_pool(values["head output"], None)),
-    )
-
-
-def _reading(source: str, unit: ConvolutionUnit) -> Layer:
-    return lambda values: unit(values[source])
-
-
-def _projecting(filtered: str, source: str, block: InvertedResidual) -> Layer:
-    """Return the last layer of a block with the added shortcut, in float.
-
-    It follows ``InvertedResidual.forward``.
-    """
-
-    def layer(values: Values) -> Tensor:
-        y: Tensor = block.project(values[filtered])
-        if block.shortcut:
-            y = y if block.narrow is None else block.narrow(y)
-            y = y + (average_pool(values[source], 2) if block.pooled else values[source])
-        result: Tensor = block.output(y)
-        return result
-
-    return layer

@@ -103,20 +103,19 @@ def test_a_stream_of_one_width_shares_one_quantiser() -> None:
         insert_quantisers(made)
         return made
 
-    same = network(W8A8, W8A8, W8A8).blocks()
-    assert same[0].output is not same[0].source  # the stem's output is unsigned
-    assert same[0].output is same[1].output is same[1].source
+    same = network(W8A8, W8A8, W8A8)
+    assert same.quantisers["s1.b1 output"] is not same.quantisers["stem output"]  # unsigned
+    assert same.quantisers["s1.b1 output"] is same.quantisers["s1.b2 output"]
+    assert same.blocks()[0].output is same.blocks()[1].output is same.quantisers["s1.b1 output"]
     other = network(W8A8, W8A8, Bits(8, 4)).blocks()
     assert other[0].output is not other[1].output
-    assert other[1].source is other[0].output
 
 
 def test_a_pooled_shortcut_keeps_the_stream() -> None:
     network = MobileNet(pooled(small_architecture()))
     insert_quantisers(network)
-    last = network.blocks()[-1]
-    assert last.pooled
-    assert last.source is network.blocks()[-2].output
+    assert network.graph.node("s2.b1.project").shortcut == "s2.b1 pooled shortcut"
+    assert network.quantisers["s2.b1 pooled shortcut"] is network.blocks()[-2].output
 
 
 @pytest.mark.parametrize("rule", STEP_RULES)
@@ -232,19 +231,22 @@ def test_integers_follow_the_fake_quantised_network(shape: str) -> None:
                 block.depthwise.output,
             )
             y = block.project(real(f"{name} filtered"))
-            if block.shortcut:
-                shortcut = (
-                    average_pool(real(source), 2, block.source) if block.pooled else real(source)
-                )
-                if block.pooled:
-                    compare(f"{name}.shortcut", shortcut, block.source)
+            node = network.graph.node(f"{name}.project")
+            if node.shortcut is not None:
+                shortcut = real(source)
+                if node.shortcut != source:
+                    quantiser = network.quantisers[source]
+                    shortcut = average_pool(shortcut, 2, quantiser)
+                    compare(f"{name}.shortcut", shortcut, quantiser)
                 assert isinstance(block.output, ActivationQuantiser)
                 y = block.output.narrow(y) + shortcut
             compare(f"{name}.project", block.output(y), block.output)
             source = f"{name} output"
         compare("head", network.head(real(source)), network.head.output)
         compare(
-            "pool", average_pool(real("head output"), 8, network.pool_source), network.head.output
+            "pool",
+            average_pool(real("head output"), 8, network.quantisers["head output"]),
+            network.head.output,
         )
         compare("classifier", network.classifier(real("pooled vector")), network.classifier.output)
 
