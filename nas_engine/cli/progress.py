@@ -75,9 +75,9 @@ class Screen:
             self._close()
         if not self._bars:
             self._work = work
-            self._bars = [_open(_BARS[event.kind], event, done)]
+            self._bars = [_open(_BARS[event.kind], event, event.name)]
             if event.kind is Kind.SEARCH:
-                self._bars.append(_open("{desc}", event, done, position=1))
+                self._bars.append(_open("{desc}", event, event.detail, position=1))
         bar, *below = self._bars
         bar.set_description_str(event.name, refresh=False)
         if event.kind is Kind.TRAINING:
@@ -112,15 +112,15 @@ class Screen:
         self._stack.close()
 
 
-def _open(look: str, event: Progress, done: int, position: int = 0) -> Any:
+def _open(look: str, event: Progress, text: str, position: int = 0) -> Any:
     """Return a bar on standard error, which must be a terminal."""
     from tqdm import tqdm
 
     columns = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 where a terminal does not know
     return tqdm(
         total=event.total,
-        initial=done,
-        desc=event.name,
+        initial=min(event.done, event.total),
+        desc=text,
         bar_format=look,
         position=position,
         ncols=min(WIDTH, columns or WIDTH),

@@ -144,7 +144,8 @@ class TestTerminal:
             for done in (1000, 2048)
         ]
         lines = re.split(r"[\r\n]+", shown_on_a_terminal(monkeypatch, lambda: shown(stream)))
-        *_, bar, text, end = (re.sub(r"\x1b\[A", "", line) for line in lines)
+        *above, bar, text, end = (re.sub(r"\x1b\[A", "", line).strip() for line in lines)
+        assert all(line == "" or line.startswith(("32 px ", "score ")) for line in above)
         assert re.fullmatch(r"32 px 100 % \|.*\| 2\.00k/2\.00k networks, .*/s, 00:00 left", bar)
         assert (text.strip(), end) == ("score 2048.00, SRAM 9.9 %", "")
 
