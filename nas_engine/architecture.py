@@ -1,7 +1,7 @@
 """Architecture: one network of stem, blocks and head with its bits, and its YAML file. Immutable.
 
-Two notations are read: our YAML (exact round trip) and the structure literals that the authors of
-QE-Score publish (a Python or JSON list of ``ConvKXBNRELU`` and ``SuperQuantResK1DWK1`` blocks,
+Two notations are read: YAML of this project (exact round trip) and the structure literals that the
+authors of QE-Score publish (a Python or JSON list of ``ConvKXBNRELU`` and ``SuperQuantResK1DWK1`` blocks,
 alone or under the key ``structure`` or ``best_structures``).
 """
 
@@ -23,7 +23,7 @@ FORMAT = "nas-search/architecture/1"
 """First key of an architecture file; the number changes when the meaning of a key does."""
 
 NO_CLASSIFIER = "none"
-"""What stands behind ``classifier:`` where there is none."""
+"""Value of ``classifier:`` where there is none."""
 
 MAX_CHANNELS = 8192
 """Widest layer accepted; far beyond any microcontroller, it keeps every size below 2**53 and so
@@ -137,8 +137,8 @@ class Block:
     """Output channels."""
     bits: tuple[tuple[Bits, ...], ...]
     """One row per unit, at least one: widths of its layers in order (inverted residual: expand,
-    depth-wise, project). A 1x1 shortcut stands in front of the two convolutions of a residual and
-    is given where the unit has one."""
+    depth-wise, project). A 1x1 shortcut comes before the two convolutions of a residual and is
+    given where the unit has one."""
 
     def __post_init__(self) -> None:
         if self.kind not in BLOCK_KINDS:
@@ -225,9 +225,14 @@ class Architecture:
 
     Example:
         >>> w8a8 = Bits(8, 8)
-        >>> block = Block(kernel=3, stride=2, bottleneck=48, channels=24, bits=((Bits(4, 8), w8a8, w8a8),))
-        >>> stem, head = (Convolution(kernel=k, stride=s, channels=c, bits=w8a8) for k, s, c in ((3, 2, 16), (1, 1, 64)))
-        >>> network = Architecture(resolution=96, stem=stem, blocks=(block,), head=head, classifier=Classifier(classes=2, bits=w8a8))
+        >>> bits = ((Bits(4, 8), w8a8, w8a8),)
+        >>> block = Block(kernel=3, stride=2, bottleneck=48, channels=24, bits=bits)
+        >>> stem = Convolution(kernel=3, stride=2, channels=16, bits=w8a8)
+        >>> head = Convolution(kernel=1, stride=1, channels=64, bits=w8a8)
+        >>> classifier = Classifier(classes=2, bits=w8a8)
+        >>> network = Architecture(
+        ...     resolution=96, stem=stem, blocks=(block,), head=head, classifier=classifier
+        ... )
         >>> parse_architecture(dump_architecture(network)) == network
         True
     """
@@ -245,7 +250,7 @@ class Architecture:
     classifier: Classifier | None
     """Classifier, or ``None``: the authors' structures have none, so none is counted."""
     pooled_shortcut: bool = False
-    """Whether a stride-2 residual with equal channels has a shortcut through a 2x2 average pool
+    """True if a stride-2 residual with equal channels has a shortcut through a 2x2 average pool
     (the authors' code)."""
 
     def __post_init__(self) -> None:
@@ -334,13 +339,13 @@ def dump_architecture(architecture: Architecture) -> str:
 
 
 def read_architecture(path: str | os.PathLike[str], mends: str | None = None) -> Architecture:
-    """Return the network of a file, ours or a published structure literal.
+    """Return the network of a file, in YAML or as a published structure literal.
 
     Args:
         path: The file.
         mends: The command that writes it anew, for a file of a run directory: what does not fit its
             digest is refused. ``None`` for a file that was given by its path: it is taken, with a
-            ``ChangedFileWarning``; likewise one of ours that does not say whether there is a
+            ``ChangedFileWarning``; likewise YAML that does not say whether there is a
             classifier, because the beginning of a file does not either.
 
     Raises:

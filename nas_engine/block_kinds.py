@@ -8,7 +8,7 @@ it has, what enters and leaves each, which of them the QE-Score counts, what a s
   project without activation; the input is added where the shapes allow.
 - ``depthwise-separable`` (Howard et al., MobileNet, 2017; without an activation behind the 1x1
   layer, as MobileNetV2's first block and MnasNet's SepConv): the same without the expansion.
-- ``residual`` (He et al., 2016, the basic block): two k x k convolutions, and the input added before
+- ``residual`` (He et al., 2016, basic block): two k x k convolutions, and the input added before
   the last activation; a 1x1 convolution takes it to the output's shape where the channels change or
   the unit has a stride.
 """
@@ -28,24 +28,24 @@ class BlockLayer:
     name: str
     """Last part of its name: ``expand`` of ``s1.b1.expand``."""
     kind: str
-    """``conv``, ``pointwise`` or ``depthwise``; all but ``pointwise`` have the kernel of the stage."""
+    """``conv``, ``pointwise`` (1x1) or ``depthwise``; the others have the stage's kernel."""
     inputs: str
     """Channels that enter: those of the unit's input (``in``) or output (``out``), or the
     bottleneck (``mid``)."""
     outputs: str
     """Channels that leave, named like ``inputs``."""
     strided: bool = False
-    """Whether the stride of the unit is applied here."""
+    """True if the stride of the unit is applied here."""
     reads_input: bool = False
-    """Whether the input of the unit enters; else the output of the layer before."""
+    """True if the input of the unit enters; else the output of the layer before does."""
     reshaping: bool = False
-    """Whether only units that change the shape of their input have the layer."""
+    """True if only units that change the shape of their input have the layer."""
     scored: bool = True
-    """Whether it lies on the chain of convolutions that the QE-Score counts."""
+    """True if it is on the chain of convolutions that the QE-Score counts."""
 
     @property
     def has_kernel(self) -> bool:
-        """Whether it has the kernel of the stage; else it is 1x1."""
+        """True if it has the kernel of the stage; else it is 1x1."""
         return self.kind != "pointwise"
 
 
@@ -60,16 +60,16 @@ class BlockKind:
     layers: tuple[BlockLayer | None, ...]
     """Layer at each of the ``PLACES``, ``None`` where there is none."""
     has_bottleneck: bool
-    """Whether the bottleneck is a gene; else it follows from the layers."""
+    """True if the bottleneck is a gene; else it follows from the layers."""
     activated: bool
-    """Whether the sum goes through the activation: the output is then unsigned."""
+    """True if the sum goes through the activation: the output is then unsigned."""
     pools_shortcut: bool = False
-    """Whether the shortcut of a unit with a stride may go through an average pool, in spaces that
+    """True if the shortcut of a unit with a stride may go through an average pool, in spaces that
     have it (the authors' code)."""
 
     @property
     def reshapes_shortcut(self) -> bool:
-        """Whether units that change the shape of their input have a layer in their shortcut."""
+        """True if units that change the shape of their input have a layer in their shortcut."""
         return any(layer is not None and layer.reshaping for layer in self.layers)
 
     @property

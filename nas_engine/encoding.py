@@ -1,4 +1,4 @@
-"""Genes: a population of networks as one integer matrix, and the mapping to and from ``Architecture``.
+"""Genes: a population of networks as one integer matrix, mapped to and from ``Architecture``.
 
 A gene matrix has shape ``(genes, n)``, int16, one *column* per network, so that every operation of
 the engine runs along memory. Rows: stem channels; kernel, bottleneck, channels and depth of each
@@ -28,7 +28,7 @@ Genes = npt.NDArray[np.int16]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What all networks of one population have in common; with it, a column of genes is a network."""
+    """Common properties of a population; with them, a column of genes is a network."""
 
     resolution: int
     """Height and width of the input image in pixels."""
@@ -47,7 +47,7 @@ class Frame:
     classes: int
     """Outputs of the classifier, 0 for none."""
     pooled_shortcut: bool
-    """Whether stride-2 units with equal channels have a pooled shortcut (kinds without a 1x1
+    """True if stride-2 units with equal channels have a pooled shortcut (kinds without a 1x1
     shortcut of their own)."""
 
     @property
@@ -57,7 +57,7 @@ class Frame:
 
     @property
     def n_layers(self) -> int:
-        """Rows of every per-layer array: stem, three per unit, head, classifier (kept even if there is none)."""
+        """Rows of every per-layer array: stem, three per unit, head, and always a classifier."""
         return 3 + PLACES * self.max_residuals
 
     @property
@@ -72,12 +72,12 @@ class Frame:
 
     @property
     def free_kinds(self) -> bool:
-        """Whether kinds are genes."""
+        """True if kinds are genes."""
         return any(len(kinds) > 1 for kinds in self.kinds)
 
     @property
     def free_strides(self) -> bool:
-        """Whether strides are genes."""
+        """True if strides are genes."""
         return any(len(strides) > 1 for strides in self.strides)
 
     @property
@@ -87,12 +87,12 @@ class Frame:
 
     @property
     def plain(self) -> bool:
-        """Whether every unit is an inverted residual, so that every place holds a layer."""
+        """True if every unit is an inverted residual, so that every place holds a layer."""
         return self.all_kinds == (INVERTED_RESIDUAL,)
 
     @property
     def n_score_stages(self) -> int:
-        """Most QE-Score stages of a network: the stem begins the first, a stride-2 stage a new one."""
+        """Most QE-Score stages of a network; the stem and each stride-2 stage begin one."""
         return 1 + sum(2 in strides for strides in self.strides)
 
     def score_stages(self, stride: Genes) -> npt.NDArray[np.intp]:
@@ -254,10 +254,10 @@ def _score_stages(frame: Frame, stride: Genes) -> npt.NDArray[np.intp]:
 
 
 def unit_stages(frame: Frame, depth: Genes) -> npt.NDArray[np.int8]:
-    """Return the stage of each unit, ``(residuals, n)``; rows a network does not have hold the number of stages.
+    """Return the stage of each unit, ``(residuals, n)``; unused rows hold the number of stages.
 
     Args:
-        frame: What the networks have in common.
+        frame: Common properties of the networks.
         depth: Units of each stage, ``(stages, n)``.
     """
     row = np.arange(frame.max_residuals, dtype=np.int16)[:, None]
@@ -268,7 +268,7 @@ def unit_stages(frame: Frame, depth: Genes) -> npt.NDArray[np.int8]:
 
 
 def first_of_stage(stage: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
-    """Return which units are the first of their stage, ``(residuals, n)``; stages as from ``unit_stages``."""
+    """Return the mask of first units of their stage, ``(residuals, n)``, from ``unit_stages``."""
     first = np.ones(stage.shape, bool)
     np.not_equal(stage[1:], stage[:-1], out=first[1:])
     return first
@@ -277,7 +277,7 @@ def first_of_stage(stage: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
 def of_units(
     per_stage: npt.NDArray[Any], stage: npt.NDArray[np.int8], n_stages: int
 ) -> npt.NDArray[Any]:
-    """Return what each unit has of its stage, ``(residuals, n)``, zero in rows a network does not have.
+    """Return the value of each unit's stage, ``(residuals, n)``, zero in unused rows.
 
     Args:
         per_stage: Values, ``(stages, n)`` or ``(stages, 1)``.
@@ -320,10 +320,10 @@ _SHARES_INPUT = np.array(
 def first_layers(
     frame: Frame, view: GeneView, stage: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.bool_] | None:
-    """Return which units have a layer at their first place, ``(residuals, n)``, or ``None`` where all have.
+    """Return the mask of units with a layer at their first place, ``None`` where all have one.
 
     Args:
-        frame: What the networks have in common.
+        frame: Common properties of the networks.
         view: Their genes.
         stage: As from ``unit_stages``.
     """
@@ -336,14 +336,15 @@ def first_layers(
 
 
 def has_bottleneck(view: GeneView) -> npt.NDArray[np.bool_]:
-    """Return which stages have a bottleneck as a gene, shaped as ``view.kind``."""
+    """Return the mask of stages whose bottleneck is a gene, shaped as ``view.kind``."""
     return np.asarray(_HAS_BOTTLENECK.take(view.kind, mode="clip"))
 
 
 def shared_inputs(frame: Frame, view: GeneView) -> npt.NDArray[np.bool_] | None:
-    """Return which units read their input at the first place and the second, ``(residuals, n)``, or ``None`` where none can.
+    """Return the mask of units that read their input at two places, ``None`` where none can.
 
-    Both layers then have the same input width.
+    Both layers, at the first place and the second, then have the same input width.
+    The mask has shape ``(residuals, n)``.
     """
     if not _SHARES_INPUT[[KIND_NAMES.index(name) for name in frame.all_kinds]].any():
         return None
@@ -352,7 +353,7 @@ def shared_inputs(frame: Frame, view: GeneView) -> npt.NDArray[np.bool_] | None:
 
 
 def active_layers(frame: Frame, view: GeneView) -> npt.NDArray[np.bool_]:
-    """Return which rows of the per-layer arrays a network has, ``(layers, n)``."""
+    """Return the mask of layers that each network has, ``(layers, n)``."""
     total = view.depth.sum(axis=0, dtype=np.int16)
     active = np.ones((frame.n_layers, total.size), bool)
     units = np.arange(frame.max_residuals, dtype=np.int16)[:, None] < total
@@ -413,7 +414,7 @@ def _within(own: Sequence[tuple[object, ...]], choices: Sequence[tuple[object, .
 
 
 def layer_rows(frame: Frame, network: Architecture) -> list[int]:
-    """Return the row of each layer of a network in per-layer arrays, in the order of ``layer_names``."""
+    """Return the row of each layer in per-layer arrays, in the order of ``layer_names``."""
     rows, unit = [0], 0
     for block in network.blocks:
         for index in range(block.depth):
@@ -466,7 +467,7 @@ def decode(frame: Frame, column: Genes) -> Architecture:
 
 
 def bottleneck_choices(space: SearchSpace, stage: int, channels: npt.NDArray[np.int16]) -> Genes:
-    """Return the bottleneck of every expansion ratio, rounded to the channel step, for given output channels.
+    """Return the bottleneck of every expansion ratio, rounded to the channel step.
 
     Args:
         space: The space.
@@ -484,12 +485,15 @@ def bottleneck_choices(space: SearchSpace, stage: int, channels: npt.NDArray[np.
 
 
 def stage_depth_cap(space: SearchSpace, total: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Return the most units one stage may hold of ``total``, the depth guard: ``ceil(max_stage_share * total)``, ``(n,)``."""
+    """Return the depth guard ``ceil(max_stage_share * total)``: most units of a stage, ``(n,)``."""
     return np.asarray(np.ceil(space.max_stage_share * total - 1e-9), np.int16)
 
 
 def legal(space: SearchSpace, frame: Frame, genes: Genes) -> npt.NDArray[np.bool_]:
-    """Return which columns are networks of the space, ``(n,)``; ``sample`` and every mutation only make such."""
+    """Return the mask of columns that are networks of the space, ``(n,)``.
+
+    ``sample`` and every mutation only make such.
+    """
     view = GeneView(frame, genes)
     ok = _in_range(space.stem_channels, view.stem) & _in_range(space.head_channels, view.head)
     own = has_bottleneck(view)

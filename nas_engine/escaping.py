@@ -31,7 +31,7 @@ def is_hidden(character: str) -> bool:
 
 
 def _shown(character: str) -> str:
-    r"""Return an invisible character as an escape; ``\xe9`` is a byte that is no UTF-8, or ASCII."""
+    r"""Return an invisible character as an escape, ``\xe9`` for ASCII and non-UTF-8 bytes."""
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00

@@ -42,8 +42,7 @@ Bools = npt.NDArray[np.bool_]
 """Array of bool."""
 
 KINDS = ("conv", "pointwise", "depthwise", "dense")
-"""Layer kinds that device profiles price: stem and k x k; 1x1, the head too; depth-wise; classifier.
-"""
+"""Layer kinds of device profiles: k x k and stem; 1x1 and head; depth-wise; classifier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,7 +50,7 @@ class LayerTable:
     """Sizes of every layer of ``n`` networks that share a frame."""
 
     frame: Frame
-    """What the networks have in common."""
+    """Common properties of the networks."""
     stem_channels: Floats
     """Stem output channels, ``(n,)``."""
     depth: Floats
@@ -75,15 +74,15 @@ class LayerTable:
     """Kind of each stage, its position in ``KIND_NAMES``, ``(stages, n)``, or ``(stages, 1)`` where
     kinds are no genes."""
     reshapes: Bools | None
-    """Whether the first unit of each stage changes the shape of its input, ``(stages, n)``;
+    """True where the first unit of a stage changes the shape of its input, ``(stages, n)``;
     ``None`` where every unit is an inverted residual."""
     kind: npt.NDArray[np.int8] | None
     """Kind of each unit, likewise, ``(residuals, n)``; unused rows hold any. ``None`` where all
     units of the frame are of one kind."""
     active: Bools
-    """Which units exist, ``(residuals, n)``."""
+    """Mask of units that exist, ``(residuals, n)``."""
     first: Bools | None
-    """Which units have a layer at their first place, ``(residuals, n)``; ``None`` where all that
+    """Mask of units with a layer at their first place, ``(residuals, n)``; ``None`` where all that
     exist have."""
     stage: npt.NDArray[np.intp]
     """Stage index of each unit, ``(residuals, n)``; unused rows hold the number of stages."""
@@ -100,13 +99,13 @@ class LayerTable:
     area_out: Floats
     """Output height times width in pixels, ``(residuals, n)``."""
     shortcut: Bools
-    """Which units add their input to their output, as it is, pooled, or through a 1x1 layer at
-    their first place, ``(residuals, n)``."""
+    """Mask of units that add their input to their output, as it is, pooled, or through a 1x1 layer
+    at their first place, ``(residuals, n)``."""
     projected: Bools | None
-    """Which of these shortcuts are 1x1 layers at their first place, ``(residuals, n)``; ``None``
+    """Mask of shortcuts that are 1x1 layers at the first place, ``(residuals, n)``; ``None``
     where no kind of the frame has such."""
     pooled: Bools | None
-    """Which of these shortcuts go through a 2x2 average pool, ``(residuals, n)``; ``None`` where
+    """Mask of shortcuts through a 2x2 average pool, ``(residuals, n)``; ``None`` where
     the frame has none."""
     weights: Floats
     """Number of weights of each layer, ``(layers, n)``."""
@@ -167,7 +166,7 @@ def of_first(table: LayerTable, values: Floats) -> Floats:
 
 
 def by_kind(table: LayerTable, place: int, value: Callable[[BlockLayer], Any]) -> Floats:
-    """Return a value of the layer at one place of each unit, ``(residuals, n)``, zero where a kind has none.
+    """Return a value of the layer at one place of each unit, ``(residuals, n)``, zero for none.
 
     Args:
         table: ``n`` networks.
@@ -195,7 +194,7 @@ def unit_inputs(table: LayerTable, values: npt.NDArray[Any]) -> npt.NDArray[Any]
 
 
 def _reads_late(table: LayerTable) -> Bools | bool:
-    """Return whether the second layer of each unit takes its input, ``(residuals, n)`` or for all."""
+    """Return the mask of units whose second layer takes their input, or one value for all."""
     late = np.array([_second(kind).reads_input for kind in BLOCK_KINDS.values()])
     return bool(late[table.kinds[0]]) if table.kind is None else np.asarray(late[table.kind])
 
@@ -247,7 +246,10 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
         >>> b = Bits(8, 8)
         >>> block = Block(kernel=3, stride=2, bottleneck=32, channels=16, bits=((b, b, b),))
         >>> conv = lambda k, s, c: Convolution(kernel=k, stride=s, channels=c, bits=b)
-        >>> net = Architecture(resolution=32, stem=conv(3, 2, 8), blocks=(block,), head=conv(1, 1, 64), classifier=None)
+        >>> stem, head = conv(3, 2, 8), conv(1, 1, 64)
+        >>> net = Architecture(
+        ...     resolution=32, stem=stem, blocks=(block,), head=head, classifier=None
+        ... )
         >>> table = unroll(architecture_frame(net), encode(architecture_frame(net), [net]))
         >>> table.weights[:, 0].tolist()
         [216.0, 256.0, 288.0, 512.0, 1024.0, 0.0]
@@ -331,7 +333,7 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
 def _projected(
     frame: Frame, first: Bools | None, kind: npt.NDArray[np.int8] | None
 ) -> Bools | None:
-    """Return which units have a layer in their shortcut, ``(residuals, n)``."""
+    """Return the mask of units with a layer in their shortcut, ``(residuals, n)``."""
     flags = np.array([BLOCK_KINDS[name].reshapes_shortcut for name in KIND_NAMES])
     if first is None or not flags[[KIND_NAMES.index(name) for name in frame.all_kinds]].any():
         return None
