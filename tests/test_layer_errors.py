@@ -33,7 +33,7 @@ from nas_engine.training.unrounded import unrounded
 from tests.integer import scalar
 from tests.resealed import change
 from tests.sinks import Kept
-from tests.training.networks import small_architecture
+from tests.training.networks import block_kinds, small_architecture
 from tests.training.runs import small_run
 from tests.training.tasks import IMAGES, small_recipe
 
@@ -54,6 +54,11 @@ def tiny() -> Architecture:
         ),
         pooled_shortcut=True,
     )
+
+
+def tiny_kinds() -> Architecture:
+    """The other kinds of blocks, as small."""
+    return replace(block_kinds(3), input_channels=1, resolution=6)
 
 
 def with_bits(
@@ -162,9 +167,9 @@ def layer_by_hand(
                 if isinstance(unit.output, ActivationQuantiser):
                     total = clamped(total, unit.output)
                 if step.shortcut is not None:
-                    grid = float(block.output.step)
+                    grid = float((block.own or block.output).step)
                     total = min(max(total, -128 * grid), 127 * grid) + shortcut_by_hand(
-                        values, block.source_name, y, x, o, step.shortcut != block.source_name
+                        values, step.shortcut, block.input, y, x, o
                     )
                 if block is not None:
                     total = clamped(total, block.output)
@@ -174,11 +179,11 @@ def layer_by_hand(
 
 
 def shortcut_by_hand(
-    values: dict[str, Plane], name: str, y: int, x: int, channel: int, pooled: bool
+    values: dict[str, Plane], name: str, source: str, y: int, x: int, channel: int
 ) -> float:
-    plane = values[name]
-    if not pooled:
-        return plane[y][x][channel]
+    if "pooled" not in name:
+        return values[name][y][x][channel]
+    plane = values[source]
     found = [
         plane[2 * y + i][2 * x + j][channel]
         for i in (0, 1)
@@ -209,14 +214,11 @@ def errors_by_hand(
         floats: dict[str, Plane] = {
             "image": [[[(pixel - 128) / 128 for pixel in place] for place in row] for row in pixels]
         }
-        source = "stem output"
         for step in model.nodes:
             if not isinstance(step, IntegerConvolution):
                 continue
             target = model.tensor(step.output)
             block: Any = network.end_of(step.name)
-            if block is not None:
-                block.source_name = source
             outputs = []
             for values in (floats, real):
                 given = dict(values)
@@ -227,8 +229,6 @@ def errors_by_hand(
                     ]
                 outputs.append(layer_by_hand(step, units[step.name], given, target, block))
             floats[step.output] = outputs[0]
-            if block is not None:
-                source = step.output
             found = [value for row in real[step.output] for place in row for value in place]
             total = sums.setdefault(step.name, [0.0] * 4)
             for i, output in enumerate(outputs):
@@ -247,7 +247,13 @@ def squares(layer: LayerError) -> list[float]:
 
 class TestMeasurement:
     @pytest.mark.parametrize(
-        ("architecture", "shrink"), [(tiny(), 1.0), (with_bits(tiny(), Bits(8, 8)), 0.2)]
+        ("architecture", "shrink"),
+        [
+            (tiny(), 1.0),
+            (with_bits(tiny(), Bits(8, 8)), 0.2),
+            (tiny_kinds(), 1.0),
+            (tiny_kinds(), 0.2),
+        ],
     )
     def test_every_layer_as_by_hand(self, architecture: Architecture, shrink: float) -> None:
         network, model = quantised(
@@ -271,7 +277,10 @@ class TestMeasurement:
         assert [(layer.w_bits, layer.a_bits) for layer in found] == [
             (bits.w, bits.a) for bits in widths
         ]
-        assert [layer.out_bits for layer in found] == [*(bits.a for bits in widths[1:]), 8]
+        graph = network.graph
+        assert [layer.out_bits for layer in found] == [
+            graph.tensor(node.output).bits for node in graph.layers
+        ]
 
     def test_first_layer_has_no_error_but_its_own(self) -> None:
         network, model = quantised(float_network(tiny()))

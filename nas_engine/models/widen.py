@@ -27,16 +27,18 @@ def widen(architecture: Architecture, factor: float = 2.0) -> Architecture:
     def convolution(conv: Convolution) -> Convolution:
         return replace(conv, channels=channels(conv.channels), bits=_W8A8)
 
-    def block(row: Block) -> Block:
-        bits = ((_W8A8, _W8A8, _W8A8),) * row.depth
-        return replace(
-            row, bottleneck=channels(row.bottleneck), channels=channels(row.channels), bits=bits
-        )
-
+    stem, blocks = convolution(architecture.stem), list[Block]()
+    for row in architecture.blocks:
+        entering, wide = (blocks[-1] if blocks else stem).channels, channels(row.channels)
+        reshapes = entering != wide or row.stride > 1
+        layers = [len(row.row.rows(reshapes=it)) for it in (reshapes, *[False] * (row.depth - 1))]
+        bottleneck = channels(row.bottleneck) if row.row.has_bottleneck else 0
+        bits = tuple((_W8A8,) * count for count in layers)
+        blocks.append(replace(row, bottleneck=bottleneck, channels=wide, bits=bits))
     return replace(
         architecture,
-        stem=convolution(architecture.stem),
-        blocks=tuple(map(block, architecture.blocks)),
+        stem=stem,
+        blocks=tuple(blocks),
         head=convolution(architecture.head),
         classifier=architecture.classifier and replace(architecture.classifier, bits=_W8A8),
     )

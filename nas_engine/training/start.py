@@ -31,7 +31,7 @@ def same_structure(first: Architecture, second: Architecture) -> bool:
 
 def _without_widths(architecture: Architecture) -> Architecture:
     blocks = tuple(
-        replace(block, bits=tuple((_ANY, _ANY, _ANY) for _ in block.bits))
+        replace(block, bits=tuple((_ANY,) * len(row) for row in block.bits))
         for block in architecture.blocks
     )
     classifier = (

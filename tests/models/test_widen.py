@@ -17,6 +17,7 @@ from nas_engine.architecture import (
 )
 from nas_engine.models.widen import widen
 from tests.populations import SHIPPED, networks, population
+from tests.training.networks import block_kinds
 
 W8A8 = Bits(8, 8)
 
@@ -67,3 +68,16 @@ def test_channels_are_multiples_of_8_within_the_limits(
     )
     assert channels(widen(network, factor)) == [expected] * 4
     assert widen(replace(network, classifier=None)).classifier is None
+
+
+def test_other_kinds_of_blocks_keep_their_layers_where_their_shapes_allow() -> None:
+    network = block_kinds()
+    wide = widen(network)
+    assert [block.kind for block in wide.blocks] == [block.kind for block in network.blocks]
+    assert channels(wide) == [16, 0, 16, 0, 24, 0, 24, 64]
+    assert wide.layer_names() == network.layer_names()
+    first = replace(network.blocks[0], channels=9, bits=((W8A8, W8A8, W8A8),))
+    nearly = replace(network, blocks=(first, *network.blocks[1:]))  # 8 and 9 both become 16
+    assert "s1.b1.shortcut" in nearly.layer_names()
+    assert "s1.b1.shortcut" not in widen(nearly).layer_names()
+    assert set(widen(nearly).layer_bits()) == {W8A8}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
 
 
@@ -24,4 +26,38 @@ def small_architecture(classes: int = 4, input_channels: int = 3) -> Architectur
         ),
         head=Convolution(kernel=1, stride=1, channels=32, bits=w8a8),
         classifier=Classifier(classes=classes, bits=w8a8),
+    )
+
+
+def block_kinds(classes: int = 4) -> Architecture:
+    """Residual blocks with and without a layer in the shortcut, and a depth-wise separable one."""
+    w8a8, w4a8, w5a6 = Bits(8, 8), Bits(4, 8), Bits(5, 6)
+    return replace(
+        small_architecture(classes),
+        blocks=(
+            Block(
+                kind="residual",
+                kernel=3,
+                stride=1,
+                bottleneck=0,
+                channels=8,
+                bits=((w8a8, w5a6),),
+            ),
+            Block(
+                kind="residual",
+                kernel=3,
+                stride=2,
+                bottleneck=0,
+                channels=12,
+                bits=((w5a6, w5a6, w4a8), (w4a8, w4a8)),
+            ),
+            Block(
+                kind="depthwise-separable",
+                kernel=5,
+                stride=1,
+                bottleneck=0,
+                channels=12,
+                bits=((w4a8, w5a6), (w8a8, w4a8)),
+            ),
+        ),
     )

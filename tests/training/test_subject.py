@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_engine.allocation.network_problem import network_problem
+from nas_engine.allocation.network_problem import LayerSize, network_problem
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Variable
+from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.models.mobilenet import MobileNet
@@ -22,7 +23,7 @@ from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.steps import Values
 from nas_engine.training.subject import Subject
-from tests.training.networks import small_architecture
+from tests.training.networks import block_kinds, small_architecture
 from tests.training.subjects import (
     SIDE,
     Attention,
@@ -93,8 +94,8 @@ def test_sizes_of_resnet_20() -> None:
     )
 
 
-def test_a_mobilenet_has_the_names_and_sizes_of_its_architecture() -> None:
-    architecture = small_architecture()
+@pytest.mark.parametrize("architecture", [small_architecture(), block_kinds()])
+def test_a_mobilenet_has_the_names_and_sizes_of_its_graph(architecture: Architecture) -> None:
     network = MobileNet(architecture)
     subject = Subject(network)
     assert tuple(subject.layers) == tuple(architecture.layer_names())
@@ -106,6 +107,18 @@ def test_a_mobilenet_has_the_names_and_sizes_of_its_architecture() -> None:
         unit.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].numel()))
     network(torch.zeros(1, 3, 16, 16))
     assert [size.inputs for size in subject.sizes()] == seen
+    graph = network.graph
+    assert subject.sizes() == tuple(
+        LayerSize(
+            name=node.name,
+            weights=graph.weights(node),
+            inputs=graph.tensor(node.input).elements,
+            macs=graph.macs(node),
+        )
+        for node in graph.layers
+    )
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(subject.forward(x), network(x).detach())
 
 
 def test_quantisers_of_the_network_are_refused() -> None:
