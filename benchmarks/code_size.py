@@ -23,6 +23,7 @@ from benchmarks.kernels import read_objects, write_export
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.to_c import KERNELS, POOL_KERNEL
 from nas_engine.integer.lowering import lower
+from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.verification.backend import Footprint
 from nas_engine.verification.code_size import CodePrediction, CodeSizes, read_table, write_table
@@ -37,10 +38,14 @@ RUNTIME_LIMIT = 16 << 10
 
 
 def inverted_residuals(
-    stem: tuple[int, int], widths: Sequence[int], windows: Sequence[int] = (3,), seed: int = 0
+    stem: tuple[int, int],
+    widths: Sequence[int],
+    windows: Sequence[int] = (3,),
+    residual: bool = False,
+    seed: int = 0,
 ) -> IntegerModel:
-    """Return a small network: a stem (kernel, weight bits), residuals of pointwise weights of some
-    widths, a pool, a classifier.
+    """Return a small network: a stem (kernel, weight bits), inverted residuals of pointwise weights
+    of some widths, perhaps a residual block, a pool, a classifier.
 
     ``windows`` are the kernel sizes of the residuals' depth-wise layers, taken in turn.
 
@@ -65,34 +70,46 @@ def inverted_residuals(
             stream = built.layer(
                 f"{name}.project", 16, 1, 1, w, out, source=filtered, shortcut=stream, signed=True
             )
-    built.pool("pool", 8, 1)
+    if residual:
+        built.layer("r.conv1", 16, 3, 2, 3, 8, source=stream)
+        middle = built.tensors[-1]
+        shortcut = built.layer("r.shortcut", 16, 1, 2, 3, 8, source=stream, signed=True)
+        built.layer("r.conv2", 16, 3, 1, 3, 8, source=middle, shortcut=shortcut, own=0.7)
+    built.pool("pool", built.tensors[-1].height, 1)
     built.layer("classifier", 4, 1, 1, widths[-1], 8, signed=True)
     return lower(built.network(), {"weights": f"random, seed {seed}"})
 
 
-Shape = tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]]
-"""Stem, widths and windows of a network."""
+Shape = tuple[tuple[int, int], tuple[int, ...], tuple[int, ...], bool]
+"""Stem, widths, windows and residual block of a network."""
 
 CASES: dict[str, Shape] = {
-    "nas_pointwise_w8": ((1, 8), (8,), (3,)),
-    "nas_pointwise_w4": ((1, 4), (4,), (3,)),
-    "nas_pointwise_w2": ((1, 2), (2,), (3,)),
-    "nas_pointwise_stream": ((1, 3), (3,), (3,)),
-    "nas_convolution_stream": ((3, 8), (8,), (3,)),
-    "nas_depthwise_5x5": ((1, 8), (8,), (5,)),
-    "nas_depthwise": ((1, 8), (8,), (7,)),
+    "nas_pointwise_w8": ((1, 8), (8,), (3,), False),
+    "nas_pointwise_w4": ((1, 4), (4,), (3,), False),
+    "nas_pointwise_w2": ((1, 2), (2,), (3,), False),
+    "nas_pointwise_stream": ((1, 3), (3,), (3,), False),
+    "nas_pointwise_rows": ((1, 3), (3,), (3,), True),
+    "nas_convolution_stream": ((3, 8), (8,), (3,), False),
+    "nas_depthwise_5x5": ((1, 8), (8,), (5,), False),
+    "nas_depthwise": ((1, 8), (8,), (7,), False),
 }
 """Networks that are measured, by the kernel that only they have."""
 
-EVERYTHING: Shape = ((3, 4), (8, 4, 2, 5), (3, 5, 7))
+EVERYTHING: Shape = ((3, 4), (8, 4, 2, 5), (3, 5, 7), True)
 """A network of every kernel, on which predictions are tried."""
 
 
 def kernels_of(model: IntegerModel) -> set[str]:
     """Return the C functions that a network runs."""
     layers = [step for step in model.nodes if isinstance(step, IntegerConvolution)]
+    over = {tensor.name: tensor.in_place_of for tensor in plan_memory(model).tensors}
     found = {
-        pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel
+        pack_layer(
+            step,
+            model.tensor(step.input),
+            model.tensor(step.output),
+            in_place=over[step.output] == step.input,
+        ).kernel
         for step in layers
     }
     return found | {POOL_KERNEL} if len(layers) < len(model.nodes) else found

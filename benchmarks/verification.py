@@ -5,19 +5,22 @@ python -m benchmarks.verification --runs runs/CIFAR,runs/PERSON
 
 Runs are directories that ``nas-search train`` has finished. Sampled networks come from the space
 ``mobilenet-32`` with random bits and random weights, see ``benchmarks.integer_reference``; their
-images are handwritten digits, enlarged and tinted.
+images are handwritten digits, enlarged and tinted. Networks of residual blocks are random records,
+one for each pair of widths in turn; their images are noise, 100 at most.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections import Counter
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.harness import Row, main
-from benchmarks.integer_reference import pictures, untrained
+from benchmarks.integer_reference import pictures, residual_record, untrained
 from device_profiles import DeviceProfile, load_device
 from nas_engine.architecture import Architecture
 from nas_engine.costs.compute import macs
@@ -25,6 +28,11 @@ from nas_engine.encoding import decode, space_frame
 from nas_engine.evolution.operators import sample
 from nas_engine.exporters.bundle import export_files, formats_of, subject_of
 from nas_engine.exporters.settings import ExportSettings
+from nas_engine.exporters.sizes import packed_bytes
+from nas_engine.integer.lowering import lower
+from nas_engine.integer.memory_plan import plan_memory
+from nas_engine.integer.model import IntegerModel
+from nas_engine.integer.reference import Images
 from nas_engine.integer.store import GoldenVectors, SavedModel
 from nas_engine.layers import unroll
 from nas_engine.pipeline.export import export_run
@@ -53,16 +61,20 @@ def sampled(count: int, seed: int = 0) -> list[Architecture]:
     return chosen[:count]
 
 
-def verify_sampled(
-    network: Architecture, seed: int, device: DeviceProfile, images: int, emulated_images: int
+def verify_model(
+    model: IntegerModel,
+    batch: Images,
+    predicted: tuple[int, int],
+    device: DeviceProfile,
+    emulated_images: int,
+    data: str,
+    backends: Container[str] = (),
 ) -> VerificationReport:
-    """Export a network with random weights and verify it on handwritten digits, enlarged and
-    tinted.
-    """
-    import sklearn.datasets  # noqa: F401  (without it the pictures would be noise)
+    """Export a model and run it through every back-end on a batch of images.
 
-    model = untrained(network, seed)
-    batch = pictures(images, network.resolution, network.input_channels)
+    ``predicted`` are the bytes of its arena and of its weights, constants and layer table;
+    ``backends`` are names of the table, all of its default without any.
+    """
     subject = subject_of(
         SavedModel(model=model, golden=GoldenVectors.of(model, batch[:4])), device.name
     )
@@ -73,17 +85,46 @@ def verify_sampled(
             path.write_bytes(content)
         rows = [
             row
-            for row in back_ends(device, images, emulated_images)
-            if row.by_default and (Path(folder) / row.file).exists()
+            for row in back_ends(device, len(batch), emulated_images)
+            if (row.name in backends if backends else row.by_default)
+            and (Path(folder) / row.file).exists()
         ]
-        return verify(
-            subject,
-            promised(network),
-            Path(folder),
-            rows,
-            batch,
-            "scikit-learn's digits, enlarged and tinted",
-        )
+        return verify(subject, predicted, Path(folder), rows, batch, data)
+
+
+def verify_sampled(
+    network: Architecture, seed: int, device: DeviceProfile, images: int, emulated_images: int
+) -> VerificationReport:
+    """Verify an architecture with random weights on handwritten digits, enlarged and tinted."""
+    import sklearn.datasets  # noqa: F401  (without it the pictures would be noise)
+
+    model = untrained(network, seed)
+    batch = pictures(images, network.resolution, network.input_channels)
+    told = "scikit-learn's digits, enlarged and tinted"
+    return verify_model(model, batch, promised(network), device, emulated_images, told)
+
+
+PAIRS = tuple(itertools.product(range(2, 9), repeat=2))
+"""All pairs of widths of weights and inputs."""
+
+
+def verify_residual(
+    seed: int,
+    device: DeviceProfile,
+    images: int,
+    emulated_images: int,
+    backends: Container[str] = (),
+) -> VerificationReport:
+    """Verify a random network of residual blocks, all of one pair of widths, on noise.
+
+    Predicted are the memory plan and the sum of its steps' bytes.
+    """
+    rng = np.random.default_rng(seed)
+    model = lower(residual_record(rng, PAIRS[seed % len(PAIRS)], most=16))
+    noise = rng.integers(-40, 296, (images, *model.tensor(model.image).shape))
+    batch = np.clip(noise, 0, 255).astype(np.uint8)
+    predicted = plan_memory(model).arena_bytes, packed_bytes(model)
+    return verify_model(model, batch, predicted, device, emulated_images, "noise", backends)
 
 
 def describe(what: str, report: VerificationReport) -> list[Row]:
@@ -124,7 +165,11 @@ def describe(what: str, report: VerificationReport) -> list[Row]:
 
 
 def run(
-    runs: str = "", networks: int = 50, images: int = 1000, emulated_images: int = 20
+    runs: str = "",
+    networks: int = 50,
+    images: int = 1000,
+    emulated_images: int = 20,
+    residual: int = len(PAIRS),
 ) -> list[Row]:
     rows: list[Row] = []
     for path in filter(None, runs.split(",")):
@@ -132,16 +177,35 @@ def run(
         report = verify_run(Path(path), images=images, emulated_images=emulated_images)
         rows += describe(Path(path).resolve().name, report)
     device = load_device("cortex-m7")
+    chosen = sampled(networks)
+    pairs = {(bits.w, bits.a) for network in chosen for bits in network.layer_bits()}
+    rows += tally(
+        f"{networks} sampled networks ({len(pairs)} pairs of widths)",
+        (
+            verify_sampled(network, seed, device, images, emulated_images)
+            for seed, network in enumerate(chosen)
+        ),
+    )
+    pairs = {PAIRS[seed % len(PAIRS)] for seed in range(residual)}
+    rows += tally(
+        f"{residual} networks of residual blocks ({len(pairs)} pairs of widths)",
+        (
+            verify_residual(seed, device, min(images, 100), emulated_images)
+            for seed in range(residual)
+        ),
+    )
+    return rows
+
+
+def tally(what: str, reports: Iterable[VerificationReport]) -> list[Row]:
+    """Return a line per back-end and per amount of memory, over all reports; none without any."""
     differing: Counter[str] = Counter()
     values: Counter[str] = Counter()
     problems: Counter[str] = Counter()
     memory = {"arena": 0, "weights, constants, layer table": 0, "total RAM (arena, data, stack)": 0}
     flash = 0.0
-    pairs: set[tuple[int, int]] = set()
     exact: dict[str, bool] = {}
-    for seed, network in enumerate(sampled(networks)):
-        pairs |= {(bits.w, bits.a) for bits in network.layer_bits()}
-        report = verify_sampled(network, seed, device, images, emulated_images)
+    for report in reports:
         for one in report.comparisons:
             exact[one.backend] = exact.get(one.backend, True) and one.verdict is not Verdict.CLOSE
             differing[one.backend] += one.differing + len(one.differing_tensors)
@@ -153,24 +217,24 @@ def run(
                 memory[line.what] = max(memory[line.what], off)
             else:
                 flash = max(flash, off / line.measured)
+    if not values:
+        return []
+    rows = []
     for name, count in values.items():
         ended = f"; {problems[name]} networks failed or not run" if problems[name] else ""
         rows.append(
             Row(
-                what=(
-                    f"{networks} sampled networks ({len(pairs)} pairs of widths): values that "
-                    f"differ, {name}"
-                ),
+                what=f"{what}: values that differ, {name}",
                 measured=f"{differing[name]:,} of {count:,}{ended}",
                 at_least="0" if exact[name] else "reported",
                 reached=not (exact[name] and differing[name]) and not problems[name],
             )
         )
-    for what, off in memory.items():
-        most = 256 if "RAM" in what else 0
+    for part, off in memory.items():
+        most = 256 if "RAM" in part else 0
         rows.append(
             Row(
-                what=f"the same: {what}, largest error",
+                what=f"the same: {part}, largest error",
                 measured=f"{off:,} B",
                 at_least=f"{most} B",
                 reached=off <= most,
@@ -188,4 +252,12 @@ def run(
 
 
 if __name__ == "__main__":
-    main("verification", run, runs="", networks=50, images=1000, emulated_images=20)
+    main(
+        "verification",
+        run,
+        runs="",
+        networks=50,
+        images=1000,
+        emulated_images=20,
+        residual=len(PAIRS),
+    )

@@ -69,7 +69,9 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
             "network",
         )
     layers = [
-        _convolution(model, step) if isinstance(step, IntegerConvolution) else _pool(model, step)
+        _convolution(model, step, placed)
+        if isinstance(step, IntegerConvolution)
+        else _pool(model, step)
         for step in model.nodes
     ]
     document: dict[str, Any] = {
@@ -218,9 +220,12 @@ def _pool(model: IntegerModel, step: Node) -> dict[str, Any]:
     }
 
 
-def _convolution(model: IntegerModel, step: IntegerConvolution) -> dict[str, Any]:
+def _convolution(
+    model: IntegerModel, step: IntegerConvolution, placed: Mapping[str, PlannedTensor]
+) -> dict[str, Any]:
     source, target = model.tensor(step.input), model.tensor(step.output)
-    packed = pack_layer(step, source, target)
+    in_place = placed[target.name].in_place_of == source.name
+    packed = pack_layer(step, source, target, in_place=in_place)
     narrow = "INT4" if step.weight_bits <= INT4_BITS else "INT8"
     flash = {
         "weights": WORD_BYTES * len(packed.weights),

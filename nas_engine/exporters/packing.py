@@ -1,6 +1,6 @@
 """Weights and constants as the C kernels read them.
 
-Which kernel runs a layer follows from its shape and widths alone.
+Which kernel runs a layer follows from its shape and widths, and from whether it works in place.
 
 Every layout is dense: ``ceil(weights * bits / 32)`` little-endian words, no padding but at the end.
 Taps are the inputs of one output channel in the order kernel row, kernel column, input channel. The
@@ -64,7 +64,11 @@ class PackedLayer:
 
 
 def pack_layer(
-    step: IntegerConvolution, source: QuantisedTensor, target: QuantisedTensor
+    step: IntegerConvolution,
+    source: QuantisedTensor,
+    target: QuantisedTensor,
+    *,
+    in_place: bool = False,
 ) -> PackedLayer:
     """Return a layer's kernel, packed weights and constants.
 
@@ -78,6 +82,7 @@ def pack_layer(
         source: Its input tensor.
         target: Its output tensor; the packing does not depend on it, its width is the kernel's
             concern.
+        in_place: Whether the output is written over the input.
 
     Raises:
         ValueError: The tensors are not the layer's.
@@ -86,7 +91,7 @@ def pack_layer(
         if tensor.name != name:
             raise ValueError(f"{step.name}: got {tensor.name!r} as its {what}; expected {name!r}")
     shift = np.where(step.requantizer.multiplier == 0, -1, step.requantizer.shift)
-    kernel, layout = _kernel(step)
+    kernel, layout = _kernel(step, in_place)
     return PackedLayer(
         kernel=kernel,
         layout=layout,
@@ -98,7 +103,7 @@ def pack_layer(
     )
 
 
-def _kernel(step: IntegerConvolution) -> tuple[str, str]:
+def _kernel(step: IntegerConvolution, in_place: bool) -> tuple[str, str]:
     """Return the C function and the layout of the weights."""
     if step.kind == "depthwise":
         return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(
@@ -106,6 +111,8 @@ def _kernel(step: IntegerConvolution) -> tuple[str, str]:
         ), "stream"
     if step.kernel_height > 1:
         return "nas_convolution_stream", "stream-pairs"
+    if in_place:
+        return "nas_pointwise_rows", "stream-pairs"
     channels, taps, bits = len(step.weights), step.weights[0].size, step.weight_bits
     multiple = {8: 8, 4: 8, 2: 16}.get(bits)  # taps of one round of the inner loop
     if multiple and taps % multiple == 0 and channels % 2 == 0:

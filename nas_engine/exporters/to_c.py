@@ -45,6 +45,7 @@ KERNELS = (
     "nas_pointwise_w4",
     "nas_pointwise_w2",
     "nas_pointwise_stream",
+    "nas_pointwise_rows",
     "nas_convolution_stream",
     "nas_depthwise_3x3",
     "nas_depthwise_5x5",
@@ -259,7 +260,11 @@ def _steps(model: IntegerModel, plan: MemoryPlan) -> list[_Step]:
             _TARGET,
             "the memory plan is not in words of 4 bytes within 4 GiB; plan the memory again",
         )
-    return [_step(model, number, step, offsets) for number, step in enumerate(model.nodes)]
+    over = {tensor.name: tensor.in_place_of for tensor in plan.tensors}
+    return [
+        _step(model, number, step, offsets, over[step.output] == step.input)
+        for number, step in enumerate(model.nodes)
+    ]
 
 
 def _step(
@@ -267,13 +272,14 @@ def _step(
     number: int,
     step: Node,
     offsets: Mapping[str, int],
+    in_place: bool,
 ) -> _Step:
     source = Placed(tensor=model.tensor(step.input), offset=offsets[step.input])
     target = Placed(tensor=model.tensor(step.output), offset=offsets[step.output])
     _check_ranges(step, source.tensor, target.tensor)
     packed, shortcut, flags = None, None, []
     if isinstance(step, IntegerConvolution):
-        packed = pack_layer(step, source.tensor, target.tensor)
+        packed = pack_layer(step, source.tensor, target.tensor, in_place=in_place)
         if packed.fast_rounding:
             flags.append("NAS_FAST_ROUNDING")
         if step.addition is not None:
@@ -282,7 +288,7 @@ def _step(
             is_exact = step.addition.is_exact(shortcut, target.tensor)
             flags += ["NAS_ADD_SHORTCUT"] + ["NAS_SAME_SCALE"] * is_exact
     if source.overlaps(target):
-        order = _order(step, source, target)
+        order = _order(step, source, target, in_place)
         flags += ["NAS_BACKWARD"] * (order == "backward")
     return _Step(
         number=number,
@@ -296,7 +302,7 @@ def _step(
     )
 
 
-def _order(step: Node, source: Placed, target: Placed) -> str:
+def _order(step: Node, source: Placed, target: Placed, in_place: bool) -> str:
     """Return the order of rows in which a step can write over its input."""
     order: str | None = None
     if not isinstance(step, IntegerConvolution):
@@ -307,11 +313,14 @@ def _order(step: Node, source: Placed, target: Placed) -> str:
             order = "forward"
     elif step.kind == "depthwise":
         order = row_order(step, source, target)
+    elif in_place and step.kernel_height == step.kernel_width == 1 and step.addition is None:
+        in_bytes = not (source.row_bits % 8 or target.row_bits % 8)  # nas_pointwise_rows.c
+        order = row_order(step, source, target) if in_bytes else "forward"
     else:
         raise ExportError(
             _TARGET,
-            f"layer {step.name!r} would overwrite its input, which only depth-wise layers and "
-            "pools can; plan again",
+            f"layer {step.name!r} would overwrite its input, which only depth-wise layers, pools "
+            "and 1x1 convolutions planned in place can; plan again",
         )
     if order is None:
         places = f"bytes {source.offset}..{source.end} to {target.offset}..{target.end}"
@@ -349,9 +358,9 @@ def _check_ranges(step: Node, source: QuantisedTensor, target: QuantisedTensor) 
 def _check_shortcut(
     step: IntegerConvolution, shortcut: QuantisedTensor, offsets: Mapping[str, int]
 ) -> None:
-    if step.kind != "conv" or step.kernel_height != 1:
+    if step.kind != "conv":
         raise ExportError(
-            _TARGET, f"layer {step.name!r} adds a shortcut; only 1x1 convolutions can"
+            _TARGET, f"layer {step.name!r} adds a shortcut; a depth-wise convolution cannot"
         )
     if offsets[step.output] != offsets[shortcut.name]:
         places = (

@@ -79,12 +79,13 @@ class _Draft:
         """Plan the output and the scratch of a step."""
         step = self.model.nodes[number]
         over = self._written_over(step, number)
+        over = over if over is not None else self._crowded_out(step, number)
         here = self.end[over if over is not None else step.input]
         self.end[step.output] = (
             here if over is not None else self.bottom if here is self.top else self.top
         )
         self._put(step.output, number, over)
-        if size := self._scratch(step):
+        if size := self._scratch(step) + (self._row(step) if over == step.input else 0):
             self.scratch.append(
                 PlannedTensor(
                     name=f"{step.name} scratch",
@@ -109,6 +110,29 @@ class _Draft:
             if step.output in self.shortcuts and step.stride >= step.kernel_height
             else None
         )
+
+    def _crowded_out(self, step: Node, number: int) -> str | None:
+        """Return the input of a 1x1 layer that has to be made over it.
+
+        That is the shortcut of a residual block, whose other branch already waits at the other end.
+        """
+        is_1x1 = step.kind == "conv" and step.kernel_height == step.kernel_width == 1
+        if not is_1x1 or self.last_use[step.input] > number:
+            return None
+        other = self.bottom if self.end[step.input] is self.top else self.top
+        return step.input if any(tensor.last_step >= number for tensor in other) else None
+
+    def _row(self, step: Node) -> int:
+        """Return the bytes of what waits in scratch where a 1x1 layer is made over its input.
+
+        A row of the output, or all of it where rows do not begin at whole bytes.
+        """
+        if step.kind != "conv":
+            return 0
+        source, target = self.model.tensor(step.input), self.model.tensor(step.output)
+        row, before = (t.width * t.channels for t in (target, source))
+        in_bytes = not (row * target.bits % 8 or before * source.bits % 8)
+        return self._size(row if in_bytes else row * target.height, target.bits)
 
     def _scratch(self, step: Node) -> int:
         if not isinstance(step, IntegerConvolution):

@@ -21,7 +21,7 @@ from nas_engine.verification.compare import checksums
 from nas_engine.verification.table import Row, back_ends
 from tests.integer.networks import random_images, random_model
 
-SEEDS = (1, 4)
+SEEDS = (1, 4, 1003)
 
 
 def exported(folder: Path, seed: int) -> ExportSubject:

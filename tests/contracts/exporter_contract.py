@@ -14,7 +14,7 @@ from nas_engine.exporters.table import EXPORTERS
 from nas_engine.integer.store import GoldenVectors, SavedModel
 from tests.integer.networks import random_images, random_model
 
-SEEDS = (1, 4, 7)
+SEEDS = (1, 4, 7, 1003)
 """Networks with shortcuts, pooled shortcuts, and widths from 2 to 8."""
 
 

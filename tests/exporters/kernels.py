@@ -17,6 +17,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer
 from nas_engine.exporters.to_c import runtime_files
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
@@ -29,6 +30,7 @@ KERNELS = (
     "nas_pointwise_w4",
     "nas_pointwise_w2",
     "nas_pointwise_stream",
+    "nas_pointwise_rows",
     "nas_convolution_stream",
 )
 SOURCES = tuple(RUNTIME / name for name in runtime_files(KERNELS) if name.endswith(".c"))
@@ -218,12 +220,13 @@ class Program:
             raise AssertionError(
                 f"{packed.kernel} stopped: {self.process.communicate()[1].decode()[-4000:]}"
             )
+        in_place = content.input[0] == content.output
         for begin, size in content.gaps:
             assert arena[begin : begin + size] == content.arena[begin : begin + size], (
                 "a gap was written"
             )
         begin, size = content.input
-        assert arena[begin : begin + size] == content.arena[begin : begin + size], (
+        assert in_place or arena[begin : begin + size] == content.arena[begin : begin + size], (
             "the input was written"
         )
         target = model.tensor(step.output)
@@ -268,6 +271,12 @@ def scratch_bytes(step: IntegerConvolution) -> int:
     return taps * (min(channels + channels % 2, 16) + (4 if step.taps == 1 else 6))
 
 
+def row_bytes(source: QuantisedTensor, target: QuantisedTensor) -> int:
+    """Return what a layer over its own input holds of its output, nas_runtime.h."""
+    rows = [tensor.width * tensor.channels * tensor.bits for tensor in (source, target)]
+    return tensor_bytes(target) if any(bits % 8 for bits in rows) else -(-rows[1] // 32) * 4
+
+
 def request(
     model: IntegerModel,
     step: IntegerConvolution,
@@ -281,14 +290,21 @@ def request(
     source, target = model.tensor(step.input), model.tensor(step.output)
     content = Content(np.random.default_rng(noise))
     stored = words(values[step.input], source)
-    at_input = content.add(stored)
+    in_place = packed.kernel == "nas_pointwise_rows"
+    at_input = content.add(stored, tensor_bytes(target) if in_place else None)
     content.input = (at_input, len(stored))
     shortcut = model.tensor(step.shortcut) if step.shortcut else None
     over = words(values[shortcut.name], shortcut) if shortcut else b""
-    content.output = content.add(over, max(tensor_bytes(target), len(over)))
-    at_scratch = content.add(b"", scratch_bytes(step))
+    flags, more = FAST_ROUNDING if fast else 0, 0
+    if in_place:
+        content.output, more = at_input, row_bytes(source, target)
+        here, there = (Placed(tensor=tensor, offset=at_input) for tensor in (source, target))
+        if not (here.row_bits % 8 or there.row_bits % 8):
+            flags |= BACKWARD if row_order(step, here, there) == "backward" else 0
+    else:
+        content.output = content.add(over, max(tensor_bytes(target), len(over)))
+    at_scratch = content.add(b"", scratch_bytes(step) + more)
     content.close()
-    flags = FAST_ROUNDING if fast else 0
     if shortcut and step.addition:
         flags |= ADD_SHORTCUT | (SAME_SCALE if step.addition.is_exact(shortcut, target) else 0)
     zeros = [

@@ -33,14 +33,15 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         yield running
 
 
-def check(program: Program, layer: Layer) -> set[str]:
+def check(program: Program, layer: Layer, *, in_place: bool = False) -> set[str]:
     """Compare a layer with the reference; return what was exercised."""
     try:
         model = layer.model()
     except NetworkError:  # an accumulator beyond int32: no such model is exported
         assume(False)
     step = layer_under_test(model)
-    packed = pack_layer(step, model.tensor(step.input), model.tensor(step.output))
+    source, target = model.tensor(step.input), model.tensor(step.output)
+    packed = pack_layer(step, source, target, in_place=in_place)
     images = np.random.default_rng(layer.seed).integers(
         0, 256, (1, layer.height, layer.width, 3), np.uint8
     )
@@ -78,6 +79,7 @@ def test_all_widths(program: Program, weight_bits: int, in_bits: int) -> None:
             seed=int(rng.integers(2**31)),
         )
         seen |= check(program, layer)
+        seen |= check(program, replace(layer, stride=int(rng.integers(1, 3))), in_place=True)
         kernel = Layer(
             **{
                 name: getattr(layer, name)
@@ -108,7 +110,8 @@ def test_all_widths(program: Program, weight_bits: int, in_bits: int) -> None:
         )
         seen |= check(program, middle)
     native = {f"nas_pointwise_w{weight_bits}"} if weight_bits in (2, 4, 8) else set()
-    assert seen >= native | {"nas_pointwise_stream", "nas_convolution_stream", "fast"}
+    dense = {"nas_pointwise_stream", "nas_pointwise_rows", "nas_convolution_stream"}
+    assert seen >= native | dense | {"fast"}
 
 
 layers = st.builds(
@@ -138,6 +141,15 @@ layers = st.builds(
 @example(layer=Layer(channels=5, outputs=3, weight_bits=7, in_bits=7, out_bits=7))
 def test_pointwise(program: Program, layer: Layer) -> None:
     check(program, layer)
+
+
+@settings(max_examples=120, deadline=None)
+@given(layer=layers)
+@example(layer=Layer(height=4, width=4, channels=8, outputs=16, stride=2))
+@example(layer=Layer(height=4, width=4, channels=8, outputs=16))
+@example(layer=Layer(height=5, width=5, channels=3, outputs=7, in_bits=3, out_bits=5))
+def test_pointwise_over_its_own_input(program: Program, layer: Layer) -> None:
+    check(program, layer, in_place=True)
 
 
 @settings(max_examples=120, deadline=None)

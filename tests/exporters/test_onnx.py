@@ -26,7 +26,7 @@ from tests.integer.networks import random_images, random_model
 onnx = pytest.importorskip("onnx")
 
 INTEGER, QCDQ = onnx_integer.FILE_NAME, onnx_qcdq.FILE_NAME
-SEEDS = (1, 14, 19)
+SEEDS = (1, 14, 19, 1003, 1005)
 """Networks with pooled shortcuts, additions of two scales, and weights of all widths."""
 MANIFEST = {"format": "test", "layers": [{"name": "stem", "scale": 0.1}], "text": "größer"}
 

@@ -34,7 +34,7 @@ from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import run, trace
 from nas_engine.network.graph import Node
 from nas_engine.quantization.record import QuantisedLayer, QuantisedTensor
-from tests.integer.networks import random_images, random_model
+from tests.integer.networks import RESIDUAL, random_images, random_model
 from tests.integer.tflite_runner import (
     MANIFEST,
     export_files,
@@ -116,7 +116,7 @@ def test_every_pair_of_widths(w_bits: int) -> None:
     assert cut_below == {(bits, True) for bits in range(2, 8)}
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), *RESIDUAL])
 def test_random_networks(seed: int) -> None:
     assert_no_difference(random_model(seed))
 

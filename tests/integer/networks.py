@@ -8,18 +8,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.integer_reference import Untrained
+from benchmarks.integer_reference import Untrained, residual_record
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.network.graph import Node
 from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedTensor
 
+RESIDUAL = (1001, 1003, 1005, 1007, 1013)
+"""Seeds of networks of residual blocks: all odd ones from 1000 on are."""
+
 
 def random_record(seed: int) -> QuantisedNetwork:
-    """Return a network of a stem, a few residuals with and without (pooled) shortcuts, a pool and a
-    classifier; some channels are dead.
+    """Return a network of a stem, a few inverted residuals with and without (pooled) shortcuts, or
+    residual blocks, a pool and a classifier; some channels are dead.
     """
     rng = np.random.default_rng(seed)
+    if seed > 1000 and seed % 2:
+        network = residual_record(rng)
+        steps = tuple(
+            _with_dead_channel(step, np.random.default_rng((seed, at)))
+            for at, step in enumerate(network.nodes)
+        )
+        return replace(network, nodes=steps)
 
     def bits() -> int:
         return int(rng.integers(2, 9))

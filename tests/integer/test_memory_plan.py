@@ -21,7 +21,7 @@ from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.layers import unroll
 from nas_engine.network.graph import NetworkError
 from search_spaces import load_space
-from tests.integer.networks import random_model
+from tests.integer.networks import RESIDUAL, random_model
 
 
 def places(plan: costs.MemoryPlan) -> list[tuple[int, int, int, str]]:
@@ -75,7 +75,7 @@ def by_name(plan: costs.MemoryPlan) -> dict[str, tuple[int, int, int, str, str |
     }
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", [*range(30), *RESIDUAL])
 def test_random_networks(seed: int) -> None:
     model = random_model(seed)
     plan = plan_memory(model)
@@ -100,7 +100,7 @@ def test_steps_that_do_not_form_a_chain_are_refused() -> None:
     built = Untrained((4, 4, 2), np.random.default_rng(0))
     first = built.layer("first", 4, 1, 1, 8, 8)
     built.layer("second", 4, 1, 1, 8, 8)
-    third = built.layer("third", 4, 1, 1, 8, 8)
+    third = built.layer("third", 4, 3, 1, 8, 8)
     built.layer("fourth", 4, 1, 1, 8, 8, source=third, shortcut=first)
     built.pool("pool", 4, 1)
     built.layer("classifier", 3, 1, 1, 8, 8, signed=True)
@@ -118,3 +118,35 @@ def test_a_whole_architecture_survives_encoding() -> None:
         plan_memory(untrained(network)).arena_bytes
         == costs.plan_memory(decode(frame, encode(frame, [network])[:, 0])).arena_bytes
     )
+
+
+@pytest.mark.parametrize("seed", range(1001, 1041, 2))
+def test_rows_of_residual_blocks(seed: int) -> None:
+    """The arena is the largest row of what docs/memory.md says of each step."""
+    model = random_model(seed)
+
+    def size(name: str) -> int:
+        tensor = model.tensor(name)
+        return 4 * -(-tensor.elements * tensor.bits // 32)
+
+    rows, steps = [], {step.name: step for step in model.nodes}
+    for step in model.nodes:
+        source, target = model.tensor(step.input), model.tensor(step.output)
+        block, _, part = step.name.partition(".")
+        windows = step.kernel_height > 1
+        taps = step.kernel_height**2 * source.channels
+        channels = min(target.channels + target.channels % 2, 16)
+        scratch = 4 * -(-taps // 4) * (channels + (6 if windows else 4))
+        live = size(step.input) + size(step.output)
+        if step.kind == "average_pool":
+            scratch = 0
+        elif part == "shortcut":
+            lines = [tensor.width * tensor.channels * tensor.bits for tensor in (source, target)]
+            whole = any(bits % 8 for bits in lines)
+            scratch += size(step.output) if whole else 4 * -(-lines[1] // 32)
+            live = max(size(step.input), size(step.output))
+            live += size(steps[f"{block}.conv1"].output)
+        elif step.shortcut is not None:
+            live = size(step.input) + max(size(step.shortcut), size(step.output))
+        rows.append(live + scratch)
+    assert plan_memory(model).arena_bytes == max(rows)

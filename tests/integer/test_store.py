@@ -28,7 +28,7 @@ from nas_engine.integer.reference import run, trace
 from nas_engine.integer.store import load, save
 from nas_engine.network.graph import NetworkError
 from nas_engine.reading import UnreadableError
-from tests.integer.networks import branching_record, random_images, random_model
+from tests.integer.networks import RESIDUAL, branching_record, random_images, random_model
 from tests.resealed import content as json_content
 from tests.resealed import rewrite
 
@@ -68,7 +68,7 @@ def test_the_network_has_every_kind_of_step() -> None:
     assert any(isinstance(step, IntegerConvolution) and step.addition for step in steps)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [*range(6), *RESIDUAL])
 def test_round_trip(tmp_path: Path, seed: int) -> None:
     model = random_model(seed)
     images = random_images(model, 2)

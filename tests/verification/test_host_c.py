@@ -22,7 +22,7 @@ from nas_engine.verification import host_c
 from nas_engine.verification.backend import BackendError
 from nas_engine.verification.host_c import HostC, find_compiler
 from tests.exporters.c_exports import export_c, host_compiler, small_network, subject_of
-from tests.integer.networks import random_images, random_model
+from tests.integer.networks import RESIDUAL, random_images, random_model
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ class TestRun:
         assert np.array_equal(result.logits, run(model, images))
         assert "over 1 image;" in result.version
 
-    @pytest.mark.parametrize("seed", range(2))
+    @pytest.mark.parametrize("seed", [*range(2), *RESIDUAL[:2]])
     def test_random_networks(self, seed: int, tmp_path: Path) -> None:
         host_compiler()
         model = random_model(seed)

@@ -23,7 +23,7 @@ from nas_engine.integer.reference import Images, run
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.verification.backend import Backend, BackendError, BackendRun
 from nas_engine.verification.onnx import BATCH, OnnxReference, OnnxRuntimeInteger, OnnxRuntimeQcdq
-from tests.integer.networks import random_images, random_model
+from tests.integer.networks import RESIDUAL, random_images, random_model
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -65,7 +65,7 @@ def small(w_bits: int, a_bits: int, signed: bool) -> IntegerModel:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), *RESIDUAL])
 def test_every_tensor_of_random_networks(seed: int, level: str, tmp_path: Path) -> None:
     model = random_model(seed)
     images = random_images(model, 5, seed)

@@ -27,7 +27,7 @@ typedef struct {
 } nas_addition;
 
 enum {
-    NAS_BACKWARD = 1,      /* depth-wise in place: last row first */
+    NAS_BACKWARD = 1,      /* in place: last row first */
     NAS_FAST_ROUNDING = 2, /* |accumulator| < 2^30, every shift in -20 .. -1, nothing overflows: see nas_requantise.h */
     NAS_ADD_SHORTCUT = 4,  /* add the tensor that lies where the output goes */
     NAS_SAME_SCALE = 8     /* shortcut and output share their scale: the addition is exact, no rounding */
@@ -54,6 +54,7 @@ struct nas_layer {
 
 /* Kernels. What each needs of scratch is nas_engine.costs' arena model:
  *   pointwise    T*(P + 4) bytes, T = taps rounded up to 4, P = min(O rounded up to 2, 16)
+ *   rows         the same and ceil(W*O*out_bits/32)*4 (a row of W pixels of the output; all rows where rows are no whole bytes)
  *   convolution  T*(P + 6) bytes
  *   depthwise    ceil(k*W*C*in_bits/32)*4 (ring of k packed input rows) + ceil(k*k*C/4)*4 (weights, one byte each)
  *                + 8*k*pitch, pitch = W + W%2 + 2*(k/2) (4 channels of k rows, 16 bit)
@@ -62,6 +63,7 @@ void nas_pointwise_w8(const nas_layer *layer, uint8_t *arena);     /* 1x1; weigh
 void nas_pointwise_w4(const nas_layer *layer, uint8_t *arena);     /* the same */
 void nas_pointwise_w2(const nas_layer *layer, uint8_t *arena);     /* taps % 16 == 0, O % 2 == 0 */
 void nas_pointwise_stream(const nas_layer *layer, uint8_t *arena); /* 1x1, any width and shape; dense layers too */
+void nas_pointwise_rows(const nas_layer *layer, uint8_t *arena);   /* the same, in place: output over input, any stride */
 void nas_convolution_stream(const nas_layer *layer, uint8_t *arena); /* k x k, any width, shape, stride and padding */
 void nas_depthwise_3x3(const nas_layer *layer, uint8_t *arena);    /* in place: output over input, any stride and padding */
 void nas_depthwise_5x5(const nas_layer *layer, uint8_t *arena);    /* the same; both are fastest with a stride of 1 or 2 */
