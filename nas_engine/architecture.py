@@ -1,8 +1,8 @@
 """Architecture: one network of stem, blocks and head with its bits, and its YAML file. Immutable.
 
 Two notations are read: YAML of this project (exact round trip) and the structure literals that the
-authors of QE-Score publish (a Python or JSON list of ``ConvKXBNRELU`` and ``SuperQuantResK1DWK1`` blocks,
-alone or under the key ``structure`` or ``best_structures``).
+authors of QE-Score publish (a Python or JSON list of ``ConvKXBNRELU`` and ``SuperQuantResK1DWK1``
+blocks, alone or under the key ``structure`` or ``best_structures``).
 """
 
 from __future__ import annotations

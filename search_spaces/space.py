@@ -1,4 +1,4 @@
-"""SearchSpace: which networks a search may visit. A leaf: knows nothing of the engine."""
+"""SearchSpace: the networks that a search may visit. A leaf: knows nothing of the engine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ChannelRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSpace:
-    """One row of the network's table: ``depth`` units that share kind, kernel, bottleneck and output channels.
+    """Row of the network's table: ``depth`` units of one kind, kernel, bottleneck and width.
 
     Raises:
         InputError: An empty or impossible choice.
@@ -97,13 +97,13 @@ class StageSpace:
 
     @property
     def has_bottleneck(self) -> bool:
-        """Whether any of its kinds has a bottleneck as a gene."""
+        """True if any of its kinds has a bottleneck as a gene."""
         return any(BLOCK_KINDS[kind].has_bottleneck for kind in self.kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """A space: stem, stages of units of one kind each, 1x1 head, optional classifier, and per-layer bits.
+    """Space of networks: stem, stages of units of one kind, 1x1 head, classifier, bits.
 
     Raises:
         InputError: Values that cannot describe a network.
@@ -114,7 +114,7 @@ class SearchSpace:
     title: str
     """One line that says what the space is for."""
     source: str
-    """Where its numbers come from; ours are called ours."""
+    """Source of its numbers; "ours" or "chosen here" marks those of this project."""
     input_channels: int
     """Channels of the input image."""
     resolution: int
@@ -147,13 +147,13 @@ class SearchSpace:
     activation_bits: tuple[int, ...]
     """Input widths that a convolution may take, ascending."""
     tie_block_bits: bool
-    """Whether the convolutions of a unit share both widths (the authors' code) or are free (chosen
-    here)."""
+    """True if the convolutions of a unit share both widths (the authors' code); otherwise they are
+    free (chosen here)."""
     pooled_shortcut: bool
-    """Whether stride-2 residuals with equal channels have a shortcut through a 2x2 average pool
+    """True if stride-2 residuals with equal channels have a shortcut through a 2x2 average pool
     (the authors' code)."""
     non_decreasing: bool
-    """Whether output channels may not fall from stage to stage."""
+    """True if output channels may not fall from stage to stage."""
     max_layers: int
     """Most convolutions (the classifier is not counted), each unit counted as three; the authors'
     limit is 47."""
@@ -211,5 +211,5 @@ class SearchSpace:
 
     @property
     def max_residuals(self) -> int:
-        """Most units that the layer limit and the stages allow: ``(max_layers - stem - head) / 3``."""
+        """Most units within the layer limit and the stages: ``(max_layers - stem - head) / 3``."""
         return min((self.max_layers - 2) // PLACES, sum(stage.max_depth for stage in self.stages))

@@ -1,4 +1,4 @@
-"""Evolutionary search: operators, Quantization Bits Refinement, selection, and the loop over explicit state."""
+"""Evolutionary search: operators, Quantization Bits Refinement, selection, loop over states."""
 
 from nas_engine.faces import face
 

@@ -1,7 +1,7 @@
-"""Checkpoints: a search state as one file, written so that a kill at any moment leaves the last whole one.
+"""Checkpoints: a search state as one file; a kill at any moment leaves the last complete one.
 
-The file is an ``.npz`` with its SHA-256 digest behind it (32 bytes, which readers of zip archives
-skip): whatever is cut off or changed is found out before anything is read.
+The file is an ``.npz`` followed by its SHA-256 digest (32 bytes, which readers of zip archives
+skip): truncation and changes are detected before anything is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Pareto front: networks that no other one beats in QE-Score, SRAM, Flash and MACs at once, kept beside the best."""
+"""Pareto front: networks that none beats in QE-Score, SRAM, Flash and MACs at once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from nas_engine.evolution.evaluation import Candidates
 from nas_engine.layers import Bools, Floats
 
 MAX_FRONT = 200
-"""Members kept (ours); a front twice as large is thinned out to this."""
+"""Members kept (chosen here); a front twice as large is thinned out to this."""
 
 
 def objectives(candidates: Candidates) -> Floats:
-    """Return what is minimised, ``(n, 4)``: minus score, SRAM, Flash, MACs."""
+    """Return the objectives, all minimised, ``(n, 4)``: minus score, SRAM, Flash, MACs."""
     return np.stack([-candidates.score, candidates.sram, candidates.flash, candidates.macs], axis=1)
 
 
 def non_dominated(points: Floats) -> npt.NDArray[np.intp]:
-    """Return the indices of points that no other one dominates, ascending; of equal points the first.
+    """Return the indices of non-dominated points, ascending; of equal points the first.
 
     Args:
         points: ``(n, k)``, smaller is better in each column.
@@ -34,7 +34,7 @@ def non_dominated(points: Floats) -> npt.NDArray[np.intp]:
 
 
 def covered(points: Floats, others: Floats) -> Bools:
-    """Return which points, ``(n, k)``, some other one, ``(m, k)``, equals or beats in every column, ``(n,)``."""
+    """Return the mask of points, ``(n, k)``, that one of ``(m, k)`` equals or dominates."""
     as_good = np.ones((len(points), len(others)), bool)
     for column in range(points.shape[1]):
         as_good &= others[:, column] <= points[:, column, None]
@@ -42,7 +42,7 @@ def covered(points: Floats, others: Floats) -> Bools:
 
 
 def update_front(front: Candidates, new: Candidates) -> Candidates:
-    """Return the front of the union, feasible networks only, fewer than twice ``MAX_FRONT``, best score first."""
+    """Return the front of the union, feasible only, below twice ``MAX_FRONT``, best score first."""
     new = new.take(np.flatnonzero(new.violation == 0))
     new = new.take(np.flatnonzero(~covered(objectives(new), objectives(front))))
     if new.n == 0:
@@ -56,7 +56,7 @@ def update_front(front: Candidates, new: Candidates) -> Candidates:
 
 
 def thin(front: Candidates, most: int) -> Candidates:
-    """Return at most ``most`` members, spread out: the extremes stay; the point nearest to its two neighbours goes, again and again."""
+    """Return at most ``most`` members; extremes stay, the most crowded point goes first."""
     if front.n <= most:
         return front
     points = objectives(front)

@@ -48,7 +48,9 @@ KERNEL, EXPANSION, CHANNELS, DEPTH, MOVE = range(5)
 
 
 def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -> Genes:
-    """Return ``n`` random networks of a space, ``(genes, n)``; the first is the smallest of its kinds and strides, at its narrowest widths.
+    """Return ``n`` random networks of a space, ``(genes, n)``, the first at its smallest.
+
+    Smallest are channels, kernels, depth and widths; kinds and strides are drawn.
 
     Depths are drawn uniformly in total first, so that shallow and deep networks are equally likely,
     then spread over the stages.
@@ -180,7 +182,7 @@ def _pick(choices: tuple[int, ...], draw: npt.NDArray[np.float64]) -> Shorts:
 
 
 def _random_channels(channels: ChannelRange, n: int, rng: np.random.Generator) -> Shorts:
-    """Channels uniform in their logarithm: widths double as easily as they halve."""
+    """Return channels uniform in their logarithm: doubling is as likely as halving."""
     low, high = np.log(channels.minimum), np.log(channels.maximum)
     drawn = np.exp(rng.uniform(low, high, n)) if high > low else np.full(n, float(channels.minimum))
     return _rounded(channels, drawn)
@@ -192,14 +194,14 @@ def _rounded(channels: ChannelRange, values: npt.NDArray[np.float64]) -> Shorts:
 
 
 def _scaled(channels: ChannelRange, values: Shorts, factor: npt.NDArray[np.float64]) -> Shorts:
-    """Channels times a factor, at least one step away."""
+    """Return channels times a factor, at least one step away."""
     new = _rounded(channels, values * factor)
     nudged = _rounded(channels, values + np.sign(factor - 1.0) * channels.step)
     return np.asarray(np.where(new == values, nudged, new))
 
 
 def _push_neighbours(space: SearchSpace, channels: Shorts, changed: npt.NDArray[np.intp]) -> None:
-    """Make channels non-decreasing, in place: earlier stages give way to the changed one, later ones follow."""
+    """Make channels non-decreasing, in place, leaving those of the changed stage."""
     stages = np.arange(channels.shape[0])[:, None]
     pivot = np.take_along_axis(channels, changed[None], axis=0)
     np.minimum(channels, pivot, out=channels, where=stages < changed)
@@ -210,9 +212,9 @@ def _push_neighbours(space: SearchSpace, channels: Shorts, changed: npt.NDArray[
 
 
 def _ratios(space: SearchSpace, view: GeneView) -> npt.NDArray[np.int8]:
-    """Index of the expansion ratio of each stage, ``(stages, n)``: the one whose bottleneck is nearest.
+    """Return the index of the ratio with the nearest bottleneck per stage, ``(stages, n)``.
 
-    The first where a stage has no bottleneck of its own.
+    It is 0 where a stage has no bottleneck of its own.
     """
     return np.stack(
         [
@@ -262,7 +264,7 @@ def _mutate_depths(
     step: Shorts,
     other: npt.NDArray[np.integer],
 ) -> None:
-    """Grow or shrink a stage (``DEPTH``) or move one unit to ``other`` (``MOVE``), in place, where allowed."""
+    """Change the depth of a stage (``DEPTH``) or move a unit to ``other`` (``MOVE``), in place."""
     columns = np.flatnonzero((stage >= 0) & (what >= DEPTH) & (what <= MOVE))
     new = depth[:, columns]
     position = np.arange(columns.size)
@@ -293,7 +295,7 @@ def _mutate_bits(
 
 
 def _same_residual(old_depth: Shorts, depth: Shorts, max_residuals: int) -> npt.NDArray[np.intp]:
-    """Return the parent's residual at the same place of the same stage (or the last there), ``(residuals, n)``."""
+    """Return the parent's unit at the same place of the stage, or its last, ``(residuals, n)``."""
     row = np.arange(max_residuals)[:, None]
     ends, old_ends = np.cumsum(depth, axis=0), np.cumsum(old_depth, axis=0)
     stage = np.minimum((row >= ends[:, None]).sum(axis=0), len(depth) - 1)

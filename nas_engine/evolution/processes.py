@@ -20,7 +20,7 @@ from nas_engine.heap import keep_freed_blocks
 
 @contextlib.contextmanager
 def mapper(workers: int, note: Callable[[str], None] = lambda text: None) -> Iterator[Mapper]:
-    """Yield a starmap over so many processes, in order; over this one alone where the system has no semaphores for more.
+    """Yield an ordered starmap over processes; over this one alone without semaphores for more.
 
     Args:
         workers: Processes.
@@ -65,7 +65,7 @@ def mapper(workers: int, note: Callable[[str], None] = lambda text: None) -> Ite
 
 @contextlib.contextmanager
 def _blocked_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back for the moment; processes started meanwhile never see one, not even before their first line of Python."""
+    """Block Ctrl-C for the moment; processes started meanwhile never receive one."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -83,7 +83,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker when the search is killed; by itself it would wait for its next job for ever."""
+    """End this worker when the search is killed; it would wait for its next job forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

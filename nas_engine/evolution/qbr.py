@@ -1,4 +1,4 @@
-"""QBR, Quantization Bits Refinement: the bits of a whole population, from its structures and the budgets alone.
+"""QBR, Quantization Bits Refinement: bits of a population from its structures and budgets.
 
 Activations first (SRAM, a maximum per layer), then weights (Flash, a sum), then, if there is one,
 the BitOps limit. The result depends on the structure and the budgets only, not on the bits a
@@ -33,7 +33,7 @@ def refine(
     costs: BitCosts | None = None,
     coefficients: Floats | None = None,
 ) -> tuple[_Widths, _Widths]:
-    """Return the refined widths of each layer; where a budget cannot be met at all, the smallest ones.
+    """Return the refined widths of each layer, the smallest where a budget cannot be met.
 
     Args:
         problem: Budgets, device rules, space, score.

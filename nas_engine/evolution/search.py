@@ -25,7 +25,7 @@ from nas_engine.evolution.problem import SearchProblem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
-    """How the search spends its candidates; the result depends on all of these, never on the number of workers."""
+    """Settings of the search, all of which its result depends on, unlike the number of workers."""
 
     seed: int = 0
     """Seed of every random number."""
@@ -42,7 +42,7 @@ class SearchSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchState:
-    """Everything a search has found so far; with the problem and the settings it determines the rest."""
+    """State of a search; with the problem and the settings it determines the rest."""
 
     generation: int
     """Generations finished, the random first one included."""
@@ -66,7 +66,7 @@ class SearchState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """What a search hands out."""
+    """Result of a search."""
 
     best: Architecture
     """The feasible network with the highest score."""

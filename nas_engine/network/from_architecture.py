@@ -92,7 +92,7 @@ class _Draft:
         shortcut: str | None = None,
         bits: int | None = None,
     ) -> str:
-        """Add a layer and return its output, of ``bits`` or as wide as the input of the next layer."""
+        """Add a layer and return its output, ``bits`` wide or as the input of the next layer."""
         size = self.size(source)
         padding = same_padding(size, kernel, stride)
         self.tensors[target] = Tensor(

@@ -1,6 +1,6 @@
 """Graph: the topology of one network with its shapes, node kinds and widths, without weights.
 
-Tensors have names and no batch dimension; nodes make one tensor each and stand in the order of
+Tensors have names and no batch dimension; nodes make one tensor each and are in the order of
 execution. ``KINDS`` has one row per kind of node. Records that add numbers derive from these: a
 scale per tensor, weights per node (``nas_engine.quantization.record``, ``nas_engine.integer``).
 """
@@ -19,7 +19,7 @@ MAX_SIZE = 65536
 
 
 class NetworkError(NasEngineError):
-    """A network that cannot be: a shape, width, value or name that does not fit.
+    """Impossible network: a shape, width, value or name that does not fit.
 
     Attributes:
         name: Node or tensor.
@@ -127,15 +127,15 @@ class NodeKind:
     inputs: int = 1
     """Number of input tensors, all of one shape."""
     has_window: bool = False
-    """Whether kernel, stride and padding may differ from the defaults."""
+    """True if kernel, stride and padding may differ from the defaults."""
     has_weights: bool = False
-    """Whether it has weights and a bias, and may add a shortcut to its result."""
+    """True if it has weights and a bias, and may add a shortcut to its result."""
     keeps_channels: bool = True
-    """Whether the output has the channels of the input; otherwise any number."""
+    """True if the output has the channels of the input; otherwise any number."""
     keeps_levels: bool = False
-    """Whether the output has the width and sign of the input."""
+    """True if the output has the width and sign of the input."""
     keeps_scale: bool = False
-    """Whether the output has the scale of the input."""
+    """True if the output has the scale of the input."""
 
 
 KINDS: Mapping[str, NodeKind] = MappingProxyType(
