@@ -29,13 +29,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import Row
+from benchmarks.studies.resnet_qat.fake_quantisation import (
+    calibrate_layers,
+    quantise_layers,
+    step_parameters,
+)
 from nas_engine.datasets import open_dataset
 from nas_engine.datasets.records import Split
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.files import write_atomically
 from nas_engine.models.cifar_resnet import CifarResNet
 from nas_engine.models.mobilenet import scale_images
-from nas_engine.quantization.generic import calibrate_layers, quantise_layers, step_parameters
 from nas_engine.quantization.lsq import SMALLEST_STEP
 from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.compute import prepare_compute

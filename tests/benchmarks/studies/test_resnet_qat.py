@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from benchmarks.studies.resnet_qat import study as resnet_qat
+from benchmarks.studies.resnet_qat.fake_quantisation import quantise_layers
 from benchmarks.studies.resnet_qat.study import (
     Bits,
     CifarResNet,
@@ -27,7 +28,6 @@ from benchmarks.studies.resnet_qat.study import (
 )
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.models.cifar_resnet import cifar_resnet
-from nas_engine.quantization.generic import quantise_layers
 
 THREADS = torch.get_num_threads()
 

@@ -2,8 +2,8 @@
 
 Each named layer has a width for the weights and one for the input.
 
-``prepare`` quantises our own networks as integers will run them. This is for other networks, where
-only the error of the weights and of the inputs of convolutions matters, such as to compare
+``nas_engine.quantization.prepare`` quantises searched networks as integers will run them. This is
+for other networks, where only the error of the weights and of the inputs of convolutions matters, such as to compare
 allocations of widths: sums, shortcuts and batch norms stay in float. Esser et al., "Learned Step
 Size Quantization", ICLR 2020, section 2.1, quantise the same tensors.
 """

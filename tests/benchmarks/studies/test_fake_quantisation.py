@@ -11,9 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from benchmarks.studies.resnet_qat.fake_quantisation import (
+    calibrate_layers,
+    quantise_layers,
+    step_parameters,
+)
 from nas_engine.errors import InputError
 from nas_engine.models.cifar_resnet import cifar_resnet
-from nas_engine.quantization.generic import calibrate_layers, quantise_layers, step_parameters
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser, least_error_step
 
 WEIGHTS = {"0": 4, "3": 3}
