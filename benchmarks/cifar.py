@@ -72,8 +72,8 @@ def run(
     place = Path(folder)
     options = {
         "space": "mobilenet-32",
-        "sram_bytes": sram * 1024,
-        "flash_bytes": flash * 1024,
+        "sram": sram * 1024,
+        "flash": flash * 1024,
         "max_macs": macs,
     }
     record = searched(place, {**options, "candidates": candidates, "resolution": resolution})

@@ -29,7 +29,7 @@ def run(
 ) -> list[Row]:
     device = prepare_compute("auto", threads or None)
     place = Path(folder)
-    options = {"sram_bytes": 256 * 1024, "flash_bytes": 1024 * 1024, "max_macs": macs, "classes": 2}
+    options = {"sram": 256 * 1024, "flash": 1024 * 1024, "max_macs": macs, "classes": 2}
     best = searched(place, {**options, "candidates": candidates, "resolution": resolution}).best
     accuracy = trained(
         place, "trained", "photos", {"data": data, "device": device}, epochs=epochs

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from nas_engine.errors import FileFormatError, InputError, shortened
+from nas_engine.ranges import ANY, Range
 from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
 
@@ -26,16 +27,6 @@ _Reader = Callable[[Fields, str, bool], Any]
 
 TOLERANCE = 1e-6
 """Largest difference of a stored figure from the one that follows from the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Least and largest number accepted; of a text, its least length, 0 or 1."""
-
-    low: float | None = None
-    """``None`` for the usual: 0, or 1 character."""
-    high: float | None = None
-    """``None`` for the usual: 2**53 for whole numbers, 1e18 for others."""
 
 
 Count = Annotated[int, Range(1)]
@@ -175,7 +166,7 @@ def _has_default(field: Field[Any]) -> bool:
 @cache
 def _reader(hint: Any) -> _Reader:
     """Return the function that reads one value of a type."""
-    span = Range()
+    span: Range | None = None
     if get_origin(hint) is Annotated:
         hint, span = get_args(hint)[:2]
     origin, args = get_origin(hint), get_args(hint)
@@ -184,13 +175,13 @@ def _reader(hint: Any) -> _Reader:
     if hint is bool:
         return lambda part, key, _: part.take_bool(key)
     if hint is int:
-        low, high = int(span.low or 0), 2**53 if span.high is None else int(span.high)
+        low, high = (span or ANY).whole
         return lambda part, key, _: part.take_int(key, low=low, high=high)
     if hint is float:
-        least, most = span.low or 0.0, 1e18 if span.high is None else span.high
-        return lambda part, key, _: part.take_number(key, low=least, high=most)
+        wide = span or ANY
+        return lambda part, key, _: part.take_number(key, low=wide.low, high=wide.high)
     if hint is str:
-        return lambda part, key, _: part.take_str(key, empty=span.low == 0)
+        return lambda part, key, _: part.take_str(key, empty=span is not None)
     if origin is Literal:
         return lambda part, key, _: part.take_str(key, choices=args)
     if isinstance(hint, type) and issubclass(hint, StrEnum):

@@ -344,7 +344,7 @@ class Fields:
 
         def accepts(values: Any) -> bool:
             return (
-                isinstance(values, list)
+                isinstance(values, list | tuple)
                 and bool(values)
                 and all(type(v) in (int, float) and low <= v <= high for v in values)
             )

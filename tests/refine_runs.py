@@ -26,7 +26,7 @@ def usable_run(folder: Path) -> Path:
     """
     space = folder / "space.yaml"
     space.write_text(SPACE)
-    budgets = {name: RESERVED[name] + NEEDED[name] for name in NEEDED}
+    budgets = {name.removesuffix("_bytes"): RESERVED[name] + NEEDED[name] for name in NEEDED}
     config = resolve_config(
         {"device": "cortex-m7", "space": str(space), "resolution": 8, "classes": 10, **budgets}
     )

@@ -17,10 +17,10 @@ import pytest
 
 import nas_engine as ne
 from nas_engine.api.options import path_of
-from nas_engine.cli.completion import BACKENDS, FORMATS
 from nas_engine.events import Kind, Note, Progress, Sink, Started
 from nas_engine.evolution.config import SearchConfig
 from nas_engine.exporters.table import EXPORTERS
+from nas_engine.names import BACKENDS, FORMATS
 from nas_engine.pipeline.run_config import write_run_config
 from nas_engine.verification.result import Comparison, Verdict, VerificationReport
 from nas_engine.verification.table import back_ends

@@ -20,9 +20,8 @@ import pytest
 import yaml
 
 from device_profiles import device_names, load_device
-from nas_engine.cli.export import FORMATS
 from nas_engine.cli.main import cli
-from nas_engine.cli.refine import METHODS
+from nas_engine.names import FORMATS, METHODS
 from nas_engine.report.page import PARTS
 from nas_engine.runs.run_options import read_options
 from nas_engine.training.recipe import load_recipe, recipe_names

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas_engine.cli.export import FORMATS
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
 from nas_engine.events import Kind
 from nas_engine.evolution.config import resolve_config
@@ -27,6 +26,7 @@ from nas_engine.exporters.table import EXPORTERS
 from nas_engine.files import StorageError
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import load
+from nas_engine.names import FORMATS
 from nas_engine.pipeline.data import read_data
 from nas_engine.pipeline.export import device_of, export_run
 from nas_engine.pipeline.training import TrainingRequest, run_training
@@ -45,8 +45,8 @@ from tests.training.tasks import IMAGES, small_recipe
 
 CONFIG: Mapping[str, Any] = {
     "device": "cortex-m7",
-    "sram_bytes": 32 << 10,
-    "flash_bytes": 128 << 10,
+    "sram": 32 << 10,
+    "flash": 128 << 10,
     "space": "mobilenet-32",
     "resolution": 8,
     "classes": 10,

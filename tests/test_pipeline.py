@@ -50,7 +50,7 @@ from tests.generations import ENVIRONMENT, GENERATION, SMALL_SETTINGS, python
 from tests.sinks import Kept
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONS: dict[str, Any] = {"space": "mobilenet-32", "sram_bytes": 65536, "flash_bytes": 262144}
+OPTIONS: dict[str, Any] = {"space": "mobilenet-32", "sram": 65536, "flash": 262144}
 
 
 def config(candidates: int = 3 * GENERATION, **options: Any) -> SearchConfig:
@@ -311,9 +311,9 @@ class TestConfig:
         assert resolve_config({"space": "MobileNet_32"}).space == "mobilenet-32"
         assert resolve_config({"device": "mine.yaml"}).device == str(tmp_path / "mine.yaml")
 
-    @pytest.mark.parametrize("memory", ["sram_bytes", "flash_bytes"])
+    @pytest.mark.parametrize("memory", ["sram", "flash"])
     def test_memory_beyond_what_a_core_can_address(self, memory: str) -> None:
-        assert getattr(resolve_config({memory: 2**29}), memory) == 2**29
+        assert getattr(resolve_config({memory: 2**29}), f"{memory}_bytes") == 2**29
         with pytest.raises(InputError, match="beyond the 536,870,912 B"):
             resolve_config({memory: 2**29 + 1})
 
@@ -343,7 +343,7 @@ class TestFeasibility:
                 "memory_model": model,
                 "candidates": 1,
             }
-            options |= {"sram_bytes": 2**24, "flash_bytes": 2**24, f"{memory}_bytes": reserved + 1}
+            options |= {"sram": 2**24, "flash": 2**24, memory: reserved + 1}
             with pytest.raises(InfeasibleBudgetError) as caught:
                 check_config(resolve_config(options))
             error = caught.value

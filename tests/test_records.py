@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.errors import FileFormatError, InputError
+from nas_engine.ranges import Range
 from nas_engine.records import (
     Count,
     Percent,
-    Range,
     Text,
     check,
     plain,

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ from nas_engine.architecture import read_architecture
 from nas_engine.cli.main import cli
 from nas_engine.cli.report import report
 from nas_engine.errors import FileFormatError, RunDirectoryError
-from nas_engine.evolution.config import SearchConfig, resolve_config
+from nas_engine.evolution.config import resolve_config
 from nas_engine.exporters.bundle import DIGESTS, digest_list
 from nas_engine.exporters.settings import ExportSettings, settings_file
+from nas_engine.options import rows_in
 from nas_engine.pipeline.search import run_search
 from nas_engine.report.layer_errors import FILE, LayerError, LayerErrors, write_layer_errors
 from nas_engine.report.page.provenance import search_command
@@ -48,8 +48,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "space": "mobilenet-32",
         "resolution": 16,
         "classes": 10,
-        "sram_bytes": 24576,
-        "flash_bytes": 65536,
+        "sram": 24576,
+        "flash": 65536,
         "max_macs": 2e6,
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -145,7 +145,7 @@ SETTING = {"images": 64, "judged_images": 128, "float": {"loss": 0.4, "accuracy"
 def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
     """Write a whole run made of a search."""
     whole = PipelineDirectory(folder)
-    search = {**resolve_config({"sram_bytes": 24576, "flash_bytes": 65536}).as_mapping()}
+    search = {**resolve_config({"sram": 24576, "flash": 65536}).as_mapping()}
     del search["version"]
     sizes = {memory: search.pop(f"{memory}_bytes") for memory in ("sram", "flash")}
     folder.mkdir()
@@ -380,13 +380,13 @@ class TestWholeRun:
 
 def test_the_command_of_a_search_has_every_value_of_its_config_and_is_understood() -> None:
     limits = {"max_macs": 2e6, "max_bitops": 1e9, "max_cycles": 1e7, "max_effectiveness": 0.7}
-    given = {"sram_bytes": 24576, "flash_bytes": 65536, **limits, "qbr": False}
+    given = {"sram": 24576, "flash": 65536, **limits, "qbr": False}
     config = resolve_config(given)
     words = shlex.split(search_command(config.as_options(), "runs/my run"))
     assert words[0] == "nas-search"
     context = cli.make_context("nas-search", words[1:], resilient_parsing=False)
     assert context.params["out"] == "runs/my run"
-    options = {field.name: context.params[field.name] for field in fields(SearchConfig)}
+    options = {name: context.params[name] for name in rows_in("search")}
     assert resolve_config({**options, "resolution": options["resolution"][0]}) == config
 
 

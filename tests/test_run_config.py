@@ -138,7 +138,7 @@ def test_what_follows_from_a_value_that_changes_is_resolved_anew() -> None:
             {"search": {"classes": 0}},
             "search.classes is 0; a network without a classifier cannot be trained",
         ),
-        ({"search": {"candidates": 0.5}}, "expected a whole number from 1"),
+        ({"search": {"candidates": 0.5}}, "is not a whole number from 1"),
         ({"seed": -1}, "seed: is -1; expected a whole number"),
         (
             {"data": {"source": "no/such/place"}},

@@ -101,7 +101,7 @@ def load_model(run: Run) -> IntegerModel:
 
     Example:
         >>> import nas_engine as ne
-        >>> ne.load_model("runs/digits").steps[0].name
+        >>> ne.load_model("runs/digits").nodes[0].name
         'stem'
     """
     from nas_engine.pipeline.export import load_trained

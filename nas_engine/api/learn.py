@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from nas_engine.api.options import (
-    RecipeOptions,
-    RefineOptions,
     Run,
     Stop,
     Watch,
-    known,
     path_of,
     require_torch,
     sink_of,
@@ -40,7 +37,7 @@ def train(
     force: bool = False,
     stop: Stop | None = None,
     watch: Watch | None = None,
-    **changes: Unpack[RecipeOptions],
+    **changes: Any,
 ) -> TrainingResult:
     """Train the winner of a run, quantise it to its own bits and lower it to integers.
 
@@ -79,7 +76,10 @@ def train(
         >>> result.accuracy.images, result.float_epochs, result.quantised_epochs
         (100, 1, 1)
     """
-    known("train", changes, RecipeOptions)
+    from nas_engine.options import OF_RECIPES, arguments, rows_of
+
+    every = rows_of("train")
+    changes = arguments("train", changes, {name: every[name] for name in OF_RECIPES})
     require_torch("training")
     from nas_engine.errors import StoppedError
     from nas_engine.pipeline.training import TrainingRequest, run_training
@@ -194,7 +194,7 @@ def refine(
     force: bool = False,
     stop: Stop | None = None,
     watch: Watch | None = None,
-    **options: Unpack[RefineOptions],
+    **options: Any,
 ) -> Refinement:
     """Choose the bits of a trained run anew within the same budgets.
 
@@ -227,34 +227,18 @@ def refine(
         >>> refined.chosen.path.as_posix(), refined.reports[0].method
         ('runs/digits/refine/uniform', 'uniform')
     """
-    known("refine", options, RefineOptions)
+    from nas_engine.options import OF_REFINEMENTS, arguments, rows_of
+
+    every = rows_of("refine")
+    given = arguments("refine", options, {name: every[name] for name in OF_REFINEMENTS})
     require_torch("refinement")
     from nas_engine.errors import StoppedError
     from nas_engine.pipeline.refine import run_refinement
-    from nas_engine.pipeline.refine_request import RefineRequest
-    from nas_engine.strict_yaml import Fields
+    from nas_engine.pipeline.refine_request import request_of
     from nas_engine.training.compute import prepare_compute
-    from nas_engine.units import parse_duration
 
-    part, defaults = (
-        Fields({key: value for key, value in options.items() if value is not None}, "refine()"),
-        RefineRequest(),
-    )
-    request = RefineRequest(
-        method=method,
-        data=None if data is None else os.fspath(data),
-        images=part.take_int("images", defaults.images, low=2),
-        exact_pairs=part.take_bool("exact_pairs", defaults.exact_pairs),
-        swaps=part.take_int("swaps", defaults.swaps, high=1000),
-        trials=part.take_int("trials", defaults.trials, high=100_000),
-        storage=Path(part.take_str("storage")) if part.has("storage") else None,
-        floor=part.take_number("floor", None, high=100.0),
-        solver_time_s=parse_duration(
-            part.take("solver_time", defaults.solver_time_s), "solver_time"
-        ),
-        limit=part.take_int("limit", None, low=2),
-        seed=part.take_int("seed", defaults.seed, high=2**32 - 1),
-    )
+    place = None if data is None else os.fspath(data)
+    request = request_of({"method": method, "data": place, **given})
     prepare_compute("cpu", threads)
     path = path_of(run)
     result = run_refinement(path, request, force=force, watch=sink_of(watch, stop))

@@ -11,7 +11,6 @@ from nas_engine.api.options import (
     Count,
     Run,
     RunOptions,
-    SearchOptions,
     Size,
     Watch,
     known,
@@ -38,7 +37,7 @@ def search(
     workers: int = 1,
     time_limit: Count | None = None,
     watch: Watch | None = None,
-    **options: Unpack[SearchOptions],
+    **options: Any,
 ) -> SearchRecord:
     """Search for the best network that fits a device, into a run directory, and return its record.
 
@@ -53,7 +52,8 @@ def search(
             "__main__":`` in a script.
         time_limit: Seconds, or a text such as ``"5m"``, after which the best so far is taken.
         watch: Told the progress at each tenth of the candidates.
-        options: Fields of ``SearchConfig``; the rest comes from the device and the space.
+        options: Options of the search, such as ``max_macs="2m"``; the rest comes from the device
+            and the space.
 
     Raises:
         InputError: An unknown option, bad values, a budget that nothing fits, a directory that
@@ -71,25 +71,13 @@ def search(
     """
     from nas_engine.errors import InputError
     from nas_engine.escaping import command_line, terminal_line
+    from nas_engine.options import arguments, rows_in
     from nas_engine.pipeline import load_configs, resolve_config, run_search
-    from nas_engine.runs.run_options import check_options
     from nas_engine.units import parse_duration
 
-    known("search", options, SearchOptions)
-    given = {
-        "device": None if device is None else os.fspath(device),
-        "sram": sram,
-        "flash": flash,
-        **options,
-    }
-    fields = check_options(
-        {"search": {name: value for name, value in given.items() if value is not None}}, "search()"
-    ).get("search", {})
-    fields |= {
-        f"{memory}_bytes": fields.pop(memory) for memory in ("sram", "flash") if memory in fields
-    }
-    if "stage_weights" in fields:
-        fields["stage_weights"] = tuple(fields["stage_weights"])
+    place = None if device is None else os.fspath(device)
+    given = {"device": place, "sram": sram, "flash": flash, **options}
+    fields = arguments("search", given, rows_in("search"))
     stored = load_configs(Path(out)) if resume else []
     if len(stored) > 1:
         again = command_line("nas-search", "--resume", "--out", Path(out))

@@ -30,50 +30,6 @@ Count: TypeAlias = str | float
 """A number, or a text such as ``"2m"``."""
 
 
-class SearchOptions(TypedDict, total=False):
-    """Further options of a search; see ``SearchConfig``."""
-
-    space: str
-    resolution: int
-    classes: int
-    memory_model: str
-    sigma_a: float
-    sigma_w: float
-    stage_weights: list[float]
-    max_macs: Count
-    max_bitops: Count
-    max_cycles: Count
-    max_effectiveness: float
-    max_layers: int
-    max_stage_share: float
-    qbr: bool
-    seed: int
-    candidates: Count
-
-
-class RecipeOptions(TypedDict, total=False):
-    """Options that may differ from a recipe; see ``TrainingRecipe``."""
-
-    epochs: int
-    float_share: float
-    batch_size: int
-    learning_rate: float
-
-
-class RefineOptions(TypedDict, total=False):
-    """Further options of a refinement; see ``RefineRequest``."""
-
-    images: int
-    exact_pairs: bool
-    swaps: int
-    trials: int
-    storage: str
-    floor: float
-    solver_time: Count
-    limit: int
-    seed: int
-
-
 class RunOptions(TypedDict, total=False):
     """Sections of a whole run, as a config file has them."""
 

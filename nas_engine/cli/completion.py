@@ -18,39 +18,6 @@ from click.shell_completion import CompletionItem
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 """Function for ``shell_complete`` of an option."""
 
-METHODS = (
-    "uniform",
-    "random",
-    "qbr",
-    "greedy",
-    "diagonal",
-    "hawq",
-    "clado",
-    "gauss-newton",
-    "entropy-window",
-)
-"""Methods that choose bits; a test keeps it equal to ``ALLOCATORS``, which is too heavy to import
-for ``--help``."""
-
-FORMATS = ("c", "tflite", "onnx")
-"""Formats other than the manifest; a test keeps it equal to ``EXPORTERS``."""
-
-BACKENDS = (
-    "host-c",
-    "cortex-m7",
-    "cortex-m4",
-    "cortex-m33",
-    "cortex-m0",
-    "tflite",
-    "tflite-micro",
-    "tflite-xnnpack",
-    "tflite-int4",
-    "onnx",
-    "onnx-reference",
-    "onnx-qcdq",
-)
-"""Back-ends of a verification; a test keeps it equal to the table of back-ends."""
-
 
 def shipped(package: str, folder: str) -> tuple[str, ...]:
     """Return the names of YAML files in a folder of a package, without importing it."""

@@ -7,12 +7,11 @@ from pathlib import Path
 import click
 
 from nas_engine.cli.command import Explained
-from nas_engine.cli.completion import BACKENDS, FORMATS, complete_list, complete_words
+from nas_engine.cli.completion import complete_list, complete_words
 from nas_engine.cli.console import announce, emit, json_option, quiet_option, show, show_table
-from nas_engine.cli.options import data_option, run_argument
+from nas_engine.cli.options import command_options, run_argument
 from nas_engine.escaping import command_line
-
-__all__ = ["FORMATS", "export", "verify"]
+from nas_engine.names import BACKENDS, FORMATS
 
 
 @click.command(
@@ -81,21 +80,7 @@ def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
     ),
 )
 @run_argument
-@data_option("Data whose test images are used.  [default: those it was trained on]")
-@click.option(
-    "--images",
-    type=click.IntRange(1, 10**6),
-    default=200,
-    show_default=True,
-    help="Test images on this machine.",
-)
-@click.option(
-    "--emulated-images",
-    type=click.IntRange(1, 10**6),
-    default=20,
-    show_default=True,
-    help="Test images on emulated cores.",
-)
+@command_options("verify")
 @click.option(
     "--backend",
     "backends",
@@ -110,12 +95,12 @@ def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
 @click.pass_context
 def verify(
     ctx: click.Context,
+    /,
     run: str,
     data: str | None,
-    images: int,
-    emulated_images: int,
     backends: tuple[str, ...],
     layers: bool,
+    **images: int | None,
 ) -> None:
     """Verify an export: every back-end against the integer reference.
 
@@ -131,10 +116,9 @@ def verify(
         report = verify_run(
             Path(run),
             data,
-            images=images,
-            emulated_images=emulated_images,
             backends=backends or None,
             watch=screen,
+            **{name: count for name, count in images.items() if count is not None},
         )
     emit(report.as_mapping())
     show_table(verification_table(report, layers=layers))

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from nas_engine import __version__
-from nas_engine.cli.command import Explained
+from nas_engine.cli.command import Explained, options_of
+from nas_engine.cli.completion import complete_runs
 from nas_engine.cli.console import (
     INTERRUPTED,
     json_option,
@@ -21,7 +22,7 @@ from nas_engine.cli.console import (
     show_error,
 )
 from nas_engine.cli.export import export, verify
-from nas_engine.cli.options import search_options
+from nas_engine.cli.options import command_options
 from nas_engine.cli.plot import plot
 from nas_engine.cli.refine import refine
 from nas_engine.cli.report import report
@@ -33,6 +34,9 @@ from nas_engine.errors import NasEngineError, one_line, shortened, shown_path
 
 LONGEST = 700
 """Longest error shown, in characters (chosen here)."""
+
+
+_directory = options_of("Run directory")
 
 
 class _SearchGroup(Explained, click.Group):
@@ -76,7 +80,22 @@ class _SearchGroup(Explained, click.Group):
         "nas-search --resume --out runs/small --candidates 2m",
     ),
 )
-@search_options
+@command_options("search")
+@_directory(
+    "--out",
+    type=click.Path(),
+    help="Run directory.  [default: runs/DEVICE-SRAM-FLASH-SPACE-RESOLUTION]",
+    shell_complete=complete_runs,
+)
+@_directory(
+    "--resume",
+    is_flag=True,
+    help="Continue the run in --out, with its options; more --candidates prolong it.",
+)
+@_directory("--force", is_flag=True, help="Replace the run in --out.")
+@_directory(
+    "--plots/--no-plots", default=True, help="Draw the pictures at the end.  [default: plots]"
+)
 @json_option
 @quiet_option
 @click.version_option(__version__, prog_name="nas-search")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nas_engine.cli.command import Explained, options_of
-from nas_engine.cli.completion import METHODS, complete_list
+from nas_engine.cli.command import Explained
 from nas_engine.cli.console import (
     INTERRUPTED,
     emit,
@@ -19,20 +18,12 @@ from nas_engine.cli.console import (
     show_stopped,
     show_table,
 )
-from nas_engine.cli.options import DURATION, IMAGES, SEED, data_option, run_argument, same_command
+from nas_engine.cli.options import command_options, run_argument, same_command
 from nas_engine.cli.train import require_torch
 from nas_engine.escaping import command_line
 
 if TYPE_CHECKING:
     from nas_engine.pipeline.refine import Refinement
-
-__all__ = ["METHODS", "refine"]
-
-choice, measuring, window = (
-    options_of("Choice of bits"),
-    options_of("Measuring"),
-    options_of("Entropy window"),
-)
 
 
 @click.command(
@@ -45,67 +36,7 @@ choice, measuring, window = (
     ),
 )
 @run_argument
-@choice(
-    "--method",
-    metavar="NAME|all",
-    default="gauss-newton",
-    show_default=True,
-    help=f"Of: {', '.join(METHODS)}; several with commas between, or all.",
-    shell_complete=complete_list(*METHODS, "all"),
-)
-@data_option("Data whose training images are used.  [default: those it was trained on]", measuring)
-@measuring(
-    "--images",
-    type=IMAGES,
-    default=512,
-    show_default=True,
-    help="Training images that measure; others judge.",
-)
-@measuring(
-    "--exact-pairs",
-    is_flag=True,
-    help="With 'all': measure pairs for 'clado' too, which takes long.",
-)
-@choice(
-    "--swaps",
-    type=click.IntRange(0, 1000),
-    default=5,
-    show_default=True,
-    help="Rounds of swaps on the real loss; 0: none.",
-)
-@window(
-    "--trials",
-    type=click.IntRange(0, 100_000),
-    default=50,
-    show_default=True,
-    help="Trials of 'entropy-window'; 0: untuned.",
-)
-@window(
-    "--storage",
-    type=click.Path(),
-    help="File of these trials; several processes may share it.  [default: in RUN/refine]",
-)
-@window(
-    "--floor",
-    type=click.FloatRange(0, 100),
-    metavar="POINTS",
-    help=(
-        "'entropy-window' loses so much accuracy at most, for fewest bits.  [default: best "
-        "accuracy]"
-    ),
-)
-@choice(
-    "--solver-time",
-    type=DURATION,
-    default="20s",
-    show_default=True,
-    help="Time for a proof, per method.",
-)
-@measuring("--limit", type=IMAGES, help="Images per split at most.  [default: all]")
-@measuring("--seed", type=SEED, default=0, show_default=True, help="Seed of images and methods.")
-@click.option(
-    "--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]"
-)
+@command_options("refine")
 @click.option(
     "--force",
     is_flag=True,
@@ -116,20 +47,11 @@ choice, measuring, window = (
 @click.pass_context
 def refine(
     ctx: click.Context,
+    /,
     run: str,
-    method: str,
-    data: str | None,
-    images: int,
-    exact_pairs: bool,
-    swaps: int,
-    trials: int,
-    storage: str | None,
-    floor: float | None,
-    solver_time: float,
-    limit: int | None,
-    seed: int,
     threads: int | None,
     force: bool,
+    **options: Any,
 ) -> None:
     """Refine the bits of a trained run: measure what widths cost, choose within the same budgets.
 
@@ -142,23 +64,11 @@ def refine(
     require_torch("refinement")
     from nas_engine.cli.progress import Screen
     from nas_engine.pipeline.refine import run_refinement
-    from nas_engine.pipeline.refine_request import RefineRequest
+    from nas_engine.pipeline.refine_request import request_of
     from nas_engine.report.allocations import allocation_table, comparison
     from nas_engine.training.compute import prepare_compute
 
-    request = RefineRequest(
-        method=method,
-        data=data,
-        images=images,
-        exact_pairs=exact_pairs,
-        swaps=swaps,
-        trials=trials,
-        storage=None if storage is None else Path(storage),
-        floor=floor,
-        solver_time_s=solver_time,
-        limit=limit,
-        seed=seed,
-    )
+    request = request_of(options)
     prepare_compute("cpu", threads)
     result = None
     with Screen() as screen, contextlib.suppress(KeyboardInterrupt):

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nas_engine.cli.command import Explained, options_of
-from nas_engine.cli.completion import (
-    METHODS,
-    complete_devices,
-    complete_list,
-    complete_recipes,
-    complete_runs,
-    complete_spaces,
-    complete_words,
-)
+from nas_engine.cli.completion import complete_runs
 from nas_engine.cli.console import (
     INTERRUPTED,
     emit,
@@ -27,29 +19,15 @@ from nas_engine.cli.console import (
     show_stopped,
     show_table,
 )
-from nas_engine.cli.options import CANDIDATES, COUNT, IMAGES, PERCENT, SEED, SIZE, data_option
+from nas_engine.cli.options import command_options
 from nas_engine.errors import InputError, shortened
 from nas_engine.escaping import command_line
+from nas_engine.options import rows_of
 
 if TYPE_CHECKING:
     from nas_engine.pipeline.run_config import RunConfig
 
-_search, _train = options_of("Search"), options_of("Data, training and bits")
-_machine, _folder = options_of("Machine"), options_of("Folder of the run")
-
-_KEYS = {
-    **{
-        name: ("search", name)
-        for name in ("device", "sram", "flash", "space", "resolution", "classes", "candidates")
-    },
-    **{name: ("search", name) for name in ("max_macs", "max_effectiveness")},
-    "data": ("data", "source"),
-    "limit": ("data", "limit"),
-    "shortlist": ("shortlist", "count"),
-    **{name: ("train", name) for name in ("recipe", "epochs", "teacher", "min_accuracy")},
-    "method": ("refine", "method"),
-}
-"""Section and key that each option overrides."""
+_folder = options_of("Folder of the run")
 
 
 @click.command(
@@ -65,100 +43,13 @@ _KEYS = {
     ),
 )
 @click.argument("config", required=False, type=click.Path())
-@_search(
-    "--device",
-    metavar="NAME|FILE",
-    help="Device profile.  [default: cortex-m7]",
-    shell_complete=complete_devices,
-)
-@_search("--sram", type=SIZE, help="SRAM of the device, such as 256k.  [default: the device's]")
-@_search("--flash", type=SIZE, help="Flash of the device, such as 1m.  [default: the device's]")
-@_search(
-    "--space",
-    metavar="NAME|FILE",
-    help="Search space.  [default: mobilenet]",
-    shell_complete=complete_spaces,
-)
-@_search(
-    "--resolution",
-    type=click.IntRange(1, 1024),
-    help="Input height and width.  [default: the space's]",
-)
-@_search(
-    "--classes",
-    type=click.IntRange(2, 65536),
-    help="Classes to tell apart.  [default: those of the data]",
-)
-@_search("--max-macs", type=COUNT, help="Limit on MACs, such as 12m.  [default: none]")
-@_search(
-    "--max-effectiveness",
-    type=float,
-    help="Limit on depth over width (DeepMAD's rho), such as 0.7.  [default: none]",
-)
-@_search("--candidates", type=CANDIDATES, help="Networks to evaluate.  [default: 500k]")
-@data_option("What to train on.  [default: digits, with small budgets]", _train)
-@_train("--limit", type=IMAGES, help="Images per split at most.  [default: all]")
-@_train(
-    "--shortlist",
-    type=click.IntRange(1, 100),
-    help="Networks of the front that get a short training.  [default: 3]",
-)
-@_train(
-    "--recipe",
-    metavar="NAME|FILE",
-    help="How to train.  [default: by the data]",
-    shell_complete=complete_recipes,
-)
-@_train(
-    "--epochs",
-    type=click.IntRange(2, 100_000),
-    help="Epochs of both stages.  [default: the recipe's]",
-)
-@_train(
-    "--teacher",
-    metavar="FILE|auto|none",
-    help="Whom to learn from.  [default: none]",
-    shell_complete=complete_words("auto", "none", files=True),
-)
-@_train(
-    "--min-accuracy",
-    type=PERCENT,
-    help="Exit code 3 if the integers reach less on the test images.  [default: none]",
-)
-@_train(
-    "--teacher-code",
-    is_flag=True,
-    help="Runs the program in the teacher's FILE (TorchScript), with your rights.",
-)
-@_train(
-    "--method",
-    metavar="NAME|all",
-    help="How bits are chosen again.  [default: gauss-newton]",
-    shell_complete=complete_list(*METHODS, "all"),
-)
-@click.option("--seed", type=SEED, help="Seed of everything.  [default: 0]")
+@command_options("run")
 @click.option(
     "--set",
     "settings",
     metavar="KEY=VALUE",
     multiple=True,
     help="Any key of the file, such as verify.images=1000.",
-)
-@_machine(
-    "--workers",
-    type=click.IntRange(1, 256),
-    help="Processes of the search.  [default: cores, 4 at most]",
-)
-@_machine(
-    "--threads",
-    type=click.IntRange(1, 256),
-    help="CPU threads of the training.  [default: one per core]",
-)
-@_machine(
-    "--accelerator",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    help="Where to train.  [default: CUDA if there]",
 )
 @_folder(
     "--out",
@@ -177,7 +68,7 @@ def run(
     settings: tuple[str, ...],
     workers: int | None,
     threads: int | None,
-    accelerator: str,
+    accelerator: str | None,
     teacher_code: bool,
     out: str | None,
     force: bool,
@@ -211,7 +102,7 @@ def run(
             folder,
             force=force,
             workers=workers or cores(),
-            accelerator=prepare_compute(accelerator, threads),
+            accelerator=prepare_compute(accelerator or "auto", threads),
             teacher_code=teacher_code,
             command=typed,
             watch=screen,
@@ -244,10 +135,9 @@ def _options(given: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
     from nas_engine.strict_yaml import parse_value
 
     options: dict[str, Any] = {}
-    for name, value in given.items():
-        if value is not None and name != "seed":
-            section, key = _KEYS[name]
-            options.setdefault(section, {})[key] = value
+    for name, row in rows_of("run").items():
+        if row.section and given[name] is not None:
+            options.setdefault(row.section, {})[row.key] = given[name]
     if given["seed"] is not None:
         options["seed"] = given["seed"]
     for setting in settings:

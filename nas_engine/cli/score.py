@@ -9,7 +9,7 @@ import click
 from nas_engine.cli.command import Explained
 from nas_engine.cli.completion import complete_devices
 from nas_engine.cli.console import emit, json_option, show_table
-from nas_engine.cli.options import RESOLUTIONS, score_options
+from nas_engine.cli.options import command_options
 
 
 @click.command(
@@ -23,21 +23,16 @@ from nas_engine.cli.options import RESOLUTIONS, score_options
 )
 @click.argument("file", type=click.Path())
 @click.option(
-    "--resolution",
-    type=RESOLUTIONS,
-    help="Input pixels.  [default: the file's; 224 for the authors' structures]",
-)
-@click.option(
     "--device",
     metavar="NAME|FILE",
     help="Estimate cycles on this device and compare with its budgets.",
     shell_complete=complete_devices,
 )
 @json_option
-@score_options
+@command_options("score")
 def score(
     file: str,
-    resolution: tuple[int, ...] | None,
+    resolution: int | None,
     device: str | None,
     memory_model: str | None,
     **settings: Any,
@@ -51,13 +46,8 @@ def score(
     from nas_engine import api
     from nas_engine.report.tables import network_table
 
-    if resolution and len(resolution) > 1:
-        raise click.UsageError(
-            "--resolution: score counts one resolution at a time; give one size, such as 160"
-        )
-    size = resolution[0] if resolution else None
     report = api.score(
-        file, resolution=size, device=device, memory_model=memory_model or "arena", **settings
+        file, resolution=resolution, device=device, memory_model=memory_model or "arena", **settings
     )
     emit(report.as_json())
     profile = load_device(device) if device else None

@@ -40,7 +40,7 @@ def search(
     resolution: tuple[int, ...] | None,
     **options: Any,
 ) -> bool:
-    """Search once per resolution and return whether Ctrl-C ended it; arguments are those of ``nas_engine.cli.options.search_options``."""
+    """Search once per resolution and return whether Ctrl-C ended it; arguments are the options of the command."""
     if resume and force:
         raise InputError("--resume continues a run, --force replaces it; give one of the two")
     configs, path = _resolve(options, resolution, out, resume)

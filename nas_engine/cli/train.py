@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nas_engine.cli.command import Explained, options_of
-from nas_engine.cli.completion import complete_recipes, complete_words
 from nas_engine.cli.console import (
     INTERRUPTED,
     announce,
@@ -22,24 +21,14 @@ from nas_engine.cli.console import (
     show_table,
     tell,
 )
-from nas_engine.cli.options import (
-    DURATION,
-    IMAGES,
-    PERCENT,
-    SEED,
-    data_option,
-    run_argument,
-    same_command,
-)
+from nas_engine.cli.options import command_options, run_argument, same_command
 from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
 
 if TYPE_CHECKING:
     from nas_engine.training.result import Accuracy
 
-images, recipe_of, machine, course = (
-    options_of(title) for title in ("Data", "Recipe", "Machine", "Course of the training")
-)
+course = options_of("Course of the training")
 
 
 @click.command(
@@ -52,71 +41,7 @@ images, recipe_of, machine, course = (
     ),
 )
 @run_argument
-@data_option(
-    "CIFAR archive, IDX or image folder, .npz; scikit-learn's digits.  [default: digits]", images
-)
-@images("--limit", type=IMAGES, help="Images per split at most, for a quick try.  [default: all]")
-@recipe_of(
-    "--recipe",
-    metavar="NAME|FILE",
-    help="How to train: cifar, digits, photos, or a YAML file.  [default: by the data]",
-    shell_complete=complete_recipes,
-)
-@recipe_of(
-    "--teacher",
-    metavar="FILE|auto|none",
-    help="Distil from a file, or from a wider one trained first.  [default: none]",
-    shell_complete=complete_words("auto", "none", files=True),
-)
-@recipe_of(
-    "--teacher-code",
-    is_flag=True,
-    help="Runs the program in the teacher's FILE (TorchScript), with your rights.",
-)
-@recipe_of(
-    "--epochs",
-    type=click.IntRange(1, 100_000),
-    help="Epochs of both stages; fixed once begun.  [default: the recipe's]",
-)
-@recipe_of(
-    "--float-share",
-    type=click.FloatRange(0, 1),
-    help="Share of the epochs in float, first.  [default: the recipe's]",
-)
-@recipe_of(
-    "--batch-size",
-    type=click.IntRange(2, 65536),
-    help="Images of one step.  [default: the recipe's]",
-)
-@recipe_of(
-    "--learning-rate",
-    type=click.FloatRange(0, 100, min_open=True),
-    help="Peak of the float stage; the other scales along.  [default: the recipe's]",
-)
-@recipe_of(
-    "--seed", type=SEED, default=0, help="Seed of weights, order and augmentation.  [default: 0]"
-)
-@machine(
-    "--accelerator",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    help="Where to train.  [default: CUDA if there]",
-)
-@machine(
-    "--threads",
-    type=click.IntRange(1, 256),
-    help="CPU threads; fewer where other work runs.  [default: one per core]",
-)
-@course(
-    "--min-accuracy",
-    type=PERCENT,
-    help="Exit code 3 if the integers reach less on the test images.  [default: none]",
-)
-@course(
-    "--time-limit",
-    type=DURATION,
-    help="Stop after this time, such as 1h; --resume goes on.  [default: none]",
-)
+@command_options("train")
 @course("--resume", is_flag=True, help="Continue the training in RUN; give the same options again.")
 @course("--force", is_flag=True, help="Replace the training in RUN.")
 @json_option
@@ -130,8 +55,8 @@ def train(
     recipe: str | None,
     teacher: str | None,
     teacher_code: bool,
-    seed: int,
-    accelerator: str,
+    seed: int | None,
+    accelerator: str | None,
     threads: int | None,
     limit: int | None,
     time_limit: float | None,
@@ -167,8 +92,8 @@ def train(
         recipe=chosen_recipe(Path(run), data, recipe, changes),
         teacher="none" if teacher is None else teacher,
         teacher_code=teacher_code,
-        seed=seed,
-        device=prepare_compute(accelerator, threads),
+        seed=seed or 0,
+        device=prepare_compute(accelerator or "auto", threads),
         limit=limit,
     )
     if min_accuracy is not None and not request.recipe.quantised_epochs:
@@ -215,20 +140,11 @@ def train(
     ),
 )
 @run_argument
-@data_option("Data to evaluate on.  [default: those it was trained on]")
+@command_options("evaluate")
 @click.option(
     "--split",
     type=click.Choice(["test", "validation", "train"]),
     help="Which part of them.  [default: test; all of a new folder without splits]",
-)
-@click.option("--limit", type=IMAGES, help="Images at most.  [default: all]")
-@click.option(
-    "--min-accuracy",
-    type=PERCENT,
-    help="Exit code 3 if the integers reach less, in percent.  [default: none]",
-)
-@click.option(
-    "--threads", type=click.IntRange(1, 256), help="CPU threads.  [default: one per core]"
 )
 @click.option(
     "--layers",

@@ -13,14 +13,12 @@ from nas_engine.errors import InputError
 from nas_engine.evolution.feasibility import require_feasible
 from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.problem import SearchProblem, make_problem
-from nas_engine.records import Count, Range, plain, read
+from nas_engine.ranges import CANDIDATES, CLASSES, LAYERS, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
+from nas_engine.records import Count, Share, plain, read
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.strict_yaml import Fields
 from nas_engine.units import MEMORY_REGION_BYTES, format_size
 from search_spaces import SearchSpace, load_space, space_names
-
-MAX_CANDIDATES = 10**12
-"""Most candidates of a search; anything above is a typing error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,43 +33,46 @@ class SearchConfig:
     """Flash of the device, reserved part included."""
     space: str
     """Search space, by name or path."""
-    resolution: Count
+    resolution: Annotated[int, RESOLUTION]
     """Height and width of the input image in pixels."""
-    classes: int
+    classes: Annotated[int, CLASSES]
     """Outputs of the classifier, 0 for none."""
     memory_model: str = "arena"
     """What SRAM, Flash and BitOps count, ``arena`` or ``paper``."""
-    sigma_a: float = 5.0
+    sigma_a: Annotated[float, SIGMA] = 5.0
     """QE-Score's standard deviation of activations."""
-    sigma_w: float = 4.0
+    sigma_w: Annotated[float, SIGMA] = 4.0
     """QE-Score's standard deviation of weights."""
-    stage_weights: tuple[float, ...]
+    stage_weights: tuple[Annotated[float, STAGE_WEIGHT], ...]
     """QE-Score's weight of each stage."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """Those of ``LIMITS`` that are set, by name; ``max_NAME`` in files and options."""
-    max_layers: Annotated[int, Range(5)]
+    max_layers: Annotated[int, LAYERS]
     """Limit on convolutions."""
-    max_stage_share: float
+    max_stage_share: Share
     """Largest share of the inverted residuals in one stage, the guard against piling depth into
     one."""
     qbr: bool = True
     """Whether Quantization Bits Refinement sets the bits."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the search."""
-    candidates: Annotated[int, Range(1, MAX_CANDIDATES)] = 500_000
+    candidates: Annotated[int, CANDIDATES] = 500_000
     """Networks to evaluate."""
 
     def as_options(self) -> dict[str, Any]:
-        """Return the values by key, as ``resolve_config`` takes them; ``None`` for no limit."""
+        """Return the values by option, as ``resolve_config`` takes them; ``None`` for no limit."""
+        return {key.removesuffix("_bytes"): value for key, value in self._values().items()}
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return plain values for ``config.yaml``."""
+        return {**plain(self._values()), "version": __version__}
+
+    def _values(self) -> dict[str, Any]:
         limits = {row.key: self.limits.get(row.name) for row in LIMITS}
         values: dict[str, Any] = {}
         for each in fields(self):
             values |= limits if each.name == "limits" else {each.name: getattr(self, each.name)}
         return values
-
-    def as_mapping(self) -> dict[str, Any]:
-        """Return plain values for ``config.yaml``."""
-        return {**plain(self.as_options()), "version": __version__}
 
     @staticmethod
     def from_mapping(mapping: Mapping[str, Any], path: object) -> SearchConfig:
@@ -80,10 +81,11 @@ class SearchConfig:
         Raises:
             FileFormatError: A key is missing, unknown or of the wrong kind.
         """
-        part = Fields(mapping, path)
+        keys = [each.name for each in fields(SearchConfig) if each.name != "limits"]
+        part = Fields(mapping, path).only("version", *keys, *(row.key for row in LIMITS))
         part.take_str("version")
         limits = {
-            row.name: part.take_number(row.key, high=row.high)
+            row.name: part.take_number(row.key, low=row.range.low, high=row.range.high)
             for row in LIMITS
             if part.has(row.key)
         }
@@ -95,7 +97,8 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     """Return a config from what a user gave, everything else from the device and the space.
 
     Args:
-        options: Any fields of ``SearchConfig``; ``None`` counts as not given.
+        options: Options of the section ``search`` (``nas_engine.options``); ``None`` counts as not
+            given.
 
     Raises:
         InputError: An unknown device or space, a size the device cannot have.
@@ -103,7 +106,7 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     given = {key: value for key, value in options.items() if value is not None}
     space_name, device_name = given.pop("space", "mobilenet"), given.pop("device", "cortex-m7")
     space = load_space(space_name)
-    device = load_device(device_name).with_memory(given.get("sram_bytes"), given.get("flash_bytes"))
+    device = load_device(device_name).with_memory(given.pop("sram", None), given.pop("flash", None))
     for memory, size in (("SRAM", device.sram_bytes), ("Flash", device.flash_bytes)):
         if size > MEMORY_REGION_BYTES:
             raise InputError(
@@ -167,10 +170,11 @@ def check_config(config: SearchConfig) -> None:
         InputError: Values that do not go together, or a budget that no network of the space fits.
     """
     for row in LIMITS:
-        value = config.limits.get(row.name, row.high)
-        if not 0 < value <= row.high:
+        low, high = row.range.low, row.range.high
+        value = config.limits.get(row.name, high)
+        if not low <= value <= high:
             raise InputError(
-                f"{row.key} is {value:g}; expected a number above 0, up to {row.high:g}, such as "
+                f"{row.key} is {value:g}; expected a number from {low:g} to {high:g}, such as "
                 f"{row.example}"
             )
     problem, device = build_problem(config)
@@ -189,7 +193,7 @@ def require_same(stored: Sequence[SearchConfig], asked: Sequence[SearchConfig]) 
             continue
         before, now = (tuple(dict.fromkeys(each[name] for each in these)) for these in options)
         if before != now:
-            option = name.removesuffix("_bytes").replace("_", "-")
+            option = name.replace("_", "-")
             was, wanted = (",".join(map(_shown, values)) for values in (before, now))
             raise InputError(
                 f"--resume: this run has {option} {was}, you asked for {wanted}; leave --{option} "

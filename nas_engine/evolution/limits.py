@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nas_engine.ranges import POSITIVE, Range
+
 if TYPE_CHECKING:
     from nas_engine.encoding import GeneView
     from nas_engine.layers import Floats, LayerTable
@@ -46,8 +48,8 @@ class Limit:
     """The quantity of each of ``n`` networks, ``(n,)``."""
     monotone: bool = True
     """True if no network of a space has less than its smallest one, at widths that cost least."""
-    high: float = 1e18
-    """Largest limit accepted."""
+    range: Range = POSITIVE
+    """Limits accepted."""
     form: str = ",.0f"
     """Format of its numbers."""
     estimate: bool = False
@@ -124,7 +126,7 @@ LIMITS: tuple[Limit, ...] = (
         example="0.7",
         cost=_effectiveness,
         monotone=False,
-        high=1e6,
+        range=Range(1e-6, 1e6),
         form=",.2f",
         counted=False,
     ),

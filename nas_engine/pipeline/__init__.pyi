@@ -1,6 +1,5 @@
 """Names of the package, one per line."""
 
-from nas_engine.evolution.config import MAX_CANDIDATES as MAX_CANDIDATES
 from nas_engine.evolution.config import SearchConfig as SearchConfig
 from nas_engine.evolution.config import build_problem as build_problem
 from nas_engine.evolution.config import check_config as check_config

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.errors import InputError, UnknownNameError
@@ -46,6 +47,16 @@ class RefineRequest:
     """Seed of images and methods."""
     remedies: Remedies = OF_COMMANDS
     """Advice in its error messages."""
+
+
+def request_of(options: Mapping[str, Any]) -> RefineRequest:
+    """Return the request of the options of ``nas-search refine``; ``None`` counts as not given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if "storage" in given:
+        given["storage"] = Path(given["storage"])
+    if "solver_time" in given:
+        given["solver_time_s"] = given.pop("solver_time")
+    return RefineRequest(**given)
 
 
 def methods_of(request: RefineRequest) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from nas_engine.errors import InputError
 from nas_engine.evolution.config import SearchConfig, resolve_config
 from nas_engine.files import write_atomically
 from nas_engine.pipeline.data import looked_at, recipe_for
+from nas_engine.records import plain
 from nas_engine.runs.run_options import FORMAT, Options, check_options
 from nas_engine.sealed import seal_yaml
 from nas_engine.strict_yaml import dump_mapping
@@ -115,17 +116,12 @@ class RunConfig:
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the plain values of ``run.yaml``; ``resolve_run_config`` makes an equal config of them."""
-        search = self.search.as_mapping()
-        del search["version"]
-        for memory in ("sram", "flash"):
-            search[memory] = search.pop(f"{memory}_bytes")
-        parts = {name: _plain(getattr(self, name)) for name in SECTIONS}
-        parts["verify"]["backends"] = list(self.verify.backends)
+        parts = {name: plain(getattr(self, name)) for name in SECTIONS}
         return {
             "format": FORMAT,
             "version": __version__,
             "seed": self.seed,
-            "search": search,
+            "search": plain(self.search.as_options()),
             **parts,
         }
 
@@ -180,12 +176,7 @@ def _resolve_search(given: dict[str, Any], data: DataSettings, seed: int) -> Sea
         given = {**DIGITS_SEARCH, **memory, **given}
     if "classes" not in given:
         given["classes"] = len(looked_at(data.source, limit=data.limit, seed=seed).classes)
-    if "stage_weights" in given:
-        given["stage_weights"] = tuple(given["stage_weights"])
-    sizes = {
-        f"{memory}_bytes": given.pop(memory) for memory in ("sram", "flash") if memory in given
-    }
-    config = resolve_config({**given, **sizes})
+    config = resolve_config(given)
     if not config.classes:
         raise InputError(
             "search.classes is 0; a network without a classifier cannot be trained; leave it out "
@@ -219,7 +210,3 @@ def _place(given: str, words: tuple[str, ...]) -> str:
 
 def _path(recipe: str) -> str:
     return os.path.abspath(recipe) if recipe.endswith((".yaml", ".yml")) else recipe
-
-
-def _plain(settings: Any) -> dict[str, Any]:
-    return {part.name: getattr(settings, part.name) for part in fields(settings)}

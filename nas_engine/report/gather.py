@@ -201,7 +201,7 @@ def _facts(path: Path, run: RunDirectory, config: SearchConfig, reader: _Reader)
         limits=config.limits,
         candidates=config.candidates,
         seed=config.seed,
-        options=config.as_mapping(),
+        options=config.as_options(),
     )
     return RunFacts(
         name=path.resolve().name,

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar
 from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
 from nas_engine.files import write_atomically
-from nas_engine.records import Count, Range, check, read_sealed, sealed
+from nas_engine.ranges import Range
+from nas_engine.records import Count, check, read_sealed, sealed
 from nas_engine.report.tables import aligned
 
 FORMAT = "nas-search/layer-errors/1"

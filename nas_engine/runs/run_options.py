@@ -2,121 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas_engine.allocation.table import ALLOCATORS
-from nas_engine.errors import UnknownNameError
 from nas_engine.escaping import command_line
+from nas_engine.options import SECTIONS, read_rows, rows_in
+from nas_engine.ranges import SEED
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
-from nas_engine.units import parse_count, parse_size
 
 FORMAT = "nas-search/run-config/1"
 """First key of ``run.yaml``; a user's own file may leave it out."""
-
-ALL = "all"
-"""Stands for every allocator that needs no measured pairs."""
-
-Read = Callable[[Fields, str], Any]
-
-
-def _size(part: Fields, key: str) -> int:
-    return parse_size(part.take(key), key)
-
-
-def _count(part: Fields, key: str) -> float:
-    return parse_count(part.take(key), key)
-
-
-def _candidates(part: Fields, key: str) -> int:
-    count = _count(part, key)
-    if not 1 <= count <= 1e12 or count != int(count):
-        raise part.error(key, f"is {count:g}; expected a whole number from 1 to 1e12, such as 500k")
-    return int(count)
-
-
-def _int(low: int, high: int = 10**6) -> Read:
-    return lambda part, key: part.take_int(key, low=low, high=high)
-
-
-def _number(low: float, high: float) -> Read:
-    return lambda part, key: part.take_number(key, low=low, high=high)
-
-
-def _text(part: Fields, key: str) -> str:
-    text: str = part.take_str(key)
-    return text
-
-
-def _names(part: Fields, key: str) -> list[str]:
-    return list(part.take_list(key, of=str)) if part.take(key) else []
-
-
-def _even(low: int, high: int) -> Read:
-    def read(part: Fields, key: str) -> int:
-        number: int = part.take_int(key, low=low, high=high)
-        if number % 2:
-            raise part.error(
-                key, f"is {number:,}; expected an even number from {low}, such as {number + 1:,}"
-            )
-        return number
-
-    return read
-
-
-def _method(part: Fields, key: str) -> str:
-    name = _text(part, key)
-    if name not in (*ALLOCATORS, ALL):
-        raise part.error(key, str(UnknownNameError("method", name, (*ALLOCATORS, ALL))))
-    return name
-
-
-_SEED = _int(0, 2**32 - 1)
-
-READERS: Mapping[str, Mapping[str, Read]] = {
-    "search": {
-        "device": _text,
-        "sram": _size,
-        "flash": _size,
-        "space": _text,
-        "resolution": _int(1, 1024),
-        "classes": _int(0, 65536),
-        "memory_model": lambda part, key: part.take_str(key, choices=("arena", "paper")),
-        "sigma_a": _number(1e-6, 1e6),
-        "sigma_w": _number(1e-6, 1e6),
-        "stage_weights": lambda part, key: list(part.take_numbers(key)),
-        "max_macs": _count,
-        "max_bitops": _count,
-        "max_cycles": _count,
-        "max_effectiveness": _number(1e-6, 1e6),
-        "max_layers": _int(5, 302),
-        "max_stage_share": _number(0, 1),
-        "qbr": lambda part, key: part.take_bool(key),
-        "seed": _SEED,
-        "candidates": _candidates,
-    },
-    "data": {"source": _text, "limit": _int(2, 10**9)},
-    "shortlist": {"count": _int(1, 100), "epochs": _int(2, 100_000)},
-    "train": {
-        "recipe": _text,
-        "epochs": _int(2, 100_000),
-        "float_share": _number(0, 1),
-        "batch_size": _int(2, 65536),
-        "learning_rate": _number(1e-9, 100),
-        "teacher": _text,
-        "min_accuracy": _number(0, 100),
-    },
-    "refine": {
-        "method": _method,
-        "images": _even(64, 10**9),
-        "swaps": _int(0, 1000),
-        "trials": _int(0, 100_000),
-    },
-    "verify": {"images": _int(1), "emulated_images": _int(1), "backends": _names},
-}
-"""How each key of each section is read; a key with nothing behind it counts as not given."""
 
 Options = Mapping[str, Any]
 """Plain values by section and key, and ``seed``, as in the file."""
@@ -158,18 +55,15 @@ def check_options(options: Options, origin: object = "options") -> dict[str, Any
     Raises:
         FileFormatError: An unknown section or key (with the nearest), or a value of the wrong kind.
     """
-    top = Fields(options, origin).only("format", "version", "seed", "search", *READERS)
+    top = Fields(options, origin).only("format", "version", "seed", *SECTIONS)
     if (found := top.take("format", FORMAT)) != FORMAT:
         raise top.error("format", f"is {found!r}; expected '{FORMAT}', or leave it out")
-    checked: dict[str, Any] = {"seed": _SEED(top, "seed")} if top.has("seed") else {}
-    for section, readers in READERS.items():
-        if not top.has(section):
-            continue
-        part = top.take_fields(section).only(*readers)
-        with part.located():
-            checked[section] = {
-                key: read(part, key) for key, read in readers.items() if part.has(key)
-            }
+    low, high = SEED.whole
+    checked: dict[str, Any] = {}
+    if top.has("seed"):
+        checked["seed"] = top.take_int("seed", low=low, high=high)
+    for section in filter(top.has, SECTIONS):
+        checked[section] = read_rows(rows_in(section), top.take_fields(section))
     return checked
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ from nas_engine.block_kinds import BLOCK_KINDS, BlockLayer
 from nas_engine.encoding import Frame
 from nas_engine.errors import InputError
 from nas_engine.layers import Floats, LayerTable, by_kind, interleave, of_first
+from nas_engine.ranges import SIGMA, STAGE_WEIGHT
+from nas_engine.records import check
 from nas_engine.scoring.quantised_gaussian import MAX_BITS, log_std_table
 
 PAPER_STAGE_WEIGHTS = (0.0, 0.0, 1.0, 1.0, 6.0)
@@ -45,28 +47,20 @@ class ScoreSettings:
         InputError: A sigma that is not above 0, or stage weights that are negative or all zero.
     """
 
-    sigma_a: float = 5.0
+    sigma_a: Annotated[float, SIGMA] = 5.0
     """Standard deviation of activations in quantisation steps; the paper's Gaussian calibration
     gives 5."""
-    sigma_w: float = 4.0
+    sigma_w: Annotated[float, SIGMA] = 4.0
     """Standard deviation of weights in quantisation steps; the paper's Gaussian calibration gives
     4."""
-    stage_weights: tuple[float, ...] = PAPER_STAGE_WEIGHTS
+    stage_weights: tuple[Annotated[float, STAGE_WEIGHT], ...] = PAPER_STAGE_WEIGHTS
     """alpha, one weight per stage from the stem on."""
 
     def __post_init__(self) -> None:
-        for name in ("sigma_a", "sigma_w"):
-            if not 0.1 <= getattr(self, name) <= 1000:
-                raise InputError(
-                    f"{name.replace('_', '-')} is {getattr(self, name)}; expected 0.1 to 1000 "
-                    "quantisation steps (the paper: 5 and 4)"
-                )
-        if not all(0 <= weight <= 1e6 for weight in self.stage_weights) or not any(
-            self.stage_weights
-        ):
+        check(self)
+        if not any(self.stage_weights):
             raise InputError(
-                f"stage weights are {self.stage_weights}; expected numbers from 0 to 1e6, not all "
-                "0, such as 0,0,1,1,6"
+                f"stage weights are {self.stage_weights}; expected not all 0, such as 0,0,1,1,6"
             )
 
     def last(self, stages: int) -> ScoreSettings:

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from nas_engine.errors import InputError
 from nas_engine.models.mobilenet import IMAGE_OFFSET
-from nas_engine.records import Range, Share, check
+from nas_engine.ranges import Range
+from nas_engine.records import Share, check
 
 Kind = Literal["none", "crop", "resized-crop"]
 """Method that crops an image."""

@@ -10,23 +10,16 @@ from typing import Annotated, Any
 
 from nas_engine.errors import UnknownNameError
 from nas_engine.quantization.prepare import STEP_RULES
-from nas_engine.records import Range, Share, check, plain, read
+from nas_engine.ranges import BATCH, EPOCHS, RATE, Range
+from nas_engine.records import Share, check, plain, read
 from nas_engine.strict_yaml import Fields, dump_mapping, parse_mapping, read_checked
 from nas_engine.training.augmentation import Augmentation
 
 SHIPPED = Path(__file__).parent / "recipes"
 """Where the shipped recipes lie."""
 
-MAX_EPOCHS = 100_000
-"""Most epochs accepted."""
-
 OPTIMISERS = ("sgd", "adamw")
 """Values of ``optimiser``: SGD with Nesterov momentum 0.9, or AdamW."""
-
-
-SMALLEST_RATE = 1e-9
-"""Least learning rate of the float stage; above 0, because ``--learning-rate`` scales the other
-with it."""
 
 
 _Weight = Annotated[float, Range(0, 100)]
@@ -60,16 +53,16 @@ class TrainingRecipe:
 
     name: str
     """Name of the recipe."""
-    epochs: Annotated[int, Range(1, MAX_EPOCHS)]
+    epochs: Annotated[int, EPOCHS]
     """Epochs of both stages together."""
     float_share: Share = 0.5
     """Share of the epochs trained in float first; 0 trains quantised from the start, 1 never
     quantises."""
-    batch_size: Annotated[int, Range(2, 65536)] = 128
+    batch_size: Annotated[int, BATCH] = 128
     """Images of one step."""
     optimiser: str = "sgd"
     """One of ``OPTIMISERS``."""
-    learning_rate: Annotated[float, Range(SMALLEST_RATE, 100)] = 0.1
+    learning_rate: Annotated[float, RATE] = 0.1
     """Peak of the float stage."""
     quantised_learning_rate: _Weight = 0.02
     """Peak of the quantised stage."""

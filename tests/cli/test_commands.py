@@ -22,10 +22,10 @@ from device_profiles import device_names
 from nas_engine.api.look import default_stage_weights
 from nas_engine.architecture import read_architecture
 from nas_engine.cli.main import cli
-from nas_engine.cli.options import MEMORY_MODEL_NAMES
 from nas_engine.cli.progress import Screen
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.events import Event, Progress
+from nas_engine.names import MEMORY_MODELS as MEMORY_MODEL_NAMES
 from search_spaces import space_names
 from tests.cli.command import SMALL, THREE, TWO, Run
 from tests.cli.test_bad_input import snapshot
@@ -96,7 +96,7 @@ class TestHelp:
         assert tuple(MEMORY_MODELS) == MEMORY_MODEL_NAMES
 
     def test_documented_defaults_are_the_real_ones(self) -> None:
-        from nas_engine.pipeline import SearchConfig, resolve_config
+        from nas_engine.pipeline import resolve_config
 
         config = resolve_config({})
         texts = {option.name: getattr(option, "help", "") or "" for option in cli.params}
@@ -111,7 +111,7 @@ class TestHelp:
             ("qbr", "qbr" if config.qbr else "no-qbr"),
         ):
             assert f"[default: {shown}]" in texts[name]
-        assert set(SearchConfig.__dataclass_fields__) <= {option.name for option in cli.params}
+        assert set(config.as_options()) <= {option.name for option in cli.params}
 
 
 class TestDevicesAndSpaces:

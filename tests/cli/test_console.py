@@ -25,7 +25,6 @@ from nas_engine.cli.console import highlighted
 from nas_engine.cli.main import cli
 from nas_engine.errors import InputError, NasEngineError
 from nas_engine.files import StorageError
-from nas_engine.runs.run_options import READERS
 from nas_engine.training.recipe import recipe_names
 from nas_engine.verification.result import Comparison, Verdict, VerificationReport
 from search_spaces import space_names
@@ -457,13 +456,6 @@ class TestCompletion:
     def test_shipped_names(self) -> None:
         assert completion.shipped("nas_engine", "nothing") == ()
         assert completion.shipped("no_such_package", "data") == ()
-
-
-def test_every_key_of_a_run_is_in_the_docs() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text(encoding="utf-8")
-    for section, readers in READERS.items():
-        (row,) = re.findall(rf"^\| `{section}` \|.*$", page, re.MULTILINE)
-        assert set(re.findall(r"`(\w+)`", row)) - {"digits"} == {section, *readers}
 
 
 def test_every_command_is_in_the_docs() -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.cli.progress import Screen
-from nas_engine.cli.refine import METHODS
 from nas_engine.events import Event, Progress
+from nas_engine.names import METHODS
 from nas_engine.pipeline.data import write_classes
 from nas_engine.runs.run_directory import RunDirectory
 from tests.cli.command import Outcome, Run

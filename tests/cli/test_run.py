@@ -13,10 +13,11 @@ import yaml
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
-from nas_engine.cli.run import _KEYS, _options
+from nas_engine.cli.run import _options
 from nas_engine.errors import InputError, one_line
+from nas_engine.options import SECTIONS, rows_in, rows_of
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
-from nas_engine.runs.run_options import READERS, check_options
+from nas_engine.runs.run_options import check_options
 from nas_engine.runs.run_record import DONE, RUNNING, STAGES, RunRecord, StageRecord
 from tests.cli.command import Run
 
@@ -81,7 +82,7 @@ def record(stages: int = len(STAGES), **changed: dict[str, Any]) -> RunRecord:
     return RunRecord(command="nas-search run", versions={}, machine="", stages=(*done, *begun))
 
 
-KEYS = sorted({key for section in READERS.values() for key in section})
+KEYS = sorted({key for section in SECTIONS for key in rows_in(section)})
 ODD = ("!!int x", "!!map x", "9" * 5000, "1e999", "[" * 3000)
 VALUES = (
     st.text(max_size=20) | st.text("ab:-?![]{}&*#|>'\"\n 01.x_", max_size=20) | st.sampled_from(ODD)
@@ -192,7 +193,7 @@ class TestConfig:
         st.text(max_size=30)
         | st.builds(
             "{}.{}={}".format,
-            st.sampled_from([*READERS, "search", "seed"]),
+            st.sampled_from([*SECTIONS, "seed"]),
             st.sampled_from(KEYS) | st.text(max_size=5),
             VALUES,
         )
@@ -200,7 +201,7 @@ class TestConfig:
     def test_a_setting_of_any_text_is_taken_or_refused_in_one_line(self, text: str) -> None:
         says = ""
         try:
-            check_options(_options(dict.fromkeys([*_KEYS, "seed"]), (text,)))
+            check_options(_options(dict.fromkeys(rows_of("run")), (text,)))
         except InputError as error:
             says = one_line(str(error))
         assert len(says) < 1000

@@ -38,8 +38,8 @@ ASKED = Asked(
     seed=3,
     options={
         "device": "cortex-m7",
-        "sram_bytes": 135168,
-        "flash_bytes": 65536,
+        "sram": 135168,
+        "flash": 65536,
         "space": "my space",
         "max_macs": 2e8,
         "seed": 3,

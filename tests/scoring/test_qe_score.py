@@ -156,14 +156,14 @@ def test_stages_of_strides_other_than_the_paper() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"sigma_a": 0.0}, "sigma-a is 0.0"),
-        ({"sigma_w": -1.0}, "sigma-w is -1.0"),
-        ({"sigma_w": float("nan")}, "sigma-w is nan"),
-        ({"sigma_a": float("inf")}, "sigma-a is inf"),
+        ({"sigma_a": 0.0}, "sigma_a: is 0.0"),
+        ({"sigma_w": -1.0}, "sigma_w: is -1.0"),
+        ({"sigma_w": float("nan")}, "sigma_w: is nan"),
+        ({"sigma_a": float("inf")}, "sigma_a: is inf"),
         ({"stage_weights": (0.0, 0.0)}, "stage weights are"),
         ({"stage_weights": ()}, "stage weights are"),
-        ({"stage_weights": (1.0, -1.0)}, "stage weights are"),
-        ({"stage_weights": (1.0, float("nan"))}, "stage weights are"),
+        ({"stage_weights": (1.0, -1.0)}, r"stage_weights\[1\]: is -1.0"),
+        ({"stage_weights": (1.0, float("nan"))}, r"stage_weights\[1\]: is nan"),
     ],
 )
 def test_settings_that_make_no_score(changes: dict[str, object], says: str) -> None:

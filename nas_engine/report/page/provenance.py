@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from nas_engine.escaping import command_line, is_command
+from nas_engine.options import Kind, rows_in
 from nas_engine.report.html.document import (
     Block,
     Cell,
@@ -21,28 +22,6 @@ from nas_engine.report.html.document import (
 from nas_engine.report.page.facts import TEACHER, RunFacts
 from nas_engine.report.page.words import NONE, format_size, percent, seconds
 from nas_engine.runs.run_record import DONE, STAGES, RunRecord, StageRecord
-
-_OPTIONS = (
-    ("device", "--device"),
-    ("sram_bytes", "--sram"),
-    ("flash_bytes", "--flash"),
-    ("space", "--space"),
-    ("resolution", "--resolution"),
-    ("classes", "--classes"),
-    ("max_macs", "--max-macs"),
-    ("max_bitops", "--max-bitops"),
-    ("max_cycles", "--max-cycles"),
-    ("max_effectiveness", "--max-effectiveness"),
-    ("memory_model", "--memory-model"),
-    ("sigma_a", "--sigma-a"),
-    ("sigma_w", "--sigma-w"),
-    ("stage_weights", "--stage-weights"),
-    ("max_layers", "--max-layers"),
-    ("max_stage_share", "--max-stage-share"),
-    ("candidates", "--candidates"),
-    ("seed", "--seed"),
-)
-"""Fields of a search's config and the options that set them; a test keeps the list whole."""
 
 DIGEST = 16
 """Digits of a digest that a table shows; ours."""
@@ -220,13 +199,14 @@ def commands(facts: RunFacts) -> tuple[str, ...]:
 
 
 def search_command(options: Mapping[str, Any], path: str) -> str:
-    """Return the command of a search from the values of its config."""
+    """Return the command of a search from its options."""
     words = ["nas-search"]
-    for name, option in _OPTIONS:
-        value = options.get(name)
-        if value is not None:
-            words += [option, _plain(value)]
-    words += [] if options.get("qbr", True) else ["--no-qbr"]
+    for key, row in rows_in("search").items():
+        value = options.get(key)
+        if row.kind is Kind.SWITCH:
+            words += [f"--no-{row.option[2:]}"] if value is False else []
+        elif value is not None:
+            words += [row.option, _plain(value)]
     return command_line(*words, "--out", PurePath(path))
 
 

@@ -1,0 +1,41 @@
+"""Names that options take, without the tables that they belong to, which are too heavy for ``--help``.
+
+Tests hold them equal to the tables.
+"""
+
+from __future__ import annotations
+
+METHODS = (
+    "uniform",
+    "random",
+    "qbr",
+    "greedy",
+    "diagonal",
+    "hawq",
+    "clado",
+    "gauss-newton",
+    "entropy-window",
+)
+"""Methods that choose bits: ``ALLOCATORS``."""
+
+FORMATS = ("c", "tflite", "onnx")
+"""Formats next to the manifest: ``EXPORTERS``."""
+
+BACKENDS = (
+    "host-c",
+    "cortex-m7",
+    "cortex-m4",
+    "cortex-m33",
+    "cortex-m0",
+    "tflite",
+    "tflite-micro",
+    "tflite-xnnpack",
+    "tflite-int4",
+    "onnx",
+    "onnx-reference",
+    "onnx-qcdq",
+)
+"""Back-ends of a verification."""
+
+MEMORY_MODELS = ("arena", "paper")
+"""How SRAM, Flash and BitOps are counted: ``MEMORY_MODELS`` of ``nas_engine.costs.memory``."""
