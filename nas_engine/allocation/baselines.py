@@ -20,7 +20,7 @@ class Uniform:
     """One width for all weights and one for all activations: the widest pair that fits.
 
     Widest is the pair with the largest sum; of equal sums the pair whose widths differ least, then
-    the one with wider weights (ours). A variable that may not have the width takes the next one
+    the one with wider weights (chosen here). A variable that may not have the width takes the next
     below, or its narrowest.
     """
 

@@ -21,26 +21,26 @@ from nas_engine.allocation.problem import TOLERANCE, Floats, Levels
 from nas_engine.allocation.relaxation import Form, Mask, Relaxation, convexify
 
 BATCH = 64
-"""Nodes branched on at a time; ours."""
+"""Nodes branched on at a time (chosen here)."""
 
 STEPS = (15, 20)
 """Primal-dual steps of a node between looks at its bound: few, since children go on where it
-stopped; ours."""
+stopped (chosen here)."""
 
 ROUNDS = (0, 4, 6)
-"""Rounds of ``convexify`` in each round of the root; ours."""
+"""Rounds of ``convexify`` in each round of the root (chosen here)."""
 
 WEIGHT = 10.0
 """Expected size of the multipliers of scaled rows at first, relative to the objective; after that
-twice what they are. Ours."""
+twice what they are (chosen here)."""
 
 SETTLED = 1e-4
-"""Rise of the root's bound, relative to the objective, below which its relaxation counts as solved;
-ours."""
+"""Rise of the root's bound, relative to the objective, below which its relaxation counts as solved
+(chosen here)."""
 
 CLOSE = 1e-7
 """Objectives this near, relative to the best, count as equal: nodes whose bound is so near are
-dropped. Ours."""
+dropped (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -23,7 +23,7 @@ from nas_engine.allocation.records import FEASIBLE, OPTIMAL, BitAllocation, Evid
 
 MOST_PAIR_NOISE = 0.5
 """Noise of the pair terms, in parts of ``sqrt(G_ii G_jj)``, above which single losses decide alone.
-Ours: on synthetic instances cross terms began to do harm between 0.15 and 0.2; on a trained
+Chosen here: on synthetic instances cross terms began to do harm between 0.15 and 0.2; on a trained
 ResNet-20 with 256 images the noise is 0.3, and with the eigenvalues clipped they still did good
 (``benchmarks.allocators``)."""
 
@@ -97,7 +97,7 @@ class Clado:
 
     The matrix is the projection of the measured losses.
 
-    Ours: the monotone safeguard on the single losses, and that pairs drowned in noise are left out.
+    New here: the monotone safeguard on the single losses, and leaving out pairs below the noise.
     """
 
     projection: str = "clip"

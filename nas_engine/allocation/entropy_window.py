@@ -5,8 +5,8 @@ Source: Qin et al., Scientific Reports 15, 2025.
 The abstract says: the entropy of each layer's output in the forward pass, smoothed by a sliding
 window; a dynamic threshold from the smoothed average entropy; bits by that threshold; window and
 threshold tuned by Optuna. The body could not be read. So the estimator, the axis of the window, the
-formula of the threshold, the number of thresholds and what bits they stand for are ours; each is a
-field of ``EntropyWindow``. Tuning on trained networks is ``nas_engine.training.entropy_study``; the
+formula of the threshold, the number of thresholds and their bits are chosen here; each is a field
+of ``EntropyWindow``. Tuning on trained networks is ``nas_engine.training.entropy_study``; the
 allocator here trains nothing: it takes the lowest thresholds that fit.
 """
 
@@ -37,7 +37,7 @@ _GRID = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntropyWindow:
-    """Settings of one assignment. The defaults are ours.
+    """Settings of one assignment, with defaults chosen here.
 
     Raises:
         InputError: A window below 1, a negative spread, or a width that is not from 2 to 8.
@@ -114,8 +114,8 @@ def critical_alphas(smoothed: Floats, count: int, spread: float) -> Floats:
     layers of one kind, with ``alpha_k`` evenly from ``alpha - spread / 2`` to ``alpha + spread /
     2``. It follows the mean ("dynamic"). The form that the abstract suggests, ``alpha mean``,
     reaches the same thresholds; but it has no meaning for Gaussian entropies, whose zero depends on
-    the scale of the tensor, and which are often negative. Ours works for both, and alphas from 0 to
-    2 always reach every layer. Where all entropies are equal the range is taken as 1 bit.
+    the scale of the tensor, and which are often negative. This one works for both, and alphas from
+    0 to 2 always reach every layer. Where all entropies are equal the range is taken as 1 bit.
     """
     span = float(smoothed.max() - smoothed.min())
     places = (smoothed - smoothed.mean()) / (span if span > _FLAT else 1.0) + 1.0

@@ -4,7 +4,7 @@ From the widest, the cheapest step down first; then up again what fits.
 
 Source of the idea: Houache, Traonmilin and Aujol 2026 ("Layerwise error attribution ..."), who
 lower the layer with the smallest ``(s(b-) - s(b)) / ((b - b-) n)``, sensitivity per bit saved,
-under one limit. Ours: the measured loss in place of their score, the sum over several limits in
+under one limit. New here: the measured loss in place of their score, the sum over several limits in
 place of the bits, steps of more than one width, and the way back up.
 """
 

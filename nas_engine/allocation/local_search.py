@@ -5,7 +5,7 @@ Single moves, swaps of two variables, and kicks.
 The search keeps the gradient of the objective and of every quadratic constraint up to date, so that
 the change of *all* single moves is one vector and the change of *all* pairs of moves one matrix. It
 is bounded by work and not by time: the same seed gives the same answer on a busy machine. Sizes of
-kicks and the amount of work are ours, set on 53 variables with 3 and 7 widths.
+kicks and the amount of work are chosen here, on 53 variables with 3 and 7 widths.
 """
 
 from __future__ import annotations

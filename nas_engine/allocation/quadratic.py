@@ -91,7 +91,7 @@ def pair_noise(halves: Floats, matrix: Floats) -> float:
     pairs, each weighted by that root, over the median of ``|N(0, 1)|``: for normal errors the
     standard deviation, whatever a few outliers do; the weights keep wide choices, whose losses are
     next to nothing, from deciding. Entries equal in both halves, such as those within a variable,
-    do not count. Ours.
+    do not count. This rule is new here.
 
     Args:
         halves: The matrix measured on each half of the images, ``(2, n, n)``.

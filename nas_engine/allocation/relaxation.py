@@ -34,19 +34,19 @@ Mask = npt.NDArray[np.bool_]
 Singles = npt.NDArray[np.float32]
 
 ROUNDS = 6
-"""Times that ``convexify`` solves the relaxation and moves the blocks; ours. Its bound changes
-little after that."""
+"""Times that ``convexify`` solves the relaxation and moves the blocks (chosen here). Its bound
+changes little after that."""
 
 NEWTON_STEPS = 4
-"""Newton steps of a round; ours."""
+"""Newton steps of a round (chosen here)."""
 
 MOST_ENTRIES = 1500
-"""Entries of blocks from which only diagonals are chosen: a Newton step solves as many equations.
-Ours."""
+"""Entries of blocks from which only diagonals are chosen: a Newton step solves as many equations
+(chosen here)."""
 
 SOFTEN = 0.02
 """Share of an even mixture in the point that the blocks are chosen for: without it whole choices
-would have no say. Ours."""
+would have no say (chosen here)."""
 
 
 class Form:

@@ -2,8 +2,7 @@
 
 Source of the idea: CASA (Yoshida and Ichikawa 2026), where cross terms gained nothing inside one
 optimisation, and much as the ranking of pair swaps that were then accepted on the real calibration
-loss. Ours: swaps for any constraints, single moves beside them, and that no allocation is tried
-twice.
+loss. New here: swaps for any constraints, single moves as well, and no allocation tried twice.
 """
 
 from __future__ import annotations

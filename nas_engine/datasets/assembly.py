@@ -17,7 +17,7 @@ from nas_engine.datasets.request import ImageRequest
 from nas_engine.datasets.selection import balanced_choice
 
 MAX_BYTES = 2**32
-"""Most bytes that the arrays of one file are read of, unpacked; ours."""
+"""Most bytes that the arrays of one file are read of, unpacked (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

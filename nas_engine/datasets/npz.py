@@ -21,7 +21,7 @@ from nas_engine.errors import FileFormatError, NasEngineError, one_line, shorten
 from nas_engine.reading import LARGE_FILE, UnreadableError, open_regular
 
 OVERSHOOT = 0.01
-"""Part of the range by which floats may lie beyond its ends, as a resize leaves them; ours."""
+"""Part of the range by which floats may exceed it, as after a resize (chosen here)."""
 
 _SUFFIXES = {"train": "train", "validation": "val", "test": "test"}
 _HEADERS = {

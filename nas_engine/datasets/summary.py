@@ -18,7 +18,7 @@ remarked on."""
 
 FEWEST_LEVELS = 16
 """Pictures with fewer of the 256 levels, or with none above ``DARKEST``, are remarked on: they lost
-their contrast on the way in; ours."""
+their contrast on the way in (chosen here)."""
 
 DARKEST = 63
 """Largest level that up to 14 bits reach in a file of 16."""

@@ -49,7 +49,7 @@ call."""
 
 _BLAS_ALONE = 2**18
 """Multiply-adds up to which OpenBLAS stays on the thread that calls it (interface/gemm.c), so that
-ours do not compete with its."""
+the threads of this module do not compete with its."""
 
 _TILE = 16
 """Widest tile of a depth-wise convolution."""

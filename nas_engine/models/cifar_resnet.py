@@ -4,8 +4,8 @@ Public state dicts load as they are.
 
 Names and layout are those of github.com/akamaster/pytorch_resnet_cifar10, whose state dicts are
 widely used: shortcuts of option A (every other pixel, and channels of zeros on both sides), and
-inputs normalised by the mean and standard deviation of ImageNet. The network takes images as ours
-do and normalises them itself.
+inputs normalised by the mean and standard deviation of ImageNet. The network takes images as
+the other networks do and normalises them itself.
 """
 
 from __future__ import annotations

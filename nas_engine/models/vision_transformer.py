@@ -3,7 +3,7 @@
 It is a subject of bit allocation in addition to convolutional networks.
 
 Pre-norm blocks, learned positions, the mean over the tokens instead of a class token (their
-appendix D.3), no dropout. The sizes are ours, small enough to train on one CPU core. Every product
+appendix D.3), no dropout. The sizes are chosen here, to train on one CPU core. Every product
 with weights is an ``nn.Linear`` or ``nn.Conv2d`` of its own, so that a quantiser finds all of them,
 and ``torch.fx.symbolic_trace`` takes the network whole.
 """
@@ -32,7 +32,7 @@ _EXPECTED = "a vision transformer made by vision_transformer"
 
 HEAD_WIDTH = 24
 """Channels of one head of attention; so the number of heads follows from the width, and a state
-dict tells all; ours."""
+dict tells all (chosen here)."""
 
 
 class _Block(nn.Module):

@@ -195,7 +195,7 @@ def least_error_step(x: Tensor, low: int, high: int) -> Tensor:
 
     The mean is over all but the first dimension.
 
-    Ours: 60 candidates, geometric from 0.1 to 1 of the step that just holds the largest value.
+    Chosen here: 60 candidates, geometric from 0.1 to 1 of the step that holds the largest value.
     Below 5 bits it starts much nearer to where training ends than ``paper_step``.
     """
     rows = x.reshape(x.shape[0], -1)

@@ -24,11 +24,10 @@ from nas_engine.quantization.lsq import (
 from nas_engine.quantization.requantise import Requantiser
 
 SAMPLE = 2**16
-"""Values of one tensor that calibration looks at, about; ours."""
+"""Values of one tensor that calibration looks at, about (chosen here)."""
 
 STEP_RULES = ("least-error", "paper")
-"""How a first step is found: ``least_error_step`` (ours, the default) or ``paper_step`` (the LSQ
-paper's)."""
+"""Rules for a first step: ``least_error_step`` (chosen here, default) or ``paper_step`` (LSQ's)."""
 
 
 def insert_quantisers(network: MobileNet) -> None:

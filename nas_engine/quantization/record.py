@@ -49,8 +49,8 @@ def weight_shift(bits: int) -> int:
 
     Sums of narrow weights are small; counted in their units, the bias would be rounded coarsely,
     and gemmlowp's double rounding would be felt. Sums of shifted weights in a finer scale are as
-    good as those of 8-bit weights, and a TFLite INT8 tensor holds exactly these values. Ours;
-    ``docs/integer_model.md`` has the reason in numbers.
+    good as those of 8-bit weights, and a TFLite INT8 tensor holds exactly these values (chosen
+    here; ``docs/integer_model.md`` has the reason in numbers).
     """
     return 8 - bits
 

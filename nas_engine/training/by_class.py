@@ -16,10 +16,10 @@ from nas_engine.errors import InputError
 from nas_engine.records import Percent
 
 MOST_CLASSES = 256
-"""Classes above which there is no table of classes: it grows with their square. Ours."""
+"""Classes above which there is no table of classes: it grows with their square (chosen here)."""
 
 MOST_WRONG = 10_000
-"""Wrong images that are listed, the first ones. Ours."""
+"""Wrong images that are listed, the first ones (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,8 +61,8 @@ class FeatureHint(nn.Module):
 
     Source: Romero et al. 2015, section 2.2.
 
-    Both are brought to length 1 first (ours), so that the loss does not depend on how large the
-    teacher's features are. The projection is trained with the student and thrown away.
+    Both are scaled to length 1 first (chosen here), so that the loss does not depend on the size of
+    the teacher's features. The projection is trained with the student and dropped.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:

@@ -2,7 +2,7 @@
 
 Qin et al., "Mixed precision quantization based on information entropy", Scientific Reports 15,
 2025, choose widths by the entropy of each layer's output; how it is estimated is not known to us.
-Ours: the Shannon entropy of a histogram of 256 bins from the least to the largest value of the
+Here: the Shannon entropy of a histogram of 256 bins from the least to the largest value of the
 batch, which does not change when a tensor is scaled, and the differential entropy of a normal
 distribution of the same variance, ``log2(2 pi e var) / 2``, which does.
 """
@@ -25,7 +25,7 @@ HISTOGRAM, GAUSSIAN = "histogram", "gaussian"
 """Names of the estimators."""
 
 BINS = 256
-"""Bins of a histogram, so that an entropy is at most 8 bits; ours."""
+"""Bins of a histogram, so that an entropy is at most 8 bits (chosen here)."""
 
 _SMALLEST_VARIANCE = 1e-30
 """Keeps the entropy of a constant finite, about -48 bits."""

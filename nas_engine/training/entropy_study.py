@@ -4,7 +4,7 @@ It varies the window size and the thresholds.
 
 The paper (Qin et al., "Mixed precision quantization based on information entropy", Scientific
 Reports 2025) tunes these with Optuna under an accuracy constraint. Its ranges, sampler, objective
-and number of trials are not known: those here are ours.
+and number of trials are not known: those here are chosen here.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ BITS, ACCURACY = "bits", "accuracy"
 limits."""
 
 SPREADS = (0.0, 1.0)
-"""Range of ``EntropyWindow.spread`` (ours)."""
+"""Range of ``EntropyWindow.spread`` (chosen here)."""
 
 ALPHAS = {WEIGHTS: "weight_alpha", ACTIVATIONS: "activation_alpha"}
 """Field of ``EntropyWindow`` for each kind."""
 
 MARGIN = 0.01
-"""How far below the last step of any layer the range of an alpha begins, in its own unit (ours)."""
+"""Distance of the range of an alpha below the last step of any layer, in its unit (chosen here)."""
 
 LEVELS = (2, 3)
-"""How many neighbouring widths a set of widths has, beside all of them (ours)."""
+"""How many neighbouring widths a set of widths has, beside all of them (chosen here)."""
 
 DEPTH_WINDOWS = (1, 3, 5, 7)
-"""Windows over neighbouring layers (ours)."""
+"""Windows over neighbouring layers (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

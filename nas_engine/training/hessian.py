@@ -2,8 +2,8 @@
 
 Dong et al., "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks", NeurIPS 2020:
 ``Tr(H_i) / n_i ||Q(W_i) - W_i||^2``, for activations with the Hessian of the loss by the tensor,
-one image at a time. They probe the Hessian with random signs on the weights, layer by layer. Ours
-puts the signs on the logits: with ``H = J' (diag p - p p') J`` a probe ``r`` of that middle matrix
+one image at a time. They probe the Hessian with random signs on the weights, layer by layer. Here
+the signs are on the logits: with ``H = J' (diag p - p p') J`` a probe ``r`` of that middle matrix
 gives ``Tr H = E |J' r|^2`` for all tensors in one backward pass, never negative and with less
 noise. That is the whole Hessian of a layer where logits are piecewise linear in its weights, as
 with ReLU; elsewhere the term with second derivatives of the logits is left out.
@@ -25,7 +25,7 @@ from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.steps import Change
 
 PROBES = 16
-"""Random vectors; ours."""
+"""Random vectors (chosen here)."""
 
 _Key = tuple[str, int]
 """Kind and position of a tensor."""

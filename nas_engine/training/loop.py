@@ -48,7 +48,7 @@ from nas_engine.training.teachers import Teacher
 
 CALIBRATION_IMAGES = 512
 """Training images that set the first quantisation steps; fewer of more than 64 x 64 pixels, as many
-pixels in all. Ours."""
+pixels in all (chosen here)."""
 
 EVALUATION_BATCH = 256
 """Images of one batch at evaluation."""

@@ -20,7 +20,7 @@ FORMAT = "nas-search/sensitivities/1"
 """Version of a state file."""
 
 SAVE_EVERY_S = 60.0
-"""Seconds between state files; ours."""
+"""Seconds between state files (chosen here)."""
 
 Shapes = dict[str, tuple[int, ...]]
 """Shapes of arrays by name."""

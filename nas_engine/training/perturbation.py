@@ -37,7 +37,7 @@ BASES = ("widest", "float")
 would be deployed), or no variable quantised at all (the paper's)."""
 
 CHUNK = 64
-"""Images of one pass; few, so that what one step gives is still in the cache at the next. Ours."""
+"""Images of one pass, few enough for the result of a step to stay in the cache (chosen here)."""
 
 _FLOAT = -1
 """Owner of a tensor that is not quantised."""

@@ -44,8 +44,8 @@ class Distillation:
 class TrainingRecipe:
     """Two stages, float and then quantised, each with warm-up and cosine decay.
 
-    The numbers of the shipped recipes are ours, found on the data they are named after; a published
-    recipe is cited in its file.
+    The numbers of the shipped recipes were found here, on the data they are named after; a
+    published recipe is cited in its file.
 
     Raises:
         InputError: A value out of its range.

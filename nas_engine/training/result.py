@@ -19,7 +19,7 @@ FORMAT = "nas-search/training-result/1"
 
 CHANCE_ERRORS = 2.0
 """Standard errors above the share of the largest class up to which an accuracy is barely above
-chance; ours."""
+chance (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 LONGEST_WARMUP = 0.2
-"""Largest share of a stage that warms up; ours."""
+"""Largest share of a stage that warms up (chosen here)."""
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:

@@ -6,7 +6,7 @@ Forward passes alone give the matrix of CLADO (Deng et al., arXiv:2307.05657): `
 and ``Omega_ij = dL_ij - dL_i - dL_j``. What stands before a change is computed once for each part
 of the images: a pair runs from its later variable on only. ``measure_singles`` needs no pairs: from
 the changes ``z`` of the logits by single choices it takes the Gauss-Newton form ``G = mean z' (diag
-p - p p') z`` (ours for this use; the matrix of second-order loss changes where logits are linear in
+p - p p') z`` (new for this use; the matrix of second-order loss changes where logits are linear in
 the perturbation, positive semi-definite by construction). The probabilities ``p`` of an image are
 the mean of those that single choices give, not the reference's: a trained network is so sure of
 most training images that these would count nothing.

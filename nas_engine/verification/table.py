@@ -17,12 +17,12 @@ CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0")
 which the portable C runs."""
 
 FEW_CORES, FEW_IMAGES = ("cortex-m33", "cortex-m0"), 2
-"""Cores that get this many images unless one of them stands for the device's own core (ours): a
+"""Cores that get this many images unless they represent the device's own core (chosen here): a
 Cortex-M0 takes eight times as long."""
 
 SLOW_IMAGES = 1
 """Images for the reference evaluator of the onnx package, which takes half a minute for each
-(ours)."""
+(chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
