@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.subjects import load_subject
+from benchmarks.traced import traced_subject
 from nas_engine.allocation.iqp import solve
 from nas_engine.allocation.network_problem import network_problem
 from nas_engine.allocation.problem import WEIGHTS, AllocationProblem, Floats, Levels
@@ -31,7 +32,6 @@ from nas_engine.training.entropies import measure_entropies
 from nas_engine.training.hessian import measure_hessian
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import measure_pairs, measure_singles
-from nas_engine.training.subject import Subject
 
 RESOLUTION = 32
 END_BITS = 8
@@ -84,7 +84,7 @@ class Judged:
     ) -> None:
         self.dataset = images_of(data)
         self.calibration = drawn(self.dataset.train, images, seed)
-        self.subject = Subject(load_subject(network), (3, RESOLUTION, RESOLUTION))
+        self.subject = traced_subject(load_subject(network), (3, RESOLUTION, RESOLUTION))
         names = list(self.subject.layers)
         self.ends = (names[0], names[-1])
         self.weight_bits, self.activation_bits, self.seed = weight_bits, activation_bits, seed

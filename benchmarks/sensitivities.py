@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from benchmarks.harness import Row, main
 from benchmarks.subjects import load_subject
+from benchmarks.traced import traced_subject
 from nas_engine.allocation.network_problem import network_problem
 from nas_engine.allocation.problem import Floats
 from nas_engine.datasets import Split, open_dataset
@@ -36,7 +37,6 @@ from nas_engine.training.compute import prepare_compute
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import measure_pairs, measure_singles
 from nas_engine.training.steps import Change
-from nas_engine.training.subject import Subject
 
 END_BITS = 8
 """Width of the first and the last layer."""
@@ -136,7 +136,7 @@ def run(
     """
     prepare_compute("cpu", threads or None)
     split = open_dataset(data, resolution=32, channels=3, limit=images, seed=0).train
-    subject = Subject(load_subject(network), (3, 32, 32))
+    subject = traced_subject(load_subject(network), (3, 32, 32))
     names = list(subject.layers)
     fixed = [names[0], *(names[layers + 1 :] if layers else names[-1:])]
     problem = network_problem(subject.sizes(), weight_bits=weight_bits, fixed=fixed)

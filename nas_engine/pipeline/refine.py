@@ -50,7 +50,7 @@ from nas_engine.sealed import seal_json
 from nas_engine.training.finished import finished_training
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import MeasurementStoppedError
-from nas_engine.training.subject import Subject
+from nas_engine.training.subject import subject_of
 
 GIVEN = "qbr"
 """Method that keeps the widths of the run."""
@@ -182,7 +182,7 @@ class _Work:
         measured, judged = self.drawn.measured, self.drawn.judged
         methods, given, warnings = self._given(self._possible(methods, watch))
         perturbations = Perturbations(
-            Subject(self.base.network), self.problem, measured.images, fixed=self._fixed()
+            subject_of(self.base.network), self.problem, measured.images, fixed=self._fixed()
         )
         floating = judge_float(self.base.network, judged)
         needs = {field for method in methods for field in ALLOCATORS[method].needs}

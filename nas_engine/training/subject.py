@@ -2,10 +2,9 @@
 
 Any rest of it can be run again with other weights or activations.
 
-Each layer (convolution, linear, ``ConvolutionUnit``) is one step, with the batch norm behind it
-folded in; each tensor that a layer takes is a step of its own, which passes it on or quantises it.
-A run may begin at any step, from the values that are alive there: what stands before a change is
-computed once.
+Each layer is one step, with the batch norm behind it folded in; each tensor that a layer takes is a
+step of its own, which passes it on or quantises it. A run may begin at any step, from the values
+that are alive there: what stands before a change is computed once.
 """
 
 from __future__ import annotations
@@ -15,45 +14,31 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas_engine.allocation.network_problem import LayerSize
-from nas_engine.errors import InputError
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.training.steps import Change, Values, steps_of
+from nas_engine.training.steps import Change, StepList, Values, steps_of
 
 Watch = Callable[[int, Tensor], None]
 """Is shown what a step gave, by position; later steps may overwrite it."""
 
 
 class Subject:
-    """A float network in evaluation mode as steps; the network that is given stays as it is.
+    """A float network in evaluation mode as steps.
 
     Args:
-        network: ``torch.fx`` must be able to trace it; layers are its ``nn.Conv2d``, ``nn.Linear``
-            and ``ConvolutionUnit`` modules.
-        shape: Channels, height and width of the images it takes; a ``MobileNet`` knows them itself.
+        steps: Its steps, see ``subject_of``.
+        shape: Channels, height and width of the images it takes.
+        device: Where its tensors are.
 
     Attributes:
         layers: Every layer by name, in the order they run.
-
-    Raises:
-        InputError: A network that cannot be traced, has quantisers, writes into its tensors, or
-            runs a layer twice.
     """
 
-    def __init__(self, network: nn.Module, shape: tuple[int, int, int] | None = None) -> None:
-        if isinstance(network, MobileNet):
-            architecture = network.architecture
-            shape = (architecture.input_channels, architecture.resolution, architecture.resolution)
-        if shape is None:
-            raise InputError(
-                "the shape of the images is not known; give channels, height and width"
-            )
-        self.shape = shape
-        network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.device = next(network.parameters()).device
-        self.layers, self._steps = steps_of(network)
+    def __init__(self, steps: StepList, shape: tuple[int, int, int], device: torch.device) -> None:
+        self.shape, self.device = shape, device
+        self.layers, self._steps = steps.layers, steps.steps
         self._macs: dict[int, int] | None = None
         self._dies: list[tuple[int, ...]] = [()] * len(self._steps)
         last = {read: position for position, step in enumerate(self._steps) for read in step.reads}
@@ -154,6 +139,18 @@ class Subject:
         for layer in self.layers.values():
             readers.setdefault(layer.tensor, []).append(layer.name)
         return tuple(tuple(names) for names in readers.values() if len(names) > 1)
+
+
+def subject_of(network: MobileNet) -> Subject:
+    """Return the subject of a float network; the network that is given stays as it is.
+
+    Raises:
+        InputError: It has quantisers.
+    """
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    architecture = network.architecture
+    shape = (architecture.input_channels, architecture.resolution, architecture.resolution)
+    return Subject(steps_of(network), shape, network.stem.weight.device)
 
 
 def chunks_of(count: int, size: int) -> Iterator[slice]:

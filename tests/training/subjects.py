@@ -11,15 +11,30 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from benchmarks.traced import traced_subject
 from nas_engine.allocation.network_problem import network_problem
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Variable
 from nas_engine.datasets.records import Labels, Pixels
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, average_pool
 from nas_engine.training.perturbation import Perturbations
-from nas_engine.training.steps import LayerTracer
-from nas_engine.training.subject import Subject
+from nas_engine.training.subject import Subject, subject_of
 
 SIDE, CLASSES = 6, 3
+
+
+def any_subject(network: nn.Module, shape: tuple[int, int, int]) -> Subject:
+    """Return the subject of any network."""
+    return subject_of(network) if isinstance(network, MobileNet) else traced_subject(network, shape)
+
+
+class LayerTracer(fx.Tracer):
+    """Keeps layers whole, and average pools of a ``MobileNet``."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_functions=(average_pool,))
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, ConvolutionUnit) or super().is_leaf_module(m, module_qualified_name)
 
 
 class Toy(nn.Module):
@@ -189,7 +204,7 @@ def perturbed(
     """Return what choices do to a network of ``SIDE`` pixels: of weights, of activations, of both,
     or tied.
     """
-    subject = Subject(seeded(Toy()) if network is None else network, (1, SIDE, SIDE))
+    subject = any_subject(seeded(Toy()) if network is None else network, (1, SIDE, SIDE))
     if kinds == "tied":
         problem = tied_problem()
     else:

@@ -15,9 +15,8 @@ from nas_engine.models.vision_transformer import vision_transformer
 from nas_engine.training.hessian import measure_hessian
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations
-from nas_engine.training.subject import Subject
 from tests.training.networks import small_architecture
-from tests.training.subjects import SIDE, Toy, images_and_labels, perturbed, seeded
+from tests.training.subjects import SIDE, Toy, any_subject, images_and_labels, perturbed, seeded
 
 
 def trace_by_weight(network: nn.Module, name: str, x: Tensor, labels: Tensor) -> float:
@@ -101,7 +100,7 @@ def test_networks_of_the_project() -> None:
         (vision_transformer(depth=1, width=24), 32),
     ):
         subject, (images, labels) = (
-            Subject(seeded(network), (3, side, side)),
+            any_subject(seeded(network), (3, side, side)),
             images_and_labels(3, side, 3),
         )
         problem = network_problem(subject.sizes(), weight_bits=(2, 8), activation_bits=(2, 8))

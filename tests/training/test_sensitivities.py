@@ -31,7 +31,7 @@ from nas_engine.training.sensitivities import (
     measure_pairs,
     measure_singles,
 )
-from nas_engine.training.subject import Subject
+from nas_engine.training.subject import subject_of
 from tests.training.networks import small_architecture
 from tests.training.subjects import (
     Attention,
@@ -134,7 +134,7 @@ def test_pairs_are_those_of_the_plain_network() -> None:
     """No activation is rounded: that would turn last bits into whole steps."""
     network = seeded(MobileNet(small_architecture()))
     images, labels = images_and_labels(4, 16, 3, 4)
-    subject = Subject(network)
+    subject = subject_of(network)
     fixed = tuple(name for name in subject.layers if not name.startswith("s1.b2"))
     problem = network_problem(subject.sizes(), weight_bits=(2, 8), fixed=fixed)
     perturbations = Perturbations(subject, problem, images, base="float")
