@@ -39,7 +39,7 @@ METHODS = (
 )
 SWAPPED = "gauss-newton + swaps"
 FAMILY = ("clado", "gauss-newton", SWAPPED)
-"""What the issue of cross terms is about: quadratic objectives."""
+"""Methods with quadratic objectives: those that see cross terms."""
 
 ROUNDS, TRIED = 4, 10
 """Rounds of swaps, and evaluations of each."""

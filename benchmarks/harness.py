@@ -1,7 +1,7 @@
 """Rows of a study, the machine they were measured on, and the page of all results.
 
-``python -m benchmarks.harness`` writes RESULTS.md from ``results/*.json``; with ``--check`` it writes
-nothing and exits with 1 if the page is not up to date.
+``python -m benchmarks.harness`` writes RESULTS.md from ``results/*.json``. With ``--check`` it
+writes nothing and exits with 1 if the page is not up to date.
 """
 
 from __future__ import annotations

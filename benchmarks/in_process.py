@@ -39,7 +39,7 @@ _OF_OTHERS = r"torchinductor_|\.ses$"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a command."""
+    """Result of a command."""
 
     code: int | None
     """Exit code, negative for a signal; ``None`` for one that was ended because it hung or took too
@@ -50,14 +50,14 @@ class Outcome:
     memory: int
     """Most memory of its process beyond that of the warm one, in bytes."""
     note: dict[str, Any] = field(default_factory=dict)
-    """What ``after`` returned."""
+    """Value that ``after`` returned."""
     hung: bool = False
     excess: bool = False
-    """Whether it took more memory than allowed."""
+    """True if it took more memory than allowed."""
     interrupted: bool = False
-    """Whether it was still busy after the patience for work and got a Ctrl-C."""
+    """True if it was still busy after the patience for work and got a Ctrl-C."""
     litter: tuple[str, ...] = ()
-    """What it left in the folder for temporary files."""
+    """Files it left in the folder for temporary files."""
 
     def faults(self, codes: frozenset[int] = frozenset({0, 1, 2, 130})) -> list[str]:
         """Return what is wrong with how it ended, whatever it was asked: nothing for a command that

@@ -178,14 +178,14 @@ def residual_record(
 ) -> QuantisedNetwork:
     """Return a network of a stem, one to four residual blocks, a pool and a classifier.
 
-    A block is ``act(conv2(act(conv1 x)) + shortcut x)`` of He et al. 2016, the shortcut the identity
+    A block is ``act(conv2(act(conv1 x)) + shortcut x)`` of He et al. 2016, the shortcut identity
     or a 1x1 convolution. The scales of both operands and of the sum are of the same order in most
     blocks and as far apart as TFLite's addition allows in some.
 
     Args:
         rng: Random numbers.
-        pair: Bits of the weights and of the inputs of all layers of the blocks; drawn for each if it
-            is not given.
+        pair: Bits of the weights and of the inputs of all layers of the blocks; drawn for each if
+            it is not given.
         most: Rows and columns of the image, and channels, at most.
     """
 

@@ -37,9 +37,11 @@ def run(
     assert accuracy.integer is not None
     return [
         Row(
-            what=f"top-1 of the integers, {accuracy.images:,} test images, {epochs} epochs; {best.total_flash_bytes:,.0f} B of Flash, "
+            what=f"top-1 of the integers, {accuracy.images:,} test images, {epochs} epochs; "
+            f"{best.total_flash_bytes:,.0f} B of Flash, "
             f"{best.peak_sram_bytes:,.0f} B of SRAM, {best.total_macs / 1e6:.1f} M MACs",
-            measured=f"{accuracy.integer:.1f} % (float {accuracy.floating:.1f} %, fake-quantised {accuracy.quantised:.1f} %)",
+            measured=f"{accuracy.integer:.1f} % (float {accuracy.floating:.1f} %, fake-quantised "
+            f"{accuracy.quantised:.1f} %)",
             at_least=f"for comparison: vww_96_float of MLPerf Tiny {VWW_ACCURACY} %",
             reached=accuracy.integer >= VWW_ACCURACY,
         )

@@ -62,7 +62,7 @@ def random_levels(
 
 
 def rescaled(matrix: Floats, losses: Floats) -> Floats:
-    """Return the matrix with the same correlations, and twice the measured losses on its diagonal."""
+    """Return the matrix with the same correlations and twice the losses on its diagonal."""
     diagonal = np.diag(matrix)
     factor = np.sqrt(
         np.divide(

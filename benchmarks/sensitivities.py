@@ -85,7 +85,10 @@ def brute_force(
 def brute_force_pairs(
     perturbations: Perturbations, images: Pixels, labels: Labels, forward: Forward | None = None
 ) -> Floats:
-    """Return CLADO's matrix, ``(n, n)``, the plain way; ``forward`` may be that of another network."""
+    """Return CLADO's matrix, ``(n, n)``, by whole passes.
+
+    ``forward`` may be that of another network.
+    """
     problem = perturbations.problem
     choices = [
         (i, b) for i, variable in enumerate(problem.variables) for b in range(len(variable.bits))

@@ -21,8 +21,10 @@ classes: 10
 stage_weights: [0, 1]
 stem: {kernel: 3, stride: 2, channels: {min: 8, max: 8}}
 stages:
-  - {stride: 1, kernels: [3, 5], channels: {min: 8, max: 16}, expansions: [2, 3], depth: {min: 1, max: 2}}
-  - {stride: 2, kernels: [3, 5], channels: {min: 8, max: 16}, expansions: [2, 3], depth: {min: 1, max: 2}}
+  - {stride: 1, kernels: [3, 5], channels: {min: 8, max: 16}, expansions: [2, 3],
+     depth: {min: 1, max: 2}}
+  - {stride: 2, kernels: [3, 5], channels: {min: 8, max: 16}, expansions: [2, 3],
+     depth: {min: 1, max: 2}}
 head: {channels: {min: 32, max: 32}}
 bits: {weights: [2, 4, 8], activations: [2, 4, 8], stem_and_classifier: 8, tie_blocks: false}
 max_layers: 20

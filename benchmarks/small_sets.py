@@ -51,7 +51,7 @@ SAID = {
     "the bits of the search are kept": "the search's bits are kept",
     "training images measure what bits cost, instead of": "half of them measure",
 }
-"""What a run says of its images, and how a row puts it."""
+"""Sentences of a run about its images, and their short form in a row."""
 
 
 def write_folder(path: Path, count: int) -> Path:

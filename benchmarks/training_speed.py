@@ -1,5 +1,4 @@
-"""What a training step costs on a CPU: quantised against float, our depth-wise gradient against
-torch's.
+"""Cost of a training step on a CPU: quantised against float, depth-wise gradients against torch's.
 
 python -m benchmarks.training_speed
 

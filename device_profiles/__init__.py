@@ -1,4 +1,4 @@
-"""What the engine knows about each microcontroller: budgets, bit widths and cycle estimates, one YAML file per board."""
+"""Microcontrollers: budgets, bit widths and cycle estimates, one YAML file per board."""
 
 from device_profiles.loader import device_names, load_device
 from device_profiles.profile import BITS, LAYER_KINDS, DeviceProfile, PairSupport

@@ -1,4 +1,4 @@
-"""The profile of one microcontroller: what it offers a network, and where each number comes from."""
+"""Profile of one microcontroller: its resources, and the source of each number."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PairSupport(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceProfile:
-    """One microcontroller as the search sees it; immutable, checked at birth, picklable and hashable.
+    """One microcontroller as the search sees it; immutable, validated, picklable and hashable.
 
     Raises:
         InputError: Any field out of range, of the wrong type or of the wrong shape; the message
@@ -70,7 +70,7 @@ class DeviceProfile:
     """Short name for the command line: lower-case letters, digits and inner hyphens."""
 
     title: str
-    """What a person would call the board or chip."""
+    """Common name of the board or chip."""
 
     core: str
     """Processor core, such as ``"cortex-m7"``."""
@@ -91,7 +91,7 @@ class DeviceProfile:
     """Flash for firmware and runtime code, which the weights cannot use, in bytes."""
 
     dsp: bool
-    """Whether the core has the DSP extension (two 16-bit multiply-accumulates per instruction)."""
+    """True if the core has the DSP extension (two 16-bit multiply-accumulates per instruction)."""
 
     fpu: str
     """Floating-point unit by its compiler name, such as ``"fpv5-sp-d16"``, or ``"none"``."""
@@ -221,11 +221,17 @@ class DeviceProfile:
         return self.bit_pairs[w_bits - BITS[0]][a_bits - BITS[0]]
 
     def allowed(self, w_bits: int, a_bits: int) -> bool:
-        """Return whether a layer may use the pair (native or storage-only); arguments and errors as in ``support``."""
+        """Return True if a layer may use the pair, natively or storage-only.
+
+        Arguments and errors as in ``support``.
+        """
         return self.support(w_bits, a_bits) is not PairSupport.FORBIDDEN
 
     def allowed_table(self) -> NDArray[np.bool_]:
-        """Return a new (9, 9) table of truth values indexed ``[w_bits, a_bits]``; rows and columns 0 and 1 are False."""
+        """Return a new (9, 9) boolean table indexed ``[w_bits, a_bits]``.
+
+        Rows and columns 0 and 1 are False.
+        """
         import numpy as np
 
         table = np.zeros((BITS[-1] + 1, BITS[-1] + 1), dtype=np.bool_)

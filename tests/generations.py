@@ -23,7 +23,7 @@ SMALL_SETTINGS_CODE = (
 """The same for another process."""
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-"""What another process needs to find the packages."""
+"""Environment in which another process finds the packages."""
 
 
 def python(code: str, *arguments: str) -> list[str]:

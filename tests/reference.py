@@ -48,7 +48,7 @@ class Layer:
     stage: int
     """QE-Score stage."""
     chained: bool = True
-    """Whether it lies on the chain from input to output: not a 1x1 shortcut."""
+    """True on the chain from input to output: False for a 1x1 shortcut."""
 
     @property
     def weights(self) -> int:
@@ -71,11 +71,11 @@ class Residual:
     size_in: int
     size_out: int
     waiting: int
-    """Elements of its input that wait for the shortcut, after pooling; 0 without a shortcut, or with
-    one of its own layer."""
+    """Elements of its input that wait for the shortcut, after pooling; 0 without a shortcut, or
+    with one of its own layer."""
     pooled: bool
     reshaped: bool
-    """Whether the shortcut is a 1x1 layer."""
+    """True if the shortcut is a 1x1 layer."""
     bits: tuple[Bits, ...]
     stage: int
 
@@ -220,8 +220,9 @@ def qe_score(
 
 
 def worth(net: Architecture, alphas: Sequence[float] = ALPHAS) -> list[float]:
-    """What ln S counts at each convolution: the weights of its own stage and of all later ones; 0 at
-    a 1x1 shortcut.
+    """Weight of ln S at each convolution: those of its own stage and of all later ones.
+
+    0 at a 1x1 shortcut.
     """
     convolutions = [layer for layer in layers(net) if layer.kind != "dense"]
     return [sum(alphas[one.stage :]) * one.chained for one in convolutions]

@@ -14,10 +14,10 @@ from tests.training.runs import small_run
 from tests.training.tasks import small_recipe
 
 RESERVED = {"sram_bytes": 4096, "flash_bytes": 32768}
-"""What the profile of cortex-m7 keeps for firmware."""
+"""Bytes that the profile of cortex-m7 reserves for firmware."""
 
 NEEDED = {"sram_bytes": 1352, "flash_bytes": 4724}
-"""What ``digits_architecture`` needs at the widths it comes with."""
+"""Bytes that ``digits_architecture`` needs at its own widths."""
 
 
 def usable_run(folder: Path) -> Path:

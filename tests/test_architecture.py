@@ -43,7 +43,7 @@ from tests.populations import SPACES, networks, population
 
 
 class TestValues:
-    """What the constructors refuse."""
+    """Values that the constructors refuse."""
 
     @pytest.mark.parametrize(
         "bits", [(1, 8), (8, 1), (9, 8), (8, 9), (0, 0), (4.0, 4), ("4", 4), (4, True), (None, 4)]

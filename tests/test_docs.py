@@ -1,6 +1,4 @@
-"""What the documentation shows is true: examples run, files load, commands parse, links lead
-somewhere.
-"""
+"""Documentation is true: examples run, files load, commands parse, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -98,9 +96,7 @@ def all_commands() -> list[str]:
 
 @functools.cache
 def values() -> Mapping[str, set[str]]:
-    """What options take that only a run would check; a path to a YAML file is always right for
-    some.
-    """
+    """Values of options that only a run would check; any path to a YAML file is right for some."""
     return {
         "--method": {*METHODS, "all"},
         "--format": set(FORMATS),

@@ -153,7 +153,7 @@ class TestLegal:
         step = space.stem_channels.step
 
         def broken(part: str, row: int | None, value: int) -> bool:
-            """Whether a network with one gene changed is refused."""
+            """Return True if a network with one gene changed is refused."""
             changed = genes.copy()
             getattr(GeneView(frame, changed), part)[... if row is None else row] = value
             return not legal(space, frame, changed).any()

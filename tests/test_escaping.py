@@ -33,7 +33,8 @@ from nas_engine.escaping import (
 )
 
 ODD = (
-    "*/\\?é\n\0\r\t\x1b\x07\x85\u2028\u2029\u202e\u200f\u2066\ufeff\udce9\ud800\U0001f408\u200d\ufffe"
+    "*/\\?é\n\0\r\t\x1b\x07\x85\u2028\u2029\u202e\u200f\u2066\ufeff"
+    "\udce9\ud800\U0001f408\u200d\ufffe"
     "'\"$`!#;&|<>{}[]()%@:=-_.,~^ wW09aé图"
 )
 TEXTS = st.text(st.sampled_from(ODD), max_size=12) | st.text(
@@ -48,7 +49,7 @@ HIDDEN = {
 
 
 def utf8_of(text: str) -> bytes:
-    """Return the bytes that a text stands for: of half a surrogate pair made of a byte, that byte."""
+    """Return the bytes of a text; half a surrogate pair made of a byte is that byte."""
     return b"".join(
         bytes([ord(c) - 0xDC00]) if 0xDC80 <= ord(c) <= 0xDCFF else c.encode(errors="surrogatepass")
         for c in text

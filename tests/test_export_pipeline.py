@@ -1,4 +1,4 @@
-"""From a trained run to files and to the proof that they are right; and what is refused on the way."""
+"""From a trained run to exported files and their proof, and the refusals on the way."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ ORDER = (
 """The steps, first to last; one entry is a module or a package with all it holds."""
 
 PACKAGES = ("nas_engine", "device_profiles", "search_spaces")
-"""What gets installed, and is checked."""
+"""Packages that are installed and checked."""
 
 OUTSIDE = ("tests", "benchmarks")
 """Folders of the project that nothing installed may import."""

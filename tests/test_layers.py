@@ -1,4 +1,4 @@
-"""The layer table against the scalar walk through each network; and the doctests of every module."""
+"""Layer table against a scalar walk through each network, and the doctests of every module."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What is published is whole: commands in the README, version, package data, extras, pins, licence,
-and nothing that does not belong.
-"""
+"""Published package is whole: README's commands, version, data, extras, pins, licence, no more."""
 
 from __future__ import annotations
 

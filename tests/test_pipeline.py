@@ -59,7 +59,7 @@ def config(candidates: int = 3 * GENERATION, **options: Any) -> SearchConfig:
 
 
 def results(path: Path) -> dict[str, object]:
-    """Return what a run found: every file but those that hold times; no temporary file may be left."""
+    """Return every file that a run left but those that hold times; none may be temporary."""
     files = {
         str(file.relative_to(path)): file.read_bytes()
         for file in sorted(path.rglob("*"))
@@ -87,7 +87,7 @@ def small_generations() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What an undisturbed run with one worker finds."""
+    """Result of an undisturbed run with one worker."""
     path = tmp_path_factory.mktemp("uninterrupted") / "run"
     run_search(config(), path)
     return results(path)

@@ -1,4 +1,7 @@
-"""Records read by their annotations: what is written comes back, and each kind of wrong value is one clear line."""
+"""Records read by their annotations.
+
+A written one comes back, and each kind of wrong value is one clear line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of several refined runs is the one to train."""
+"""Choice of the refined run to train."""
 
 from __future__ import annotations
 

@@ -129,7 +129,8 @@ class TestTrainingFromFloatWeights:
         good = start.read_bytes()
         with pytest.raises(
             InputError,
-            match=r"recipe 'small' trains in float only, but .*start.pt holds float weights already",
+            match=r"recipe 'small' trains in float only, "
+            r"but .*start.pt holds float weights already",
         ):
             run_training(started, request(float_share=1.0))
         network = digits_architecture()
@@ -374,7 +375,8 @@ class TestMeasurementsAreKept:
         before = given.read_bytes()
         with pytest.raises(
             FileFormatError,
-            match=r"study\.log: is a study with .*accuracy floor.*; give another --storage or remove it",
+            match=r"study\.log: is a study with .*accuracy floor.*; "
+            r"give another --storage or remove it",
         ):
             run_refinement(run, replace(request, storage=given))
         assert given.read_bytes() == before
@@ -458,7 +460,8 @@ class TestRefusals:
             ({"images": 62}, "--images: 62; expected an even number from 64"),
             (
                 {"limit": 40},
-                r"40 training images are too few to choose bits by \(expected 64 .*\); give more data, or --method qbr, which",
+                r"40 training images are too few to choose bits by \(expected 64 .*\); "
+                r"give more data, or --method qbr, which",
             ),
             ({"data": "nowhere"}, "nowhere"),
         ],
@@ -532,7 +535,8 @@ class TestRefusals:
         )
         with pytest.raises(
             NasEngineError,
-            match="internal error: method 'uniform' chose bits with a peak SRAM of 1,784 B; the budget is",
+            match="internal error: method 'uniform' chose bits with a peak SRAM of 1,784 B; the "
+            "budget is",
         ):
             write_refined_run(
                 run, search, base, wide, refined.reports[0], refined.setting, ["0", "1"]
@@ -608,7 +612,8 @@ class TestFewImages:
         assert result is not None
         assert [report.method for report in result.reports] == ["qbr"]
         assert notes.notes == [
-            "40 training images are too few to choose bits by (expected 64 that measure and 64 others that judge); "
+            "40 training images are too few to choose bits by (expected 64 that measure and "
+            "64 others that judge); "
             "the bits of the search are kept"
         ]
 

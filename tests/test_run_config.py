@@ -1,4 +1,4 @@
-"""What a whole run is asked for: files, options, defaults, and what happens to bad ones."""
+"""Options of a whole run: files, options, defaults, and refusals."""
 
 from __future__ import annotations
 

@@ -414,7 +414,7 @@ class TestAgain:
 
 
 class TestPage:
-    """What the report says of a whole run whose record, or files, were changed."""
+    """Report of a whole run whose record, or files, were changed."""
 
     def test_all_digests_and_figures_fit(self, copy: Path) -> None:
         facts = gather(copy)
@@ -596,7 +596,7 @@ class TestSmallFolders:
 
 
 class TestAskedFirst:
-    """What data, options and budgets can refuse is asked before anything runs or is written."""
+    """Refusals by data, options and budgets come before anything runs or is written."""
 
     def refused(self, tmp_path: Path, **changes: Any) -> str:
         with pytest.raises(InputError) as caught:

@@ -49,7 +49,7 @@ TINY: Mapping[str, list[str]] = {
     ],
     "verify": ["--images", "2", "--emulated-images", "1"],
 }
-"""What is added to a command, by its name; of options given twice the last one counts."""
+"""Options added to a command, by its name; of options given twice the last one counts."""
 
 
 def test_every_command_works(

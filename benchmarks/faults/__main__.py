@@ -30,7 +30,7 @@ _WIDTHS = {"met": 5, "told": 5, "survived": 8, "wrong": 5}
 
 
 def main() -> int:
-    """Sweep, print a table of counts and every failure; the exit code says whether there was one."""
+    """Sweep, print a table of counts and every failure; the exit code is 1 if there was one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     parser.add_argument(
         "--stage", action="append", choices=[*STAGES, *COMMANDS], help="default: all"

@@ -85,7 +85,7 @@ class Met:
     place: str
     hit: Outcome
     wrong: tuple[str, ...]
-    """What is not as it must be; nothing where all is well."""
+    """Broken rules; empty where all is well."""
 
     def __str__(self) -> str:
         said = (self.hit.err.strip().splitlines() or [""])[-1]

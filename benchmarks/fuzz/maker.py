@@ -22,7 +22,7 @@ class Case:
     kind: str
     words: list[str]
     what: str
-    """What is wrong, for people."""
+    """Description of the mistake, for people."""
     environment: dict[str, str] = field(default_factory=dict)
 
 

@@ -150,7 +150,7 @@ WORDS = (
     "\uff11\uff12",
     "5" * 30,
 )
-"""What may be typed for an option."""
+"""Words that may be typed for an option."""
 
 NAMES = (
     'it\'s a "odd" dir',

@@ -12,7 +12,7 @@ from benchmarks.in_process import in_child
 
 @dataclass(slots=True)
 class World:
-    """What all cases copy from: runs, data, files."""
+    """Runs, data and files that all cases copy from."""
 
     folder: Path
     data: dict[str, Path]

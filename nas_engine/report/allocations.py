@@ -1,4 +1,4 @@
-"""AllocationReport: what one method of allocation chose for a run, in a table and as ``allocation.json``."""
+"""Report of one allocation method, as a table and as ``allocation.json``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What a measurement took, and how sure it is; nan where it does not say."""
+    """One measurement: its size and its uncertainty; nan where it is not recorded."""
 
     name: str
     """``singles``, ``pairs``, ``hessian`` or ``entropies``."""
@@ -60,7 +60,10 @@ class Measurement:
         """One line."""
         text = f"{self.name}: {self.images:,} images, {self.seconds:,.1f} s"
         if self.largest:
-            text += f"; largest loss change {self.loss:+.4f}, standard error {self.standard_error:.4f} ({self.largest})"
+            text += (
+                f"; largest loss change {self.loss:+.4f}, standard error "
+                f"{self.standard_error:.4f} ({self.largest})"
+            )
         if math.isfinite(self.pair_noise):
             text += f"; noise of cross terms {self.pair_noise:.2g}"
         return text
@@ -68,7 +71,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationReport:
-    """What one method chose, and how good it is without training."""
+    """Widths that one method chose, and their quality without training."""
 
     method: str
     """Its name."""
@@ -85,7 +88,7 @@ class AllocationReport:
     usage: Mapping[str, tuple[float, float]]
     """Cost and limit of each resource."""
     objective: float
-    """What the method minimised, at its choice; nan where it minimises nothing."""
+    """Value of the method's objective at its choice; nan for a method without one."""
     bound: float
     """No choice that fits has a smaller objective; minus infinity where nothing is known, nan
     without objective."""
@@ -103,7 +106,7 @@ class AllocationReport:
     seconds: float
     """Wall time of method, swaps and tuning, without measurements."""
     notes: tuple[str, ...] = ()
-    """What a user should know, one sentence each."""
+    """Notes for the user, one sentence each."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Figures of the method's own."""
 
@@ -139,7 +142,7 @@ class AllocationReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationSetting:
-    """What is the same for all methods of one refinement."""
+    """Conditions that all methods of one refinement share."""
 
     network: str
     """The file that the float weights come from, or what stands for it."""
@@ -156,11 +159,11 @@ class AllocationSetting:
     reference: Judged
     """The network with all widths at their widest."""
     measurements: tuple[Measurement, ...]
-    """What was measured, and how sure it is."""
+    """Measurements with their uncertainty."""
     versions: Mapping[str, str]
     """Versions of packages."""
     warnings: tuple[str, ...] = ()
-    """What is not as it should be, such as a network that was never trained."""
+    """Warnings, such as a network that was never trained."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -180,7 +183,7 @@ class AllocationSetting:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: numbers of NumPy as Python's, ``None`` for what is not finite."""
+    """Return a value as JSON has it: Python's numbers for NumPy's, ``None`` for inf and nan."""
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
@@ -226,7 +229,10 @@ def comparison(reports: Sequence[AllocationReport], setting: AllocationSetting) 
 
 
 def allocation_table(reports: Sequence[AllocationReport], setting: AllocationSetting) -> str:
-    """Return the methods below one another, with what they were judged by; lines without a line break at the end."""
+    """Return the methods, one line each, with the figures they were judged by.
+
+    There is no line break at the end.
+    """
     rows = [
         [
             "method",
@@ -260,9 +266,11 @@ def allocation_table(reports: Sequence[AllocationReport], setting: AllocationSet
             ]
         )
     facts = [
-        f"judged without training on {setting.judged_images:,} training images that no measurement saw; "
+        f"judged without training on {setting.judged_images:,} training images that no "
+        "measurement saw; "
         f"float: accuracy {setting.floating.accuracy:.2f} %, loss {setting.floating.loss:.4f}; "
-        f"all at their widest: {setting.reference.accuracy:.2f} %, {setting.reference.loss:.4f}, which 'loss +' and 'predicted' count from",
+        f"all at their widest: {setting.reference.accuracy:.2f} %, "
+        f"{setting.reference.loss:.4f}, which 'loss +' and 'predicted' count from",
         *(measurement.summary for measurement in setting.measurements),
     ]
     notes = [f"{report.method}: {note}" for report in reports for note in report.notes]

@@ -62,12 +62,12 @@ EXPORTED = ("model.tflite", "model_int4.tflite", "model_int.onnx", "model_qcdq.o
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads files that need not be there; what is damaged, or not of the files beside it, is remembered and left out."""
+    """Reader of optional files; damaged or foreign ones are recorded and left out."""
 
     root: Path
     """The folder of the report, which paths are shown below."""
     problems: list[str] = field(default_factory=list)
-    """What could not be read."""
+    """Files that could not be read, and why."""
     stale: list[Stale] = field(default_factory=list)
     """Records that are not of the files beside them."""
     unchecked: list[Stale] = field(default_factory=list)
@@ -102,7 +102,7 @@ class _Reader:
         return self.read(path, read)
 
     def kept(self, facts: RunFacts) -> RunFacts:
-        """Return facts with what was remembered; of a run that is stale somewhere neither proof nor record are left."""
+        """Return facts with the problems recorded; a stale run keeps neither proof nor record."""
         stale = tuple(self.stale)
         left = replace(
             facts, problems=tuple(self.problems), stale=stale, unchecked=tuple(self.unchecked)
@@ -153,7 +153,7 @@ def gather(path: Path) -> RunFacts:
 
 
 def _whole_run(whole: PipelineDirectory) -> RunFacts:
-    """Return the facts of a whole run: of its refined network, else of the winner, else of the best of the search."""
+    """Return the facts of a whole run: its refined network, else its winner, else its search."""
     reader = _Reader(root=whole.path)
     record = reader.read(whole.record, read_record)
     runs = (
@@ -220,7 +220,10 @@ def _facts(path: Path, run: RunDirectory, config: SearchConfig, reader: _Reader)
 
 
 def _exports(run: RunDirectory, reader: _Reader) -> dict[str, str] | None:
-    """Return path and digest of the files of an export, ``None`` without one or where it is not what was written."""
+    """Return path and digest of each exported file.
+
+    ``None`` without an export, or where it is not what was written.
+    """
     if not os.path.lexists(run.export):
         return None
     command = command_line("nas-search", "export", run.path)
@@ -257,7 +260,7 @@ def _has_network(run: RunDirectory) -> bool:
 
 
 def _asked_of_run(whole: PipelineDirectory) -> SearchConfig:
-    """Return the config of the search of a whole run, from ``run.yaml`` until the search has its own."""
+    """Return the search config of a whole run, from ``run.yaml`` until the search has its own."""
     if whole.search.started():
         return SearchConfig.from_mapping(
             whole.search.read_config(), whole.search.path / "config.yaml"

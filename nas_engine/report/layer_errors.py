@@ -1,4 +1,4 @@
-"""LayerErrors: how far the integers of each layer are from float, as ``layer_errors.json`` keeps it and a table shows it. No torch."""
+"""Error of each layer's integers against float: ``layer_errors.json`` and a table. No torch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def decibels(signal: float, error: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerError:
-    """One layer: mean squares, over all values and images in real units, of its float output and of what its integers differ by."""
+    """Mean squares of one layer, over all values and images in real units.
+
+    Of its float output, and of the difference of its integers from it.
+    """
 
     name: str
     """Its name."""
@@ -74,7 +77,7 @@ class LayerError:
 
     @property
     def sqnr_db(self) -> float:
-        """Signal-to-quantisation-noise ratio of the network up to this layer, dB; see ``decibels``."""
+        """Signal-to-quantisation-noise ratio up to this layer, dB; see ``decibels``."""
         return decibels(self.signal, self.error)
 
     @property
@@ -104,13 +107,19 @@ class LayerErrors:
             )
 
     def worst(self, count: int) -> tuple[int, ...]:
-        """Return the indices of the ``count`` layers that add most error (lowest ``own_sqnr_db``), the worst first; exact ones never."""
+        """Return the indices of the ``count`` layers that add most error, the worst first.
+
+        That is lowest ``own_sqnr_db``; exact layers are never among them.
+        """
         order = sorted(range(len(self.layers)), key=lambda i: self.layers[i].own_sqnr_db)
         return tuple(i for i in order[:count] if self.layers[i].own_sqnr_db < math.inf)
 
 
 def as_cells(errors: LayerErrors) -> list[list[str]]:
-    """Return name, bits (weights, input, output) and both ratios (alone, up to here; dB) of every layer, as a table shows them."""
+    """Return name, bits and both ratios of every layer, as a table shows them.
+
+    Bits of weights, input and output; ratios in dB, alone and up to here.
+    """
     return [
         [
             layer.name,

@@ -20,7 +20,7 @@ from nas_engine.scoring.qe_score import ScoreSettings, qe_score, stage_terms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkReport:
-    """What one network scores and costs; per-layer tuples run from stem to head and classifier."""
+    """Score and costs of one network; per-layer tuples run from stem to head and classifier."""
 
     architecture: Architecture
     """The network itself."""
@@ -91,7 +91,7 @@ class NetworkReport:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the one object that ``nas-search score --json`` prints; whole numbers as integers."""
+        """Return the object that ``nas-search score --json`` prints; whole numbers are integers."""
 
         def number(value: float) -> float | int:
             return int(value) if float(value).is_integer() else value

@@ -33,7 +33,7 @@ KEPT = "pictures.json"
 """File beside the pictures: a digest of what each of them shows."""
 
 Drawing = tuple[Any, "Callable[[Any], Figure]"]
-"""What a picture shows, and what draws it."""
+"""Data of a picture, and the function that draws it."""
 
 
 def draw_pictures(

@@ -1,4 +1,4 @@
-"""What run.json says of a whole run beside the files and records that it came from. No torch."""
+"""Comparison of run.json with the files and records of a whole run. No torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def outputs_changed(record: RunRecord, whole: PipelineDirectory) -> list[str]:
 
 
 def figures_changed(record: RunRecord, whole: PipelineDirectory, facts: RunFacts) -> list[str]:
-    """Return in words the figures of a run that are not those of the records they came from, where both exist."""
+    """Return in words the figures of a run that differ from the records they came from."""
     found = []
     for stage, what, said, recorded in _pairs(record, whole, facts):
         if said != recorded:

@@ -88,7 +88,7 @@ def _quantise(figures: Mapping[str, Any]) -> str:
 
 
 def _largest(accuracy: Mapping[str, Any]) -> str:
-    """Return what naming the largest class always would reach, and whether the network does better than that."""
+    """Return the accuracy of always naming the largest class, and if the network beats it."""
     found = accuracy.get("by_class")
     if not found:
         return ""

@@ -21,7 +21,7 @@ class SearchRecord:
     """A run as it stands on disk."""
 
     config: SearchConfig
-    """What was asked for."""
+    """Config of the search."""
     directory: RunDirectory
     """Where it is."""
     device: DeviceProfile
@@ -31,13 +31,13 @@ class SearchRecord:
     evaluated: int
     """Networks evaluated."""
     interrupted: bool = False
-    """Whether Ctrl-C ended the search."""
+    """True if Ctrl-C ended the search."""
     training: TrainingResult | None = None
-    """What training the winner came to, if it was trained to the end."""
+    """Training result of the winner, if trained to the end."""
 
     @property
     def complete(self) -> bool:
-        """Whether all candidates were spent (False after a time limit or Ctrl-C)."""
+        """True if all candidates were evaluated (False after a time limit or Ctrl-C)."""
         return self.evaluated >= self.config.candidates
 
 
@@ -78,7 +78,7 @@ def _load_run(path: Path) -> SearchRecord:
 
 
 def load_configs(path: Path) -> list[SearchConfig]:
-    """Return the configs of a run directory, several for several resolutions, none if no run has begun there.
+    """Return the configs of a run directory: several for several resolutions, else one or none.
 
     Raises:
         RunDirectoryError: A run of another version.

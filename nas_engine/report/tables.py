@@ -20,7 +20,7 @@ RESOLUTION_NOTE = (
     "QE-Score does not see the resolution: it ranks networks of one resolution, not resolutions. "
     "To choose between rows, train them or compare what they cost."
 )
-"""What has to be known to read a table of several resolutions."""
+"""Note on how to read a table of several resolutions."""
 
 DEEP = 1.0
 """Depth over width from which a remark is made. Our choice: limits of 1 and 0.7 were tried
@@ -106,7 +106,7 @@ def network_table(
 
 
 def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the winners of searches at several resolutions below one another, with a note on how to read them.
+    """Return the winners at several resolutions as a table, with a note on how to read it.
 
     Args:
         rows: One mapping per resolution with ``resolution`` (pixels), ``qe_score``,
@@ -145,12 +145,15 @@ def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _number(value: float) -> str:
-    """Return a number with thousands separated, and one digit after the point if it is not whole."""
+    """Return a number with thousands separated, and one decimal if it is not whole."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] | range) -> list[str]:
-    """Return one line per row, columns two blanks apart, a rule below the first row; what is hidden in a cell becomes an escape."""
+    """Return one line per row, columns two blanks apart, a rule below the first row.
+
+    Hidden characters in a cell become escapes.
+    """
     rows = [[terminal_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
@@ -187,7 +190,7 @@ def layer_shapes(architecture: Architecture) -> list[tuple[str, str, str]]:
 
 
 def depth_remark(report: NetworkReport) -> str | None:
-    """Return what a user should know of a network that is deep for its width, one line; ``None`` for others."""
+    """Return a remark on a network that is deep for its width, one line; ``None`` for others."""
     if report.effectiveness <= DEEP:
         return None
     return (

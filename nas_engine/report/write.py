@@ -14,7 +14,7 @@ from nas_engine.runs.run_directory import RunDirectory
 
 
 def write_report(path: Path, *, redraw: bool = False) -> Path:
-    """Write ``report.html`` and its pictures into a run directory or a whole run, finished or not, and return the path of the page.
+    """Write ``report.html`` and its pictures into a run, finished or not; return the page's path.
 
     Args:
         path: What ``nas-search run`` or a search wrote, or one of the run directories of a

@@ -1,4 +1,4 @@
-"""Run directories: folders, records, digests between them, and options of a whole run on disk. No torch."""
+"""Run directories: folders, records, digests between them, stored options. No torch."""
 
 from nas_engine.faces import face
 

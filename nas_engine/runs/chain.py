@@ -1,4 +1,4 @@
-"""The chain of digests: what each record of a run is made of, and whether that is still what lies beside it. No torch.
+"""Chain of digests: the inputs of each record of a run, compared with the files there. No torch.
 
 Digests find mixing, accident and age, not forgery: whoever changes a file can change its digest
 too. A record without digests, as nas-search 0.1.0 wrote them or a hand edited them, cannot be
@@ -67,7 +67,7 @@ CHAIN: Mapping[str, Record] = {
     ALLOCATION: Record(inputs=(_BEST, "start.pt", "classes.json"), mend=("refine", "--force")),
     COMPARISON: Record(inputs=(_BEST, *_WEIGHTS), mend=("refine", "--force")),
 }
-"""What depends on what: each record of a run directory with the files that it is made of."""
+"""Dependencies: each record of a run directory with the files that it is made of."""
 
 
 class Standing(StrEnum):
@@ -83,14 +83,14 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What checking a record found."""
+    """Result of checking a record."""
 
     record: Path
     """The record."""
     standing: Standing
     """How it stands."""
     problem: str = ""
-    """What does not fit, if it is stale."""
+    """Mismatch, if it is stale."""
     command: str = ""
     """The command that makes it anew."""
 
@@ -104,7 +104,9 @@ class Finding:
 
 
 def made_of(directory: RunDirectory, record: str) -> dict[str, str]:
-    """Return the digests of the files that a record is made of, by path below the run directory; what is not there is left out.
+    """Return the digests of the files that a record is made of, by path below the run directory.
+
+    Missing files are left out.
 
     Of ``best.yaml`` the network counts, not how it is written; of the epochs of a training what was
     measured, not how long it took.
@@ -141,7 +143,7 @@ def _epochs_digest(path: Path) -> str:
 
 
 def _content_digest(path: Path) -> str:
-    """Return the digest of what counts of a file; of its bytes if it is damaged, ``NONE`` if it is gone."""
+    """Return the digest of a file's content; of its bytes if damaged, ``NONE`` if missing."""
     try:
         return _OF_CONTENT[path.name](path)
     except UnreadableError as error:
@@ -220,7 +222,7 @@ def require(directory: RunDirectory, record: str) -> None:
 
 
 def _difference(named: Mapping[str, Any], found: Mapping[str, str]) -> str:
-    """Return in words the first file that is not what a record names, and how many more there are; empty if there is none."""
+    """Return in words the first file that a record does not match, and how many more; or ""."""
     wrong = [name for name in sorted({**named, **found}) if named.get(name) != found.get(name)]
     if not wrong:
         return ""

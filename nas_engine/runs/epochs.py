@@ -14,7 +14,7 @@ _REMEDY = "remove it to go on without these figures"
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of ``metrics.jsonl``: stage, epoch, mean loss, accuracy in percent, and what else they hold.
+    """Return the lines of ``metrics.jsonl``: stage, epoch, mean loss, accuracy in percent, more.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.

@@ -1,4 +1,4 @@
-"""What a stage depends on and what it left, as digests: whether it is done, has to go on, or has to be done again. No torch."""
+"""Inputs and outputs of a stage as digests: done, to resume, or to do again. No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nas_engine.runs.run_record import StageRecord
 
 
 class State(StrEnum):
-    """What is to be done with a stage."""
+    """State of a stage."""
 
     DONE = "done"
     """Nothing: it is done, and so it is with all that it left."""
@@ -34,7 +34,7 @@ class Standing:
     """Where a stage stands."""
 
     state: State
-    """What is to be done."""
+    """State."""
     reason: str = ""
     """Why it is to be done again: what has changed."""
 
@@ -50,7 +50,9 @@ def plain(value: Any) -> Any:
 
 
 def stamp(source: str) -> str:
-    """Return a text that changes when data at a path do: names, sizes and times, two levels deep; the word itself where it is no path.
+    """Return a text that changes when data at a path change: names, sizes, times, two levels deep.
+
+    It is the word itself where it is no path.
 
     Images are not read: the fingerprint of a training, which reads them, is the last word.
     """
@@ -76,7 +78,10 @@ def _places(path: str, levels: int) -> Iterator[str]:
 
 
 def _size_and_time(path: str) -> tuple[int, int]:
-    """Return both as numbers; zeros for what cannot be looked at (a dangling link, a file that vanished), which the loaders leave out."""
+    """Return size and time as numbers; zeros for a file that cannot be looked at.
+
+    A dangling link or a vanished file, which the loaders leave out.
+    """
     try:
         info = os.stat(path)
     except OSError:
@@ -112,7 +117,7 @@ def standing(
 
 
 def changed_output(stage: StageRecord, root: Path) -> str | None:
-    """Return in words the first thing that a stage left and that is no longer so; ``None`` if all is as it left it.
+    """Return in words the first output of a stage that has changed; ``None`` if none has.
 
     Args:
         stage: A stage that is done.

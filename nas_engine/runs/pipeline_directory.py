@@ -25,12 +25,12 @@ class PipelineDirectory:
 
     @property
     def config(self) -> Path:
-        """What was asked for, every value resolved."""
+        """Options of the run, every value resolved."""
         return self.path / "run.yaml"
 
     @property
     def record(self) -> Path:
-        """What every stage came to."""
+        """Record of every stage."""
         return self.path / "run.json"
 
     @property

@@ -111,7 +111,7 @@ class TrainingDirectory:
 
     @property
     def result(self) -> Path:
-        """What the training came to."""
+        """Result of the training."""
         return self.path / "result.json"
 
     @property
@@ -131,7 +131,7 @@ class TrainingDirectory:
 
 @dataclass(frozen=True, slots=True)
 class RefineDirectory:
-    """Paths of what refining the bits of a run leaves: measurements, a study, a run directory per method, and their comparison."""
+    """Paths of a refinement: measurements, study, a run directory per method, comparison."""
 
     path: Path
     """The folder."""
@@ -184,7 +184,7 @@ class RunDirectory:
 
     @property
     def start(self) -> Path:
-        """Float weights that training begins with, in place of random ones; only a refined run has them."""
+        """Initial float weights of the training, not random ones; only a refined run has them."""
         return self.path / "start.pt"
 
     @property
@@ -194,12 +194,12 @@ class RunDirectory:
 
     @property
     def refine(self) -> RefineDirectory:
-        """What refining the bits left."""
+        """Results of refining the bits."""
         return RefineDirectory(self.path / "refine")
 
     @property
     def history(self) -> SearchHistory:
-        """What every generation of the search came to."""
+        """Record of every generation of the search."""
         return SearchHistory(self.path / "search.jsonl")
 
     @property
@@ -303,7 +303,7 @@ class RunDirectory:
         )  # unlike Path.exists, False for a name that cannot be
 
     def open(self, *, resume: bool, force: bool) -> None:
-        """Check that a run may be written here, and make the directory; nothing that is there is changed.
+        """Make the run directory after checking that a run may be written; no file is changed.
 
         Raises:
             RunDirectoryError: It holds a run and neither ``resume`` nor ``force`` is given, or it
@@ -339,7 +339,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second search or training out of the directory; the lock ends with the process, however that ends.
+        """Keep other searches and trainings out of the directory; the lock ends with the process.
 
         What killed processes left half-written is removed first.
 
@@ -394,7 +394,10 @@ class RunDirectory:
             self.path.rmdir()
 
     def _members(self) -> list[RunDirectory]:
-        """Return the run directories of the resolutions, none for a run of one resolution or a damaged config."""
+        """Return the run directories of the resolutions; none for one resolution.
+
+        None for a damaged config either.
+        """
         try:
             resolutions = self.read_config().get("resolutions")
         except (RunDirectoryError, FileFormatError):
@@ -433,7 +436,10 @@ class RunDirectory:
         return config
 
     def write_best(self, best: Architecture, plan: Mapping[str, Any]) -> None:
-        """Write ``memory_plan.json`` and ``best.yaml``; this one last, as where it is the other must be, however a process ended."""
+        """Write ``memory_plan.json``, then ``best.yaml``.
+
+        In this order: where ``best.yaml`` is, the other must be, however a process ended.
+        """
         write_atomically(self.path / "memory_plan.json", seal_json(plan))
         write_atomically(self.path / "best.yaml", seal_yaml(dump_architecture(best)))
 

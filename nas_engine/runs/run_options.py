@@ -1,4 +1,4 @@
-"""Options of a whole run as a file or a caller gives them: which keys there are, and what each may be. No torch."""
+"""Options of a whole run as a file or a caller gives them: keys and their values. No torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def read_options(path: Path, mends: str | None = None) -> dict[str, Any]:
 
 
 def stored_options(directory: PipelineDirectory) -> dict[str, Any]:
-    """Return the values that a whole run was asked for, from its ``run.yaml``; errors as in ``read_options``."""
+    """Return the requested options of a whole run, from ``run.yaml``.
+
+    Errors as in ``read_options``.
+    """
     own = command_line("nas-search", "run", directory.config, "--out", directory.path)
     return read_options(
         directory.config, f"if it is what you want, give it as a file of your own: {own}"
@@ -89,7 +92,10 @@ _FOLLOWS = {
 
 
 def continued(stored: Options, given: Options) -> dict[str, Any]:
-    """Return the options of a run with others over them; what was resolved from a value that is given anew is resolved anew."""
+    """Return the options of a run with others over them.
+
+    Values derived from one that is given anew are resolved anew.
+    """
     kept = {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in stored.items()
     }

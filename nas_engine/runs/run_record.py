@@ -1,4 +1,4 @@
-"""RunRecord: what every stage of ``nas-search run`` was given, what it left, and what it cost; ``run.json`` of a run. No torch."""
+"""Record of ``nas-search run``, ``run.json``: inputs, outputs and cost of every stage. No torch."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class StageRecord:
     inputs: Mapping[str, str]
     """Name and digest of what it works on: the outputs of earlier stages, the data."""
     command: str | None
-    """What to type to do this stage alone; ``None`` where no other command does it."""
+    """Command that does this stage alone; ``None`` where there is none."""
     seconds: float = 0.0
     """Wall time over all attempts."""
     outputs: Mapping[str, str] | None = None
     """Path below the run directory and SHA-256 of every file it left, once done."""
     figures: Mapping[str, Any] | None = None
-    """What it came to, once done."""
+    """Figures of the result, once done."""
 
     @property
     def done(self) -> bool:
-        """Whether it came to its end."""
+        """True if the stage finished."""
         return self.state == DONE
 
 
@@ -58,7 +58,7 @@ class RunRecord:
     """A whole run."""
 
     command: str | None
-    """What was typed last; ``None`` if nothing was."""
+    """Command typed last; ``None`` if none was."""
     versions: Mapping[str, str]
     """Versions of nas-search, Python and the packages that matter."""
     machine: str

@@ -1,4 +1,4 @@
-"""SearchFront: the networks that a search leaves to choose from, a table of figures and an architecture file each."""
+"""Front of a search: a table of figures and an architecture file for each network."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ _REMEDY = "remove the file to go on without this history, or start again with --
 
 @dataclass(frozen=True, slots=True)
 class SearchHistory:
-    """A file of one JSON object per generation; one cut in half by a kill is still good up to there."""
+    """File of one JSON object per generation; a last line cut by a kill is ignored."""
 
     path: Path
     """The file."""
 
     def keep(self, generation: int) -> list[dict[str, Any]]:
-        """Cut the file back to a generation, drop a line cut in half, and return the lines that stay.
+        """Cut the file back to a generation, drop a partial line, and return the lines that remain.
 
         Raises:
             FileFormatError: A damaged file, or one that ends before the generation.
@@ -52,7 +52,9 @@ class SearchHistory:
             os.fsync(file.fileno())
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the lines; a line cut in half at the end is left out, one that lacks its line break alone is not.
+        """Return the lines.
+
+        A partial line at the end is left out, one that lacks only its line break is kept.
 
         Raises:
             FileFormatError: A damaged line.

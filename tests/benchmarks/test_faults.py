@@ -119,8 +119,9 @@ def test_what_lies_elsewhere_never_fails(tmp_path: Path) -> None:
 
 
 SWEPT = ("search", "export alone", "evaluate")
-"""What is swept here, every 7th n; the studies that train take too long for tests: ``python -m
-benchmarks.faults``."""
+"""Stages and commands swept here, every 7th n.
+
+Those that train take too long for tests: ``python -m benchmarks.faults``."""
 
 
 def test_every_seventh_call_fails_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands in forked children: what the studies of wrong inputs and faults take for a fault is one."""
+"""Commands in forked children: each fault that the studies look for is recognised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every study runs at a tiny size, so that it does not rot; nothing is timed, nothing is written."""
+"""Every study at a tiny size, so that it does not rot; nothing is timed, nothing is written."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ SMALL = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a command left."""
+    """Output and exit code of a command."""
 
     code: int
     """Exit code."""

@@ -1,6 +1,4 @@
-"""What every command has in common: exit codes, ``--json``, ``--quiet``, colours, examples,
-completion.
-"""
+"""Rules for every command: exit codes, ``--json``, ``--quiet``, colours, examples, completion."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ FIGURES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[RunConfig, Path, dict[str, Any]]]:
-    """What ``run_pipeline`` was called with; in its place stands a run that is done."""
+    """Arguments of ``run_pipeline``, in whose place a finished run is returned."""
     calls: list[tuple[RunConfig, Path, dict[str, Any]]] = []
 
     def pretend(config: RunConfig, path: Path, **given: Any) -> RunRecord:

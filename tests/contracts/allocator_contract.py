@@ -1,6 +1,4 @@
-"""What every allocator must satisfy; inherit ``AllocatorContract`` and provide the ``allocator``
-fixture.
-"""
+"""Contract of allocators; inherit ``AllocatorContract`` and provide the ``allocator`` fixture."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What every back-end must satisfy; inherit ``BackendContract`` and provide the ``backend``
-fixture.
-"""
+"""Contract of back-ends; inherit ``BackendContract`` and provide the ``backend`` fixture."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What every device profile must satisfy; inherit ``DeviceContract`` and provide the ``profile``
-fixture.
-"""
+"""Contract of device profiles; inherit ``DeviceContract`` and provide the ``profile`` fixture."""
 
 from __future__ import annotations
 

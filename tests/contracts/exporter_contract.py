@@ -1,6 +1,4 @@
-"""What every exporter must satisfy; inherit ``ExporterContract`` and provide the ``exporter``
-fixture.
-"""
+"""Contract of exporters; inherit ``ExporterContract`` and provide the ``exporter`` fixture."""
 
 from __future__ import annotations
 

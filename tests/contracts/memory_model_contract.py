@@ -1,6 +1,4 @@
-"""What every memory model must satisfy; inherit ``MemoryModelContract`` and provide the ``model``
-fixture.
-"""
+"""Contract of memory models; inherit ``MemoryModelContract`` and provide the ``model`` fixture."""
 
 from __future__ import annotations
 

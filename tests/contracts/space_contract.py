@@ -1,6 +1,4 @@
-"""What every search space must satisfy; inherit ``SpaceContract`` and provide the ``space``
-fixture.
-"""
+"""Contract of search spaces; inherit ``SpaceContract`` and provide the ``space`` fixture."""
 
 from __future__ import annotations
 

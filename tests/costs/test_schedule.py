@@ -1,5 +1,6 @@
-"""Every schedule against a scalar loop over its rows: the cost, what refinement allows, and a second
-schedule of the same block.
+"""Every schedule against a scalar loop over its rows.
+
+The cost, the limits of refinement, and a second schedule of the same block.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def test_refinement_takes_the_best_widths_under_any_schedule(
 @pytest.mark.parametrize("name", OTHER_KINDS)
 @pytest.mark.parametrize("model", MODELS)
 def test_refinement_takes_the_best_widths_of_every_kind(model: str, name: str, tied: bool) -> None:
-    """Count what fits for every pair of widths of a unit's input and output, one number at a time."""
+    """Count the widths that fit, for every pair of input and output of a unit, one at a time."""
     options = (2, 4, 8)
     space = replace(OTHER_KINDS[name], activation_bits=options, tie_block_bits=tied)
     frame, genes = population(space, 10, seed=8)

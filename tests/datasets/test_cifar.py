@@ -1,4 +1,4 @@
-"""CIFAR archives: both sets, every way they were written, and pickles that are not what they seem."""
+"""CIFAR archives: both sets, every format of pickle, and pickles that are something else."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class TestErrors:
 
 
 class TestLimits:
-    """What a header says is looked at before memory is taken for it."""
+    """Sizes in a header are checked before memory is taken for them."""
 
     def bomb(self, folder: Path, count: int) -> None:
         write_mnist(folder)

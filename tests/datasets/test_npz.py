@@ -21,7 +21,7 @@ from tests.datasets.files import labels, pixels, read
 
 
 def arrays(**changes: Any) -> dict[str, Any]:
-    """Return the four arrays of a small data set, some of them replaced; ``None`` takes one away."""
+    """Return the four arrays of a small data set, some replaced; ``None`` removes one."""
     content = {
         "x_train": pixels(12, 8, 8, 3),
         "y_train": labels(12, 3),
@@ -249,7 +249,7 @@ class TestErrors:
 
 
 class TestLimits:
-    """What the headers say is looked at before an array is made."""
+    """Sizes in the headers are checked before an array is made."""
 
     @pytest.fixture(autouse=True)
     def no_array(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -508,7 +508,7 @@ class TestWithMemory:
 
 
 class TestBirth:
-    """What the constructor refuses when no file stands between."""
+    """Values that the constructor refuses, without a file."""
 
     def change(self, **changes: object) -> DeviceProfile:
         good = load_device("cortex-m7")

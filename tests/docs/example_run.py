@@ -44,7 +44,7 @@ SMALLER: Mapping[str, Mapping[str, str]] = {
         'search={"max_macs": "2m"}, train={"epochs": 16}': f"{SECTIONS}, threads=1",
     },
 }
-"""What examples do at full size, and what they do here instead, by page."""
+"""Parts of examples at full size, and their replacements here, by page."""
 
 
 def smaller(page: Path, text: str) -> str:

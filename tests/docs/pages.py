@@ -37,14 +37,14 @@ class Block:
     line: int
     """Line of its first row, from 1."""
     language: str
-    """What stands behind the fence, empty for nothing."""
+    """Language after the fence, empty for none."""
     text: str
     """Its content."""
     file: str | None
     """Name from a line ``<!-- file: NAME -->`` right before it: what a reader saves it as."""
 
     def code(self) -> str:
-        """Return its content behind empty lines, so that a traceback has the page's line numbers."""
+        """Return its content after empty lines: a traceback has the line numbers of the page."""
         return "\n" * (self.line - 1) + self.text
 
 

@@ -51,7 +51,7 @@ int main(void)
     return 0;
 }
 """
-"""What a user's own ``main.c`` may look like."""
+"""``main.c`` as a user may write it."""
 
 STAND_INS = """
 cmake_minimum_required(VERSION 3.13)
@@ -183,7 +183,7 @@ def test_arena_in_a_memory_of_its_own(tmp_path: Path) -> None:
 
 
 def test_short_examples_compile(tmp_path: Path) -> None:
-    """The C of other pages and of the README that an export has, each block as a file of its own."""
+    """The C of other pages and of an export's README, each block as a file of its own."""
     compiler, exported = host_compiler(), export_c(tmp_path / "export", subject_of(small_network()))
     pages = [page for page in pages_with("c") if page not in (PAGE, OWN_NETWORKS)]
     texts = [block.text for page in [*pages, exported / "README.md"] for block in blocks(page, "c")]

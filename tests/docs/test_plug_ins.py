@@ -1,4 +1,4 @@
-"""docs/how_to/own_allocator_or_exporter.md: both examples satisfy the contracts of what is shipped."""
+"""Examples of docs/how_to/own_allocator_or_exporter.md satisfy the contracts of shipped ones."""
 
 from __future__ import annotations
 

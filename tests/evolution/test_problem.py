@@ -1,4 +1,4 @@
-"""What a search problem refuses, and what it takes from space and device."""
+"""Search problem: values it refuses, and values it takes from space and device."""
 
 from __future__ import annotations
 

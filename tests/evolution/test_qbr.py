@@ -1,8 +1,8 @@
 """Quantization Bits Refinement: the six properties, over every shipped space, tied and untied, both
 memory models, several devices.
 
-1. never over a budget that can be met   2. maximal   3. deterministic   4. idempotent   5. monotone up to one bit step
-6. a population is refined as its networks are one by one
+1. never over a budget that can be met   2. maximal   3. deterministic   4. idempotent
+5. monotone up to one bit step   6. a population is refined as its networks are one by one
 """
 
 from __future__ import annotations
@@ -114,8 +114,9 @@ def constant_bits(result: Refined, w: int, a: int) -> tuple[Widths, Widths]:
 
 
 def can_be_met(result: Refined) -> npt.NDArray[np.bool_]:
-    """Whether one constant pair fits: enough for the budgets to be meetable, and for product rules
-    needed as well.
+    """Return True if one constant pair fits.
+
+    That is enough for the budgets to be meetable, and for product rules needed as well.
     """
     space, fits = result.problem.space, np.zeros(result.table.n, bool)
     for w in space.weight_bits:
@@ -253,7 +254,7 @@ class TestSixProperties:
         assert (result.a == a).all()
 
     def test_budget_is_met_to_the_byte(self, name: str, model: str) -> None:
-        """What a network needs is enough, and a byte less is not: it takes other bits, or none fit."""
+        """The bytes needed are enough; with a byte less the bits change, or none fit."""
         start = base(SPACES[name], model, 8, seed=3)
         for i in range(8):
             one = start.genes[:, [i]]

@@ -71,7 +71,7 @@ def refined(
     allowed: npt.NDArray[np.bool_] = EVERY_PAIR,
     bitops: float = math.inf,
 ) -> tuple[float, bool, Architecture]:
-    """Score after refinement by the scalar reference, whether all budgets are met, and the network."""
+    """Score after refinement by the scalar reference, if all budgets are met, and the network."""
     frame = architecture_frame(net)
     score = ScoreSettings(stage_weights=reference.alphas_for(net))
     problem = problem_for(

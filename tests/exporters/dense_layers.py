@@ -17,7 +17,7 @@ from nas_engine.quantization.record import QuantisedLayer, QuantisedTensor, weig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What is tested."""
+    """Layer under test."""
 
     height: int = 3
     width: int = 3

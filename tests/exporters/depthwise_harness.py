@@ -153,7 +153,7 @@ class Case:
     expected: npt.NDArray[np.int64]
     """The output as stored, from the reference."""
     scratch_bytes: int
-    """What the kernel may use of the arena at its scratch offset."""
+    """Bytes of the arena that the kernel may use at its scratch offset."""
     weights: Bytes
     """Packed weights."""
     constants: Bytes
@@ -493,7 +493,8 @@ def sanitized_main(cases: list[Case]) -> str:
     return memcpy(to, from, size);
 }
 
-static void run(const nas_layer *model, const void *a, size_t a_size, const void *w, size_t w_size, const void *c, size_t c_size)
+static void run(const nas_layer *model, const void *a, size_t a_size, const void *w, size_t w_size,
+                const void *c, size_t c_size)
 {
     nas_layer layer = *model;
     uint8_t *arena = copied(a, a_size);

@@ -93,10 +93,12 @@ int main(void)
             .run = kernels[h[0]], .weights = weights, .constants = constants, .addition = &addition,
             .input = h[1], .output = h[2], .scratch = h[3],
             .in_height = (uint16_t)h[4], .in_width = (uint16_t)h[5], .in_channels = (uint16_t)h[6],
-            .out_height = (uint16_t)h[7], .out_width = (uint16_t)h[8], .out_channels = (uint16_t)h[9],
-            .kernel = (uint8_t)h[10], .stride = (uint8_t)h[11], .pad_top = (uint8_t)h[12], .pad_left = (uint8_t)h[13],
-            .weight_bits = (uint8_t)h[14], .in_bits = (uint8_t)h[15], .out_bits = (uint8_t)h[16], .shortcut_bits = (uint8_t)h[17],
-            .in_zero = (uint8_t)h[18], .out_zero = (uint8_t)h[19], .shortcut_zero = (uint8_t)h[20], .flags = (uint8_t)h[21]};
+            .out_height = (uint16_t)h[7], .out_width = (uint16_t)h[8],
+            .out_channels = (uint16_t)h[9], .kernel = (uint8_t)h[10], .stride = (uint8_t)h[11],
+            .pad_top = (uint8_t)h[12], .pad_left = (uint8_t)h[13], .weight_bits = (uint8_t)h[14],
+            .in_bits = (uint8_t)h[15], .out_bits = (uint8_t)h[16], .shortcut_bits = (uint8_t)h[17],
+            .in_zero = (uint8_t)h[18], .out_zero = (uint8_t)h[19], .shortcut_zero = (uint8_t)h[20],
+            .flags = (uint8_t)h[21]};
         for (uint32_t i = 0; i < sizes[2]; i++) {
             ASAN_POISON_MEMORY_REGION(arena + gaps[2 * i], gaps[2 * i + 1]);
         }
@@ -116,7 +118,7 @@ ROUNDING = r"""
 #include <stdio.h>
 #include "nas_requantise.h"
 
-/* Reads count, then total, multiplier, right, zero each; writes the general and the quick result. */
+/* Reads count, then total, multiplier, right, zero each; writes the general and quick result. */
 int main(void)
 {
     uint32_t count;
@@ -130,7 +132,8 @@ int main(void)
         }
         const uint32_t right = (uint32_t)in[2], zero = (uint32_t)in[3];
         out[0] = nas_multiply(in[0], in[1], -in[2]) + in[3];
-        out[1] = right ? nas_multiply_fast(2 * in[0], in[1], right, nas_fast_addend(right, zero)) : 0;
+        out[1] = right
+            ? nas_multiply_fast(2 * in[0], in[1], right, nas_fast_addend(right, zero)) : 0;
         fwrite(out, 4, 2, stdout);
     }
     return 0;

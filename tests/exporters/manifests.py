@@ -1,4 +1,4 @@
-"""Subjects of the manifest's tests: a random network that uses every kind of step, and its export."""
+"""Subjects of the manifest's tests: a random network with every kind of step, and its export."""
 
 from __future__ import annotations
 

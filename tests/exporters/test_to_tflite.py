@@ -71,7 +71,7 @@ def _to_square(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def widened(built: Untrained, factor: float) -> None:
-    """Make the results of the layer added last larger, so that they leave the range of its tensor."""
+    """Enlarge the results of the layer added last, so that they leave the range of its tensor."""
     layer = built.steps[-1]
     assert isinstance(layer, QuantisedLayer)
     built.steps[-1] = replace(layer, gain=layer.gain * factor, offset=layer.offset * factor)

@@ -1,4 +1,4 @@
-"""Networks of sampled architectures against scalar references: shapes, padding, rounding of pools."""
+"""Sampled architectures against scalar references: shapes, padding, rounding of pools."""
 
 from __future__ import annotations
 

@@ -152,7 +152,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "name": (lambda: changed(0, name=""), "step: the name is ''; expected a text of 1 to 100"),
     "kind": (
         lambda: changed(0, kind="softmax"),
-        "conv: the kind is 'softmax'; expected one of: conv, depthwise, average_pool, max_pool, add, clamp",
+        "conv: the kind is 'softmax'; expected one of: conv, depthwise, average_pool, "
+        "max_pool, add, clamp",
     ),
     "kind list": (lambda: changed(0, kind=["conv"]), "conv: the kind is ['conv']; expected one of"),
     "inputs": (

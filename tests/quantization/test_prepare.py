@@ -1,4 +1,4 @@
-"""Quantisers stand where the widths say, share what a shortcut joins, and start near what they see."""
+"""Quantisers: their places and widths, sharing across shortcuts, first ranges."""
 
 from __future__ import annotations
 

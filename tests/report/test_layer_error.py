@@ -16,7 +16,7 @@ from tests.report.test_drawing import check_saved, problems, texts
 def errors(
     depths: tuple[int, ...] = (1,), exact: int | None = None, factor: float = 1.0
 ) -> LayerErrors:
-    """Return errors that grow towards the rear; ``factor`` multiplies them, one layer may be exact."""
+    """Return errors that grow with depth; ``factor`` scales them, one layer may be exact."""
     network = make_network(depths)
     widths = [bits.a for bits in network.layer_bits()]
     layers = []

@@ -1,5 +1,6 @@
-"""What stands in the report: the verdict follows from the data, parts without data are named, the
-words fit the numbers.
+"""Content of the report.
+
+The verdict follows from the data, parts without data are named, the words fit the numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is drawn, as records; nothing here looks at pixels."""
+"""Records of what is drawn; pixels are not examined."""
 
 from __future__ import annotations
 

@@ -108,10 +108,10 @@ MIXTURES = (
     ("training", "best.yaml"),
     ("training", "integer", "best.yaml"),
 )
-"""What of the second run is put into the first one."""
+"""Parts of the second run that are put into the first one."""
 
 SAME = {"training/recipe.yaml"}
-"""What both runs have alike, so that nothing is mixed."""
+"""Files that are alike in both runs, so that nothing is mixed."""
 
 
 def stale_for_the_training(names: tuple[str, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a stage is done: digests of what it depends on and of what it left."""
+"""State of a stage from the digests of its inputs and outputs."""
 
 from __future__ import annotations
 

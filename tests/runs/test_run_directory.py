@@ -207,13 +207,19 @@ class TestResults:
         directory.front.write(
             [
                 report.front_row()
-                for report in (make_report(), make_report(make_network((2,)), cycles=7.0), make_report())
+                for report in (
+                    make_report(),
+                    make_report(make_network((2,)), cycles=7.0),
+                    make_report(),
+                )
             ]
         )
         assert len(list((directory.path / "pareto").iterdir())) == 3
         foreign = directory.path / "pareto" / "mine.yaml"
         foreign.touch()
-        directory.front.write([make_report(make_network((2,)), cycles=7.0).front_row(), make_report().front_row()])
+        directory.front.write(
+            [make_report(make_network((2,)), cycles=7.0).front_row(), make_report().front_row()]
+        )
         assert sorted(path.name for path in (directory.path / "pareto").iterdir()) == [
             "001.yaml",
             "002.yaml",

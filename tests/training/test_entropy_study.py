@@ -59,7 +59,7 @@ def toy(*, mean: float | None = None, activations: bool = False) -> AllocationPr
 
 
 def entropies(problem: AllocationProblem, seed: int = 0) -> Evidence:
-    """Two estimators that see the same differences between layers, with noise from batch to batch."""
+    """Two estimators that see the same differences between layers, with noise between batches."""
     rng = np.random.default_rng(seed)
     count = len(problem.variables)
     level = np.resize(np.linspace(2.5, 6.0, len(LAYERS)), count) + rng.normal(0, 0.4, count)
@@ -522,7 +522,7 @@ def _meet_at(barrier: Any) -> None:
 
 
 def _share(path: str, seed: int) -> tuple[int, int]:
-    """Run in a process of its own: the first evaluations of the two processes wait for each other."""
+    """Run in a process of its own; the first evaluations of both wait for each other."""
     problem = toy()
     accuracy = Accuracy(problem)
 

@@ -95,7 +95,7 @@ def without_times(rows: list[Row]) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def whole() -> Callable[[str], tuple[dict[str, Any], list[Row]]]:
-    """What an uninterrupted training of a variant ends with."""
+    """Final state of an uninterrupted training of a variant."""
     known: dict[str, tuple[dict[str, Any], list[Row]]] = {}
 
     def ending(variant: str) -> tuple[dict[str, Any], list[Row]]:
@@ -461,7 +461,7 @@ class TestStepsOfWeights:
 
 
 def multiples(network: MobileNet) -> dict[str, Tensor]:
-    """Return each layer's steps as multiples of those that just hold the largest weights, by name."""
+    """Return each layer's steps as multiples of those that just hold the largest weights."""
     return {
         name: unit.weight_quantiser.step.flatten()
         * unit.weight_quantiser.limit

@@ -1,4 +1,4 @@
-"""Subjects: any rest of a network gives what the whole gives, and choices change what they should."""
+"""Subjects: any rest of a network gives what the whole gives; choices change their own values."""
 
 from __future__ import annotations
 

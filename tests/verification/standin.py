@@ -26,7 +26,7 @@ BEHAVIOURS = (
     "write below SRAM",
     "unaligned pair",
 )
-"""What the first byte of an image asks for."""
+"""Behaviours that the first byte of an image selects."""
 
 HEADER = f"""
 #include <stddef.h>
@@ -40,7 +40,8 @@ HEADER = f"""
 int model_init(void *arena, size_t bytes);
 uint8_t *model_input(void *arena);
 const int8_t *model_invoke(void *arena);
-const int8_t *model_invoke_observed(void *arena, void (*after)(unsigned step, const void *arena, void *context), void *context);
+const int8_t *model_invoke_observed(
+    void *arena, void (*after)(unsigned step, const void *arena, void *context), void *context);
 """
 
 SOURCE = """
@@ -48,7 +49,8 @@ SOURCE = """
 #include <string.h>
 
 extern const uint8_t weights[];
-const uint8_t weights[PACKED_BYTES] __attribute__((section(".rodata.nas_packed.00_first"))) = {1, 2, 3};
+const uint8_t weights[PACKED_BYTES]
+    __attribute__((section(".rodata.nas_packed.00_first"))) = {1, 2, 3};
 static int32_t calls = 7;
 
 __attribute__((noinline)) static uint32_t deep(uint32_t n)
@@ -60,7 +62,8 @@ __attribute__((noinline)) static uint32_t deep(uint32_t n)
 
 static void misbehave(uint8_t *arena)
 {
-    volatile uint8_t *volatile sram = (volatile uint8_t *)(uintptr_t)0x20000000U, *volatile flash = (volatile uint8_t *)(uintptr_t)0U;
+    volatile uint8_t *volatile sram = (volatile uint8_t *)(uintptr_t)0x20000000U;
+    volatile uint8_t *volatile flash = (volatile uint8_t *)(uintptr_t)0U;
     switch (arena[0]) {
     case 1: sram[SRAM_BYTES] = 1; break;
     case 2: arena[1] = sram[SRAM_BYTES]; break;
@@ -76,7 +79,10 @@ static void misbehave(uint8_t *arena)
     }
 }
 
-int model_init(void *arena, size_t bytes) { return arena == NULL || bytes < MODEL_ARENA_BYTES ? -1 : 0; }
+int model_init(void *arena, size_t bytes)
+{
+    return arena == NULL || bytes < MODEL_ARENA_BYTES ? -1 : 0;
+}
 uint8_t *model_input(void *arena) { return arena; }
 
 static void first(uint8_t *arena)
@@ -104,7 +110,8 @@ const int8_t *model_invoke(void *arena)
     return second(arena);
 }
 
-const int8_t *model_invoke_observed(void *arena, void (*after)(unsigned step, const void *arena, void *context), void *context)
+const int8_t *model_invoke_observed(
+    void *arena, void (*after)(unsigned step, const void *arena, void *context), void *context)
 {
     first(arena);
     after(0, arena, context);

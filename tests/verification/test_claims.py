@@ -1,4 +1,4 @@
-"""What a verification claims of a device's core: only what ran, by one table."""
+"""Claims of a verification about a device's core: only what ran, by one table."""
 
 from __future__ import annotations
 

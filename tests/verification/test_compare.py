@@ -1,4 +1,4 @@
-"""What counts as equal, what as a surprise, and what the table says about it."""
+"""Verdicts: equal, surprising, and their words in the table."""
 
 from __future__ import annotations
 

@@ -151,9 +151,12 @@ def compared(
         each = ", ".join(f"{value:.2f}" for value in accuracies)
         rows.append(
             Row(
-                what=f"{width} bits (stem 8), {epochs} epochs, steps {name}: accuracy over {len(starts)} seeds; steps as multiples",
-                measured=f"{mean(accuracies):.2f} % ({each}; {mean(differences):+.2f} ± {error:.2f} points); "
-                f"{float(every.min()):.2g} to {float(every.max()):.3g}, {outside:.1f} % of channels beyond 2 or below 1/4",
+                what=f"{width} bits (stem 8), {epochs} epochs, steps {name}: accuracy over "
+                f"{len(starts)} seeds; steps as multiples",
+                measured=f"{mean(accuracies):.2f} % "
+                f"({each}; {mean(differences):+.2f} ± {error:.2f} points); "
+                f"{float(every.min()):.2g} to {float(every.max()):.3g}, {outside:.1f} % of "
+                "channels beyond 2 or below 1/4",
                 at_least="for comparison"
                 if accuracies is free
                 else "no worse than free by more than two standard errors; steps within",

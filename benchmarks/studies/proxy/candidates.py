@@ -50,7 +50,7 @@ def stage_scores(table: LayerTable, w_bits: Widths, a_bits: Widths) -> Floats:
 
 
 def _stage_sizes(table: LayerTable) -> tuple[Floats, Floats]:
-    """Return ``ln C`` and ``ln r^2 C`` of the end of each of the score's stages, ``(stages, n)``."""
+    """Return ``ln C`` and ``ln r^2 C`` at the ends of the score's stages, ``(stages, n)``."""
     size, strides = table.frame.resolution, [(table.frame.stem_stride,), *table.frame.strides]
     channels = np.empty((table.frame.n_score_stages, table.n))
     areas = np.empty((table.frame.n_score_stages, 1))

@@ -19,7 +19,7 @@ class Chosen:
     name: str
     """Of its files, such as ``budget-007``."""
     title: str
-    """What it is."""
+    """Name of the part's network."""
     architecture: Architecture
 
 

@@ -3,10 +3,10 @@ equal Flash under one SRAM limit.
 
 free: random networks of the space, bits included, between two numbers of MACs (so that training
 them on a CPU is affordable). budget: random structures, brought to one Flash size and under one
-SRAM limit by single random steps of bits: weights start at
-    8 bits, and a random layer loses (or gains) one bit until Flash is within a few percent of the target; activations start at
-    8 bits, and of the layers that a bit less would bring nearer to the SRAM limit a random one loses it. Refinement is not used:
-    it looks at the score.
+SRAM limit by single random steps of bits. Weights start at 8 bits, and a random layer loses (or
+gains) one bit until Flash is within a few percent of the target. Activations start at 8 bits, and
+of the layers that a bit less would bring nearer to the SRAM limit a random one loses it. Refinement
+is not used: it looks at the score.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STEPS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What the networks of a study have in common."""
+    """Setting that the networks of a study share."""
 
     space: str = "mobilenet-32"
     resolution: int = 32
@@ -63,7 +63,7 @@ class Setting:
 
     @property
     def frame(self) -> Frame:
-        """What the networks have in common."""
+        """Frame that the networks share."""
         return space_frame(self.shape, self.resolution, self.classes)
 
 

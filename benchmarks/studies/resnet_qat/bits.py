@@ -1,8 +1,8 @@
 """Widths for the study of training: an allocator's choice at mean widths of weights and
 activations, as a file of bits.
 
-python -m benchmarks.studies.resnet_qat.bits --data cifar-10-batches-py --network resnet20-12fca82f.th --method
-entropy-window --out bits.json
+python -m benchmarks.studies.resnet_qat.bits --data cifar-10-batches-py \\
+    --network resnet20-12fca82f.th --method entropy-window --out bits.json
 
 The entropy window is tuned by an Optuna study: window, axis, estimator and thresholds for the best
 accuracy within both means, judged by rounding alone on training images set aside. Prints loss and

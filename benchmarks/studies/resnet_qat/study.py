@@ -1,8 +1,8 @@
 """Allocations of widths trained alike: a CIFAR ResNet from its float weights, a few quantised
 epochs with a teacher.
 
-python -m benchmarks.studies.resnet_qat --data DIR --student resnet20.th --teacher resnet32.th --bits
-uniform-4,random-3.6,FILE.json,...
+python -m benchmarks.studies.resnet_qat --data DIR --student resnet20.th --teacher resnet32.th \\
+    --bits uniform-4,random-3.6,FILE.json,...
 
 Slow (a quarter of an hour per allocation and more); stop it whenever you like, the same command
 goes on. Student and teacher are state dicts of github.com/akamaster/pytorch_resnet_cifar10. A file
@@ -73,7 +73,7 @@ Bits = dict[str, dict[str, int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What all allocations are trained by."""
+    """Training recipe of all allocations."""
 
     epochs: int
     """Passes over the training images."""
@@ -101,7 +101,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is trained, on what."""
+    """Network, data and teacher of a training."""
 
     student: CifarResNet
     """Float network; each training takes a copy."""
@@ -173,7 +173,7 @@ def uniform(student: CifarResNet, bits: int) -> Bits:
 
 
 def random_bits(student: CifarResNet, mean: float, seed: int = 0) -> Bits:
-    """Return random widths whose weighted means lie nearest below ``mean`` among ``DRAWS`` draws."""
+    """Return the random widths, of ``DRAWS`` draws, whose means lie nearest below ``mean``."""
     names, size = inner_layers(student), np.array(list(sizes(student).values()), float)
     rng, inner = np.random.default_rng(seed), {}
     for kind, share in zip(("weights", "activations"), (size / size.sum(0)).T, strict=True):
@@ -218,12 +218,14 @@ def read_bits(student: CifarResNet, entry: str) -> Bits:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileFormatError(
             path,
-            f'cannot be read ({error}); expected {{"weights": {{layer: bits}}, "activations": ...}}',
+            f'cannot be read ({error}); expected {{"weights": {{layer: bits}}, "activations": '
+            "...}",
         ) from error
     for kind, widths in bits.items():
         if missing := set(inner_layers(student)) - set(widths):
             raise InputError(
-                f"{path}: '{kind}' lacks {sorted(missing)[0]}; expected every convolution but the first"
+                f"{path}: '{kind}' lacks {sorted(missing)[0]}; expected every convolution but "
+                "the first"
             )
     return bits
 
@@ -337,7 +339,8 @@ def train_epoch(task: Task, network: CifarResNet, optimiser: torch.optim.SGD, ep
         value = float(loss.detach())
         if not np.isfinite(value):
             raise FloatingPointError(
-                f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; lower the learning rate"
+                f"the loss is {value} in epoch {epoch + 1}, step {step + 1}; lower the "
+                "learning rate"
             )
         optimiser.zero_grad()
         loss.backward()
@@ -365,7 +368,8 @@ def trained(
         if stored["mark"] != mark:
             raise FileFormatError(
                 checkpoint,
-                "is of another recipe, other data or other bits; give the same again, or another folder",
+                "is of another recipe, other data or other bits; give the same again, or "
+                "another folder",
             )
         network.load_state_dict(stored["network"])
         optimiser.load_state_dict(stored["optimiser"])
@@ -379,7 +383,8 @@ def trained(
         record["epochs"].append(accuracy(network, task.test))
         record["seconds"] += time.monotonic() - began
         say(
-            f"{name}: epoch {epoch + 1}: {record['epochs'][-1]:.2f} %, loss {record['losses'][-1]:.4f}, {record['seconds']:.0f} s"
+            f"{name}: epoch {epoch + 1}: {record['epochs'][-1]:.2f} %, loss "
+            f"{record['losses'][-1]:.4f}, {record['seconds']:.0f} s"
         )
         buffer = io.BytesIO()
         torch.save(
@@ -435,8 +440,10 @@ def run(
         counts = entry.endswith(".json") and max(weights, inputs) <= LARGEST_MEAN
         rows.append(
             Row(
-                what=f"{name}, {weights:.2f} bits per weight, {inputs:.2f} per activation: top-1 of ResNet-{small.depth} after "
-                f"{epochs} epochs (float {floating:.2f} %, before training {record['before']:.2f} %)",
+                what=f"{name}, {weights:.2f} bits per weight, {inputs:.2f} per activation: top-1 "
+                f"of ResNet-{small.depth} after "
+                f"{epochs} epochs (float {floating:.2f} %, before training "
+                f"{record['before']:.2f} %)",
                 measured=f"{final:.2f} %",
                 at_least=f"{floating - LARGEST_LOSS:.2f} %" if counts else "for comparison",
                 reached=not counts or final >= floating - LARGEST_LOSS,

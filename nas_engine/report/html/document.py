@@ -1,4 +1,4 @@
-"""What a page is made of, as plain records: sections of tables, bars, pictures and sentences.
+"""Plain records that a page is made of: sections of tables, bars, pictures and sentences.
 
 Text is plain text; drawing escapes it.
 """
@@ -30,7 +30,7 @@ class Cell:
     """A field of a table."""
 
     text: str
-    """What stands in it."""
+    """Text of the cell."""
     tone: Tone = Tone.PLAIN
     """How it is meant."""
 
@@ -40,7 +40,7 @@ class Sentence:
     """A paragraph."""
 
     text: str
-    """What it says."""
+    """The sentence."""
     tone: Tone = Tone.PLAIN
     """How it is meant; a box is drawn around what is good or bad."""
 
@@ -50,7 +50,7 @@ class Table:
     """A table; it scrolls in its own box where it is wider than the page."""
 
     caption: str
-    """What it shows."""
+    """Caption."""
     columns: tuple[str, ...]
     """Titles."""
     rows: tuple[tuple[Cell | str, ...], ...]
@@ -66,11 +66,11 @@ class Figure:
     """A number that stands large at the top of the page."""
 
     name: str
-    """What it is."""
+    """Name of the fact."""
     value: str
     """The number with its unit."""
     note: str
-    """What to know about it."""
+    """Remark on it."""
     source: str
     """How it is known, such as ``measured``."""
     tone: Tone = Tone.PLAIN
@@ -87,16 +87,16 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """What is used of something limited; parts of the same unit."""
+    """Use of a limited resource, in parts of the same unit."""
 
     name: str
-    """What is limited."""
+    """Name of the resource."""
     used: float
-    """What is used of ``limit``."""
+    """Amount used of ``limit``."""
     limit: float
-    """What may be used."""
+    """Amount available."""
     reserved: float
-    """What exists beside the limit but is kept for others, 0 for nothing."""
+    """Amount that exists in addition to the limit but is reserved for others; 0 for none."""
     text: str
     """The same in words and numbers."""
 
@@ -116,9 +116,9 @@ class Picture:
     name: str
     """File name without ending."""
     text: str
-    """What it shows, for those who do not see it."""
+    """Description for screen readers."""
     caption: str
-    """What stands below it."""
+    """Caption below the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +150,11 @@ class Heading:
     """A heading within a section."""
 
     text: str
-    """What it says."""
+    """Text of the heading."""
 
 
 Block = Sentence | Table | Figures | Bars | Picture | Facts | Commands | Items | Heading
-"""What a section holds."""
+"""Block of a section."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +166,7 @@ class Section:
     title: str
     """Its heading."""
     blocks: tuple[Block, ...]
-    """What it holds."""
+    """Blocks of the section."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,13 +174,13 @@ class Page:
     """The whole."""
 
     title: str
-    """What the page is about."""
+    """Title of the page."""
     subtitle: str
     """One line below."""
     sections: tuple[Section, ...]
     """Its parts, the first without heading in the table of contents."""
     footer: str
-    """What made it."""
+    """Footer: program and version."""
 
     def pictures(self) -> Iterator[str]:
         """Yield the names of the pictures, in their order."""

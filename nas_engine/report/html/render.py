@@ -1,4 +1,4 @@
-"""A page as one HTML file: style and pictures inside, no script, nothing fetched from anywhere, all text escaped.
+"""HTML of a page as one file: style and pictures inside, no script, nothing fetched, text escaped.
 
 A policy in the head forbids the browser every request, so that this holds even if a text slipped
 through. Pictures are SVG in ``img`` elements: their inner names cannot clash with those of the page
@@ -160,7 +160,7 @@ SHORT = 14
 
 
 def _table(table: Table, key: str) -> str:
-    """Return a table in a box that scrolls, which the keyboard reaches; the first field of a row is its heading."""
+    """Return a table in a box that scrolls by keyboard too; a row's first field is its heading."""
 
     def field(i: int, cell: Cell | str, heading: bool) -> str:
         tone = cell.tone if isinstance(cell, Cell) else Tone.PLAIN
@@ -178,7 +178,8 @@ def _table(table: Table, key: str) -> str:
         for kind, title in zip(numbers, table.columns, strict=True)
     )
     rows = "\n".join(
-        f"<tr{_MARKED if number in table.marked else ''}>{''.join(field(i, cell, i == 0) for i, cell in enumerate(row))}</tr>"
+        f"<tr{_MARKED if number in table.marked else ''}>"
+        f"{''.join(field(i, cell, i == 0) for i, cell in enumerate(row))}</tr>"
         for number, row in enumerate(table.rows)
     )
     short = _SHORT if len(table.rows) <= SHORT else ""
@@ -207,7 +208,7 @@ _LEGEND = (
 
 
 def _bar(bar: Bar) -> str:
-    """Return a bar in parts of a hundred; what is over the limit fills it and is said in the text."""
+    """Return a bar in parts of a hundred; use beyond the limit fills it and is said in the text."""
     total = bar.limit + bar.reserved
     used = 100 * min(bar.used, bar.limit) / total
     reserved = 100 * bar.reserved / total

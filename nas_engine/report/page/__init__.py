@@ -38,7 +38,10 @@ PARTS: tuple[tuple[str, Part, str], ...] = (
 
 
 def build_page(facts: RunFacts) -> Page:
-    """Return the page of a run; parts whose data are not there are named at the end with what makes them."""
+    """Return the page of a run.
+
+    Parts whose data are missing are named at the end with the command that makes them.
+    """
     sections, missing = [headline.headline(facts)], []
     for title, make, maker in PARTS:
         section = make(facts)

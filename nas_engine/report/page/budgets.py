@@ -21,7 +21,7 @@ from nas_engine.training.result import Accuracy, chance_remark
 
 
 def budgets(facts: RunFacts) -> Section | None:
-    """Return what is used of SRAM, Flash and everything that may be limited; ``None`` without a network."""
+    """Return the use of SRAM, Flash and every limited resource; ``None`` without a network."""
     network, device = facts.network, facts.asked.device
     if network is None:
         return None

@@ -1,4 +1,4 @@
-"""RunFacts: all that a report is made of, read from a run that may be unfinished; what is not there yet is ``None`` or empty."""
+"""Facts of a report, read from a run that may be unfinished; missing ones are ``None`` or empty."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEACHER = "teacher"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the search was asked for."""
+    """Request of the search."""
 
     device: DeviceProfile
     """The device, with the memory that was given."""
@@ -45,13 +45,13 @@ class Training:
     """One training, finished or not."""
 
     name: str
-    """Which one, such as ``float stage``."""
+    """Name of the training, such as ``float stage``."""
     folder: str
     """Where it is, below the run."""
     epochs: tuple[Mapping[str, Any], ...]
     """One mapping per epoch, as in ``metrics.jsonl``."""
     result: TrainingResult | None
-    """What it came to, once done."""
+    """Result, once done."""
     recipe: Mapping[str, Any]
     """Values of its recipe; empty where unknown."""
 
@@ -77,7 +77,7 @@ class Candidate:
     loss: float | None
     """Mean training loss of the last epoch; ``None`` likewise."""
     chosen: bool
-    """Whether the run went on with it."""
+    """True if the run continued with it."""
     failure: str = ""
     """Why it was left out; empty if it was not."""
 
@@ -99,7 +99,7 @@ class Shortlist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
-    """What one method of allocation chose."""
+    """Choice of one allocation method."""
 
     method: str
     """Its name."""
@@ -122,12 +122,12 @@ class Allocation:
     status: str
     """``optimal``, ``feasible``, ``heuristic``."""
     notes: tuple[str, ...]
-    """What its authors say."""
+    """Remarks of the method."""
     trained: float | None = None
     """Accuracy of its integer model on test images after training, percent; ``None`` if it was not
     trained."""
     chosen: bool = False
-    """Whether it is the network of this report."""
+    """True if it is the network of this report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +143,7 @@ class Allocations:
     floating: float | None
     """Accuracy of the float network on the latter, percent."""
     warnings: tuple[str, ...]
-    """What was not as it should be."""
+    """Warnings of the refinement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +153,7 @@ class Stale:
     record: str
     """Its path."""
     problem: str
-    """What does not fit."""
+    """Mismatch found."""
     command: str
     """The command that makes it anew."""
 
@@ -163,19 +163,19 @@ class RunFacts:
     """A run as it stands on disk."""
 
     name: str
-    """What the run is called: its folder."""
+    """Name of the run: its folder."""
     path: str
     """The folder as it was given: what commands name."""
     whole: bool
-    """Whether it is one of ``nas-search run``."""
+    """True for a run of ``nas-search run``."""
     version: str
     """Version that makes the report."""
     asked: Asked
-    """What the search was asked for."""
+    """Request of the search."""
     network: NetworkReport | None = None
     """The network that the report is about."""
     network_is: str = ""
-    """Which network that is."""
+    """Description of the network: best of the search, winner, or refined."""
     folder: str = ""
     """Run directory of the network, as commands name it."""
     plan: MemoryPlan | None = None
@@ -189,7 +189,7 @@ class RunFacts:
     exports: Mapping[str, str] | None = None
     """Path and SHA-256 of every exported file."""
     verification: VerificationReport | None = None
-    """What verification found."""
+    """Result of the verification."""
     shortlist: Shortlist | None = None
     """Networks that got a short training."""
     allocations: Allocations | None = None
@@ -209,7 +209,7 @@ class RunFacts:
 
     @property
     def checked(self) -> bool:
-        """Whether every record could be read and is of the files beside it."""
+        """True if every record was readable and its digests fit the files."""
         return not (self.problems or self.stale or self.unchecked)
 
     @property

@@ -1,4 +1,4 @@
-"""The top of the report: what came out, what of it may be trusted, and the four numbers that matter most."""
+"""Top of the report: the result, how far it may be trusted, and the four main numbers."""
 
 from __future__ import annotations
 
@@ -64,29 +64,36 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
     trained = result is not None and result.accuracy.integer is not None
     if trained or facts.exports:
         return (
-            "Trained but not verified: the accuracy was measured with the integer model on this machine, "
-            f"while SRAM and Flash are predictions that no firmware has confirmed yet; prove them with {_next(facts)}.",
+            "Trained but not verified: the accuracy was measured with the integer model on "
+            "this machine, "
+            "while SRAM and Flash are predictions that no firmware has confirmed yet; prove "
+            f"them with {_next(facts)}.",
             Tone.PLAIN,
         )
     if result is not None:
         known = "the accuracy is not that of the device, and SRAM and Flash are predictions"
         return f"Trained in float only: {known}; next: {_next(facts)}.", Tone.PLAIN
     return (
-        "Searched only: SRAM and Flash are exact counts of a memory plan and fit the budget, but the QE-Score ranks networks "
+        "Searched only: SRAM and Flash are exact counts of a memory plan and fit the budget, "
+        "but the QE-Score ranks networks "
         f"and is no accuracy; next: {_next(facts)}.",
         Tone.PLAIN,
     )
 
 
 def _stale(one: Stale) -> str:
-    return f"{one.record} is not of the files beside it ({one.problem}), and what it says is left out; mend it with {one.command}"
+    return (
+        f"{one.record} is not of the files beside it ({one.problem}), and what it says is left "
+        f"out; mend it with {one.command}"
+    )
 
 
 def _unchecked(facts: RunFacts) -> str:
     names = listed([one.record for one in facts.unchecked])
     commands = listed(list(dict.fromkeys(one.command for one in facts.unchecked)))
     return (
-        f"Not checked: {names}: without digests, as nas-search 0.1.0 or a hand wrote it, nothing says whether it is of the files beside "
+        f"Not checked: {names}: without digests, as nas-search 0.1.0 or a hand wrote it, "
+        "nothing says whether it is of the files beside "
         f"it; mend it with {commands}."
     )
 
@@ -126,7 +133,10 @@ def _over_budget(facts: RunFacts, network: NetworkReport) -> list[str]:
 
 
 def _tone(facts: RunFacts, proof: VerificationReport) -> Tone:
-    """Return how a proof that passed is meant: green only where all records fit, the device's own core ran it, and it beats chance."""
+    """Return the tone of a proof that passed.
+
+    Green only where all records fit, the device's own core ran it, and it beats chance.
+    """
     if not facts.checked:
         return Tone.WARN
     useful = facts.result is None or facts.result.accuracy.beats_chance is not False
@@ -134,15 +144,18 @@ def _tone(facts: RunFacts, proof: VerificationReport) -> Tone:
 
 
 def _recorded(facts: RunFacts, proof: VerificationReport) -> str:
-    """Return what a recorded verification that passed shows; nothing of a back-end that did not run."""
+    """Return the claim of a recorded verification that passed; back-ends not run are left out."""
     exact = [one for one in proof.comparisons if one.verdict is Verdict.EQUAL]
     images = sorted({one.images for one in exact})
     counts = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     when = f"Recorded on {proof.date}" if proof.date else "Recorded"
     checked, known = facts.checked, claim_of(proof.core, proof.comparisons)
-    state = f"{'digests fit' if checked else 'not checked'}{'' if known.proven else ', not verified for this device'}"
+    state = "digests fit" if checked else "not checked"
+    if not known.proven:
+        state += ", not verified for this device"
     text = (
-        f"{when}, {state}: {listed([_called(one.backend) for one in exact])} gave every output value of the integer reference "
+        f"{when}, {state}: {listed([_called(one.backend) for one in exact])} gave every "
+        "output value of the integer reference "
         f"on {counts} images "
         f"({sum(one.values for one in exact):,} values, none different)"
     )
@@ -150,7 +163,10 @@ def _recorded(facts: RunFacts, proof: VerificationReport) -> str:
     measured = [line for line in proof.memory if line.verdict is Verdict.EQUAL]
     if measured:
         cores = list(dict.fromkeys(line.backend for line in measured))
-        text += f", and the linked firmware takes the memory that was predicted ({plural(len(measured), 'amount')} on {listed(cores)})"
+        text += (
+            ", and the linked firmware takes the memory that was predicted "
+            f"({plural(len(measured), 'amount')} on {listed(cores)})"
+        )
         claim = f"the accuracy of the integers, SRAM and Flash below {trust}"
     else:
         text += "; no firmware was linked, so that SRAM and Flash below are predictions"
@@ -162,7 +178,10 @@ def _recorded(facts: RunFacts, proof: VerificationReport) -> str:
             f", but this accuracy is {remark}; that all back-ends agree makes no network useful"
         )
     if proof.skipped:
-        claim += f", but nothing is known of {listed([_called(one.backend) for one in proof.skipped])}, which did not run"
+        claim += (
+            ", but nothing is known of "
+            f"{listed([_called(one.backend) for one in proof.skipped])}, which did not run"
+        )
     return f"{text}: {claim}. The device: {known.says}."
 
 
@@ -179,11 +198,15 @@ def _refuted(proof: VerificationReport) -> str:
         if one.verdict in (Verdict.DIFFERS, Verdict.FAILED)
     ]
     wrong += [
-        f"{line.what} on {line.backend} is {line.measured:,} B where {line.predicted:,} B were predicted"
+        f"{line.what} on {line.backend} is {line.measured:,} B where {line.predicted:,} B "
+        "were predicted"
         for line in proof.memory
         if line.verdict is Verdict.DIFFERS
     ]
-    return f"Do not trust this firmware: {listed(wrong) if wrong else 'no exact back-end could run, so that nothing is proven'}."
+    return (
+        "Do not trust this firmware: "
+        f"{listed(wrong) if wrong else 'no exact back-end could run, so that nothing is proven'}."
+    )
 
 
 def _wrong(verdict: Verdict) -> str:
@@ -283,6 +306,7 @@ def _cycles(facts: RunFacts, network: NetworkReport) -> str:
         return "Nothing here says how fast the network runs: the device has no table of cycles."
     time = network.cycles / device.clock_hz
     return (
-        f"About {format_count(network.cycles)} cycles, {time:.2g} s at {device.clock_hz / 1e6:.0f} MHz: an estimate from the device's cost "
+        f"About {format_count(network.cycles)} cycles, {time:.2g} s at "
+        f"{device.clock_hz / 1e6:.0f} MHz: an estimate from the device's cost "
         "table, not a measured latency."
     )

@@ -17,8 +17,7 @@ KINDS = {
     "project": "projection, 1 x 1",
     "head": "head, 1 x 1",
 }
-"""What the last part of a layer's name says of its kind; stem and classifier are kinds of their
-own."""
+"""Kind of a layer by the last part of its name; stem and classifier are kinds of their own."""
 
 BIT_MAP, SRAM, TIMELINE, FLASH = "bit_map", "sram_per_layer", "memory_plan", "flash_per_layer"
 """Names of pictures."""

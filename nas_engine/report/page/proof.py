@@ -1,4 +1,4 @@
-"""What verification found, and what was exported."""
+"""Part of the report on verification and export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: stages with wall times, versions, seeds, digests, and what to type to get it again."""
+"""Origin of a result: stages, times, versions, seeds, digests, and commands to repeat it."""
 
 from __future__ import annotations
 

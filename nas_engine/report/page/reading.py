@@ -123,7 +123,7 @@ def read_checksums(path: Path) -> dict[str, str]:
 def read_allocations(
     paths: Sequence[Path], chosen: str | None, trained: Mapping[str, float]
 ) -> Allocations:
-    """Return methods side by side, from one ``comparison.json`` or from several ``allocation.json`` of one network.
+    """Return allocations from a ``comparison.json`` or several ``allocation.json`` of one network.
 
     Args:
         paths: The files.

@@ -1,4 +1,4 @@
-"""The search of a report: its progress, its front, and how the score's order held on the networks that got a short training."""
+"""Search part of the report: progress, front, and the score's order after the short trainings."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def shortlist(facts: RunFacts) -> Section | None:
 
 
 def order_sentence(found: Shortlist) -> str:
-    """Return whether training ordered the networks as the QE-Score did, pair by pair, and how many pairs are beyond doubt.
+    """Return how many pairs training ordered as the QE-Score did, and how many are beyond doubt.
 
     Two networks are told apart where their accuracies differ by more than twice the root of the sum
     of their squared standard errors; they saw the same images, so that this asks for more than it
@@ -216,7 +216,10 @@ def order_sentence(found: Shortlist) -> str:
 
 
 def _decided(chosen: Candidate, tried: Sequence[Candidate], images: int) -> str:
-    """Return what decided where that is not recorded: the loss, if another accuracy is within the standard error of the difference."""
+    """Return the deciding figure where none is recorded.
+
+    The loss, if another accuracy is within the standard error of the difference.
+    """
     best = max(map(_accuracy, tried))
     alike = [
         one

@@ -66,7 +66,10 @@ def standard_error(accuracy: float, images: int) -> float:
 
 
 def interval(accuracy: float, images: int) -> tuple[float, float]:
-    """Return the 95 % interval of Wilson (1927) of an accuracy in percent; unlike the standard error it is right near 0 and 100."""
+    """Return Wilson's (1927) 95 % interval of an accuracy in percent.
+
+    Unlike the standard error it is right near 0 and 100.
+    """
     p, z2 = accuracy / 100, NORMAL_95**2
     middle = (p + z2 / (2 * images)) / (1 + z2 / images)
     half = NORMAL_95 * math.sqrt(p * (1 - p) / images + z2 / (4 * images**2)) / (1 + z2 / images)

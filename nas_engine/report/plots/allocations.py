@@ -1,4 +1,4 @@
-"""The widths that several methods chose for one network, beside the accuracy that each leaves without training."""
+"""Widths that several methods chose for one network, with the accuracy without training."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AllocationMaps:
     images: int
     """How many images these are."""
     warning: str
-    """What is not as it should be, empty for nothing."""
+    """Warning, empty for none."""
 
 
 def allocation_maps(
@@ -88,7 +88,11 @@ def allocation_maps(
 
 @picture_style()
 def draw_allocations(record: AllocationMaps) -> Figure:
-    """Return the picture: a coloured cell per layer and method, weights above and activations below, and a bar per accuracy."""
+    """Return the picture of widths and accuracies.
+
+    A coloured cell per layer and method, weights above and activations below, and a bar per
+    accuracy.
+    """
     axis, rows = record.axis, len(record.methods)
     width, margin, height = axis_width(axis), axis_margin(axis), rows * _ROW
     left = 0.3 + max(text_width(method, 8) for method in record.methods)
@@ -138,7 +142,7 @@ def draw_allocations(record: AllocationMaps) -> Figure:
 
 
 def _draw_cells(grid: Axes, bits: Sequence[Sequence[int]]) -> None:
-    """Draw one coloured cell per width, centred on whole numbers from left to right, rows from 0 downwards."""
+    """Draw one coloured cell per width, centred on whole numbers; rows go downwards from 0."""
     edges = [place - 0.5 for place in range(len(bits[0]) + 1)]
     grid.pcolormesh(
         edges,
@@ -166,7 +170,7 @@ def _draw_cells(grid: Axes, bits: Sequence[Sequence[int]]) -> None:
 
 
 def _draw_bars(figure: Figure, record: AllocationMaps, place: tuple[float, float, float]) -> None:
-    """Draw the accuracies beside the rows of the upper grid; ``place``: left, bottom and height in inches."""
+    """Draw accuracies to the right of the upper grid; ``place``: left, bottom, height in inches."""
     left, bottom, height = place
     axes = add_panel(figure, left, bottom, _BARS, height)
     axes.set(xlim=(0, 100), ylim=(len(record.methods), 0), yticks=[], xticks=[0, 25, 50, 75, 100])

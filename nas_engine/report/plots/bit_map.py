@@ -1,4 +1,4 @@
-"""The bit map: weight and activation bits of every layer, as the QBR figure of the QE-Score paper."""
+"""Bit map: weight and activation bits of every layer, as the QBR figure of the QE-Score paper."""
 
 from __future__ import annotations
 
@@ -65,7 +65,11 @@ def bit_map_data(report: NetworkReport) -> BitMap:
 
 @picture_style()
 def draw_bit_map(record: BitMap) -> Figure:
-    """Return the picture: both profiles as steps, the mean of each stage shaded, and below them each width as a coloured cell."""
+    """Return the picture of the bits.
+
+    Both profiles as steps, the mean of each stage shaded, and below them each width as a coloured
+    cell.
+    """
     axis, count = record.axis, len(record.axis.names)
     width, margin = axis_width(axis), axis_margin(axis)
     left, cells, steps, gap = 1.0, 0.62, 1.9, 0.14

@@ -1,4 +1,4 @@
-"""What a network uses of every budget, one bar each: memory in bytes, with what firmware takes, and limits on compute."""
+"""Use of every budget by a network, one bar each: memory in bytes, and limits on compute."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class BudgetBar:
     name: str
     """``"SRAM"``, ``"Flash"``, ``"MACs"``, ``"BitOps"`` or ``"cycles"``."""
     used: float
-    """What the network uses."""
+    """Amount used."""
     budget: float
-    """What it may use: memory less what is reserved, or a limit."""
+    """Amount available: memory less the reserve, or a limit."""
     reserved: float
-    """What firmware takes beside the budget; 0 for compute."""
+    """Reserve of the firmware, in addition to the budget; 0 for compute."""
     unit: str
     """``"B"`` or nothing."""
     remark: str = ""
-    """What else to know, such as the layer of the peak."""
+    """Remark, such as the layer of the peak."""
 
     def __post_init__(self) -> None:
         if not (self.used >= 0 and self.budget > 0 and self.reserved >= 0):
@@ -63,12 +63,12 @@ class BudgetBar:
 
     @property
     def left(self) -> float:
-        """What the network leaves of its budget, below zero if it does not fit."""
+        """Amount left of the budget; negative if the network does not fit."""
         return self.budget - self.used
 
     @property
     def text(self) -> str:
-        """``"97.3 %, 255,120/262,144 B (249.1 KiB)"``, percent of the budget; what was used in short stands in brackets."""
+        """Percent of the budget, then amounts, as ``"97.3 %, 255,120/262,144 B (249.1 KiB)"``."""
         short = (
             format_size(self.used).rpartition("(")[2]
             if self.unit == BYTES
@@ -82,7 +82,7 @@ class BudgetBar:
 
     @property
     def rest(self) -> str:
-        """What is left or missing, and what is reserved, in words."""
+        """Amount left or missing, and the reserve, in words."""
         unit = f" {self.unit}" if self.unit else ""
         parts = [
             f"{_exact(self.left)}{unit} left"
@@ -104,7 +104,7 @@ class BudgetBars:
     """All resources of one network that have a budget."""
 
     device: str
-    """What a person would call the board or chip."""
+    """Common name of the board or chip."""
     note: str
     """How memory is counted."""
     bars: tuple[BudgetBar, ...]
@@ -168,7 +168,11 @@ def budget_bars_data(
 
 @picture_style()
 def draw_budget_bars(record: BudgetBars) -> Figure:
-    """Return the picture: per resource what is used (over the budget in another colour), what is left, and hatched what is reserved."""
+    """Return the picture of the budgets.
+
+    Per resource the amount used (beyond the budget in another colour), the amount left, and the
+    reserve hatched.
+    """
     rows = len(record.bars)
     left = 0.35 + max(text_width(bar.name, 10) for bar in record.bars)
     width = max(
@@ -192,7 +196,10 @@ def draw_budget_bars(record: BudgetBars) -> Figure:
 
 
 def _draw_bar(axes: Axes, bar: BudgetBar, top: float) -> None:
-    """Draw one resource below ``top`` (inches from the upper edge), its text above its bar; the bar is as long as all there is."""
+    """Draw one resource below ``top`` (inches from the upper edge), its text above its bar.
+
+    The bar is as long as the whole resource.
+    """
     whole = max(bar.budget + bar.reserved, bar.used)
     used, budget, end = bar.used / whole, bar.budget / whole, (bar.budget + bar.reserved) / whole
     middle = top + _ROW - 0.06 - _BAR / 2

@@ -1,4 +1,4 @@
-"""The axis that several pictures share: one cell per layer, grouped into inverted residuals and stages."""
+"""Axis that several pictures share: one cell per layer, grouped into units and stages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas_engine.errors import InputError
 from nas_engine.report.plots.style import GREY, INK, PALE, panel_inches, text_width
 
 LETTERS = {"expand": "E", "depthwise": "D", "project": "P"}
-"""What stands below the three layers of an inverted residual."""
+"""Labels of the three layers of an inverted residual."""
 
 MARGIN = 1.08
 """Inches that a grouped axis needs below its panel, its legend included."""
@@ -52,7 +52,9 @@ class LayerAxis:
 
 
 def layer_axis(names: Sequence[str]) -> LayerAxis:
-    """Return the axis of layers named as ``Architecture.layer_names`` does; other names are not grouped but written in full.
+    """Return the axis of layers named as in ``Architecture.layer_names``.
+
+    Other names are not grouped but written in full.
 
     Raises:
         InputError: No layers.

@@ -39,7 +39,7 @@ MEMORY_MODEL_NOTES = {
         "memory model 'paper': the convention of the QE-Score authors, without scratch and padding"
     ),
 }
-"""What the two memory models count, for subtitles."""
+"""Tensors that the two memory models count, for subtitles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class SramBars:
     axis: LayerAxis
     """The layers."""
     memory_model: str
-    """What is counted."""
+    """Memory model: the tensors counted."""
     sizes: tuple[float, ...]
     """Bytes live at each layer."""
     peak: int
@@ -74,7 +74,7 @@ class FlashBars:
     axis: LayerAxis
     """The layers."""
     memory_model: str
-    """What is counted."""
+    """Memory model: the tensors counted."""
     sizes: tuple[float, ...]
     """Bytes of each layer."""
     cumulative: tuple[float, ...]
@@ -117,7 +117,10 @@ def sram_data(report: NetworkReport, budget: float | None = None) -> SramBars:
 
 
 def flash_data(report: NetworkReport, budget: float | None = None) -> FlashBars:
-    """Return Flash per layer; arguments and errors as ``sram_data``, ``budget`` being bytes available for weights and parameters."""
+    """Return Flash per layer; ``budget``: bytes available for weights and parameters.
+
+    Other arguments and errors as in ``sram_data``.
+    """
     _check_budget("Flash", budget)
     sizes = report.flash_bytes
     return FlashBars(
@@ -184,7 +187,10 @@ def _call_out(axes: Axes, index: int, count: int, size: float, text: str, colour
 
 @picture_style()
 def draw_sram(record: SramBars) -> Figure:
-    """Return the picture: a bar per layer in KiB, the peak coloured and named, layers over the budget hatched, the budget as a line."""
+    """Return the picture of SRAM: a bar per layer in KiB.
+
+    The peak is coloured and named, layers over the budget are hatched, the budget is a line.
+    """
     axis, count = record.axis, len(record.axis.names)
     width, margin, left, height = axis_width(axis), axis_margin(axis), 0.8, 3.0
     note = MEMORY_MODEL_NOTES.get(record.memory_model, f"memory model '{record.memory_model}'")
@@ -222,7 +228,7 @@ def draw_sram(record: SramBars) -> Figure:
 
 @picture_style()
 def draw_flash(record: FlashBars) -> Figure:
-    """Return the picture: bytes of each layer in KiB below, and their running sum against the budget above."""
+    """Return the picture of Flash: bytes of each layer below, running sum and budget above."""
     axis, count = record.axis, len(record.axis.names)
     width, margin, left, heights, gap = axis_width(axis), axis_margin(axis), 0.8, (2.0, 1.7), 0.25
     total = record.cumulative[-1]

@@ -1,4 +1,4 @@
-"""Signal-to-quantisation-noise ratio layer by layer: where a network loses accuracy to its integers."""
+"""Signal-to-quantisation-noise ratio by layer: where a network loses accuracy to its integers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,11 @@ def _limits(record: LayerErrorBars) -> tuple[float, float]:
 
 @picture_style()
 def draw_layer_error(record: LayerErrorBars) -> Figure:
-    """Return the picture: a bar per layer for its own ratio, the worst coloured, a line for the network so far, widths as cells below."""
+    """Return the picture of the ratios.
+
+    A bar per layer for its own ratio, the worst coloured, a line for the network so far, widths as
+    cells below.
+    """
     axis, count = record.axis, len(record.axis.names)
     width, margin = axis_width(axis), axis_margin(axis)
     left, cells, height, gap = 1.15, 0.84, 2.9, 0.12

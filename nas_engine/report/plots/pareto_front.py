@@ -119,7 +119,7 @@ def _draw_panel(
     budget: float | None,
     colours: Normalize,
 ) -> bool:
-    """Draw one cost against the score; return whether the budget is near enough to be drawn as a line."""
+    """Draw one cost against the score; return True if the budget is near enough to be drawn."""
     steps = record.envelope(cost)
     axes.step(
         [x / unit for x, _ in steps],
@@ -166,7 +166,10 @@ def _draw_panel(
 
 @picture_style()
 def draw_front(record: ParetoFront) -> Figure:
-    """Return the picture: score against MACs and against peak SRAM, coloured by Flash, the best starred, budgets as dashed lines."""
+    """Return the picture: score against MACs and peak SRAM, coloured by Flash.
+
+    The best is starred, budgets are dashed lines.
+    """
     left, width, height, gap, bottom = 0.8, 4.3, 3.4, 0.5, 0.62
     count = len(record.points)
     subtitle = ""

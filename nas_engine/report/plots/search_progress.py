@@ -100,7 +100,10 @@ def _subtitle(record: Progress) -> str:
 
 @picture_style()
 def draw_progress(record: Progress) -> Figure:
-    """Return the picture: best score against candidates evaluated and, where known, the feasible share of the population below it."""
+    """Return the picture: best score against candidates evaluated.
+
+    Below it, where known, the feasible share of the population.
+    """
     left, width, heights, gap, bottom = 0.9, 7.2, (1.0, 2.7), 0.22, 0.6
     shares = [
         (x, y) for x, y in zip(record.evaluated, record.feasible, strict=True) if y is not None

@@ -1,4 +1,4 @@
-"""The shortlist: the score that ranked some networks without training, against the accuracy that a short training gave them."""
+"""Shortlist: the score without training against the accuracy after a short training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ShortlistMember:
     accuracy: float
     """Accuracy on images held out from training, percent."""
     chosen: bool
-    """Whether the run went on with it."""
+    """True if the run continued with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +57,18 @@ class Shortlist:
     networks or where it is undefined."""
 
     def standard_error(self, member: ShortlistMember) -> float:
-        """Return the binomial standard error of an accuracy, ``100 sqrt(p (1 - p) / images)``, percentage points."""
+        """Return the binomial standard error of an accuracy, percentage points.
+
+        ``100 sqrt(p (1 - p) / images)``.
+        """
         share = member.accuracy / 100
         return 100 * math.sqrt(share * (1 - share) / self.images)
 
 
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Return Kendall's tau-b of two rankings, ties allowed for (Kendall, "The Treatment of Ties in Ranking Problems", Biometrika 1945).
+    """Return Kendall's tau-b of two rankings with ties.
+
+    Kendall, "The Treatment of Ties in Ranking Problems", Biometrika 1945:
 
     ``(concordant - discordant) / sqrt((pairs - ties in first) (pairs - ties in second))`` over all
     pairs.
@@ -134,7 +139,10 @@ def shortlist_data(members: Sequence[Mapping[str, Any]], images: int, epochs: in
 
 @picture_style()
 def draw_shortlist(record: Shortlist) -> Figure:
-    """Return the picture: a point per network with its standard error, numbered by rank, the chosen one starred."""
+    """Return the picture: a point with its standard error per network, numbered by rank.
+
+    The chosen one is starred.
+    """
     left, bottom, width, height = 0.8, 0.62, 6.0, 3.4
     count = len(record.members)
     note = (
@@ -201,7 +209,7 @@ def draw_shortlist(record: Shortlist) -> Figure:
 
 
 def _write_ranks(axes: Axes, members: Sequence[ShortlistMember]) -> None:
-    """Write the rank of each network beside its point, lower where another rank stands there already."""
+    """Write the rank of each network next to its point, lower where another one is in the way."""
     width, height = panel_inches(axes)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     written: list[tuple[float, float]] = []

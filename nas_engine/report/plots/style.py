@@ -1,4 +1,7 @@
-"""What all pictures share: colours, fonts, and panels placed in inches, so that nothing is cut off or moves with the user's settings."""
+"""Style of all pictures: colours, fonts, and panels placed in inches.
+
+Nothing is cut off or moves with the user's settings.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ _SESSION = ("backend", "interactive", "toolbar", "webagg")
 
 @contextmanager
 def picture_style() -> Iterator[None]:
-    """Draw or save with the settings of this project, whatever the user's own are; those are restored. Also a decorator."""
+    """Draw or save with the settings of this project, then restore the user's. Also a decorator."""
     settings: dict[Any, Any] = {
         key: value
         for key, value in matplotlib.rcParamsDefault.items()
@@ -68,7 +71,7 @@ def picture_style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Figure:
-    """Return an empty figure of ``width`` x ``height`` inches with a title, and a line below it, at the top left."""
+    """Return an empty figure of ``width`` x ``height`` inches, title and subtitle top left."""
     figure = Figure(figsize=(width, height))
     figure.text(
         0.2 / width,
@@ -117,7 +120,7 @@ def panel_inches(axes: Axes) -> tuple[float, float]:
 
 
 def text_width(text: str, size: float) -> float:
-    """Return a generous estimate of the width of one line of text in inches, font size in points."""
+    """Return a generous estimate of the width of one line of text, inches; font size in points."""
     return len(text) * 0.62 * size / 72
 
 

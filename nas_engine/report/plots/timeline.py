@@ -104,7 +104,10 @@ def timeline_data(
 
 
 def _write_name(axes: Axes, tensor: PlannedTensor, cell: float, kib_inch: float) -> None:
-    """Write the name of a tensor into its rectangle where there is room; ``cell`` and ``kib_inch``: inches per step and per KiB."""
+    """Write a tensor's name into its rectangle where there is room.
+
+    ``cell`` and ``kib_inch``: inches per step and per KiB.
+    """
     wide, high = (tensor.last_step - tensor.first_step + 1) * cell, tensor.size / KIB * kib_inch
     place = ((tensor.first_step + tensor.last_step) / 2, (tensor.offset + tensor.size / 2) / KIB)
     for size in (7.0, 5.5):
@@ -127,7 +130,10 @@ def _write_name(axes: Axes, tensor: PlannedTensor, cell: float, kib_inch: float)
 
 @picture_style()
 def draw_timeline(record: Timeline) -> Figure:
-    """Return the picture: a rectangle per tensor over steps and addresses, the peak step framed and its tensors listed at the right."""
+    """Return the picture: a rectangle per tensor over steps and addresses.
+
+    The peak step is framed and its tensors are listed at the right.
+    """
     axis, count = record.axis, len(record.axis.names)
     width, margin, left, height, side = axis_width(axis), axis_margin(axis), 0.8, 3.9, 2.9
     step = axis.names[record.peak]

@@ -1,4 +1,4 @@
-"""A training epoch by epoch: loss and accuracy of the float and the quantised stage, and of the teacher if there was one."""
+"""Training epoch by epoch: loss and accuracy of the float and quantised stages and the teacher."""
 
 from __future__ import annotations
 
@@ -152,7 +152,10 @@ def _subtitle(record: TrainingCurves) -> str:
 
 @picture_style()
 def draw_training_curves(record: TrainingCurves) -> Figure:
-    """Return the picture: accuracy above, loss below, over the epochs of both stages; at the right the three forms at the end."""
+    """Return the picture: accuracy above, loss below, over the epochs of both stages.
+
+    At the right are the three forms at the end.
+    """
     left, width, heights, gap, bottom = 0.85, 7.0, (1.5, 2.7), 0.25, 0.6
     marks = _marks(record.result)
     side = 0.35 + max((0.92 * text_width(text, 8.5) for text, _, _ in marks), default=0.0)
@@ -231,7 +234,7 @@ def draw_training_curves(record: TrainingCurves) -> Figure:
 
 
 def _scale(upper: Axes, lower: Axes, record: TrainingCurves, marks: Sequence[float]) -> None:
-    """Set the limits: all epochs, the loss from zero, the accuracy from what occurs to at most a little above 100."""
+    """Set the limits: all epochs, loss from 0, accuracy from its smallest to just above 100."""
     curves = [*record.stages, *([record.teacher] if record.teacher else [])]
     percents = [
         value
