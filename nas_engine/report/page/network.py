@@ -11,14 +11,6 @@ from nas_engine.report.page.facts import RunFacts
 from nas_engine.report.page.words import format_count, format_size, number, plural, share
 from nas_engine.report.tables import layer_shapes
 
-KINDS = {
-    "expand": "expansion, 1 x 1",
-    "depthwise": "depth-wise",
-    "project": "projection, 1 x 1",
-    "head": "head, 1 x 1",
-}
-"""Kind of a layer by the last part of its name; stem and classifier are kinds of their own."""
-
 BIT_MAP, SRAM, TIMELINE, FLASH = "bit_map", "sram_per_layer", "memory_plan", "flash_per_layer"
 """Names of pictures."""
 
@@ -147,8 +139,8 @@ def flash(facts: RunFacts) -> Section | None:
         return None
     largest = found.flash_bytes.index(max(found.flash_bytes))
     kinds: dict[str, list[int]] = {}
-    for i, name in enumerate(found.layer_names):
-        kinds.setdefault(KINDS.get(name.rpartition(".")[2], name), []).append(i)
+    for i, (operation, _, _) in enumerate(layer_shapes(found.architecture)):
+        kinds.setdefault(operation.partition("/")[0], []).append(i)
     rows = []
     for kind, layers in sorted(
         kinds.items(), key=lambda pair: -sum(found.flash_bytes[i] for i in pair[1])
