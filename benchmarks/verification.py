@@ -130,7 +130,7 @@ def verify_residual(
 def describe(what: str, report: VerificationReport) -> list[Row]:
     """Return a line per back-end and per amount of memory."""
     rows = []
-    for one in report.comparisons:
+    for one in report.backends:
         exact = one.verdict is not Verdict.CLOSE
         measured = (
             f"{one.differing:,} of {one.values:,}" if one.values else f"{one.verdict}: {one.note}"
@@ -206,7 +206,7 @@ def tally(what: str, reports: Iterable[VerificationReport]) -> list[Row]:
     flash = 0.0
     exact: dict[str, bool] = {}
     for report in reports:
-        for one in report.comparisons:
+        for one in report.backends:
             exact[one.backend] = exact.get(one.backend, True) and one.verdict is not Verdict.CLOSE
             differing[one.backend] += one.differing + len(one.differing_tensors)
             values[one.backend] += one.values

@@ -181,7 +181,7 @@ class TestExamples:
             part = Progress(kind=Kind.VERIFYING, at="host C on 2 images ...", done=0, total=1)
             watch(part)
             watch(replace(part, at="host C: equal", done=1, whole=True))
-            return VerificationReport(data="noise", comparisons=(one,), memory=())
+            return VerificationReport(data="noise", backends=(one,), memory=())
 
         monkeypatch.setattr("nas_engine.pipeline.verify.verify_run", fake)
         lines: list[str] = []

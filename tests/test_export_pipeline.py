@@ -241,11 +241,11 @@ class TestVerify:
         assert report.passed
         told = [event for event in kept.progress(Kind.VERIFYING) if event.whole]
         assert [event.at for event in told] == [
-            f"{comparison.backend}: {comparison.verdict}" for comparison in report.comparisons
+            f"{comparison.backend}: {comparison.verdict}" for comparison in report.backends
         ]
         assert [event.done for event in told] == list(range(1, len(told) + 1))
         exact = [
-            comparison for comparison in report.comparisons if comparison.verdict is Verdict.EQUAL
+            comparison for comparison in report.backends if comparison.verdict is Verdict.EQUAL
         ]
         assert {"host C", "Cortex-M7", "Cortex-M4"} <= {
             comparison.backend for comparison in exact
@@ -262,7 +262,7 @@ class TestVerify:
         directory, model = RunDirectory(copied), load(copied / "integer").model
         expected = run_integers(model, read_data("digits", directory.read_best()).test.images[:24])
         report = verify_run(copied, "digits", images=24, backends=["onnx"])
-        assert report.comparisons[0].values == expected.size
+        assert report.backends[0].values == expected.size
         assert np.unique(expected, axis=0).shape[0] > 1
 
     def test_a_wrong_weight_is_found_and_located(
@@ -283,7 +283,7 @@ class TestVerify:
     def test_only_what_was_exported(self, copied: Path, command: Run) -> None:
         export_run(copied, ["onnx"])
         report = verify_run(copied, images=2)
-        assert {comparison.backend for comparison in report.comparisons} == {
+        assert {comparison.backend for comparison in report.backends} == {
             "ONNX Runtime, integer graph",
             "ONNX Runtime, QCDQ",
         }
@@ -375,7 +375,7 @@ from nas_engine.pipeline.verify import verify_run, write_files
 run = Path({str(copied)!r})
 export_run(run, ["c"])
 report = verify_run(run, images=2, backends=["host-c"])
-print(report.comparisons[0].verdict, report.comparisons[0].note)
+print(report.backends[0].verdict, report.backends[0].note)
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -78,7 +78,7 @@ def verify(
     Example:
         >>> import nas_engine as ne
         >>> report = ne.verify("runs/digits", images=4, backends=["host-c"])
-        >>> [str(one.verdict) for one in report.comparisons]
+        >>> [str(one.verdict) for one in report.backends]
         ['equal']
     """
     from nas_engine.pipeline.verify import verify_run

@@ -168,8 +168,8 @@ def verify(work: Work, resume: bool) -> Figures | None:
         backends=settings.backends or None,
         watch=work.watch,
     )
-    verdicts = {comparison.backend: str(comparison.verdict) for comparison in report.comparisons}
-    claim = claim_of(report.core, report.comparisons)
+    verdicts = {comparison.backend: str(comparison.verdict) for comparison in report.backends}
+    claim = claim_of(report.core, report.backends)
     core = {"device": claim.core, "ran_on": claim.ran_on, "says": claim.says}
     return {
         "passed": report.passed,

@@ -240,7 +240,7 @@ def verify(
             memory += _memory(subject, predicted, row, ran)
     return VerificationReport(
         data=data,
-        comparisons=tuple(comparisons),
+        backends=tuple(comparisons),
         memory=tuple(memory),
         instructions=instructions,
         macs={step.name: step_macs(model, step) for step in model.nodes},

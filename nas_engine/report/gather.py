@@ -30,7 +30,6 @@ from nas_engine.report.page.facts import (
 from nas_engine.report.page.reading import (
     read_allocations,
     read_checksums,
-    read_verification,
     shortlist_of,
 )
 from nas_engine.report.run_figures import figures_changed, finished_stage, outputs_changed
@@ -43,6 +42,7 @@ from nas_engine.runs.run_options import stored_options
 from nas_engine.runs.run_record import RunRecord, read_record
 from nas_engine.strict_yaml import read_mapping
 from nas_engine.training.result import read_result
+from nas_engine.verification.result import read_verification
 
 _Read = TypeVar("_Read")
 

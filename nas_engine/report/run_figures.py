@@ -58,7 +58,7 @@ def _pairs(
         yield "verify", "passed", verify.figures.get("passed"), facts.verification.passed
         said, recorded = (
             verify.figures.get("backends"),
-            {one.backend: str(one.verdict) for one in facts.verification.comparisons},
+            {one.backend: str(one.verdict) for one in facts.verification.backends},
         )
         for name, verdict in said.items() if isinstance(said, Mapping) else ():
             yield (

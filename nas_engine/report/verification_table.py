@@ -18,7 +18,7 @@ def verification_table(report: VerificationReport, *, layers: bool = False) -> s
         report: What was found.
         layers: Whether instructions are shown layer by layer.
     """
-    parts = [[terminal_line(f"images: {report.data}")], _comparisons(report.comparisons)]
+    parts = [[terminal_line(f"images: {report.data}")], _comparisons(report.backends)]
     if report.memory:
         parts.append(_memory(report.memory))
     if report.instructions:
@@ -31,7 +31,7 @@ def verification_table(report: VerificationReport, *, layers: bool = False) -> s
             ]
         )
     said = (
-        _wrapped(f"the device: {claim_of(report.core, report.comparisons).says}")
+        _wrapped(f"the device: {claim_of(report.core, report.backends).says}")
         if report.passed
         else []
     )
@@ -127,7 +127,7 @@ def _verdict(report: VerificationReport) -> str:
     if not report.passed:
         failed = [
             line.backend
-            for line in report.comparisons
+            for line in report.backends
             if line.verdict in (Verdict.DIFFERS, Verdict.FAILED)
         ]
         failed += [
@@ -137,7 +137,7 @@ def _verdict(report: VerificationReport) -> str:
         ]
         return f"FAILED: {', '.join(failed) or 'no exact back-end could run'}"
     left = ", ".join(comparison.backend for comparison in report.skipped)
-    proven = claim_of(report.core, report.comparisons).proven
+    proven = claim_of(report.core, report.backends).proven
     said = (
         "verified: what runs is what was promised"
         if proven

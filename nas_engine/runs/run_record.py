@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nas_engine.errors import UnknownNameError
 from nas_engine.files import write_atomically
-from nas_engine.sealed import read_sealed_json, seal_json
-from nas_engine.strict_yaml import Fields
+from nas_engine.records import plain, read_sealed, sealed
 
 FORMAT = "nas-search/run-record/1"
 """First key of the file."""
@@ -47,6 +47,14 @@ class StageRecord:
     figures: Mapping[str, Any] | None = None
     """Figures of the result, once done."""
 
+    def __post_init__(self) -> None:
+        for what, name, names in (
+            ("stage", self.name, STAGES),
+            ("state of a stage", self.state, (RUNNING, DONE)),
+        ):
+            if name not in names:
+                raise UnknownNameError(what, name, names)
+
     @property
     def done(self) -> bool:
         """True if the stage finished."""
@@ -78,7 +86,7 @@ class RunRecord:
 
 def record_mapping(record: RunRecord) -> dict[str, Any]:
     """Return the plain values of ``run.json``."""
-    return {"format": FORMAT, **asdict(record)}
+    return {"format": FORMAT, **plain(record)}
 
 
 def write_record(path: Path, record: RunRecord) -> None:
@@ -87,7 +95,7 @@ def write_record(path: Path, record: RunRecord) -> None:
     Raises:
         StorageError: The disk is full.
     """
-    write_atomically(path, seal_json(record_mapping(record)))
+    write_atomically(path, sealed(FORMAT, record))
 
 
 def read_record(path: Path) -> RunRecord:
@@ -97,46 +105,4 @@ def read_record(path: Path) -> RunRecord:
         UnreadableError: Missing, or the operating system refuses.
         FileFormatError: Damaged, or of another version.
     """
-    data, _ = read_sealed_json(path, _REMEDY)
-    top = Fields(data, path).only("format", *(f.name for f in fields(RunRecord)))
-    if (found := top.take("format", None)) != FORMAT:
-        raise top.error("format", f"is {found!r}; expected '{FORMAT}'; {_REMEDY}")
-    stages = (
-        tuple(_stage(part) for part in top.take_each("stages")) if top.take("stages") != [] else ()
-    )
-    versions = _mapping(top, "versions")
-    assert versions is not None
-    return RunRecord(
-        command=_text(top, "command"),
-        versions=versions,
-        machine=top.take_str("machine"),
-        stages=stages,
-    )
-
-
-def _stage(part: Fields) -> StageRecord:
-    part.only(*(f.name for f in fields(StageRecord)))
-    return StageRecord(
-        name=part.take_str("name", choices=STAGES),
-        state=part.take_str("state", choices=(RUNNING, DONE)),
-        key=part.take_str("key"),
-        settings=_mapping(part, "settings") or {},
-        inputs=_mapping(part, "inputs") or {},
-        command=_text(part, "command"),
-        seconds=part.take_number("seconds"),
-        outputs=_mapping(part, "outputs", optional=True),
-        figures=_mapping(part, "figures", optional=True),
-    )
-
-
-def _text(part: Fields, key: str) -> str | None:
-    return part.take_str(key) if part.has(key) else None
-
-
-def _mapping(part: Fields, key: str, *, optional: bool = False) -> dict[str, Any] | None:
-    value = part.take(key)
-    if value is None and optional:
-        return None
-    if not isinstance(value, dict):
-        raise part.error(key, f"is {value!r}; expected a mapping; {_REMEDY}")
-    return value
+    return read_sealed(RunRecord, path, FORMAT, _REMEDY)

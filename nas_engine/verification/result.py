@@ -7,11 +7,13 @@ measured.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
-from nas_engine.sealed import seal_json
+from nas_engine.escaping import command_line
+from nas_engine.records import Text, plain, read_sealed, sealed
 
 FORMAT = "nas-search/verification/1"
 """First key of ``verification.json``."""
@@ -40,7 +42,7 @@ class Comparison:
     """Its name."""
     verdict: Verdict
     """How it ended."""
-    version: str = ""
+    version: Text = ""
     """Program or package that ran, and its version."""
     images: int = 0
     """Images that went through."""
@@ -58,7 +60,7 @@ class Comparison:
     """Those that differ, in the order of execution: the first one is where it goes wrong."""
     seconds: float = 0.0
     """Wall time, without building."""
-    note: str = ""
+    note: Text = ""
     """Why it was not run, what went wrong, or what the format cannot carry."""
 
 
@@ -76,6 +78,8 @@ class MemoryLine:
     """Bytes of the linked image, or of the painted stack."""
     tolerance: int
     """Bytes by which they may differ."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = ("verdict",)
 
     @property
     def verdict(self) -> Verdict:
@@ -95,7 +99,7 @@ class VerificationReport:
 
     data: str
     """Where the images came from."""
-    comparisons: tuple[Comparison, ...]
+    backends: tuple[Comparison, ...]
     """One per back-end, in the order of the table."""
     memory: tuple[MemoryLine, ...]
     """Amounts of memory, none where no firmware was built."""
@@ -105,10 +109,12 @@ class VerificationReport:
     """Multiply-accumulates per step."""
     exceptions: tuple[str, ...] = ()
     """Properties that a format cannot represent exactly or in their own width, one line each."""
-    core: str = ""
+    core: Text = ""
     """Core of the device, as its profile names it; empty where it is not recorded."""
-    date: str = ""
+    date: Text = ""
     """Day on which it was done, such as ``2026-11-30`` (UTC); empty where it is not known."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = ("passed",)
 
     @property
     def passed(self) -> bool:
@@ -117,34 +123,22 @@ class VerificationReport:
         An exact run is that of a back-end whose values must all equal the reference's.
         """
         verdicts = {
-            *(comparison.verdict for comparison in self.comparisons),
+            *(comparison.verdict for comparison in self.backends),
             *(line.verdict for line in self.memory),
         }
-        ran = any(comparison.verdict is Verdict.EQUAL for comparison in self.comparisons)
+        ran = any(comparison.verdict is Verdict.EQUAL for comparison in self.backends)
         return ran and not {Verdict.DIFFERS, Verdict.FAILED} & verdicts
 
     @property
     def skipped(self) -> tuple[Comparison, ...]:
         """Back-ends that were not run."""
         return tuple(
-            comparison for comparison in self.comparisons if comparison.verdict is Verdict.SKIPPED
+            comparison for comparison in self.backends if comparison.verdict is Verdict.SKIPPED
         )
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the plain values of ``verification.json``."""
-        memory = [{**asdict(line), "verdict": line.verdict} for line in self.memory]
-        return {
-            "format": FORMAT,
-            "passed": self.passed,
-            "date": self.date,
-            "data": self.data,
-            "core": self.core,
-            "backends": [asdict(comparison) for comparison in self.comparisons],
-            "memory": memory,
-            "instructions": {name: dict(steps) for name, steps in self.instructions.items()},
-            "macs": dict(self.macs),
-            "exceptions": list(self.exceptions),
-        }
+        return {"format": FORMAT, **plain(self)}
 
     def as_json(self, made_of: Mapping[str, str] | None = None) -> str:
         """Return the text of ``verification.json``, which carries its own digest.
@@ -152,6 +146,16 @@ class VerificationReport:
         Args:
             made_of: Digests of what was verified, by name.
         """
-        return seal_json(
-            {**self.as_mapping(), **({} if made_of is None else {"made_of": dict(made_of)})}
-        )
+        return sealed(FORMAT, self, made_of)
+
+
+def read_verification(path: Path) -> VerificationReport:
+    """Return a verification; files of 0.1.0 have neither core nor date.
+
+    Raises:
+        UnreadableError: Missing, or the operating system refuses.
+        FileFormatError: Damaged, of another version, or a verdict that does not follow from its
+            lines.
+    """
+    remedy = f"verify again: {command_line('nas-search', 'verify', path.parent)}"
+    return read_sealed(VerificationReport, path, FORMAT, remedy, defaults=True)

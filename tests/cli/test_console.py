@@ -38,7 +38,7 @@ def report(*verdicts: Verdict) -> VerificationReport:
     """Return a verification with these verdicts."""
     return VerificationReport(
         data="noise",
-        comparisons=tuple(Comparison(backend=f"b{n}", verdict=v) for n, v in enumerate(verdicts)),
+        backends=tuple(Comparison(backend=f"b{n}", verdict=v) for n, v in enumerate(verdicts)),
         memory=(),
     )
 

@@ -167,7 +167,7 @@ def proof(
     """Return a verification of back-ends."""
     given: dict[str, Any] = {"core": "cortex-m7"} | changes
     return VerificationReport(
-        data="test images of digits", comparisons=comparisons, memory=memory, **given
+        data="test images of digits", backends=comparisons, memory=memory, **given
     )
 
 

@@ -14,10 +14,10 @@ from nas_engine.errors import FileFormatError
 from nas_engine.report.page.reading import (
     read_allocations,
     read_checksums,
-    read_verification,
     shortlist_of,
 )
 from nas_engine.runs.epochs import read_epochs
+from nas_engine.verification.result import read_verification
 from tests.report.page_facts import CLOSE, DIFFERS, EQUAL, SKIPPED, proof
 
 METHOD = {

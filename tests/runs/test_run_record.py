@@ -70,7 +70,7 @@ def test_stages_stand_in_their_order_whichever_comes_first() -> None:
         ({"machine": 3}, "machine: is 3"),
         ({"stages": [{"name": "serch"}]}, "stages[0]"),
         ({"more": 1}, "unknown key: 'more'"),
-        ({"versions": []}, "versions: is []; expected a mapping"),
+        ({"versions": []}, "versions holds a list; expected a mapping"),
     ],
 )
 def test_a_damaged_record_is_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:

@@ -26,7 +26,7 @@ def ran(core: str, verdict: Verdict = Verdict.EQUAL) -> Comparison:
 
 def last_line(core: str, *comparisons: Comparison) -> str:
     return verification_table(
-        VerificationReport(data="d", comparisons=comparisons, memory=(), core=core)
+        VerificationReport(data="d", backends=comparisons, memory=(), core=core)
     ).splitlines()[-1]
 
 

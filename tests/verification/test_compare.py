@@ -180,7 +180,7 @@ def report(*comparisons: Comparison, memory: tuple[MemoryLine, ...] = ()) -> Ver
     return VerificationReport(
         data="digits, test images",
         core="cortex-m7",
-        comparisons=comparisons,
+        backends=comparisons,
         memory=memory,
         instructions={"M7": {"stem": 300, "pool": 7}},
         macs={"stem": 200, "pool": 0},

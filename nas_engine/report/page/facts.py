@@ -8,6 +8,8 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from nas_engine.costs.plan import MemoryPlan
+from nas_engine.errors import InputError
+from nas_engine.records import Count, Percent, Text
 from nas_engine.report.layer_errors import LayerErrors
 from nas_engine.report.network import NetworkReport
 from nas_engine.runs.run_record import RunRecord
@@ -72,27 +74,31 @@ class Candidate:
     """Multiply-accumulates."""
     layers: int
     """Layers."""
-    accuracy: float | None
+    accuracy: Percent | None
     """After a short training, on held-out training images, percent; ``None`` if that failed."""
     loss: float | None
     """Mean training loss of the last epoch; ``None`` likewise."""
     chosen: bool
     """True if the run continued with it."""
-    failure: str = ""
-    """Why it was left out; empty if it was not."""
+    failure: Text | None = None
+    """Why it was left out; ``None`` if it was not."""
+
+    def __post_init__(self) -> None:
+        if self.accuracy is None and not self.failure:
+            raise InputError("accuracy is None; expected a percentage, or a failure")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortlist:
     """Networks of the front after a short training."""
 
-    images: int
+    images: Count
     """Held-out training images that the accuracy is of."""
     epochs: int
     """Epochs of each."""
     members: tuple[Candidate, ...]
     """The networks, by rank."""
-    decided_by: str = ""
+    decided_by: Text = ""
     """``accuracy``: one was ahead by more than chance; ``loss``: the smallest training loss of
     several alike; ``failures``: all others failed; empty: not recorded."""
 

@@ -140,16 +140,16 @@ def _tone(facts: RunFacts, proof: VerificationReport) -> Tone:
     if not facts.checked:
         return Tone.WARN
     useful = facts.result is None or facts.result.accuracy.beats_chance is not False
-    return Tone.GOOD if useful and claim_of(proof.core, proof.comparisons).proven else Tone.PLAIN
+    return Tone.GOOD if useful and claim_of(proof.core, proof.backends).proven else Tone.PLAIN
 
 
 def _recorded(facts: RunFacts, proof: VerificationReport) -> str:
     """Return the claim of a recorded verification that passed; back-ends not run are left out."""
-    exact = [one for one in proof.comparisons if one.verdict is Verdict.EQUAL]
+    exact = [one for one in proof.backends if one.verdict is Verdict.EQUAL]
     images = sorted({one.images for one in exact})
     counts = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     when = f"Recorded on {proof.date}" if proof.date else "Recorded"
-    checked, known = facts.checked, claim_of(proof.core, proof.comparisons)
+    checked, known = facts.checked, claim_of(proof.core, proof.backends)
     state = "digests fit" if checked else "not checked"
     if not known.proven:
         state += ", not verified for this device"
@@ -194,7 +194,7 @@ def _called(backend: str) -> str:
 def _refuted(proof: VerificationReport) -> str:
     wrong = [
         f"{one.backend} {_wrong(one.verdict)}"
-        for one in proof.comparisons
+        for one in proof.backends
         if one.verdict in (Verdict.DIFFERS, Verdict.FAILED)
     ]
     wrong += [

@@ -52,15 +52,15 @@ def verification(facts: RunFacts) -> Section | None:
                 "time",
                 "what ran",
             ),
-            rows=tuple(_comparison(one) for one in found.comparisons),
+            rows=tuple(_comparison(one) for one in found.backends),
             numbers=(2, 3, 4, 5, 6, 7, 8),
         ),
     ]
-    close = [one.backend for one in found.comparisons if one.verdict is Verdict.CLOSE]
+    close = [one.backend for one in found.backends if one.verdict is Verdict.CLOSE]
     if close:
         text = f"Not exact by their nature, so that differences fail nothing: {'; '.join(close)}."
         blocks.append(Sentence(text, Tone.FAINT))
-    wrong = [one for one in found.comparisons if one.differing_tensors]
+    wrong = [one for one in found.backends if one.differing_tensors]
     first = [
         f"{one.backend}: the first tensor that differs is {one.differing_tensors[0]}"
         for one in wrong

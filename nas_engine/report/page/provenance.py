@@ -42,7 +42,7 @@ def stages(facts: RunFacts) -> Section | None:
             rows.append(
                 (
                     "verification, without building",
-                    seconds(sum(one.seconds for one in facts.verification.comparisons)),
+                    seconds(sum(one.seconds for one in facts.verification.backends)),
                 )
             )
         if not rows:

@@ -1,4 +1,4 @@
-"""Files of a run that only the report reads back: verification, allocations, checksums."""
+"""Files of a run that only the report reads back: allocations, checksums, the shortlist."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nas_engine.allocation.device_problem import FLASH, SRAM
 from nas_engine.errors import FileFormatError
 from nas_engine.escaping import command_line
 from nas_engine.reading import SMALL_FILE, read_regular_text
+from nas_engine.records import read
 from nas_engine.report.allocations import COMPARISON_FORMAT
 from nas_engine.report.allocations import FORMAT as ALLOCATION_FORMAT
-from nas_engine.report.page.facts import Allocation, Allocations, Candidate, Shortlist
+from nas_engine.report.page.facts import Allocation, Allocations, Shortlist
 from nas_engine.sealed import read_sealed_json
-from nas_engine.verification.result import FORMAT as VERIFICATION_FORMAT
-from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
+from nas_engine.strict_yaml import Fields
 
 _Read = TypeVar("_Read")
 _REFINE = "refine again with nas-search refine RUN"
@@ -36,68 +36,6 @@ def _object(path: Path, form: str, remedy: str) -> dict[str, Any]:
     if data["format"] != form:
         raise ValueError(form)
     return data
-
-
-def read_verification(path: Path) -> VerificationReport:
-    """Return a verification.
-
-    Raises:
-        FileFormatError: Missing, damaged, of another version, or a verdict that does not follow
-            from its lines.
-    """
-    remedy = f"verify again: {command_line('nas-search', 'verify', path.parent)}"
-
-    def read() -> VerificationReport:
-        data = _object(path, VERIFICATION_FORMAT, remedy)
-        lines = [
-            Comparison(**one | {"verdict": Verdict(one["verdict"])}) for one in data["backends"]
-        ]
-        comparisons = tuple(_with_tuple(line) for line in lines)
-        memory = tuple(
-            MemoryLine(**{key: value for key, value in one.items() if key != "verdict"})
-            for one in data["memory"]
-        )
-        report = VerificationReport(
-            data=str(data["data"]),
-            core=str(data.get("core", "")),
-            comparisons=comparisons,
-            memory=memory,
-            instructions={
-                str(name): {str(s): int(n) for s, n in steps.items()}
-                for name, steps in data["instructions"].items()
-            },
-            macs={str(step): int(count) for step, count in data["macs"].items()},
-            exceptions=tuple(map(str, data["exceptions"])),
-            date=str(data.get("date", "")),
-        )
-        names = ("images", "values", "differing", "largest", "predictions", "tensors")
-        counts = [getattr(one, name) for one in comparisons for name in names]
-        counts += [size for line in memory for size in (line.measured, line.tolerance)]
-        if report.passed is not data["passed"] or not all(
-            type(count) is int and count >= 0 for count in counts
-        ):
-            raise ValueError("not what its lines say")
-        return report
-
-    return _checked(path, read, remedy)
-
-
-def _with_tuple(line: Comparison) -> Comparison:
-    names = (
-        "backend",
-        "verdict",
-        "version",
-        "images",
-        "values",
-        "differing",
-        "largest",
-        "predictions",
-        "tensors",
-        "seconds",
-        "note",
-    )
-    tensors = tuple(map(str, line.differing_tensors))
-    return Comparison(**{name: getattr(line, name) for name in names}, differing_tensors=tensors)
 
 
 def read_checksums(path: Path) -> dict[str, str]:
@@ -202,33 +140,9 @@ def shortlist_of(figures: Mapping[str, Any], path: Path) -> Shortlist:
     Raises:
         FileFormatError: Figures of another shape.
     """
-
-    def read() -> Shortlist:
-        members = tuple(
-            Candidate(
-                rank=int(row["rank"]),
-                layers=int(row["layers"]),
-                chosen=bool(row["chosen"]),
-                failure=str(row.get("failure") or ""),
-                accuracy=None if row.get("failure") else float(row["accuracy"]),
-                loss=None if row.get("failure") else float(row["loss"]),
-                **{
-                    name: float(row[name])
-                    for name in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs")
-                },
-            )
-            for row in figures["members"]
-        )
-        if (
-            not all(one.accuracy is None or 0 <= one.accuracy <= 100 for one in members)
-            or int(figures["images"]) < 1
-        ):
-            raise ValueError("no percentage")
-        images, epochs, decided_by = (
-            int(figures["images"]),
-            int(figures["epochs"]),
-            str(figures.get("decided_by", "")),
-        )
-        return Shortlist(images=images, epochs=epochs, members=members, decided_by=decided_by)
-
-    return _checked(path, read, "remove it to run every stage again")
+    try:
+        return read(Shortlist, Fields(figures, path), defaults=True)
+    except FileFormatError as error:
+        raise FileFormatError(
+            path, f"{error.problem}; remove it to run every stage again"
+        ) from error
