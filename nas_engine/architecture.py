@@ -41,7 +41,7 @@ _BITS_NOTES = {
     ),
     "residual": (
         "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a residual block's bits: conv1, "
-        "conv2; where the shape changes shortcut, conv1, conv2."
+        "conv2; where the shape changes conv1, shortcut, conv2."
     ),
 }
 _RANGES = {
@@ -137,8 +137,8 @@ class Block:
     """Output channels."""
     bits: tuple[tuple[Bits, ...], ...]
     """One row per unit, at least one: widths of its layers in order (inverted residual: expand,
-    depth-wise, project). A 1x1 shortcut comes before the two convolutions of a residual and is
-    given where the unit has one."""
+    depth-wise, project). A 1x1 shortcut comes between the two convolutions of a residual, where
+    the unit has one."""
 
     def __post_init__(self) -> None:
         if self.kind not in BLOCK_KINDS:

@@ -1,8 +1,8 @@
 """Block kinds: one row of a table per kind of unit that a stage may repeat.
 
-A unit has three *places* for layers, in the order in which they run; a kind may leave the first
-empty. Everything that is counted, scored or drawn of a unit follows from its row here: which layers
-it has, what enters and leaves each, which of them the QE-Score counts, what a shortcut adds.
+A unit has three *places* for layers; a kind may leave the first empty. Everything that is counted,
+scored or drawn of a unit follows from its row here: which layers it has, what enters and leaves
+each, which of them the QE-Score counts, what a shortcut adds.
 
 - ``inverted-residual`` (Sandler et al., MobileNetV2, 2018): 1x1 expand, k x k depth-wise, 1x1
   project without activation; the input is added where the shapes allow.
@@ -59,6 +59,8 @@ class BlockKind:
     """Description in one line."""
     layers: tuple[BlockLayer | None, ...]
     """Layer at each of the ``PLACES``, ``None`` where there is none."""
+    order: tuple[int, ...] = tuple(range(PLACES))
+    """Places in the order in which their layers run."""
     has_bottleneck: bool
     """True if the bottleneck is a gene; else it follows from the layers."""
     activated: bool
@@ -80,11 +82,11 @@ class BlockKind:
         return last.inputs
 
     def rows(self, *, reshapes: bool) -> tuple[tuple[int, BlockLayer], ...]:
-        """Return place and layer of each layer that a unit has."""
+        """Return place and layer of each layer that a unit has, in the order in which they run."""
         return tuple(
             (place, layer)
-            for place, layer in enumerate(self.layers)
-            if layer and (reshapes or not layer.reshaping)
+            for place in self.order
+            if (layer := self.layers[place]) and (reshapes or not layer.reshaping)
         )
 
 
@@ -130,7 +132,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
         ),
         BlockKind(
             name="residual",
-            title="two k x k convolutions (He et al. 2016), shortcut 1x1 where the shape changes",
+            title="two k x k convolutions (He et al. 2016), 1x1 shortcut where the shape changes",
             layers=(
                 BlockLayer(
                     name="shortcut",
@@ -152,6 +154,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 ),
                 BlockLayer(name="conv2", kind="conv", inputs="out", outputs="out"),
             ),
+            order=(1, 0, 2),
             has_bottleneck=False,
             activated=True,
         ),

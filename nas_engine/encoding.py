@@ -433,11 +433,13 @@ def decode(frame: Frame, column: Genes) -> Architecture:
     blocks, row = [], 1
     for stage in range(frame.n_stages):
         end = row + PLACES * int(view.depth[stage, 0])
-        units = (bits[first : first + PLACES] for first in range(row, end, PLACES))
+        kind = KIND_NAMES[view.kind[stage, 0]]
+        order = BLOCK_KINDS[kind].order
+        units = [[bits[first + place] for place in order] for first in range(row, end, PLACES)]
         row = end
         blocks.append(
             Block(
-                kind=KIND_NAMES[view.kind[stage, 0]],
+                kind=kind,
                 kernel=int(view.kernel[stage, 0]),
                 stride=int(view.stride[stage, 0]),
                 bottleneck=int(view.bottleneck[stage, 0]),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.architecture import Architecture
-from nas_engine.block_kinds import BLOCK_KINDS
+from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL
 from nas_engine.encoding import Frame, Genes, decode, space_frame
 from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import SearchProblem
@@ -26,7 +26,14 @@ def _opposite(space: SearchSpace) -> SearchSpace:
     return replace(space, name=f"{space.name}-{word}", tie_block_bits=not space.tie_block_bits)
 
 
-SHIPPED = {name: load_space(name) for name in space_names()}
+def _is_plain(space: SearchSpace) -> bool:
+    return all(stage.kinds == (INVERTED_RESIDUAL,) for stage in space.stages)
+
+
+EVERY_SHIPPED = {name: load_space(name) for name in space_names()}
+
+SHIPPED = {name: space for name, space in EVERY_SHIPPED.items() if _is_plain(space)}
+"""Spaces of inverted residuals alone."""
 SPACES = {
     space.name: space for shipped in SHIPPED.values() for space in (shipped, _opposite(shipped))
 }
@@ -59,6 +66,7 @@ EVERY_KIND = tuple(BLOCK_KINDS)
 OTHER_KINDS = {
     space.name: space
     for space in (
+        *(space for name, space in EVERY_SHIPPED.items() if name not in SHIPPED),
         _of_kinds(
             "residual",
             *(_stage(("residual",), (stride,), 8, 32) for stride in (1, 2, 2)),

@@ -139,10 +139,10 @@ def layers(net: Architecture) -> list[Layer]:
             del steps[0]
         if r.kind == "residual":
             steps = [
-                ("pointwise", 1, r.c_in, r.c_out, r.size_in, r.size_out),
                 ("conv", r.kernel, r.c_in, r.c_out, r.size_in, r.size_out),
+                ("pointwise", 1, r.c_in, r.c_out, r.size_in, r.size_out),
                 ("conv", r.kernel, r.c_out, r.c_out, r.size_out, r.size_out),
-            ][not r.reshaped :]
+            ][:: 1 if r.reshaped else 2]
         for place, (step, bits) in enumerate(zip(steps, r.bits, strict=True)):
             kind, kernel, c_in, c_out, size_in, size_out = step
             found.append(
@@ -156,7 +156,7 @@ def layers(net: Architecture) -> list[Layer]:
                     w=bits.w,
                     a=bits.a,
                     stage=r.stage,
-                    chained=place > 0 or not r.reshaped,
+                    chained=place != 1 or not r.reshaped,
                 )
             )
         size, channels, stage = r.size_out, r.c_out, r.stage
@@ -330,19 +330,22 @@ def at_unit(model: str, r: Residual, a: int, b: int, c: int, out_bits: int) -> l
     output = tensor_bytes(model, r.c_out * r.size_out**2, out_bits)
     last = middle + (max(output, held) if model == "arena" else output)
     if r.kind == "residual":
-        side = output if r.reshaped else 0
-        taps, strided = r.kernel**2, r.size_out != r.size_in
+        taps = r.kernel**2
+        row, before = r.c_out * r.size_out, r.c_in * r.size_in
+        waits = row if row % 8 == before % 8 == 0 else row * r.size_out
+        side = (
+            middle + max(entry, output) + tensor_bytes(model, waits, out_bits)
+            if model == "arena"
+            else middle + entry + output
+        )
         live = [
-            entry + side + _dense_scratch(model, r.c_in, r.c_out, 2 if strided else 1),
-            entry
-            + side
-            + middle
-            + _dense_scratch(model, taps * r.c_in, r.c_out, 3 if strided else r.kernel),
+            entry + middle + _dense_scratch(model, taps * r.c_in, r.c_out, r.kernel),
+            side + _dense_scratch(model, r.c_in, r.c_out),
             last
             + (held if model == "paper" else 0)
             + _dense_scratch(model, taps * r.c_out, r.c_out, r.kernel),
         ]
-        return live[not r.reshaped :]
+        return live[:: 1 if r.reshaped else 2]
     project = last + _dense_scratch(model, r.c_mid, r.c_out)
     if r.kind == "depthwise-separable":
         if model == "paper":

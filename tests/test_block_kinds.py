@@ -91,7 +91,7 @@ class TestArchitecture:
         assert of_kinds().layer_names() == (
             "stem",
             *(f"s1.b1.{part}" for part in ("expand", "depthwise", "project")),
-            *(f"s2.b1.{part}" for part in ("shortcut", "conv1", "conv2")),
+            *(f"s2.b1.{part}" for part in ("conv1", "shortcut", "conv2")),
             *(f"s2.b2.{part}" for part in ("conv1", "conv2")),
             *(f"s3.b1.{part}" for part in ("depthwise", "project")),
             "head",
@@ -109,13 +109,13 @@ class TestArchitecture:
                 ("blocks", 1, "bits"),
                 [["w4a6", "w2a6"], ["w3a3", "w8a2"]],
                 "block 2: the first row of its bits has 2 widths; from 24 to 24 channels with "
-                "stride 2 a 'residual' has the layers shortcut, conv1, conv2",
+                "stride 2 a 'residual' has the layers conv1, shortcut, conv2",
             ),
             (("blocks", 1, "stride"), 1, "has the layers conv1, conv2"),
             (
                 ("blocks", 1, "bits"),
                 [["w4a6", "w2a5", "w5a7"]],
-                "shortcut and conv1 read the same input at a6 and a5; expected equal",
+                "conv1 and shortcut read the same input at a6 and a5; expected equal",
             ),
             (
                 ("blocks", 1, "bits"),
@@ -125,7 +125,7 @@ class TestArchitecture:
             (
                 ("blocks", 1, "bits"),
                 [["w4a6"]],
-                "expected at least one row of two or three (shortcut, conv1, conv2)",
+                "expected at least one row of two or three (conv1, shortcut, conv2)",
             ),
             (
                 ("blocks", 2, "bits"),

@@ -31,7 +31,7 @@ from nas_engine.errors import (
     NasEngineError,
     RunDirectoryError,
 )
-from nas_engine.evolution.feasibility import require_feasible, smallest_network
+from nas_engine.evolution.feasibility import require_feasible, smallest_networks
 from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import make_problem
 from nas_engine.files import StorageError, write_atomically
@@ -390,7 +390,7 @@ class TestFeasibility:
         allowed = problem.allowed.copy()
         allowed[:4], allowed[:, :5] = False, False
         narrow = replace(problem, allowed=allowed)
-        view = GeneView(narrow.frame, smallest_network(narrow))
+        view = GeneView(narrow.frame, smallest_networks(narrow))
         assert set(view.w_bits[1:-1].ravel().tolist()) == {0, 4}
         assert set(view.a_bits[1:-1].ravel().tolist()) == {0, 5}
 

@@ -3,14 +3,16 @@
 SRAM and Flash to the byte, and the limits of the search.
 
 Free are the widths that the search was free to choose: those of all layers but stem and classifier,
-one per layer or one per inverted residual as the space ties them. Peak SRAM is a maximum over the
+one per layer or one per unit as the space ties them, and one for two layers that take the same
+tensor. Peak SRAM is a maximum over the
 rows of the schedule (``nas_engine.costs.schedule``); each of them is one linear constraint, so the
 constraints allow what the memory plan then finds, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from nas_engine.allocation.problem import (
     Variable,
 )
 from nas_engine.architecture import Architecture
+from nas_engine.block_kinds import PLACES, BlockLayer
 from nas_engine.costs.compute import extra_bitops
 from nas_engine.costs.flash import fixed_flash, weight_bytes
 from nas_engine.costs.schedule import (
@@ -38,16 +41,13 @@ from nas_engine.costs.schedule import (
     term_sizes,
 )
 from nas_engine.costs.sram import head_out_bits
-from nas_engine.encoding import GeneView, architecture_frame, decode, encode
-from nas_engine.errors import InputError
+from nas_engine.encoding import GeneView, architecture_frame, decode, encode, layer_rows
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
 from nas_engine.network.from_architecture import graph_of
 
 SRAM, FLASH = "peak SRAM", "Flash"
 """The two resources of a device."""
-
-_BLOCK = "inverted-residual"
 
 
 def device_problem(search: SearchProblem, architecture: Architecture) -> AllocationProblem:
@@ -85,7 +85,7 @@ def with_levels(
     frame = architecture_frame(architecture)
     genes = encode(frame, [architecture])
     view = GeneView(frame, genes)
-    rows = {name: row for row, name in enumerate(architecture.layer_names())}
+    rows = dict(zip(architecture.layer_names(), layer_rows(frame, architecture), strict=True))
     for variable, width in zip(problem.variables, problem.bits(levels), strict=True):
         target = view.w_bits if variable.kind == WEIGHTS else view.a_bits
         target[[rows[layer] for layer in variable.layers], 0] = width
@@ -97,23 +97,18 @@ class _Builder:
 
     def __init__(self, search: SearchProblem, architecture: Architecture) -> None:
         frame = architecture_frame(architecture)
-        if not frame.plain:
-            raise InputError(
-                f"widths of {' and '.join(frame.all_kinds)} blocks cannot be allocated yet; "
-                "expected inverted-residual blocks alone"
-            )
         self.search, self.architecture = search, architecture
         self.table: LayerTable = unroll(frame, encode(frame, [architecture]))
         self.names = architecture.layer_names()
+        self.rows = layer_rows(frame, architecture)
         graph = graph_of(architecture)
-        self.inputs = {node.name: graph.tensor(node.input).elements for node in graph.layers}
+        self.inputs = {node.name: node.input for node in graph.layers}
+        self.elements = {tensor.name: tensor.elements for tensor in graph.tensors}
         self.end = search.space.end_bits
-        residual_layers = [
-            self.names[i : i + 3] for i, name in enumerate(self.names) if name.endswith(".expand")
-        ]
-        apart: list[tuple[str, ...]] = [(layer,) for row in residual_layers for layer in row]
-        self.groups = [*(residual_layers if search.space.tie_block_bits else apart), ("head",)]
-        self.residuals = residual_layers
+        self.units = list(_units(architecture))
+        self.kinds = {"stem": "conv", "classifier": "dense", "head": "pointwise"}
+        for unit in self.units:
+            self.kinds |= {name: layer.kind for name, layer in unit.layers}
         self.schedules = SCHEDULES[search.memory_model]
         self.bare = AllocationProblem(self._variables())
         self.variable_of = {
@@ -153,17 +148,37 @@ class _Builder:
         return AllocationProblem(self.bare.variables, constraints, remedy=remedy)
 
     def _variables(self) -> Iterator[Variable]:
-        weights = dict(zip(self.names, self.table.weights[:, 0], strict=False))
-        for kind, options, elements in (
-            (WEIGHTS, self.search.weight_options, weights),
-            (ACTIVATIONS, self.search.activation_options, self.inputs),
+        weights = dict(zip(self.names, self.table.weights[self.rows, 0], strict=True))
+        for kind, options in (
+            (WEIGHTS, self.search.weight_options),
+            (ACTIVATIONS, self.search.activation_options),
         ):
-            for layers in self.groups:
-                name = layers[0].removesuffix(".expand") if len(layers) > 1 else layers[0]
-                count = int(sum(elements[layer] for layer in layers))
+            for name, layers in self._groups(kind):
+                if kind == WEIGHTS:
+                    count = sum(weights[layer] for layer in layers)
+                else:
+                    count = sum(self.elements[t] for t in {self.inputs[layer] for layer in layers})
                 yield Variable(
-                    name=f"{name} {kind}", kind=kind, layers=layers, bits=options, elements=count
+                    name=f"{name} {kind}",
+                    kind=kind,
+                    layers=layers,
+                    bits=options,
+                    elements=int(count),
                 )
+
+    def _groups(self, kind: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield name and layers of each width of a kind that is free."""
+        for unit in self.units:
+            layers = tuple(name for name, _ in unit.layers)
+            entering = tuple(name for name, layer in unit.layers if layer.reads_input)
+            if self.search.space.tie_block_bits:
+                yield unit.name, layers
+            elif kind == ACTIVATIONS and len(entering) > 1:
+                yield f"{unit.name}.input", entering
+                yield from ((name, (name,)) for name in layers if name not in entering)
+            else:
+                yield from ((name, (name,)) for name in layers)
+        yield "head", ("head",)
 
     def _choices(self, kind: str, layer: str) -> slice | None:
         """Return the positions of a layer's choices, ``None`` where its width is fixed."""
@@ -177,7 +192,7 @@ class _Builder:
     def _flash(self) -> Constraint:
         model, linear = self.search.memory_model, np.zeros(self.bare.n)
         fixed = float(fixed_flash(model, self.table)[0])
-        for layer, count in zip(self.names, self.table.weights[:, 0], strict=False):
+        for layer, count in zip(self.names, self.table.weights[self.rows, 0], strict=True):
             at = self._choices(WEIGHTS, layer)
             if at is None:
                 fixed += float(weight_bytes(model, count, float(self.end)))
@@ -198,38 +213,42 @@ class _Builder:
     def _sram(self) -> Iterator[Constraint]:
         """Yield the terms of the peak: one per row of each block's first schedule."""
         costs = bit_costs(self.search.model, self.table)
-        parts = [
-            ("stem", ("stem",), costs),
+        parts: list[tuple[str, dict[int, str], str, BitCosts]] = [
+            ("stem", {0: "stem"}, "stem", costs),
             *(
-                (_BLOCK, layers, of_block(costs, self.schedules[_BLOCK], index))
-                for index, layers in enumerate(self.residuals)
+                (
+                    unit.kind,
+                    unit.places,
+                    next(name for name, layer in unit.layers if layer.reads_input),
+                    of_block(costs, self.schedules[unit.kind], index),
+                )
+                for index, unit in enumerate(self.units)
             ),
-            ("head", ("head",), costs),
-            ("classifier", ("classifier",), costs),
+            ("head", {0: "head"}, "head", costs),
+            ("classifier", {0: "classifier"}, "classifier", costs),
         ]
         if not self.table.frame.classes:
             del parts[-1]
-        after = [*(layers[0] for _, layers, _ in parts[1:]), None]
-        for (kind, layers, part), following in zip(parts, after, strict=True):
+        after = [*(entering for _, _, entering, _ in parts[1:]), None]
+        for (kind, places, entering, part), following in zip(parts, after, strict=True):
+            layer_of = dict(zip(LAYER_WIDTHS, map(places.get, range(PLACES)), strict=True))
+            layer_of |= {"a": entering, "next": following}
             for row in self.schedules[kind][0]:
-                yield self._peak(row, layers, following, part)
+                if row.step in places:  # rows of a layer that is not there are parts of others
+                    yield self._peak(row, places[row.step], layer_of, part)
 
     def _peak(
-        self, row: Row, layers: tuple[str, ...], following: str | None, costs: BitCosts
+        self, row: Row, step: str, layer_of: Mapping[Width, str | None], costs: BitCosts
     ) -> Constraint:
         """Return the limit on the tensors of a row.
 
         Args:
             row: A row of the block's schedule.
-            layers: Names of the block's layers.
-            following: Name of the layer after the block, if there is one.
+            step: Name of the layer at which they live.
+            layer_of: Layer whose input has each width.
             costs: Elements of its tensors.
         """
         model, linear = self.search.model, np.zeros(self.bare.n)
-        layer_of: dict[Width, str | None] = {
-            **dict(zip(LAYER_WIDTHS, layers, strict=False)),
-            "next": following,
-        }
         # all widths 0 to 8 of every tensor at once; those that are not free have one width
         shares = dict.fromkeys(layer_of, model.share(np.arange(9.0)))
         fixed = 0.0
@@ -243,7 +262,7 @@ class _Builder:
             else:
                 fixed += float(np.ravel(sizes)[0])
         return Constraint(
-            name=f"{SRAM} at {layers[row.step]}",
+            name=f"{SRAM} at {step}",
             resource=SRAM,
             unit="B",
             limit=self.search.sram_bytes,
@@ -266,9 +285,9 @@ class _Builder:
         Each term is MACs times a table of (weight bits, activation bits), or the table alone.
         """
         linear, quadratic = np.zeros(self.bare.n), np.zeros((self.bare.n, self.bare.n))
-        counts = macs_per_layer(self.table)[:, 0] if macs else np.ones(len(self.names))
+        counts = macs_per_layer(self.table)[self.rows, 0] if macs else np.ones(len(self.names))
         for row, layer in enumerate(self.names):
-            table = counts[row] * cost(_kind(layer))
+            table = counts[row] * cost(self.kinds[layer])
             w, a = self._choices(WEIGHTS, layer), self._choices(ACTIVATIONS, layer)
             if w is None or a is None:
                 fixed += float(table[self.end, self.end])
@@ -287,8 +306,24 @@ class _Builder:
         )
 
 
-def _kind(layer: str) -> str:
-    """Return the kind of a layer, one of ``KINDS``, from its name."""
-    return {"stem": "conv", "classifier": "dense"}.get(
-        layer, "depthwise" if layer.endswith(".depthwise") else "pointwise"
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unit:
+    name: str
+    kind: str
+    places: dict[int, str]
+    """Names of its layers by their places."""
+    layers: tuple[tuple[str, BlockLayer], ...]
+    """Names and rows of its layers, in the order in which they run."""
+
+
+def _units(architecture: Architecture) -> Iterator[_Unit]:
+    for stage, block in enumerate(architecture.blocks, 1):
+        for index in range(block.depth):
+            name = f"s{stage}.b{index + 1}"
+            layers = block.unit_layers(index)
+            yield _Unit(
+                name=name,
+                kind=block.kind,
+                places={place: f"{name}.{layer.name}" for place, layer in layers},
+                layers=tuple((f"{name}.{layer.name}", layer) for _, layer in layers),
+            )

@@ -6,8 +6,8 @@ A row is one set of tensors that are in memory at once. The cost of a block is i
 set in ``SCHEDULES``: all its tensors are in ``TENSORS``. A kind may have several schedules; each
 block then takes the one whose largest row is the smallest.
 
-A step that works in place has one row per moment: the depth-wise convolution is written over its
-input, so that either of them counts, and a sum over its shortcut.
+A step that works in place has one row per moment: the depth-wise convolution and the 1x1 shortcut of
+a residual are written over their input, so that either of them counts, and a sum over its shortcut.
 """
 
 from __future__ import annotations
@@ -84,25 +84,33 @@ def _held(table: LayerTable) -> Floats:
     return held
 
 
+def _projected(table: LayerTable) -> Any:
+    return 0.0 if table.projected is None else table.projected
+
+
 def _side(table: LayerTable) -> Floats:
     """Return the elements that the 1x1 layers of shortcuts leave, 0 where there is none."""
-    if table.projected is None:
-        return np.zeros_like(table.c_out)
-    return np.asarray(table.area_out * table.c_out * table.projected)
+    return np.asarray(table.area_out * table.c_out * _projected(table))
+
+
+def _side_row(table: LayerTable) -> Floats:
+    """Return the elements of such an output that wait in scratch while it is made over the input.
+
+    One row, or all where rows do not begin at whole bytes at every width.
+    """
+    rows = np.sqrt(table.area_out)
+    before, row = np.sqrt(table.area_in) * table.c_in, rows * table.c_out
+    whole_bytes = (before % 8 == 0) & (row % 8 == 0)
+    return np.asarray(np.where(whole_bytes, row, row * rows) * _projected(table))
 
 
 def _shortcut_scratch(table: LayerTable) -> Floats:
-    if table.projected is None:
-        return np.zeros_like(table.c_out)
-    windows = table.area_in != table.area_out
-    return np.asarray(dense_scratch(table.c_in, table.c_out, windows=windows) * table.projected)
+    return np.asarray(dense_scratch(table.c_in, table.c_out) * _projected(table))
 
 
 def _window_scratch(table: LayerTable, channels: Floats) -> Floats:
-    windows = (table.kernel > 1) | (table.area_in != table.area_out)
-    return np.asarray(
-        dense_scratch(np.square(table.kernel) * channels, table.c_out, windows=windows)
-    )
+    taps = np.square(table.kernel) * channels
+    return np.asarray(dense_scratch(taps, table.c_out, windows=table.kernel > 1))
 
 
 def _stem_scratch(table: LayerTable) -> Any:
@@ -124,6 +132,7 @@ TENSORS: dict[str, Tensor] = {
     "ring": Tensor(width="b", elements=lambda t: t.kernel * _rows_of(t) * t.c_mid),
     "input ring": Tensor(width="a", elements=lambda t: t.kernel * _rows_of(t) * t.c_mid),
     "side": Tensor(width="next", elements=_side),
+    "side row": Tensor(width="next", elements=_side_row),
     "filtered": Tensor(width="c", elements=lambda t: t.area_out * t.c_mid),
     "filtered plane": Tensor(width="c", elements=lambda t: t.area_out),
     "output": Tensor(width="next", elements=lambda t: t.area_out * t.c_out),
@@ -134,12 +143,7 @@ TENSORS: dict[str, Tensor] = {
     "project scratch": Tensor(width="none", elements=lambda t: dense_scratch(t.c_mid, t.c_out)),
     "shortcut scratch": Tensor(width="none", elements=_shortcut_scratch),
     "conv1 scratch": Tensor(width="none", elements=lambda t: _window_scratch(t, t.c_in)),
-    "conv2 scratch": Tensor(
-        width="none",
-        elements=lambda t: dense_scratch(
-            np.square(t.kernel) * t.c_out, t.c_out, windows=t.kernel > 1
-        ),
-    ),
+    "conv2 scratch": Tensor(width="none", elements=lambda t: _window_scratch(t, t.c_out)),
     "head input": Tensor(width="a", elements=lambda t: t.head_area * t.stage_channels[-1]),
     "head output": Tensor(width="next", elements=lambda t: t.head_area * t.head_channels),
     "head scratch": Tensor(
@@ -182,8 +186,9 @@ SCHEDULES: dict[str, dict[str, tuple[Rows, ...]]] = {
         ),
         "residual": (
             _rows(
-                (0, "shortcut scratch, input, side"),
-                (1, "conv1 scratch, input, side, filtered"),
+                (1, "conv1 scratch, input, filtered"),
+                (0, "shortcut scratch, side row, filtered, input"),
+                (0, "shortcut scratch, side row, filtered, side"),
                 (2, "conv2 scratch, filtered, held"),
                 (2, "conv2 scratch, filtered, output"),
             ),
@@ -202,7 +207,9 @@ SCHEDULES: dict[str, dict[str, tuple[Rows, ...]]] = {
         ),
         "depthwise-separable": (_rows((1, "input, filtered plane"), (2, "filtered, output")),),
         "residual": (
-            _rows((0, "input, side"), (1, "input, side, filtered"), (2, "held, filtered, output")),
+            _rows(
+                (1, "input, filtered"), (0, "input, filtered, side"), (2, "held, filtered, output")
+            ),
         ),
         "head": (_rows((0, "head input, head output")),),
         "classifier": (_rows((0, "features, pooled"), (0, "pooled, logits")),),

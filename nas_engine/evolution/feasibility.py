@@ -8,23 +8,24 @@ import numpy as np
 
 from nas_engine.costs.flash import flash_per_layer
 from nas_engine.costs.sram import sram_per_layer
-from nas_engine.encoding import Genes, GeneView, decode
+from nas_engine.encoding import Genes, GeneView, decode, layer_rows
 from nas_engine.errors import InfeasibleBudgetError
 from nas_engine.evolution.limits import LIMITS, Limit
-from nas_engine.evolution.operators import sample
+from nas_engine.evolution.operators import smallest_of_each
 from nas_engine.evolution.problem import SearchProblem
-from nas_engine.layers import macs_per_layer, unroll
+from nas_engine.layers import Floats, macs_per_layer, unroll
 
 
-def smallest_network(problem: SearchProblem) -> Genes:
-    """Return the genes of the smallest network, ``(genes, 1)``: fewest channels, smallest kernels, least depth, narrowest widths.
+def smallest_networks(problem: SearchProblem) -> Genes:
+    """Return the genes of the smallest networks, one for each choice of kinds and strides, ``(genes, choices)``.
 
-    Its weights and its inputs are as narrow as the device allows beside *any* other width. Flash,
-    MACs and BitOps cannot be lower. Nor can SRAM in the spaces that ship (a test tries their small
+    Fewest channels, smallest kernels, least depth, narrowest widths: weights and inputs are as
+    narrow as the device allows beside *any* other width. Flash, MACs and BitOps cannot be lower
+    than the least of them. Nor can SRAM in the spaces that ship (a test tries their small
     networks): only where the peak lies on maps a few pixels wide could a shortcut, which equal
     channels bring, cost more than it saves.
     """
-    genes = sample(problem.space, problem.frame, 1, np.random.default_rng(0))
+    genes = smallest_of_each(problem.space, problem.frame)
     _set_inner(problem, genes, (problem.weight_options[0], problem.activation_options[0]))
     return genes
 
@@ -32,7 +33,7 @@ def smallest_network(problem: SearchProblem) -> Genes:
 def require_feasible(
     problem: SearchProblem, *, reserved_sram: int = 0, reserved_flash: int = 0
 ) -> None:
-    """Check that the smallest network fits every budget and limit by itself.
+    """Check that for every budget and limit there is a network that keeps it, the others apart.
 
     Args:
         problem: The problem.
@@ -40,47 +41,51 @@ def require_feasible(
         reserved_flash: Bytes the device reserves beside the Flash budget, for the message.
 
     Raises:
-        InfeasibleBudgetError: It does not; names the resource, the layer that needs the most, the
+        InfeasibleBudgetError: There is none; names the resource, the layer that needs the most, the
             smallest possible and what to type.
     """
-    genes = smallest_network(problem)
+    genes = smallest_networks(problem)
     view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
-    names = decode(problem.frame, genes[:, 0]).layer_names()
-    rows = np.flatnonzero(view.w_bits[:, 0])
 
-    sram = sram_per_layer(problem.model, table, view.a_bits)[rows, 0]
-    if sram.max() > problem.sram_bytes:
+    def layer_with_most(costs: Floats, column: int) -> str:
+        network = decode(problem.frame, genes[:, column])
+        rows = layer_rows(problem.frame, network)
+        return network.layer_names()[int(costs[rows, column].argmax())]
+
+    sram = sram_per_layer(problem.model, table, view.a_bits)
+    at = int(sram.max(axis=0).argmin())
+    if (needed := float(sram[:, at].max())) > problem.sram_bytes:
         remedy = (
-            f"give --sram {int(np.ceil(sram.max())) + reserved_sram} or more, a lower --resolution "
+            f"give --sram {int(np.ceil(needed)) + reserved_sram} or more, a lower --resolution "
             "or another --space"
         )
-        layer = names[int(sram.argmax())]
         raise InfeasibleBudgetError(
             "peak SRAM",
-            float(sram.max()),
+            needed,
             problem.sram_bytes,
-            layer=layer,
+            layer=layer_with_most(sram, at),
             is_sum=False,
             remedy=remedy,
         )
 
-    flash = flash_per_layer(problem.memory_model, table, view.w_bits)[rows, 0]
-    if flash.sum() > problem.flash_bytes:
+    flash = flash_per_layer(problem.memory_model, table, view.w_bits)
+    at = int(flash.sum(axis=0).argmin())
+    if (needed := float(flash[:, at].sum())) > problem.flash_bytes:
         remedy = (
-            f"give --flash {int(np.ceil(flash.sum())) + reserved_flash} or more, fewer --classes "
+            f"give --flash {int(np.ceil(needed)) + reserved_flash} or more, fewer --classes "
             "or another --space"
         )
-        layer = names[int(flash.argmax())]
         raise InfeasibleBudgetError(
             "Flash",
-            float(flash.sum()),
+            needed,
             problem.flash_bytes,
-            layer=layer,
+            layer=layer_with_most(flash, at),
             is_sum=True,
             remedy=remedy,
         )
 
-    macs = macs_per_layer(table)[rows, 0]
+    macs = macs_per_layer(table)
+    at = int(macs.sum(axis=0).argmin())
     for row in LIMITS:
         limit = problem.limit(row.name)
         if row.monotone and (smallest := _least(problem, row, genes)) > limit:
@@ -88,7 +93,7 @@ def require_feasible(
                 f"give {row.option} {np.ceil(smallest):.0f} or more, a lower --resolution or "
                 "another --space"
             )
-            layer = names[int(macs.argmax())]
+            layer = layer_with_most(macs, at)
             raise InfeasibleBudgetError(
                 row.title, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit=""
             )
@@ -110,7 +115,7 @@ def _least(problem: SearchProblem, row: Limit, genes: Genes) -> float:
         genes = genes.copy()
         _set_inner(problem, genes, pair)
         view = GeneView(problem.frame, genes)
-        costs.append(float(row.cost(counting, unroll(problem.frame, genes), view)[0]))
+        costs.append(float(row.cost(counting, unroll(problem.frame, genes), view).min()))
     return min(costs)
 
 

@@ -11,6 +11,8 @@ Refinement does not set them.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -48,10 +50,9 @@ KERNEL, EXPANSION, CHANNELS, DEPTH, MOVE = range(5)
 
 
 def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -> Genes:
-    """Return ``n`` random networks of a space, ``(genes, n)``, the first at its smallest.
+    """Return ``n`` random networks of a space, ``(genes, n)``.
 
-    Smallest are channels, kernels, depth and widths; kinds and strides are drawn.
-
+    The first is the smallest with the first kinds and the largest strides, at its narrowest widths.
     Depths are drawn uniformly in total first, so that shallow and deep networks are equally likely,
     then spread over the stages.
     """
@@ -81,6 +82,10 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
             stage.min_depth,
         )
         ratios[s, 0] = int(np.argmin(stage.expansions)) if stage.expansions else 0
+        if frame.free_kinds:
+            view.kind[s, 0] = kind_codes(stage)[0]
+        if frame.free_strides:
+            view.stride[s, 0] = max(stage.strides)
     if space.non_decreasing:
         _push_neighbours(space, view.channels, np.zeros(n, np.intp))
     _set_bottlenecks(space, view, ratios)
@@ -89,6 +94,27 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
         bits[:, 0] = choices[0]
         if space.tie_block_bits:
             bits[PLACES:-2:PLACES] = bits[1:-2:PLACES]
+    _settle_bits(space, frame, view)
+    return genes
+
+
+def smallest_of_each(space: SearchSpace, frame: Frame) -> Genes:
+    """Return the smallest network for each choice of kinds and strides, ``(genes, choices)``.
+
+    Fewest channels, smallest kernels and expansions, least depth; the narrowest widths.
+    """
+    kinds = (kind_codes(stage) for stage in space.stages)
+    strides = (stage.strides for stage in space.stages)
+    choices = np.array([*itertools.product(*kinds, *strides)], np.int16).T
+    genes = sample(space, frame, 1, np.random.default_rng(0)).repeat(choices.shape[1], axis=1)
+    view = GeneView(frame, genes)
+    if frame.free_kinds:
+        view.kind[:] = choices[: frame.n_stages]
+    if frame.free_strides:
+        view.stride[:] = choices[frame.n_stages :]
+    least = [int(np.argmin(stage.expansions or (0,))) for stage in space.stages]
+    _set_bottlenecks(space, view, np.repeat(np.array(least)[:, None], choices.shape[1], axis=1))
+    view.w_bits[1:-1], view.a_bits[1:-1] = space.weight_bits[0], space.activation_bits[0]
     _settle_bits(space, frame, view)
     return genes
 

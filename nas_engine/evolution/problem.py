@@ -50,11 +50,6 @@ class SearchProblem:
 
     def __post_init__(self) -> None:
         stage_coefficients(self.frame, self.score)
-        if self.limit("bitops") < UNLIMITED and self.qbr and not self.frame.plain:
-            raise InputError(
-                "refinement under a BitOps limit knows inverted-residual units alone; leave "
-                "--max-bitops out, or add --no-qbr"
-            )
         if self.memory_model not in MEMORY_MODELS:
             raise UnknownNameError("memory model", self.memory_model, MEMORY_MODELS)
         pairs = self.allowed[np.ix_(self.space.weight_bits, self.space.activation_bits)]

@@ -10,10 +10,12 @@ are raised at the end as long as all three hold. Ours: the papers refine for mem
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.block_kinds import PLACES
 from nas_engine.costs.compute import bitops, extra_bitops
 from nas_engine.costs.flash import flash
 from nas_engine.costs.schedule import bit_costs
@@ -44,14 +46,19 @@ def refine_bitops(
         w_bits: Weight width of each layer that SRAM and Flash allow, ``(layers, n)``.
         a_bits: Input width of each layer that SRAM and Flash allow, ``(layers, n)``.
     """
-    tied, every = problem.space.tie_block_bits, 3 if problem.space.tie_block_bits else 1
+    tied = problem.space.tie_block_bits
     macs = macs_per_layer(table)
     room = problem.limit("bitops") - extra_bitops(problem.memory_model, table)
     for end in (0, -1):
         room = room - macs[end] * w_bits[end] * a_bits[end]
     cost = split_units(macs[_INNER], tied).sum(axis=0)
     key = price_keys(split_units(coefficients[_INNER], tied).sum(axis=0), cost)
-    w_cap, a_cap = w_bits[_INNER][::every], a_bits[_INNER][::every]
+    # tied, a unit's last layer, which every kind has, speaks for all
+    w_cap, a_cap = (
+        np.concatenate([bits[PLACES:-2:PLACES], bits[-2:-1]]) if tied else bits[_INNER]
+        for bits in (w_bits, a_bits)
+    )
+    shared = None if tied else table.projected
     w_gain = width_gain(log_std_table(problem.score.sigma_w), np.arange(9))
     a_gain = width_gain(log_std_table(problem.score.sigma_a), np.arange(9))
     hull_w, hull_a, slopes = _hull(problem, w_gain, a_gain)
@@ -60,7 +67,12 @@ def refine_bitops(
         vertex = np.zeros(key.shape, np.int8)
         for slope in slopes:
             vertex += (key >= price - slope).view(np.int8)
-        return np.minimum(hull_w.take(vertex), w_cap), np.minimum(hull_a.take(vertex), a_cap)
+        a = np.minimum(hull_a.take(vertex), a_cap)
+        if shared is not None:  # two layers that take one tensor: the narrower width for both
+            lower = np.minimum(a[:-1:PLACES], a[1:-1:PLACES])
+            for place in range(2):
+                np.copyto(a[place:-1:PLACES], lower, where=shared)
+        return np.minimum(hull_w.take(vertex), w_cap), a
 
     low = np.full(table.n, slopes.min(initial=0.0) + key.min(initial=0.0, where=cost > 0) - 1.0)
     high = np.full(table.n, slopes.max(initial=0.0) + key.max(initial=0.0) + 1.0)
@@ -72,14 +84,20 @@ def refine_bitops(
         np.copyto(low, price, where=~fits)
     w, a = widths(high)
 
-    _spend(problem, key, cost, room, (w, a), (w_cap, a_cap), (w_gain, a_gain))
+    most = a_cap.copy()
+    for place in range(0 if shared is None else 2):  # no step for one of two layers alone
+        np.copyto(most[place:-1:PLACES], a[place:-1:PLACES], where=shared)
+    _spend(problem, key, cost, room, (w, a), (w_cap, most), (w_gain, a_gain))
 
     bites = ((w < w_cap) | (a < a_cap)).any(axis=0)
     capped = ((w_cap < problem.weight_options[-1]) | (a_cap < problem.activation_options[-1])).any(
         axis=0
     )
     w_bits, a_bits = w_bits.copy(), a_bits.copy()
-    w_bits[_INNER], a_bits[_INNER] = join_units(w, tied), join_units(a, tied)
+    exists = table.weights[_INNER] > 0
+    w_bits[_INNER], a_bits[_INNER] = join_units(w, tied) * exists, join_units(a, tied) * exists
+    if shared is not None:
+        capped |= shared.any(axis=0)
     some = np.flatnonzero(bites & capped & ((cost * (w * a)).sum(axis=0) <= room))
     if some.size:  # what was lowered has made room in SRAM and Flash that other layers may use
         w_bits[:, some], a_bits[:, some] = _raise_within_all(
@@ -142,26 +160,31 @@ def _raise_within_all(
     """Raise single widths, layer by layer from the input on, as long as SRAM, Flash and BitOps all still hold."""
     model, name, tied = problem.model, problem.memory_model, problem.space.tie_block_bits
     costs, last = bit_costs(model, table), table.frame.n_layers - 2
-    groups = [
-        [row, row + 1, row + 2] if tied else [row + part]
-        for row in range(1, last, 3)
-        for part in range(1 if tied else 3)
-    ]
-    followings = (_next_width(problem.weight_options), _next_width(problem.activation_options))
+    weights = w_bits, _next_width(problem.weight_options)
+    activations = a_bits, _next_width(problem.activation_options)
+    shared = None if tied else table.projected
+    steps: list[tuple[list[int], tuple[_Widths, _Widths], Any]] = []
+    for unit, row in enumerate(range(1, last, PLACES)):
+        for place in range(1 if tied else PLACES):
+            group = [row, row + 1, row + 2] if tied else [row + place]
+            alone = True if shared is None or place > 1 else ~shared[unit]
+            steps += [(group, weights, True), (group, activations, alone)]
+        if shared is not None:  # two layers that take one tensor
+            steps.append(([row, row + 1], activations, shared[unit]))
+    steps += [([last], weights, True), ([last], activations, True)]
     raised = True
     while raised:
         raised = False
-        for group in [*groups, [last]]:
-            for bits, following in zip((w_bits, a_bits), followings, strict=True):
-                before = bits[group]
-                bits[group] = following[before]
-                fits = bitops(name, table, w_bits, a_bits) <= problem.limit("bitops")
-                if bits is w_bits:
-                    fits &= flash(name, table, w_bits) <= problem.flash_bytes
-                else:
-                    fits &= peak_sram(model, table, a_bits, costs) <= problem.sram_bytes
-                raised |= bool((fits & (bits[group] > before).any(axis=0)).any())
-                bits[group] = np.where(fits, bits[group], before)
+        for group, (bits, following), mine in steps:
+            before = bits[group]
+            bits[group] = following[before]
+            fits = (bitops(name, table, w_bits, a_bits) <= problem.limit("bitops")) & mine
+            if bits is w_bits:
+                fits &= flash(name, table, w_bits) <= problem.flash_bytes
+            else:
+                fits &= peak_sram(model, table, a_bits, costs) <= problem.sram_bytes
+            raised |= bool((fits & (bits[group] > before).any(axis=0)).any())
+            bits[group] = np.where(fits, bits[group], before)
     return w_bits, a_bits
 
 

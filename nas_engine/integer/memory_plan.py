@@ -125,13 +125,13 @@ class _Draft:
     def _row(self, step: Node) -> int:
         """Return the bytes of what waits in scratch where a 1x1 layer is made over its input.
 
-        A row of the output, or all of it where rows do not begin at whole bytes.
+        A row of the output, or all of it where rows do not begin at whole bytes at every width.
         """
         if step.kind != "conv":
             return 0
         source, target = self.model.tensor(step.input), self.model.tensor(step.output)
         row, before = (t.width * t.channels for t in (target, source))
-        in_bytes = not (row * target.bits % 8 or before * source.bits % 8)
+        in_bytes = not (row % 8 or before % 8)
         return self._size(row if in_bytes else row * target.height, target.bits)
 
     def _scratch(self, step: Node) -> int:

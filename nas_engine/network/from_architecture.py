@@ -183,7 +183,16 @@ def _residual(draft: _Draft, name: str, source: str, block: Block, stride: int) 
 
     A 1x1 shortcut is signed and as wide as the sum that is written over it (chosen here).
     """
-    shortcut, first, second = (f"{name}.{layer}" for layer in ("shortcut", "conv1", "conv2"))
+    first, shortcut, second = (f"{name}.{layer}" for layer in ("conv1", "shortcut", "conv2"))
+    middle = draft.layer(
+        first,
+        source,
+        f"{name} middle",
+        block.channels,
+        kernel=block.kernel,
+        stride=stride,
+        bits=draft.widths[second].a,
+    )
     added = source
     if shortcut in draft.widths:
         added = draft.layer(
@@ -195,9 +204,6 @@ def _residual(draft: _Draft, name: str, source: str, block: Block, stride: int) 
             signed=True,
             bits=draft.output_bits[second],
         )
-    middle = draft.layer(
-        first, source, f"{name} middle", block.channels, kernel=block.kernel, stride=stride
-    )
     return draft.layer(
         second, middle, f"{name} output", block.channels, kernel=block.kernel, shortcut=added
     )

@@ -86,10 +86,11 @@ def scalar_bytes(
             for row in rows:
                 size = row_granules(row, model, part, width_of) * model.granule
                 steps[row.step] = max(steps[row.step], size)
-            ways.append(list(steps.values()))
-        best = min(ways, key=max)
-        skipped = kind == "residual" and not table.weights[1 + 3 * r, column]
-        live += best[skipped:]
+            ways.append(steps)
+        best = min(ways, key=lambda way: max(way.values()))
+        if kind == "residual" and not table.weights[1 + 3 * r, column]:
+            del best[0]
+        live += [best[step] for step in sorted(best)]
     return live
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from nas_engine.architecture import Architecture, Bits, Block, Convolution
-from nas_engine.encoding import architecture_frame, decode, encode
+from nas_engine.encoding import architecture_frame, decode, encode, legal
 from nas_engine.evolution.evaluation import evaluate
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import SearchSpace
@@ -21,6 +21,7 @@ from tests import reference, reference_bits
 from tests.populations import (
     EVERY_PAIR,
     MODELS,
+    OTHER_KINDS,
     SHIPPED,
     SPACES,
     pairs_table,
@@ -323,3 +324,58 @@ def test_sampled_networks(name: str, model: str) -> None:
         )
     assert max(gaps) <= WORST
     assert float(np.median(gaps)) <= MEDIAN
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("name", OTHER_KINDS)
+def test_sampled_networks_of_other_kinds(name: str, tied: bool, model: str) -> None:
+    """What the algorithm promises is the optimum less the worth of a single step."""
+    options = (2, 4, 8)
+    logs = [math.log(reference.quantised_std(4, bits)) for bits in options]
+    widest_step = max(b - a for a, b in itertools.pairwise(logs))
+    space = replace(
+        OTHER_KINDS[name], weight_bits=options, activation_bits=options, tie_block_bits=tied
+    )
+    frame, genes = population(space, 9, seed=22, classes=10)
+    for i in range(1, 9):
+        net = decode(frame, genes[:, i])
+        alphas = space.stage_weights[-1 - sum(block.stride == 2 for block in net.blocks) :]
+        budgets = budgets_between(net, model, options, ((0.1, 0.4), (0.3, 0.2), (0.5, 0.6))[i % 3])
+        best_a = reference_bits.best_activations(net, model, budgets[0], options, alphas, tied=tied)
+        best_w = reference_bits.best_weights(net, model, budgets[1], options, alphas, tied=tied)
+        assert best_a is not None
+        assert best_w is not None
+        widest = [Bits(8, 8)] * (len(net.layer_bits()) - 2)
+        at_widest = reference.qe_score(reference_bits.with_bits(net, widest), alphas)
+        top = math.log(reference.quantised_std(4, 8) * reference.quantised_std(5, 8))
+        best = at_widest - sum(reference.worth(net, alphas)[1:]) * top + best_a + best_w
+        found = evaluate(problem_for(space, frame, *budgets, model=model), genes[:, [i]].copy())
+        assert found.violation[0] == 0
+        score = reference.qe_score(decode(frame, found.genes[:, 0]), alphas)
+        step = (3 if tied else 1) * sum(alphas) * widest_step
+        assert best - step <= score <= best + 1e-9
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("name", OTHER_KINDS)
+def test_a_bitops_limit_is_met_with_other_kinds(name: str, tied: bool) -> None:
+    """What two layers read of one tensor has one width, and no single width can be raised."""
+    space = replace(OTHER_KINDS[name], tie_block_bits=tied)
+    frame, genes = population(space, 40, seed=23, classes=10)
+    free = evaluate(problem_for(space, frame, 40_000.0, 60_000.0), genes.copy())
+    nets = [decode(frame, column) for column in free.genes.T]
+    limit = float(np.median([reference.bitops(net) for net in nets]))
+    limited = problem_for(space, frame, 40_000.0, 60_000.0, limits={"bitops": limit})
+    found = evaluate(limited, genes.copy())
+    assert legal(space, frame, found.genes).all()
+    lowered = 0
+    for i in range(genes.shape[1]):
+        net = decode(frame, found.genes[:, i])
+        least = [Bits(space.weight_bits[0], space.activation_bits[0])] * (len(net.layer_bits()) - 2)
+        possible = reference.bitops(reference_bits.with_bits(net, least)) <= limit
+        assert (reference.bitops(net) <= limit) == possible
+        lowered += net != nets[i]
+        if free.violation[i] == 0 and possible:
+            assert found.violation[i] == 0
+    assert lowered > 5

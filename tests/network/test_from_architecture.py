@@ -52,7 +52,7 @@ def check(network: Architecture) -> None:
     for stage, block in enumerate(network.blocks, 1):
         for unit in range(block.depth):
             names = [f"s{stage}.b{unit + 1}.{layer.name}" for _, layer in block.unit_layers(unit)]
-            first, second, last = (by_name[names[i]] for i in (0, -2, -1))
+            first, second, last = (by_name[names[i]] for i in (0, len(names) - 2, -1))
             entering = graph.tensor(first.input)
             assert entering.elements == table.area_in[row, 0] * table.c_in[row, 0]
             assert graph.tensor(last.input).elements == table.area_out[row, 0] * table.c_mid[row, 0]

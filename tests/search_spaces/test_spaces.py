@@ -62,7 +62,13 @@ class TestShippedSpaces(SpaceContract):
 
 class TestByName:
     def test_names(self) -> None:
-        assert space_names() == ("mobilenet", "mobilenet-32", "qe-score-2022")
+        assert space_names() == (
+            "hybrid-32",
+            "mobilenet",
+            "mobilenet-32",
+            "qe-score-2022",
+            "residual-32",
+        )
 
     @pytest.mark.parametrize("name", ["MobileNet", "mobilenet_32", "QE_score_2022"])
     def test_case_and_underscores_are_forgiven(self, name: str) -> None:
@@ -76,8 +82,8 @@ class TestByName:
         with pytest.raises(
             UnknownNameError,
             match=(
-                rf"'{name}'; did you mean '{near}'\? expected one of: mobilenet, mobilenet-32, "
-                r"qe-score-2022"
+                rf"'{name}'; did you mean '{near}'\? expected one of: hybrid-32, mobilenet, "
+                r"mobilenet-32, qe-score-2022, residual-32"
             ),
         ):
             load_space(name)
