@@ -1,4 +1,4 @@
-"""Names that options take, without the tables that they belong to, which are too heavy for ``--help``.
+"""Names for options, without their tables, which are too heavy to import for ``--help``.
 
 Tests hold them equal to the tables.
 """

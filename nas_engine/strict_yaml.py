@@ -1,4 +1,4 @@
-"""YAML read strictly: duplicate keys, unknown keys, missing keys and wrong types are errors that name file, key and remedy.
+"""Strict YAML: duplicate, unknown and missing keys and wrong types are errors with a remedy.
 
 Values without quotes mean what the core schema of YAML 1.2 says
 (https://yaml.org/spec/1.2.2/#103-core-schema): ``yes``, ``on``, ``1:30:00`` and ``2024-01-01`` are
@@ -49,9 +49,10 @@ class _AmbiguousError(yaml.constructor.ConstructorError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loader that refuses too many values, and a mapping with the same key twice (plain YAML silently keeps the last)."""
+    """Safe loader that refuses too many values, and duplicate keys (plain YAML keeps the last)."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # typeshed's type
+    # typeshed's type
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
     yaml_constructors: ClassVar[dict[str | None, Callable[[Any, Any], Any]]] = {
         None: yaml.SafeLoader.construct_undefined,
         f"{_TAG}str": yaml.SafeLoader.construct_yaml_str,
@@ -64,7 +65,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Count the node, an alias as what it stands for."""
+        """Count the node, an alias as the node it refers to."""
         is_alias, before = self.check_event(yaml.AliasEvent), self._count
         node = super().compose_node(parent, index)
         if is_alias:
@@ -143,7 +144,7 @@ _CONVERT: Mapping[str, Callable[[str], Any]] = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """Safe dumper that quotes every text that YAML 1.1 or the loader above would take for something else."""
+    """Safe dumper that quotes texts which YAML 1.1 or the loader above would read otherwise."""
 
 
 for _name, (_pattern, _first) in _SCHEMA.items():
@@ -233,13 +234,13 @@ def parse_mapping(text: str, path: object) -> dict[str, Any]:
 
 
 def dump_mapping(values: Mapping[str, Any]) -> str:
-    """Return the YAML text of plain values; ``parse_mapping`` gives back equal ones, and so does a reader of YAML 1.1."""
+    """Return the YAML text of plain values, read back equal here and by readers of YAML 1.1."""
     text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, width=120)
     return text
 
 
 def read_mapping(path: str | os.PathLike[str], mends: str | None) -> dict[str, Any]:
-    """Return the mapping a YAML file holds; arguments and errors as in ``read_checked`` and ``parse_mapping``."""
+    """Return the mapping of a YAML file; errors as in ``read_checked`` and ``parse_mapping``."""
     return read_checked(path, mends, lambda text: parse_mapping(text, path))
 
 
@@ -258,10 +259,10 @@ def _kind(value: object) -> str:
 
 
 class Fields:
-    """One mapping of a file, read key by key; ``finish`` refuses keys that nobody asked for.
+    """One mapping of a file, read key by key; ``finish`` refuses keys that were not asked for.
 
     Every ``take_*`` raises ``FileFormatError`` that names the file, the key with its parents
-    (``stages[2].depth``), what stands there and what was expected. A default of ``...`` means that
+    (``stages[2].depth``), the value there and what was expected. A default of ``...`` means that
     the key must be there.
     """
 
@@ -298,7 +299,7 @@ class Fields:
         return FileFormatError(self.path, f"{self.name(key)}: {problem}")
 
     def has(self, key: str) -> bool:
-        """Return whether the key stands there with a value; counts as asking for it."""
+        """Return whether the key is there with a value; counts as asking for it."""
         self._asked.append(key)
         return self._data.get(key) is not None
 
@@ -354,7 +355,7 @@ class Fields:
     def take_str(
         self, key: str, default: Any = ..., *, choices: Iterable[str] = (), empty: bool = False
     ) -> Any:
-        """Return a text, non-empty unless ``empty``, one of ``choices`` if given (or the default)."""
+        """Return a text, non-empty unless ``empty``, of ``choices`` if given (or the default)."""
         value = self._typed(
             key, default, lambda v: isinstance(v, str) and (empty or bool(v.strip())), "a text"
         )
@@ -397,7 +398,7 @@ class Fields:
         return Fields(self.take(key), self.path, self.name(key))
 
     def take_items(self, key: str, length: int | None = None) -> Fields:
-        """Return a list, of ``length`` items if given, as ``Fields`` with keys ``[0]``, ``[1]`` ..."""
+        """Return a list, of ``length`` items if given, as ``Fields`` with keys ``[0]``, ``[1]``."""
         values = self._typed(
             key,
             ...,
@@ -414,7 +415,7 @@ class Fields:
         return [items.take_fields(name) for name in items]
 
     def only(self, *keys: str) -> Fields:
-        """Refuse other keys before any is read, so that a misspelt key is reported as such and not as missing; return self.
+        """Refuse other keys before any is read, so that a misspelt key is not reported as missing.
 
         Raises:
             FileFormatError: An unknown key, with the nearest known one.
@@ -425,7 +426,7 @@ class Fields:
 
     @contextlib.contextmanager
     def located(self) -> Iterator[None]:
-        """Put file and place in front of an ``InputError`` that a record raises about values read from here."""
+        """Prefix file and place to an ``InputError`` of a record about values read from here."""
         try:
             yield
         except FileFormatError:

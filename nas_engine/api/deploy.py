@@ -111,7 +111,7 @@ def load_model(run: Run) -> IntegerModel:
 
 
 def write_report(run: Run) -> Path:
-    """Write the page of a run, ``report.html``, with its pictures beside it, and return its path.
+    """Write the page of a run, ``report.html``, with its pictures next to it, and return its path.
 
     The function is not named ``report``, which is a package of this project.
 

@@ -212,7 +212,7 @@ def refine(
             ``"20s"``.
 
     Returns:
-        What it came to; ``chosen`` is the run directory to be given to ``train``: the smallest
+        The result; ``chosen`` is the run directory to be given to ``train``: the smallest
         loss, unless the search's own bits (method ``qbr``) are as good within the noise.
 
     Raises:

@@ -74,11 +74,11 @@ def run(
     force: bool,
     **given: Any,
 ) -> None:
-    """Search, shortlist, train, refine, export, verify and report: from a budget to firmware that is proven.
+    """Search, shortlist, train, refine, export, verify and report: budget to verified firmware.
 
     Without options it does so on scikit-learn's digits, in minutes. CONFIG is a YAML file with the
     sections search, data, shortlist, train, refine and verify; options override it. The same
-    command goes on after Ctrl-C or a kill. A stage that is done is not done again unless something
+    command continues after Ctrl-C or a kill. A stage that is done is not repeated unless something
     it depends on has changed.
     """
     from nas_engine.cli.train import require_torch
@@ -157,7 +157,7 @@ def _options(given: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
 def _resolve(
     config: str | None, options: dict[str, Any], out: str | None
 ) -> tuple[RunConfig, Path]:
-    """Return the config and the folder: a file's values under the options, or those of the run that is gone on with."""
+    """Return the config and the folder: options over the values of a file or an earlier run."""
     from nas_engine.cli.search import run_name
     from nas_engine.pipeline.run_config import resolve_run_config
     from nas_engine.runs.pipeline_directory import PipelineDirectory

@@ -40,7 +40,7 @@ def search(
     resolution: tuple[int, ...] | None,
     **options: Any,
 ) -> bool:
-    """Search once per resolution and return whether Ctrl-C ended it; arguments are the options of the command."""
+    """Search once per resolution and return whether Ctrl-C ended it; takes the options."""
     if resume and force:
         raise InputError("--resume continues a run, --force replaces it; give one of the two")
     configs, path = _resolve(options, resolution, out, resume)
@@ -99,7 +99,7 @@ def search(
 def _resolve(
     options: dict[str, Any], resolution: tuple[int, ...] | None, out: str | None, resume: bool
 ) -> tuple[list[SearchConfig], Path]:
-    """Return one config per resolution and the run directory; a run that is continued gives the options that are not given."""
+    """Return one config per resolution and the run directory; a continued run has defaults."""
 
     def resolve(options: dict[str, Any], sizes: Sequence[int | None]) -> list[SearchConfig]:
         return [resolve_config({**options, "resolution": size}) for size in sizes]
@@ -166,9 +166,9 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
     show("")
     show(f"best of {record.evaluated:,} candidates at {config.resolution} px{seconds}")
     show(
-        f"beside the budgets above, {device.name} reserves {device.reserved_sram_bytes:,} B of "
-        "SRAM and "
-        f"{device.reserved_flash_bytes:,} B of Flash for firmware"
+        f"in addition to the budgets above, {device.name} reserves "
+        f"{device.reserved_sram_bytes:,} B of SRAM and {device.reserved_flash_bytes:,} B of Flash "
+        "for firmware"
     )
     if remark := depth_remark(best):
         show(remark)

@@ -65,7 +65,7 @@ def train(
     min_accuracy: float | None,
     **changes: Any,
 ) -> None:
-    """Train the winner of a run: in float, then quantised to its own bits, then lowered to integers.
+    """Train the winner of a run: in float, then quantised to its bits, then lowered to integers.
 
     RUN is the directory that a search wrote. It gains training/ (checkpoint, metrics, networks,
     result) and integer/, the integer model that every export is measured against.
@@ -162,7 +162,7 @@ def evaluate(
     threads: int | None,
     layers: bool,
 ) -> None:
-    """Evaluate a trained run: top-1 accuracy in float, fake-quantised and in integers, side by side.
+    """Evaluate a trained run: top-1 accuracy in float, fake-quantised and in integers.
 
     RUN is a directory that nas-search train has finished. --layers compares integers and float
     layer by layer on at most 64 of the images and writes RUN/layer_errors.json.

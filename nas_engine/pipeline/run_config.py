@@ -1,4 +1,7 @@
-"""RunConfig: what a whole run is asked for, from a YAML file and options; the resolved copy is ``run.yaml``. No torch."""
+"""RunConfig: config of a whole run, from a YAML file and options; ``run.yaml`` once resolved.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,10 @@ from nas_engine.sealed import seal_yaml
 from nas_engine.strict_yaml import dump_mapping
 
 DIGITS_SEARCH = {"space": "mobilenet-32", "resolution": 16, "max_macs": 2e6}
-"""What a run on the digits searches unless told otherwise: images of 8 x 8 pixels need no more;
-ours."""
+"""Search defaults of a run on the digits, whose 8 x 8 pixels need no more (chosen here)."""
 
 DIGITS_MEMORY = {"sram": 24 * 1024, "flash": 64 * 1024}
-"""The same for its budgets, if neither a device nor a size is given: small enough to bind; ours."""
+"""Its budgets if neither a device nor a size is given, small enough to bind (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,24 +34,25 @@ class DataSettings:
     """Images to train on and to judge by."""
 
     source: str = DIGITS
-    """A path, absolute once resolved, or ``digits``."""
+    """Path, absolute once resolved, or ``digits``."""
     limit: int | None = None
     """Most images per split; ``None`` for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortlistSettings:
-    """How many networks of the front get a short training before one is taken."""
+    """Settings of the shortlist: networks of the front that get a short training."""
 
     count: int = 3
-    """Networks; 1 takes the best score unseen. Ours."""
+    """Networks; 1 takes the best score without training (default chosen here)."""
     epochs: int | None = None
-    """Epochs of both stages; ``None`` for a quarter of the whole training, at least 2. Ours."""
+    """Epochs of both stages; ``None`` for a quarter of the whole training, at least 2 (chosen
+    here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """How the winner is trained; ``None`` leaves a value to the recipe."""
+    """Settings of the training of the winner; ``None`` leaves a value to the recipe."""
 
     recipe: str | None = None
     """Name or path; ``None`` only until resolved: by the data."""
@@ -70,10 +73,10 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefineSettings:
-    """How the winner's bits are chosen again; the search's own stay unless others are ahead by more than chance."""
+    """Settings of the refinement; the search's bits stay unless others are clearly better."""
 
     method: str = "gauss-newton"
-    """An allocator, or ``all``; ``qbr`` keeps the bits of the search."""
+    """Allocator, or ``all``; ``qbr`` keeps the bits of the search."""
     images: int = 512
     """Training images that measure, an even number; where they are too few, half of them, or none:
     the search's bits stay."""
@@ -85,7 +88,7 @@ class RefineSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySettings:
-    """How much goes through every back-end."""
+    """Settings of the verification."""
 
     images: int = 200
     """Test images on this machine."""
@@ -97,10 +100,10 @@ class VerifySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """What a whole run is asked for."""
+    """Config of a whole run."""
 
     search: SearchConfig
-    """The search, every value resolved."""
+    """Search, every value resolved."""
     data: DataSettings = field(default_factory=DataSettings)
     """Images."""
     shortlist: ShortlistSettings = field(default_factory=ShortlistSettings)
@@ -110,12 +113,12 @@ class RunConfig:
     refine: RefineSettings = field(default_factory=RefineSettings)
     """Choice of its bits."""
     verify: VerifySettings = field(default_factory=VerifySettings)
-    """Proof."""
+    """Verification of the export."""
     seed: int = 0
     """Seed of everything; the search's own unless it is given one."""
 
     def as_mapping(self) -> dict[str, Any]:
-        """Return the plain values of ``run.yaml``; ``resolve_run_config`` makes an equal config of them."""
+        """Return the plain values of ``run.yaml``; ``resolve_run_config`` reads them back equal."""
         parts = {name: plain(getattr(self, name)) for name in SECTIONS}
         return {
             "format": FORMAT,
@@ -133,7 +136,7 @@ SECTIONS: Mapping[str, type] = {
     "refine": RefineSettings,
     "verify": VerifySettings,
 }
-"""Sections of the file beside ``search``, and their records."""
+"""Sections of the file other than ``search``, and their records."""
 
 
 def resolve_run_config(options: Options) -> RunConfig:
