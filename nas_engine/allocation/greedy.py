@@ -75,7 +75,7 @@ class Greedy:
 def lowered(problem: AllocationProblem, losses: Floats) -> tuple[Levels, int]:
     """Return a feasible allocation below the widest, and the number of steps down.
 
-    The number is 0 if the descent got stuck outside the limits and another feasible start was taken.
+    The number is 0 if the descent got stuck outside the limits and another start was taken.
     """
     levels, limits, scale = problem.widest, limits_of(problem), _scale(problem)
     steps = 0

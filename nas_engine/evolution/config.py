@@ -1,4 +1,4 @@
-"""SearchConfig: what a search was asked for, from options or from ``config.yaml``, and the problem it describes."""
+"""SearchConfig: config of a search, from options or ``config.yaml``, and its problem."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from search_spaces import SearchSpace, load_space, space_names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """What a search was asked for; ``config.yaml`` of a run directory, every value resolved."""
+    """Config of a search; ``config.yaml`` of a run directory, every value resolved."""
 
     device: str = "cortex-m7"
     """Device profile, by name or path."""
@@ -38,7 +38,7 @@ class SearchConfig:
     classes: Annotated[int, CLASSES]
     """Outputs of the classifier, 0 for none."""
     memory_model: str = "arena"
-    """What SRAM, Flash and BitOps count, ``arena`` or ``paper``."""
+    """Model that counts SRAM, Flash and BitOps, ``arena`` or ``paper``."""
     sigma_a: Annotated[float, SIGMA] = 5.0
     """QE-Score's standard deviation of activations."""
     sigma_w: Annotated[float, SIGMA] = 4.0
@@ -53,7 +53,7 @@ class SearchConfig:
     """Largest share of the inverted residuals in one stage, the guard against piling depth into
     one."""
     qbr: bool = True
-    """Whether Quantization Bits Refinement sets the bits."""
+    """True if Quantization Bits Refinement sets the bits; else mutation does."""
     seed: Annotated[int, SEED] = 0
     """Seed of the search."""
     candidates: Annotated[int, CANDIDATES] = 500_000
@@ -130,7 +130,10 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
 
 
 def _name_or_path(given: str, shipped: tuple[str, ...]) -> str:
-    """Return a shipped name as it is spelled there, or the absolute path of a user's own file: a run is continued from anywhere."""
+    """Return a shipped name in its own spelling, or the absolute path of a user's file.
+
+    Absolute, so that a run can be continued from anywhere.
+    """
     name = given.strip().lower().replace("_", "-")
     return name if name in shipped else os.path.abspath(given)
 
@@ -186,7 +189,7 @@ def check_config(config: SearchConfig) -> None:
 
 
 def require_same(stored: Sequence[SearchConfig], asked: Sequence[SearchConfig]) -> None:
-    """Refuse to continue a run with other options; only more (or fewer) candidates are the same search."""
+    """Refuse to continue a run with other options; the number of candidates may differ."""
     options = [[config.as_options() for config in configs] for configs in (stored, asked)]
     for name in options[0][0]:
         if name == "candidates":

@@ -224,8 +224,8 @@ class FastProgram:
         The output is ``(C, n, rows / r, r, columns / t, t)``.
 
         A tile of ``r x t`` places sees ``(r - 1) * stride + kernel height`` rows and ``(t - 1) *
-        stride + kernel width`` columns of its channel; the banded matrix says with which weight each of them counts for
-        each place.
+        stride + kernel width`` columns of its channel; the banded matrix holds the weight of each
+        of them for each place.
         """
         s, channels, n = step.stride, target.channels, self._n
         kh, kw = step.kernel_height, step.kernel_width

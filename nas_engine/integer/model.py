@@ -160,7 +160,7 @@ class Addition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntegerSum(Node):
-    """Free-standing addition of two tensors: multiplier and shift of each operand and of the sum."""
+    """Free-standing addition of two tensors: multipliers and shifts of operands and sum."""
 
     first: tuple[int, int]
     """Of the first input."""

@@ -215,7 +215,7 @@ class MobileNet(nn.Module):
         return list(self._ends.values())
 
     def end_of(self, layer: str) -> Block | None:
-        """Return the block that a layer is the last of, ``None`` for a layer that is none's last."""
+        """Return the block whose last layer this is, ``None`` for any other layer."""
         return self._ends.get(layer)
 
     def units(self) -> Iterator[tuple[str, ConvolutionUnit]]:
