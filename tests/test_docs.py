@@ -248,3 +248,16 @@ def test_python_runs(
     module.__dict__.update(prepare(page, exported_run, tmp_path))
     for block in blocks(page, "python"):
         exec(compile(smaller(page, block.code()), str(page), "exec"), module.__dict__)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*(page for page in PAGES if page.name != "RESULTS.md"), ROOT / "CHANGELOG.md"],
+    ids=lambda page: page.name,
+)
+def test_lines_are_short(page: Path) -> None:
+    """Lines end at 100 columns, but for tables, formulas, blocks, and texts shown as they are."""
+    text = re.sub(r"^( *```).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    kept = re.compile(r" *(\||\$\$|    |`[^`]*`\.?$)")
+    long = [line for line in text.splitlines() if len(line) > 100 and not kept.match(line)]
+    assert long == []
