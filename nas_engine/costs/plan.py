@@ -16,11 +16,19 @@ from typing import Any
 import numpy as np
 
 from nas_engine.architecture import Architecture
-from nas_engine.costs.memory import IMAGE_BITS, LOGIT_BITS, Arena, dense_scratch
+from nas_engine.block_kinds import INVERTED_RESIDUAL
+from nas_engine.costs.memory import (
+    IMAGE_BITS,
+    LOGIT_BITS,
+    Arena,
+    dense_scratch,
+    depthwise_scratch,
+)
 from nas_engine.costs.schedule import bit_costs
 from nas_engine.encoding import GeneView, architecture_frame, encode
-from nas_engine.errors import InputError
 from nas_engine.layers import unroll
+from nas_engine.network.from_architecture import graph_of
+from nas_engine.network.graph import KINDS, Graph, NetworkError, Node
 
 SCHEMA = "nas-search/memory-plan/1"
 """Version of the JSON form."""
@@ -126,6 +134,8 @@ def plan_memory(architecture: Architecture) -> MemoryPlan:
 
     The schedule is that of the ``arena`` memory model.
     """
+    if any(block.kind != INVERTED_RESIDUAL for block in architecture.blocks):
+        return plan_graph(graph_of(architecture))
     draft = _Draft(architecture)
     draft.stem()
     for row in range(draft.frame.max_residuals):
@@ -134,16 +144,164 @@ def plan_memory(architecture: Architecture) -> MemoryPlan:
     return draft.plan()
 
 
+def plan_graph(graph: Graph[Any, Any]) -> MemoryPlan:
+    """Return where every tensor and the scratch of every node lie in the arena.
+
+    Raises:
+        NetworkError: Two tensors would need the same place: nodes that do not form a chain with
+            shortcuts.
+    """
+    drafts = _GraphDraft(graph)
+    for number in range(len(graph.nodes)):
+        drafts.step(number)
+    plan = place(
+        tuple(step.name for step in graph.nodes), drafts.bottom, drafts.top, drafts.scratch
+    )
+    _check(plan)
+    return plan
+
+
+class _GraphDraft:
+    """The steps walked one by one.
+
+    Each writes to the other end of the arena than it reads from, unless it works in place.
+    """
+
+    def __init__(self, graph: Graph[Any, Any]) -> None:
+        self.graph, self.arena = graph, Arena()
+        self.bottom: list[PlannedTensor] = []
+        self.top: list[PlannedTensor] = []
+        self.scratch: list[PlannedTensor] = []
+        (image,), (end,) = graph.inputs, graph.outputs
+        self.last_use = {image: 0, end: len(graph.nodes) - 1}
+        self.shortcuts: set[str] = set()
+        for number, step in enumerate(graph.nodes):
+            self.last_use |= dict.fromkeys(step.reads, number)
+            if step.shortcut is not None:
+                self.shortcuts.add(step.shortcut)
+        self.end = {image: self.top}
+        self._put(image, 0)
+
+    def _size(self, elements: int, bits: int) -> int:
+        return int(self.arena.size(elements, self.arena.share(bits))) * self.arena.granule
+
+    def _put(self, name: str, first: int, over: str | None = None) -> None:
+        tensor = self.graph.tensor(name)
+        height, width, channels = tensor.shape
+        size, last = (
+            self._size(height * width * channels, tensor.bits),
+            self.last_use.get(name, first),
+        )
+        planned = PlannedTensor(
+            name=name,
+            offset=0,
+            size=size,
+            bits=tensor.bits,
+            first_step=first,
+            last_step=last,
+            in_place_of=over,
+        )
+        self.end[name].append(planned)
+
+    def step(self, number: int) -> None:
+        """Plan the output and the scratch of a step."""
+        step = self.graph.nodes[number]
+        over = self._written_over(step, number)
+        over = over if over is not None else self._crowded_out(step, number)
+        here = self.end[over if over is not None else step.input]
+        self.end[step.output] = (
+            here if over is not None else self.bottom if here is self.top else self.top
+        )
+        self._put(step.output, number, over)
+        if size := self._scratch(step) + (self._row(step) if over == step.input else 0):
+            self.scratch.append(
+                PlannedTensor(
+                    name=f"{step.name} scratch",
+                    offset=0,
+                    size=size,
+                    bits=8,
+                    first_step=number,
+                    last_step=number,
+                )
+            )
+
+    def _written_over(self, step: Node, number: int) -> str | None:
+        """Return the tensor in whose place the output is made, if there is one."""
+        if step.shortcut is not None:
+            return step.shortcut
+        if self.last_use[step.input] > number:
+            return None
+        if KINDS[step.kind].has_weights:
+            return step.input if step.kind == "depthwise" else None
+        return (
+            step.input
+            if step.output in self.shortcuts and step.stride >= step.kernel_height
+            else None
+        )
+
+    def _crowded_out(self, step: Node, number: int) -> str | None:
+        """Return the input of a 1x1 layer that has to be made over it.
+
+        That is the shortcut of a residual block, whose other branch already waits at the other end.
+        """
+        is_1x1 = step.kind == "conv" and step.kernel_height == step.kernel_width == 1
+        if not is_1x1 or self.last_use[step.input] > number:
+            return None
+        other = self.bottom if self.end[step.input] is self.top else self.top
+        return step.input if any(tensor.last_step >= number for tensor in other) else None
+
+    def _row(self, step: Node) -> int:
+        """Return the bytes of what waits in scratch where a 1x1 layer is made over its input.
+
+        A row of the output, or all of it where rows do not begin at whole bytes at every width.
+        """
+        if step.kind != "conv":
+            return 0
+        source, target = self.graph.tensor(step.input), self.graph.tensor(step.output)
+        row, before = (t.width * t.channels for t in (target, source))
+        in_bytes = not (row % 8 or before % 8)
+        return self._size(row if in_bytes else row * target.height, target.bits)
+
+    def _scratch(self, step: Node) -> int:
+        if not KINDS[step.kind].has_weights:
+            return 0
+        source, arena = self.graph.tensor(step.input), self.arena
+        if step.kind == "depthwise":
+            ring = self._size(step.kernel_height * source.width * source.channels, source.bits)
+            return (
+                ring
+                + int(depthwise_scratch(step.kernel_height, source.width, source.channels))
+                * arena.granule
+            )
+        taps, outputs = step.taps * source.channels, self.graph.tensor(step.output).channels
+        return int(dense_scratch(taps, outputs, windows=step.taps > 1)) * arena.granule
+
+
+def _check(plan: MemoryPlan) -> None:
+    """Refuse a plan in which two tensors share bytes at a step.
+
+    Allowed only if one of them is written over the other.
+    """
+    for step in range(len(plan.steps)):
+        live = sorted(plan.live(step), key=lambda tensor: tensor.offset)
+        for i, below in enumerate(live):
+            for above in live[i + 1 :]:
+                if (
+                    above.offset < below.offset + below.size
+                    and above.in_place_of != below.name
+                    and below.in_place_of != above.name
+                ):
+                    problem = f"and {above.name!r} would share bytes at step {plan.steps[step]!r}"
+                    raise NetworkError(
+                        below.name, f"{problem}; expected a chain of inverted residuals"
+                    )
+
+
 class _Draft:
     """The schedule walked step by step, collecting what lives at either end."""
 
     def __init__(self, architecture: Architecture) -> None:
         self.frame, self.model, self.net = architecture_frame(architecture), Arena(), architecture
-        if not self.frame.plain:
-            raise InputError(
-                f"the memory plan of {' and '.join(self.frame.all_kinds)} blocks is not there yet; "
-                "expected inverted-residual blocks alone"
-            )
         genes = encode(self.frame, [architecture])
         self.table = unroll(self.frame, genes)
         self.costs = {

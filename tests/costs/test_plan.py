@@ -11,12 +11,16 @@ import pytest
 from nas_engine.costs.memory import Arena
 from nas_engine.costs.plan import PlannedTensor, bytes_in_use, plan_memory
 from nas_engine.costs.sram import peak_sram, sram_per_layer
-from nas_engine.encoding import GeneView, decode, space_frame
+from nas_engine.encoding import GeneView, decode, layer_rows, space_frame
 from nas_engine.evolution.operators import sample
 from nas_engine.layers import unroll
 from search_spaces import load_space
+from tests.populations import EVERY_SPACE, OTHER_KINDS
 
-CASES = [("mobilenet", 160), ("mobilenet", 97), ("mobilenet-32", 32), ("qe-score-2022", 225)]
+CASES = [
+    *(("mobilenet", 160), ("mobilenet", 97), ("mobilenet-32", 32), ("qe-score-2022", 225)),
+    *((name, resolution) for name in OTHER_KINDS for resolution in (32, 33)),
+]
 
 
 def overlap(a: PlannedTensor, b: PlannedTensor) -> bool:
@@ -25,7 +29,7 @@ def overlap(a: PlannedTensor, b: PlannedTensor) -> bool:
 
 @pytest.mark.parametrize(("name", "resolution"), CASES)
 def test_arena_is_the_cost_and_nothing_collides(name: str, resolution: int) -> None:
-    space = load_space(name)
+    space = EVERY_SPACE[name]
     frame = space_frame(space, resolution, space.classes)
     genes = sample(space, frame, 24, np.random.default_rng(3))
     a_bits = GeneView(frame, genes).a_bits
@@ -47,7 +51,7 @@ def test_arena_is_the_cost_and_nothing_collides(name: str, resolution: int) -> N
                     assert a.in_place_of == b.name or b.in_place_of == a.name
                     in_place += 1
         used = {name: bytes_in_use(plan.live(step)) for step, name in enumerate(plan.steps)}
-        rows = [row for row in range(frame.n_layers) if layers[row, i]]
+        rows = layer_rows(frame, network)
         for layer, row in zip(network.layer_names(), rows, strict=True):
             wanted = max(used[layer], used.get("pool", 0)) if layer == "classifier" else used[layer]
             assert wanted == layers[row, i], (layer, i)
