@@ -18,6 +18,12 @@ METHODS = (
 )
 """Methods that choose bits: ``ALLOCATORS``."""
 
+ALL = "all"
+"""Every method that needs no measured pairs."""
+
+METHODS_AND_ALL = (*METHODS, ALL)
+"""Values of ``--method`` of a whole run."""
+
 FORMATS = ("c", "tflite", "onnx")
 """Formats next to the manifest: ``EXPORTERS``."""
 

@@ -8,37 +8,24 @@ the table, so nothing heavy is imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas_engine import names, ranges
 from nas_engine.errors import InputError, UnknownNameError, shortened
-from nas_engine.evolution.limits import LIMITS
-from nas_engine.names import MEMORY_MODELS, METHODS
-from nas_engine.ranges import (
-    ANY,
-    BATCH,
-    CANDIDATES,
-    CLASSES,
-    EPOCHS,
-    IMAGES,
-    LAYERS,
-    PROCESSES,
-    RATE,
-    RESOLUTION,
-    SEED,
-    SIGMA,
-    STAGE_WEIGHT,
-    Range,
-)
+from nas_engine.evolution.limits import LIMITS, Limit
+from nas_engine.ranges import ANY, Range
 from nas_engine.units import parse_count, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from nas_engine.strict_yaml import Fields
 
-ALL = "all"
-"""Stands for every method that needs no measured pairs."""
+FILE = Path(__file__).with_name("options.toml")
+"""Rows of the table; the limits of a search come from ``LIMITS``."""
 
 SECTIONS = ("search", "data", "shortlist", "train", "refine", "verify")
 """Sections of the file of a whole run."""
@@ -158,7 +145,7 @@ class Option:
                     raise self._error(text, what, words)
                 return tuple(sizes)
             case Kind.WHOLE | Kind.INT:
-                value = parse_count(text, what) if self.kind is Kind.WHOLE else _number(text)
+                value = _count(text) if self.kind is Kind.WHOLE else _number(text)
                 words = f"a whole number from {low:,.0f} to {high:,.0f}"
                 if value is None or value != int(value) or not low <= value <= high:
                     raise self._error(text, what, words)
@@ -211,6 +198,13 @@ class Option:
         return part.take_str(key, choices=self.choices)
 
 
+def _count(text: str) -> float | None:
+    try:
+        return parse_count(text)
+    except InputError:
+        return None
+
+
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -219,462 +213,43 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-_SEARCH, _RUN = "search", "run"
-_BUDGET, _NETWORK, _LIMITS = "Budget", "Network", "Limits"
-_SCORING, _COURSE = "Counting and scoring", "Course of the search"
-_DATA, _RECIPE, _BITS = "Data", "Recipe", "Choice of bits"
-_MEASURING, _WINDOW, _MACHINE = "Measuring", "Entropy window", "Machine"
-_SPACES = "the space's"
-_RECIPES = "the recipe's"
+def _read(row: dict[str, Any]) -> Option:
+    """Return an option of ``options.toml``."""
+    limits = row.get("range", "ANY")
+    choices = row.get("choices", ())
+    return Option(
+        **row
+        | {
+            "kind": Kind(row["kind"]),
+            "help": row["help"].format(methods=", ".join(names.METHODS)),
+            "range": getattr(ranges, limits) if isinstance(limits, str) else Range(*limits),
+            "choices": getattr(names, choices) if isinstance(choices, str) else tuple(choices),
+        }
+    )
 
 
-def _both(default: str) -> dict[str, str]:
-    return {_SEARCH: default, _RUN: default}
+def _limit(row: Limit) -> Option:
+    """Return the option of a limit."""
+    return Option(
+        name=row.key,
+        kind=Kind.COUNT if row.counted else Kind.NUMBER,
+        help=row.help,
+        commands={"search": "none", "run": "none"},
+        group="Limits",
+        section="search",
+        range=row.range,
+        example=row.example,
+    )
 
 
-OPTIONS: tuple[Option, ...] = (
-    Option(
-        name="device",
-        kind=Kind.TEXT,
-        help="Device profile; 'nas-search devices' lists them",
-        commands=_both("cortex-m7"),
-        group=_BUDGET,
-        section=_SEARCH,
-        metavar="NAME|FILE",
-        completes="devices",
-    ),
-    Option(
-        name="sram",
-        kind=Kind.SIZE,
-        help="SRAM of the device",
-        commands=_both("the device's"),
-        group=_BUDGET,
-        section=_SEARCH,
-        example="256k",
-    ),
-    Option(
-        name="flash",
-        kind=Kind.SIZE,
-        help="Flash of the device",
-        commands=_both("the device's"),
-        group=_BUDGET,
-        section=_SEARCH,
-        example="1m",
-    ),
-    Option(
-        name="space",
-        kind=Kind.TEXT,
-        help="Search space; 'nas-search spaces' lists them",
-        commands=_both("mobilenet"),
-        group=_NETWORK,
-        section=_SEARCH,
-        metavar="NAME|FILE",
-        completes="spaces",
-    ),
-    Option(
-        name="resolution",
-        kind=Kind.INT,
-        help="Input height and width",
-        commands={_RUN: _SPACES, "score": "the file's; 224 for the authors' structures"},
-        group=_NETWORK,
-        section=_SEARCH,
-        range=RESOLUTION,
-    ),
-    Option(
-        name="resolution",
-        kind=Kind.PIXELS,
-        help="Input height and width; 96,128,160 searches each",
-        commands={_SEARCH: _SPACES},
-        group=_NETWORK,
-        range=RESOLUTION,
-    ),
-    Option(
-        name="classes",
-        kind=Kind.INT,
-        help="Classes to tell apart; 0 for no classifier",
-        commands={_SEARCH: _SPACES, _RUN: "those of the data"},
-        group=_NETWORK,
-        section=_SEARCH,
-        range=CLASSES,
-    ),
-    *(
-        Option(
-            name=row.key,
-            kind=Kind.COUNT if row.counted else Kind.NUMBER,
-            help=row.help,
-            commands=_both("none"),
-            group=_LIMITS,
-            section=_SEARCH,
-            range=row.range,
-            example=row.example,
-        )
-        for row in LIMITS
-    ),
-    Option(
-        name="max_layers",
-        kind=Kind.INT,
-        help="Limit on convolutions",
-        commands=_both(_SPACES),
-        group=_LIMITS,
-        section=_SEARCH,
-        range=LAYERS,
-    ),
-    Option(
-        name="max_stage_share",
-        kind=Kind.NUMBER,
-        help="Largest share of the depth in one stage; 1 for no guard",
-        commands=_both(_SPACES),
-        group=_LIMITS,
-        section=_SEARCH,
-        range=Range(0, 1),
-    ),
-    Option(
-        name="candidates",
-        kind=Kind.WHOLE,
-        help="Networks to evaluate at least",
-        commands=_both("500k"),
-        group=_COURSE,
-        section=_SEARCH,
-        range=CANDIDATES,
-    ),
-    Option(
-        name="time_limit",
-        kind=Kind.DURATION,
-        help="Stop after this time with the best so far, such as 60s or 5m",
-        commands={_SEARCH: "none"},
-        group=_COURSE,
-    ),
-    Option(
-        name="time_limit",
-        kind=Kind.DURATION,
-        help="Stop after this time, such as 1h; --resume goes on",
-        commands={"train": "none"},
-        group="Course of the training",
-    ),
-    Option(
-        name="seed",
-        kind=Kind.INT,
-        help="Seed of the search",
-        commands={_SEARCH: "0"},
-        group=_COURSE,
-        section=_SEARCH,
-        range=SEED,
-    ),
-    Option(
-        name="workers",
-        kind=Kind.INT,
-        help="Processes of the search, 4 at most; they do not change the result",
-        commands=_both("cores"),
-        group=_COURSE,
-        range=PROCESSES,
-    ),
-    Option(
-        name="qbr",
-        kind=Kind.SWITCH,
-        help="Refine bits to the budgets, or only mutate them",
-        commands=_both("qbr"),
-        group=_COURSE,
-        section=_SEARCH,
-    ),
-    Option(
-        name="memory_model",
-        kind=Kind.TEXT,
-        help="How SRAM, Flash and BitOps are counted",
-        commands={**_both("arena"), "score": "arena"},
-        group=_SCORING,
-        section=_SEARCH,
-        choices=MEMORY_MODELS,
-    ),
-    *(
-        Option(
-            name=name,
-            kind=Kind.NUMBER,
-            help=f"QE-Score: standard deviation of {what}",
-            commands={**_both(default), "score": default},
-            group=_SCORING,
-            section=_SEARCH,
-            range=SIGMA,
-        )
-        for name, what, default in (("sigma_a", "activations", "5"), ("sigma_w", "weights", "4"))
-    ),
-    Option(
-        name="stage_weights",
-        kind=Kind.NUMBERS,
-        help="QE-Score: weight of each stage",
-        commands={**_both(_SPACES), "score": _SPACES},
-        group=_SCORING,
-        section=_SEARCH,
-        range=STAGE_WEIGHT,
-        example="0,0,1,1,6",
-    ),
-    Option(
-        name="data",
-        kind=Kind.TEXT,
-        help="CIFAR archive, IDX or image folder, .npz, or scikit-learn's digits",
-        commands={_RUN: "digits, with small budgets", "train": "digits"},
-        group=_DATA,
-        section="data",
-        file_key="source",
-        metavar="PATH|digits",
-        completes="data",
-    ),
-    Option(
-        name="data",
-        kind=Kind.TEXT,
-        help="Data whose images are used",
-        commands=dict.fromkeys(("refine", "evaluate", "verify"), "those it was trained on"),
-        group=_DATA,
-        metavar="PATH|digits",
-        completes="data",
-    ),
-    Option(
-        name="limit",
-        kind=Kind.WHOLE,
-        help="Images per split at most",
-        commands=dict.fromkeys((_RUN, "train", "refine", "evaluate"), "all"),
-        group=_DATA,
-        section="data",
-        range=IMAGES,
-        example="1000",
-    ),
-    Option(
-        name="shortlist",
-        kind=Kind.INT,
-        help="Networks of the front that are trained briefly",
-        commands={_RUN: "3"},
-        group=_RECIPE,
-        section="shortlist",
-        file_key="count",
-        range=Range(1, 100),
-    ),
-    Option(
-        name="shortlist_epochs",
-        kind=Kind.INT,
-        help="Epochs of each of them",
-        section="shortlist",
-        file_key="epochs",
-        range=Range(2, EPOCHS.high),
-    ),
-    Option(
-        name="recipe",
-        kind=Kind.TEXT,
-        help="How to train: cifar, digits, photos, or a YAML file",
-        commands=dict.fromkeys((_RUN, "train"), "by the data"),
-        group=_RECIPE,
-        section="train",
-        metavar="NAME|FILE",
-        completes="recipes",
-    ),
-    Option(
-        name="teacher",
-        kind=Kind.TEXT,
-        help="Teacher for distillation: a file, or a wider network trained first",
-        commands=dict.fromkeys((_RUN, "train"), "none"),
-        group=_RECIPE,
-        section="train",
-        metavar="FILE|auto|none",
-        completes="teachers",
-    ),
-    Option(
-        name="teacher_code",
-        kind=Kind.FLAG,
-        help="Runs the program in the teacher's FILE (TorchScript), with your rights",
-        commands=dict.fromkeys((_RUN, "train"), ""),
-        group=_RECIPE,
-    ),
-    Option(
-        name="epochs",
-        kind=Kind.INT,
-        help="Epochs of both stages",
-        commands={_RUN: _RECIPES},
-        group=_RECIPE,
-        section="train",
-        range=Range(2, EPOCHS.high),
-    ),
-    Option(
-        name="epochs",
-        kind=Kind.INT,
-        help="Epochs of both stages; fixed once begun",
-        commands={"train": _RECIPES},
-        group=_RECIPE,
-        range=EPOCHS,
-    ),
-    Option(
-        name="float_share",
-        kind=Kind.NUMBER,
-        help="Share of the epochs in float, first",
-        commands=dict.fromkeys((_RUN, "train"), _RECIPES),
-        group=_RECIPE,
-        section="train",
-        range=Range(0, 1),
-    ),
-    Option(
-        name="batch_size",
-        kind=Kind.INT,
-        help="Images of one step",
-        commands=dict.fromkeys((_RUN, "train"), _RECIPES),
-        group=_RECIPE,
-        section="train",
-        range=BATCH,
-    ),
-    Option(
-        name="learning_rate",
-        kind=Kind.NUMBER,
-        help="Peak of the float stage; the other scales along",
-        commands=dict.fromkeys((_RUN, "train"), _RECIPES),
-        group=_RECIPE,
-        section="train",
-        range=RATE,
-    ),
-    Option(
-        name="min_accuracy",
-        kind=Kind.PERCENT,
-        help="Exit code 3 if the integers reach less on the test images, in percent",
-        commands=dict.fromkeys((_RUN, "train", "evaluate"), "none"),
-        group=_RECIPE,
-        section="train",
-        range=Range(0, 100),
-        example="90",
-    ),
-    Option(
-        name="method",
-        kind=Kind.TEXT,
-        help="Method that chooses bits again",
-        commands={_RUN: "gauss-newton"},
-        group=_BITS,
-        section="refine",
-        choices=(*METHODS, ALL),
-        metavar="NAME|all",
-        completes="methods",
-    ),
-    Option(
-        name="method",
-        kind=Kind.TEXT,
-        help=f"Of: {', '.join(METHODS)}; several with commas between, or all",
-        commands={"refine": "gauss-newton"},
-        group=_BITS,
-        metavar="NAME|all",
-        completes="methods",
-    ),
-    Option(
-        name="images",
-        kind=Kind.INT,
-        help="Training images that measure, an even number",
-        section="refine",
-        range=Range(64, IMAGES.high),
-        even=True,
-    ),
-    Option(
-        name="images",
-        kind=Kind.WHOLE,
-        help="Training images that measure; others judge",
-        commands={"refine": "512"},
-        group=_MEASURING,
-        range=IMAGES,
-        example="1000",
-    ),
-    Option(
-        name="exact_pairs",
-        kind=Kind.FLAG,
-        help="With 'all': measure pairs for 'clado' too, which takes long",
-        commands={"refine": ""},
-        group=_MEASURING,
-    ),
-    Option(
-        name="swaps",
-        kind=Kind.INT,
-        help="Rounds of swaps on the real loss; 0: none",
-        commands={"refine": "5"},
-        group=_BITS,
-        section="refine",
-        range=Range(0, 1000),
-    ),
-    Option(
-        name="trials",
-        kind=Kind.INT,
-        help="Trials of 'entropy-window'; 0: untuned",
-        commands={"refine": "50"},
-        group=_WINDOW,
-        section="refine",
-        range=Range(0, 100_000),
-    ),
-    Option(
-        name="storage",
-        kind=Kind.TEXT,
-        help="File of these trials; several processes may share it",
-        commands={"refine": "in RUN/refine"},
-        group=_WINDOW,
-        metavar="PATH",
-    ),
-    Option(
-        name="floor",
-        kind=Kind.NUMBER,
-        help="'entropy-window' loses so much accuracy at most, for fewest bits",
-        commands={"refine": "best accuracy"},
-        group=_WINDOW,
-        range=Range(0, 100),
-        metavar="POINTS",
-    ),
-    Option(
-        name="solver_time",
-        kind=Kind.DURATION,
-        help="Time for a proof, per method",
-        commands={"refine": "20s"},
-        group=_BITS,
-    ),
-    Option(
-        name="images",
-        kind=Kind.INT,
-        help="Test images on this machine",
-        commands={"verify": "200"},
-        group=_DATA,
-        section="verify",
-        range=Range(1, 10**6),
-    ),
-    Option(
-        name="emulated_images",
-        kind=Kind.INT,
-        help="Test images on emulated cores",
-        commands={"verify": "20"},
-        group=_DATA,
-        section="verify",
-        range=Range(1, 10**6),
-    ),
-    Option(
-        name="backends", kind=Kind.NAMES, help="Back-ends by name; none for all", section="verify"
-    ),
-    *(
-        Option(
-            name="seed",
-            kind=Kind.INT,
-            help=f"Seed of {what}",
-            commands={command: "0"},
-            group=group,
-            range=SEED,
-        )
-        for command, what, group in (
-            (_RUN, "everything that has none of its own", _MACHINE),
-            ("train", "weights, order and augmentation", _RECIPE),
-            ("refine", "images and methods", _MEASURING),
-        )
-    ),
-    Option(
-        name="threads",
-        kind=Kind.INT,
-        help="CPU threads of the training; fewer where other work runs",
-        commands=dict.fromkeys((_RUN, "train", "evaluate", "refine"), "one per core"),
-        group=_MACHINE,
-        range=PROCESSES,
-    ),
-    Option(
-        name="accelerator",
-        kind=Kind.TEXT,
-        help="Where to train",
-        commands=dict.fromkeys((_RUN, "train"), "auto: CUDA if there"),
-        group=_MACHINE,
-        choices=("auto", "cpu", "cuda"),
-    ),
-)
+def _rows() -> Iterator[Option]:
+    for row in tomllib.loads(FILE.read_text(encoding="utf-8"))["options"]:
+        if row["name"] == "max_layers":
+            yield from map(_limit, LIMITS)
+        yield _read(row)
+
+
+OPTIONS: tuple[Option, ...] = tuple(_rows())
 """Options in the order of help, files and tables."""
 
 OF_RECIPES = ("epochs", "float_share", "batch_size", "learning_rate")

@@ -38,6 +38,8 @@ LAYERS = Range(5, 302)
 """Limit on convolutions."""
 EPOCHS = Range(1, 100_000)
 """Epochs of a training."""
+TWO_STAGES = Range(2, EPOCHS.high)
+"""Epochs of a training that has both stages."""
 BATCH = Range(2, 65536)
 """Images of one training step."""
 RATE = Range(1e-9, 100)

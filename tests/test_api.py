@@ -257,7 +257,7 @@ class TestRefusals:
             ),
             ({"sram": "12x"}, "'12x' is not a size"),
             ({"sram": 0}, "'0' is 0 B"),
-            ({"candidates": "many"}, "'many' is not a positive number"),
+            ({"candidates": "many"}, "'many' is not a whole number from 1 to"),
             ({"resolution": "16"}, "resolution: is '16'; expected"),
             ({"qbr": 1}, "qbr: is 1; expected"),
             ({"stage_weights": 5}, "stage_weights: is 5; expected"),
@@ -286,7 +286,10 @@ class TestRefusals:
                 lambda: ne.refine(run, swap=3),
                 "unknown option of refine(): 'swap'; did you mean 'swaps'?",
             ),  # type: ignore[call-arg]
-            (lambda: ne.refine(run, images="some"), "images: is 'some'; expected"),  # type: ignore[arg-type]
+            (
+                lambda: ne.refine(run, images="some"),
+                "images: 'some' is not a whole number from 2 to",
+            ),  # type: ignore[arg-type]
             (lambda: ne.refine(run, method="clado-x"), "did you mean 'clado'?"),
             (
                 lambda: ne.run(out=tmp_path / "x", serch={}),

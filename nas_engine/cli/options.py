@@ -18,8 +18,8 @@ from nas_engine.cli.completion import (
 )
 from nas_engine.errors import InputError
 from nas_engine.escaping import command_line
-from nas_engine.names import METHODS
-from nas_engine.options import ALL, Kind, Option, rows_of
+from nas_engine.names import METHODS_AND_ALL
+from nas_engine.options import Kind, Option, rows_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ _COMPLETE = {
     "devices": complete_devices,
     "spaces": complete_spaces,
     "recipes": complete_recipes,
-    "methods": complete_list(*METHODS, ALL),
+    "methods": complete_list(*METHODS_AND_ALL),
     "data": complete_words("digits", files=True),
     "teachers": complete_words("auto", "none", files=True),
 }

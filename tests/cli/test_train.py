@@ -168,7 +168,7 @@ class TestTrain:
         assert json.loads(above.out)["integer"] == reached
         for text in ("nan", "101", "-1", "x", "inf"):
             assert (
-                f"'{text}' is not a share from 0 to 100 percent"
+                f"'{text}' is not a number from 0 to 100 percent"
                 in run("evaluate", "run", "--min-accuracy", text).refusal()
             )
         other = small_run(place.parent / "other")
@@ -427,7 +427,7 @@ class TestBadInput:
             ("--learning-rate 0", "--learning-rate"),
             (
                 "--learning-rate 1e-12",
-                "learning_rate is 1e-12; expected a number from 1e-09 to 100",
+                "--learning-rate: '1e-12' is not a number from 1e-09 to 100",
             ),
             ("--seed -1", "--seed"),
             ("--threads 0", "--threads"),
