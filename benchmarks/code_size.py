@@ -20,10 +20,10 @@ import nas_engine.verification.code_size as code_size
 from benchmarks.harness import Row, main
 from benchmarks.integer_reference import Untrained
 from benchmarks.kernels import read_objects, write_export
+from nas_engine.costs.plan import plan_graph
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.to_c import KERNELS, POOL_KERNEL
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.verification.backend import Footprint
 from nas_engine.verification.code_size import CodePrediction, CodeSizes, read_table, write_table
@@ -102,7 +102,7 @@ EVERYTHING: Shape = ((3, 4), (8, 4, 2, 5), (3, 5, 7), True)
 def kernels_of(model: IntegerModel) -> set[str]:
     """Return the C functions that a network runs."""
     layers = [step for step in model.nodes if isinstance(step, IntegerConvolution)]
-    over = {tensor.name: tensor.in_place_of for tensor in plan_memory(model).tensors}
+    over = {tensor.name: tensor.in_place_of for tensor in plan_graph(model).tensors}
     found = {
         pack_layer(
             step,

@@ -21,12 +21,12 @@ import numpy as np
 
 from benchmarks.harness import Row, main
 from benchmarks.integer_reference import Untrained
+from nas_engine.costs.plan import plan_graph
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import step_macs
 from nas_engine.exporters.to_c import CExporter
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import Images
 from nas_engine.integer.store import GoldenVectors
@@ -122,7 +122,7 @@ def network_of(layer: Layer) -> IntegerModel:
 
 def write_export(model: IntegerModel, images: Images, folder: Path) -> GoldenVectors:
     """Write the C export and the memory plan of a network, and return what must come out."""
-    golden, plan = GoldenVectors.of(model, images), plan_memory(model)
+    golden, plan = GoldenVectors.of(model, images), plan_graph(model)
     files = CExporter().files(ExportSubject(model=model, golden=golden, plan=plan, manifest={}))
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -24,13 +24,13 @@ from benchmarks.integer_reference import pictures, residual_record, untrained
 from device_profiles import DeviceProfile, load_device
 from nas_engine.architecture import Architecture
 from nas_engine.costs.compute import macs
+from nas_engine.costs.plan import plan_graph
 from nas_engine.encoding import decode, space_frame
 from nas_engine.evolution.operators import sample
 from nas_engine.exporters.bundle import export_files, formats_of, subject_of
 from nas_engine.exporters.settings import ExportSettings
 from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images
 from nas_engine.integer.store import GoldenVectors, SavedModel
@@ -123,7 +123,7 @@ def verify_residual(
     model = lower(residual_record(rng, PAIRS[seed % len(PAIRS)], most=16))
     noise = rng.integers(-40, 296, (images, *model.tensor(model.image).shape))
     batch = np.clip(noise, 0, 255).astype(np.uint8)
-    predicted = plan_memory(model).arena_bytes, packed_bytes(model)
+    predicted = plan_graph(model).arena_bytes, packed_bytes(model)
     return verify_model(model, batch, predicted, device, emulated_images, "noise", backends)
 
 

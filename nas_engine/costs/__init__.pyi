@@ -9,5 +9,6 @@ from nas_engine.costs.memory import Arena as Arena
 from nas_engine.costs.memory import MemoryModel as MemoryModel
 from nas_engine.costs.plan import MemoryPlan as MemoryPlan
 from nas_engine.costs.plan import PlannedTensor as PlannedTensor
+from nas_engine.costs.plan import plan_graph as plan_graph
 from nas_engine.costs.plan import plan_memory as plan_memory
 from nas_engine.costs.sram import peak_sram as peak_sram

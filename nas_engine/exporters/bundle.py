@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nas_engine.costs.plan import plan_graph
 from nas_engine.digests import surplus
 from nas_engine.errors import FileFormatError, UnknownNameError
 from nas_engine.exporters.exporter import ExportSubject, check_supported
@@ -17,7 +18,6 @@ from nas_engine.exporters.manifest import MANIFEST_NAME, ManifestExporter, manif
 from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import PACKAGES, ExportSettings, settings_file, versions_for
 from nas_engine.exporters.table import EXPORTERS
-from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.store import SavedModel
 from nas_engine.reading import read_regular
 
@@ -39,7 +39,7 @@ def subject_of(saved: SavedModel, device: str | None = None) -> ExportSubject:
         NetworkError: Steps that do not form a chain of inverted residuals.
     """
     check_supported(saved.model)
-    plan = plan_memory(saved.model)
+    plan = plan_graph(saved.model)
     return ExportSubject(
         model=saved.model,
         golden=saved.golden,

@@ -74,7 +74,7 @@ class ExportSubject:
     golden: GoldenVectors
     """A few images, their logits, and the checksums of every tensor of the first."""
     plan: MemoryPlan
-    """Where its tensors lie in the arena, ``nas_engine.integer.memory_plan``."""
+    """Where its tensors lie in the arena, ``nas_engine.costs.plan``."""
     manifest: Mapping[str, Any]
     """Per-layer bits and constants, ``nas_engine.exporters.manifest``: every format carries it."""
     settings: ExportSettings = PLAIN

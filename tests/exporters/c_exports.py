@@ -15,11 +15,11 @@ import pytest
 
 from benchmarks.integer_reference import Untrained
 from nas_engine import verification
+from nas_engine.costs.plan import plan_graph
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.settings import ExportSettings
 from nas_engine.exporters.to_c import CExporter
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.verification.host_c import find_compiler
@@ -62,7 +62,7 @@ def small_network(seed: int = 0, classes: int = 3, size: tuple[int, int] = (9, 1
 def subject_of(model: IntegerModel, seed: int = 0) -> ExportSubject:
     """Return what an exporter takes."""
     golden = GoldenVectors.of(model, random_images(model, 2, seed))
-    return ExportSubject(model=model, golden=golden, plan=plan_memory(model), manifest={})
+    return ExportSubject(model=model, golden=golden, plan=plan_graph(model), manifest={})
 
 
 def export_c(folder: Path, subject: ExportSubject, prefix: str = "model") -> Path:

@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 
 import nas_engine
 from benchmarks.integer_reference import Untrained
-from nas_engine.costs.plan import MemoryPlan
+from nas_engine.costs.plan import MemoryPlan, plan_graph
 from nas_engine.errors import FileFormatError, PathError
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.manifest import (
@@ -34,7 +34,6 @@ from nas_engine.exporters.manifest import (
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerConvolution
 from nas_engine.network.graph import value_range
 from tests.exporters.manifests import SCHEMA, SEED, Json, side_by_side, subject_of, validator
@@ -138,7 +137,7 @@ class TestContent:
         built.pool("pool", 4, 1)
         built.layer("classifier", 2, 1, 1, 8, 8, signed=True)
         model = lower(built.network())
-        document = manifest(model, plan_memory(model), device=None)
+        document = manifest(model, plan_graph(model), device=None)
         Draft202012Validator(SCHEMA).validate(document)
         scale = np.float32(0.25 * built.tensors[2].scale)
         assert np.float32(document["layers"][1]["addition"]["scale"]) == scale
@@ -392,8 +391,8 @@ class TestReading:
     @pytest.mark.parametrize("seed", [*range(6), *RESIDUAL])
     def test_with_the_plan_that_is_exported(self, tmp_path: Path, seed: int) -> None:
         model = random_model(seed)
-        made = manifest(model, plan_memory(model), device=None)
-        assert made["totals"]["arena_bytes"] == plan_memory(model).arena_bytes
+        made = manifest(model, plan_graph(model), device=None)
+        assert made["totals"]["arena_bytes"] == plan_graph(model).arena_bytes
         assert read_manifest(forged(tmp_path, made)) == made
 
     def test_every_cut_is_seen(self, tmp_path: Path, content: bytes) -> None:

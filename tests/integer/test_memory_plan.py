@@ -4,24 +4,27 @@ in it.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.integer_reference import Untrained, untrained
 from nas_engine.architecture import Architecture
 from nas_engine.costs import plan as costs
 from nas_engine.costs.memory import Arena
+from nas_engine.costs.plan import plan_graph
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode, space_frame
 from nas_engine.evolution.operators import sample
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.layers import unroll
-from nas_engine.network.graph import NetworkError
+from nas_engine.network.graph import Graph, Node, Tensor
 from search_spaces import load_space
-from tests.integer.networks import RESIDUAL, random_model
+from tests.integer.networks import RESIDUAL, branching_record, random_model
 
 
 def places(plan: costs.MemoryPlan) -> list[tuple[int, int, int, str]]:
@@ -40,7 +43,7 @@ def test_it_is_the_plan_of_the_architecture_and_the_cost_of_the_search(
     peaks = peak_sram(Arena(), unroll(frame, genes), GeneView(frame, genes).a_bits)
     for i in range(genes.shape[1]):
         network = decode(frame, genes[:, i])
-        plan, drafted = plan_memory(untrained(network, seed=i)), costs.plan_memory(network)
+        plan, drafted = plan_graph(untrained(network, seed=i)), costs.plan_memory(network)
         assert plan.arena_bytes == drafted.arena_bytes == peaks[i]
         assert places(plan) == places(drafted)
 
@@ -61,7 +64,7 @@ def test_pooled_shortcuts_of_a_network_of_torch() -> None:
     insert_quantisers(module)
     calibrate(module, torch.rand(4, 3, 16, 16))
     plan, drafted = (
-        plan_memory(lower(extract(module, ("a", "b", "c", "d")))),
+        plan_graph(lower(extract(module, ("a", "b", "c", "d")))),
         costs.plan_memory(network),
     )
     assert "s2.b1 pooled shortcut" in {tensor.name for tensor in plan.tensors}
@@ -78,7 +81,7 @@ def by_name(plan: costs.MemoryPlan) -> dict[str, tuple[int, int, int, str, str |
 @pytest.mark.parametrize("seed", [*range(30), *RESIDUAL])
 def test_random_networks(seed: int) -> None:
     model = random_model(seed)
-    plan = plan_memory(model)
+    plan = plan_graph(model)
     assert plan.steps == tuple(step.name for step in model.nodes)
     planned = {tensor.name: tensor for tensor in plan.tensors}
     for tensor in model.tensors:
@@ -96,7 +99,36 @@ def test_random_networks(seed: int) -> None:
     )
 
 
-def test_steps_that_do_not_form_a_chain_are_refused() -> None:
+def assert_sound(graph: Graph[Tensor, Node], plan: costs.MemoryPlan) -> None:
+    """Check that what lives at once is apart, unless one is written over the other."""
+    assert plan.steps == tuple(node.name for node in graph.nodes)
+    planned = {tensor.name: tensor for tensor in plan.tensors}
+    assert {tensor.name for tensor in graph.tensors} <= planned.keys()
+    for step, node in enumerate(graph.nodes):
+        live = plan.live(step)
+        assert {*node.reads, node.output} <= {tensor.name for tensor in live}
+        for a, b in itertools.combinations(live, 2):
+            if a.offset < b.offset + b.size and b.offset < a.offset + a.size:
+                pair = {a.name, b.name}
+                assert pair in ({a.name, a.in_place_of}, {b.name, b.in_place_of})
+                assert node.output in pair, "only what is made at a step is made in place"
+    for tensor in plan.tensors:
+        assert 0 <= tensor.offset <= tensor.offset + tensor.size <= plan.arena_bytes
+        assert tensor.offset % 4 == 0
+    for name in graph.outputs:
+        assert planned[name].last_step == len(graph.nodes) - 1
+    assert plan.arena_bytes == plan.bound_bytes + plan.gap_bytes >= plan.bound_bytes
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_graphs_that_are_no_chains(seed: int) -> None:
+    graph = branching_record(seed)
+    plan = plan_graph(graph)
+    assert_sound(graph, plan)
+    assert {tensor.kind for tensor in plan.tensors} >= {"scratch"}
+
+
+def test_a_long_shortcut_stays_in_its_place() -> None:
     built = Untrained((4, 4, 2), np.random.default_rng(0))
     first = built.layer("first", 4, 1, 1, 8, 8)
     built.layer("second", 4, 1, 1, 8, 8)
@@ -104,8 +136,65 @@ def test_steps_that_do_not_form_a_chain_are_refused() -> None:
     built.layer("fourth", 4, 1, 1, 8, 8, source=third, shortcut=first)
     built.pool("pool", 4, 1)
     built.layer("classifier", 3, 1, 1, 8, 8, signed=True)
-    with pytest.raises(NetworkError, match="would share bytes at step 'third'"):
-        plan_memory(lower(built.network()))
+    model = lower(built.network())
+    plan = plan_graph(model)
+    assert_sound(model, plan)
+    planned = {tensor.name: tensor for tensor in plan.tensors}
+    assert planned["fourth output"].in_place_of == "first output"
+    assert planned["fourth output"].offset == planned["first output"].offset
+
+
+@st.composite
+def buffers(draw: st.DrawFn) -> tuple[int, list[costs.PlannedTensor]]:
+    """Return a number of steps and up to five tensors with lives of their own."""
+    steps = draw(st.integers(2, 5))
+    made = []
+    for i in range(draw(st.integers(1, 5))):
+        first = draw(st.integers(0, steps - 1))
+        made.append(
+            costs.PlannedTensor(
+                name=str(i),
+                offset=0,
+                size=4 * draw(st.integers(1, 6)),
+                bits=8,
+                first_step=first,
+                last_step=draw(st.integers(first, steps - 1)),
+            )
+        )
+    return steps, made
+
+
+@settings(max_examples=60, deadline=None)
+@given(buffers())
+def test_branch_and_bound_against_every_placement(
+    case: tuple[int, list[costs.PlannedTensor]],
+) -> None:
+    steps, tensors = case
+    plan = costs.packed(tuple(map(str, range(steps))), tensors)
+
+    def apart(placed: list[costs.PlannedTensor]) -> bool:
+        return all(
+            a.last_step < b.first_step
+            or b.last_step < a.first_step
+            or a.offset + a.size <= b.offset
+            or b.offset + b.size <= a.offset
+            for a, b in itertools.combinations(placed, 2)
+        )
+
+    assert apart(list(plan.tensors))
+    bound = max(
+        sum(t.size for t in tensors if t.first_step <= step <= t.last_step) for step in range(steps)
+    )
+    assert plan.bound_bytes == bound
+    if plan.gap_bytes:  # then no order of first-fit placements does better
+        for order in itertools.permutations(tensors):
+            placed: list[costs.PlannedTensor] = []
+            for tensor in order:
+                near = [t for t in placed if not apart([t, replace(tensor, offset=t.offset)])]
+                starts = sorted({0, *(t.offset + t.size for t in near)})
+                at = next(x for x in starts if apart([*near, replace(tensor, offset=x)]))
+                placed.append(replace(tensor, offset=at))
+            assert max(t.offset + t.size for t in placed) >= plan.arena_bytes
 
 
 def test_a_whole_architecture_survives_encoding() -> None:
@@ -115,7 +204,7 @@ def test_a_whole_architecture_survives_encoding() -> None:
     network: Architecture = small_architecture()
     frame = architecture_frame(network)
     assert (
-        plan_memory(untrained(network)).arena_bytes
+        plan_graph(untrained(network)).arena_bytes
         == costs.plan_memory(decode(frame, encode(frame, [network])[:, 0])).arena_bytes
     )
 
@@ -149,4 +238,4 @@ def test_rows_of_residual_blocks(seed: int) -> None:
         elif step.shortcut is not None:
             live = size(step.input) + max(size(step.shortcut), size(step.output))
         rows.append(live + scratch)
-    assert plan_memory(model).arena_bytes == max(rows)
+    assert plan_graph(model).arena_bytes == max(rows)

@@ -15,10 +15,10 @@ import pytest
 
 from benchmarks.integer_reference import Untrained
 from benchmarks.kernels import write_export
+from nas_engine.costs.plan import plan_graph
 from nas_engine.errors import InputError
 from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.memory_plan import plan_memory
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import GoldenVectors
@@ -435,7 +435,7 @@ def test_a_network_equals_the_integers(
     assert all(number > 50 for number in result.instructions.values())
     used = result.footprint
     assert used is not None
-    assert used.arena == plan_memory(exported.model).arena_bytes
+    assert used.arena == plan_graph(exported.model).arena_bytes
     assert used.packed == packed_bytes(exported.model)
     assert Elf((tmp_path / "firmware.elf").read_bytes()).size(".runtime") <= 16 << 10
     assert 100 < used.stack < 2048
