@@ -30,20 +30,6 @@ MAX_CHANNELS = 8192
 exact in float64."""
 
 _BITS = re.compile(r"w([2-8])a([2-8])")
-_BITS_NOTES = {
-    INVERTED_RESIDUAL: (
-        "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a block's bits: expand, "
-        "depth-wise, project; one row per inverted residual."
-    ),
-    "depthwise-separable": (
-        "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a depthwise-separable block's bits: "
-        "depth-wise, project; one row per unit."
-    ),
-    "residual": (
-        "# Bits are wXaY: X-bit weights, Y-bit input. Rows of a residual block's bits: conv1, "
-        "conv2; where the shape changes conv1, shortcut, conv2."
-    ),
-}
 _RANGES = {
     "kernel": (1, 7),
     "stride": (1, 2),
@@ -173,8 +159,7 @@ class Block:
         few = len(self.row.rows(reshapes=False))
         count = words[few] if few == len(layers) else f"{words[few]} or {words[len(layers)]}"
         return (
-            f"expected at least one row of {count} "
-            f"({', '.join('depth-wise' if x.name == 'depthwise' else x.name for x in layers)})"
+            f"expected at least one row of {count} ({', '.join(layer.title for layer in layers)})"
         )
 
     def _layers(self, row: tuple[Bits, ...]) -> list[tuple[Bits, BlockLayer]]:
@@ -314,7 +299,7 @@ def dump_architecture(architecture: Architecture) -> str:
         )
 
     lines = [
-        *(_BITS_NOTES[kind] for kind in dict.fromkeys(block.kind for block in architecture.blocks)),
+        *(_bits_note(kind) for kind in dict.fromkeys(block.kind for block in architecture.blocks)),
         f"format: {FORMAT}",
         f"resolution: {architecture.resolution}",
         f"input_channels: {architecture.input_channels}",
@@ -336,6 +321,24 @@ def dump_architecture(architecture: Architecture) -> str:
         f"{f'{{classes: {last.classes}, bits: {last.bits}}}' if last else NO_CLASSIFIER}"
     )
     return "\n".join(lines) + "\n"
+
+
+def _bits_note(name: str) -> str:
+    """Return the comment that says what the rows of a block's bits are."""
+    every, most = (
+        ", ".join(layer.title for _, layer in BLOCK_KINDS[name].rows(reshapes=reshapes))
+        for reshapes in (False, True)
+    )
+    block, unit = (
+        ("a block", "inverted residual")
+        if name == INVERTED_RESIDUAL
+        else (f"a {name} block", "unit")
+    )
+    where = f" (where the shape changes: {most})" if most != every else ""
+    return (
+        f"# Bits are wXaY: X-bit weights, Y-bit input. Rows of {block}'s bits: {every}{where}; one "
+        f"row per {unit}."
+    )
 
 
 def read_architecture(path: str | os.PathLike[str], mends: str | None = None) -> Architecture:

@@ -27,6 +27,10 @@ class BlockLayer:
 
     name: str
     """Last part of its name: ``expand`` of ``s1.b1.expand``."""
+    title: str
+    """Name in texts."""
+    letter: str
+    """Label where there is room for one letter; the letters of all names differ."""
     kind: str
     """``conv``, ``pointwise`` (1x1) or ``depthwise``; the others have the stage's kernel."""
     inputs: str
@@ -55,16 +59,12 @@ class BlockKind:
 
     name: str
     """Name in files."""
-    title: str
-    """Description in one line."""
     layers: tuple[BlockLayer | None, ...]
     """Layer at each of the ``PLACES``, ``None`` where there is none."""
     order: tuple[int, ...] = tuple(range(PLACES))
     """Places in the order in which their layers run."""
     has_bottleneck: bool
     """True if the bottleneck is a gene; else it follows from the layers."""
-    activated: bool
-    """True if the sum goes through the activation: the output is then unsigned."""
     pools_shortcut: bool = False
     """True if the shortcut of a unit with a stride may go through an average pool, in spaces that
     have it (the authors' code)."""
@@ -98,44 +98,69 @@ BLOCK_KINDS: dict[str, BlockKind] = {
     for kind in (
         BlockKind(
             name=INVERTED_RESIDUAL,
-            title="1x1 expand, k x k depth-wise, 1x1 project (MobileNetV2)",
             layers=(
                 BlockLayer(
-                    name="expand", kind="pointwise", inputs="in", outputs="mid", reads_input=True
+                    name="expand",
+                    title="expand",
+                    letter="E",
+                    kind="pointwise",
+                    inputs="in",
+                    outputs="mid",
+                    reads_input=True,
                 ),
                 BlockLayer(
-                    name="depthwise", kind="depthwise", inputs="mid", outputs="mid", strided=True
+                    name="depthwise",
+                    title="depth-wise",
+                    letter="D",
+                    kind="depthwise",
+                    inputs="mid",
+                    outputs="mid",
+                    strided=True,
                 ),
-                BlockLayer(name="project", kind="pointwise", inputs="mid", outputs="out"),
+                BlockLayer(
+                    name="project",
+                    title="project",
+                    letter="P",
+                    kind="pointwise",
+                    inputs="mid",
+                    outputs="out",
+                ),
             ),
             has_bottleneck=True,
-            activated=False,
             pools_shortcut=True,
         ),
         BlockKind(
             name="depthwise-separable",
-            title="k x k depth-wise, 1x1 project (no expansion)",
             layers=(
                 None,
                 BlockLayer(
                     name="depthwise",
+                    title="depth-wise",
+                    letter="D",
                     kind="depthwise",
                     inputs="in",
                     outputs="in",
                     strided=True,
                     reads_input=True,
                 ),
-                BlockLayer(name="project", kind="pointwise", inputs="in", outputs="out"),
+                BlockLayer(
+                    name="project",
+                    title="project",
+                    letter="P",
+                    kind="pointwise",
+                    inputs="in",
+                    outputs="out",
+                ),
             ),
             has_bottleneck=False,
-            activated=False,
         ),
         BlockKind(
             name="residual",
-            title="two k x k convolutions (He et al. 2016), 1x1 shortcut where the shape changes",
             layers=(
                 BlockLayer(
                     name="shortcut",
+                    title="shortcut",
+                    letter="S",
                     kind="pointwise",
                     inputs="in",
                     outputs="out",
@@ -146,17 +171,25 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 ),
                 BlockLayer(
                     name="conv1",
+                    title="first convolution",
+                    letter="1",
                     kind="conv",
                     inputs="in",
                     outputs="out",
                     strided=True,
                     reads_input=True,
                 ),
-                BlockLayer(name="conv2", kind="conv", inputs="out", outputs="out"),
+                BlockLayer(
+                    name="conv2",
+                    title="second convolution",
+                    letter="2",
+                    kind="conv",
+                    inputs="out",
+                    outputs="out",
+                ),
             ),
             order=(1, 0, 2),
             has_bottleneck=False,
-            activated=True,
         ),
     )
 }
@@ -164,3 +197,8 @@ BLOCK_KINDS: dict[str, BlockKind] = {
 
 KIND_NAMES = tuple(BLOCK_KINDS)
 """Names in the order of the table."""
+
+LAYERS_OF_UNITS: dict[str, BlockLayer] = {
+    layer.name: layer for kind in BLOCK_KINDS.values() for layer in kind.layers if layer is not None
+}
+"""Layers of all kinds by the last part of their names."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas_engine.block_kinds import LAYERS_OF_UNITS
 from nas_engine.costs.plan import PlannedTensor
 from nas_engine.errors import InputError
 from nas_engine.report.plots import (
@@ -73,6 +74,21 @@ class TestLayerAxis:
             range(len(axis.names))
         )
         assert [span.last - span.first for span in axis.residuals] == [2] * sum(depths)
+
+    def test_units_of_every_kind(self) -> None:
+        names = ("stem", "s1.b1.conv1", "s1.b1.shortcut", "s1.b1.conv2", "s1.b2.conv1")
+        axis = layer_axis((*names, "s1.b2.conv2", "s2.b1.depthwise", "s2.b1.project", "head"))
+        assert axis.letters == ("", "1", "S", "2", "1", "2", "D", "P", "")
+        assert [(span.name, span.first, span.last) for span in axis.residuals] == [
+            ("b1", 1, 3),
+            ("b2", 4, 5),
+            ("b1", 6, 7),
+        ]
+        assert [span.name for span in axis.stages] == ["stem", "s1", "s2", "head"]
+
+    def test_letters_of_different_layers_differ(self) -> None:
+        letters = {layer.name: layer.letter for layer in LAYERS_OF_UNITS.values()}
+        assert len(set(letters.values())) == len(letters)
 
     def test_other_names_are_written_in_full(self) -> None:
         axis = layer_axis(("stem", "s1.b1.expand", "s1.b1.add"))

@@ -9,16 +9,14 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from nas_engine.block_kinds import LAYERS_OF_UNITS
 from nas_engine.errors import InputError
 from nas_engine.report.plots.style import GREY, INK, PALE, panel_inches, text_width
-
-LETTERS = {"expand": "E", "depthwise": "D", "project": "P"}
-"""Labels of the three layers of an inverted residual."""
 
 MARGIN = 1.08
 """Inches that a grouped axis needs below its panel, its legend included."""
 
-_NAME = re.compile(r"(s\d+)\.(b\d+)\.(expand|depthwise|project)")
+_NAME = re.compile(rf"(s\d+)\.(b\d+)\.({'|'.join(LAYERS_OF_UNITS)})")
 _ENDS = re.compile(r"[^.]{1,12}")
 _CELL, _MIN_WIDTH = 0.27, 7.6
 
@@ -28,7 +26,7 @@ class Span:
     """Neighbouring layers with a common name."""
 
     name: str
-    """``s1`` for a stage, ``b1`` for an inverted residual, the layer's own name for stem, head and
+    """``s1`` for a stage, ``b1`` for a unit, the layer's own name for stem, head and
     classifier."""
     first: int
     """Index of the first layer."""
@@ -43,9 +41,9 @@ class LayerAxis:
     names: tuple[str, ...]
     """Full names of the layers."""
     letters: tuple[str, ...]
-    """``E``, ``D`` or ``P``; empty where the full name is written."""
+    """Letters of the units' layers; empty where the full name is written."""
     residuals: tuple[Span, ...]
-    """Inverted residuals."""
+    """Units."""
     stages: tuple[Span, ...]
     """Stages, with stem, head and classifier as stages of their own; together they cover all
     layers."""
@@ -68,7 +66,7 @@ def layer_axis(names: Sequence[str]) -> LayerAxis:
     stages: list[Span] = []
     for i, (name, match) in enumerate(zip(names, matches, strict=True)):
         known_stage = bool(match and stages and stages[-1].name == match[1])
-        if match and known_stage and residuals[-1].name == match[2] and match[3] != "expand":
+        if match and known_stage and residuals[-1].name == match[2]:
             residuals[-1] = Span(name=match[2], first=residuals[-1].first, last=i)
         elif match:
             residuals.append(Span(name=match[2], first=i, last=i))
@@ -76,7 +74,7 @@ def layer_axis(names: Sequence[str]) -> LayerAxis:
             stages[-1] = Span(name=match[1], first=stages[-1].first, last=i)
         else:
             stages.append(Span(name=match[1] if match else name, first=i, last=i))
-    letters = tuple(LETTERS[match[3]] if match else "" for match in matches)
+    letters = tuple(LAYERS_OF_UNITS[match[3]].letter if match else "" for match in matches)
     return LayerAxis(
         names=tuple(names), letters=letters, residuals=tuple(residuals), stages=tuple(stages)
     )
@@ -147,11 +145,8 @@ def draw_layer_axis(
             axes.plot([x, x], [-0.6 * inch, 0], color=GREY, lw=0.6, transform=place, clip_on=False)
             if separators:
                 axes.plot([x, x], [0, 1], color=PALE, lw=0.8, transform=place, zorder=0.5)
-    legend = (
-        "   (E expand, D depth-wise, P project; b1, b2 ... inverted residuals of a stage)"
-        if grouped
-        else ""
-    )
+    words = [f"{x.letter} {x.title}" for x in LAYERS_OF_UNITS.values() if x.letter in axis.letters]
+    legend = f"   ({', '.join(words)}; b1, b2 ... units of a stage)" if grouped else ""
     axes.text(
         0.5,
         -(axis_margin(axis) - 0.28) * inch,
