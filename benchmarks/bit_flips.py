@@ -135,7 +135,7 @@ def targets(run: Path) -> Iterator[Target]:
 
 
 def flip(target: Target, generator: random.Random) -> str:
-    """Change one bit of a file, read it, put it back, and return what came of it."""
+    """Change one bit of a file, read it, put it back, and return the outcome."""
     written, expected = target.path.read_bytes(), target.read(target.path)
     place = generator.randrange(8 * len(written))
     spoilt = bytearray(written)
@@ -163,7 +163,7 @@ def flip(target: Target, generator: random.Random) -> str:
 
 
 def flips(run: Path, seed: int, count: int) -> Counter[tuple[str, str]]:
-    """Return how many of ``count`` flips of each kind of file came to what; every kind comes
+    """Return the outcomes of ``count`` flips by kind of file; every kind comes
     equally often.
     """
     generator = random.Random(seed)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_LINE = 700
-"""Most characters of an error message; ours."""
+"""Most characters of an error message (chosen here)."""
 
 MIB = 2**20
 

@@ -142,7 +142,7 @@ class Measured:
     per_mac: float
     """Instructions per multiply-accumulate."""
     code: int
-    """Bytes of the kernel and all that it calls, without weights."""
+    """Bytes of the kernel and the functions it calls, without weights."""
     differing: int
     """Tensors and logits that differ from the reference."""
     version: str

@@ -107,7 +107,7 @@ def predictors(judged: Judged) -> dict[str, Callable[[Levels], float]]:
         found["CLADO, eigenvalues clipped"] = quadratic(psd_clip(evidence.pairs.matrix))
     for record in evidence.entropies:
         # the paper gives a layer of higher entropy more bits; as a prediction: noise of 4^-bits
-        # weighted by the entropy (ours)
+        # weighted by the entropy (chosen here)
         weight = record.values.mean(axis=0)
         found[f"entropy ({record.estimator})"] = summed(
             (weight - weight.min())[problem.owner] * 0.25**bits

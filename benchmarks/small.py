@@ -14,7 +14,7 @@ import numpy as np
 SPACE = """
 name: two-stages
 title: Networks such as digits_architecture
-source: Ours, for tests.
+source: Chosen here, for tests.
 input_channels: 1
 resolution: {default: 8, min: 8, max: 16}
 classes: 10

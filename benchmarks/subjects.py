@@ -8,7 +8,7 @@ cifar-100-python --start resnet20-12fca82f.th python -m benchmarks.subjects --su
 
 Ten to thirty minutes each on one core that multiplies bfloat16; stop it whenever you like, the same
 command goes on after the last whole epoch. The result is a state dict, FOLDER/SUBJECT.pt, which
-``load_subject`` reads. All sizes and rates are ours, chosen for that time.
+``load_subject`` reads. Sizes and rates are chosen here, for that time.
 
 The ResNets are our shortcut for a CPU, not the training of He et al. 2016 (64,000 steps from random
 weights). Those for CIFAR-100 start from the weights for CIFAR-10 with a new last layer. ResNet-56

@@ -28,7 +28,7 @@ def searched(folder: Path, options: Mapping[str, Any]) -> SearchRecord:
 def trained(
     folder: Path, name: str, recipe: str, request: Mapping[str, Any], **changes: Any
 ) -> TrainingResult:
-    """Return what training a copy of the searched run came to; goes on where an earlier call was
+    """Return the result of training a copy of the searched run; resumes where an earlier call was
     stopped.
 
     Args:

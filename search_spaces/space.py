@@ -70,7 +70,8 @@ class StageSpace:
                 raise UnknownNameError("block kind", kind, BLOCK_KINDS)
         if not self.kinds or len(set(self.kinds)) != len(self.kinds):
             raise InputError(
-                f"kinds are {list(self.kinds)}; expected some of {', '.join(BLOCK_KINDS)}, each once"
+                f"kinds are {list(self.kinds)}; expected some of {', '.join(BLOCK_KINDS)}, "
+                "each once"
             )
         if self.strides not in ((1,), (2,), (1, 2)):
             given = self.strides[0] if len(self.strides) == 1 else list(self.strides)

@@ -1,6 +1,4 @@
-"""Texts of strangers in other languages: each property says all that its function promises, for any
-text.
-"""
+"""Escaped texts of strangers: each property is the whole promise of its function, for any text."""
 
 from __future__ import annotations
 

@@ -349,7 +349,7 @@ class TestWholeRun:
         page = read(run)
         assert "a <run>: the final network" in page.words
         assert "nas-search run 'my <own>.yaml'" in page.words
-        assert "The run went on with the bits of hawq" in page.words
+        assert "The run continued with the bits of hawq" in page.words
         assert "held in 0 of 3 pairs" in page.words
         assert "missing" not in page.ids
         assert pictures(run / "report") == OF_A_SEARCH | {

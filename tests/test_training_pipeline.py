@@ -441,7 +441,7 @@ class TestRuns:
 
 
 class TestNothingIsLost:
-    """With ``force``, what is there goes only when all that replaces it has been read and found
+    """With ``force``, the old is removed only when its replacement has been read and found
     usable.
     """
 

@@ -53,7 +53,7 @@ class Case:
     """Its exit code without a fault: 1 for a whole run that ends before it verified anything."""
 
     def ended_well(self, outcome: Outcome) -> bool:
-        """Return whether a command came to its end as without a fault."""
+        """Return True if a command ended as it does without a fault."""
         return outcome.code == self.code and "error: " not in outcome.err
 
     def until_last(self) -> None:

@@ -6,7 +6,7 @@ python -m benchmarks.fuzz --seed 0 --count 900
 Each case runs in a forked child of one warm process, in a folder of its own. Counted are
 tracebacks, exit codes other than those of the documentation, hangs (20 s without work, or after a
 Ctrl-C), memory without a bound, and messages that are not one line of up to 700 printable
-characters. ``--only INDEX`` runs one case of a seed again and shows all that it said.
+characters. ``--only INDEX`` runs one case of a seed again and shows its whole output.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Maker:
     Args:
         world: What it copies from.
         folder: An empty folder, the working directory of the case.
-        chance: All that is drawn.
+        chance: Source of every draw.
     """
 
     def __init__(self, world: World, folder: Path, chance: random.Random) -> None:

@@ -89,7 +89,7 @@ class Allocator(Protocol):
 
         Args:
             problem: Variables and constraints; it can be solved.
-            evidence: All that is known; the fields in ``needs`` are there and fit the problem.
+            evidence: Measurements; the fields in ``needs`` are there and fit the problem.
             seed: For allocators that draw.
             time_limit_s: Seconds after which the best so far is returned; what needs less ignores
                 it.

@@ -91,7 +91,7 @@ class Program:
 
 @dataclass(slots=True)
 class _State:
-    """Allocation with all that its moves need.
+    """Allocation with the sums that its moves need.
 
     ``at`` are the positions chosen, ``(variables,)``.
     """

@@ -124,7 +124,7 @@ def check_export(
 
     Files are compared name by name and byte by byte.
 
-    The files in the folder are looked at, nothing more: whoever builds, loads or runs an export
+    The files in the folder are looked at, nothing more: a user who builds, loads or runs an export
     takes the bytes that come back.
 
     Args:

@@ -56,8 +56,8 @@ def check_supported(model: IntegerModel) -> None:
         if node.kernel_height != node.kernel_width:
             raise ExportError(
                 "export",
-                f"{node.name!r} has a window of {node.kernel_height}x{node.kernel_width}; supported "
-                "are square ones",
+                f"{node.name!r} has a window of {node.kernel_height}x{node.kernel_width}; "
+                "supported are square ones",
             )
     if not model.classes:
         raise ExportError(

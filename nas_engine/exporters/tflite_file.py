@@ -105,7 +105,7 @@ class TfliteFile:
         self._file.version, self._file.operatorCodes, self._file.metadata = 3, [], []
         self._file.buffers = [
             self.schema.BufferT()
-        ]  # the first one is empty: of all that is no constant
+        ]  # the first one is empty: for tensors that are no constants
         self._codes: list[str] = []
         self._names: set[str] = set()
 
@@ -219,7 +219,7 @@ class TfliteFile:
         Args:
             image: Index of the input.
             logits: Index of the output.
-            description: Text for whoever looks into the file.
+            description: Text for readers of the file.
         """
         flatbuffers = importlib.import_module("flatbuffers")
         self._graph.inputs, self._graph.outputs = [image], [logits]

@@ -2,9 +2,9 @@
 
 A self-test and build files are included.
 
-All that a compiler sees is decided here: which kernel runs each step, where tensors lie (the memory
-plan), what each field of a ``nas_layer`` record holds (nas_runtime.h), and which of the runtime's
-files are needed.
+Everything a compiler sees is decided here: which kernel runs each step, where tensors lie (the
+memory plan), what each field of a ``nas_layer`` record holds (nas_runtime.h), and which of the
+runtime's files are needed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _LARGEST = {"uint8": 2**8 - 1, "uint16": 2**16 - 1, "uint32": 2**32 - 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """One step with all that the C code says about it."""
+    """One step with everything the C code says about it."""
 
     number: int
     """Position in the order of execution."""
@@ -213,7 +213,7 @@ def own_names(text: str, prefix: str) -> str:
 def runtime_files(kernels: Iterable[str]) -> dict[str, bytes]:
     """Return the files of the runtime that some kernels need, by name.
 
-    These are the kernels' own files and all that they include.
+    These are the kernels' own files and those they include.
 
     A header that comes along brings the ``.c`` file of the same name with it, if there is one.
 
@@ -503,8 +503,8 @@ def _summary(step: _Step) -> str:
     )
     added = f", adds {step.shortcut.name!r} of {step.shortcut.bits} bits" if step.shortcut else ""
     return (
-        f"{window.name}: {step.kind} {window.kernel_height}x{window.kernel_width} stride {window.stride}, "
-        f"{weights}{shapes}{added}"
+        f"{window.name}: {step.kind} {window.kernel_height}x{window.kernel_width} "
+        f"stride {window.stride}, {weights}{shapes}{added}"
     )
 
 

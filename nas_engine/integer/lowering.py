@@ -1,8 +1,8 @@
-"""Lowering: from a trained network to integers. Batch norm vanishes into weight scales and biases.
+"""Lowering: trained network to integers. Batch norm vanishes into weight scales and biases.
 
 Per output channel, with ``s_in`` the input's scale and ``2^shift`` the carried shift:
 
-    weight_scale = float32(weight_scale * |gain| / 2^shift) (a negative gain negates integer weights)
+    weight_scale = float32(weight_scale * |gain| / 2^shift)   (a negative gain negates weights)
     bias         = round(offset / (s_in * weight_scale))
 
 Only scales (to float32) and biases (to whole numbers) are rounded: the integer weights are those of

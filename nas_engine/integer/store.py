@@ -1,6 +1,6 @@
 """Integer models on disk.
 
-A directory with ``model.json`` (all that is small), ``model.npz`` (all that is large), and golden
+A directory with ``model.json`` (small values), ``model.npz`` (large arrays), and golden
 vectors.
 
 The same model and images give the same bytes. Reading checks everything: the arrays against their

@@ -19,7 +19,7 @@ of."""
 
 
 def finished_stage(record: RunRecord | None, name: str) -> StageRecord | None:
-    """Return a stage that is done and came to figures, else ``None``."""
+    """Return a finished stage with figures, else ``None``."""
     stage = record.stage(name) if record else None
     return stage if stage and stage.done and stage.figures else None
 

@@ -13,14 +13,14 @@ from nas_engine.units import format_duration, format_size
 
 
 def run_table(record: RunRecord, kept: Collection[str] = ()) -> str:
-    """Return one line per stage: how long it took and what it came to.
+    """Return one line per stage: its time and its result.
 
     Args:
         record: A run.
-        kept: Names of stages that were not done this time, because all that they depend on and left
+        kept: Names of stages that were not done this time, because their inputs and outputs
             is as it was.
     """
-    rows = [["stage", "time", "what came of it"]]
+    rows = [["stage", "time", "result"]]
     for stage in record.stages:
         came = _SAID[stage.name](stage.figures or {}) if stage.done else "not done yet"
         if stage.name == "verify" and stage.name in kept:

@@ -1,6 +1,6 @@
 """Chain of digests: the inputs of each record of a run, compared with the files there. No torch.
 
-Digests find mixing, accident and age, not forgery: whoever changes a file can change its digest
+Digests find mixing, accident and age, not forgery: who changes a file can change its digest
 too. A record without digests, as nas-search 0.1.0 wrote them or a hand edited them, cannot be
 checked; it is neither refused nor ever called proven.
 """
@@ -51,7 +51,7 @@ class Record:
     """One record of a run."""
 
     inputs: tuple[str, ...]
-    """Files it is made of, below the run directory; a folder stands for all that is in it."""
+    """Files it is made of, below the run directory; a folder means its whole content."""
     mend: tuple[str, ...]
     """The command that makes it anew: a verb, and options behind the run."""
 

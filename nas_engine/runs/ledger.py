@@ -20,9 +20,9 @@ class State(StrEnum):
     """State of a stage."""
 
     DONE = "done"
-    """Nothing: it is done, and so it is with all that it left."""
+    """Finished, with all its outputs in place."""
     GOES_ON = "goes on"
-    """It was begun alike and stopped: it goes on from what is there."""
+    """Started with the same inputs, then interrupted; resume."""
     BEGINS = "begins"
     """It was never begun."""
     AGAIN = "again"
@@ -100,7 +100,7 @@ def standing(
 
     Args:
         before: What is recorded of it.
-        key: Digest of all that it depends on now.
+        key: Digest of its present inputs.
         settings: The settings it depends on now, ``plain``, to say what has changed.
         inputs: The inputs it depends on now, likewise.
         root: Folder of the run.

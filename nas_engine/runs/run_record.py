@@ -32,7 +32,7 @@ class StageRecord:
     state: str
     """``running`` (begun, perhaps killed since) or ``done``."""
     key: str
-    """Digest of all that its result depends on: settings, seed, inputs, versions of the file
+    """Digest of everything its result depends on: settings, seed, inputs, versions of the file
     formats."""
     settings: Mapping[str, Any]
     """The settings that it depends on, as ``run.yaml`` has them."""

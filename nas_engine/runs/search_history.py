@@ -1,4 +1,4 @@
-"""SearchHistory: what every generation of a search came to, one line each of ``search.jsonl``."""
+"""SearchHistory: figures of every generation of a search, a line each of ``search.jsonl``."""
 
 from __future__ import annotations
 

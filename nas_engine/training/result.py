@@ -1,4 +1,4 @@
-"""TrainingResult: what a training came to, as ``training/result.json`` keeps it. No torch."""
+"""TrainingResult: figures of a training, kept in ``training/result.json``. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TrainingState: all that changes while a network trains, and its checkpoint.
+"""TrainingState: the changing state of a training, and its checkpoint.
 
 There is no random state in it: every batch draws from a generator made of (seed, stage, epoch,
 step), so that a resumed training sees what an uninterrupted one would have seen. A checkpoint is

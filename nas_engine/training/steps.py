@@ -47,7 +47,7 @@ class Layer:
     step: int
     """Position of the layer; what it gives is after batch norm and before the activation."""
     tensor: int
-    """Position of the tensor that enters it: a change there is seen by all that read the tensor."""
+    """Position of the tensor that enters it: a change there reaches every reader of the tensor."""
     own_tensor: int
     """Position where a change of that tensor is seen by this layer alone; ``tensor`` if no other
     layer reads it."""
@@ -223,7 +223,8 @@ def _function(name: str, unit: ConvolutionUnit) -> Function:
     """
     if not isinstance(unit.weight_quantiser, nn.Identity) or unit.requantiser is not None:
         raise InputError(
-            f"layer '{name}' has quantisers; expected the float network (training/float.pt of a run)"
+            f"layer '{name}' has quantisers; expected the float network "
+            "(training/float.pt of a run)"
         )
     return lambda x, weight, bias: _convolve_unit(unit, x, weight, bias)
 

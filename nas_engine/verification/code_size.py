@@ -45,7 +45,7 @@ class CodeSizes:
     compiler: str
     """Program with major and minor version, ``Toolchain.key``."""
     base: int
-    """Flash of all that is in every image."""
+    """Flash of the parts of every image."""
     static_ram: int
     """SRAM of data."""
     stacks: Mapping[str, int]

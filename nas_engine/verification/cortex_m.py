@@ -284,7 +284,7 @@ def build(
         board: Core and memory.
         sources: The folder ``c`` of an export; ``main.c`` is left out.
         work: Folder for sources, objects and image.
-        who: Whom messages name.
+        who: Name in messages.
         prefix: Of the export.
 
     Raises:

@@ -67,7 +67,8 @@ class TestOptions:
             ("--max-macs nan", "--max-macs: 'nan'"),
             (
                 "--max-effectiveness 0",
-                "--max-effectiveness: '0' is not a number from 1e-06 to 1e+06; expected for example 0.7",
+                "--max-effectiveness: '0' is not a number from 1e-06 to 1e+06; "
+                "expected for example 0.7",
             ),
             ("--max-effectiveness nan", "--max-effectiveness: 'nan' is not a number"),
             ("--max-effectiveness inf", "--max-effectiveness: 'inf' is not a number"),

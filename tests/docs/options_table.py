@@ -18,7 +18,8 @@ def _value(row: Option) -> str:
         return ", ".join(row.choices)
     if row.kind in (Kind.INT, Kind.WHOLE, Kind.NUMBER, Kind.NUMBERS, Kind.PERCENT, Kind.PIXELS):
         even = "even " if row.even else ""
-        return f"{even}{row.kind if row.kind is not Kind.WHOLE else 'count'}, {low:,.10g} to {high:,.10g}"
+        kind = row.kind if row.kind is not Kind.WHOLE else "count"
+        return f"{even}{kind}, {low:,.10g} to {high:,.10g}"
     return str(row.kind)
 
 

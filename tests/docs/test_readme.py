@@ -68,7 +68,7 @@ def test_figures_are_those_measured(figure: str, what: str, study: str) -> None:
 
 
 def test_comparisons_are_those_of_the_studies() -> None:
-    """Figures of others next to ours are on the page of results."""
+    """Figures of other projects are on the page of results."""
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     for others in (
         "ResNet-8 of MLPerf Tiny: 87.2 %, int8 file of 98,496 B",

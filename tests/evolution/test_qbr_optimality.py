@@ -330,7 +330,7 @@ def test_sampled_networks(name: str, model: str) -> None:
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("name", OTHER_KINDS)
 def test_sampled_networks_of_other_kinds(name: str, tied: bool, model: str) -> None:
-    """What the algorithm promises is the optimum less the worth of a single step."""
+    """The algorithm is within the worth of a single step of the optimum."""
     options = (2, 4, 8)
     logs = [math.log(reference.quantised_std(4, bits)) for bits in options]
     widest_step = max(b - a for a, b in itertools.pairwise(logs))
@@ -360,7 +360,7 @@ def test_sampled_networks_of_other_kinds(name: str, tied: bool, model: str) -> N
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("name", OTHER_KINDS)
 def test_a_bitops_limit_is_met_with_other_kinds(name: str, tied: bool) -> None:
-    """What two layers read of one tensor has one width, and no single width can be raised."""
+    """A tensor that two layers read has one width, and no single width can be raised."""
     space = replace(OTHER_KINDS[name], tie_block_bits=tied)
     frame, genes = population(space, 40, seed=23, classes=10)
     free = evaluate(problem_for(space, frame, 40_000.0, 60_000.0), genes.copy())

@@ -457,7 +457,9 @@ class TestTraining:
                 members=neither, images=1, judged_images=1, floating=None, warnings=("odd",)
             ),
         )
-        assert "went on with the bits of b." in sentences(section(build_page(found), "allocation"))
+        assert "continued with the bits of b." in sentences(
+            section(build_page(found), "allocation")
+        )
         assert "odd" in sentences(section(build_page(found), "allocation"))
 
 
@@ -475,7 +477,7 @@ class TestProvenance:
         ]
         assert column(table, "state")[:2] == ["done", "not begun"]
         assert column(table, "wall time")[6] == "1 min 03 s"
-        assert column(table, "what it came to")[6] == "passed"
+        assert column(table, "result")[6] == "passed"
         assert "1 min 05 s" in table.caption
 
     def test_figures_of_another_shape_say_nothing(self) -> None:
@@ -486,7 +488,7 @@ class TestProvenance:
             stages=tuple(replace(stage, figures={"odd": 1}) for stage in facts.record.stages),
         )
         (table,) = tables(section(build_page(replace(facts, record=odd)), "stages"))
-        assert set(column(table, "what it came to")) == {""}
+        assert set(column(table, "result")) == {""}
 
     def lines(self, facts: RunFacts) -> tuple[str, ...]:
         (block,) = [

@@ -21,7 +21,7 @@ def small_run(path: Path, architecture: Architecture | None = None) -> Path:
 
 
 def results(run: Path) -> dict[str, Any]:
-    """Return what a training came to, without times."""
+    """Return the result of a training, without times."""
     training, of_the_time = (
         run / "training",
         ("elapsed_s", "crc32", "sha256"),

@@ -128,7 +128,7 @@ def test_an_accuracy_that_was_asked_for(integer: float, asked: float, missed: st
 
 
 def result(found: Accuracy) -> TrainingResult:
-    """Return a training that came to this."""
+    """Return a training with this result."""
     return TrainingResult(
         data="digits",
         dataset="digits",
@@ -174,6 +174,6 @@ def test_counts_that_do_not_add_up_are_damage(tmp_path: Path, key: str, value: o
     )
     data, _ = read_sealed_json(path, "")
     data["accuracy"]["by_class"][key] = value
-    path.write_text(seal_json(data))  # whoever changes a file can change its digest
+    path.write_text(seal_json(data))  # who changes a file can change its digest
     with pytest.raises(FileFormatError, match=f"by_class.{key}"):
         read_result(path)

@@ -168,7 +168,7 @@ def _arrays(records: list[dict[str, Any]], setting: Setting) -> tuple[Any, Any, 
 
 
 def predictions(records: list[dict[str, Any]], setting: Setting) -> dict[str, Floats]:
-    """Return all that may predict accuracy, ``(n,)`` each: scores and figures, fitted stage
+    """Return everything that may predict accuracy, ``(n,)`` each: scores and figures, fitted stage
     weights, and short trainings.
     """
     table, w_bits, a_bits = _arrays(records, setting)

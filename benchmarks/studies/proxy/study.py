@@ -7,7 +7,7 @@ free|budget|calibration|baselines
 Networks are chosen without a look at the score (``networks``) and trained alike
 (``training``): by default 6 epochs of 20,000 CIFAR-10 images, four in float and two
 quantised. The command trains what is missing of its part, the first COUNT networks, then prints and
-records all that is in the folder under the same epochs and images. It goes on where it was stopped.
+records everything in the folder of the same epochs and images. It goes on where it was stopped.
 
 --part none    trains nothing: records what is there; ``records`` is the published table's folder
 --shard i/n    i-th of n shares, for machines without a common folder; on one machine the same

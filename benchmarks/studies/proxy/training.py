@@ -3,7 +3,7 @@ network, resumable at any moment.
 
 The recipe: SGD with momentum 0.9, batches of 64, flips; two thirds of the epochs in float (peak
 rate 0.3), the others quantised (0.1), each with half an epoch of warm-up and cosine decay; weight
-decay 1e-4, gradients clipped to norm 5, no teacher, no averaging. Numbers are ours: of thirteen
+decay 1e-4, gradients clipped to norm 5, no teacher, no averaging. Numbers are chosen here: of 13
 settings (SGD at six rates, AdamW at three, batches of 32 and 64, with and without crops) they are
 those of least loss at batches of 64 after two float epochs of one network; they reached 56 %, a
 rate of 0.05 with crops 45 %.

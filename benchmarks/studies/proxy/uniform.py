@@ -28,7 +28,7 @@ CHUNK = 2048
 """Most networks that a search breeds at a time, as by default."""
 
 BASE_STEM, BASE_CHANNELS, BASE_HEAD = 16, (16, 24, 32, 48, 64), 128
-"""Channels of the MobileNetV2 that multipliers scale; ours, at 32x32."""
+"""Channels of the MobileNetV2 that multipliers scale (chosen here, at 32x32)."""
 
 DEPTHS = ((1, 1, 1, 1, 1), (1, 2, 2, 2, 1), (2, 2, 2, 2, 2))
 CALIBRATION_WIDTHS, CALIBRATION_EXPANSION = (0.5, 0.75, 1.0, 1.25), 3.0

@@ -3,9 +3,9 @@
 Each named layer has a width for the weights and one for the input.
 
 ``nas_engine.quantization.prepare`` quantises searched networks as integers will run them. This is
-for other networks, where only the error of the weights and of the inputs of convolutions matters, such as to compare
-allocations of widths: sums, shortcuts and batch norms stay in float. Esser et al., "Learned Step
-Size Quantization", ICLR 2020, section 2.1, quantise the same tensors.
+for other networks, where only the error of the weights and of the inputs of convolutions matters,
+such as to compare allocations of widths: sums, shortcuts and batch norms stay in float. Esser et
+al., "Learned Step Size Quantization", ICLR 2020, section 2.1, quantise the same tensors.
 """
 
 from __future__ import annotations

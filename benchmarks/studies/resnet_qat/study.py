@@ -54,7 +54,7 @@ means, as CLADO leaves them."""
 OPTIONS = (2, 3, 4, 5, 6, 8)
 """Widths that a random allocation draws from."""
 DRAWS = 100_000
-"""Random allocations of which the one nearest below the mean asked for is taken; ours."""
+"""Random allocations of which the one nearest below the mean asked for is taken (chosen here)."""
 LARGEST_LOSS = 0.6
 """Points of accuracy that an allocation may lose against float."""
 LARGEST_MEAN = 3.6

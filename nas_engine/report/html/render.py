@@ -156,7 +156,7 @@ def _block(block: Block, key: str, pictures: Mapping[str, bytes]) -> str:
 _NUMBER, _MARKED, _SHORT = ' class="number"', ' class="marked"', ' class="short"'
 
 SHORT = 14
-"""Rows of a table that is kept on one page in print; ours."""
+"""Rows of a table that is kept on one page in print (chosen here)."""
 
 
 def _table(table: Table, key: str) -> str:

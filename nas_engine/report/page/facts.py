@@ -220,7 +220,7 @@ class RunFacts:
 
     @property
     def result(self) -> TrainingResult | None:
-        """The last training that came to its end."""
+        """The last finished training."""
         return next(
             (training.result for training in reversed(self.trainings) if training.result), None
         )

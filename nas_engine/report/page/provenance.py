@@ -24,7 +24,7 @@ from nas_engine.report.page.words import NONE, format_size, percent, seconds
 from nas_engine.runs.run_record import DONE, STAGES, RunRecord, StageRecord
 
 DIGEST = 16
-"""Digits of a digest that a table shows; ours."""
+"""Digits of a digest in a table (chosen here)."""
 
 
 def stages(facts: RunFacts) -> Section | None:
@@ -72,7 +72,7 @@ def _whole_run(record: RunRecord) -> Table:
     total = seconds(sum(stage.seconds for stage in record.stages if stage.name in STAGES[:-1]))
     return Table(
         caption=f"Wall time of every stage over all attempts; together {total}",
-        columns=("stage", "state", "wall time", "what it came to"),
+        columns=("stage", "state", "wall time", "result"),
         rows=tuple(rows),
         numbers=(2,),
     )

@@ -33,7 +33,7 @@ WHY = {
 """Why a network was chosen, by what decided."""
 
 SHOWN = 10
-"""Members of the front in its table; ours."""
+"""Members of the front in its table (chosen here)."""
 
 
 def progress(facts: RunFacts) -> Section | None:
@@ -178,7 +178,7 @@ def order_sentence(found: Shortlist) -> str:
 
     Two networks are told apart where their accuracies differ by more than twice the root of the sum
     of their squared standard errors; they saw the same images, so that this asks for more than it
-    must. Ours.
+    must. Chosen here.
     """
     tried = [one for one in found.members if one.accuracy is not None]
     pairs = [pair for pair in combinations(tried, 2) if pair[0].qe_score != pair[1].qe_score]

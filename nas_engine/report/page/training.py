@@ -129,7 +129,7 @@ def allocations(facts: RunFacts) -> Section | None:
 
 
 def _choice(chosen: Allocation, judged: list[Allocation]) -> str:
-    """Return which bits the run went on with, and by what they are best."""
+    """Return the bits that the run continued with, and by what they are best."""
     best = []
     if chosen.loss is not None and all(
         one.loss is not None and chosen.loss <= one.loss for one in judged
@@ -139,7 +139,7 @@ def _choice(chosen: Allocation, judged: list[Allocation]) -> str:
         one.accuracy is not None and chosen.accuracy >= one.accuracy for one in judged
     ):
         best.append("the highest accuracy")
-    text = f"The run went on with the bits of {chosen.method}"
+    text = f"The run continued with the bits of {chosen.method}"
     if chosen.method == "qbr" and len(judged) > 1:
         text += (
             ", those of the search: no other choice is ahead of them by more than the noise of "

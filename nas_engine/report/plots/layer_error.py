@@ -32,7 +32,7 @@ from nas_engine.report.plots.style import (
 )
 
 WORST = 3
-"""Layers that are marked; ours."""
+"""Number of marked layers (chosen here)."""
 
 _EXACT = "exact"
 

@@ -25,7 +25,7 @@ from nas_engine.report.plots.style import (
 )
 
 FEWEST_RANKED = 3
-"""Fewest networks for which a rank correlation says anything; ours."""
+"""Fewest networks for a meaningful rank correlation (chosen here)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
