@@ -17,6 +17,7 @@ from nas_engine.api import verify as verify
 from nas_engine.api import write_report as write_report
 from nas_engine.architecture import Architecture as Architecture
 from nas_engine.architecture import read_architecture as read_architecture
+from nas_engine.cli.progress import Screen as Screen
 from nas_engine.errors import InputError as InputError
 from nas_engine.errors import NasEngineError as NasEngineError
 from nas_engine.errors import StoppedError as StoppedError

@@ -86,7 +86,12 @@ def progress() -> Progress:
     """Return the form in which progress is shown."""
     if is_quiet():
         return Progress.NONE
-    return Progress.BAR if sys.stderr.isatty() else Progress.LINES
+    return Progress.BAR if sys.stderr.isatty() or in_notebook() else Progress.LINES
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    return "ipykernel" in sys.modules
 
 
 def announce(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Screen: the sink of every command, with bars on a terminal and lines elsewhere."""
+"""Screen: the sink of every command, with bars on a terminal or in a notebook, else lines."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from nas_engine.interrupts import stop_on_interrupt
 WIDTH = 100
 """Columns of a bar, fewer in a narrow terminal."""
 
+NOTEBOOK_WIDTH = 160
+"""Columns of a bar in a notebook, where the figures of a search are behind it."""
+
 _BARS: Mapping[Kind, str] = {
     Kind.SEARCH: (
         "{desc} {percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} networks, {rate_noinv_fmt}, "
         "{remaining} left"
     ),
-    Kind.TRAINING: "{desc} {percentage:3.0f} % |{bar}| {remaining} left{postfix}",
+    Kind.TRAINING: "{desc} {percentage:3.0f} % |{bar}| {remaining} left",
     Kind.MEASURING: "{desc} {percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} {remaining} left",
     Kind.VERIFYING: "{percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt} {desc}",
 }
@@ -32,6 +35,8 @@ _BARS: Mapping[Kind, str] = {
 
 class Screen:
     """Progress on standard error, and the answer to Ctrl-C and to a time limit.
+
+    In Python ``with ne.Screen() as screen`` and ``watch=screen`` show what the command line shows.
 
     Args:
         time_limit: Seconds after which to stop; ``None`` for no limit.
@@ -75,21 +80,23 @@ class Screen:
             self._close()
         if not self._bars:
             self._work = work
-            self._bars = [_open(_BARS[event.kind], event, event.name)]
-            if event.kind is Kind.SEARCH:
+            below = event.kind is Kind.SEARCH and sys.stderr.isatty()
+            look = _BARS[event.kind] + ("" if below else "{postfix}")
+            self._bars = [_open(look, event, event.name)]
+            if below:
                 self._bars.append(_open("{desc}", event, event.detail, position=1))
-        bar, *below = self._bars
+        bar, *texts = self._bars
         bar.set_description_str(event.name, refresh=False)
-        if event.kind is Kind.TRAINING:
+        if not texts:
             bar.set_postfix_str(event.detail, refresh=False)
-        for text in below:
+        for text in texts:
             text.set_description_str(event.detail, refresh=False)
         if event.whole or done == bar.n:
             bar.n = done
             bar.refresh()
         elif not bar.update(done - bar.n):  # drawn, not more often than the bar allows
             return
-        for text in below:
+        for text in texts:
             text.refresh()
 
     def _close(self) -> None:
@@ -113,17 +120,19 @@ class Screen:
 
 
 def _open(look: str, event: Progress, text: str, position: int = 0) -> Any:
-    """Return a bar on standard error, which must be a terminal."""
+    """Return a bar on standard error."""
     from tqdm import tqdm
 
-    columns = os.get_terminal_size(sys.stderr.fileno()).columns  # 0 where a terminal does not know
+    width = NOTEBOOK_WIDTH
+    if sys.stderr.isatty():  # 0 columns where a terminal does not know
+        width = min(WIDTH, os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH)
     return tqdm(
         total=event.total,
         initial=min(event.done, event.total),
         desc=text,
         bar_format=look,
         position=position,
-        ncols=min(WIDTH, columns or WIDTH),
+        ncols=width,
         nrows=20,
         mininterval=0.2,
         unit="",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
-from collections.abc import Iterable
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import click
 import pytest
 
+import nas_engine as ne
 from nas_engine.cli.console import quiet_option
 from nas_engine.cli.main import cli
 from nas_engine.cli.progress import Screen
 from nas_engine.events import Event, Finished, Kind, Note, Progress, Started
 from tests.cli.terminal import shown_on_a_terminal
+from tests.generations import GENERATION, SMALL_SETTINGS
 
 needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminal")
 
@@ -155,6 +160,47 @@ class TestTerminal:
         first, second = text.rstrip().split("\n")
         assert "teacher, float epoch 2/2 100 %" in first
         assert "network, float epoch 1/2  12 %" in second
+
+
+class TestNotebook:
+    """Bars without a terminal: one line each, with the figures of a search behind its bar."""
+
+    def shown(self, monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> list[str]:
+        """Return the lines that an action shows on a kernel's standard error, which has no file."""
+        stream = io.StringIO()
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+            patch.setattr("sys.stderr", stream)
+            action()
+        assert "\x1b" not in stream.getvalue(), "no cursor is moved"
+        return [line.strip() for line in re.split(r"[\r\n]+", stream.getvalue().strip())]
+
+    def test_of_a_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lines = self.shown(monkeypatch, lambda: shown(STREAM))
+        assert [line for line in lines if line in SAID] == SAID
+        bars = [line for line in lines if "|" in line]
+        last = r"network, float epoch 2/2 100 % .* 00:00 left, loss 8\.000, train accuracy 5\.0 %"
+        assert any(re.fullmatch(last, bar) for bar in bars)
+        assert bars[-1].endswith("2/2 ONNX: equal")
+
+    def test_of_a_search_in_python(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("nas_engine.pipeline.search.SearchSettings", SMALL_SETTINGS)
+
+        def search() -> None:
+            ne.search(
+                sram="64k",
+                flash="256k",
+                space="mobilenet-32",
+                candidates=3 * GENERATION,
+                out=tmp_path / "run",
+                watch=ne.Screen(),
+            )
+
+        first, *_, last = self.shown(monkeypatch, search)
+        assert first == "32 px: the first networks ..."
+        assert re.fullmatch(
+            r"32 px 100 % \|.*\| .* networks, .* left, score \d+\.\d\d, SRAM .* B, Flash .* B", last
+        )
 
 
 class TestStop:
