@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin,
 
 from nas_engine.errors import FileFormatError, InputError, shortened
 from nas_engine.ranges import ANY, Range
-from nas_engine.sealed import read_sealed_json, seal_json
+from nas_engine.sealed import Seal, read_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
 
 _Record = TypeVar("_Record")
@@ -111,7 +111,13 @@ def plain(value: Any) -> Any:
 
 
 def read_sealed(
-    kind: type[_Record], path: Path, form: str, remedy: str, *, defaults: bool = False
+    kind: type[_Record],
+    path: Path,
+    form: str,
+    remedy: str,
+    *,
+    defaults: bool = False,
+    digest: bool = False,
 ) -> _Record:
     """Return the record of a JSON file that ``sealed`` wrote.
 
@@ -121,19 +127,26 @@ def read_sealed(
         form: Name and version of its format.
         remedy: The command that mends it, for messages.
         defaults: As in ``read``.
+        digest: True if a file without a digest is refused.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
         FileFormatError: Damaged, changed by hand, of another version, or as in ``read``.
     """
-    part = Fields(read_sealed_json(path, remedy)[0], path)
+    values, seal = read_sealed_json(path, remedy)
+    part = Fields(values, path)
     if (found := part.take("format", None)) != form:
         problem = f"is {shortened(repr(found))}; expected '{form}'"
         raise part.error("format", f"{problem}; {remedy}")
     try:
-        return read(kind, part, "format", "made_of", defaults=defaults)
+        record = read(kind, part, "format", "made_of", defaults=defaults)
     except FileFormatError as error:
         raise FileFormatError(path, f"{error.problem}; {remedy}") from error
+    if digest and seal is Seal.MISSING:
+        raise FileFormatError(
+            path, f"carries no digest of its content, so that nas-search did not write it; {remedy}"
+        )
+    return record
 
 
 def sealed(form: str, values: Any, made_of: Mapping[str, str] | None = None) -> str:

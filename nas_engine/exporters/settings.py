@@ -12,9 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nas_engine import __version__
-from nas_engine.errors import FileFormatError, InputError, shortened
-from nas_engine.sealed import Seal, read_sealed_json, seal_json
-from nas_engine.strict_yaml import Fields
+from nas_engine.errors import InputError, UnknownNameError, shortened
+from nas_engine.records import read_sealed, sealed
 
 FILE = "settings.json"
 """Name of the file in an export directory."""
@@ -43,7 +42,6 @@ _TAKEN = frozenset(_WORDS_OF_C.split())
 DEFAULT_PREFIX = "model"
 """Prefix of an export that shares a program with no other."""
 _VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,40}")
-_KEYS = ("format", "formats", "prefix", "metadata", "versions", "made_of")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,15 +122,39 @@ def settings_file(
         versions: Versions of what writes it, as ``versions_for`` returns them.
         made_of: Digests of the files of the integer model, by path below the run directory.
     """
-    values: dict[str, object] = {
-        "formats": list(settings.formats),
-        "prefix": settings.prefix,
-        "metadata": settings.metadata,
-    }
-    values["versions"] = dict(versions)
-    return seal_json(
-        {"format": FORMAT, **values, **({} if made_of is None else {"made_of": dict(made_of)})}
-    ).encode()
+    stored = _Stored(
+        formats=settings.formats,
+        prefix=settings.prefix,
+        metadata=settings.metadata,
+        versions=versions,
+    )
+    return sealed(FORMAT, stored, made_of).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """Content of ``settings.json``."""
+
+    formats: tuple[str, ...]
+    prefix: str
+    metadata: bool
+    versions: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        names = ("nas-search", *_packages(self.settings))
+        for name in names:
+            text = self.versions.get(name)
+            if text is None or not _VERSION.fullmatch(text):
+                found = "missing" if text is None else shortened(repr(text))
+                raise InputError(f"versions.{name}: is {found}; expected a version")
+        for name in self.versions:
+            if name not in names:
+                raise UnknownNameError("key in versions", name, names)
+
+    @property
+    def settings(self) -> ExportSettings:
+        """Settings of the export."""
+        return ExportSettings(formats=self.formats, prefix=self.prefix, metadata=self.metadata)
 
 
 def read_settings(path: Path, remedy: str) -> tuple[ExportSettings, dict[str, str]]:
@@ -147,30 +169,5 @@ def read_settings(path: Path, remedy: str) -> tuple[ExportSettings, dict[str, st
         FileFormatError: Damaged, changed, of another format, an unknown key, or values that no
             export has.
     """
-    values, seal = read_sealed_json(path, remedy)
-    try:
-        top = Fields(values, path)
-        if (found := top.take("format", None)) != FORMAT:
-            raise top.error("format", f"is {shortened(repr(found))}; expected '{FORMAT}'")
-        top.only(*_KEYS)
-        formats = top.take("formats")
-        if not isinstance(formats, list) or not all(isinstance(name, str) for name in formats):
-            raise top.error("formats", f"is {shortened(repr(formats))}; expected a list of names")
-        with top.located():
-            settings = ExportSettings(
-                formats=tuple(formats),
-                prefix=top.take_str("prefix"),
-                metadata=top.take_bool("metadata"),
-            )
-        versions = top.take_fields("versions").only("nas-search", *_packages(settings))
-        names = {name: versions.take_str(name) for name in ("nas-search", *_packages(settings))}
-        for name, text in names.items():
-            if not _VERSION.fullmatch(text):
-                raise versions.error(name, f"is {shortened(repr(text))}; expected a version")
-    except FileFormatError as error:
-        raise FileFormatError(path, f"{error.problem}; {remedy}") from error
-    if seal is Seal.MISSING:
-        raise FileFormatError(
-            path, f"carries no digest of its content, so that nas-search did not write it; {remedy}"
-        )
-    return settings, names
+    stored = read_sealed(_Stored, path, FORMAT, remedy, digest=True)
+    return stored.settings, dict(stored.versions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,12 +20,12 @@ from nas_engine.datasets import (
     place_of,
 )
 from nas_engine.datasets.digits import WORD as DIGITS
-from nas_engine.errors import FileFormatError, InputError, PathError
+from nas_engine.errors import InputError, PathError
 from nas_engine.files import write_atomically
 from nas_engine.integer.store import load as load_integer
+from nas_engine.records import Text, read_sealed, sealed
 from nas_engine.runs.ledger import stamp
 from nas_engine.runs.run_directory import RunDirectory
-from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.training.result import TrainingResult
 
 RESIZE_MARGIN = 1.15
@@ -64,7 +65,14 @@ def write_classes(path: Path, classes: Sequence[str]) -> None:
     Raises:
         StorageError: The disk is full.
     """
-    write_atomically(path, seal_json({"format": CLASSES_FORMAT, "classes": list(classes)}))
+    write_atomically(path, sealed(CLASSES_FORMAT, {"classes": classes}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Classes:
+    """Content of ``classes.json``."""
+
+    classes: tuple[Text, ...]
 
 
 def trained_classes(directory: RunDirectory) -> tuple[str, ...] | None:
@@ -78,15 +86,7 @@ def trained_classes(directory: RunDirectory) -> tuple[str, ...] | None:
     for path in (directory.training.classes, directory.classes):
         if path.exists():
             remedy = "put it back, or train again with --force"
-            values, _ = read_sealed_json(path, remedy)
-            names = values.get("classes")
-            if (
-                values.get("format") != CLASSES_FORMAT
-                or not isinstance(names, list)
-                or not all(isinstance(name, str) for name in names)
-            ):
-                raise FileFormatError(path, f"does not list class names; {remedy}")
-            return tuple(names)
+            return read_sealed(_Classes, path, CLASSES_FORMAT, remedy).classes
     if directory.integer.exists():  # trained by 0.1.0
         return load_integer(directory.integer).model.classes
     return None
