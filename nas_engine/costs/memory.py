@@ -64,7 +64,7 @@ def dense_scratch(taps: Any, outputs: Any, *, windows: Any = False) -> Any:
         outputs: Output channels.
         windows: Whether the layer gathers windows first: as a k x k one does.
     """
-    channels = np.minimum(outputs + outputs % 2, CHANNELS_UNPACKED)
+    channels = np.minimum(2 * np.ceil(outputs / 2), CHANNELS_UNPACKED)
     return np.ceil(taps / WORD_BYTES) * (channels + (2 + windows) * PIXELS_EXPANDED)
 
 
@@ -78,7 +78,7 @@ def depthwise_scratch(kernel: Any, width: Any, channels: Any) -> Any:
         width: Input columns.
         channels: Channels.
     """
-    row = width + width % 2 + kernel // 2 * 2
+    row = 2 * np.ceil(width / 2) + (kernel - 1)  # kernels are odd
     return np.ceil(kernel * kernel * channels / WORD_BYTES) + kernel * row * (
         CHANNELS_EXPANDED * 2 / WORD_BYTES
     )

@@ -98,10 +98,14 @@ def _side_row(table: LayerTable) -> Floats:
 
     One row, or all where rows do not begin at whole bytes at every width.
     """
+    if table.projected is None:
+        return np.zeros_like(table.c_out)
     rows = np.sqrt(table.area_out)
     before, row = np.sqrt(table.area_in) * table.c_in, rows * table.c_out
-    whole_bytes = (before % 8 == 0) & (row % 8 == 0)
-    return np.asarray(np.where(whole_bytes, row, row * rows) * _projected(table))
+    whole_bytes = np.ceil(before / 8) * 8 == before
+    whole_bytes &= np.ceil(row / 8) * 8 == row
+    np.multiply(row, rows, out=row, where=~whole_bytes)
+    return np.asarray(row * table.projected)
 
 
 def _shortcut_scratch(table: LayerTable) -> Floats:
