@@ -1,5 +1,5 @@
 """A searched network on CIFAR-10: float, quantised, distilled; integers against fake quantisation;
-beside MLPerf Tiny's ResNet-8.
+against MLPerf Tiny's ResNet-8.
 
 python -m benchmarks.cifar --data cifar-10-batches-py --teacher resnet20-12fca82f.th
 

@@ -198,7 +198,7 @@ def run(
 
 
 def compare(sizes: CodeSizes, backend: CortexM) -> list[Row]:
-    """Return a prediction for a network of every kernel beside what is linked and painted."""
+    """Return predicted and measured sizes of a network of every kernel."""
     found = build(EVERYTHING, backend)
     predicted: CodePrediction | None = sizes.predict(found.kernels)
     assert found.kernels == set(KERNELS), sorted(found.kernels)

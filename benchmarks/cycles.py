@@ -3,7 +3,7 @@ every pair of widths measured.
 
 python -m benchmarks.cycles
 
-One layer of each kind stands for all: pointwise 64 -> 128 at 14 x 14, depth-wise 3 x 3 with 128
+One layer of each kind represents all: pointwise 64 -> 128 at 14 x 14, depth-wise 3 x 3 with 128
 channels at 14 x 14, the first convolution 3 -> 16 at stride 2 of a 160 x 160 image, dense 512 ->
 10; inputs (but for the image) and outputs have the same width. Counted on an emulated Cortex-M7;
 profiles of other cores multiply by an assumed number of cycles per instruction. Each run is

@@ -44,7 +44,7 @@ rows have no target. A missed target is **no**.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measured figure beside what it must reach."""
+    """One measured figure and its target."""
 
     what: str
     measured: str

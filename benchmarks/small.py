@@ -103,7 +103,7 @@ def _write_cifar(folder: Path, name: str, pixels: np.ndarray, labels: np.ndarray
 
 
 def write_config(folder: Path, data: Path, backends: str = "host-c, onnx") -> Path:
-    """Write the config of the small run, and its space beside it."""
+    """Write the config of the small run, and its space next to it."""
     space, config = folder / "space.yaml", folder / "small.yaml"
     space.write_text(SPACE, encoding="utf-8")
     config.write_text(CONFIG.format(space=space, data=data, backends=backends), encoding="utf-8")

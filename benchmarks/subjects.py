@@ -1,5 +1,4 @@
-"""Networks on which bit allocators are judged, beside the searched ones: a small ViT, ResNet-56,
-ResNets for CIFAR-100.
+"""Networks on which bit allocators are judged: a small ViT, ResNet-56, ResNets for CIFAR-100.
 
 python -m benchmarks.subjects --subject vit --data cifar-10-batches-py --teacher
 resnet20-12fca82f.th python -m benchmarks.subjects --subject resnet20-cifar100 --data
@@ -94,7 +93,7 @@ def load_subject(path: Path | str) -> Network:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a file, also where it stands below ``state_dict``, as in public
+    """Return the state dict of a file, also from below ``state_dict``, as in public
     files.
     """
     data = load_tensors(path, "a state dict")
@@ -105,7 +104,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def kept_places(before: int, after: int) -> list[int]:
-    """Return where the blocks of a stage of ``before`` stand in one of ``after``, spread evenly,
+    """Return the places of the blocks of a stage of ``before`` in one of ``after``, spread evenly,
     the first and the last in place.
     """
     return [round(i * (after - 1) / max(before - 1, 1)) for i in range(before)]

@@ -1,4 +1,4 @@
-"""Parts of the search loop beside each other, for pytest-benchmark: ``python -m pytest benchmarks
+"""Parts of the search loop, for pytest-benchmark: ``python -m pytest benchmarks
 --benchmark-enable``.
 """
 

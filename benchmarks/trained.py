@@ -35,7 +35,7 @@ def trained(
         folder: Of the study.
         name: Of the variant; its run directory.
         recipe: Name of a recipe.
-        request: Fields of ``TrainingRequest`` beside the recipe.
+        request: Fields of ``TrainingRequest`` without the recipe.
         changes: Fields of the recipe that differ.
     """
     run = folder / name

@@ -125,7 +125,8 @@ class TestArchitecture:
             (
                 ("blocks", 1, "bits"),
                 [["w4a6"]],
-                "expected at least one row of two or three (first convolution, shortcut, second convolution)",
+                "expected at least one row of two or three "
+                "(first convolution, shortcut, second convolution)",
             ),
             (
                 ("blocks", 2, "bits"),

@@ -145,7 +145,7 @@ class AllocationSetting:
     """Conditions that all methods of one refinement share."""
 
     network: str
-    """The file that the float weights come from, or what stands for it."""
+    """File of the float weights, or a description where there is none."""
     data: str
     """A path, or ``digits``."""
     seed: int

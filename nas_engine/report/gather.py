@@ -54,7 +54,7 @@ SAME_BYTES = (
     "integer/model.json",
     "integer/model.npz",
 )
-"""Files whose digests the report has, beside the exported ones."""
+"""Files whose digests the report has, in addition to the exported ones."""
 
 EXPORTED = ("model.tflite", "model_int4.tflite", "model_int.onnx", "model_qcdq.onnx", "quant.json")
 """Exported files likewise, behind the network in C, ``c/model.c`` or of another prefix."""
@@ -69,7 +69,7 @@ class _Reader:
     problems: list[str] = field(default_factory=list)
     """Files that could not be read, and why."""
     stale: list[Stale] = field(default_factory=list)
-    """Records that are not of the files beside them."""
+    """Records that do not match the files next to them."""
     unchecked: list[Stale] = field(default_factory=list)
     """Records without digests."""
 

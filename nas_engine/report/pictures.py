@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from nas_engine.report.plots.allocations import AllocationMaps
 
 BUDGETS = "budget_bars"
-"""A picture that the page has no need of, because it draws bars itself; it lies beside the others
+"""A picture that the page has no need of, because it draws bars itself; it is saved with the others
 for slides and papers."""
 
 KEPT = "pictures.json"
-"""File beside the pictures: a digest of what each of them shows."""
+"""File next to the pictures: a digest of what each of them shows."""
 
 Drawing = tuple[Any, "Callable[[Any], Figure]"]
 """Data of a picture, and the function that draws it."""
@@ -39,7 +39,7 @@ Drawing = tuple[Any, "Callable[[Any], Figure]"]
 def draw_pictures(
     facts: RunFacts, names: Iterable[str], folder: Path, *, redraw: bool = False
 ) -> dict[str, bytes]:
-    """Return the SVG of every picture, drawn into a folder beside its PNG.
+    """Return the SVG of every picture, drawn into a folder next to its PNG.
 
     Args:
         facts: The run.

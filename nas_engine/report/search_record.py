@@ -1,4 +1,4 @@
-"""SearchRecord: a run as it stands on disk."""
+"""SearchRecord: state of a search on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nas_engine.training.result import TrainingResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRecord:
-    """A run as it stands on disk."""
+    """State of a search on disk."""
 
     config: SearchConfig
     """Config of the search."""

@@ -37,7 +37,7 @@ ALLOCATION = "allocation.json"
 COMPARISON = "refine/comparison.json"
 
 DATA = "data"
-"""Key of the fingerprint of the images that a record was made with; it stands for no file."""
+"""Key of the fingerprint of the images that a record was made with; it is no file."""
 
 _BEST = "best.yaml"
 _INTEGERS = ("integer/model.json", "integer/model.npz")
@@ -88,7 +88,7 @@ class Finding:
     record: Path
     """The record."""
     standing: Standing
-    """How it stands."""
+    """State of the record."""
     problem: str = ""
     """Mismatch, if it is stale."""
     command: str = ""
@@ -184,7 +184,7 @@ def images_digest(*arrays: Pixels | Labels) -> str:
 
 
 def check(directory: RunDirectory, record: str) -> Finding:
-    """Return whether a record that is there is of the files beside it.
+    """Return True if an existing record matches the files next to it.
 
     Raises:
         UnreadableError: The operating system refuses.
@@ -209,7 +209,7 @@ def check(directory: RunDirectory, record: str) -> Finding:
 
 
 def require(directory: RunDirectory, record: str) -> None:
-    """Refuse a record that is there but not of the files beside it.
+    """Refuse an existing record that does not match the files next to it.
 
     Raises:
         UnreadableError: The operating system refuses.

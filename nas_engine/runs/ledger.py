@@ -31,7 +31,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a stage stands."""
+    """State of a stage, and why."""
 
     state: State
     """State."""

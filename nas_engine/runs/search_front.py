@@ -24,7 +24,7 @@ FRONT_COLUMNS = (
     "bitops",
     "cycles_estimate",
 )
-"""Columns of ``pareto.csv``; behind them stands the check of each row."""
+"""Columns of ``pareto.csv``; followed by the check of each row."""
 
 _REMEDY = "continue the search with --resume, which writes it anew"
 

@@ -221,7 +221,7 @@ def _recipe_row(part: str, plan: Plan, records: list[dict[str, Any]]) -> Row:
 
 
 def _grid_rows(records: list[dict[str, Any]], setting: Setting) -> list[Row]:
-    """Return the calibration of both sigmas: the published pair beside the best ones."""
+    """Return the calibration of both sigmas: the published pair against the best ones."""
     table, w_bits, a_bits = _arrays(records, setting)
     accuracy = np.array([record["accuracy"] for record in records])
     grid = sigma_grid(table, w_bits, a_bits, setting.shape.stage_weights)

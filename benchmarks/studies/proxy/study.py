@@ -1,4 +1,4 @@
-"""How well the QE-Score ranks networks by their accuracy, beside trivial figures and changes that
+"""How well the QE-Score ranks networks by their accuracy, against trivial figures and changes that
 might help it.
 
 python -m benchmarks.studies.proxy --data cifar-10-batches-py --folder runs/benchmark-proxy --part

@@ -1,7 +1,7 @@
 """MobileNetV2s of one precision for the proxy study, and what searches find for the same budget.
 
 calibration: one width of weights and one of activations in all layers but the ends, over width
-multipliers, depths and bits. baselines: networks that the search finds for a budget, beside the
+multipliers, depths and bits. baselines: networks that the search finds for a budget, against the
 uniform-precision MobileNetV2s that fill the same budget best.
 """
 

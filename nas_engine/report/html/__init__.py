@@ -1,4 +1,4 @@
-"""The page as HTML: records of what stands on it (``document``), and their drawing (``render``).
+"""The page as HTML: records of its content (``document``), and their drawing (``render``).
 
 Knows nothing of networks.
 """

@@ -22,7 +22,7 @@ class Tone(StrEnum):
     WARN = "warn"
     """Not checked: perhaps as promised."""
     FAINT = "faint"
-    """Not known, or beside the point."""
+    """Not known, or irrelevant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ class Table:
     numbers: tuple[int, ...] = ()
     """Columns that are set flush right."""
     marked: tuple[int, ...] = ()
-    """Rows that stand out."""
+    """Highlighted rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A number that stands large at the top of the page."""
+    """Large number at the top of the page."""
 
     name: str
     """Name of the fact."""

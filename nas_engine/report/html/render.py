@@ -41,7 +41,7 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
     """Return the text of the HTML file.
 
     Args:
-        page: What stands on it.
+        page: Content.
         pictures: SVG of each of its pictures, by name.
 
     Raises:

@@ -154,7 +154,7 @@ class Allocations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stale:
-    """A record that is not of the files beside it; what it says is left out."""
+    """A record that does not match the files next to it; its content is left out."""
 
     record: str
     """Its path."""
@@ -166,7 +166,7 @@ class Stale:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunFacts:
-    """A run as it stands on disk."""
+    """State of a run on disk."""
 
     name: str
     """Name of the run: its folder."""
@@ -209,7 +209,7 @@ class RunFacts:
     problems: tuple[str, ...] = ()
     """Files that could not be read."""
     stale: tuple[Stale, ...] = ()
-    """Records that are not of the files beside them."""
+    """Records that do not match the files next to them."""
     unchecked: tuple[Stale, ...] = ()
     """Records that carry no digests, so that nothing says whether they are."""
 

@@ -120,7 +120,7 @@ def memory(facts: RunFacts) -> Section | None:
                 f"SRAM of each layer; the most, {format_size(found.peak_sram_bytes)}, at "
                 f"{found.peak_layer}."
             ),
-            caption="Bytes live at each layer beside the budget.",
+            caption="Bytes live at each layer, and the budget.",
         ),
     ]
     return Section(key="memory", title="Memory over time", blocks=tuple(blocks))

@@ -269,7 +269,7 @@ def _marks(result: Accuracy | None) -> list[tuple[str, float, str]]:
 
 
 def _draw_marks(axes: Axes, marks: Sequence[tuple[str, float, str]]) -> None:
-    """Draw each form as a mark at the right edge, the texts beside it kept apart."""
+    """Draw each form as a mark at the right edge, the texts next to it kept apart."""
     low, high = axes.get_ylim()
     line = 0.16 * (high - low) / 2.7
     edge = axes.get_yaxis_transform()
