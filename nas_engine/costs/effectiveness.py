@@ -5,10 +5,10 @@ A search may limit it from above.
     rho = L / (w_1 w_2 ... w_L)^(1/L)
     w_i = fan-in of convolution i: input channels of a group times kernel area
 
-L counts the convolutions of the chain: neither the classifier nor a 1x1 shortcut. Their argument: the entropy of a network grows
-with its depth without end, while what passes from end to end falls with rho, so entropy is
-maximised under a limit on rho. What limits are worth on trained networks here is measured by
-``benchmarks.studies.proxy``.
+L counts the convolutions of the chain: neither the classifier nor a 1x1 shortcut. Their argument:
+the entropy of a network grows with its depth without end, while what passes from end to end falls
+with rho, so entropy is maximised under a limit on rho. What limits are worth on trained networks
+here is measured by ``benchmarks.studies.proxy``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nas_engine.layers import Bools, Floats, LayerTable, by_kind, output_channel
 
 
 def convolutions(table: LayerTable) -> Bools:
-    """Return which rows are convolutions of a network's chain, ``(layers, n)``; the classifier is none."""
+    """Return the mask of convolutions on a network's chain, ``(layers, n)``; no classifier."""
     exists = np.asarray(table.weights > 0)
     exists[-1] = False
     if not table.frame.plain:

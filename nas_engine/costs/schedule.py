@@ -1,4 +1,4 @@
-"""Schedules: what lives together at each step of a block, as rows; the only place that says so.
+"""Schedules: tensors that live together at each step of a block, as rows; declared here alone.
 
 A row is one set of tensors that are in memory at once. The cost of a block is its largest row
 (``costs.sram``); the widest tensors that fit are counted on the same rows (refinement of bits,
@@ -6,8 +6,9 @@ A row is one set of tensors that are in memory at once. The cost of a block is i
 set in ``SCHEDULES``: all its tensors are in ``TENSORS``. A kind may have several schedules; each
 block then takes the one whose largest row is the smallest.
 
-A step that works in place has one row per moment: the depth-wise convolution and the 1x1 shortcut of
-a residual are written over their input, so that either of them counts, and a sum over its shortcut.
+A step that works in place has one row per moment: the depth-wise convolution and the 1x1 shortcut
+of a residual are written over their input, so that either of them counts, and a sum over its
+shortcut.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from nas_engine.costs.memory import (
 from nas_engine.layers import Floats, LayerTable
 
 Width = Literal["a", "b", "c", "next", "image", "logits", "none"]
-"""Width of a tensor: that of the block's input, that of the input of its second or third layer, that
-of the layer after the block, a fixed one, or none (scratch, counted in granules)."""
+"""Width of a tensor: that of the block's input, of the input of its second or third layer, of the
+layer after the block, a fixed one, or none (scratch, counted in granules)."""
 
 LAYER_WIDTHS: tuple[Width, ...] = ("a", "b", "c")
 """Widths by the layer of a block that they enter; a kind whose second layer takes the block's input
@@ -75,7 +76,7 @@ def _rows_of(table: LayerTable) -> Floats:
 
 
 def _held(table: LayerTable) -> Floats:
-    """Return the elements of the input that wait for a shortcut, pooled if it is, 0 where none do."""
+    """Return the elements of the input that wait for a shortcut, after pooling; 0 for none."""
     held = table.area_in * table.c_in * table.shortcut
     if table.projected is not None:
         np.copyto(held, 0.0, where=table.projected)
@@ -291,7 +292,7 @@ def _largest_rows(rows: Rows, sizes: Mapping[str, Floats]) -> list[Floats]:
 def live_steps(
     model: MemoryModel, kind: str, costs: BitCosts, widths: Mapping[Width, Any]
 ) -> list[Floats]:
-    """Return the granules that live at each step of a block that has one, under its smallest schedule.
+    """Return the granules that live at each step of a block, under its smallest schedule.
 
     Args:
         model: What is counted.

@@ -1,4 +1,7 @@
-"""Feasibility: what the smallest network of a space needs, asked before a search starts so that a hopeless one ends with a clear line."""
+"""Feasibility: needs of the smallest network of a space, computed before a search starts.
+
+A hopeless search ends with one clear line.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ from nas_engine.layers import Floats, macs_per_layer, unroll
 
 
 def smallest_networks(problem: SearchProblem) -> Genes:
-    """Return the genes of the smallest networks, one for each choice of kinds and strides, ``(genes, choices)``.
+    """Return the genes of the smallest network of each choice of kinds and strides.
 
-    Fewest channels, smallest kernels, least depth, narrowest widths: weights and inputs are as
-    narrow as the device allows beside *any* other width. Flash, MACs and BitOps cannot be lower
-    than the least of them. Nor can SRAM in the spaces that ship (a test tries their small
-    networks): only where the peak lies on maps a few pixels wide could a shortcut, which equal
-    channels bring, cost more than it saves.
+    The shape is ``(genes, choices)``. Fewest channels, smallest kernels, least depth, narrowest
+    widths: weights and inputs are as narrow as the device allows beside *any* other width. Flash,
+    MACs and BitOps cannot be lower than the least of them. Nor can SRAM in the spaces that ship (a
+    test tries their small networks): only where the peak lies on maps a few pixels wide could a
+    shortcut, which equal channels bring, cost more than it saves.
     """
     genes = smallest_of_each(problem.space, problem.frame)
     _set_inner(problem, genes, (problem.weight_options[0], problem.activation_options[0]))

@@ -7,7 +7,7 @@ budget that can be met, maximal, and monotone up to one bit step (tests/evolutio
 the six properties).
 
 Source: Sun et al., NeurIPS 2022, section on Quantization Bits Refinement (idea); the algorithm was
-never published, this one is ours.
+never published, this one is chosen here.
 """
 
 from __future__ import annotations

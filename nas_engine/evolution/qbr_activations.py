@@ -7,12 +7,12 @@ path over (width of this input) x (width of the next). The result is the exact o
 corner: in the arena model the ring of input rows of an inverted residual grows with the width of
 the expanded tensor, and the expanded tensor is served first.
 
-The gain of a width b is ``coefficient * ln S(sigma_A, b)`` plus a tie-break of ours, since S
+The gain of a width b is ``coefficient * ln S(sigma_A, b)`` plus a tie-break (chosen here), since S
 saturates above 5 bits: every bit is worth a little, and a low one more than a high one. An optimum
 of a strictly growing gain cannot be raised anywhere: that is what makes the refinement maximal.
 
 Source: the idea is Sun et al., NeurIPS 2022 ("scale the activation bits so that the peak memory
-meets the SRAM budget"); the algorithm is ours.
+meets the SRAM budget"); the algorithm is chosen here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from nas_engine.scoring.quantised_gaussian import log_std_table
 
 TIE_BREAK = 1e-6
 """Worth of a bit that the score cannot see, ``TIE_BREAK * (1 - 4^-bits)``: quantisation noise falls
-by 4 with each bit (ours)."""
+by 4 with each bit (chosen here)."""
 
 _Index = npt.NDArray[np.int8]
 """Number of options that fit, or place of an option."""
@@ -60,7 +60,10 @@ def width_gain(log_std: Any, bits: Any) -> Any:
 
 
 def gain_coefficients(coefficients: Floats) -> Floats:
-    """Return score coefficients, at least a hundredth of the largest: bits that the stage weights leave out are worth something too."""
+    """Return score coefficients, at least a hundredth of the largest.
+
+    Bits that the stage weights leave out are worth something too.
+    """
     return np.asarray(np.maximum(coefficients, 0.01 * coefficients.max(initial=0.0)))
 
 

@@ -1,4 +1,6 @@
-"""QBR, second part: weight bits under the Flash budget, a knapsack solved by its Lagrangian and filled up greedily.
+"""QBR, second part: weight bits under the Flash budget.
+
+A knapsack, solved by its Lagrangian and filled up greedily.
 
 Flash is a *sum*. Each step to the next width of a layer has a gain and a cost in bytes; ln S is
 concave in the width, so the steps of a layer come in falling order of gain per byte. Bisection on
@@ -7,7 +9,7 @@ left of the budget takes the best steps that still fit, until none does. The gap
 optimum is below the gain of a single step.
 
 Source: the idea is Sun et al., NeurIPS 2022 ("raise or lower weight bits so that the model size
-approaches the Flash budget"); the algorithm is ours.
+approaches the Flash budget"); the algorithm is chosen here.
 """
 
 from __future__ import annotations
@@ -53,12 +55,15 @@ def split_units(values: Floats, tied: bool) -> Floats:
 
 
 def join_units(values: npt.NDArray[Any], tied: bool) -> npt.NDArray[Any]:
-    """Return values of units, ``(units, n)``, repeated for each layer, ``(3 * residuals + 1, n)``."""
+    """Return values of units, ``(units, n)``, repeated by layer, ``(3 * residuals + 1, n)``."""
     return np.concatenate([np.repeat(values[:-1], 3, axis=0), values[-1:]]) if tied else values
 
 
 def price_keys(worth: Floats, cost: Floats) -> Floats:
-    """Return ln(worth / cost) of each unit, minus infinity where there is no cost; equals are put in a fixed order by a ten-thousandth."""
+    """Return ln(worth / cost) of each unit, minus infinity where there is no cost.
+
+    A ten-thousandth puts equals in a fixed order.
+    """
     key = np.log(worth / np.maximum(cost, 1.0))
     key += np.linspace(0.0, 1e-4, key.shape[0])[:, None]
     key[cost == 0] = -np.inf
@@ -122,7 +127,10 @@ def refine_weights(
 
 
 def step_gains(options: npt.NDArray[np.int16], sigma: float) -> Floats:
-    """Return the log gain per bit of the step above each option but the last, for a layer of coefficient 1; it falls from step to step."""
+    """Return the log gain per bit of the step above each option but the last.
+
+    It is that of a layer of coefficient 1, and falls from step to step.
+    """
     return np.asarray(
         np.log(np.diff(width_gain(log_std_table(sigma)[options], options)) / np.diff(options))
     )
