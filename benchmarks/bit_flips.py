@@ -30,7 +30,7 @@ from nas_engine.exporters.manifest import read_manifest
 from nas_engine.exporters.settings import read_settings
 from nas_engine.integer.store import load
 from nas_engine.report.layer_errors import read_layer_errors
-from nas_engine.report.page.reading import read_allocations, read_verification
+from nas_engine.report.page.reading import read_allocations
 from nas_engine.report.pictures import _kept
 from nas_engine.runs.epochs import read_epochs
 from nas_engine.runs.pipeline_directory import PipelineDirectory
@@ -40,6 +40,7 @@ from nas_engine.runs.run_record import read_record
 from nas_engine.sealed import ChangedFileWarning, read_sealed_json
 from nas_engine.strict_yaml import read_mapping
 from nas_engine.training.result import read_result
+from nas_engine.verification.result import read_verification
 
 REFUSED, SAME, NOTED, UNSAID, CRASH = "refused", "same content", "noted", "UNSAID", "EXCEPTION"
 
