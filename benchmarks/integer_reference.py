@@ -19,6 +19,7 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.reference import trace
+from nas_engine.network.from_architecture import graph_of
 from nas_engine.network.graph import Node
 from nas_engine.quantization.record import QuantisedLayer, QuantisedNetwork, QuantisedTensor
 
@@ -247,44 +248,30 @@ def residual_record(
 
 def untrained(net: Architecture, seed: int = 0) -> IntegerModel:
     """Return an integer model of an architecture's shape."""
-    built = Untrained(
-        (net.resolution, net.resolution, net.input_channels), np.random.default_rng(seed)
-    )
-    names, bits = net.layer_names(), net.layer_bits()
-    out_bits = [*(b.a for b in bits[1:]), 8]
-    stream = built.layer(
-        "stem", net.stem.channels, net.stem.kernel, net.stem.stride, bits[0].w, out_bits[0]
-    )
-    at = 1
-    for block in net.blocks:
-        for i in range(block.depth):
-            stride = block.stride if i == 0 else 1
-            built.layer(names[at], block.bottleneck, 1, 1, bits[at].w, out_bits[at], source=stream)
-            built.layer(
-                names[at + 1],
-                block.bottleneck,
-                block.kernel,
-                stride,
-                bits[at + 1].w,
-                out_bits[at + 1],
-                kind="depthwise",
+    graph, rng = graph_of(net), np.random.default_rng(seed)
+    built = Untrained((net.resolution, net.resolution, net.input_channels), rng)
+    made = dict(zip(graph.inputs, built.tensors, strict=True))
+    for node in graph.nodes:
+        source, target = made[node.input], graph.tensor(node.output)
+        if node.kind == "average_pool":
+            made[node.output] = built.pool(
+                node.name, node.kernel_height, node.stride, source, node.padding
             )
-            shortcut = stream if stride == 1 and stream.channels == block.channels else None
-            stream = built.layer(
-                names[at + 2],
-                block.channels,
-                1,
-                1,
-                bits[at + 2].w,
-                out_bits[at + 2],
-                signed=True,
-                shortcut=shortcut,
-            )
-            at += 3
-    head = built.layer("head", net.head.channels, 1, 1, bits[at].w, out_bits[at])
-    assert net.classifier is not None
-    built.pool("pool", head.height, 1)
-    built.layer("classifier", net.classifier.classes, 1, 1, bits[-1].w, 8, signed=True)
+            continue
+        shortcut = made[node.shortcut] if node.shortcut is not None else None
+        made[node.output] = built.layer(
+            node.name,
+            target.channels,
+            node.kernel_height,
+            node.stride,
+            node.weight_bits,
+            target.bits,
+            kind=node.kind,
+            signed=target.signed,
+            source=source,
+            shortcut=shortcut,
+            own=rng.uniform(0.3, 1.5) if shortcut is not None and not target.signed else None,
+        )
     return lower(built.network(), {"weights": f"random, seed {seed}"})
 
 

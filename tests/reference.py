@@ -331,10 +331,8 @@ def at_unit(model: str, r: Residual, a: int, b: int, c: int, out_bits: int) -> l
     last = middle + (max(output, held) if model == "arena" else output)
     if r.kind == "residual":
         taps = r.kernel**2
-        row, before = r.c_out * r.size_out, r.c_in * r.size_in
-        waits = row if row % 8 == before % 8 == 0 else row * r.size_out
         side = (
-            middle + max(entry, output) + tensor_bytes(model, waits, out_bits)
+            middle + max(entry, output) + _held_row(r, r.c_in * r.size_in, out_bits)
             if model == "arena"
             else middle + entry + output
         )
@@ -347,6 +345,8 @@ def at_unit(model: str, r: Residual, a: int, b: int, c: int, out_bits: int) -> l
         ]
         return live[:: 1 if r.reshaped else 2]
     project = last + _dense_scratch(model, r.c_mid, r.c_out)
+    if r.kind == "depthwise-separable" and model == "arena" and not r.waiting:
+        project += max(middle, output) - last + _held_row(r, r.size_out * r.c_mid, out_bits)
     if r.kind == "depthwise-separable":
         if model == "paper":
             return [entry + r.size_out**2 * c / 8, project]
@@ -356,6 +356,15 @@ def at_unit(model: str, r: Residual, a: int, b: int, c: int, out_bits: int) -> l
     if model == "paper":
         return [expand, held + expanded + r.size_out**2 * c / 8, project]
     return [expand, held + max(expanded, middle) + _depthwise_scratch(r, b), project]
+
+
+def _held_row(r: Residual, before: int, out_bits: int) -> float:
+    """A row of the output that a 1x1 layer over its input holds; all rows where they, or those of
+    ``before`` elements, are no whole bytes at some width.
+    """
+    row = r.c_out * r.size_out
+    held = row if row % 8 == before % 8 == 0 else row * r.size_out
+    return tensor_bytes("arena", held, out_bits)
 
 
 def _depthwise_scratch(r: Residual, entering: int) -> float:

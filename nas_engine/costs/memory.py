@@ -8,12 +8,13 @@ together under it is declared in ``costs.schedule``.
     - Depth-wise runs in place, row by row: max(input, output) plus a ring of k packed input rows.
     - A shortcut waits from the block's input to its last step; the sum is written over it (max of
       both); pooled shortcuts are pooled in place.
-    - The 1x1 shortcut of a residual runs between its two convolutions, over the block's input, row
-      by row: max(input, output) and a row of the output. It is stored at the width of the sum.
+    - The 1x1 shortcut of a residual runs between its two convolutions, as wide as the sum, and is
+      written over the unit's input, row by row: max(input, output) plus a row of the output. So is
+      the 1x1 layer behind a depth-wise one that worked on the stream.
     - Scratch: all layers but depth-wise ones expand two output pixels to 16 bit (2 * 2 B per filter
       tap) and unpack up to 16 output channels' weights to 8 bit (1 B per tap and channel); k x k
-      layers gather their windows first (2 * 1 B per tap). Taps count in fours, channels in pairs. Depth-wise
-      unpacks its weights (1 B each) and expands four channels of k rows to 16 bit. It is the same
+      layers gather their windows first (2 * 1 B per tap). Taps count in fours, channels in pairs.
+      Depth-wise unpacks its weights (1 B each) and expands four channels of k rows to 16 bit. It is the same
       for every width, so that weight bits never cost SRAM.
     - Two-ended placement (residual stream from the bottom, bottleneck from the top) reaches the
       largest live set exactly: ``costs.plan``.
@@ -62,7 +63,7 @@ def dense_scratch(taps: Any, outputs: Any, *, windows: Any = False) -> Any:
     Args:
         taps: Inputs per output channel.
         outputs: Output channels.
-        windows: Whether the layer gathers windows first: as a k x k one does.
+        windows: Whether the layer gathers windows first, as k x k layers do.
     """
     channels = np.minimum(2 * np.ceil(outputs / 2), CHANNELS_UNPACKED)
     return np.ceil(taps / WORD_BYTES) * (channels + (2 + windows) * PIXELS_EXPANDED)

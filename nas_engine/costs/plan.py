@@ -149,6 +149,7 @@ class _Draft:
     Attributes:
         steps: Names of the nodes.
         placed: Tensors and scratch, without offsets.
+        filtered: Tensors that depth-wise layers made over the stream.
     """
 
     def __init__(self, graph: Graph[Tensor, Node]) -> None:
@@ -160,6 +161,7 @@ class _Draft:
         self.shortcuts = {node.shortcut for node in graph.nodes}
         self.placed: list[PlannedTensor] = []
         self.is_top: dict[str, bool] = {}
+        self.filtered: set[str] = set()
         for name in graph.inputs:
             self._put(name, 0)
             self.is_top[name] = True
@@ -188,6 +190,8 @@ class _Draft:
         self.is_top[node.output] = (
             not self.is_top[node.input] if over is None else self.is_top[over]
         )
+        if node.kind == "depthwise" and over is not None and not self.is_top[over]:
+            self.filtered.add(node.output)
         self._put(node.output, number, over)
         if size := self._scratch(node) + (self._row(node) if over == node.input else 0):
             self.placed.append(
@@ -217,7 +221,8 @@ class _Draft:
     def _crowded_out(self, node: Node, number: int) -> str | None:
         """Return the input of a 1x1 layer that has to be made over it.
 
-        That is the shortcut of a residual block, whose other branch already waits at the other end.
+        That is the shortcut of a residual block, whose other branch already waits at the other end,
+        and what follows a depth-wise layer that worked on the stream, so that the stream stays.
         """
         is_1x1 = node.kind == "conv" and node.taps == 1 and node.shortcut is None
         if not is_1x1 or self.last[node.input] > number:
@@ -226,7 +231,7 @@ class _Draft:
         waits = any(
             self.is_top.get(each.name) is other and each.last_step >= number for each in self.placed
         )
-        return node.input if waits else None
+        return node.input if waits or node.input in self.filtered else None
 
     def _row(self, node: Node) -> int:
         """Return the bytes of what waits in scratch where a 1x1 layer is made over its input.

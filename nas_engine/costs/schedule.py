@@ -94,19 +94,28 @@ def _side(table: LayerTable) -> Floats:
     return np.asarray(table.area_out * table.c_out * _projected(table))
 
 
-def _side_row(table: LayerTable) -> Floats:
-    """Return the elements of such an output that wait in scratch while it is made over the input.
+def _held_row(table: LayerTable, before: Floats) -> Floats:
+    """Return the elements of the output that wait while it is made over a 1x1 layer's input.
 
-    One row, or all where rows do not begin at whole bytes at every width.
+    One row, or all where rows do not begin at whole bytes at every width; ``before`` are the
+    elements of a row of the input.
     """
-    if table.projected is None:
-        return np.zeros_like(table.c_out)
-    rows = np.sqrt(table.area_out)
-    before, row = np.sqrt(table.area_in) * table.c_in, rows * table.c_out
+    rows: Floats = np.sqrt(table.area_out)
+    row = rows * table.c_out
     whole_bytes = np.ceil(before / 8) * 8 == before
     whole_bytes &= np.ceil(row / 8) * 8 == row
     np.multiply(row, rows, out=row, where=~whole_bytes)
-    return np.asarray(row * table.projected)
+    return row
+
+
+def _side_row(table: LayerTable) -> Floats:
+    if table.projected is None:
+        return np.zeros_like(table.c_out)
+    return _held_row(table, np.sqrt(table.area_in) * table.c_in) * table.projected
+
+
+def _output_row(table: LayerTable) -> Floats:
+    return _held_row(table, np.sqrt(table.area_out) * table.c_mid) * ~table.shortcut
 
 
 def _shortcut_scratch(table: LayerTable) -> Floats:
@@ -140,6 +149,8 @@ TENSORS: dict[str, Tensor] = {
     "side row": Tensor(width="next", elements=_side_row),
     "filtered": Tensor(width="c", elements=lambda t: t.area_out * t.c_mid),
     "filtered plane": Tensor(width="c", elements=lambda t: t.area_out),
+    "filtered apart": Tensor(width="c", elements=lambda t: t.area_out * t.c_mid * t.shortcut),
+    "output row": Tensor(width="next", elements=_output_row),
     "output": Tensor(width="next", elements=lambda t: t.area_out * t.c_out),
     "expand scratch": Tensor(width="none", elements=lambda t: dense_scratch(t.c_in, t.c_mid)),
     "depthwise scratch": Tensor(
@@ -185,8 +196,8 @@ SCHEDULES: dict[str, dict[str, tuple[Rows, ...]]] = {
             _rows(
                 (1, "depthwise scratch, input ring, input"),
                 (1, "depthwise scratch, input ring, held, filtered"),
-                (2, "project scratch, filtered, held"),
-                (2, "project scratch, filtered, output"),
+                (2, "project scratch, output row, filtered, held"),
+                (2, "project scratch, output row, filtered apart, output"),
             ),
         ),
         "residual": (

@@ -181,7 +181,8 @@ def _depthwise_unit(draft: _Draft, name: str, source: str, block: Block, stride:
 def _residual(draft: _Draft, name: str, source: str, block: Block, stride: int) -> str:
     """Add two convolutions and the shortcut of the second, rectified behind the sum.
 
-    A 1x1 shortcut is signed and as wide as the sum that is written over it (chosen here).
+    A 1x1 shortcut is signed and as wide as the sum that is written over it (chosen here). It runs
+    behind the first convolution: it is then the last to read the unit's input, and made over it.
     """
     first, shortcut, second = (f"{name}.{layer}" for layer in ("conv1", "shortcut", "conv2"))
     middle = draft.layer(

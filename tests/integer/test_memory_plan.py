@@ -20,11 +20,14 @@ from nas_engine.costs.plan import plan_graph
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode, space_frame
 from nas_engine.evolution.operators import sample
+from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.to_c import CExporter
 from nas_engine.integer.lowering import lower
+from nas_engine.integer.store import GoldenVectors
 from nas_engine.layers import unroll
 from nas_engine.network.graph import Graph, Node, Tensor
-from search_spaces import load_space
-from tests.integer.networks import RESIDUAL, branching_record, random_model
+from tests.integer.networks import RESIDUAL, branching_record, random_images, random_model
+from tests.populations import EVERY_SPACE, OTHER_KINDS
 
 
 def places(plan: costs.MemoryPlan) -> list[tuple[int, int, int, str]]:
@@ -32,20 +35,34 @@ def places(plan: costs.MemoryPlan) -> list[tuple[int, int, int, str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "resolution"), [("mobilenet", 49), ("mobilenet-32", 16), ("mobilenet-32", 27)]
+    ("name", "resolution"),
+    [
+        ("mobilenet", 49),
+        ("mobilenet-32", 16),
+        ("mobilenet-32", 27),
+        *((name, size) for name in OTHER_KINDS for size in (16, 27)),
+    ],
 )
 def test_it_is_the_plan_of_the_architecture_and_the_cost_of_the_search(
     name: str, resolution: int
 ) -> None:
-    space = load_space(name)
+    space = EVERY_SPACE[name]
     frame = space_frame(space, resolution, 7)
     genes = sample(space, frame, 6, np.random.default_rng(resolution))
     peaks = peak_sram(Arena(), unroll(frame, genes), GeneView(frame, genes).a_bits)
     for i in range(genes.shape[1]):
         network = decode(frame, genes[:, i])
-        plan, drafted = plan_graph(untrained(network, seed=i)), costs.plan_memory(network)
+        model, drafted = untrained(network, seed=i), costs.plan_memory(network)
+        plan = plan_graph(model)
         assert plan.arena_bytes == drafted.arena_bytes == peaks[i]
         assert places(plan) == places(drafted)
+        subject = ExportSubject(
+            model=model,
+            golden=GoldenVectors.of(model, random_images(model, 1)),
+            plan=plan,
+            manifest={},
+        )
+        CExporter().files(subject)  # the kernels can work where the plan puts things
 
 
 def test_pooled_shortcuts_of_a_network_of_torch() -> None:
