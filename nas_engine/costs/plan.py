@@ -258,7 +258,7 @@ class _Draft:
         return int(words) * granule
 
     def at_two_ends(self) -> MemoryPlan | None:
-        """Return the plan with a tensor at either end and scratch between, ``None`` if they meet."""
+        """Return the plan with a tensor at each end and scratch between, ``None`` on overlap."""
         by_step = [
             [t for t in self.placed if t.first_step <= step <= t.last_step]
             for step in range(len(self.steps))

@@ -61,7 +61,7 @@ class Candidates:
 def nearest_allowed(
     problem: SearchProblem, w_bits: npt.NDArray[np.int16], a_bits: npt.NDArray[np.int16]
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
-    """Return widths moved to the nearest that the device allows: the activation width first, then the weight width beside it.
+    """Return the nearest widths that the device allows: activations first, then weights.
 
     Args:
         problem: The device's rules and the space's widths.
@@ -84,7 +84,7 @@ def _nearest(width: int, options: Sequence[int]) -> int:
 
 
 def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
-    """Return the candidates of a gene matrix, ``(genes, n)``, into which their bits, refined or moved to allowed ones, are written."""
+    """Return the candidates of a gene matrix, ``(genes, n)``, writing their final bits into it."""
     view, table, name = (
         GeneView(problem.frame, genes),
         unroll(problem.frame, genes),
@@ -117,7 +117,7 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
 
 
 def exceeded(problem: SearchProblem, candidates: Candidates) -> dict[str, tuple[float, float]]:
-    """Return what the first candidate has of each budget and limit that it exceeds, and that budget or limit; the option is the key.
+    """Return cost and limit of whatever the first candidate exceeds, by option.
 
     Args:
         problem: The budgets and limits.

@@ -27,9 +27,9 @@ class SearchProblem:
     """
 
     space: SearchSpace
-    """Which networks may be visited."""
+    """Space of the networks that may be visited."""
     frame: Frame
-    """What they have in common, the resolution among it."""
+    """Common properties of the networks, with the resolution."""
     sram_bytes: float
     """Most bytes of the arena (the device's SRAM less what is reserved)."""
     flash_bytes: float
@@ -41,12 +41,12 @@ class SearchProblem:
     score: ScoreSettings
     """Sigmas and stage weights of the QE-Score."""
     allowed: Bools
-    """Which widths the device can store and compute, indexed ``[weight bits, activation bits]``,
-    ``(9, 9)``."""
+    """Mask of widths that the device can store and compute, ``(9, 9)``, indexed ``[weight bits,
+    activation bits]``."""
     cycles_per_mac: dict[str, Floats]
     """Cycles per MAC of each layer kind, each indexed like ``allowed``."""
     qbr: bool = True
-    """Whether bits are set by Quantization Bits Refinement (True) or by mutation alone."""
+    """True if bits are set by Quantization Bits Refinement; else by mutation alone."""
 
     def __post_init__(self) -> None:
         stage_coefficients(self.frame, self.score)
@@ -79,7 +79,7 @@ class SearchProblem:
 
     @property
     def weight_options(self) -> tuple[int, ...]:
-        """Weight widths of the space that the device allows beside some activation width, ascending."""
+        """Weight widths of the space that the device allows with some activation width."""
         return tuple(
             w
             for w in self.space.weight_bits
@@ -88,7 +88,7 @@ class SearchProblem:
 
     @property
     def activation_options(self) -> tuple[int, ...]:
-        """Activation widths of the space that the device allows beside some weight width, ascending."""
+        """Activation widths of the space that the device allows with some weight width."""
         return tuple(
             a
             for a in self.space.activation_bits
@@ -121,7 +121,7 @@ def make_problem(
     score: ScoreSettings | None = None,
     qbr: bool = True,
 ) -> SearchProblem:
-    """Return the problem of fitting a network of a space to a device; ``None`` takes the space's default.
+    """Return the problem of fitting a network of a space to a device; ``None`` is its default.
 
     Raises:
         InputError: A value that does not fit the space or the device.

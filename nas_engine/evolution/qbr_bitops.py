@@ -1,4 +1,4 @@
-"""QBR, third part, only where a BitOps limit is set: lower widths until MACs * w * a fit, starting from what SRAM and Flash allow.
+"""QBR, third part, with a BitOps limit: lower widths than SRAM and Flash allow.
 
 The same Lagrangian as for Flash, on pairs of widths: of all pairs (w, a) only the concave hull of
 gain over the product w * a is ever worth its price, so a network's pairs follow from one price per
@@ -37,7 +37,7 @@ def refine_bitops(
     w_bits: _Widths,
     a_bits: _Widths,
 ) -> tuple[_Widths, _Widths]:
-    """Return weight and activation widths that meet ``problem.limit("bitops")`` as well, where any do.
+    """Return weight and activation widths that also meet the BitOps limit, where any do.
 
     Args:
         problem: The limit, sigmas and options.
@@ -115,7 +115,7 @@ def _spend(
     caps: tuple[_Widths, _Widths],
     gains: tuple[Floats, Floats],
 ) -> None:
-    """Raise weight and activation widths in place by single steps up to their caps, best gain per BitOp first, while they fit.
+    """Raise widths in place by steps up to their caps, best gain per BitOp first, while they fit.
 
     Args:
         problem: Options.
@@ -157,7 +157,7 @@ def _spend(
 def _raise_within_all(
     problem: SearchProblem, table: LayerTable, w_bits: _Widths, a_bits: _Widths
 ) -> tuple[_Widths, _Widths]:
-    """Raise single widths, layer by layer from the input on, as long as SRAM, Flash and BitOps all still hold."""
+    """Raise single widths, layer by layer, while SRAM, Flash and BitOps hold."""
     model, name, tied = problem.model, problem.memory_model, problem.space.tie_block_bits
     costs, last = bit_costs(model, table), table.frame.n_layers - 2
     weights = w_bits, _next_width(problem.weight_options)
@@ -189,7 +189,7 @@ def _raise_within_all(
 
 
 def _next_width(options: tuple[int, ...]) -> _Widths:
-    """Return for each width 0..8 the next option above it, or itself at the top and at 0, where there is no layer."""
+    """Return the next option above each width 0..8; the top and 0 (no layer) stay."""
     return np.array(
         [next((o for o in options if 0 < width < o), width) for width in range(9)], np.int16
     )
@@ -198,7 +198,7 @@ def _next_width(options: tuple[int, ...]) -> _Widths:
 def _hull(
     problem: SearchProblem, w_gain: Floats, a_gain: Floats
 ) -> tuple[_Widths, _Widths, Floats]:
-    """Return the pairs on the concave hull of gain over product, by rising product, and the log slopes between them."""
+    """Return the pairs on the concave hull of gain over product, and the log slopes."""
     options = [
         (w * a, w_gain[w] + a_gain[a], w, a)
         for w in problem.weight_options
