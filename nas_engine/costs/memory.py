@@ -14,8 +14,8 @@ together under it is declared in ``costs.schedule``.
     - Scratch: all layers but depth-wise ones expand two output pixels to 16 bit (2 * 2 B per filter
       tap) and unpack up to 16 output channels' weights to 8 bit (1 B per tap and channel); k x k
       layers gather their windows first (2 * 1 B per tap). Taps count in fours, channels in pairs.
-      Depth-wise unpacks its weights (1 B each) and expands four channels of k rows to 16 bit. It is the same
-      for every width, so that weight bits never cost SRAM.
+      Depth-wise unpacks its weights (1 B each) and expands four channels of k rows to 16 bit. It is
+      the same for every width, so that weight bits never cost SRAM.
     - Two-ended placement (residual stream from the bottom, bottleneck from the top) reaches the
       largest live set exactly: ``costs.plan``.
 **paper** (Sun et al. 2022, their public code): input * bits/8 + output * next input bits/8 per
