@@ -29,6 +29,8 @@ class BlockLayer:
     """Last part of its name: ``expand`` of ``s1.b1.expand``."""
     title: str
     """Name in texts."""
+    tensor: str
+    """Name of its output: ``expanded`` of ``s1.b1 expanded``."""
     letter: str
     """Label where there is room for one letter; the letters of all names differ."""
     kind: str
@@ -65,6 +67,8 @@ class BlockKind:
     """Places in the order in which their layers run."""
     has_bottleneck: bool
     """True if the bottleneck is a gene; else it follows from the layers."""
+    activated: bool = False
+    """True if the output goes through the activation, behind the sum: it is then unsigned."""
     pools_shortcut: bool = False
     """True if the shortcut of a unit with a stride may go through an average pool, in spaces that
     have it (the authors' code)."""
@@ -102,6 +106,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 BlockLayer(
                     name="expand",
                     title="expand",
+                    tensor="expanded",
                     letter="E",
                     kind="pointwise",
                     inputs="in",
@@ -111,6 +116,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 BlockLayer(
                     name="depthwise",
                     title="depth-wise",
+                    tensor="filtered",
                     letter="D",
                     kind="depthwise",
                     inputs="mid",
@@ -120,6 +126,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 BlockLayer(
                     name="project",
                     title="project",
+                    tensor="output",
                     letter="P",
                     kind="pointwise",
                     inputs="mid",
@@ -136,6 +143,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 BlockLayer(
                     name="depthwise",
                     title="depth-wise",
+                    tensor="filtered",
                     letter="D",
                     kind="depthwise",
                     inputs="in",
@@ -146,6 +154,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 BlockLayer(
                     name="project",
                     title="project",
+                    tensor="output",
                     letter="P",
                     kind="pointwise",
                     inputs="in",
@@ -160,6 +169,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 BlockLayer(
                     name="shortcut",
                     title="shortcut",
+                    tensor="shortcut",
                     letter="S",
                     kind="pointwise",
                     inputs="in",
@@ -172,6 +182,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 BlockLayer(
                     name="conv1",
                     title="first convolution",
+                    tensor="middle",
                     letter="1",
                     kind="conv",
                     inputs="in",
@@ -182,6 +193,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
                 BlockLayer(
                     name="conv2",
                     title="second convolution",
+                    tensor="output",
                     letter="2",
                     kind="conv",
                     inputs="out",
@@ -190,6 +202,7 @@ BLOCK_KINDS: dict[str, BlockKind] = {
             ),
             order=(1, 0, 2),
             has_bottleneck=False,
+            activated=True,
         ),
     )
 }

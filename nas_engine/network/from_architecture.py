@@ -6,8 +6,7 @@ signed where a block ends without an activation, logits are signed; everything e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from itertools import pairwise
 
 from nas_engine.architecture import Architecture, Bits, Block
 from nas_engine.network.graph import Graph, Node, Tensor
@@ -38,7 +37,7 @@ def graph_of(architecture: Architecture) -> Graph[Tensor, Node]:
     for stage, block in enumerate(architecture.blocks, 1):
         for unit in range(block.depth):
             stride = block.stride if unit == 0 and draft.size(tensor) > 1 else 1
-            tensor = BLOCKS[block.kind](draft, f"s{stage}.b{unit + 1}", tensor, block, stride)
+            tensor = _unit(draft, f"s{stage}.b{unit + 1}", tensor, block, unit, stride)
     tensor = draft.layer("head", tensor, "head output", architecture.head.channels)
     if architecture.classifier is not None:
         tensor = draft.pool("pool", tensor, "pooled vector", draft.size(tensor))
@@ -145,77 +144,39 @@ class _Draft:
         return target
 
 
-def _depthwise_unit(draft: _Draft, name: str, source: str, block: Block, stride: int) -> str:
-    """Add depth-wise and project, behind expand where the kind has it."""
-    entering, channels = source, draft.tensors[source].channels
-    if block.row.has_bottleneck:
-        channels = block.bottleneck
-        entering = draft.layer(f"{name}.expand", source, f"{name} expanded", channels)
-    shortcut = None
-    if draft.tensors[source].channels == block.channels:
-        if stride == 1:
-            shortcut = source
-        elif (
-            draft.pooled_shortcut and block.row.pools_shortcut
-        ):  # behind the expansion, so that it can be pooled in place
-            shortcut = draft.pool(f"{name}.shortcut", source, f"{name} pooled shortcut", 2)
-    filtered = draft.layer(
-        f"{name}.depthwise",
-        entering,
-        f"{name} filtered",
-        channels,
-        kind="depthwise",
-        kernel=block.kernel,
-        stride=stride,
-    )
-    return draft.layer(
-        f"{name}.project",
-        filtered,
-        f"{name} output",
-        block.channels,
-        signed=True,
-        shortcut=shortcut,
-    )
+def _unit(draft: _Draft, name: str, source: str, block: Block, unit: int, stride: int) -> str:
+    """Add one unit of a block by the row of its kind and return its output.
 
-
-def _residual(draft: _Draft, name: str, source: str, block: Block, stride: int) -> str:
-    """Add two convolutions and the shortcut of the second, rectified behind the sum.
-
-    A 1x1 shortcut is signed and as wide as the sum that is written over it (chosen here). It runs
-    behind the first convolution: it is then the last to read the unit's input, and made over it.
+    The input is added to the last layer where the shapes allow, through an average pool (behind the
+    first layer, so that it can be pooled in place) or a 1x1 layer where the kind has them. Such a
+    layer is signed and as wide as the sum that is written over it (chosen here); it runs behind the
+    first one, is then the last to read the unit's input, and is made over it.
     """
-    first, shortcut, second = (f"{name}.{layer}" for layer in ("conv1", "shortcut", "conv2"))
-    middle = draft.layer(
-        first,
-        source,
-        f"{name} middle",
-        block.channels,
-        kernel=block.kernel,
-        stride=stride,
-        bits=draft.widths[second].a,
-    )
-    added = source
-    if shortcut in draft.widths:
-        added = draft.layer(
-            shortcut,
-            source,
-            f"{name} shortcut",
-            block.channels,
-            stride=stride,
-            signed=True,
-            bits=draft.output_bits[second],
+    layers = [layer for _, layer in block.unit_layers(unit)]
+    chain = [layer for layer in layers if not layer.reshaping]
+    last, entering = chain[-1], draft.tensors[source].channels
+    channels = {"in": entering, "mid": block.bottleneck, "out": block.channels}
+    bits = dict.fromkeys(layers, draft.output_bits[f"{name}.{last.name}"])
+    bits |= {layer: draft.widths[f"{name}.{after.name}"].a for layer, after in pairwise(chain)}
+    same, pools = entering == block.channels, draft.pooled_shortcut and block.row.pools_shortcut
+    tensor, shortcut = source, source if same and stride == 1 else None
+    for layer in layers:
+        made = draft.layer(
+            f"{name}.{layer.name}",
+            source if layer.reads_input else tensor,
+            f"{name} {layer.tensor}",
+            channels[layer.outputs],
+            kind="depthwise" if layer.kind == "depthwise" else "conv",
+            kernel=block.kernel if layer.has_kernel else 1,
+            stride=stride if layer.strided else 1,
+            signed=layer.reshaping or (layer is last and not block.row.activated),
+            shortcut=shortcut if layer is last else None,
+            bits=bits[layer],
         )
-    return draft.layer(
-        second, middle, f"{name} output", block.channels, kernel=block.kernel, shortcut=added
-    )
-
-
-BLOCKS: Mapping[str, Callable[[_Draft, str, str, Block, int], str]] = MappingProxyType(
-    {
-        "inverted-residual": _depthwise_unit,
-        "depthwise-separable": _depthwise_unit,
-        "residual": _residual,
-    }
-)
-"""Functions that add one unit of a block to a draft, by kind of block: they take the draft, the
-unit's name, its input, the block and the stride, and return the unit's output."""
+        if layer.reshaping:
+            shortcut = made
+            continue
+        tensor = made
+        if layer is chain[0] and same and stride > 1 and pools:
+            shortcut = draft.pool(f"{name}.shortcut", source, f"{name} pooled shortcut", 2)
+    return tensor
