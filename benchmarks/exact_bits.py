@@ -59,11 +59,11 @@ def activations(problem: SearchProblem, network: Architecture, genes: Genes) -> 
         following = 4 + 3 * residual if residual + 1 < depth else frame.n_layers - 2
         a_bits[rows], a_bits[following] = combos[:3], combos[3]
         live = sram_per_layer(problem.model, table, a_bits)
-        fits = (live[rows] <= problem.sram_bytes).all(axis=0)
+        fits = (live[rows] <= problem.arena_bytes).all(axis=0)
         if residual == 0:
-            fits &= live[0] <= problem.sram_bytes
+            fits &= live[0] <= problem.arena_bytes
         if residual + 1 == depth:
-            fits &= (live[-2:] <= problem.sram_bytes).all(axis=0)
+            fits &= (live[-2:] <= problem.arena_bytes).all(axis=0)
         a, b, c = (coefficients[1 + 3 * residual + part] * gain for part in range(3))
         worth = np.where(
             fits.reshape((k,) * 4), (a[:, None, None] + b[:, None] + c)[..., None], -np.inf
@@ -78,16 +78,16 @@ def weights(problem: SearchProblem, genes: Genes) -> float:
     classifier at their fixed width).
     """
     table = unroll(problem.frame, genes)
-    name, options = problem.memory_model, np.array(problem.space.weight_bits, float)
-    room = problem.flash_bytes - fixed_flash(name, table)[0]
+    model, options = problem.model, np.array(problem.space.weight_bits, float)
+    room = problem.flash_bytes - fixed_flash(model, table)[0]
     room -= sum(
-        weight_bytes(name, table.weights[end, 0], float(problem.space.end_bits)) for end in (0, -1)
+        weight_bytes(model, table.weights[end, 0], float(problem.space.end_bits)) for end in (0, -1)
     )
     coefficients = layer_coefficients(table, problem.score)[:, 0]
     gain = log_std_table(problem.score.sigma_w)[list(problem.space.weight_bits)]
     present = [row for row in range(1, problem.frame.n_layers - 1) if table.weights[row, 0]]
     words = [
-        (weight_bytes(name, table.weights[row, 0], options) / 4).astype(int) for row in present
+        (weight_bytes(model, table.weights[row, 0], options) / 4).astype(int) for row in present
     ]
     room_words = min(
         int(room // 4), sum(int(costs[-1]) for costs in words)

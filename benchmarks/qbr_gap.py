@@ -33,7 +33,7 @@ def run(structures: int = 200, seed: int = 0) -> list[Row]:
             tight = np.flatnonzero(
                 (found.violation == 0)
                 & (
-                    (found.sram > 0.8 * problem.sram_bytes)
+                    (found.sram > 0.8 * problem.arena_bytes)
                     | (found.flash > 0.8 * problem.flash_bytes)
                 )
             )

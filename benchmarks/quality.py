@@ -62,7 +62,7 @@ def raisable_activations(problem: SearchProblem, state: SearchState) -> int:
     return (
         int(
             (
-                peak_sram(problem.model, unroll(problem.frame, many), bits) <= problem.sram_bytes
+                peak_sram(problem.model, unroll(problem.frame, many), bits) <= problem.arena_bytes
             ).sum()
         )
         if rows

@@ -40,7 +40,7 @@ def _parts(problem: SearchProblem) -> dict[str, Callable[[], Any]]:
         "unroll": lambda: unroll(problem.frame, genes),
         "score": lambda: qe_score(table, view.w_bits, view.a_bits, problem.score),
         "sram": lambda: peak_sram(problem.model, table, view.a_bits),
-        "flash": lambda: flash(problem.memory_model, table, view.w_bits),
+        "flash": lambda: flash(problem.model, table, view.w_bits),
         "refine": lambda: refine(problem, table),
         "mutate": lambda: mutate(
             problem.space, problem.frame, genes, np.random.default_rng(1), mutate_bits=False

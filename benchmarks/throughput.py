@@ -44,7 +44,7 @@ def run(candidates: int = 500_000, generations: int = 20) -> list[Row]:
         table = unroll(problem.frame, genes)
         qe_score(table, view.w_bits, view.a_bits, problem.score)
         peak_sram(problem.model, table, view.a_bits)
-        flash(problem.memory_model, table, view.w_bits)
+        flash(problem.model, table, view.w_bits)
 
     counted = BATCH / best_seconds(count, repeats=20)
 

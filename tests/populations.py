@@ -146,7 +146,7 @@ def problem_for(
     return SearchProblem(
         space=space,
         frame=frame,
-        sram_bytes=sram,
+        arena_bytes=sram,
         flash_bytes=flash,
         limits=limits or {},
         memory_model=model,

@@ -370,7 +370,7 @@ class TestFeasibility:
             bits[1:-1] = np.where(bits[1:-1] > 0, narrowest, 0)
         table = unroll(problem.frame, genes)
         assert peak_sram(problem.model, table, view.a_bits).min() == needs["sram"]
-        assert flash(model, table, view.w_bits).min() == needs["flash"]
+        assert flash(problem.model, table, view.w_bits).min() == needs["flash"]
 
     def test_every_space_on_its_defaults(self) -> None:
         for space in space_names():

@@ -184,7 +184,7 @@ class TestRefinement:
         search, _ = build_problem(config)
         for report in refined.reports:
             best = refined.directory.refine.run(report.method).read_best()
-            assert plan_memory(best).arena_bytes <= search.sram_bytes
+            assert plan_memory(best).arena_bytes <= search.arena_bytes
             assert report.usage["peak SRAM"][0] == plan_memory(best).arena_bytes
             assert report.usage["Flash"][0] <= search.flash_bytes == report.usage["Flash"][1]
             assert tuple(bits.w for bits in best.layer_bits()) == report.w_bits

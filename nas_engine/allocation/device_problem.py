@@ -27,8 +27,8 @@ from nas_engine.allocation.problem import (
 )
 from nas_engine.architecture import Architecture
 from nas_engine.block_kinds import PLACES, BlockLayer
-from nas_engine.costs.compute import extra_bitops
 from nas_engine.costs.flash import fixed_flash, weight_bytes
+from nas_engine.costs.memory import share
 from nas_engine.costs.schedule import (
     LAYER_WIDTHS,
     SCHEDULES,
@@ -122,7 +122,7 @@ class _Builder:
         constraints = [self._flash(), *self._sram()]
         if "bitops" in search.limits:
             products = np.outer(np.arange(9.0), np.arange(9.0))
-            fixed = float(extra_bitops(search.memory_model, self.table)[0])
+            fixed = float(search.model.extra_bitops(self.table)[0])
             constraints.append(
                 self._pairs("BitOps", "", search.limit("bitops"), fixed, lambda kind: products)
             )
@@ -190,7 +190,7 @@ class _Builder:
         )
 
     def _flash(self) -> Constraint:
-        model, linear = self.search.memory_model, np.zeros(self.bare.n)
+        model, linear = self.search.model, np.zeros(self.bare.n)
         fixed = float(fixed_flash(model, self.table)[0])
         for layer, count in zip(self.names, self.table.weights[self.rows, 0], strict=True):
             at = self._choices(WEIGHTS, layer)
@@ -250,7 +250,7 @@ class _Builder:
         """
         model, linear = self.search.model, np.zeros(self.bare.n)
         # all widths 0 to 8 of every tensor at once; those that are not free have one width
-        shares = dict.fromkeys(layer_of, model.share(np.arange(9.0)))
+        shares = dict.fromkeys(layer_of, share(model, np.arange(9.0)))
         fixed = 0.0
         for term, sizes in term_sizes(model, row.terms, costs, shares).items():
             layer = layer_of.get(TENSORS[term].width)
@@ -265,7 +265,7 @@ class _Builder:
             name=f"{SRAM} at {step}",
             resource=SRAM,
             unit="B",
-            limit=self.search.sram_bytes,
+            limit=self.search.arena_bytes,
             fixed=fixed * model.granule,
             linear=linear,
         )

@@ -14,19 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.block_kinds import PLACES, BlockLayer
+from nas_engine.costs.memory import MemoryModel
 from nas_engine.layers import (
     KINDS,
     Floats,
     LayerTable,
     by_kind,
     macs_per_layer,
-    output_channels,
-    output_positions,
 )
-
-PAPER_OPS_PER_OUTPUT = 3
-"""Batch-norm (2) and ReLU (1) per output element in the authors' count, each as 8 x 8 bit
-operation."""
 
 
 def macs(table: LayerTable) -> Floats:
@@ -34,28 +29,13 @@ def macs(table: LayerTable) -> Floats:
     return np.asarray(macs_per_layer(table).sum(axis=0))
 
 
-def extra_bitops(model_name: str, table: LayerTable) -> Floats:
-    """Return the BitOps that do not depend on any width, ``(n,)``.
-
-    Zero except for the ``paper`` convention.
-    """
-    if model_name != "paper":
-        return np.zeros(table.n)
-    elements = PAPER_OPS_PER_OUTPUT * (output_channels(table) * output_positions(table))[:-1].sum(
-        axis=0
-    )
-    if table.pooled is not None:
-        elements += (table.area_in * table.c_in * table.pooled).sum(axis=0)
-    return np.asarray(64.0 * elements)
-
-
 def bitops(
-    model_name: str, table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any]
+    model: MemoryModel, table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any]
 ) -> Floats:
     """Return the BitOps of each network.
 
     Args:
-        model_name: ``"arena"`` or ``"paper"``, see the module's description.
+        model: Its ``extra_bitops`` come on top.
         table: ``n`` networks.
         w_bits: Weight width of each layer, ``(layers, n)``.
         a_bits: Input width of each layer, ``(layers, n)``.
@@ -64,9 +44,7 @@ def bitops(
         BitOps, ``(n,)``.
     """
     products = (w_bits * a_bits).astype(np.float64)
-    return np.asarray(
-        (macs_per_layer(table) * products).sum(axis=0) + extra_bitops(model_name, table)
-    )
+    return np.asarray((macs_per_layer(table) * products).sum(axis=0) + model.extra_bitops(table))
 
 
 def cycles(

@@ -1,8 +1,8 @@
-"""Flash: bytes of weights and of the constants that travel with them.
+"""Flash: bytes of weights and of the constants that travel with them, as a memory model counts.
 
 Runtime code is reserved by the device profile, not counted here.
 
-**packed** (goes with the ``arena`` memory model; ours): weights as one dense bit stream per layer,
+**packed** (the ``arena`` memory model, chosen here): weights as one dense bit stream per layer,
 padded to words; per output channel a 32-bit bias, a 32-bit Q31 multiplier and an 8-bit shift,
 padded to words; one row of the exported layer table per layer and per average pool; the constants
 of an addition per shortcut. Pooled shortcuts and additions count with the last layer of the unit,
@@ -19,104 +19,53 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.block_kinds import BLOCK_KINDS, KIND_NAMES
-from nas_engine.costs.memory import WORD_BYTES
+from nas_engine.costs.memory import Bits, MemoryModel, Sizes
 from nas_engine.layers import Floats, LayerTable, interleave, output_channels
 
-CHANNEL_BYTES = 9
-"""int32 bias + Q31 multiplier + int8 shift per output channel."""
 
-LAYER_RECORD_BYTES = 52
-"""One row of the exported layer table: ``nas_layer`` of the C runtime
-(nas_engine/exporters/runtime/nas_runtime.h)."""
-
-ADDITION_BYTES = 24
-"""Three multipliers and shifts of a shortcut's addition: ``nas_addition`` of the C runtime."""
-
-PAPER_CHANNEL_BYTES = 2
-"""The authors' two bytes per output channel."""
-
-
-def _granules(model_name: str, weights: Any, w_bits: Any) -> tuple[Any, float]:
-    """Return stored weights in bits (paper) or whole words (packed), and the bytes of one."""
-    if model_name == "paper":
-        return weights * w_bits, 1 / 8
-    words = np.asarray(w_bits * (1 / (8 * WORD_BYTES)) * weights)
-    return np.ceil(words, out=words), WORD_BYTES
-
-
-def weight_bytes(model_name: str, weights: Any, w_bits: Any) -> Any:
+def weight_bytes(model: MemoryModel, weights: Sizes, w_bits: Bits) -> Floats:
     """Return the bytes of stored weights; arguments broadcast."""
-    granules, size = _granules(model_name, weights, w_bits)
-    return granules * size
+    return model.weights(weights, w_bits) * model.weight_granule
 
 
-def stored_bytes(model_name: str, weights: Floats, w_bits: npt.NDArray[Any]) -> Floats:
+def stored_bytes(model: MemoryModel, weights: Floats, w_bits: npt.NDArray[Any]) -> Floats:
     """Return the bytes of stored weights of all layers, ``(n,)``; arguments ``(layers, n)``."""
-    granules, size = _granules(model_name, weights, w_bits)
-    return np.asarray(granules.sum(axis=0) * size)
+    return np.asarray(model.weights(weights, w_bits).sum(axis=0) * model.weight_granule)
 
 
-def constant_bytes(model_name: str, outputs: Any) -> Any:
-    """Return the bytes besides the weights of a layer with so many output channels.
-
-    They do not depend on any width.
-    """
-    if model_name == "paper":
-        return outputs * float(PAPER_CHANNEL_BYTES)
-    return np.ceil(outputs * (CHANNEL_BYTES / WORD_BYTES)) * WORD_BYTES + LAYER_RECORD_BYTES
-
-
-def _step_bytes(model_name: str, table: LayerTable) -> tuple[Any, float]:
-    """Return the bytes of steps that are no layers.
-
-    At the last layer of each unit, ``(residuals, n)``, and at the classifier.
-    """
-    if model_name == "paper":
-        return 0.0, 0.0
-    last = table.shortcut * float(ADDITION_BYTES)
-    if table.pooled is not None:
-        last += table.pooled * float(LAYER_RECORD_BYTES)
-    return last, float(LAYER_RECORD_BYTES) if table.frame.classes else 0.0
-
-
-def fixed_flash(model_name: str, table: LayerTable) -> Floats:
+def fixed_flash(model: MemoryModel, table: LayerTable) -> Floats:
     """Return the bytes of a network that do not depend on any width, ``(n,)``: all constants."""
-    additions, classifier = _step_bytes(model_name, table)
-    ends = constant_bytes(model_name, table.stem_channels) + constant_bytes(
-        model_name, table.head_channels
-    )
+    additions, classifier = model.steps(table)
+    ends = model.channels(table.stem_channels) + model.channels(table.head_channels)
     if table.frame.classes:
-        ends += constant_bytes(model_name, table.frame.classes) + classifier
-    return np.asarray(
-        _unit_constants(model_name, table).sum(axis=0) + ends + np.sum(additions, axis=0)
-    )
+        ends += model.channels(table.frame.classes) + classifier
+    return np.asarray(_unit_constants(model, table).sum(axis=0) + ends + np.sum(additions, axis=0))
 
 
-def _unit_constants(model_name: str, table: LayerTable) -> Floats:
+def _unit_constants(model: MemoryModel, table: LayerTable) -> Floats:
     """Return the constants of all units of each stage, ``(stages, n)``."""
-    mid, out = (
-        constant_bytes(model_name, part) for part in (table.stage_bottleneck, table.stage_channels)
-    )
+    mid, out = (model.channels(part) for part in (table.stage_bottleneck, table.stage_channels))
     found = np.zeros_like(out)
     for code in table.kinds:
         total = np.zeros_like(out)
         for layer in BLOCK_KINDS[KIND_NAMES[code]].layers:
             if layer is not None and layer.reshaping:
+                assert table.reshapes is not None
                 total += out * table.reshapes
             elif layer is not None and layer.outputs == "in":
                 before = np.concatenate([table.stem_channels[None], table.stage_channels[:-1]])
-                total += constant_bytes(model_name, before) + (table.depth - 1) * out
+                total += model.channels(before) + (table.depth - 1) * out
             elif layer is not None:
                 total += (mid if layer.outputs == "mid" else out) * table.depth
         found = np.where(table.stage_kind == code, total, found)
     return np.asarray(found)
 
 
-def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
+def flash_per_layer(model: MemoryModel, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
     """Return the Flash bytes of each layer.
 
     Args:
-        model_name: ``"arena"`` (packed) or ``"paper"``, the name of the memory model.
+        model: What is counted.
         table: ``n`` networks.
         w_bits: Weight width of each layer, ``(layers, n)``.
 
@@ -124,17 +73,13 @@ def flash_per_layer(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]
         Bytes, ``(layers, n)``.
     """
     outputs = output_channels(table)
-    last, classifier = _step_bytes(model_name, table)
+    last, classifier = model.steps(table)
     steps = interleave(table, 0.0, 0.0, 0.0, last, 0.0, classifier)
     return np.asarray(
-        weight_bytes(model_name, table.weights, w_bits)
-        + constant_bytes(model_name, outputs) * (outputs > 0)
-        + steps
+        weight_bytes(model, table.weights, w_bits) + model.channels(outputs) * (outputs > 0) + steps
     )
 
 
-def flash(model_name: str, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
+def flash(model: MemoryModel, table: LayerTable, w_bits: npt.NDArray[Any]) -> Floats:
     """Return the Flash bytes of each network, ``(n,)``; arguments as ``flash_per_layer``."""
-    return np.asarray(
-        stored_bytes(model_name, table.weights, w_bits) + fixed_flash(model_name, table)
-    )
+    return np.asarray(stored_bytes(model, table.weights, w_bits) + fixed_flash(model, table))

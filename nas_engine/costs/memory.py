@@ -28,9 +28,18 @@ convolution.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
+import numpy.typing as npt
+
+from nas_engine.layers import Bools, Floats, LayerTable, output_channels, output_positions
+
+Sizes = float | Floats
+"""Elements, granules or bytes, of one network or of many."""
+
+Bits = float | npt.NDArray[Any]
+"""Widths, whole numbers of any type."""
 
 WORD_BYTES = 4
 """Tensors and weights start on word boundaries and are padded to whole words: a Cortex-M word."""
@@ -40,6 +49,24 @@ IMAGE_BITS = 8
 
 LOGIT_BITS = 8
 """Width of the classifier's outputs."""
+
+CHANNEL_BYTES = 9
+"""int32 bias + Q31 multiplier + int8 shift per output channel."""
+
+LAYER_RECORD_BYTES = 52
+"""One row of the exported layer table: ``nas_layer`` of the C runtime
+(nas_engine/exporters/runtime/nas_runtime.h)."""
+
+ADDITION_BYTES = 24
+"""Three multipliers and shifts of a shortcut's addition: ``nas_addition`` of the C runtime."""
+
+PAPER_CHANNEL_BYTES = 2
+"""The authors' two bytes per output channel."""
+
+
+PAPER_OPS_PER_OUTPUT = 3
+"""Batch-norm (2) and ReLU (1) per output element in the authors' count, each as 8 x 8 bit
+operation."""
 
 PIXELS_EXPANDED = 2
 """Output pixels whose inputs are expanded to 16 bit at once (chosen here; the measured prototype
@@ -54,7 +81,7 @@ CHANNELS_EXPANDED = 4
 inputs (chosen here)."""
 
 
-def dense_scratch(taps: Any, outputs: Any, *, windows: Any = False) -> Any:
+def dense_scratch(taps: Sizes, outputs: Sizes, *, windows: bool | Bools = False) -> Floats:
     """Return the scratch of a convolution that is not depth-wise, or of a dense layer, in words.
 
     Two pixels at 16 bit, up to 16 channels of weights at 8 bit, and the windows of two pixels at
@@ -66,10 +93,11 @@ def dense_scratch(taps: Any, outputs: Any, *, windows: Any = False) -> Any:
         windows: Whether the layer gathers windows first, as k x k layers do.
     """
     channels = np.minimum(2 * np.ceil(outputs / 2), CHANNELS_UNPACKED)
-    return np.ceil(taps / WORD_BYTES) * (channels + (2 + windows) * PIXELS_EXPANDED)
+    each = channels + (2 + windows) * PIXELS_EXPANDED
+    return np.asarray(np.ceil(taps / WORD_BYTES) * each)
 
 
-def depthwise_scratch(kernel: Any, width: Any, channels: Any) -> Any:
+def depthwise_scratch(kernel: Sizes, width: Sizes, channels: Sizes) -> Floats:
     """Return the scratch of the depth-wise step, in words.
 
     The weights at 8 bit and k rows of four channels at 16 bit, padded on both sides.
@@ -80,13 +108,21 @@ def depthwise_scratch(kernel: Any, width: Any, channels: Any) -> Any:
         channels: Channels.
     """
     row = 2 * np.ceil(width / 2) + (kernel - 1)  # kernels are odd
-    return np.ceil(kernel * kernel * channels / WORD_BYTES) + kernel * row * (
-        CHANNELS_EXPANDED * 2 / WORD_BYTES
-    )
+    weights = np.ceil(kernel * kernel * channels / WORD_BYTES)
+    return np.asarray(weights + kernel * row * (CHANNELS_EXPANDED * 2 / WORD_BYTES))
+
+
+@overload
+def share(model: MemoryModel, bits: float) -> float: ...
+@overload
+def share(model: MemoryModel, bits: npt.NDArray[Any]) -> Floats: ...
+def share(model: MemoryModel, bits: Bits) -> Sizes:
+    """Return the granules of one element at a width."""
+    return bits * (1 / (8 * model.granule))
 
 
 class MemoryModel(Protocol):
-    """Granules of tensors."""
+    """Everything that is counted in another way by another model: SRAM, Flash and BitOps."""
 
     @property
     def name(self) -> str:
@@ -94,30 +130,63 @@ class MemoryModel(Protocol):
 
     @property
     def granule(self) -> int:
-        """Bytes of the unit of account."""
+        """Bytes of the unit of account in SRAM."""
 
-    def share(self, bits: Any) -> Any:
-        """Return the granules of one element at a width."""
+    @property
+    def weight_granule(self) -> float:
+        """Bytes of the unit of account of stored weights."""
 
-    def size(self, elements: Any, share: Any) -> Any:
+    def size(self, elements: Sizes, share: Sizes) -> Floats:
         """Return the granules of a tensor, from its elements and the granules of one."""
+
+    def weights(self, count: Sizes, bits: Bits) -> Floats:
+        """Return the granules of a layer's stored weights."""
+
+    def channels(self, outputs: Sizes) -> Sizes:
+        """Return the bytes besides the weights of a layer, from its output channels."""
+
+    def steps(self, table: LayerTable) -> tuple[Sizes, float]:
+        """Return the Flash bytes of steps that are no layers.
+
+        At the last layer of each unit, ``(residuals, n)``, and at the classifier.
+        """
+
+    def extra_bitops(self, table: LayerTable) -> Floats:
+        """Return the BitOps that do not depend on any width, ``(n,)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """The static arena of the project's own runtime; the granule is a word."""
+    """The static arena of the project's own runtime and its packed data; the granule is a word."""
 
     name: str = "arena"
     granule: int = WORD_BYTES
+    weight_granule: float = float(WORD_BYTES)
 
-    def share(self, bits: Any) -> Any:
-        """32 bits make a word."""
-        return bits * (1 / (8 * WORD_BYTES))
-
-    def size(self, elements: Any, share: Any) -> Any:
+    def size(self, elements: Sizes, share: Sizes) -> Floats:
         """Dense bit stream, padded to words."""
         words = np.asarray(elements * share)
-        return np.ceil(words, out=words)
+        return np.asarray(np.ceil(words, out=words))
+
+    def weights(self, count: Sizes, bits: Bits) -> Floats:
+        """Dense bit stream, padded to words."""
+        return self.size(count, share(self, bits))
+
+    def channels(self, outputs: Sizes) -> Sizes:
+        """Bias, multiplier and shift of each channel, padded to words, and the layer's record."""
+        words = np.ceil(outputs * (CHANNEL_BYTES / WORD_BYTES))
+        return np.asarray(words * WORD_BYTES + LAYER_RECORD_BYTES)
+
+    def steps(self, table: LayerTable) -> tuple[Sizes, float]:
+        """Constants of an addition per shortcut, a record per pool."""
+        last = np.asarray(table.shortcut * float(ADDITION_BYTES))
+        if table.pooled is not None:
+            last += table.pooled * float(LAYER_RECORD_BYTES)
+        return last, float(LAYER_RECORD_BYTES) if table.frame.classes else 0.0
+
+    def extra_bitops(self, table: LayerTable) -> Floats:
+        """None."""
+        return np.zeros(table.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +195,32 @@ class Paper:
 
     name: str = "paper"
     granule: int = 1
+    weight_granule: float = 1 / 8
 
-    def share(self, bits: Any) -> Any:
-        """8 bits make a byte."""
-        return bits * (1 / 8)
-
-    def size(self, elements: Any, share: Any) -> Any:
+    def size(self, elements: Sizes, share: Sizes) -> Floats:
         """Bytes, not rounded."""
         return np.asarray(elements * share)
+
+    def weights(self, count: Sizes, bits: Bits) -> Floats:
+        """Bits, not padded."""
+        return np.asarray(count * bits)
+
+    def channels(self, outputs: Sizes) -> Sizes:
+        """Two bytes per channel."""
+        return outputs * float(PAPER_CHANNEL_BYTES)
+
+    def steps(self, table: LayerTable) -> tuple[Sizes, float]:
+        """None."""
+        return 0.0, 0.0
+
+    def extra_bitops(self, table: LayerTable) -> Floats:
+        """Batch-norm, ReLU and pooled shortcuts, each operation 8 x 8 bit."""
+        elements = PAPER_OPS_PER_OUTPUT * (output_channels(table) * output_positions(table))[
+            :-1
+        ].sum(axis=0)
+        if table.pooled is not None:
+            elements += (table.area_in * table.c_in * table.pooled).sum(axis=0)
+        return np.asarray(64.0 * elements)
 
 
 MEMORY_MODELS: dict[str, MemoryModel] = {"arena": Arena(), "paper": Paper()}

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas_engine.architecture import Architecture
-from nas_engine.costs.memory import Arena, dense_scratch, depthwise_scratch
+from nas_engine.costs.memory import Arena, dense_scratch, depthwise_scratch, share
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.network.graph import KINDS, Graph, Node, Tensor
 
@@ -169,7 +169,7 @@ class _Draft:
             self._step(number, node)
 
     def _size(self, elements: int, bits: int) -> int:
-        return int(self.arena.size(elements, self.arena.share(bits))) * self.arena.granule
+        return int(self.arena.size(elements, share(self.arena, bits))) * self.arena.granule
 
     def _put(self, name: str, first: int, over: str | None = None) -> None:
         tensor = self.tensors[name]

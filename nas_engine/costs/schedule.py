@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, reduce
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -24,10 +24,12 @@ from nas_engine.costs.memory import (
     IMAGE_BITS,
     LOGIT_BITS,
     MemoryModel,
+    Sizes,
     dense_scratch,
     depthwise_scratch,
+    share,
 )
-from nas_engine.layers import Floats, LayerTable
+from nas_engine.layers import Bools, Floats, LayerTable
 
 Width = Literal["a", "b", "c", "next", "image", "logits", "none"]
 """Width of a tensor: that of the block's input, of the input of its second or third layer, of the
@@ -57,7 +59,7 @@ class Tensor:
 
     width: Width
     """Whose width its elements have."""
-    elements: Callable[[LayerTable], Any]
+    elements: Callable[[LayerTable], Sizes]
     """Elements in a table of networks; words of scratch where there is no width."""
 
 
@@ -85,7 +87,7 @@ def _held(table: LayerTable) -> Floats:
     return held
 
 
-def _projected(table: LayerTable) -> Any:
+def _projected(table: LayerTable) -> float | Bools:
     return 0.0 if table.projected is None else table.projected
 
 
@@ -127,7 +129,7 @@ def _window_scratch(table: LayerTable, channels: Floats) -> Floats:
     return np.asarray(dense_scratch(taps, table.c_out, windows=table.kernel > 1))
 
 
-def _stem_scratch(table: LayerTable) -> Any:
+def _stem_scratch(table: LayerTable) -> Floats:
     frame = table.frame
     taps = float(frame.stem_kernel**2 * frame.input_channels)
     return dense_scratch(taps, table.stem_channels, windows=frame.stem_kernel > 1)
@@ -247,7 +249,7 @@ def bit_costs(model: MemoryModel, table: LayerTable) -> BitCosts:
     """
     kinds = ("stem", *table.frame.all_kinds, "head", "classifier")
     terms = (name for kind in kinds for name in terms_of(SCHEDULES[model.name][kind]))
-    return {name: TENSORS[name].elements(table) for name in dict.fromkeys(terms)}
+    return {name: np.asarray(TENSORS[name].elements(table)) for name in dict.fromkeys(terms)}
 
 
 def of_block(costs: BitCosts, schedules: tuple[Rows, ...], index: int) -> BitCosts:
@@ -256,7 +258,7 @@ def of_block(costs: BitCosts, schedules: tuple[Rows, ...], index: int) -> BitCos
 
 
 def term_sizes(
-    model: MemoryModel, terms: tuple[str, ...], costs: BitCosts, widths: Mapping[Width, Any]
+    model: MemoryModel, terms: tuple[str, ...], costs: BitCosts, widths: Mapping[Width, Sizes]
 ) -> dict[str, Floats]:
     """Return the granules of tensors.
 
@@ -264,7 +266,7 @@ def term_sizes(
         model: How sizes are rounded.
         terms: Names of tensors.
         costs: Elements of each.
-        widths: Granules of one element (``model.share``) at each width that is not fixed.
+        widths: Granules of one element (``share``) at each width that is not fixed.
     """
     sizes = {}
     for name in terms:
@@ -273,8 +275,8 @@ def term_sizes(
             sizes[name] = costs[name]
         else:
             fixed = FIXED_WIDTHS.get(width)
-            share = widths[width] if fixed is None else model.share(fixed)
-            sizes[name] = model.size(costs[name], share)
+            own = widths[width] if fixed is None else share(model, fixed)
+            sizes[name] = model.size(costs[name], own)
     return sizes
 
 
@@ -301,7 +303,7 @@ def _largest_rows(rows: Rows, sizes: Mapping[str, Floats]) -> list[Floats]:
 
 
 def live_steps(
-    model: MemoryModel, kind: str, costs: BitCosts, widths: Mapping[Width, Any]
+    model: MemoryModel, kind: str, costs: BitCosts, widths: Mapping[Width, Sizes]
 ) -> list[Floats]:
     """Return the granules that live at each step of a block, under its smallest schedule.
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.block_kinds import KIND_NAMES, PLACES
-from nas_engine.costs.memory import MemoryModel
+from nas_engine.costs.memory import MemoryModel, Sizes, share
 from nas_engine.costs.schedule import SCHEDULES, BitCosts, Width, bit_costs, live_steps
 from nas_engine.layers import Floats, LayerTable, interleave, unit_inputs
 
@@ -33,7 +33,7 @@ def classifier_live(model: MemoryModel, table: LayerTable, costs: BitCosts, shar
         model: What is counted.
         table: ``n`` networks.
         costs: ``bit_costs(model, table)``.
-        share: Granules of one element of the input, ``model.share(bits)``.
+        share: Granules of one element of the input, ``share(model, bits)``.
     """
     if not table.frame.classes:
         return np.zeros(table.n)
@@ -45,28 +45,28 @@ def _live(
 ) -> tuple[Any, ...]:
     """Return the granules live at each step: stem, a unit's three places, head and classifier."""
     costs = costs or bit_costs(model, table)
-    share = model.share(a_bits)
-    entering = unit_inputs(table, share)
+    shares = share(model, a_bits)
+    entering = unit_inputs(table, shares)
     after = np.empty((table.frame.max_residuals, table.n))
     after[:-1], after[-1] = entering[1:], 0.0
-    after[table.last_row - 1, np.arange(table.n)] = share[-2]
+    after[table.last_row - 1, np.arange(table.n)] = shares[-2]
     widths: dict[Width, Any] = {
         "a": entering,
-        "b": share[2:-2:PLACES],
-        "c": share[PLACES:-2:PLACES],
+        "b": shares[2:-2:PLACES],
+        "c": shares[PLACES:-2:PLACES],
         "next": after,
     }
     head_out = head_out_bits(table, a_bits[-1])
     return (
         live_steps(model, "stem", costs, {"next": entering[0]})[0],
         *_units_live(model, table, costs, widths),
-        live_steps(model, "head", costs, {"a": share[-2], "next": model.share(head_out)})[0],
-        classifier_live(model, table, costs, share[-1]),
+        live_steps(model, "head", costs, {"a": shares[-2], "next": share(model, head_out)})[0],
+        classifier_live(model, table, costs, shares[-1]),
     )
 
 
 def _units_live(
-    model: MemoryModel, table: LayerTable, costs: BitCosts, widths: Mapping[Width, Any]
+    model: MemoryModel, table: LayerTable, costs: BitCosts, widths: Mapping[Width, Sizes]
 ) -> list[Any]:
     """Return the granules that live at each place of the units, ``(residuals, n)`` each."""
     found: list[Any] = [np.zeros_like(table.c_in)] * PLACES

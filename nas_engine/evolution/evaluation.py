@@ -85,12 +85,9 @@ def _nearest(width: int, options: Sequence[int]) -> int:
 
 def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     """Return the candidates of a gene matrix, ``(genes, n)``, writing their final bits into it."""
-    view, table, name = (
-        GeneView(problem.frame, genes),
-        unroll(problem.frame, genes),
-        problem.memory_model,
-    )
-    costs = bit_costs(problem.model, table)
+    view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
+    model = problem.model
+    costs = bit_costs(model, table)
     coefficients = layer_coefficients(table, problem.score)
     if problem.qbr:
         view.w_bits[:], view.a_bits[:] = refine(
@@ -105,7 +102,7 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     score = structure_score(table, problem.score) + bits_score(
         coefficients, w_bits, a_bits, problem.score
     )
-    sram, flash_bytes = peak_sram(problem.model, table, a_bits, costs), flash(name, table, w_bits)
+    sram, flash_bytes = peak_sram(model, table, a_bits, costs), flash(model, table, w_bits)
     macs = np.asarray(macs_per_layer(table).sum(axis=0))
     violation = np.zeros(table.n)
     known = {"sram": sram, "flash": flash_bytes, "macs": macs}
@@ -142,7 +139,7 @@ def _spending(
     ``known`` holds costs that are at hand.
     """
     spent = {
-        "--sram": (known["sram"], problem.sram_bytes),
+        "--sram": (known["sram"], problem.arena_bytes),
         "--flash": (known["flash"], problem.flash_bytes),
     }
     for row in LIMITS:

@@ -57,7 +57,7 @@ def require_feasible(
 
     sram = sram_per_layer(problem.model, table, view.a_bits)
     at = int(sram.max(axis=0).argmin())
-    if (needed := float(sram[:, at].max())) > problem.sram_bytes:
+    if (needed := float(sram[:, at].max())) > problem.arena_bytes:
         remedy = (
             f"give --sram {int(np.ceil(needed)) + reserved_sram} or more, a lower --resolution "
             "or another --space"
@@ -65,13 +65,13 @@ def require_feasible(
         raise InfeasibleBudgetError(
             "peak SRAM",
             needed,
-            problem.sram_bytes,
+            problem.arena_bytes,
             layer=layer_with_most(sram, at),
             is_sum=False,
             remedy=remedy,
         )
 
-    flash = flash_per_layer(problem.memory_model, table, view.w_bits)
+    flash = flash_per_layer(problem.model, table, view.w_bits)
     at = int(flash.sum(axis=0).argmin())
     if (needed := float(flash[:, at].sum())) > problem.flash_bytes:
         remedy = (

@@ -80,8 +80,9 @@ def _macs(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
 
 def _bitops(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
     from nas_engine.costs.compute import bitops
+    from nas_engine.costs.memory import MEMORY_MODELS
 
-    return bitops(counting.memory_model, table, view.w_bits, view.a_bits)
+    return bitops(MEMORY_MODELS[counting.memory_model], table, view.w_bits, view.a_bits)
 
 
 def _cycles(counting: Counting, table: LayerTable, view: GeneView) -> Floats:

@@ -30,7 +30,7 @@ class SearchProblem:
     """Space of the networks that may be visited."""
     frame: Frame
     """Common properties of the networks, with the resolution."""
-    sram_bytes: float
+    arena_bytes: float
     """Most bytes of the arena (the device's SRAM less what is reserved)."""
     flash_bytes: float
     """Most bytes of weights and constants (the device's Flash less what is reserved)."""
@@ -133,7 +133,7 @@ def make_problem(
             space.resolution if resolution is None else resolution,
             space.classes if classes is None else classes,
         ),
-        sram_bytes=device.arena_bytes,
+        arena_bytes=device.arena_bytes,
         flash_bytes=device.storage_bytes,
         limits=limits or {},
         memory_model=memory_model,

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.block_kinds import KIND_NAMES, PLACES, BlockLayer
-from nas_engine.costs.memory import MemoryModel
+from nas_engine.costs.memory import MemoryModel, share
 from nas_engine.costs.schedule import (
     LAYER_WIDTHS,
     SCHEDULES,
@@ -83,9 +83,9 @@ def refine_activations(
         smallest widths where none fit.
     """
     model, n, tied = problem.model, table.n, problem.space.tie_block_bits
-    room = float(np.floor(problem.sram_bytes / model.granule))
+    room = float(np.floor(problem.arena_bytes / model.granule))
     options = np.array(problem.activation_options, np.int16)
-    share = model.share(options)[:, None]
+    shares = share(model, options)[:, None]
     k, residuals = len(options), table.frame.max_residuals
     # gain[count] is the gain of the widest option if `count` of them fit. So option i has index
     # i + 1, and index 0 means that none fits.
@@ -96,7 +96,7 @@ def refine_activations(
     kinds = [(code, SCHEDULES[model.name][KIND_NAMES[code]]) for code in table.kinds]
 
     # value[i] is the best gain of all layers so far if the stream's tensor takes option i
-    value = np.where(live_steps(model, "stem", costs, {"next": share})[0] <= room, 0.0, -np.inf)
+    value = np.where(live_steps(model, "stem", costs, {"next": shares})[0] <= room, 0.0, -np.inf)
     before = np.empty((residuals, k, n), np.int8)
     ways: list[list[_Way]] = []
     for row in range(residuals):
@@ -108,7 +108,7 @@ def refine_activations(
             own = start if mine is True else np.where(np.asarray(mine)[row], start, -np.inf)
             block = of_block(costs, schedules, row)
             ways[row] += [
-                _Way(_fitting(model, rows, block, share, room, tied), worth, gain, own)
+                _Way(_fitting(model, rows, block, shares, room, tied), worth, gain, own)
                 for rows in schedules
             ]
         best = np.full((k, n), -np.inf)
@@ -123,10 +123,10 @@ def refine_activations(
         before[row] = np.where(live, origin, np.arange(k, dtype=np.int8)[:, None])
 
     end = problem.space.end_bits
-    last: dict[Width, Any] = {"a": share, "next": model.share(head_out_bits(table, end))}
+    last: dict[Width, Any] = {"a": shares, "next": share(model, head_out_bits(table, end))}
     value = value + coefficients[-2] * gain[1:, None]
     value[live_steps(model, "head", costs, last)[0] > room] = -np.inf
-    value[:, classifier_live(model, table, costs, model.share(end)) > room] = -np.inf
+    value[:, classifier_live(model, table, costs, share(model, end)) > room] = -np.inf
     at, column = value.argmax(axis=0), np.arange(n)
     fits = value[at, column] > -np.inf
 
@@ -243,7 +243,7 @@ def _bounds(rows: Rows) -> tuple[tuple[Width, dict[_Terms, list[_Terms]]], ...]:
 
 
 def _fitting(
-    model: MemoryModel, rows: Rows, costs: BitCosts, share: Floats, room: float, tied: bool
+    model: MemoryModel, rows: Rows, costs: BitCosts, shares: Floats, room: float, tied: bool
 ) -> dict[Width, list[_Index]]:
     """Return how many options of each inner width fit at one block, the first layer served first.
 
@@ -251,7 +251,7 @@ def _fitting(
         model: What is counted.
         rows: The block's schedule.
         costs: Elements of its tensors, ``(n,)`` each.
-        share: Granules per element of each option, ``(k, 1)``.
+        shares: Granules per element of each option, ``(k, 1)``.
         room: Granules of SRAM.
         tied: Whether inner widths are those of the input: its option, or none.
 
@@ -259,8 +259,8 @@ def _fitting(
         Counts for each inner width, one array per shape (see ``_Way``), the smallest of which
         holds. Those under "none" must be larger than the option of the input.
     """
-    terms, k = terms_of((rows,)), len(share)
-    sizes = term_sizes(model, terms, costs, dict.fromkeys((*LAYER_WIDTHS, "next"), share))
+    terms, k = terms_of((rows,)), len(shares)
+    sizes = term_sizes(model, terms, costs, dict.fromkeys((*LAYER_WIDTHS, "next"), shares))
     decided = {t: sizes[t] for t in terms if TENSORS[t].width not in LAYER_WIDTHS}
     decided |= {t: sizes[t][:, None] for t in terms if TENSORS[t].width == "a"}
     decided |= {t: sizes[t][None] for t in terms if TENSORS[t].width == "next"}
@@ -274,7 +274,7 @@ def _fitting(
                 if term not in decided:
                     # where none fits, the gain is minus infinity, and any width will do here
                     widest = reduce(np.minimum, fitting[TENSORS[term].width]) - 1
-                    chosen = share[:, 0].take(widest, mode="clip")
+                    chosen = shares[:, 0].take(widest, mode="clip")
                     decided[term] = model.size(costs[term], chosen)
                 limit = limit - decided[term]
             if np.ndim(limit) < 3:

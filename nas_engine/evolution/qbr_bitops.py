@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.block_kinds import PLACES
-from nas_engine.costs.compute import bitops, extra_bitops
+from nas_engine.costs.compute import bitops
 from nas_engine.costs.flash import flash
 from nas_engine.costs.schedule import bit_costs
 from nas_engine.costs.sram import peak_sram
@@ -48,7 +48,7 @@ def refine_bitops(
     """
     tied = problem.space.tie_block_bits
     macs = macs_per_layer(table)
-    room = problem.limit("bitops") - extra_bitops(problem.memory_model, table)
+    room = problem.limit("bitops") - problem.model.extra_bitops(table)
     for end in (0, -1):
         room = room - macs[end] * w_bits[end] * a_bits[end]
     cost = split_units(macs[_INNER], tied).sum(axis=0)
@@ -158,7 +158,7 @@ def _raise_within_all(
     problem: SearchProblem, table: LayerTable, w_bits: _Widths, a_bits: _Widths
 ) -> tuple[_Widths, _Widths]:
     """Raise single widths, layer by layer, while SRAM, Flash and BitOps hold."""
-    model, name, tied = problem.model, problem.memory_model, problem.space.tie_block_bits
+    model, tied = problem.model, problem.space.tie_block_bits
     costs, last = bit_costs(model, table), table.frame.n_layers - 2
     weights = w_bits, _next_width(problem.weight_options)
     activations = a_bits, _next_width(problem.activation_options)
@@ -178,11 +178,11 @@ def _raise_within_all(
         for group, (bits, following), mine in steps:
             before = bits[group]
             bits[group] = following[before]
-            fits = (bitops(name, table, w_bits, a_bits) <= problem.limit("bitops")) & mine
+            fits = (bitops(model, table, w_bits, a_bits) <= problem.limit("bitops")) & mine
             if bits is w_bits:
-                fits &= flash(name, table, w_bits) <= problem.flash_bytes
+                fits &= flash(model, table, w_bits) <= problem.flash_bytes
             else:
-                fits &= peak_sram(model, table, a_bits, costs) <= problem.sram_bytes
+                fits &= peak_sram(model, table, a_bits, costs) <= problem.arena_bytes
             raised |= bool((fits & (bits[group] > before).any(axis=0)).any())
             bits[group] = np.where(fits, bits[group], before)
     return w_bits, a_bits

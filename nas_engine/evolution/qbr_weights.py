@@ -84,14 +84,14 @@ def refine_weights(
         Weight width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the
         smallest widths where none fit.
     """
-    name, tied, end_bits = (
-        problem.memory_model,
+    model, tied, end_bits = (
+        problem.model,
         problem.space.tie_block_bits,
         problem.space.end_bits,
     )
-    room = problem.flash_bytes - fixed_flash(name, table)
+    room = problem.flash_bytes - fixed_flash(model, table)
     for end in (0, -1):
-        room = room - weight_bytes(name, table.weights[end], float(end_bits))
+        room = room - weight_bytes(model, table.weights[end], float(end_bits))
     parts = split_units(table.weights[_INNER], tied)
     cost = parts.sum(axis=0)
     key = price_keys(split_units(coefficients[_INNER], tied).sum(axis=0), cost)
@@ -103,16 +103,16 @@ def refine_weights(
     for _ in range(BISECTIONS):
         price = 0.5 * (low + high)
         fits = (
-            weight_bytes(name, parts, widths.take(_level(key, price, gain))).sum(axis=(0, 1))
+            weight_bytes(model, parts, widths.take(_level(key, price, gain))).sum(axis=(0, 1))
             <= room
         )
         np.copyto(high, price, where=fits)
         np.copyto(low, price, where=~fits)
     level = _level(key, high, gain)
-    left = room - weight_bytes(name, parts, widths.take(level)).sum(axis=(0, 1))
+    left = room - weight_bytes(model, parts, widths.take(level)).sum(axis=(0, 1))
     level *= left >= 0
     _fill(
-        np.stack([weight_bytes(name, parts, width).sum(axis=0) for width in widths]),
+        np.stack([weight_bytes(model, parts, width).sum(axis=0) for width in widths]),
         gain,
         key,
         level,

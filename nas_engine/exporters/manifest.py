@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from nas_engine import __version__
-from nas_engine.costs.flash import ADDITION_BYTES, LAYER_RECORD_BYTES
-from nas_engine.costs.memory import WORD_BYTES
+from nas_engine.costs.memory import ADDITION_BYTES, LAYER_RECORD_BYTES, WORD_BYTES
 from nas_engine.costs.plan import MemoryPlan, PlannedTensor
 from nas_engine.errors import FileFormatError, shortened
 from nas_engine.exporters.exporter import ExportError, ExportSubject

@@ -5,8 +5,12 @@ They are the contents of the arrays and tables of the C export.
 
 from __future__ import annotations
 
-from nas_engine.costs.flash import ADDITION_BYTES, CHANNEL_BYTES, LAYER_RECORD_BYTES
-from nas_engine.costs.memory import WORD_BYTES
+from nas_engine.costs.memory import (
+    ADDITION_BYTES,
+    CHANNEL_BYTES,
+    LAYER_RECORD_BYTES,
+    WORD_BYTES,
+)
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.network.graph import Node
 

@@ -18,7 +18,7 @@ from importlib.resources.abc import Traversable
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.costs.flash import LAYER_RECORD_BYTES
+from nas_engine.costs.memory import LAYER_RECORD_BYTES
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.escaping import (
     build_file_word,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_engine.architecture import Architecture
-from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.pipeline.base_network import BaseNetwork
@@ -46,12 +45,9 @@ def write_refined_run(
         NasEngineError: The bits do not fit the budgets, which is an error of the method.
         StorageError: The disk is full.
     """
-    member, plan = report_member(refined, search), plan_memory(refined)
-    peak = max(
-        member.peak_sram_bytes, float(plan.arena_bytes) if search.memory_model == "arena" else 0.0
-    )
+    member = report_member(refined, search)
     for what, used, budget in (
-        ("peak SRAM", peak, search.sram_bytes),
+        ("peak SRAM", member.peak_sram_bytes, search.arena_bytes),
         ("Flash", member.total_flash_bytes, search.flash_bytes),
     ):
         if used > budget:

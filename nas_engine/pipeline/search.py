@@ -214,7 +214,7 @@ def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
     names = (
         "space",
         "frame",
-        "sram_bytes",
+        "arena_bytes",
         "flash_bytes",
         "limits",
         "memory_model",

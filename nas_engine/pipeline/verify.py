@@ -189,9 +189,9 @@ def promised(network: Architecture) -> tuple[int, int]:
     frame = architecture_frame(network)
     genes = encode(frame, [network])
     table, view = unroll(frame, genes), GeneView(frame, genes)
-    return int(peak_sram(Arena(), table, view.a_bits)[0]), int(
-        flash(Arena().name, table, view.w_bits)[0]
-    )
+    model = Arena()
+    sram, stored = peak_sram(model, table, view.a_bits), flash(model, table, view.w_bits)
+    return int(sram[0]), int(stored[0])
 
 
 def verify(

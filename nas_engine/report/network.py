@@ -129,6 +129,7 @@ def report_network(
     """
     if memory_model not in MEMORY_MODELS:
         raise UnknownNameError("memory model", memory_model, MEMORY_MODELS)
+    model = MEMORY_MODELS[memory_model]
     frame, settings = architecture_frame(architecture), score or ScoreSettings()
     genes = encode(frame, [architecture])
     table, view = unroll(frame, genes), GeneView(frame, genes)
@@ -146,8 +147,8 @@ def report_network(
         stage_terms=tuple(
             float(term) for term in stage_terms(table, view.w_bits, view.a_bits, settings)[:, 0]
         ),
-        sram_bytes=column(sram_per_layer(MEMORY_MODELS[memory_model], table, view.a_bits)),
-        flash_bytes=column(flash_per_layer(memory_model, table, view.w_bits)),
+        sram_bytes=column(sram_per_layer(model, table, view.a_bits)),
+        flash_bytes=column(flash_per_layer(model, table, view.w_bits)),
         macs=column(macs_per_layer(table)),
         limited=spent(
             Counting(memory_model=memory_model, cycles_per_mac=cycles_per_mac or {}), table, view

@@ -59,8 +59,8 @@ def costs(search: SearchProblem, architecture: Architecture) -> dict[str, float]
     view, table = GeneView(frame, genes), unroll(frame, genes)
     return {
         SRAM: peak_sram(search.model, table, view.a_bits)[0],
-        FLASH: flash(search.memory_model, table, view.w_bits)[0],
-        "BitOps": bitops(search.memory_model, table, view.w_bits, view.a_bits)[0],
+        FLASH: flash(search.model, table, view.w_bits)[0],
+        "BitOps": bitops(search.model, table, view.w_bits, view.a_bits)[0],
         "cycles": cycles(table, view.w_bits, view.a_bits, search.cycles_per_mac)[0],
     }
 
@@ -135,8 +135,8 @@ def test_bits_of_the_refinement_fit(name: str) -> None:
     for column in range(N):
         architecture = decode(search.frame, genes[:, column])
         problem = device_problem(search, architecture)
-        fits = peak_sram(search.model, table, view.a_bits)[column] <= search.sram_bytes
-        fits &= flash(search.memory_model, table, view.w_bits)[column] <= search.flash_bytes
+        fits = peak_sram(search.model, table, view.a_bits)[column] <= search.arena_bytes
+        fits &= flash(search.model, table, view.w_bits)[column] <= search.flash_bytes
         assert problem.is_feasible(levels_of(problem, architecture)) == fits
 
 

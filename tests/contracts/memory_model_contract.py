@@ -41,11 +41,11 @@ class MemoryModelContract:
             view, table = GeneView(frame, genes), unroll(frame, genes)
             sram, stored = (
                 sram_per_layer(model, table, view.a_bits),
-                flash_per_layer(model.name, table, view.w_bits),
+                flash_per_layer(model, table, view.w_bits),
             )
             peak, total = (
                 peak_sram(model, table, view.a_bits),
-                flash(model.name, table, view.w_bits),
+                flash(model, table, view.w_bits),
             )
             assert (sram >= 0).all()
             for i, net in enumerate(networks(frame, genes)):
@@ -72,12 +72,12 @@ class MemoryModelContract:
         view, table = GeneView(frame, genes), unroll(frame, genes)
         sram, total = (
             sram_per_layer(model, table, view.a_bits),
-            flash(model.name, table, view.w_bits),
+            flash(model, table, view.w_bits),
         )
         for i in range(genes.shape[1]):
             one, bits = unroll(frame, genes[:, [i]]), GeneView(frame, genes[:, [i]])
             assert (sram_per_layer(model, one, bits.a_bits)[:, 0] == sram[:, i]).all()
-            assert flash(model.name, one, bits.w_bits)[0] == total[i]
+            assert flash(model, one, bits.w_bits)[0] == total[i]
 
     @pytest.mark.parametrize("space", EVERY_SPACE)
     def test_a_wider_tensor_never_costs_less_anywhere(self, model: MemoryModel, space: str) -> None:
@@ -85,12 +85,12 @@ class MemoryModelContract:
         view, table = GeneView(frame, genes), unroll(frame, genes)
         before, stored = (
             sram_per_layer(model, table, view.a_bits),
-            flash_per_layer(model.name, table, view.w_bits),
+            flash_per_layer(model, table, view.w_bits),
         )
         rng = np.random.default_rng(0)
         for bits, cost in (
             (view.a_bits, lambda b: sram_per_layer(model, table, b)),
-            (view.w_bits, lambda b: flash_per_layer(model.name, table, b)),
+            (view.w_bits, lambda b: flash_per_layer(model, table, b)),
         ):
             wider = np.minimum(
                 bits + rng.integers(0, 2, bits.shape, dtype=np.int16) * (bits > 0), 8
@@ -102,7 +102,7 @@ class MemoryModelContract:
     ) -> None:
         frame, genes = population(SPACES["mobilenet"], 5)
         view, table = GeneView(frame, genes), unroll(frame, genes)
-        assert (fixed_flash(model.name, table) == flash(model.name, table, view.w_bits * 0)).all()
+        assert (fixed_flash(model, table) == flash(model, table, view.w_bits * 0)).all()
 
     def test_precomputed_costs_change_nothing(self, model: MemoryModel) -> None:
         frame, genes = population(SPACES["qe-score-2022"], 20)

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from nas_engine.architecture import read_architecture
-from nas_engine.costs.compute import bitops, cycles, extra_bitops, macs
+from nas_engine.costs.compute import bitops, cycles, macs
+from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.layers import KINDS, unroll
 from tests import reference
 from tests.architectures import GOLDEN
 from tests.populations import EVERY_PAIR, EVERY_SPACE, SPACES, networks, population, resolutions
+
+ARENA, PAPER = MEMORY_MODELS["arena"], MEMORY_MODELS["paper"]
 
 
 @pytest.mark.parametrize("space", EVERY_SPACE)
@@ -23,8 +26,8 @@ def test_macs_and_bitops_are_the_scalar_reference(space: str, classes: int) -> N
         )
         view, table = GeneView(frame, genes), unroll(frame, genes)
         ours, paper, counted = (
-            bitops("arena", table, view.w_bits, view.a_bits),
-            bitops("paper", table, view.w_bits, view.a_bits),
+            bitops(ARENA, table, view.w_bits, view.a_bits),
+            bitops(PAPER, table, view.w_bits, view.a_bits),
             macs(table),
         )
         for i, net in enumerate(networks(frame, genes)):
@@ -41,7 +44,7 @@ def test_published_bitops(name: str, over_64: float) -> None:
     frame = architecture_frame(net)
     genes = encode(frame, [net])
     view = GeneView(frame, genes)
-    assert (bitops("paper", unroll(frame, genes), view.w_bits, view.a_bits) / 64).tolist() == [
+    assert (bitops(PAPER, unroll(frame, genes), view.w_bits, view.a_bits) / 64).tolist() == [
         over_64
     ]
     assert reference.paper_bitops_over_64(net) == over_64
@@ -65,8 +68,8 @@ def test_cycles_are_the_scalar_reference(space: str) -> None:
 def test_bitops_apart_from_widths_are_those_of_width_zero() -> None:
     frame, genes = population(SPACES["qe-score-2022"], 30)
     view, table = GeneView(frame, genes), unroll(frame, genes)
-    for model in ("arena", "paper"):
+    for model in MEMORY_MODELS.values():
         assert (
-            bitops(model, table, view.w_bits * 0, view.a_bits) == extra_bitops(model, table)
+            bitops(model, table, view.w_bits * 0, view.a_bits) == model.extra_bitops(table)
         ).all()
-    assert not extra_bitops("arena", table).any()
+    assert not ARENA.extra_bitops(table).any()

@@ -112,9 +112,9 @@ class TestPublished:
         net = read_architecture(GOLDEN / f"{name}.txt")
         frame = architecture_frame(net)
         genes = encode(frame, [net])
-        assert flash("paper", unroll(frame, genes), GeneView(frame, genes).w_bits).tolist() == [
-            SIZES[name]
-        ]
+        assert flash(
+            MEMORY_MODELS["paper"], unroll(frame, genes), GeneView(frame, genes).w_bits
+        ).tolist() == [SIZES[name]]
         assert sum(reference.paper_flash(net)) == SIZES[name]
 
     def test_sram_is_the_scalar_reference(self, name: str) -> None:

@@ -33,7 +33,7 @@ def test_no_sampled_network_needs_less(name: str, model: str) -> None:
     one, table, alone = GeneView(frame, least), unroll(frame, genes), unroll(frame, least)
     for cost, smallest in (
         (peak_sram(problem.model, table, view.a_bits), peak_sram(problem.model, alone, one.a_bits)),
-        (flash(model, table, view.w_bits), flash(model, alone, one.w_bits)),
+        (flash(problem.model, table, view.w_bits), flash(problem.model, alone, one.w_bits)),
         (macs(table), macs(alone)),
     ):
         assert cost.min() >= smallest.min()
@@ -71,4 +71,6 @@ def test_no_small_network_needs_less(name: str, model: str, size: str) -> None:
         peak_sram(problem.model, table, many.a_bits).min()
         == peak_sram(problem.model, alone, one.a_bits)[0]
     )
-    assert flash(model, table, many.w_bits).min() == flash(model, alone, one.w_bits)[0]
+    assert (
+        flash(problem.model, table, many.w_bits).min() == flash(problem.model, alone, one.w_bits)[0]
+    )

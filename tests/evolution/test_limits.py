@@ -87,7 +87,7 @@ def test_every_row_counts_what_evaluation_and_report_do() -> None:
 @pytest.mark.parametrize("row", LIMITS, ids=lambda row: row.name)
 def test_each_limit_alone_is_a_violation_and_is_named(row: object) -> None:
     (limit,) = (each for each in LIMITS if each is row)
-    free = replace(PROBLEM, sram_bytes=1e12, flash_bytes=1e12, qbr=False)
+    free = replace(PROBLEM, arena_bytes=1e12, flash_bytes=1e12, qbr=False)
     genes = sample(free.space, free.frame, 5, np.random.default_rng(4))
     assert not evaluate(free, genes.copy()).violation.any()
     view, table = GeneView(free.frame, genes), unroll(free.frame, genes)

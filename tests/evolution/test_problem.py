@@ -21,7 +21,10 @@ from tests.populations import SHIPPED, pairs_table, population, problem_for
 def test_every_device_with_every_space(device: str, space: str) -> None:
     profile, shape = load_device(device), SHIPPED[space]
     problem = make_problem(shape, profile)
-    assert (problem.sram_bytes, problem.flash_bytes) == (profile.arena_bytes, profile.storage_bytes)
+    assert (problem.arena_bytes, problem.flash_bytes) == (
+        profile.arena_bytes,
+        profile.storage_bytes,
+    )
     assert (problem.frame.resolution, problem.frame.classes) == (shape.resolution, shape.classes)
     assert problem.score == ScoreSettings(stage_weights=shape.stage_weights)
     assert (problem.allowed == profile.allowed_table()).all()

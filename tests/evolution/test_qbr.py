@@ -79,15 +79,15 @@ class Refined:
         return np.stack(
             [
                 peak_sram(p.model, self.table, a),
-                flash(p.memory_model, self.table, w),
-                bitops(p.memory_model, self.table, w, a),
+                flash(p.model, self.table, w),
+                bitops(p.model, self.table, w, a),
             ]
         )
 
     @property
     def budgets(self) -> npt.NDArray[np.float64]:
         return np.array(
-            [[self.problem.sram_bytes], [self.problem.flash_bytes], [self.problem.limit("bitops")]]
+            [[self.problem.arena_bytes], [self.problem.flash_bytes], [self.problem.limit("bitops")]]
         )
 
     def fits(self, w: Widths, a: Widths) -> npt.NDArray[np.bool_]:
@@ -230,7 +230,7 @@ class TestSixProperties:
             fitting = []
             for sram, size in budget_points(start):
                 result = refined(
-                    replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes
+                    replace(start.problem, arena_bytes=sram, flash_bytes=size), start.genes
                 )
                 assert_legal_bits(result)
                 fitting.append(assert_never_over_and_maximal(result))
@@ -248,7 +248,7 @@ class TestSixProperties:
         self, name: str, model: str
     ) -> None:
         start = base(SPACES[name], model, 20, seed=1)
-        result = refined(replace(start.problem, sram_bytes=1.0, flash_bytes=1.0), start.genes)
+        result = refined(replace(start.problem, arena_bytes=1.0, flash_bytes=1.0), start.genes)
         w, a = constant_bits(result, SPACES[name].weight_bits[0], SPACES[name].activation_bits[0])
         assert (result.w == w).all()
         assert (result.a == a).all()
@@ -260,13 +260,15 @@ class TestSixProperties:
             one = start.genes[:, [i]]
             problem = replace(
                 start.problem,
-                sram_bytes=0.6 * peak_sram(start.problem.model, start.table, start.a)[i] // 4 * 4,
+                arena_bytes=0.6 * peak_sram(start.problem.model, start.table, start.a)[i] // 4 * 4,
             )
             cost = refined(problem, one)
             if not cost.fits(cost.w, cost.a).all():
                 continue
             sram, size, _ = cost.costs(cost.w, cost.a)[:, 0]
-            exact = replace(start.problem, sram_bytes=float(np.ceil(sram)), flash_bytes=float(size))
+            exact = replace(
+                start.problem, arena_bytes=float(np.ceil(sram)), flash_bytes=float(size)
+            )
             again = refined(exact, one)
             assert again.fits(again.w, again.a).all()
             assert (again.w == cost.w).all()
@@ -279,7 +281,7 @@ class TestSixProperties:
     ) -> None:
         start = base(SPACES[name], model, 40, seed=4)
         sram, size = budget_points(start)[4]
-        problem = replace(start.problem, sram_bytes=sram, flash_bytes=size)
+        problem = replace(start.problem, arena_bytes=sram, flash_bytes=size)
         first = evaluate(problem, start.genes.copy())
         again = evaluate(problem, first.genes.copy())
         scrambled = start.genes.copy()
@@ -326,7 +328,7 @@ class TestSixProperties:
             best = np.full(40, -np.inf)
             for sram, size in ladder:
                 result = refined(
-                    replace(start.problem, sram_bytes=float(sram), flash_bytes=float(size)),
+                    replace(start.problem, arena_bytes=float(sram), flash_bytes=float(size)),
                     start.genes,
                 )
                 fits = result.fits(result.w, result.a)
@@ -338,7 +340,7 @@ class TestSixProperties:
     def test_population_is_refined_as_its_networks_one_by_one(self, name: str, model: str) -> None:
         start = base(SPACES[name], model, 25, seed=6)
         for sram, size in budget_points(start)[1:5]:
-            problem = replace(start.problem, sram_bytes=sram, flash_bytes=size)
+            problem = replace(start.problem, arena_bytes=sram, flash_bytes=size)
             together = refined(problem, start.genes)
             for i in range(25):
                 alone = refined(problem, start.genes[:, [i]])
@@ -351,7 +353,7 @@ class TestSixProperties:
         start = base(SPACES[name], model, 25, seed=7)
         sram, size = budget_points(start)[3]
         found = evaluate(
-            replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes.copy()
+            replace(start.problem, arena_bytes=sram, flash_bytes=size), start.genes.copy()
         )
         for i in range(25):
             net = decode(start.problem.frame, found.genes[:, i])
@@ -387,7 +389,9 @@ class TestDeviceRules:
         start = self.start(rule, tied, model, 40)
         fitting = []
         for sram, size in budget_points(start):
-            result = refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes)
+            result = refined(
+                replace(start.problem, arena_bytes=sram, flash_bytes=size), start.genes
+            )
             assert_legal_bits(result)
             fitting.append(assert_never_over_and_maximal(result))
         assert fitting[-1] == 40
@@ -396,7 +400,7 @@ class TestDeviceRules:
     def test_deterministic_idempotent_one_by_one(self, rule: str, tied: bool, model: str) -> None:
         start = self.start(rule, tied, model, 15)
         for sram, size in budget_points(start)[1:5]:
-            problem = replace(start.problem, sram_bytes=sram, flash_bytes=size)
+            problem = replace(start.problem, arena_bytes=sram, flash_bytes=size)
             first = evaluate(problem, start.genes.copy())
             assert (evaluate(problem, first.genes.copy()).genes == first.genes).all()
             for i in range(15):
@@ -445,7 +449,7 @@ class TestBitopsLimit:
         limit = share * float(np.median(start.costs(start.w, start.a)[2]))
         for sram, size in budget_points(start)[3::2]:
             problem = replace(
-                start.problem, sram_bytes=sram, flash_bytes=size, limits={"bitops": limit}
+                start.problem, arena_bytes=sram, flash_bytes=size, limits={"bitops": limit}
             )
             result = refined(problem, start.genes)
             assert_legal_bits(result)
@@ -456,7 +460,7 @@ class TestBitopsLimit:
         limit = 0.4 * float(np.median(start.costs(start.w, start.a)[2]))
         sram, size = budget_points(start)[5]
         problem = replace(
-            start.problem, sram_bytes=sram, flash_bytes=size, limits={"bitops": limit}
+            start.problem, arena_bytes=sram, flash_bytes=size, limits={"bitops": limit}
         )
         first = evaluate(problem, start.genes.copy())
         assert (evaluate(problem, first.genes.copy()).genes == first.genes).all()
@@ -468,7 +472,7 @@ class TestBitopsLimit:
     def test_a_limit_that_does_not_bind_changes_nothing(self, name: str, model: str) -> None:
         start = base(SPACES[name], model, 30, seed=14)
         sram, size = budget_points(start)[4]
-        free = replace(start.problem, sram_bytes=sram, flash_bytes=size)
+        free = replace(start.problem, arena_bytes=sram, flash_bytes=size)
         without = refined(free, start.genes)
         limited = refined(
             replace(free, limits={"bitops": float(without.costs(without.w, without.a)[2].max())}),
@@ -494,7 +498,7 @@ def test_maximal_for_any_stage_weights(alphas: tuple[float, ...], model: str) ->
     start = base(SHIPPED["mobilenet"], model, 60, seed=15, score=score)
     for sram, size in budget_points(start)[1:]:
         assert_never_over_and_maximal(
-            refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes)
+            refined(replace(start.problem, arena_bytes=sram, flash_bytes=size), start.genes)
         )
 
 
@@ -507,7 +511,7 @@ def test_maximal_for_any_sigma(sigma_a: float, sigma_w: float, model: str) -> No
     start = base(SHIPPED["mobilenet"], model, 60, seed=16, score=score)
     for sram, size in budget_points(start)[1:]:
         assert_never_over_and_maximal(
-            refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes)
+            refined(replace(start.problem, arena_bytes=sram, flash_bytes=size), start.genes)
         )
 
 
@@ -525,7 +529,7 @@ def test_maximal_where_a_bit_more_costs_no_byte() -> None:
     start = base(tiny, "arena", 60, seed=17, resolution=16)
     for sram, size in budget_points(start)[1:]:
         assert_never_over_and_maximal(
-            refined(replace(start.problem, sram_bytes=sram, flash_bytes=size), start.genes)
+            refined(replace(start.problem, arena_bytes=sram, flash_bytes=size), start.genes)
         )
 
 

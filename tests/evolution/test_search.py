@@ -201,7 +201,7 @@ class TestLoop:
         assert state.evaluated == 192
         assert not done(state, SETTINGS)
         assert done(state, replace(SETTINGS, candidates=192))
-        nothing = run_for(1, replace(p, sram_bytes=1.0))
+        nothing = run_for(1, replace(p, arena_bytes=1.0))
         assert nothing.best_score is None
         assert nothing.front.n == 0
         assert finish(nothing, p) is None

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.integer_reference import Untrained
-from nas_engine.costs.flash import LAYER_RECORD_BYTES
+from nas_engine.costs.memory import LAYER_RECORD_BYTES
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.sizes import packed_bytes, packed_bytes_per_step, step_macs
 from nas_engine.exporters.to_c import CExporter, render, runtime_files

@@ -103,10 +103,10 @@ def trivial(table: LayerTable, w_bits: Widths, a_bits: Widths, model: str) -> di
     depth = active.sum(axis=0).astype(np.float64)
     return {
         "parameters": table.weights.sum(axis=0),
-        "Flash": flash(model, table, w_bits),
+        "Flash": flash(MEMORY_MODELS[model], table, w_bits),
         "peak SRAM": peak_sram(MEMORY_MODELS[model], table, a_bits),
         "MACs": compute.macs(table),
-        "BitOps": compute.bitops(model, table, w_bits, a_bits),
+        "BitOps": compute.bitops(MEMORY_MODELS[model], table, w_bits, a_bits),
         "depth (convolutions)": depth,
         "mean weight bits of the layers": (w_bits * active).sum(axis=0) / depth,
         "mean activation bits of the layers": (a_bits * active).sum(axis=0) / depth,
@@ -132,7 +132,10 @@ def candidates(
     stages, (log_channels, log_size) = stage_scores(table, w_bits, a_bits), _stage_sizes(table)
     many = len(weights) - 1
     alpha = np.array([*[1.0] * many, 8.0])
-    macs, bitops = compute.macs(table), compute.bitops("arena", table, w_bits, a_bits)
+    macs, bitops = (
+        compute.macs(table),
+        compute.bitops(MEMORY_MODELS["arena"], table, w_bits, a_bits),
+    )
     found = {
         PUBLISHED: score,
         "QE-Score, equal stage weights": with_weights(table, w_bits, a_bits, (1.0,) * (many + 1)),

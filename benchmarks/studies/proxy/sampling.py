@@ -73,7 +73,7 @@ def costs(setting: Setting, architectures: Sequence[Architecture]) -> tuple[Floa
     table, view = unroll(setting.frame, genes), GeneView(setting.frame, genes)
     return (
         peak_sram(MEMORY_MODELS[MODEL], table, view.a_bits),
-        flash(MODEL, table, view.w_bits),
+        flash(MEMORY_MODELS[MODEL], table, view.w_bits),
         compute.macs(table),
     )
 
@@ -125,7 +125,7 @@ def to_flash(setting: Setting, genes: Genes, rng: np.random.Generator) -> bool:
     bits = GeneView(setting.frame, genes).w_bits
     rows, low, high = _start_at_8(bits), min(space.weight_bits), max(space.weight_bits)
     for _ in range(STEPS):
-        excess = float(flash(MODEL, table, bits)[0]) / setting.flash_bytes - 1.0
+        excess = float(flash(MEMORY_MODELS[MODEL], table, bits)[0]) / setting.flash_bytes - 1.0
         if abs(excess) <= setting.flash_within:
             return True
         change = -int(np.sign(excess))

@@ -161,7 +161,7 @@ def searched(
         score=ScoreSettings(stage_weights=stage_weights),
     )
     problem = replace(
-        problem, sram_bytes=float(setting.sram_bytes), flash_bytes=float(setting.flash_bytes)
+        problem, arena_bytes=float(setting.sram_bytes), flash_bytes=float(setting.flash_bytes)
     )
     settings = SearchSettings(
         seed=0, candidates=setting.candidates, chunk=min(CHUNK, setting.candidates)
