@@ -58,7 +58,7 @@ class Tensor:
     """One tensor of a block, or the scratch of one of its layers."""
 
     width: Width
-    """Whose width its elements have."""
+    """Width of its elements: that of a layer's input, a fixed one, or none."""
     elements: Callable[[LayerTable], Sizes]
     """Elements in a table of networks; words of scratch where there is no width."""
 
@@ -68,9 +68,9 @@ class Row:
     """Tensors that live at once."""
 
     step: int
-    """Layer of the block at which they do, from 0."""
+    """Layer of the block at which they live, counted from 0."""
     terms: tuple[str, ...]
-    """Their names in ``TENSORS``."""
+    """Names of the tensors, keys of ``TENSORS``."""
 
 
 def _rows_of(table: LayerTable) -> Floats:
