@@ -18,7 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from nas_engine.costs.plan import PlannedTensor
+from nas_engine.architecture import Block
+from nas_engine.costs.plan import PlannedTensor, plan_memory
 from nas_engine.errors import InputError
 from nas_engine.files import StorageError
 from nas_engine.report.network import NetworkReport
@@ -37,6 +38,7 @@ from nas_engine.report.plots import (
     sram_data,
     timeline_data,
 )
+from tests.architectures import W8A8, small
 from tests.report.networks import make_network, make_report
 
 ROWS = [
@@ -91,6 +93,19 @@ NETWORKS = {
     "47_layers": make_network((3, 3, 3, 3, 3), classifier=False),
     "102_layers": make_network((6, 6, 6, 6, 6, 3)),
 }
+
+
+def draw_in_place_plan() -> Figure:
+    """Draw the plan of blocks with layers that write over their input, and sums over shortcuts."""
+    blocks = (
+        Block(kernel=3, stride=1, bottleneck=32, channels=16, bits=((W8A8,) * 3,) * 2),
+        Block(kind="residual", kernel=3, stride=2, channels=32, bits=((W8A8,) * 3, (W8A8,) * 2)),
+    )
+    plan = plan_memory(small(resolution=32, blocks=blocks))
+    assert any(tensor.in_place_of for tensor in plan.tensors)
+    return draw_timeline(timeline_data(plan.tensors, plan.steps))
+
+
 OTHER_PICTURES: dict[str, Callable[[], Figure]] = {
     "progress": lambda: draw_progress(progress_data(HISTORY)),
     "progress_long": lambda: draw_progress(
@@ -112,6 +127,7 @@ OTHER_PICTURES: dict[str, Callable[[], Figure]] = {
     "plan_odd_names": lambda: draw_timeline(
         timeline_data([], ("input", "stage1.block1.shortcut_addition", "output"))
     ),
+    "plan_in_place": draw_in_place_plan,
     "plan_many_at_once": lambda: draw_timeline(
         timeline_data(
             [

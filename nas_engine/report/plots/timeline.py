@@ -103,13 +103,21 @@ def timeline_data(
     )
 
 
-def _write_name(axes: Axes, tensor: PlannedTensor, cell: float, kib_inch: float) -> None:
-    """Write a tensor's name into its rectangle where there is room.
+def _last_alone(tensor: PlannedTensor, tensors: Sequence[PlannedTensor]) -> int:
+    """Return the last step before another tensor is written over this one."""
+    over = [t.first_step - 1 for t in tensors if t.in_place_of == tensor.name]
+    return max(tensor.first_step, min([tensor.last_step, *over]))
+
+
+def _write_name(
+    axes: Axes, tensor: PlannedTensor, last_step: int, cell: float, kib_inch: float
+) -> None:
+    """Write a tensor's name into its rectangle, up to a last step, where there is room.
 
     ``cell`` and ``kib_inch``: inches per step and per KiB.
     """
-    wide, high = (tensor.last_step - tensor.first_step + 1) * cell, tensor.size / KIB * kib_inch
-    place = ((tensor.first_step + tensor.last_step) / 2, (tensor.offset + tensor.size / 2) / KIB)
+    wide, high = (last_step - tensor.first_step + 1) * cell, tensor.size / KIB * kib_inch
+    place = ((tensor.first_step + last_step) / 2, (tensor.offset + tensor.size / 2) / KIB)
     for size in (7.0, 5.5):
         length, line = text_width(tensor.name, size), 1.25 * size / 72
         for rotation, along, across in ((0, wide, high), (90, high, wide)):
@@ -156,7 +164,8 @@ def draw_timeline(record: Timeline) -> Figure:
             Rectangle(corner, *size, facecolor=colours[tensor.kind], alpha=0.55, lw=0, zorder=2)
         )
         axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", lw=1.0, zorder=2.5))
-        _write_name(axes, tensor, width / count, kib_inch)
+        last = _last_alone(tensor, record.tensors)
+        _write_name(axes, tensor, last, width / count, kib_inch)
     if record.budget is not None:
         draw_budget(axes, record.budget)
     axes.add_patch(
