@@ -21,10 +21,9 @@ from benchmarks.harness import Row, main
 from benchmarks.integer_reference import Untrained
 from benchmarks.kernels import read_objects, write_export
 from nas_engine.costs.plan import plan_graph
-from nas_engine.exporters.packing import pack_layer
-from nas_engine.exporters.to_c import KERNELS, POOL_KERNEL
 from nas_engine.integer.lowering import lower
-from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.integer.model import IntegerModel
+from nas_engine.network.kernels import KERNELS, kernel_of
 from nas_engine.verification.backend import Footprint
 from nas_engine.verification.code_size import CodePrediction, CodeSizes, read_table, write_table
 from nas_engine.verification.cortex_m import CortexM
@@ -101,18 +100,16 @@ EVERYTHING: Shape = ((3, 4), (8, 4, 2, 5), (3, 5, 7), True)
 
 def kernels_of(model: IntegerModel) -> set[str]:
     """Return the C functions that a network runs."""
-    layers = [step for step in model.nodes if isinstance(step, IntegerConvolution)]
     over = {tensor.name: tensor.in_place_of for tensor in plan_graph(model).tensors}
-    found = {
-        pack_layer(
+    return {
+        kernel_of(
             step,
             model.tensor(step.input),
             model.tensor(step.output),
             in_place=over[step.output] == step.input,
-        ).kernel
-        for step in layers
+        ).name
+        for step in model.nodes
     }
-    return found | {POOL_KERNEL} if len(layers) < len(model.nodes) else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

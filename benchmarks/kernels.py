@@ -159,7 +159,7 @@ def measure(layer: Layer, backend: CortexM) -> Measured:
     )
     step = next(step for step in model.nodes if step.name == "measured")
     assert isinstance(step, IntegerConvolution)
-    kernel = pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel
+    kernel = pack_layer(step, model.tensor(step.input), model.tensor(step.output)).kernel.name
     with tempfile.TemporaryDirectory(prefix="nas-search-") as name:
         folder = Path(name)
         golden = write_export(model, noise, folder)

@@ -29,6 +29,7 @@ from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.network.graph import Node
+from nas_engine.network.kernels import POOL_KERNEL
 from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.reading import read_regular
 
@@ -46,7 +47,6 @@ INT4_BITS = 4
 
 _LARGEST_FILE = 2**28
 _REMEDY = "export the network again, or put a whole copy back"
-_POOL_FUNCTION = "nas_average_pool"
 
 
 def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _pool(model: IntegerModel, step: Node) -> dict[str, Any]:
     flash = {"record": LAYER_RECORD_BYTES, "total": LAYER_RECORD_BYTES}
     return {
         **_window(model, step, "average_pool"),
-        "storage": {"function": _POOL_FUNCTION, "flash": flash},
+        "storage": {"function": POOL_KERNEL, "flash": flash},
     }
 
 
@@ -269,9 +269,9 @@ def _convolution(
             "onnx-qcdq": "FLOAT",
         },
         "storage": {
-            "device": "native" if packed.native else "storage-only",
-            "layout": packed.layout,
-            "function": packed.kernel,
+            "device": "native" if packed.kernel.native else "storage-only",
+            "layout": packed.kernel.layout,
+            "function": packed.kernel.name,
             "fast_rounding": packed.fast_rounding,
             "packed_crc32": zlib.crc32(packed.weights.astype("<u4").tobytes()),
             "flash": {**flash, "total": step_bytes(step)},

@@ -1,7 +1,5 @@
 """Weights and constants as the C kernels read them.
 
-Which kernel runs a layer follows from its shape and widths, and from whether it works in place.
-
 Every layout is dense: ``ceil(weights * bits / 32)`` little-endian words, no padding but at the end.
 Taps are the inputs of one output channel in the order kernel row, kernel column, input channel. The
 dense kernels multiply taps in pairs, (0, 2) and (1, 3) of every four, because that is how the DSP
@@ -32,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.integer.model import IntegerConvolution
+from nas_engine.network.kernels import Kernel, kernel_of
 from nas_engine.quantization.record import QuantisedTensor
 
 Words = npt.NDArray[np.uint32]
@@ -48,12 +47,8 @@ FAST_ACCUMULATOR = 2**30
 class PackedLayer:
     """Weights and constants of one layer for the C runtime."""
 
-    kernel: str
-    """C function that runs the layer."""
-    layout: str
-    """Layout of the weights, see the module's text."""
-    native: bool
-    """True: multiplied straight from the packed words; False: unpacked by tiles before."""
+    kernel: Kernel
+    """C function that runs the layer, and layout of the weights, see the module's text."""
     weights: Words
     """Packed weights, ``[ceil(weights * bits / 32)]``."""
     constants: Words
@@ -80,8 +75,7 @@ def pack_layer(
     Args:
         step: The layer.
         source: Its input tensor.
-        target: Its output tensor; the packing does not depend on it, its width is the kernel's
-            concern.
+        target: Its output tensor.
         in_place: Whether the output is written over the input.
 
     Raises:
@@ -91,33 +85,14 @@ def pack_layer(
         if tensor.name != name:
             raise ValueError(f"{step.name}: got {tensor.name!r} as its {what}; expected {name!r}")
     shift = np.where(step.requantizer.multiplier == 0, -1, step.requantizer.shift)
-    kernel, layout = _kernel(step, in_place)
+    kernel = kernel_of(step, source, target, in_place=in_place)
     return PackedLayer(
         kernel=kernel,
-        layout=layout,
-        native=layout.startswith("words"),
-        weights=_packed(step, layout),
+        weights=_packed(step, kernel.layout),
         constants=_constants(step, source, shift),
         fast_rounding=step.bounds.accumulator < FAST_ACCUMULATOR
         and all(value in FAST_SHIFTS for value in shift.tolist()),
     )
-
-
-def _kernel(step: IntegerConvolution, in_place: bool) -> tuple[str, str]:
-    """Return the C function and the layout of the weights."""
-    if step.kind == "depthwise":
-        return {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}.get(
-            step.kernel_height, "nas_depthwise"
-        ), "stream"
-    if step.kernel_height > 1:
-        return "nas_convolution_stream", "stream-pairs"
-    if in_place:
-        return "nas_pointwise_rows", "stream-pairs"
-    channels, taps, bits = len(step.weights), step.weights[0].size, step.weight_bits
-    multiple = {8: 8, 4: 8, 2: 16}.get(bits)  # taps of one round of the inner loop
-    if multiple and taps % multiple == 0 and channels % 2 == 0:
-        return f"nas_pointwise_w{bits}", f"words-w{bits}"
-    return "nas_pointwise_stream", "stream-pairs"
 
 
 def _packed(step: IntegerConvolution, layout: str) -> Words:

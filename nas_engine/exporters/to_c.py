@@ -35,25 +35,8 @@ from nas_engine.exporters.settings import DEFAULT_PREFIX
 from nas_engine.exporters.sizes import packed_bytes, step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.network.graph import Node
+from nas_engine.network.kernels import KERNELS, Kernel, kernel_of
 from nas_engine.quantization.record import QuantisedTensor
-
-POOL_KERNEL = "nas_average_pool"
-"""C function of average pools."""
-
-KERNELS = (
-    "nas_pointwise_w8",
-    "nas_pointwise_w4",
-    "nas_pointwise_w2",
-    "nas_pointwise_stream",
-    "nas_pointwise_rows",
-    "nas_convolution_stream",
-    "nas_depthwise_3x3",
-    "nas_depthwise_5x5",
-    "nas_depthwise",
-    POOL_KERNEL,
-)
-"""C functions of nas_runtime.h. Each stands in the file of its name; what that includes comes
-along."""
 
 _TARGET = "C"
 _LARGEST = {"uint8": 2**8 - 1, "uint16": 2**16 - 1, "uint32": 2**32 - 1}
@@ -77,6 +60,8 @@ class _Step:
     """First byte of its scratch; 0 without."""
     packed: PackedLayer | None
     """Weights and constants; ``None`` for a pool."""
+    kernel: Kernel
+    """C function that runs it."""
     flags: tuple[str, ...]
     """Names of the record's flags."""
 
@@ -89,11 +74,6 @@ class _Step:
     def kind(self) -> str:
         """Kind of the step, as the integer model calls it."""
         return self.step.kind if isinstance(self.step, IntegerConvolution) else "average_pool"
-
-    @property
-    def kernel(self) -> str:
-        """C function that runs it."""
-        return self.packed.kernel if self.packed else POOL_KERNEL
 
     @property
     def weight_bits(self) -> int:
@@ -123,7 +103,7 @@ class CExporter:
         steps = _steps(model, subject.plan)
         runtime = {
             own_names(name, prefix): own_names(content.decode(), prefix).encode()
-            for name, content in runtime_files(step.kernel for step in steps).items()
+            for name, content in runtime_files(step.kernel.name for step in steps).items()
         }
         own = "" if prefix == DEFAULT_PREFIX else f"{prefix}_"
         values = {
@@ -298,6 +278,7 @@ def _step(
         shortcut=shortcut,
         scratch=offsets.get(f"{step.name} scratch", 0),
         packed=packed,
+        kernel=kernel_of(step, source.tensor, target.tensor, in_place=in_place),
         flags=tuple(flags),
     )
 
@@ -437,7 +418,7 @@ def _arrays(step: _Step, prefix: str) -> Iterator[str]:
     shape = "x".join(map(str, step.step.weights.shape))
     yield (
         f"/* {c_comment(step.step.name)}: weights {shape}, {step.weight_bits} bits, layout "
-        f"{step.packed.layout} */"
+        f"{step.kernel.layout} */"
     )
     for what, words in (("weights", step.packed.weights), ("constants", step.packed.constants)):
         yield (
@@ -477,7 +458,7 @@ def _record(step: _Step, prefix: str) -> str:
     return "\n".join(
         [
             f"    /* {c_comment(_summary(step))} */",
-            f"    {{{own_names(step.kernel, prefix)}, {pointers},",
+            f"    {{{own_names(step.kernel.name, prefix)}, {pointers},",
             f"     {step.source.offset}, {step.target.offset}, {step.scratch},",
             f"     {', '.join(map(str, (*source.shape, *target.shape)))},",
             f"     {window.kernel_height}, {window.stride}, {top}, {left},",
@@ -531,7 +512,7 @@ def _info(model: IntegerModel, step: _Step) -> str:
             step.source.tensor.bits,
             target.bits,
         ),
-        *(int(step.packed is not None and step.packed.native), target.low),
+        *(int(step.kernel.native), target.low),
     )
     return (
         f"    {{{c_string(step.step.name)}, {c_string(step.kind)}, "
@@ -573,7 +554,7 @@ def _about(name: str) -> str:
 
 def _table_row(model: IntegerModel, step: _Step) -> str:
     window, target = step.step, step.target.tensor
-    weights = "-" if step.packed is None else "native" if step.packed.native else "unpacked"
+    weights = "-" if step.packed is None else "native" if step.kernel.native else "unpacked"
     place = (
         "over the shortcut"
         if step.shortcut

@@ -221,7 +221,7 @@ class Program:
         arena = self.process.stdout.read(len(content.arena))
         if len(arena) != len(content.arena):
             raise AssertionError(
-                f"{packed.kernel} stopped: {self.process.communicate()[1].decode()[-4000:]}"
+                f"{packed.kernel.name} stopped: {self.process.communicate()[1].decode()[-4000:]}"
             )
         in_place = content.input[0] == content.output
         for begin, size in content.gaps:
@@ -293,7 +293,7 @@ def request(
     source, target = model.tensor(step.input), model.tensor(step.output)
     content = Content(np.random.default_rng(noise))
     stored = words(values[step.input], source)
-    in_place = packed.kernel == "nas_pointwise_rows"
+    in_place = packed.kernel.name == "nas_pointwise_rows"
     at_input = content.add(stored, tensor_bytes(target) if in_place else None)
     content.input = (at_input, len(stored))
     shortcut = model.tensor(step.shortcut) if step.shortcut else None
@@ -314,7 +314,7 @@ def request(
         tensor.zero_point - tensor.low if tensor else 0 for tensor in (source, target, shortcut)
     ]
     fields = (
-        KERNELS.index(packed.kernel),
+        KERNELS.index(packed.kernel.name),
         at_input,
         content.output,
         at_scratch,

@@ -46,11 +46,11 @@ def check(program: Program, layer: Layer, *, in_place: bool = False) -> set[str]
         0, 256, (1, layer.height, layer.width, 3), np.uint8
     )
     values = {name: array[0] for name, array in trace(model, images, threads=1).items()}
-    seen = {packed.kernel, "fast" if packed.fast_rounding else "general"}
+    seen = {packed.kernel.name, "fast" if packed.fast_rounding else "general"}
     for fast in {False, packed.fast_rounding}:
         found = program.run(model, step, packed, values, fast=fast, noise=layer.seed)
         np.testing.assert_array_equal(
-            found, values[step.output], err_msg=f"{packed.kernel}, fast {fast}: {layer}"
+            found, values[step.output], err_msg=f"{packed.kernel.name}, fast {fast}: {layer}"
         )
     return seen
 

@@ -163,8 +163,11 @@ class TestContent:
                 assert flash["total"] == flash["weights"] + flash["constants"] + 52 + (
                     24 if step.addition else 0
                 )
-                assert storage["device"] == ("native" if packed.native else "storage-only")
-                assert (storage["layout"], storage["function"]) == (packed.layout, packed.kernel)
+                assert storage["device"] == ("native" if packed.kernel.native else "storage-only")
+                assert (storage["layout"], storage["function"]) == (
+                    packed.kernel.layout,
+                    packed.kernel.name,
+                )
                 assert storage["fast_rounding"] is packed.fast_rounding
                 assert storage["packed_crc32"] == zlib.crc32(packed.weights.astype("<u4").tobytes())
         assert made["totals"]["packed_bytes"] == packed_bytes(model)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nas_engine.exporters.packing import FAST_ACCUMULATOR, FAST_SHIFTS, PackedLayer, pack_layer
 from nas_engine.integer.model import IntegerConvolution
 from nas_engine.network.graph import NetworkError
+from nas_engine.network.kernels import Kernel
 from tests.exporters.dense_layers import Layer, layer_under_test
 from tests.exporters.kernels import elements
 
@@ -23,7 +24,7 @@ def unpacked(packed: PackedLayer, step: IntegerConvolution) -> npt.NDArray[np.in
     """Return the weights ``[O, taps]``, read one by one as the layouts are described."""
     channels, taps, bits = len(step.weights), step.weights[0].size, step.weight_bits
     numbers = elements(packed.weights.tobytes(), channels * taps, bits)
-    if packed.layout in ("words-w4", "words-w2"):
+    if packed.kernel.layout in ("words-w4", "words-w2"):
         numbers = (numbers - 2 ** (bits - 1)).reshape(
             channels // 2, -1, 2, 2, 32 // bits // 2
         )  # pair, word, channel, half, number
@@ -67,7 +68,7 @@ def test_nothing_is_lost(layer: Layer) -> None:
     assert len(packed.weights) == -(-step.weights.size * step.weight_bits // 32)
     assert packed.weights.dtype == packed.constants.dtype == np.uint32
     np.testing.assert_array_equal(unpacked(packed, step), flat)
-    assert packed.native == packed.layout.startswith("words")
+    assert packed.kernel.native == packed.kernel.layout.startswith("words")
     multiple = {8: 8, 4: 8, 2: 16}.get(step.weight_bits)
     native = (
         multiple is not None
@@ -75,14 +76,14 @@ def test_nothing_is_lost(layer: Layer) -> None:
         and flat.shape[1] % multiple == 0
         and channels % 2 == 0
     )
-    assert packed.native == native
+    assert packed.kernel.native == native
     if native:
-        assert (packed.kernel, packed.layout) == (
+        assert (packed.kernel.name, packed.kernel.layout) == (
             f"nas_pointwise_w{step.weight_bits}",
             f"words-w{step.weight_bits}",
         )
     else:
-        assert (packed.kernel, packed.layout) == (
+        assert (packed.kernel.name, packed.kernel.layout) == (
             "nas_pointwise_stream" if layer.kernel == 1 else "nas_convolution_stream",
             "stream-pairs",
         )
@@ -109,7 +110,8 @@ def test_depthwise_is_a_plain_stream() -> None:
     conv = layer_under_test(model)
     step = dataclasses.replace(conv, kind="depthwise", weights=conv.weights[..., :1])
     packed = pack_layer(step, model.tensor(step.input), model.tensor(step.output))
-    assert (packed.kernel, packed.layout, packed.native) == ("nas_depthwise_3x3", "stream", False)
+    assert packed.kernel == Kernel(name="nas_depthwise_3x3", layout="stream")
+    assert not packed.kernel.native
     numbers = elements(packed.weights.tobytes(), 45, 3)
     np.testing.assert_array_equal((numbers ^ 4) - 4, step.weights.reshape(-1))
 

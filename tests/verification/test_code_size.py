@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nas_engine.errors import InputError
-from nas_engine.exporters.to_c import KERNELS
+from nas_engine.network.kernels import KERNELS
 from nas_engine.verification.code_size import (
     CodePrediction,
     CodeSizes,
