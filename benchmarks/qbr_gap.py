@@ -25,7 +25,7 @@ def run(structures: int = 200, seed: int = 0) -> list[Row]:
     gaps: list[float] = []
     for number, (sram, flash) in enumerate(BUDGETS):
         device = load_device("cortex-m7").with_memory(sram * KIB, flash * KIB)
-        problem = make_problem(load_space("mobilenet"), device, resolution=128, classes=10)
+        problem = make_problem(load_space("mobilenet"), device, resolution=128, class_count=10)
         rng = np.random.default_rng([seed, number])
         wanted = structures // len(BUDGETS) + (number < structures % len(BUDGETS))
         while wanted:

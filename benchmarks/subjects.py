@@ -122,7 +122,7 @@ def grown(small: CifarResNet, depth: int) -> CifarResNet:
             f"a ResNet-{small.depth} cannot grow to ResNet-{depth}; expected a less deep one to "
             "start from"
         )
-    network = cifar_resnet(depth, small.classes)
+    network = cifar_resnet(depth, small.class_count)
     for name, module in small.named_children():
         if not name.startswith("layer"):
             getattr(network, name).load_state_dict(module.state_dict())
@@ -167,8 +167,8 @@ def block_weights(network: CifarResNet, start: CifarResNet) -> tuple[float, floa
     return float(torch.stack(means[0]).mean()), float(torch.stack(means[1]).mean())
 
 
-def _transferred(classes: int, start: Mapping[str, Tensor] | None, *, depth: int) -> Network:
-    network = cifar_resnet(depth, classes)
+def _transferred(class_count: int, start: Mapping[str, Tensor] | None, *, depth: int) -> Network:
+    network = cifar_resnet(depth, class_count)
     if start is not None:
         old = load_cifar_resnet(start)
         if old.depth != depth:
@@ -176,20 +176,20 @@ def _transferred(classes: int, start: Mapping[str, Tensor] | None, *, depth: int
                 f"the state dict to start from is a ResNet-{old.depth}; expected a ResNet-{depth}"
             )
         state = old.state_dict()
-        if old.classes != classes:
+        if old.class_count != class_count:
             state |= {f"linear.{key}": value for key, value in network.linear.state_dict().items()}
         network.load_state_dict(state)
     return network
 
 
-def _deepened(classes: int, start: Mapping[str, Tensor] | None) -> Network:
+def _deepened(class_count: int, start: Mapping[str, Tensor] | None) -> Network:
     if start is None:
-        return cifar_resnet(56, classes)
+        return cifar_resnet(56, class_count)
     old = load_cifar_resnet(start)
-    if old.classes != classes:
+    if old.class_count != class_count:
         raise InputError(
-            f"the state dict to start from has {old.classes} classes; expected {classes}, those of "
-            "the data"
+            f"the state dict to start from has {old.class_count} classes; expected {class_count}, "
+            "those of the data"
         )
     network = grown(old, 56)
     for block in inserted_blocks(network, old):
@@ -197,8 +197,8 @@ def _deepened(classes: int, start: Mapping[str, Tensor] | None) -> Network:
     return network
 
 
-def _transformer(classes: int, start: Mapping[str, Tensor] | None) -> Network:
-    return vision_transformer(classes) if start is None else load_vision_transformer(start)
+def _transformer(class_count: int, start: Mapping[str, Tensor] | None) -> Network:
+    return vision_transformer(class_count) if start is None else load_vision_transformer(start)
 
 
 SUBJECTS = {
@@ -348,17 +348,17 @@ def train(
     """
     if name not in SUBJECTS:
         raise UnknownNameError("subject", name, tuple(SUBJECTS))
-    subject, classes = SUBJECTS[name], len(data.classes)
+    subject, class_count = SUBJECTS[name], len(data.classes)
     epochs = epochs or subject.epochs
     prepare_compute("cpu", 1)
     torch.manual_seed(seed)
     beginning = None if start is None else read_state(start)
-    network = subject.build(classes, beginning)
+    network = subject.build(class_count, beginning)
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     optimiser = _optimiser(network, subject)
-    guide = None if teacher is None else load_teacher(teacher, classes=classes)
+    guide = None if teacher is None else load_teacher(teacher, class_count=class_count)
     request = {
         "subject": name,
         "epochs": epochs,

@@ -28,7 +28,7 @@ def run(data: str, files: Sequence[Path]) -> list[str]:
     images, labels = dataset.test.images, dataset.test.labels
     lines = []
     for path in files:
-        teacher = load_teacher(path, classes=len(dataset.classes))
+        teacher = load_teacher(path, class_count=len(dataset.classes))
         parts = [
             teacher.logits(scale_images(torch.tensor(images[i : i + BATCH]))).argmax(1)
             for i in range(0, len(labels), BATCH)

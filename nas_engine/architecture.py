@@ -189,15 +189,15 @@ class Block:
 class Classifier:
     """Global average pool and dense layer at the end."""
 
-    classes: int
+    class_count: int
     """Number of outputs."""
     bits: Bits
     """Widths of the weights and of the pooled vector (and so of the head's output)."""
 
     def __post_init__(self) -> None:
-        if type(self.classes) is not int or not 1 <= self.classes <= 65536:
+        if type(self.class_count) is not int or not 1 <= self.class_count <= 65536:
             raise InputError(
-                f"classes is {self.classes!r}; expected a whole number from 1 to 65,536"
+                f"classes is {self.class_count!r}; expected a whole number from 1 to 65,536"
             )
 
 
@@ -214,7 +214,7 @@ class Architecture:
         >>> block = Block(kernel=3, stride=2, bottleneck=48, channels=24, bits=bits)
         >>> stem = Convolution(kernel=3, stride=2, channels=16, bits=w8a8)
         >>> head = Convolution(kernel=1, stride=1, channels=64, bits=w8a8)
-        >>> classifier = Classifier(classes=2, bits=w8a8)
+        >>> classifier = Classifier(class_count=2, bits=w8a8)
         >>> network = Architecture(
         ...     resolution=96, stem=stem, blocks=(block,), head=head, classifier=classifier
         ... )
@@ -318,7 +318,7 @@ def dump_architecture(architecture: Architecture) -> str:
     last = architecture.classifier
     lines.append(
         "classifier: "
-        f"{f'{{classes: {last.classes}, bits: {last.bits}}}' if last else NO_CLASSIFIER}"
+        f"{f'{{classes: {last.class_count}, bits: {last.bits}}}' if last else NO_CLASSIFIER}"
     )
     return "\n".join(lines) + "\n"
 
@@ -446,7 +446,7 @@ def _from_yaml(fields: Fields) -> Architecture:
         part = fields.take_fields("classifier").only("classes", "bits")
         with part.located():
             classifier = Classifier(
-                classes=part.take_int("classes"), bits=Bits.parse(part.take("bits"))
+                class_count=part.take_int("classes"), bits=Bits.parse(part.take("bits"))
             )
     return Architecture(
         resolution=fields.take_int("resolution"),

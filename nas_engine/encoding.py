@@ -44,7 +44,7 @@ class Frame:
     """Strides that each stage may have; one each where strides are no genes."""
     max_residuals: int
     """Rows kept for units, all stages together."""
-    classes: int
+    class_count: int
     """Outputs of the classifier, 0 for none."""
     pooled_shortcut: bool
     """True if stride-2 units with equal channels have a pooled shortcut (kinds without a 1x1
@@ -123,7 +123,7 @@ class Frame:
         return _sizes(self, stride) if self.free_strides else _fixed_geometry(self)[0]
 
 
-def space_frame(space: SearchSpace, resolution: int, classes: int) -> Frame:
+def space_frame(space: SearchSpace, resolution: int, class_count: int) -> Frame:
     """Return the frame of every network of a space.
 
     Raises:
@@ -134,8 +134,8 @@ def space_frame(space: SearchSpace, resolution: int, classes: int) -> Frame:
             f"resolution {resolution} is outside space '{space.name}'; expected "
             f"{space.min_resolution} to {space.max_resolution} pixels"
         )
-    if not 0 <= classes <= 65536:
-        raise InputError(f"classes is {classes}; expected 1 to 65,536, or 0 for no classifier")
+    if not 0 <= class_count <= 65536:
+        raise InputError(f"classes is {class_count}; expected 1 to 65,536, or 0 for no classifier")
     return Frame(
         resolution=resolution,
         input_channels=space.input_channels,
@@ -144,7 +144,7 @@ def space_frame(space: SearchSpace, resolution: int, classes: int) -> Frame:
         kinds=tuple(stage.kinds for stage in space.stages),
         strides=tuple(stage.strides for stage in space.stages),
         max_residuals=space.max_residuals,
-        classes=classes,
+        class_count=class_count,
         pooled_shortcut=space.pooled_shortcut,
     )
 
@@ -159,7 +159,7 @@ def architecture_frame(architecture: Architecture) -> Frame:
         kinds=tuple((block.kind,) for block in architecture.blocks),
         strides=tuple((block.stride,) for block in architecture.blocks),
         max_residuals=sum(block.depth for block in architecture.blocks),
-        classes=architecture.classifier.classes if architecture.classifier else 0,
+        class_count=architecture.classifier.class_count if architecture.classifier else 0,
         pooled_shortcut=architecture.pooled_shortcut,
     )
 
@@ -362,7 +362,7 @@ def active_layers(frame: Frame, view: GeneView) -> npt.NDArray[np.bool_]:
     first = None if frame.plain else first_layers(frame, view, unit_stages(frame, view.depth))
     if first is not None:
         active[1:-2:PLACES] = first
-    active[-1] = frame.classes > 0
+    active[-1] = frame.class_count > 0
     return active
 
 
@@ -462,8 +462,8 @@ def decode(frame: Frame, column: Genes) -> Architecture:
         ),
         blocks=tuple(blocks),
         head=Convolution(kernel=1, stride=1, channels=int(view.head[0]), bits=head_bits),
-        classifier=Classifier(classes=frame.classes, bits=classifier_bits)
-        if classifier_bits and frame.classes
+        classifier=Classifier(class_count=frame.class_count, bits=classifier_bits)
+        if classifier_bits and frame.class_count
         else None,
     )
 

@@ -215,7 +215,7 @@ def output_positions(table: LayerTable) -> Floats:
         table.area_out,
         table.area_out,
         table.head_area,
-        table.frame.classes > 0,
+        table.frame.class_count > 0,
     )
 
 
@@ -228,7 +228,7 @@ def output_channels(table: LayerTable) -> Floats:
         table.c_mid,
         table.c_out,
         table.head_channels,
-        table.frame.classes,
+        table.frame.class_count,
     )
 
 
@@ -325,7 +325,7 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
     table.weights[0], table.weights[-2], table.weights[-1] = (
         frame.stem_kernel**2 * frame.input_channels * stem,
         channels[-1] * head,
-        head * frame.classes,
+        head * frame.class_count,
     )
     return table
 

@@ -43,7 +43,7 @@ def read(kind: type[_Record], part: Fields, *also: str, defaults: bool = False) 
     """Return the record that a mapping holds.
 
     A class may name properties in ``DERIVED``: they are stored too, and must follow from the
-    fields.
+    fields; and in ``KEYS`` the keys of fields that a file calls otherwise.
 
     Args:
         kind: A dataclass.
@@ -58,11 +58,11 @@ def read(kind: type[_Record], part: Fields, *also: str, defaults: bool = False) 
     """
     derived: tuple[str, ...] = getattr(kind, "DERIVED", ())
     members = _members(cast(Hashable, kind))
-    part.only(*also, *(field.name for field, _ in members), *derived)
+    part.only(*also, *(key for _, key, _ in members), *derived)
     values = {
-        field.name: reader(part, field.name, defaults)
-        for field, reader in members
-        if field.name in part or not (defaults and _has_default(field))
+        field.name: reader(part, key, defaults)
+        for field, key, reader in members
+        if key in part or not (defaults and _has_default(field))
     }
     with part.located():
         record = kind(**values)
@@ -85,13 +85,13 @@ def check(record: object) -> None:
         InputError: A wrong type, or a number out of its range.
     """
     members = _members(cast(Hashable, type(record)))
-    part = Fields({field.name: getattr(record, field.name) for field, _ in members}, "")
+    part = Fields({key: getattr(record, field.name) for field, key, _ in members}, "")
     try:
-        for field, reader in members:
-            found, value = reader(part, field.name, True), getattr(record, field.name)
+        for field, key, reader in members:
+            found, value = reader(part, key, True), getattr(record, field.name)
             if is_dataclass(found) and found is not value:
                 problem = f"is {shortened(repr(value))}; expected a {type(found).__name__}"
-                raise part.error(field.name, problem)
+                raise part.error(key, problem)
     except FileFormatError as error:
         raise InputError(error.problem) from None
 
@@ -99,8 +99,8 @@ def check(record: object) -> None:
 def plain(value: Any) -> Any:
     """Return a record as mappings, lists and plain values; ``None`` for what is not finite."""
     if is_dataclass(value):
-        names = [field.name for field in fields(value)]
-        return {name: plain(getattr(value, name)) for name in (*names, *_derived(value))}
+        names = [*(field.name for field in fields(value)), *getattr(type(value), "DERIVED", ())]
+        return {key_of(type(value), name): plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -108,6 +108,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, StrEnum) else value
+
+
+def key_of(kind: type[Any], name: str) -> str:
+    """Return the key in files of a field of a record."""
+    keys: Mapping[str, str] = getattr(kind, "KEYS", {})
+    return keys.get(name, name)
 
 
 def read_sealed(
@@ -161,15 +167,15 @@ def sealed(form: str, values: Any, made_of: Mapping[str, str] | None = None) -> 
     return seal_json({"format": form, **plain(values), **named})
 
 
-def _derived(value: object) -> tuple[str, ...]:
-    found: tuple[str, ...] = getattr(type(value), "DERIVED", ())
-    return found
-
-
 @cache
-def _members(kind: Any) -> tuple[tuple[Field[Any], _Reader], ...]:
+def _members(kind: Any) -> tuple[tuple[Field[Any], str, _Reader], ...]:
+    """Return each field, its key in files and the function that reads it."""
     hints = get_type_hints(kind, include_extras=True)
-    return tuple((field, _reader(hints[field.name])) for field in fields(kind) if field.init)
+    return tuple(
+        (field, key_of(kind, field.name), _reader(hints[field.name]))
+        for field in fields(kind)
+        if field.init
+    )
 
 
 def _has_default(field: Field[Any]) -> bool:

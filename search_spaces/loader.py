@@ -71,7 +71,7 @@ def _parse(text: str, path: Path) -> SearchSpace:
             resolution=sizes.take_int("default", low=8, high=1024),
             min_resolution=sizes.take_int("min", low=8, high=1024),
             max_resolution=sizes.take_int("max", low=8, high=1024),
-            classes=fields.take_int("classes", low=0, high=65536),
+            class_count=fields.take_int("classes", low=0, high=65536),
             stage_weights=fields.take_numbers("stage_weights", high=1e6),
             stem_kernel=stem.take_int("kernel", low=1, high=7),
             stem_stride=stem.take_int("stride", low=1, high=2),

@@ -125,7 +125,7 @@ class SearchSpace:
     """Smallest resolution that makes sense here."""
     max_resolution: int
     """Largest resolution that makes sense here."""
-    classes: int
+    class_count: int
     """Default number of classes; 0 for no classifier (the authors' space)."""
     stage_weights: tuple[float, ...]
     """QE-Score weight of each stage; stages end just before each stride-2 stage, the stem starts

@@ -48,7 +48,7 @@ def small(**changes: Any) -> Architecture:
             ),
         ),
         "head": Convolution(kernel=1, stride=1, channels=64, bits=Bits(3, 4)),
-        "classifier": Classifier(classes=2, bits=W8A8),
+        "classifier": Classifier(class_count=2, bits=W8A8),
     }
     return Architecture(**(values | changes))
 

@@ -122,7 +122,7 @@ def population(
     classes: int | None = None,
 ) -> tuple[Frame, Genes]:
     frame = space_frame(
-        space, resolution or space.resolution, space.classes if classes is None else classes
+        space, resolution or space.resolution, space.class_count if classes is None else classes
     )
     return frame, sample(space, frame, n, np.random.default_rng(seed))
 

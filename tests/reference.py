@@ -181,7 +181,7 @@ def layers(net: Architecture) -> list[Layer]:
                 kind="dense",
                 kernel=1,
                 c_in=head.channels,
-                c_out=net.classifier.classes,
+                c_out=net.classifier.class_count,
                 size_in=1,
                 size_out=1,
                 w=bits.w,
@@ -387,7 +387,7 @@ def at_classifier(model: str, net: Architecture) -> float:
     size, bits, classes = (
         list(residuals(net))[-1].size_out,
         net.classifier.bits.a,
-        net.classifier.classes,
+        net.classifier.class_count,
     )
     pooled = tensor_bytes(model, net.head.channels, bits)
     pooling = pooled + tensor_bytes(model, net.head.channels * size**2, bits)

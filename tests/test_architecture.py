@@ -103,7 +103,7 @@ class TestValues:
     @pytest.mark.parametrize("classes", [0, -1, 65537, 2.0, "2", True, None])
     def test_classes(self, classes: Any) -> None:
         with pytest.raises(InputError, match=r"^classes is"):
-            Classifier(classes=classes, bits=W8A8)
+            Classifier(class_count=classes, bits=W8A8)
 
     @pytest.mark.parametrize(
         ("changes", "says"),

@@ -73,7 +73,7 @@ class TestRoundTrip:
         for changed in (
             replace(frame, resolution=161),
             replace(frame, input_channels=1),
-            replace(frame, classes=0),
+            replace(frame, class_count=0),
             replace(frame, pooled_shortcut=True),
             replace(frame, strides=frame.strides[::-1]),
             replace(frame, kinds=(("residual",), *frame.kinds[1:])),

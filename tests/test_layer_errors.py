@@ -117,7 +117,7 @@ def quantised(
         block.output.step.data *= shrink
     assert copied.architecture.classifier is not None
     return copied, lower(
-        extract(copied, [f"c{i}" for i in range(copied.architecture.classifier.classes)])
+        extract(copied, [f"c{i}" for i in range(copied.architecture.classifier.class_count)])
     )
 
 

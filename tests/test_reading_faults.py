@@ -71,15 +71,15 @@ def checkpoint_of_a_training(folder: Path) -> Read:
 
 
 def teacher(folder: Path) -> Read:
-    torch.save(cifar_resnet(20, classes=4).state_dict(), folder / "teacher.th")
-    return lambda: load_teacher(folder / "teacher.th", classes=4)
+    torch.save(cifar_resnet(20, class_count=4).state_dict(), folder / "teacher.th")
+    return lambda: load_teacher(folder / "teacher.th", class_count=4)
 
 
 def program(folder: Path) -> Read:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.13 deprecates TorchScript
         torch.jit.script(torch.nn.Flatten()).save(str(folder / "teacher.pt"))
-    return lambda: load_teacher(folder / "teacher.pt", classes=4, code=True)
+    return lambda: load_teacher(folder / "teacher.pt", class_count=4, code=True)
 
 
 def measurement(folder: Path) -> Read:

@@ -189,3 +189,23 @@ def test_plain_writes_nothing_that_json_has_no_word_for() -> None:
         "b": ["red", None],
     }
     assert type(plain(Colour.RED)) is str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renamed:
+    class_count: Count
+
+    KEYS: ClassVar[Mapping[str, str]] = {"class_count": "classes"}
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def test_a_key_that_is_not_the_name_of_its_field() -> None:
+    assert plain(Renamed(class_count=3)) == {"classes": 3}
+    assert read(Renamed, Fields({"classes": 3}, "x")) == Renamed(class_count=3)
+    for wrong in ({"classes": 0}, {"class_count": 3}, {}):
+        with pytest.raises(FileFormatError, match="classes"):
+            read(Renamed, Fields(wrong, "x"))
+    with pytest.raises(InputError, match=r"^classes: is 0"):
+        Renamed(class_count=0)

@@ -80,7 +80,7 @@ def test_a_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def test_without_anything_it_is_the_digits_in_a_small_device() -> None:
     config = resolve_run_config({})
     search = config.search
-    assert (config.data.source, search.space, search.resolution, search.classes) == (
+    assert (config.data.source, search.space, search.resolution, search.class_count) == (
         "digits",
         "mobilenet-32",
         16,

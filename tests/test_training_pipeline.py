@@ -469,7 +469,7 @@ class TestNothingIsLost:
         save_network(
             tmp_path / "wide.pt",
             MobileNet(
-                replace(architecture, classifier=replace(architecture.classifier, classes=11))
+                replace(architecture, classifier=replace(architecture.classifier, class_count=11))
             ),
         )
         run = copied(finished, tmp_path / "run")

@@ -227,7 +227,7 @@ class _Builder:
             ("head", {0: "head"}, "head", costs),
             ("classifier", {0: "classifier"}, "classifier", costs),
         ]
-        if not self.table.frame.classes:
+        if not self.table.frame.class_count:
             del parts[-1]
         after = [*(entering for _, _, entering, _ in parts[1:]), None]
         for (kind, places, entering, part), following in zip(parts, after, strict=True):

@@ -128,7 +128,9 @@ def spaces(name: str | None) -> None:
     space = load_space(name)
     click.echo(terminal_line(f"{space.name}: {space.title}"))
     resolutions = f"{space.min_resolution} to {space.max_resolution} px, default {space.resolution}"
-    click.echo(f"  input {space.input_channels} channels, {resolutions}; {space.classes} classes")
+    click.echo(
+        f"  input {space.input_channels} channels, {resolutions}; {space.class_count} classes"
+    )
     click.echo(
         f"  stem {space.stem_kernel}x{space.stem_kernel} stride {space.stem_stride}, "
         f"{_range(space.stem_channels)} channels"

@@ -182,7 +182,7 @@ class Arena:
         last = np.asarray(table.shortcut * float(ADDITION_BYTES))
         if table.pooled is not None:
             last += table.pooled * float(LAYER_RECORD_BYTES)
-        return last, float(LAYER_RECORD_BYTES) if table.frame.classes else 0.0
+        return last, float(LAYER_RECORD_BYTES) if table.frame.class_count else 0.0
 
     def extra_bitops(self, table: LayerTable) -> Floats:
         """None."""

@@ -169,9 +169,9 @@ TENSORS: dict[str, Tensor] = {
     ),
     "features": Tensor(width="a", elements=lambda t: t.head_area * t.head_channels),
     "pooled": Tensor(width="a", elements=lambda t: t.head_channels),
-    "logits": Tensor(width="logits", elements=lambda t: float(t.frame.classes)),
+    "logits": Tensor(width="logits", elements=lambda t: float(t.frame.class_count)),
     "dense scratch": Tensor(
-        width="none", elements=lambda t: dense_scratch(t.head_channels, t.frame.classes)
+        width="none", elements=lambda t: dense_scratch(t.head_channels, t.frame.class_count)
     ),
 }
 """All tensors by the name that rows have for them."""

@@ -23,7 +23,7 @@ def head_out_bits(table: LayerTable, classifier_bits: Any) -> Any:
 
     It is 8 where there is no classifier (the authors' convention).
     """
-    return classifier_bits if table.frame.classes else 8
+    return classifier_bits if table.frame.class_count else 8
 
 
 def classifier_live(model: MemoryModel, table: LayerTable, costs: BitCosts, share: Any) -> Any:
@@ -35,7 +35,7 @@ def classifier_live(model: MemoryModel, table: LayerTable, costs: BitCosts, shar
         costs: ``bit_costs(model, table)``.
         share: Granules of one element of the input, ``share(model, bits)``.
     """
-    if not table.frame.classes:
+    if not table.frame.class_count:
         return np.zeros(table.n)
     return live_steps(model, "classifier", costs, {"a": share})[0]
 

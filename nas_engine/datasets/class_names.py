@@ -25,17 +25,17 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def check_classes(dataset: Dataset | Judged, classes: int) -> None:
+def check_classes(dataset: Dataset | Judged, class_count: int) -> None:
     """Refuse data whose classes are not as many as the network's outputs.
 
     Raises:
         DatasetError: Both numbers, and what to type instead.
     """
     count = len(dataset.classes)
-    if count != classes:
+    if count != class_count:
         raise DatasetError(
             dataset.source,
-            f"the data has {count} classes, the network {classes}; search again with --classes "
+            f"the data has {count} classes, the network {class_count}; search again with --classes "
             f"{count} or give other data",
         )
 

@@ -59,18 +59,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def class_counts(self, classes: int) -> Labels:
-        """Return how many images each class has, int64 ``[classes]``.
+    def class_counts(self, class_count: int) -> Labels:
+        """Return how many images each class has, int64 ``[class_count]``.
 
         Raises:
-            InputError: A label is not below ``classes``, or negative.
+            InputError: A label is not below ``class_count``, or negative.
         """
-        if len(self) and not 0 <= self.labels.min() <= self.labels.max() < classes:
+        if len(self) and not 0 <= self.labels.min() <= self.labels.max() < class_count:
             raise InputError(
                 f"labels run from {self.labels.min()} to {self.labels.max()}; expected 0 to "
-                f"{classes - 1}"
+                f"{class_count - 1}"
             )
-        return np.bincount(self.labels, minlength=classes).astype(np.int64)
+        return np.bincount(self.labels, minlength=class_count).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -45,11 +45,11 @@ def balanced_choice(labels: Labels, limit: int | None, seed: int) -> npt.NDArray
     """
     if limit is None or limit >= len(labels):
         return None
-    classes = len(np.unique(labels))
-    if limit < classes:
+    class_count = len(np.unique(labels))
+    if limit < class_count:
         raise InputError(
-            f"limit is {limit}, but there are {classes} classes; expected at least one image of "
-            "each"
+            f"limit is {limit}, but there are {class_count} classes; expected at least one image "
+            "of each"
         )
     order = np.lexsort((labels, ranks_within_class(labels, seed)))
     return np.sort(order[:limit])

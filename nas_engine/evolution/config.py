@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from device_profiles import DeviceProfile, device_names, load_device
 from nas_engine import __version__
@@ -14,7 +14,7 @@ from nas_engine.evolution.feasibility import require_feasible
 from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.ranges import CANDIDATES, CLASSES, LAYERS, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
-from nas_engine.records import Count, Share, plain, read
+from nas_engine.records import Count, Share, key_of, plain, read
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.strict_yaml import Fields
 from nas_engine.units import MEMORY_REGION_BYTES, format_size
@@ -24,6 +24,8 @@ from search_spaces import SearchSpace, load_space, space_names
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
     """Config of a search; ``config.yaml`` of a run directory, every value resolved."""
+
+    KEYS: ClassVar[Mapping[str, str]] = {"class_count": "classes"}
 
     device: str = "cortex-m7"
     """Device profile, by name or path."""
@@ -35,7 +37,7 @@ class SearchConfig:
     """Search space, by name or path."""
     resolution: Annotated[int, RESOLUTION]
     """Height and width of the input image in pixels."""
-    classes: Annotated[int, CLASSES]
+    class_count: Annotated[int, CLASSES]
     """Outputs of the classifier, 0 for none."""
     memory_model: str = "arena"
     """Model that counts SRAM, Flash and BitOps, ``arena`` or ``paper``."""
@@ -71,7 +73,8 @@ class SearchConfig:
         limits = {row.key: self.limits.get(row.name) for row in LIMITS}
         values: dict[str, Any] = {}
         for each in fields(self):
-            values |= limits if each.name == "limits" else {each.name: getattr(self, each.name)}
+            key = key_of(SearchConfig, each.name)
+            values |= limits if key == "limits" else {key: getattr(self, each.name)}
         return values
 
     @staticmethod
@@ -81,8 +84,9 @@ class SearchConfig:
         Raises:
             FileFormatError: A key is missing, unknown or of the wrong kind.
         """
-        keys = [each.name for each in fields(SearchConfig) if each.name != "limits"]
-        part = Fields(mapping, path).only("version", *keys, *(row.key for row in LIMITS))
+        keys = [key_of(SearchConfig, each.name) for each in fields(SearchConfig)]
+        keys = [*(key for key in keys if key != "limits"), *(row.key for row in LIMITS)]
+        part = Fields(mapping, path).only("version", *keys)
         part.take_str("version")
         limits = {
             row.name: part.take_number(row.key, low=row.range.low, high=row.range.high)
@@ -120,7 +124,7 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         "sram_bytes": device.sram_bytes,
         "flash_bytes": device.flash_bytes,
         "resolution": space.resolution,
-        "classes": space.classes,
+        "class_count": given.pop("classes", space.class_count),
         "stage_weights": space.stage_weights,
         "max_layers": space.max_layers,
         "max_stage_share": space.max_stage_share,
@@ -157,7 +161,7 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         space,
         device,
         resolution=config.resolution,
-        classes=config.classes,
+        class_count=config.class_count,
         limits=config.limits,
         memory_model=config.memory_model,
         score=score,

@@ -115,7 +115,7 @@ def make_problem(
     device: DeviceProfile,
     *,
     resolution: int | None = None,
-    classes: int | None = None,
+    class_count: int | None = None,
     limits: Mapping[str, float] | None = None,
     memory_model: str = "arena",
     score: ScoreSettings | None = None,
@@ -131,7 +131,7 @@ def make_problem(
         frame=space_frame(
             space,
             space.resolution if resolution is None else resolution,
-            space.classes if classes is None else classes,
+            space.class_count if class_count is None else class_count,
         ),
         arena_bytes=device.arena_bytes,
         flash_bytes=device.storage_bytes,

@@ -143,7 +143,7 @@ def refine_activations(
     a_bits = options[index]
     a_bits[1:-1] *= table.weights[1:-1] > 0
     a_bits[0] = end
-    a_bits[-1] = end if table.frame.classes else 0
+    a_bits[-1] = end if table.frame.class_count else 0
     return a_bits
 
 

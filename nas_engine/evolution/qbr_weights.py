@@ -122,7 +122,7 @@ def refine_weights(
     w_bits = np.zeros((table.frame.n_layers, table.n), np.int16)
     w_bits[_INNER] = join_units(options.take(level), tied) * (table.weights[_INNER] > 0)
     w_bits[0] = end_bits
-    w_bits[-1] = end_bits if table.frame.classes else 0
+    w_bits[-1] = end_bits if table.frame.class_count else 0
     return w_bits
 
 

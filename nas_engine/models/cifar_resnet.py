@@ -63,9 +63,9 @@ class CifarResNet(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, blocks: int, classes: int) -> None:
+    def __init__(self, blocks: int, class_count: int) -> None:
         super().__init__()
-        self.depth, self.classes = 6 * blocks + 2, classes
+        self.depth, self.class_count = 6 * blocks + 2, class_count
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
         self.layer1, self.layer2, self.layer3 = (
@@ -75,7 +75,7 @@ class CifarResNet(nn.Module):
             )
             for inputs, outputs in zip((_WIDTHS[0], *_WIDTHS), _WIDTHS, strict=False)
         )
-        self.linear = nn.Linear(_WIDTHS[-1], classes)
+        self.linear = nn.Linear(_WIDTHS[-1], class_count)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
@@ -102,19 +102,19 @@ class CifarResNet(nn.Module):
         return self.classify(self.features(x))
 
 
-def cifar_resnet(depth: int, classes: int = 10) -> CifarResNet:
+def cifar_resnet(depth: int, class_count: int = 10) -> CifarResNet:
     """Return a network with random weights.
 
     Args:
         depth: One of ``DEPTHS``.
-        classes: Number of outputs.
+        class_count: Number of outputs.
 
     Raises:
         InputError: Another depth.
     """
     if depth not in DEPTHS:
         raise InputError(f"depth is {depth!r}; expected one of: {', '.join(map(str, DEPTHS))}")
-    return CifarResNet((depth - 2) // 6, classes)
+    return CifarResNet((depth - 2) // 6, class_count)
 
 
 def load_cifar_resnet(state_dict: Mapping[str, Tensor]) -> CifarResNet:

@@ -77,14 +77,14 @@ class VisionTransformer(nn.Module):
     first: torch's fused attention has them not.
     """
 
-    def __init__(self, classes: int, width: int, depth: int, hidden: int) -> None:
+    def __init__(self, class_count: int, width: int, depth: int, hidden: int) -> None:
         super().__init__()
-        self.classes, self.width, self.depth = classes, width, depth
+        self.class_count, self.width, self.depth = class_count, width, depth
         self.patches = nn.Conv2d(3, width, PATCH, PATCH)
         self.positions = nn.Parameter(torch.empty(1, TOKENS, width))
         self.blocks = nn.Sequential(*(_Block(width, hidden) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, classes)
+        self.linear = nn.Linear(width, class_count)
         nn.init.trunc_normal_(self.positions, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -110,12 +110,12 @@ class VisionTransformer(nn.Module):
 
 
 def vision_transformer(
-    classes: int = 10, *, width: int = 96, depth: int = 6, mlp_ratio: int = 2
+    class_count: int = 10, *, width: int = 96, depth: int = 6, mlp_ratio: int = 2
 ) -> VisionTransformer:
     """Return a network with random weights.
 
     Args:
-        classes: Number of outputs.
+        class_count: Number of outputs.
         width: Channels of a token, a multiple of ``HEAD_WIDTH``.
         depth: Number of blocks.
         mlp_ratio: Channels between the two layers on each token, as a multiple of ``width``.
@@ -124,7 +124,7 @@ def vision_transformer(
         InputError: A size out of its range.
     """
     for name, value in (
-        ("classes", classes),
+        ("class_count", class_count),
         ("width", width),
         ("depth", depth),
         ("mlp_ratio", mlp_ratio),
@@ -135,7 +135,7 @@ def vision_transformer(
         raise InputError(
             f"width is {width}; expected a multiple of {HEAD_WIDTH}, the channels of one head"
         )
-    return VisionTransformer(classes, width, depth, mlp_ratio * width)
+    return VisionTransformer(class_count, width, depth, mlp_ratio * width)
 
 
 def is_vision_transformer(state_dict: Mapping[str, object]) -> bool:
@@ -160,9 +160,9 @@ def load_vision_transformer(state_dict: Mapping[str, Tensor]) -> VisionTransform
         raise unknown_state(state, _EXPECTED)
     assert hidden is not None
     assert last is not None
-    (between, width), classes = hidden.shape, len(last)
+    (between, width), class_count = hidden.shape, len(last)
     if width % HEAD_WIDTH or between % width:
         raise unknown_state(state, _EXPECTED)
-    network = vision_transformer(classes, width=width, depth=depth, mlp_ratio=between // width)
+    network = vision_transformer(class_count, width=width, depth=depth, mlp_ratio=between // width)
     load_into(network, state, _EXPECTED)
     return network

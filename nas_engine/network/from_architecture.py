@@ -41,8 +41,8 @@ def graph_of(architecture: Architecture) -> Graph[Tensor, Node]:
     tensor = draft.layer("head", tensor, "head output", architecture.head.channels)
     if architecture.classifier is not None:
         tensor = draft.pool("pool", tensor, "pooled vector", draft.size(tensor))
-        classes = architecture.classifier.classes
-        tensor = draft.layer("classifier", tensor, LOGITS, classes, signed=True)
+        count = architecture.classifier.class_count
+        tensor = draft.layer("classifier", tensor, LOGITS, count, signed=True)
     return Graph(
         tensors=tuple(draft.tensors.values()),
         nodes=tuple(draft.nodes),

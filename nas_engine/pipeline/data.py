@@ -126,7 +126,7 @@ def read_data(
     assert architecture.classifier is not None
     if known is not None:
         dataset = matched_classes(dataset, known)
-    check_classes(dataset, architecture.classifier.classes)
+    check_classes(dataset, architecture.classifier.class_count)
     return dataset
 
 
@@ -169,7 +169,7 @@ def read_judged(
     if known is not None:
         found = matched_classes(found, known)
     assert architecture.classifier is not None
-    check_classes(found, architecture.classifier.classes)
+    check_classes(found, architecture.classifier.class_count)
     return found
 
 

@@ -52,28 +52,28 @@ def is_ahead(accuracy: float, other: float, images: int) -> bool:
     return accuracy - other > math.sqrt(variance)
 
 
-def images_to_measure(asked: int, images: int, classes: int) -> int | None:
+def images_to_measure(asked: int, images: int, class_count: int) -> int | None:
     """Return the number of training images that measure, even; ``None`` if they are too few.
 
     Args:
         asked: As many, but one of each class at least, if ``FEWEST_IMAGES`` others remain; half of
             all otherwise.
         images: Training images.
-        classes: Classes.
+        class_count: Number of classes.
     """
-    fewest = max(FEWEST_IMAGES, classes)
-    wanted = max(asked, classes + classes % 2)
+    fewest = max(FEWEST_IMAGES, class_count)
+    wanted = max(asked, class_count + class_count % 2)
     half = images // 4 * 2
     if wanted + fewest <= images:
         return wanted
     return half if half >= fewest else None
 
 
-def shortage(asked: int, images: int, classes: int) -> str:
+def shortage(asked: int, images: int, class_count: int) -> str:
     """Return the remark on too few training images; empty if there are as many as asked."""
-    count = images_to_measure(asked, images, classes)
+    count = images_to_measure(asked, images, class_count)
     if count is None:
-        fewest = max(FEWEST_IMAGES, classes)
+        fewest = max(FEWEST_IMAGES, class_count)
         return (
             f"{images:,} training images are too few to choose bits by (expected {fewest} that "
             f"measure and {fewest} others that judge)"
@@ -93,12 +93,12 @@ def draw_images(dataset: Dataset, asked: int, seed: int) -> Drawn:
         asked: Images that measure; fewer, half of all, where there are too few.
         seed: Which.
     """
-    train, classes = dataset.train, len(dataset.classes)
-    count = images_to_measure(asked, len(train), classes)
+    train, class_count = dataset.train, len(dataset.classes)
+    count = images_to_measure(asked, len(train), class_count)
     order = np.lexsort((train.labels, ranks_within_class(train.labels, seed)))
     chosen = np.sort(order[: len(train) // 2 if count is None else count])
     rest = np.setdiff1d(np.arange(len(train)), chosen)
-    others = balanced_choice(train.labels[rest], max(JUDGED_IMAGES, classes), seed)
+    others = balanced_choice(train.labels[rest], max(JUDGED_IMAGES, class_count), seed)
     rest = rest if others is None else rest[others]
     measured, judged = (
         Split(images=train.images[at], labels=train.labels[at]) for at in (chosen, rest)
@@ -107,7 +107,7 @@ def draw_images(dataset: Dataset, asked: int, seed: int) -> Drawn:
         measured=measured,
         judged=judged,
         enough=count is not None,
-        note=shortage(asked, len(train), classes),
+        note=shortage(asked, len(train), class_count),
     )
 
 

@@ -63,7 +63,9 @@ def check_work(work: Work) -> None:
         )
     if config.train.teacher not in (AUTO, NONE):
         teacher = load_teacher(
-            Path(config.train.teacher), classes=config.search.classes, code=work.teacher_code
+            Path(config.train.teacher),
+            class_count=config.search.class_count,
+            code=work.teacher_code,
         )
         check_teacher(teacher, prepared(np.zeros((2, size, size, channels), np.uint8), size))
     sample = looked_at(config.data.source, limit=config.data.limit, seed=config.seed)
@@ -74,11 +76,11 @@ def check_work(work: Work) -> None:
 
 def _check_counts(work: Work, sample: Dataset) -> None:
     """Refuse another number of classes, or a class without an image to set aside."""
-    classes, asked = len(sample.classes), work.config.search.classes
-    if classes != asked:
-        problem = f"{sample.source}: the data have {classes} classes, {asked} are asked for"
-        raise InputError(f"{problem}; give --classes {classes}, or leave it out")
-    counts = sample.train.class_counts(classes).tolist()
+    count, asked = len(sample.classes), work.config.search.class_count
+    if count != asked:
+        problem = f"{sample.source}: the data have {count} classes, {asked} are asked for"
+        raise InputError(f"{problem}; give --classes {count}, or leave it out")
+    counts = sample.train.class_counts(count).tolist()
     if work.config.shortlist.count > 1 and sample.validation is None and min(counts) < 2:
         lone = sample.classes[counts.index(min(counts))]
         wanted = (

@@ -180,7 +180,7 @@ def _resolve_search(given: dict[str, Any], data: DataSettings, seed: int) -> Sea
     if "classes" not in given:
         given["classes"] = len(looked_at(data.source, limit=data.limit, seed=seed).classes)
     config = resolve_config(given)
-    if not config.classes:
+    if not config.class_count:
         raise InputError(
             "search.classes is 0; a network without a classifier cannot be trained; leave it out "
             "to take that of the data"

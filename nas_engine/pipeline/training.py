@@ -222,7 +222,9 @@ def _load_given_teacher(request: TrainingRequest, architecture: Architecture) ->
         )
     assert architecture.classifier is not None
     return load_teacher(
-        Path(request.teacher), classes=architecture.classifier.classes, code=request.teacher_code
+        Path(request.teacher),
+        class_count=architecture.classifier.class_count,
+        code=request.teacher_code,
     ).to(request.device)
 
 

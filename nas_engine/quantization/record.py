@@ -266,16 +266,16 @@ def check_quantised(
         _check_logits(graph, len(classes))
 
 
-def _check_logits(graph: Graph[QuantisedTensor, Node], classes: int) -> None:
+def _check_logits(graph: Graph[QuantisedTensor, Node], class_count: int) -> None:
     if graph.outputs != (graph.nodes[-1].output,):
         raise NetworkError(
             ", ".join(graph.outputs), "the logits must be what the last step makes, and all of it"
         )
     last = graph.tensor(graph.outputs[0])
-    if (*last.shape, last.signed, last.bits) != (1, 1, classes, True, 8):
+    if (*last.shape, last.signed, last.bits) != (1, 1, class_count, True, 8):
         sign = "signed" if last.signed else "unsigned"
         raise NetworkError(
             last.name,
-            f"is {'x'.join(map(str, last.shape))}, {sign} {last.bits} bits; expected 1x1x{classes} "
-            "(one channel per class), signed 8 bits",
+            f"is {'x'.join(map(str, last.shape))}, {sign} {last.bits} bits; expected "
+            f"1x1x{class_count} (one channel per class), signed 8 bits",
         )

@@ -197,7 +197,7 @@ def _facts(path: Path, run: RunDirectory, config: SearchConfig, reader: _Reader)
         device=device,
         space=config.space,
         resolution=config.resolution,
-        classes=config.classes,
+        class_count=config.class_count,
         limits=config.limits,
         candidates=config.candidates,
         seed=config.seed,

@@ -41,7 +41,7 @@ class Teacher:
 
     module: nn.Module = field(repr=False)
     """A ``CifarResNet``, a ``MobileNet``, or a TorchScript module that returns logits."""
-    classes: int
+    class_count: int
     """Number of logits."""
     description: str
     """Kind and origin of the teacher, for records and messages."""
@@ -92,20 +92,23 @@ class Teacher:
 
 def teacher_from(network: CifarResNet | MobileNet, description: str) -> Teacher:
     """Return a network as a teacher; it is put into evaluation mode, in place."""
-    classes = (
-        network.classes if isinstance(network, CifarResNet) else network.classifier.weight.shape[0]
+    class_count = (
+        network.class_count
+        if isinstance(network, CifarResNet)
+        else network.classifier.weight.shape[0]
     )
-    return Teacher(module=network, classes=classes, description=description)
+    return Teacher(module=network, class_count=class_count, description=description)
 
 
-def load_teacher(path: Path, *, classes: int, code: bool = False) -> Teacher:
+def load_teacher(path: Path, *, class_count: int, code: bool = False) -> Teacher:
     """Return the teacher of a file, on the CPU.
 
     Args:
         path: The state dict of a CIFAR ResNet, alone or under the key ``state_dict``; what
             ``save_network`` wrote; or a TorchScript file (takes ``(n, c, h, w)`` of float32 in
             ``[0, 1]``, returns logits).
-        classes: Classes of the data. For TorchScript only ``check_teacher`` can compare them.
+        class_count: Number of classes of the data. For TorchScript only ``check_teacher`` can
+            compare them.
         code: Whether TorchScript is taken. It is a program: it can write files, and it need not
             end.
 
@@ -127,7 +130,7 @@ def load_teacher(path: Path, *, classes: int, code: bool = False) -> Teacher:
             )
         return Teacher(
             module=_torchscript(content, path),
-            classes=classes,
+            class_count=class_count,
             description=f"TorchScript ({path.name})",
         )
     data = tensors_from(content, path, EXPECTED)
@@ -138,8 +141,8 @@ def load_teacher(path: Path, *, classes: int, code: bool = False) -> Teacher:
         network = _resnet_from(data, path)
         name = f"ResNet-{network.depth}"
     teacher = teacher_from(network, f"{name} ({path.name})")
-    if teacher.classes != classes:
-        raise PathError(path, _other_classes(teacher.classes, classes))
+    if teacher.class_count != class_count:
+        raise PathError(path, _other_classes(teacher.class_count, class_count))
     return teacher
 
 
@@ -235,11 +238,11 @@ def check_teacher(teacher: Teacher, sample: Tensor) -> None:
         )
         raise InputError(
             f"{teacher.description}: returns {came}; expected logits of shape ({len(sample)}, "
-            f"{teacher.classes})"
+            f"{teacher.class_count})"
         )
-    if logits.shape[1] != teacher.classes:
+    if logits.shape[1] != teacher.class_count:
         raise InputError(
-            f"{teacher.description}: {_other_classes(logits.shape[1], teacher.classes)}"
+            f"{teacher.description}: {_other_classes(logits.shape[1], teacher.class_count)}"
         )
     if not logits.isfinite().all():
         raise InputError(

@@ -182,11 +182,11 @@ class CortexM:
         chosen = np.ascontiguousarray(images[: self.images_limit])
         run = machine.run(firmware, chosen.tobytes(), self.timeout_s)
         logits = np.frombuffer(run.files.get("logits", b""), np.int8)
-        classes = len(model.classes)
-        if logits.size != len(chosen) * classes:
+        class_count = len(model.classes)
+        if logits.size != len(chosen) * class_count:
             problem = (
                 f"the firmware wrote {logits.size} logits for {len(chosen)} images; expected "
-                f"{len(chosen) * classes}"
+                f"{len(chosen) * class_count}"
             )
             raise BackendError(self.name, problem)
         checksums, ticks = self._steps(export, model, firmware, run.files.get("steps", b""))
@@ -196,7 +196,7 @@ class CortexM:
             else tuple(round(t / TICKS_PER_INSTRUCTION) for t in ticks)
         )
         return BackendRun(
-            logits=logits.reshape(-1, classes),
+            logits=logits.reshape(-1, class_count),
             seconds=run.seconds,
             version=f"{machine.version()}, {tools.version}",
             checksums=checksums,

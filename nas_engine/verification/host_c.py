@@ -321,17 +321,19 @@ class HostC:
                 f"the {program.stem} program ended with status {done.returncode}: "
                 f"{_first_error(done.stderr)}",
             )
-        steps, classes = len(model.nodes), len(model.classes)
-        if len(done.stdout) != 4 * steps + len(images) * classes:
+        steps, class_count = len(model.nodes), len(model.classes)
+        if len(done.stdout) != 4 * steps + len(images) * class_count:
             expected = (
-                f"expected {4 * steps + len(images) * classes}: is this the export of another "
+                f"expected {4 * steps + len(images) * class_count}: is this the export of another "
                 "network?"
             )
             raise BackendError(
                 _NAME, f"the {program.stem} program wrote {len(done.stdout)} bytes; {expected}"
             )
         sums = struct.unpack_from(f"={steps}I", done.stdout)
-        logits = np.frombuffer(done.stdout, np.int8, offset=4 * steps).reshape(len(images), classes)
+        logits = np.frombuffer(done.stdout, np.int8, offset=4 * steps).reshape(
+            len(images), class_count
+        )
         return logits, {step.output: value for step, value in zip(model.nodes, sums, strict=True)}
 
     def _call(

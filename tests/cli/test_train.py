@@ -50,7 +50,7 @@ def with_classes(classes: int, **changes: Any) -> Architecture:
     assert architecture.classifier is not None
     return replace(
         architecture,
-        classifier=Classifier(classes=classes, bits=architecture.classifier.bits),
+        classifier=Classifier(class_count=classes, bits=architecture.classifier.bits),
         **changes,
     )
 

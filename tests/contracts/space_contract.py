@@ -32,7 +32,7 @@ class SpaceContract:
 
     def test_samples_are_legal_at_every_resolution(self, space: SearchSpace) -> None:
         for resolution in {space.min_resolution, space.resolution, space.max_resolution}:
-            frame = space_frame(space, resolution, space.classes)
+            frame = space_frame(space, resolution, space.class_count)
             genes = sample(space, frame, 200, np.random.default_rng(resolution))
             assert legal(space, frame, genes).all()
             assert legal(
@@ -42,7 +42,7 @@ class SpaceContract:
             ).all()
 
     def test_first_sample_is_the_smallest_network(self, space: SearchSpace) -> None:
-        frame = space_frame(space, space.resolution, space.classes)
+        frame = space_frame(space, space.resolution, space.class_count)
         genes = sample(space, frame, 60, np.random.default_rng(1))
         nets = [decode(frame, column) for column in genes.T]
         for model in ("arena", "paper"):
@@ -52,7 +52,7 @@ class SpaceContract:
         assert decode(frame, sample(space, frame, 1, np.random.default_rng(2))[:, 0]) == nets[0]
 
     def test_samples_spread_over_the_space(self, space: SearchSpace) -> None:
-        frame = space_frame(space, space.resolution, space.classes)
+        frame = space_frame(space, space.resolution, space.class_count)
         view = GeneView(frame, sample(space, frame, 1000, np.random.default_rng(3)))
         assert (
             len(np.unique(view.depth.sum(axis=0)))

@@ -48,7 +48,7 @@ def network(stride: int, channels: int, classifier: bool, pooled: bool = False) 
         stem=Convolution(kernel=3, stride=2, channels=8, bits=Bits(8, 8)),
         blocks=(Block(kernel=3, stride=stride, bottleneck=24, channels=channels, bits=(bits,)),),
         head=Convolution(kernel=1, stride=1, channels=40, bits=Bits(8, 4)),
-        classifier=Classifier(classes=10, bits=Bits(8, 8)) if classifier else None,
+        classifier=Classifier(class_count=10, bits=Bits(8, 8)) if classifier else None,
         pooled_shortcut=pooled,
     )
 

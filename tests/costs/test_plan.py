@@ -30,7 +30,7 @@ def overlap(a: PlannedTensor, b: PlannedTensor) -> bool:
 @pytest.mark.parametrize(("name", "resolution"), CASES)
 def test_arena_is_the_cost_and_nothing_collides(name: str, resolution: int) -> None:
     space = EVERY_SPACE[name]
-    frame = space_frame(space, resolution, space.classes)
+    frame = space_frame(space, resolution, space.class_count)
     genes = sample(space, frame, 24, np.random.default_rng(3))
     a_bits = GeneView(frame, genes).a_bits
     table = unroll(frame, genes)

@@ -69,12 +69,12 @@ def scalar_bytes(
         if kind != BLOCK:  # the second layer takes the input; the first may be missing
             own[0] = own[1]
     after = [*(own[0] for own in blocks[1:]), bits[-2]]
-    head_out = bits[-1] if table.frame.classes else 8
+    head_out = bits[-1] if table.frame.class_count else 8
     parts = [("stem", -1, [], blocks[0][0])]
     parts += [(kinds[r], r, own, d) for r, (own, d) in enumerate(zip(blocks, after, strict=True))]
     parts += [("head", -1, [bits[-2]], head_out), ("classifier", -1, [bits[-1]], 0)]
     live: list[float] = []
-    for kind, r, own, following in parts[: None if table.frame.classes else -1]:
+    for kind, r, own, following in parts[: None if table.frame.class_count else -1]:
         width_of = dict(zip(LAYER_WIDTHS, own, strict=False)) | {"next": following} | FIXED_WIDTHS
         schedules = SCHEDULES[model.name][kind]
         part = {

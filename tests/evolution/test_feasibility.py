@@ -49,7 +49,7 @@ def test_no_small_network_needs_less(name: str, model: str, size: str) -> None:
         "default": space.resolution,
         "largest": space.max_resolution,
     }[size]
-    frame = space_frame(space, resolution, space.classes)
+    frame = space_frame(space, resolution, space.class_count)
     problem = problem_for(space, frame, 1e9, 1e9, model=model)
     smallest = smallest_networks(problem)
     ranges = [space.stem_channels, *(stage.channels for stage in space.stages)]

@@ -150,7 +150,7 @@ class TestShippedSpaces:
 
     def test_same_random_state_same_networks(self, name: str) -> None:
         space = SPACES[name]
-        frame = space_frame(space, space.resolution, space.classes)
+        frame = space_frame(space, space.resolution, space.class_count)
         first, again, other = (
             sample(space, frame, 50, np.random.default_rng(seed)) for seed in (6, 6, 7)
         )

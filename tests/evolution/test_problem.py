@@ -25,7 +25,10 @@ def test_every_device_with_every_space(device: str, space: str) -> None:
         profile.arena_bytes,
         profile.storage_bytes,
     )
-    assert (problem.frame.resolution, problem.frame.classes) == (shape.resolution, shape.classes)
+    assert (problem.frame.resolution, problem.frame.class_count) == (
+        shape.resolution,
+        shape.class_count,
+    )
     assert problem.score == ScoreSettings(stage_weights=shape.stage_weights)
     assert (problem.allowed == profile.allowed_table()).all()
     assert set(problem.cycles_per_mac) == set(KINDS)
@@ -40,13 +43,17 @@ def test_what_is_given_goes_before_the_defaults() -> None:
         SHIPPED["mobilenet"],
         load_device("cortex-m7"),
         resolution=97,
-        classes=0,
+        class_count=0,
         limits={"macs": 5.0},
         memory_model="paper",
         score=settings,
         qbr=False,
     )
-    assert (problem.frame.resolution, problem.frame.classes, problem.limit("macs")) == (97, 0, 5.0)
+    assert (problem.frame.resolution, problem.frame.class_count, problem.limit("macs")) == (
+        97,
+        0,
+        5.0,
+    )
     assert (problem.score, problem.model.name, problem.qbr) == (settings, "paper", False)
 
 

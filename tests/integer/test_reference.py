@@ -281,7 +281,7 @@ def test_benchmark_at_a_tiny_size(tmp_path) -> None:  # type: ignore[no-untyped-
         stem=convolutions[0],
         blocks=blocks,
         head=convolutions[1],
-        classifier=Classifier(classes=3, bits=w4a4),
+        classifier=Classifier(class_count=3, bits=w4a4),
     )
     (tmp_path / "net.yaml").write_text(dump_architecture(net), encoding="utf-8")
     rows = integer_reference.run(network=tmp_path / "net.yaml", images=4, compared=2)

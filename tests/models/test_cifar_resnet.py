@@ -66,7 +66,7 @@ def test_a_shortcut_takes_every_other_pixel_and_adds_channels_of_zeros_on_both_s
 def test_depth_and_classes_follow_from_the_keys(prefix: str, depth: int, classes: int) -> None:
     network = cifar_resnet(depth, classes)
     loaded = load_cifar_resnet({prefix + key: value for key, value in network.state_dict().items()})
-    assert (loaded.depth, loaded.classes) == (depth, classes)
+    assert (loaded.depth, loaded.class_count) == (depth, classes)
     assert all(
         torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items()
     )

@@ -95,7 +95,7 @@ def test_sizes_and_interface() -> None:
         assert torch.equal(network(images()), network.classify(features))
         grey = images()[:, :1]
         assert torch.equal(network(grey), network(grey.repeat(1, 3, 1, 1)))
-    assert (network.classes, network.width, network.depth) == (10, 96, 6)
+    assert (network.class_count, network.width, network.depth) == (10, 96, 6)
 
 
 def test_every_product_with_weights_is_a_module_of_its_own() -> None:
@@ -197,7 +197,7 @@ def test_state_dicts_of_other_networks() -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"classes": 0}, {"width": 32}, {"depth": 0}, {"mlp_ratio": 0}, {"width": 24.0}]
+    "sizes", [{"class_count": 0}, {"width": 32}, {"depth": 0}, {"mlp_ratio": 0}, {"width": 24.0}]
 )
 def test_other_sizes(sizes: dict[str, int]) -> None:
     with pytest.raises(InputError, match=rf"^{next(iter(sizes))} is .*; expected "):

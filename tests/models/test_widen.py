@@ -64,7 +64,7 @@ def test_channels_are_multiples_of_8_within_the_limits(
         stem=conv,
         blocks=(block,),
         head=conv,
-        classifier=Classifier(classes=3, bits=Bits(4, 4)),
+        classifier=Classifier(class_count=3, bits=Bits(4, 4)),
     )
     assert channels(widen(network, factor)) == [expected] * 4
     assert widen(replace(network, classifier=None)).classifier is None

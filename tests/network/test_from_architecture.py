@@ -91,7 +91,7 @@ def test_sampled_networks(space: str) -> None:
 def test_published_networks(name: str) -> None:
     network = parse_architecture((GOLDEN / f"{name}.txt").read_text(encoding="utf-8"))
     check(network)
-    check(replace(network, resolution=97, classifier=Classifier(classes=3, bits=W8A8)))
+    check(replace(network, resolution=97, classifier=Classifier(class_count=3, bits=W8A8)))
 
 
 def test_a_stride_has_nothing_to_do_on_one_pixel() -> None:

@@ -26,7 +26,7 @@ def make_network(depths: tuple[int, ...] = (1,), classifier: bool = True) -> Arc
         stem=Convolution(kernel=3, stride=2, channels=16, bits=Bits(8, 8)),
         blocks=tuple(blocks),
         head=Convolution(kernel=1, stride=1, channels=64, bits=Bits(5, 6)),
-        classifier=Classifier(classes=2, bits=Bits(4, 8)) if classifier else None,
+        classifier=Classifier(class_count=2, bits=Bits(4, 8)) if classifier else None,
     )
 
 

@@ -110,7 +110,7 @@ class TestByName:
         assert [stage.strides for stage in space.stages] == [(2,), (2,), (2,), (1,), (2,)]
         assert {stage.kernels for stage in space.stages} == {(3, 5)}
         assert {stage.expansions for stage in space.stages} == {(1.5, 2, 2.5, 3, 3.5, 4)}
-        assert (space.stages[0].max_depth, space.classes) == (3, 0)
+        assert (space.stages[0].max_depth, space.class_count) == (3, 0)
 
 
 class TestByPath:
@@ -169,7 +169,12 @@ class TestByPath:
             min_depth=1,
             max_depth=6,
         )
-        assert (space.resolution, space.min_resolution, space.max_resolution, space.classes) == (
+        assert (
+            space.resolution,
+            space.min_resolution,
+            space.max_resolution,
+            space.class_count,
+        ) == (
             160,
             32,
             320,

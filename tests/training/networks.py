@@ -25,7 +25,7 @@ def small_architecture(classes: int = 4, input_channels: int = 3) -> Architectur
             Block(kernel=5, stride=2, bottleneck=24, channels=16, bits=((w8a8, w4a4, w8a8),)),
         ),
         head=Convolution(kernel=1, stride=1, channels=32, bits=w8a8),
-        classifier=Classifier(classes=classes, bits=w8a8),
+        classifier=Classifier(class_count=classes, bits=w8a8),
     )
 
 

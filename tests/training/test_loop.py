@@ -314,7 +314,7 @@ class Sick(nn.Module):
 class TestFailure:
     def test_infinite_teacher(self, tmp_path: Path) -> None:
         path = tmp_path / "checkpoint.pt"
-        task = small_task(teacher=Teacher(module=Sick(4), classes=10, description="sick"))
+        task = small_task(teacher=Teacher(module=Sick(4), class_count=10, description="sick"))
         with pytest.raises(TrainingError) as caught:
             train(task, first_state(task), checkpoint=path)
         assert str(caught.value) == (

@@ -177,7 +177,7 @@ class TestCheckpoint:
 
     def test_other_architecture(self, saved: tuple[TrainingTask, Path]) -> None:
         task, path = saved
-        other = replace(task.architecture, classifier=Classifier(classes=10, bits=Bits(4, 8)))
+        other = replace(task.architecture, classifier=Classifier(class_count=10, bits=Bits(4, 8)))
         assert refused(replace(task, architecture=other), path).startswith(
             "is of another architecture than best.yaml; put the older"
         )

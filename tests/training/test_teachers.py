@@ -71,7 +71,9 @@ class Infinite(Means):
 
 
 def test_torchscript_takes_images_from_0_to_1_and_has_no_features(tmp_path: Path) -> None:
-    teacher = load_teacher(save_torchscript(tmp_path / "means.pt", Means()), classes=3, code=True)
+    teacher = load_teacher(
+        save_torchscript(tmp_path / "means.pt", Means()), class_count=3, code=True
+    )
     x = scale_images(images())
     check_teacher(teacher, x)
     logits = teacher.logits(x)
@@ -85,7 +87,7 @@ def test_torchscript_takes_images_from_0_to_1_and_has_no_features(tmp_path: Path
 @pytest.mark.parametrize("layout", ["bare", "under state_dict", "module."])
 def test_state_dict_of_a_resnet(tmp_path: Path, layout: str) -> None:
     torch.manual_seed(0)
-    network = cifar_resnet(20, classes=4)
+    network = cifar_resnet(20, class_count=4)
     state = network.state_dict()
     if layout == "module.":
         state = {f"module.{key}": value for key, value in state.items()}
@@ -93,7 +95,7 @@ def test_state_dict_of_a_resnet(tmp_path: Path, layout: str) -> None:
         {"state_dict": state, "best_prec1": 91.7} if layout != "bare" else state,
         tmp_path / "net.th",
     )
-    teacher = load_teacher(tmp_path / "net.th", classes=4)
+    teacher = load_teacher(tmp_path / "net.th", class_count=4)
     x = scale_images(images())
     check_teacher(teacher, x)
     with torch.no_grad():
@@ -110,7 +112,7 @@ def test_own_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = MobileNet(small_architecture()).eval()
     save_network(tmp_path / "network.pt", network)
-    teacher = load_teacher(tmp_path / "network.pt", classes=4)
+    teacher = load_teacher(tmp_path / "network.pt", class_count=4)
     x = scale_images(images())
     check_teacher(teacher, x)
     with torch.no_grad():
@@ -134,11 +136,11 @@ def test_a_teacher_answers_in_evaluation_mode_without_gradients() -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     assert teacher.to("cpu") is teacher
-    assert repr(teacher) == "Teacher(classes=4, description='wider')"
+    assert repr(teacher) == "Teacher(class_count=4, description='wider')"
 
 
 def test_other_classes_than_the_data(tmp_path: Path) -> None:
-    torch.save(cifar_resnet(20, classes=10).state_dict(), tmp_path / "net.th")
+    torch.save(cifar_resnet(20, class_count=10).state_dict(), tmp_path / "net.th")
     with pytest.raises(
         PathError,
         match=(
@@ -146,8 +148,10 @@ def test_other_classes_than_the_data(tmp_path: Path) -> None:
             r"classes$"
         ),
     ):
-        load_teacher(tmp_path / "net.th", classes=2)
-    teacher = load_teacher(save_torchscript(tmp_path / "means.pt", Means()), classes=2, code=True)
+        load_teacher(tmp_path / "net.th", class_count=2)
+    teacher = load_teacher(
+        save_torchscript(tmp_path / "means.pt", Means()), class_count=2, code=True
+    )
     with pytest.raises(
         InputError, match=r"^TorchScript \(means\.pt\): the teacher has 3 classes, the data 2; "
     ):
@@ -176,7 +180,9 @@ def test_other_classes_than_the_data(tmp_path: Path) -> None:
     ],
 )
 def test_a_module_that_does_not_fit(tmp_path: Path, module: nn.Module, message: str) -> None:
-    teacher = load_teacher(save_torchscript(tmp_path / "other.pt", module), classes=3, code=True)
+    teacher = load_teacher(
+        save_torchscript(tmp_path / "other.pt", module), class_count=3, code=True
+    )
     with pytest.raises(InputError, match=rf"^TorchScript \(other\.pt\): {message}$"):
         check_teacher(teacher, scale_images(images()))
 
@@ -191,7 +197,7 @@ def test_images_with_other_channels() -> None:
 
 
 def teacher_message(path: Path) -> str:
-    return refused(path, lambda path: load_teacher(path, classes=10))
+    return refused(path, lambda path: load_teacher(path, class_count=10))
 
 
 def test_files_that_are_no_teacher(tmp_path: Path) -> None:
@@ -201,7 +207,7 @@ def test_files_that_are_no_teacher(tmp_path: Path) -> None:
         "nas-search"
     )
     with pytest.raises(UnreadableError) as missing:
-        load_teacher(path, classes=10)
+        load_teacher(path, class_count=10)
     assert missing.value.problem == f"cannot be read (No such file or directory); {expected}"
     assert teacher_message(tmp_path) == "is a folder; expected a regular file"
     path.write_bytes(b"no network at all")
@@ -243,7 +249,7 @@ def test_torchscript_that_is_damaged_inside(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, b"def" if name.endswith(".py") else content)
-    assert refused(path, lambda path: load_teacher(path, classes=10, code=True)).startswith(
+    assert refused(path, lambda path: load_teacher(path, class_count=10, code=True)).startswith(
         "is a damaged TorchScript file; expected "
     )
 
@@ -272,7 +278,7 @@ def test_a_program_runs_only_where_an_option_says_so(tmp_path: Path) -> None:
         "or give --teacher-code (in Python teacher_code=True) if you trust who made it"
     )
     assert not trace.exists()
-    check_teacher(load_teacher(path, classes=3, code=True), scale_images(images()))
+    check_teacher(load_teacher(path, class_count=3, code=True), scale_images(images()))
     assert trace.exists()
 
 
@@ -303,7 +309,7 @@ class Waiting(nn.Module):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by number")
 def test_a_program_without_an_end_is_interrupted() -> None:
     begun, ended = threading.Event(), threading.Event()
-    teacher = Teacher(module=Waiting(begun, ended), classes=3, description="waiting")
+    teacher = Teacher(module=Waiting(begun, ended), class_count=3, description="waiting")
 
     def interrupt() -> None:
         begun.wait()
@@ -318,6 +324,6 @@ def test_a_program_without_an_end_is_interrupted() -> None:
 
 
 def test_teacher_is_frozen() -> None:
-    teacher = Teacher(module=nn.Identity(), classes=3, description="nothing")
+    teacher = Teacher(module=nn.Identity(), class_count=3, description="nothing")
     with pytest.raises(AttributeError):
-        teacher.classes = 4  # type: ignore[misc]
+        teacher.class_count = 4  # type: ignore[misc]

@@ -43,7 +43,7 @@ NARROW = 5
 Range = tuple[float, float]
 
 
-def architecture(width: int, classes: int) -> Architecture:
+def architecture(width: int, class_count: int) -> Architecture:
     """Return a network of four residuals for 16 x 16 pixels, its weights at a width, those of stem
     and classifier at 8 bits.
     """
@@ -58,7 +58,7 @@ def architecture(width: int, classes: int) -> Architecture:
             Block(kernel=3, stride=2, bottleneck=64, channels=32, bits=(row, row)),
         ),
         head=Convolution(kernel=1, stride=1, channels=64, bits=inner),
-        classifier=Classifier(classes=classes, bits=Bits(8, 8)),
+        classifier=Classifier(class_count=class_count, bits=Bits(8, 8)),
     )
 
 

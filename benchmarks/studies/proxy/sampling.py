@@ -44,7 +44,7 @@ class Setting:
 
     space: str = "mobilenet-32"
     resolution: int = 32
-    classes: int = 10
+    class_count: int = 10
     macs: tuple[float, float] = (5e5, 3e6)
     """Fewest and most multiply-accumulates."""
     flash_bytes: int = 48 * 1024
@@ -64,7 +64,7 @@ class Setting:
     @property
     def frame(self) -> Frame:
         """Frame that the networks share."""
-        return space_frame(self.shape, self.resolution, self.classes)
+        return space_frame(self.shape, self.resolution, self.class_count)
 
 
 def costs(setting: Setting, architectures: Sequence[Architecture]) -> tuple[Floats, Floats, Floats]:

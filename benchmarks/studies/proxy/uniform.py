@@ -71,7 +71,7 @@ def uniform_network(
         head=Convolution(
             kernel=1, stride=1, channels=_scaled(space.head_channels, BASE_HEAD * width), bits=inner
         ),
-        classifier=Classifier(classes=setting.classes, bits=end),
+        classifier=Classifier(class_count=setting.class_count, bits=end),
     )
 
 
@@ -156,7 +156,7 @@ def searched(
             512 * 1024, 1024 * 1024
         ),  # its budgets are replaced below by bytes without reserves
         resolution=setting.resolution,
-        classes=setting.classes,
+        class_count=setting.class_count,
         limits={"macs": setting.macs[1], "effectiveness": effectiveness},
         score=ScoreSettings(stage_weights=stage_weights),
     )

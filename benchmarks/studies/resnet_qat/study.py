@@ -415,12 +415,12 @@ def run(
 ) -> list[Row]:
     prepare_compute("cpu", threads)
     dataset = open_dataset(data, resolution=32, channels=3, limit=limit or None)
-    small = load_teacher(Path(student), classes=CLASSES).module
+    small = load_teacher(Path(student), class_count=CLASSES).module
     if not isinstance(small, CifarResNet):
         raise InputError(f"student is {student}; expected the state dict of a CIFAR ResNet")
     task = Task(
         student=small.requires_grad_(True),
-        teacher=load_teacher(Path(teacher), classes=CLASSES),
+        teacher=load_teacher(Path(teacher), class_count=CLASSES),
         train=dataset.train,
         test=dataset.test,
         recipe=Recipe(epochs=epochs, batch=batch, rate=rate, soft=soft),

@@ -59,7 +59,7 @@ def build_page(facts: RunFacts) -> Page:
     )
     return Page(
         title=f"{facts.name}: {facts.network_is}" if facts.network_is else facts.name,
-        subtitle=f"{subtitle}, {asked.classes} classes" if asked.classes else subtitle,
+        subtitle=f"{subtitle}, {asked.class_count} classes" if asked.class_count else subtitle,
         sections=tuple(sections),
         footer=(
             f"Made by nas-search {facts.version} from the files of this run; the page is one file "

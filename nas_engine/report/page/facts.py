@@ -30,7 +30,7 @@ class Asked:
     """Search space."""
     resolution: int
     """Side of the input image, pixels."""
-    classes: int
+    class_count: int
     """Outputs."""
     limits: Mapping[str, float]
     """Those of ``LIMITS`` that were set, by name."""

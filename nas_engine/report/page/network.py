@@ -31,7 +31,7 @@ def network(facts: RunFacts) -> Section | None:
                 f"{found.architecture.input_channels}"
             ),
         ),
-        ("classes", str(facts.asked.classes) if facts.asked.classes else "none"),
+        ("classes", str(facts.asked.class_count) if facts.asked.class_count else "none"),
         ("layers", str(len(found.layer_names))),
         ("QE-Score", f"{found.qe_score:,.2f}"),
         ("weight bits", f"{min(weights)} to {max(weights)}, mean of layers {fmean(weights):.2f}"),
