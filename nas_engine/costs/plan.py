@@ -7,8 +7,8 @@ live, except where a step works in place (depth-wise over its input, a sum over 
 residual's 1x1 shortcut over its input), so that the arena is exactly the largest live set: the
 ``arena`` cost, to the byte.
 
-Other graphs are placed one tensor after the other, each where it fits best, and then by branch and
-bound; the largest live set is a bound that they may miss (``MemoryPlan.gap_bytes``).
+Other graphs are placed by best fit, and then by branch and bound (``costs.placement``); the largest
+live set is a bound that they may miss (``MemoryPlan.gap_bytes``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from nas_engine.architecture import Architecture
 from nas_engine.costs.memory import Arena, dense_scratch, depthwise_scratch, share
+from nas_engine.costs.placement import Buffer, placed
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.network.graph import KINDS, Graph, Node, Tensor
 
@@ -302,75 +303,34 @@ def _collides(live: Iterable[PlannedTensor]) -> bool:
     )
 
 
-MOST_TRIES = 20_000
-"""Placements that the branch and bound looks at before it keeps the best so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Tensors written over one another: they share their first byte."""
-
-    members: tuple[PlannedTensor, ...]
-
-    @property
-    def size(self) -> int:
-        return max(member.size for member in self.members)
-
-    @property
-    def life(self) -> tuple[int, int]:
-        return (
-            min(member.first_step for member in self.members),
-            max(member.last_step for member in self.members),
-        )
-
-    def meets(self, other: _Group) -> bool:
-        return self.life[0] <= other.life[1] and other.life[0] <= self.life[1]
-
-
 def packed(steps: tuple[str, ...], tensors: Iterable[PlannedTensor]) -> MemoryPlan:
     """Return the plan of tensors whose sizes and lives are known, for graphs that are no chains.
 
-    Large tensors first, each at the lowest place where it fits; then branch and bound over the
-    places next to other tensors, until the largest live set is reached or ``MOST_TRIES`` are done.
+    Tensors written over one another share their first byte; see ``costs.placement``.
     """
     members: dict[str, list[PlannedTensor]] = {}
     root: dict[str, str] = {}
     for tensor in tensors:
         root[tensor.name] = root.get(tensor.in_place_of or "", tensor.name)
         members.setdefault(root[tensor.name], []).append(tensor)
-    groups = sorted(map(_Group, map(tuple, members.values())), key=lambda g: (-g.size, g.life))
-    bound = max(
-        sum(g.size for g in groups if g.life[0] <= step <= g.life[1]) for step in range(len(steps))
-    )
-    best: list[int] = []
-    least, tries = sum(g.size for g in groups) + 1, 0
-
-    def search(offsets: list[int], arena: int) -> None:
-        nonlocal best, least, tries
-        if arena >= least or tries >= MOST_TRIES or least == bound:
-            return
-        if len(offsets) == len(groups):
-            best, least = offsets, arena
-            return
-        group = groups[len(offsets)]
-        near = [
-            (offset, offset + other.size)
-            for offset, other in zip(offsets, groups, strict=False)
-            if group.meets(other)
-        ]
-        for start in sorted({0, *(stop for _, stop in near)}):
-            if all(start >= stop or start + group.size <= low for low, stop in near):
-                tries += 1
-                search([*offsets, start], max(arena, start + group.size))
-
-    search([], 0)
-    placed = [
+    buffers = [
+        Buffer(
+            size=max(member.size for member in group),
+            first_step=min(member.first_step for member in group),
+            last_step=max(member.last_step for member in group),
+        )
+        for group in members.values()
+    ]
+    offsets = placed(buffers)
+    tensors = [
         replace(member, offset=offset)
-        for group, offset in zip(groups, best, strict=True)
-        for member in group.members
+        for group, offset in zip(members.values(), offsets, strict=True)
+        for member in group
     ]
     return MemoryPlan(
-        arena_bytes=least,
+        arena_bytes=max(
+            offset + buffer.size for buffer, offset in zip(buffers, offsets, strict=True)
+        ),
         steps=steps,
-        tensors=tuple(sorted(placed, key=lambda t: (t.first_step, t.offset))),
+        tensors=tuple(sorted(tensors, key=lambda t: (t.first_step, t.offset))),
     )

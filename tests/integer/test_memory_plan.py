@@ -143,6 +143,7 @@ def test_graphs_that_are_no_chains(seed: int) -> None:
     plan = plan_graph(graph)
     assert_sound(graph, plan)
     assert {tensor.kind for tensor in plan.tensors} >= {"scratch"}
+    assert plan.gap_bytes == 0
 
 
 def test_a_long_shortcut_stays_in_its_place() -> None:
