@@ -1,0 +1,314 @@
+"""Cut of one network into segments that run by layers or by rows, and the bytes of each.
+
+A *unit* is the stem (0), a block's unit (1, 2, ... in order), the head with its pool, or the
+classifier. By layers each of its layers makes its whole output before the next one runs. By rows a
+unit makes one row of its output at a time: it asks for the rows of its input that are new, expands
+them into a ring of k rows, filters one row and projects it. No row is computed twice. Whole tensors
+lie at both ends of a segment alone; a segment of several units, a chain, asks from the last unit
+back to the first. The stem may begin a chain, from a whole image or from rows of it.
+
+Row by row runs what can be packed by rows: a row of each tensor that is not whole is a whole number
+of bytes, and a sum is not wider than the shortcut that it is written over; else by layers.
+
+Source: line buffers as in StreamNet (Zheng et al., NeurIPS 2023); optimal cuts as in msf-CNN (Huang
+et al., NeurIPS 2025). Sizes and rules are those of this project's runtime.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Literal
+
+from nas_engine.costs.memory import WORD_BYTES, dense_scratch, depthwise_scratch
+from nas_engine.errors import InputError
+from nas_engine.network.graph import Graph, Node, Tensor
+
+Schedule = Literal["auto", "layers", "rows"]
+"""How units run: by layers, by rows where they can, or by whatever needs less."""
+
+ImageInput = Literal["whole", "rows"]
+"""How the image comes: as a tensor in the arena, or row by row from the caller."""
+
+COUNTER_BYTES = WORD_BYTES
+"""Word of a stage that counts the rows it has taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Buffers of one unit that runs by rows, in bytes, beside whole tensors; each in words."""
+
+    unit: int
+    """Number of the unit."""
+    ring_rows: int = 0
+    """Rows of the ring: of the image, of the expanded or middle tensor, or of the input that the
+    depth-wise layer of a unit without expansion reads."""
+    ring: int = 0
+    """The ring; row i lies in slot ``i % kernel``."""
+    filtered: int = 0
+    """One row between a depth-wise layer and the 1x1 layer behind it, or of the head's output."""
+    weights: int = 0
+    """Weights of the depth-wise layer, unpacked."""
+    counter: int = COUNTER_BYTES
+    """Counter of the rows taken."""
+    waiting_rows: int = 0
+    """Input rows that come from the stage before and wait here."""
+    waiting: int = 0
+    """Those rows; 0 where the input is whole."""
+    sums: int = 0
+    """Sums of the head's pool, int32."""
+    scratch: int = 0
+    """Most scratch of its layers; stages of a chain share the largest."""
+
+    @property
+    def own(self) -> int:
+        """Bytes that live as long as the segment runs: everything but the scratch."""
+        parts = (self.ring, self.filtered, self.weights, self.counter, self.waiting, self.sums)
+        return sum(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Consecutive units that run together."""
+
+    first_unit: int
+    """Number of its first unit."""
+    last_unit: int
+    """Number of its last unit; that of the first by layers."""
+    how: Literal["layers", "rows"]
+    """How it runs."""
+    chase: bool = False
+    """True if its output is written over rows of its input that are dead."""
+    stages: tuple[Stage, ...] = ()
+    """Buffers of its units, first to last; none by layers."""
+    bytes: int
+    """Most bytes live while it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """Nodes of one unit in the order of execution."""
+
+    name: str
+    """Name, such as ``s1.b1``."""
+    nodes: tuple[Node, ...]
+    """Its nodes; the head's pool is one of the head's."""
+
+
+def units_of(graph: Graph[Tensor, Node]) -> tuple[Unit, ...]:
+    """Return the units of a chain of blocks: stem, units of blocks, head and classifier."""
+
+    def name(node: Node) -> str:
+        return "head" if node.name == "pool" else node.name.rpartition(".")[0] or node.name
+
+    return tuple(Unit(name=key, nodes=tuple(own)) for key, own in groupby(graph.nodes, name))
+
+
+def cut(
+    graph: Graph[Tensor, Node],
+    by_layers: Mapping[str, int],
+    schedule: Schedule = "auto",
+    image: ImageInput = "whole",
+    *,
+    chains: bool = True,
+) -> tuple[Segment, ...]:
+    """Return the segments of a chain of blocks with the least peak, in order.
+
+    Among those the one with the fewest units by rows (by layers is faster), then with the shortest
+    chains.
+
+    Args:
+        graph: A network of stem, blocks, head and, mostly, a classifier.
+        by_layers: Bytes that live at each node if all run by layers, by name.
+        schedule: How units may run; ``rows`` takes layers only where rows cannot be packed.
+        image: How the image comes; ``rows`` runs the stem by rows under any schedule.
+        chains: Whether several units may run together; else the stem and the first alone do, as
+            populations are priced (``costs.schedule``).
+
+    Raises:
+        InputError: The stem's output cannot be packed by rows, and the image comes by rows.
+    """
+    choices = _Choices(graph, by_layers, schedule, image, chains)
+    ends = range(1, len(choices.units) + 1)
+    ending = {end: tuple(choices.ending_at(end)) for end in ends}
+    least: list[float] = [0]
+    for end in ends:
+        least.append(
+            min(
+                (max(least[one.first_unit], one.bytes) for one in ending[end]),
+                default=math.inf,
+            )
+        )
+    if math.isinf(least[-1]):
+        raise InputError(
+            "--input rows: the rows of the stem's output are no whole number of bytes; give "
+            "--input whole"
+        )
+    # of all cuts within the least peak: fewest units by rows, then most segments
+    best: list[tuple[int, int, tuple[Segment, ...]] | None] = [(0, 0, ())]
+    for end in ends:
+        reached = [
+            (before[0] + len(one.stages), before[1] - 1, (*before[2], one))
+            for one in ending[end]
+            if one.bytes <= least[-1] and (before := best[one.first_unit]) is not None
+        ]
+        best.append(min(reached, key=lambda way: way[:2], default=None))
+    found = best[-1]
+    assert found is not None
+    return found[2]
+
+
+class _Choices:
+    """Segments that may end at a unit, with their bytes."""
+
+    def __init__(
+        self,
+        graph: Graph[Tensor, Node],
+        by_layers: Mapping[str, int],
+        schedule: Schedule,
+        image: ImageInput,
+        chains: bool,
+    ) -> None:
+        self.units = units_of(graph)
+        self.tensors = {tensor.name: tensor for tensor in graph.tensors}
+        self.by_layers, self.schedule, self.image = by_layers, schedule, image
+        self.chains = chains
+        self.stages = [self._stage(number) for number in range(len(self.units))]
+        self.head = next(i for i, unit in enumerate(self.units) if unit.name == "head")
+
+    def ending_at(self, end: int) -> Iterator[Segment]:
+        """Yield the segments whose last unit is the one before ``end``."""
+        last = end - 1
+        runs = [one for one in (self._by_rows(first, last) for first in range(end)) if one]
+        alone = any(one.first_unit == last for one in runs)
+        if not (self.schedule == "rows" and alone) and not (last == 0 and self.image == "rows"):
+            live = max(self.by_layers[node.name] for node in self.units[last].nodes)
+            yield Segment(first_unit=last, last_unit=last, how="layers", bytes=live)
+        yield from runs
+
+    def _by_rows(self, first: int, last: int) -> Segment | None:
+        """Return the segment of some units by rows, ``None`` where they cannot run so."""
+        stages = [self.stages[unit] for unit in range(first, last + 1)]
+        if first == last == 0 and self.image == "whole":
+            return None  # a stem by rows, alone and from a whole image, saves nothing
+        if (self.schedule == "layers" and last > 0) or (last >= self.head > first):
+            return None
+        if not all(stages) or (not self.chains and last - first > (first == 0)):
+            return None
+        found = [stage for stage in stages if stage is not None]
+        found[0] = replace(found[0], waiting_rows=0, waiting=0)  # its input is whole
+        total = self._whole(first, last) + max(stage.scratch for stage in found)
+        return Segment(
+            first_unit=first,
+            last_unit=last,
+            how="rows",
+            stages=tuple(found),
+            bytes=total + sum(stage.own for stage in found),
+        )
+
+    def _whole(self, first: int, last: int) -> int:
+        """Return the bytes of the whole tensors at both ends of a segment by rows."""
+        nodes = self.units[first].nodes
+        source, target = self._input(first), self.tensors[self.units[last].nodes[-1].output]
+        if first == 0:
+            return (self.image == "whole") * _bytes(source) + _bytes(target)
+        if first == last and nodes[-1].shortcut == nodes[0].input:
+            return max(source.height * _row(source), _bytes(target))
+        return _bytes(source) + _bytes(target)
+
+    def _input(self, unit: int) -> Tensor:
+        return self.tensors[self.units[unit].nodes[0].input]
+
+    def _stage(self, number: int) -> Stage | None:
+        """Return the buffers of a unit by rows that asks for its input rows, ``None`` for none."""
+        unit = self.units[number]
+        tensors = [self.tensors[node.output] for node in unit.nodes]
+        source, target = self._input(number), tensors[-1]
+        kinds = [node.kind for node in unit.nodes]
+        if not _in_bytes(source):
+            return None
+        if number == 0:
+            return self._stem_stage(source, target, unit.nodes[0])
+        if kinds == ["conv", "average_pool"]:
+            return self._head_stage(number, source, tensors[0])
+        if "average_pool" in kinds or unit.name == "classifier" or len(kinds) == 1:
+            return None
+        shortcut = unit.nodes[-1].shortcut
+        in_place = shortcut == source.name
+        if not all(map(_in_bytes, tensors)) or (in_place and target.bits > source.bits):
+            return None
+        scratch = max(map(self._scratch, unit.nodes))
+        if "depthwise" not in kinds:
+            first, last = unit.nodes[0], unit.nodes[-1]
+            reach = first.stride * last.padding[0] - first.padding[0] + first.kernel_height
+            rows, waiting = (
+                min(last.kernel_height, target.height),
+                min(reach, source.height),
+            )
+            return Stage(
+                unit=number,
+                ring_rows=rows,
+                ring=rows * _row(tensors[0]),
+                waiting_rows=waiting,
+                waiting=waiting * _row(source),
+                scratch=scratch,
+            )
+        node = next(node for node in unit.nodes if node.kind == "depthwise")
+        taken = self.tensors[node.input]
+        rows = min(node.kernel_height, taken.height)
+        waiting = 0 if taken is source else 1 + in_place * node.padding[0]
+        return Stage(
+            unit=number,
+            ring_rows=rows,
+            ring=rows * _row(taken),
+            filtered=_row(self.tensors[node.output]),
+            weights=_words(node.taps * taken.channels, 8),
+            waiting_rows=waiting,
+            waiting=waiting * _row(source),
+            scratch=scratch,
+        )
+
+    def _stem_stage(self, source: Tensor, target: Tensor, node: Node) -> Stage | None:
+        if not _in_bytes(target):
+            return None
+        rows = min(node.kernel_height, source.height) if self.image == "rows" else 0
+        return Stage(unit=0, ring_rows=rows, ring=rows * _row(source), scratch=self._scratch(node))
+
+    def _head_stage(self, number: int, source: Tensor, features: Tensor) -> Stage:
+        return Stage(
+            unit=number,
+            filtered=_row(features),
+            counter=0,
+            sums=WORD_BYTES * features.channels,
+            scratch=self._scratch(self.units[number].nodes[0]),
+        )
+
+    def _scratch(self, node: Node) -> int:
+        """Return the scratch of a layer by rows; a depth-wise one's weights are apart."""
+        source = self.tensors[node.input]
+        if node.kind == "depthwise":
+            words = depthwise_scratch(node.kernel_height, source.width, 0)
+        else:
+            outputs = self.tensors[node.output].channels
+            words = dense_scratch(node.taps * source.channels, outputs, windows=node.taps > 1)
+        return int(words) * WORD_BYTES
+
+
+def _words(elements: int, bits: int) -> int:
+    """Return the bytes of packed elements, padded to words."""
+    return -(-elements * bits // (8 * WORD_BYTES)) * WORD_BYTES
+
+
+def _bytes(tensor: Tensor) -> int:
+    return _words(tensor.elements, tensor.bits)
+
+
+def _row(tensor: Tensor) -> int:
+    return _words(tensor.width * tensor.channels, tensor.bits)
+
+
+def _in_bytes(tensor: Tensor) -> bool:
+    """Return whether every row of a tensor begins at a whole byte."""
+    return tensor.width * tensor.channels * tensor.bits % 8 == 0
