@@ -54,7 +54,7 @@ def mobilenet_v2(resolution: int) -> Architecture:
         stem=Convolution(kernel=3, stride=2, channels=channels(32), bits=W8A8),
         blocks=tuple(blocks),
         head=Convolution(kernel=1, stride=1, channels=1280, bits=W8A8),
-        classifier=Classifier(classes=1000, bits=W8A8),
+        classifier=Classifier(class_count=1000, bits=W8A8),
     )
 
 
@@ -158,7 +158,7 @@ def small_networks() -> Iterator[Architecture]:
             stem=Convolution(kernel=3, stride=2, channels=channels[0], bits=W8A8),
             blocks=blocks,
             head=Convolution(kernel=1, stride=1, channels=32, bits=Bits(8, 4)),
-            classifier=Classifier(classes=5, bits=W8A8) if number % 5 else None,
+            classifier=Classifier(class_count=5, bits=W8A8) if number % 5 else None,
         )
 
 
@@ -239,7 +239,7 @@ def test_what_cannot_be_packed_by_rows_runs_by_layers() -> None:
         stem=Convolution(kernel=3, stride=2, channels=16, bits=W8A8),
         blocks=(block,),
         head=Convolution(kernel=1, stride=1, channels=32, bits=W8A8),
-        classifier=Classifier(classes=5, bits=W8A8),
+        classifier=Classifier(class_count=5, bits=W8A8),
     )
     how = [(one.first_unit, one.how) for one in segments(network, schedule="rows")]
     assert (1, "layers") in how, "its sum is wider than the shortcut"
