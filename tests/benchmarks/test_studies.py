@@ -17,14 +17,17 @@ from benchmarks import (
     small_sets,
     throughput,
     verification,
+    whole_networks,
 )
 from benchmarks.exact_bits import exact_score
 from benchmarks.studies.lsq_steps import study as lsq_steps
 from device_profiles import load_device
-from nas_engine.encoding import decode
+from nas_engine.costs.compute import macs
+from nas_engine.encoding import architecture_frame, decode, encode
 from nas_engine.evolution.evaluation import evaluate
 from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import make_problem
+from nas_engine.layers import unroll
 from nas_engine.verification.cortex_m import CortexM
 from nas_engine.verification.toolchain import COMPILERS, missing_compiler
 from search_spaces import load_space
@@ -100,6 +103,27 @@ def test_code_sizes_of_one_core_and_compiler(tmp_path: Path) -> None:
     compiler = next(name for name in COMPILERS if missing_compiler(name) is None)
     rows = code_size.run(table=tmp_path / "table.yaml", cores="cortex-m7", compilers=compiler)
     assert all(row.reached for row in rows)
+
+
+@needs_firmware
+def test_one_whole_network() -> None:
+    rows = whole_networks.run(networks="mobilenet-16-24k-64k", bits="4,8")
+    assert "0 differing" in rows[0].measured
+    assert "1x1 with sum" in rows[1].measured
+    assert all(row.reached for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("mobilenet-16-24k-64k", 1.8), ("mobilenet-32-64k-128k", 23.7)]
+    + [
+        (f"mobilenet-v2-0.35-{size}", macs) for size, macs in ((96, 12.5), (160, 32.5), (224, 62.5))
+    ],
+)
+def test_whole_networks_are_the_ones_recorded(name: str, millions: float) -> None:
+    network = whole_networks.read_network(name)
+    frame = architecture_frame(network)
+    assert round(macs(unroll(frame, encode(frame, [network])))[0] / 1e6, 1) == millions
 
 
 @needs_firmware
