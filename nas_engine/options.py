@@ -232,9 +232,9 @@ def _limit(row: Limit) -> Option:
     """Return the option of a limit."""
     return Option(
         name=row.key,
-        kind=Kind.COUNT if row.counted else Kind.NUMBER,
+        kind=Kind.COUNT if row.counted else Kind.INT if row.of_space else Kind.NUMBER,
         help=row.help,
-        commands={"search": "none", "run": "none"},
+        commands=dict.fromkeys(("search", "run"), "the space's" if row.of_space else "none"),
         group="Limits",
         section="search",
         range=row.range,
@@ -244,7 +244,7 @@ def _limit(row: Limit) -> Option:
 
 def _rows() -> Iterator[Option]:
     for row in tomllib.loads(FILE.read_text(encoding="utf-8"))["options"]:
-        if row["name"] == "max_layers":
+        if row["name"] == "max_stage_share":
             yield from map(_limit, LIMITS)
         yield _read(row)
 

@@ -86,7 +86,11 @@ def test_without_anything_it_is_the_digits_in_a_small_device() -> None:
         16,
         10,
     )
-    assert (search.sram_bytes, search.flash_bytes, search.limits) == (24576, 65536, {"macs": 2e6})
+    assert (search.sram_bytes, search.flash_bytes, search.limits) == (
+        24576,
+        65536,
+        {"macs": 2e6, "layers": 32},
+    )
     assert config.train.recipe == "digits"
 
 

@@ -33,7 +33,7 @@ def test_config_of_a_search() -> None:
     assert mapping.pop("format") == "nas-search/run/1"
     config = SearchConfig.from_mapping(mapping, "config.yaml")
     assert (config.sram_bytes, config.flash_bytes, config.resolution) == (24576, 65536, 16)
-    assert config.limits == {"macs": 2e6}
+    assert config.limits == {"macs": 2e6, "layers": 32}
     assert config.stage_weights == (0.0, 1.0, 1.0, 6.0)
     assert config.as_mapping() | {"version": "0.1.0"} == mapping
 

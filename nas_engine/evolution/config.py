@@ -11,9 +11,9 @@ from device_profiles import DeviceProfile, device_names, load_device
 from nas_engine import __version__
 from nas_engine.errors import InputError
 from nas_engine.evolution.feasibility import require_feasible
-from nas_engine.evolution.limits import LIMITS
+from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.problem import SearchProblem, make_problem
-from nas_engine.ranges import CANDIDATES, CLASSES, LAYERS, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
+from nas_engine.ranges import CANDIDATES, CLASSES, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
 from nas_engine.records import Count, Share, key_of, plain, read
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.strict_yaml import Fields
@@ -49,8 +49,6 @@ class SearchConfig:
     """QE-Score's weight of each stage."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """Those of ``LIMITS`` that are set, by name; ``max_NAME`` in files and options."""
-    max_layers: Annotated[int, LAYERS]
-    """Limit on convolutions."""
     max_stage_share: Share
     """Largest share of the inverted residuals in one stage, the guard against piling depth into
     one."""
@@ -89,12 +87,20 @@ class SearchConfig:
         part = Fields(mapping, path).only("version", *keys)
         part.take_str("version")
         limits = {
-            row.name: part.take_number(row.key, low=row.range.low, high=row.range.high)
-            for row in LIMITS
-            if part.has(row.key)
+            row.name: _limit(row, part) for row in LIMITS if part.has(row.key) or row.of_space
         }
         others = Fields({**mapping, "limits": limits}, path)
         return read(SearchConfig, others, "version", *(row.key for row in LIMITS))
+
+
+def _limit(row: Limit, part: Fields) -> float:
+    low, high = row.range.whole
+    value: float = (
+        part.take_int(row.key, low=low, high=high)
+        if row.of_space
+        else part.take_number(row.key, low=row.range.low, high=row.range.high)
+    )
+    return value
 
 
 def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
@@ -126,10 +132,10 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         "resolution": space.resolution,
         "class_count": given.pop("classes", space.class_count),
         "stage_weights": space.stage_weights,
-        "max_layers": space.max_layers,
         "max_stage_share": space.max_stage_share,
     }
-    limits = {row.name: given.pop(row.key) for row in LIMITS if row.key in given}
+    limits = {row.name: getattr(space, row.key) for row in LIMITS if row.of_space}
+    limits |= {row.name: given.pop(row.key) for row in LIMITS if row.key in given}
     return SearchConfig(**{**defaults, **given}, limits=limits)
 
 
@@ -149,10 +155,13 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         InputError: Values that do not go together.
     """
     device = load_device(config.device).with_memory(config.sram_bytes, config.flash_bytes)
+    tighter: dict[str, Any] = {
+        row.key: config.limits[row.name]
+        for row in LIMITS
+        if row.of_space and row.name in config.limits
+    }
     space: SearchSpace = replace(
-        load_space(config.space),
-        max_layers=config.max_layers,
-        max_stage_share=config.max_stage_share,
+        load_space(config.space), max_stage_share=config.max_stage_share, **tighter
     )
     score = ScoreSettings(
         sigma_a=config.sigma_a, sigma_w=config.sigma_w, stage_weights=config.stage_weights

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas_engine.ranges import POSITIVE, Range
+from nas_engine.ranges import LAYERS, POSITIVE, Range
 
 if TYPE_CHECKING:
     from nas_engine.encoding import GeneView
@@ -56,6 +56,8 @@ class Limit:
     """True if it is an estimate, which needs the cycle tables of a device."""
     counted: bool = True
     """True if it counts operations: the option takes ``k``, ``m`` and ``g``."""
+    of_space: bool = False
+    """True if every space sets it, under its key, and has no network beyond it."""
 
     @property
     def key(self) -> str:
@@ -97,6 +99,13 @@ def _effectiveness(counting: Counting, table: LayerTable, view: GeneView) -> Flo
     return effectiveness(table)
 
 
+def _layers(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    from nas_engine.block_kinds import PLACES
+
+    layers: Floats = 2 + PLACES * table.depth.sum(axis=0)
+    return layers
+
+
 LIMITS: tuple[Limit, ...] = (
     Limit(
         name="macs",
@@ -130,6 +139,16 @@ LIMITS: tuple[Limit, ...] = (
         range=Range(1e-6, 1e6),
         form=",.2f",
         counted=False,
+    ),
+    Limit(
+        name="layers",
+        title="convolutions, three per unit",
+        help="Limit on convolutions, three per unit",
+        example="20",
+        cost=_layers,
+        range=LAYERS,
+        counted=False,
+        of_space=True,
     ),
 )
 """Limits in the order of options and tables."""
