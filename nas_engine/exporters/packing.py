@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.integer.model import IntegerConvolution
+from nas_engine.integer.model import Addition, IntegerConvolution
 from nas_engine.network.kernels import Kernel, kernel_of
 from nas_engine.quantization.record import QuantisedTensor
 
@@ -93,6 +93,25 @@ def pack_layer(
         fast_rounding=step.bounds.accumulator < FAST_ACCUMULATOR
         and all(value in FAST_SHIFTS for value in shift.tolist()),
     )
+
+
+def addition_flags(
+    addition: Addition, shortcut: QuantisedTensor, output: QuantisedTensor
+) -> tuple[str, ...]:
+    """Return the flags of a layer that adds a shortcut, nas_runtime.h and nas_dense_add.c.
+
+    The quick form of an addition is exact where one operand, the one with the larger scale, is
+    halved, which takes no rounding, and where the other one, unless it is halved too, and the sum
+    have shifts for which the quick form of requantisation is proven.
+    """
+    half, operands = (2**30, 0), {addition.first, addition.second}
+    zeros = {tensor.zero_point - tensor.low for tensor in (shortcut, output)}
+    if addition.is_exact(shortcut, output) and len(zeros) == 1:
+        return "NAS_ADD_SHORTCUT", "NAS_SAME_SCALE"
+    others = [*(operands - {half}), addition.out]
+    if half in operands and all(shift in FAST_SHIFTS for _, shift in others):
+        return "NAS_ADD_SHORTCUT", "NAS_QUICK_ADDITION"
+    return ("NAS_ADD_SHORTCUT",)
 
 
 def _packed(step: IntegerConvolution, layout: str) -> Words:

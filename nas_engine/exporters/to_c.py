@@ -30,7 +30,7 @@ from nas_engine.escaping import (
 )
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.inplace import Placed, row_order
-from nas_engine.exporters.packing import PackedLayer, pack_layer
+from nas_engine.exporters.packing import PackedLayer, addition_flags, pack_layer
 from nas_engine.exporters.settings import DEFAULT_PREFIX
 from nas_engine.exporters.sizes import packed_bytes, step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
@@ -265,8 +265,7 @@ def _step(
         if step.addition is not None:
             shortcut = model.tensor(step.addition.shortcut)
             _check_shortcut(step, shortcut, offsets)
-            is_exact = step.addition.is_exact(shortcut, target.tensor)
-            flags += ["NAS_ADD_SHORTCUT"] + ["NAS_SAME_SCALE"] * is_exact
+            flags += addition_flags(step.addition, shortcut, target.tensor)
     if source.overlaps(target):
         order = _order(step, source, target, in_place)
         flags += ["NAS_BACKWARD"] * (order == "backward")

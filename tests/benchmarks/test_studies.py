@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import (
+    additions,
     code_size,
     golden,
     harness,
@@ -96,6 +97,13 @@ def test_exact_optimum_is_never_below_qbr_and_beats_halved_budgets() -> None:
 def test_kernels_of_one_layer() -> None:
     rows = kernels.run(layers=kernels.LAYERS[:1])
     assert rows[0].measured.endswith(" 0 differing")
+
+
+@needs_firmware
+def test_every_sum_of_two_pairs_of_scales() -> None:
+    compiler = next(name for name in COMPILERS if missing_compiler(name) is None)
+    rows = additions.run(cores="cortex-m7", compilers=compiler, pairs=2)
+    assert all(row.reached for row in rows)
 
 
 @needs_firmware

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.exporters.inplace import Placed, row_order
-from nas_engine.exporters.packing import PackedLayer
+from nas_engine.exporters.packing import PackedLayer, addition_flags
 from nas_engine.exporters.to_c import runtime_files
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.quantization.record import QuantisedTensor
@@ -44,7 +44,8 @@ SANITIZERS = (
     "-fno-sanitize-recover=all",
 )
 
-BACKWARD, FAST_ROUNDING, ADD_SHORTCUT, SAME_SCALE = 1, 2, 4, 8
+BACKWARD, FAST_ROUNDING, ADD_SHORTCUT = 1, 2, 4
+FLAGS = {"NAS_ADD_SHORTCUT": ADD_SHORTCUT, "NAS_SAME_SCALE": 8, "NAS_QUICK_ADDITION": 16}
 GAP = 32
 
 PROGRAM = r"""
@@ -143,11 +144,16 @@ int main(void)
 Values = npt.NDArray[np.int8]
 
 
-def compiled(folder: Path, text: str = "", flags: Sequence[str] = SANITIZERS) -> Path:
-    """Compile a program, or the one that runs the dense kernels; return its path."""
+def compiled(
+    folder: Path,
+    text: str = "",
+    flags: Sequence[str] = SANITIZERS,
+    sources: Sequence[Path] = (),
+) -> Path:
+    """Compile a program with sources, or the one that runs the dense kernels; return its path."""
     program, source = folder / "kernels", folder / "kernels.c"
     source.write_text(text or PROGRAM.replace("@KERNELS@", ", ".join(KERNELS)))
-    files = [source] if text else [source, *SOURCES]
+    files = [source, *(sources if text else SOURCES)]
     command = [*COMPILER, *WARNINGS, *flags, f"-I{RUNTIME}", *map(str, files), "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -208,7 +214,7 @@ class Program:
         noise: int = 0,
     ) -> Values:
         """Return the output ``[H, W, C]`` of one layer; ``values`` holds its input and its
-        shortcut.
+        shortcut. ``fast``: by the quick forms that hold for it, or by the general ones.
         """
         record, content = request(model, step, packed, values, fast=fast, noise=noise)
         assert self.process.stdin is not None
@@ -298,7 +304,7 @@ def request(
     content.input = (at_input, len(stored))
     shortcut = model.tensor(step.shortcut) if step.shortcut else None
     over = words(values[shortcut.name], shortcut) if shortcut else b""
-    flags, more = FAST_ROUNDING if fast else 0, 0
+    flags, more = FAST_ROUNDING if fast and packed.fast_rounding else 0, 0
     if in_place:
         content.output, more = at_input, row_bytes(source, target)
         here, there = (Placed(tensor=tensor, offset=at_input) for tensor in (source, target))
@@ -309,7 +315,8 @@ def request(
     at_scratch = content.add(b"", scratch_bytes(step) + more)
     content.close()
     if shortcut and step.addition:
-        flags |= ADD_SHORTCUT | (SAME_SCALE if step.addition.is_exact(shortcut, target) else 0)
+        names = addition_flags(step.addition, shortcut, target)
+        flags |= sum(FLAGS[name] for name in names) if fast else ADD_SHORTCUT
     zeros = [
         tensor.zero_point - tensor.low if tensor else 0 for tensor in (source, target, shortcut)
     ]

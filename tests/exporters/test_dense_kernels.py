@@ -47,7 +47,7 @@ def check(program: Program, layer: Layer, *, in_place: bool = False) -> set[str]
     )
     values = {name: array[0] for name, array in trace(model, images, threads=1).items()}
     seen = {packed.kernel.name, "fast" if packed.fast_rounding else "general"}
-    for fast in {False, packed.fast_rounding}:
+    for fast in {False, packed.fast_rounding or step.addition is not None}:
         found = program.run(model, step, packed, values, fast=fast, noise=layer.seed)
         np.testing.assert_array_equal(
             found, values[step.output], err_msg=f"{packed.kernel.name}, fast {fast}: {layer}"

@@ -1,6 +1,7 @@
 /* From the layer to the record, and from the first pixel to the last. */
 #include "nas_dense.h"
 
+#include "nas_dense_add.h"
 #include "nas_dense_expand.h"
 #include "nas_dense_output.h"
 #include "nas_dense_row.h"
@@ -30,6 +31,9 @@ void nas_dense_begin(nas_dense *dense, const nas_layer *layer, uint8_t *arena)
     dense->start[0] = dense->start[1] = 0;
     if (shortcut && layer->shortcut_bits < layer->out_bits) {
         nas_change_width(dense->output, dense->pixels * dense->channels, layer->shortcut_bits, layer->out_bits);
+    }
+    if (layer->flags & NAS_QUICK_ADDITION) {
+        nas_dense_add_begin(dense);
     }
 }
 

@@ -7,13 +7,28 @@
  *   nas_dense_expand.h  two pixels to pairs of 16-bit numbers
  *   nas_dense_tile.h    weights of any width to a tile of bytes
  *   nas_dense_row.h     results of two pixels for a row of channels; its inner loop is in nas_dense_pairs.h
- *   nas_dense_output.h  the shortcut, the clamp, and packing
+ *   nas_dense_add.h     the shortcut
+ *   nas_dense_output.h  the clamp, and packing
  */
 #ifndef NAS_DENSE_H
 #define NAS_DENSE_H
 
 #include "nas_dense_words.h"
 #include "nas_runtime.h"
+
+/* A quick addition, see nas_dense_add.c; assembly counts on the order. */
+typedef struct {
+    uint8_t *exact;     /* the operand with the larger scale, */
+    uint8_t *scaled;    /* the other one, */
+    const uint8_t *end; /* and where the first one ends: set for each call */
+    int32_t scaled_zero;
+    int32_t multiplier, half;
+    uint32_t right;
+    int32_t exact_zero;
+    int32_t out_multiplier, addend;
+    uint32_t out_right;
+    uint32_t shortcut_exact; /* whether the shortcut is the one with the larger scale */
+} nas_sum;
 
 typedef struct {
     const nas_layer *layer;
@@ -32,6 +47,7 @@ typedef struct {
     uint32_t carried;   /* words of w4 and w2: 8 - bits, the shift of their sums */
     uint32_t bit;       /* stream kernels: where the next weight begins */
     uint32_t start[2];  /* w4, w2: -2^(bits-1) times the sum of each pixel's taps, where its accumulators begin */
+    nas_sum sum;        /* NAS_QUICK_ADDITION */
     uint8_t bytes[2][NAS_CHANNELS_AT_ONCE]; /* results of two pixels on their way to the output */
 } nas_dense;
 

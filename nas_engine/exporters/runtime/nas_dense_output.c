@@ -1,9 +1,8 @@
-/* Add the shortcut, clamp, pack. */
+/* Clamp and pack. */
 #include "nas_dense_output.h"
 
 #include "nas_bits.h"
-#include "nas_dense_streams.h"
-#include "nas_requantise.h"
+#include "nas_dense_add.h"
 
 /* Four bytes of results, clamped to at most 255 - above in each, to 4 * bits bits. */
 NAS_INLINE uint32_t squeeze(uint32_t word, uint32_t above, uint32_t bits)
@@ -47,27 +46,6 @@ static NAS_SMALL void store_bits(uint8_t *to, const uint8_t *from, uint32_t grou
     }
 }
 
-/* results[i] is the layer's own result + 128; it becomes the stored value of its sum with the shortcut. */
-static NAS_SMALL void add_shortcut(const nas_dense *dense, uint32_t element, uint32_t count, uint8_t *results)
-{
-    const nas_layer *layer = dense->layer;
-    const nas_addition *addition = layer->addition;
-    const uint32_t bits = dense->slot_bits;
-    uint8_t shortcut[NAS_CHANNELS_AT_ONCE];
-    nas_fetch(dense->output, nas_stream_bytes(dense->pixels * dense->channels, bits), element, count, bits, shortcut);
-    const int32_t zero = layer->shortcut_zero, out_zero = layer->out_zero, most = (1 << layer->out_bits) - 1;
-    for (uint32_t i = 0; i < count; i++) {
-        const int32_t first = shortcut[i] - zero, second = results[i] - 128;
-        int32_t sum = first + second;
-        if (!(layer->flags & NAS_SAME_SCALE)) {
-            const int32_t scaled = nas_multiply(first * (1 << 20), addition->first_multiplier, addition->first_shift) +
-                                   nas_multiply(second * (1 << 20), addition->second_multiplier, addition->second_shift);
-            sum = nas_multiply(scaled, addition->out_multiplier, addition->out_shift);
-        }
-        results[i] = (uint8_t)nas_clamp(sum + out_zero, 0, most);
-    }
-}
-
 void nas_dense_finish(nas_dense *dense, uint32_t pixel, uint32_t channel, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
@@ -77,8 +55,8 @@ void nas_dense_finish(nas_dense *dense, uint32_t pixel, uint32_t channel, uint32
     for (; pixel < after; pixel++, from += NAS_CHANNELS_AT_ONCE) {
         const uint32_t element = pixel * dense->channels + channel, bit = element * bits;
         uint32_t done = 0;
-        if (layer->flags & NAS_ADD_SHORTCUT) {
-            add_shortcut(dense, element, count, from);
+        if (layer->flags & NAS_ADD_SHORTCUT && nas_dense_add(dense, element, count, from)) {
+            continue;
         }
         if ((bit & 7U) == 0U) {
             done = count & ~7U;

@@ -1,0 +1,124 @@
+/* The shortcut. TFLite scales both operands by 2^20, and each by a multiplier and a shift; it adds them, and scales the sum.
+ *
+ * With NAS_SAME_SCALE all of that comes to one addition. With NAS_QUICK_ADDITION the operand x with the larger scale has the multiplier 2^30 and no shift, so that its scaled value is
+ * x << 19, exactly; the other one and the sum have shifts of -20 .. -1, so that nas_multiply_fast scales them.
+ */
+#include "nas_dense_add.h"
+
+#include "nas_dense_streams.h"
+#include "nas_requantise.h"
+
+void nas_dense_add_begin(nas_dense *dense)
+{
+    const nas_layer *layer = dense->layer;
+    const nas_addition *addition = layer->addition;
+    const int first = addition->first_multiplier == (1 << 30) && addition->first_shift == 0;
+    const int32_t multiplier = first ? addition->second_multiplier : addition->first_multiplier;
+    const uint32_t right = (uint32_t)-(first ? addition->second_shift : addition->first_shift);
+    nas_sum *sum = &dense->sum;
+    sum->shortcut_exact = (uint32_t)first;
+    sum->exact_zero = (first ? layer->shortcut_zero : 128) << 20;
+    sum->scaled_zero = (first ? 128 : layer->shortcut_zero) << 21;
+    sum->right = right ? right : 1U; /* equal scales: 2^31 - 1 halved makes the same of 8 bits as 2^30 */
+    sum->multiplier = right ? multiplier : INT32_MAX;
+    sum->half = nas_fast_addend(sum->right, 0);
+    sum->out_right = (uint32_t)-addition->out_shift;
+    sum->out_multiplier = addition->out_multiplier;
+    sum->addend = nas_fast_addend(sum->out_right, layer->out_zero);
+}
+
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+
+/* Thirteen instructions an element, two elements a round; an odd one enters in the middle. r0 exact, r1 scaled, and so on as the
+ * record has them. */
+#define NAS_ADD_ONE(TO) \
+    "ldrb r11, [r0], #1\n ldrb r12, [r1], #1\n rsb r11, r7, r11, lsl #20\n rsb r12, r3, r12, lsl #21\n" \
+    "add lr, r5, r12, asr #31\n smmlar lr, r12, r4, lr\n asr lr, lr, r6\n add r11, r11, lr, lsl #1\n" \
+    "add lr, r9, r11, asr #31\n smmlar lr, r11, r8, lr\n asr lr, lr, r10\n usat lr, #8, lr\n strb lr, [" TO ", #-1]\n"
+#define NAS_ADD(NAME, TO) \
+    __attribute__((naked)) NAS_SMALL static void NAME(__attribute__((unused)) const nas_sum *sum) \
+    { \
+        __asm__ volatile("push {r4-r11, lr}\n ldm r0, {r0-r10}\n sub r11, r2, r0\n lsls r11, r11, #31\n bmi 2f\n" \
+            "1:\n" NAS_ADD_ONE(TO) "2:\n" NAS_ADD_ONE(TO) "cmp r0, r2\n bne 1b\n pop {r4-r11, pc}\n"); \
+    }
+NAS_ADD(add_to_exact, "r0")
+NAS_ADD(add_to_scaled, "r1")
+
+#else
+
+NAS_INLINE void add(const nas_sum *sum, uint8_t *to)
+{
+    const uint8_t *scaled = sum->scaled;
+    for (const uint8_t *exact = sum->exact; exact != sum->end; exact++, scaled++, to++) {
+        const int32_t other = *scaled * (1 << 21) - sum->scaled_zero;
+        const int32_t twice = *exact * (1 << 20) - sum->exact_zero + 2 * nas_multiply_fast(other, sum->multiplier, sum->right, sum->half);
+        *to = (uint8_t)nas_clamp(nas_multiply_fast(twice, sum->out_multiplier, sum->out_right, sum->addend), 0, 255);
+    }
+}
+
+static void add_to_exact(const nas_sum *sum)
+{
+    add(sum, sum->exact);
+}
+
+static void add_to_scaled(const nas_sum *sum)
+{
+    add(sum, sum->scaled);
+}
+
+#endif
+
+/* Sums of unsigned bytes of which 128 stands for the second one's 0, as sums of signed ones, where 128 is 0 everywhere. */
+static NAS_SMALL void add_same_scale(uint32_t count, const uint8_t *shortcut, const uint8_t *results, uint8_t *to)
+{
+#if defined(__ARM_FEATURE_DSP)
+    for (const uint32_t signs = 0x80808080U; count >= 4U; count -= 4U, shortcut += 4, results += 4, to += 4) {
+        uint32_t first = nas_word_at(shortcut) ^ signs, second = nas_word_at(results) ^ signs;
+        __asm__("qadd8 %0, %0, %1" : "+r"(first) : "r"(second));
+        nas_store_word(to, first ^ signs);
+    }
+#endif
+    for (; count; count--) {
+        *to++ = (uint8_t)nas_clamp(*shortcut++ + *results++ - 128, 0, 255);
+    }
+}
+
+static NAS_SMALL void add_any(const nas_layer *layer, uint32_t count, const uint8_t *shortcut, uint8_t *results)
+{
+    const nas_addition *addition = layer->addition;
+    const int32_t zero = layer->shortcut_zero, out_zero = layer->out_zero;
+    for (uint32_t i = 0; i < count; i++) {
+        const int32_t first = shortcut[i] - zero, second = results[i] - 128;
+        const int32_t scaled = nas_multiply(first * (1 << 20), addition->first_multiplier, addition->first_shift) +
+                               nas_multiply(second * (1 << 20), addition->second_multiplier, addition->second_shift);
+        results[i] = (uint8_t)nas_clamp(nas_multiply(scaled, addition->out_multiplier, addition->out_shift) + out_zero, 0, 255);
+    }
+}
+
+int nas_dense_add(nas_dense *dense, uint32_t element, uint32_t count, uint8_t *results)
+{
+    const nas_layer *layer = dense->layer;
+    const uint32_t bits = dense->slot_bits;
+    const int in_place = layer->flags & (NAS_SAME_SCALE | NAS_QUICK_ADDITION) && bits == 8U && layer->out_bits == 8U;
+    uint8_t fetched[NAS_CHANNELS_AT_ONCE], *shortcut = dense->output + element;
+    if (!in_place) {
+        shortcut = fetched;
+        nas_fetch(dense->output, nas_stream_bytes(dense->pixels * dense->channels, bits), element, count, bits, shortcut);
+    }
+    if (layer->flags & NAS_SAME_SCALE) {
+        add_same_scale(count, shortcut, results, in_place ? shortcut : results);
+    } else if (layer->flags & NAS_QUICK_ADDITION) {
+        nas_sum *sum = &dense->sum;
+        sum->exact = sum->shortcut_exact ? shortcut : results;
+        sum->scaled = sum->shortcut_exact ? results : shortcut;
+        sum->end = sum->exact + count;
+        if ((int)sum->shortcut_exact == in_place) {
+            add_to_exact(sum);
+        } else {
+            add_to_scaled(sum);
+        }
+    } else {
+        add_any(layer, count, shortcut, results);
+    }
+    return in_place;
+}
