@@ -16,6 +16,7 @@ from typing import Any
 
 from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, BlockKind, BlockLayer
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError
+from nas_engine.names import IMAGE_INPUTS, SCHEDULES, ImageInput, Schedule
 from nas_engine.sealed import Seal, check_seal, warn
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 
@@ -237,10 +238,18 @@ class Architecture:
     pooled_shortcut: bool = False
     """True if a stride-2 residual with equal channels has a shortcut through a 2x2 average pool
     (the authors' code)."""
+    schedule: Schedule = "layers"
+    """How it runs; SRAM follows from it, no value does."""
+    image: ImageInput = "whole"
+    """How its image comes; key ``input`` of files."""
 
     def __post_init__(self) -> None:
         _check("resolution", "resolution", self.resolution)
         _check("input_channels", "channels", self.input_channels)
+        if self.schedule not in SCHEDULES:
+            raise UnknownNameError("schedule", self.schedule, SCHEDULES)
+        if self.image not in IMAGE_INPUTS:
+            raise UnknownNameError("input", self.image, IMAGE_INPUTS)
         if not self.blocks:
             raise InputError("blocks is empty; expected at least one block")
         if self.head.kernel != 1 or self.head.stride != 1:
@@ -305,6 +314,8 @@ def dump_architecture(architecture: Architecture) -> str:
         f"input_channels: {architecture.input_channels}",
         f"pooled_shortcut: {str(architecture.pooled_shortcut).lower()}",
         convolution("stem", architecture.stem),
+        *_differing("schedule", architecture.schedule, "layers"),
+        *_differing("input", architecture.image, "whole"),
         "blocks:",
     ]
     for block in architecture.blocks:
@@ -321,6 +332,11 @@ def dump_architecture(architecture: Architecture) -> str:
         f"{f'{{classes: {last.class_count}, bits: {last.bits}}}' if last else NO_CLASSIFIER}"
     )
     return "\n".join(lines) + "\n"
+
+
+def _differing(key: str, value: str, default: str) -> tuple[str, ...]:
+    """Return the line of a key whose value a file need not say, none if it has that value."""
+    return () if value == default else (f"{key}: {value}",)
 
 
 def _bits_note(name: str) -> str:
@@ -406,6 +422,8 @@ def _from_yaml(fields: Fields) -> Architecture:
         "resolution",
         "input_channels",
         "pooled_shortcut",
+        "schedule",
+        "input",
         "stem",
         "blocks",
         "head",
@@ -452,6 +470,8 @@ def _from_yaml(fields: Fields) -> Architecture:
         resolution=fields.take_int("resolution"),
         input_channels=fields.take_int("input_channels", 3),
         pooled_shortcut=fields.take_bool("pooled_shortcut", False),
+        schedule=fields.take_str("schedule", "layers", choices=SCHEDULES),
+        image=fields.take_str("input", "whole", choices=IMAGE_INPUTS),
         stem=convolution("stem"),
         blocks=tuple(block(part) for part in fields.take_each("blocks")),
         head=convolution("head"),

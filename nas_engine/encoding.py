@@ -20,6 +20,7 @@ import numpy.typing as npt
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
 from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, KIND_NAMES, PLACES
 from nas_engine.errors import InputError
+from nas_engine.names import ImageInput, Schedule
 from search_spaces import SearchSpace
 
 Genes = npt.NDArray[np.int16]
@@ -49,6 +50,10 @@ class Frame:
     pooled_shortcut: bool
     """True if stride-2 units with equal channels have a pooled shortcut (kinds without a 1x1
     shortcut of their own)."""
+    schedule: Schedule = "layers"
+    """How the networks run."""
+    image: ImageInput = "whole"
+    """How their image comes."""
 
     @property
     def n_stages(self) -> int:
@@ -161,6 +166,8 @@ def architecture_frame(architecture: Architecture) -> Frame:
         max_residuals=sum(block.depth for block in architecture.blocks),
         class_count=architecture.classifier.class_count if architecture.classifier else 0,
         pooled_shortcut=architecture.pooled_shortcut,
+        schedule=architecture.schedule,
+        image=architecture.image,
     )
 
 
@@ -454,6 +461,8 @@ def decode(frame: Frame, column: Genes) -> Architecture:
         resolution=frame.resolution,
         input_channels=frame.input_channels,
         pooled_shortcut=frame.pooled_shortcut,
+        schedule=frame.schedule,
+        image=frame.image,
         stem=Convolution(
             kernel=frame.stem_kernel,
             stride=frame.stem_stride,

@@ -5,6 +5,8 @@ Tests hold them equal to the tables.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 METHODS = (
     "uniform",
     "random",
@@ -45,3 +47,19 @@ BACKENDS = (
 
 MEMORY_MODELS = ("arena", "paper")
 """How SRAM, Flash and BitOps are counted: ``MEMORY_MODELS`` of ``nas_engine.costs.memory``."""
+
+Schedule = Literal["auto", "layers", "rows"]
+"""Order in which a network runs, block by block: by layers, by rows wherever a block can, or by
+whichever needs less SRAM; see ``nas_engine.costs.schedule``."""
+
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+"""Values of ``--schedule``."""
+
+DEFAULT_SCHEDULE: Schedule = "layers"
+"""Schedule of a search that names none."""
+
+ImageInput = Literal["whole", "rows"]
+"""How the image comes: as a tensor in the arena, or row by row from the caller, in order."""
+
+IMAGE_INPUTS: tuple[ImageInput, ...] = get_args(ImageInput)
+"""Values of ``--input``."""

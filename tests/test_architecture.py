@@ -25,7 +25,9 @@ from nas_engine.architecture import (
     parse_architecture,
     read_architecture,
 )
+from nas_engine.encoding import architecture_frame, decode, encode
 from nas_engine.errors import FileFormatError, InputError, PathError
+from nas_engine.names import IMAGE_INPUTS, SCHEDULES, ImageInput, Schedule
 from nas_engine.sealed import ChangedFileWarning, seal_yaml
 from nas_engine.strict_yaml import MAX_FILE_BYTES
 from tests.architectures import (
@@ -113,6 +115,8 @@ class TestValues:
             ({"resolution": 96.0}, "resolution is 96.0"),
             ({"input_channels": 0}, "input_channels is 0"),
             ({"blocks": ()}, "blocks is empty"),
+            ({"schedule": "row"}, "unknown schedule: 'row'"),
+            ({"image": "tiles"}, "unknown input: 'tiles'"),
             (
                 {"head": Convolution(kernel=3, stride=1, channels=8, bits=W8A8)},
                 "the head is 3x3 with stride 1",
@@ -227,6 +231,20 @@ class TestRoundTrip:
         assert "classifier: holds nothing (is the file cut off?); write 'none'" in refusal(
             yaml.safe_dump(data | {"classifier": None})
         )
+
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    @pytest.mark.parametrize("image", IMAGE_INPUTS)
+    def test_schedule_and_input(self, schedule: Schedule, image: ImageInput) -> None:
+        """Keys of a file only where they differ from what files without them mean."""
+        net = small(schedule=schedule, image=image)
+        text = dump_architecture(net)
+        assert parse_architecture(text) == net
+        assert ("schedule: " in text, "input: " in text) == (
+            schedule != "layers",
+            image != "whole",
+        )
+        frame = architecture_frame(net)
+        assert decode(frame, encode(frame, [net])[:, 0]) == net
 
     def test_flow_style_yaml(self) -> None:
         assert (

@@ -24,13 +24,9 @@ from typing import Literal
 
 from nas_engine.costs.memory import WORD_BYTES, dense_scratch, depthwise_scratch
 from nas_engine.errors import InputError
+from nas_engine.names import ImageInput as ImageInput
+from nas_engine.names import Schedule as Schedule
 from nas_engine.network.graph import Graph, Node, Tensor
-
-Schedule = Literal["auto", "layers", "rows"]
-"""How units run: by layers, by rows where they can, or by whatever needs less."""
-
-ImageInput = Literal["whole", "rows"]
-"""How the image comes: as a tensor in the arena, or row by row from the caller."""
 
 COUNTER_BYTES = WORD_BYTES
 """Word of a stage that counts the rows it has taken."""
