@@ -13,13 +13,16 @@ live set is a bound that they may miss (``MemoryPlan.gap_bytes``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from nas_engine.architecture import Architecture
 from nas_engine.costs.memory import Arena, dense_scratch, depthwise_scratch, share
 from nas_engine.costs.placement import Buffer, placed
+from nas_engine.costs.row_roles import RING, roles_of
+from nas_engine.costs.rows import ImageInput, Schedule, Segment, Stage, cut, units_of
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.network.graph import KINDS, Graph, Node, Tensor
 
@@ -41,13 +44,16 @@ class PlannedTensor:
     """Width of its elements (8 for scratch, counted in bytes)."""
     kind: str = "tensor"
     """``"stream"`` (bottom of the arena), ``"bottleneck"`` (top: image, bottleneck tensors, head
-    output, logits), ``"scratch"``, or ``"tensor"`` where there are no two ends."""
+    output, logits), ``"rows"`` (some rows of a tensor), ``"scratch"``, or ``"tensor"`` where there
+    are no two ends."""
     first_step: int
     """First step at which it lives."""
     last_step: int
     """Last step at which it lives."""
     in_place_of: str | None = None
     """The tensor that it is written over, step by step, at its first step."""
+    rows: int | None = None
+    """Rows of a tensor that it holds at a time; ``None`` for all, and for scratch."""
 
 
 def bytes_in_use(tensors: Iterable[PlannedTensor]) -> int:
@@ -70,6 +76,13 @@ class MemoryPlan:
     """Steps of the schedule, in order."""
     tensors: tuple[PlannedTensor, ...]
     """Everything that lives in it."""
+    segments: tuple[Segment, ...] = ()
+    """How units run, if any by rows; each of those segments is one step."""
+
+    @property
+    def image_rows(self) -> bool:
+        """True if the image comes row by row from the caller."""
+        return any(stage.reads_image for one in self.segments for stage in one.stages)
 
     def live(self, step: int) -> tuple[PlannedTensor, ...]:
         """Return what lives at a step."""
@@ -97,33 +110,68 @@ class MemoryPlan:
                 for i, name in enumerate(self.steps)
             ],
             "tensors": [
-                {name: getattr(tensor, name) for name in PlannedTensor.__slots__}
+                {
+                    name: value
+                    for name in PlannedTensor.__slots__
+                    if (value := getattr(tensor, name)) is not None or name != "rows"
+                }
                 for tensor in self.tensors
             ],
         }
 
 
-def plan_memory(architecture: Architecture) -> MemoryPlan:
-    """Return the plan of a network for the layer-by-layer schedule of the ``arena`` memory model.
+def plan_memory(architecture: Architecture, segments: Sequence[Segment] = ()) -> MemoryPlan:
+    """Return the plan of a network under the ``arena`` memory model.
 
-    Its steps are the layers, and ``pool`` before the classifier.
+    Its steps are the layers, and ``pool`` before the classifier; units by rows are one step.
+    Arguments as ``plan_graph``.
     """
     graph = graph_of(architecture)
     shortcuts = {node.shortcut for node in graph.nodes}
     pools = [node.name for node in graph.nodes if node.kind == "average_pool"]
     return _without(
-        plan_graph(graph), {name for name in pools if graph.node(name).output in shortcuts}
+        plan_graph(graph, segments),
+        {name for name in pools if graph.node(name).output in shortcuts},
     )
 
 
-def plan_graph(graph: Graph[Tensor, Node]) -> MemoryPlan:
+def plan_graph(graph: Graph[Tensor, Node], segments: Sequence[Segment] = ()) -> MemoryPlan:
     """Return where every tensor and the scratch of every node lie, node by node.
 
     A chain of blocks is placed at two ends, another graph by ``packed``.
+
+    Args:
+        graph: The network.
+        segments: How its units run, all of them, as ``costs.rows.cut`` returns them; all by layers
+            if there are none.
     """
-    draft = _Draft(graph)
+    draft = _Draft(graph, segments)
     at_ends = draft.at_two_ends()
     return at_ends if at_ends is not None else packed(draft.steps, draft.placed)
+
+
+def live_bytes(plan: MemoryPlan) -> dict[str, int]:
+    """Return the bytes that live at each step, by name."""
+    return {name: bytes_in_use(plan.live(at)) for at, name in enumerate(plan.steps)}
+
+
+def plan_schedule(
+    graph: Graph[Tensor, Node], schedule: Schedule = "layers", image: ImageInput = "whole"
+) -> MemoryPlan:
+    """Return the plan with the smallest arena under a schedule.
+
+    Args:
+        graph: The network, a chain of blocks where the schedule is another than ``layers``.
+        schedule: How units may run.
+        image: How the image comes.
+
+    Raises:
+        InputError: The image comes by rows, which the network cannot take.
+    """
+    by_layers = plan_graph(graph)
+    if schedule == "layers" and image == "whole":
+        return by_layers
+    return plan_graph(graph, cut(graph, live_bytes(by_layers), schedule, image))
 
 
 def _without(plan: MemoryPlan, dropped: set[str]) -> MemoryPlan:
@@ -141,33 +189,68 @@ def _without(plan: MemoryPlan, dropped: set[str]) -> MemoryPlan:
         arena_bytes=plan.arena_bytes,
         steps=tuple(plan.steps[at] for at in kept),
         tensors=tuple(sorted(tensors, key=lambda t: (t.first_step, t.offset))),
+        segments=plan.segments,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Operation:
+    """One step of a plan: a node by layers, or units that run together by rows."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    stages: tuple[Stage, ...] = ()
+
+
+def _operations(graph: Graph[Tensor, Node], segments: Sequence[Segment]) -> tuple[_Operation, ...]:
+    """Return the steps of a plan, in order."""
+    if not segments:
+        return tuple(_Operation(name=node.name, nodes=(node,)) for node in graph.nodes)
+    units, found = units_of(graph), []
+    for segment in segments:
+        own = units[segment.first_unit : segment.last_unit + 1]
+        nodes = tuple(node for unit in own for node in unit.nodes)
+        if segment.how == "layers":
+            found += [_Operation(name=node.name, nodes=(node,)) for node in nodes]
+        else:
+            name = "..".join(dict.fromkeys((own[0].name, own[-1].name)))
+            found.append(_Operation(name=name, nodes=nodes, stages=segment.stages))
+    return tuple(found)
 
 
 class _Draft:
     """Sizes, lives and, for chains, ends of everything that lives in the arena.
 
     Attributes:
-        steps: Names of the nodes.
+        steps: Names of the steps.
         placed: Tensors and scratch, without offsets.
         filtered: Tensors that depth-wise layers made over the stream.
     """
 
-    def __init__(self, graph: Graph[Tensor, Node]) -> None:
-        self.graph, self.arena = graph, Arena()
-        self.steps = tuple(node.name for node in graph.nodes)
+    def __init__(self, graph: Graph[Tensor, Node], segments: Sequence[Segment] = ()) -> None:
+        self.graph, self.arena, self.segments = graph, Arena(), tuple(segments)
+        operations = _operations(graph, segments)
+        self.steps = tuple(operation.name for operation in operations)
         self.tensors = {tensor.name: tensor for tensor in graph.tensors}
-        end = len(graph.nodes) - 1
-        self.last = {name: min(at, end) for name, at in graph.last_reads().items()}
+        self.last = {
+            name: at
+            for at, one in enumerate(operations)
+            for node in one.nodes
+            for name in node.reads
+        } | dict.fromkeys(graph.outputs, len(operations) - 1)
         self.shortcuts = {node.shortcut for node in graph.nodes}
         self.placed: list[PlannedTensor] = []
         self.is_top: dict[str, bool] = {}
         self.filtered: set[str] = set()
         for name in graph.inputs:
-            self._put(name, 0)
             self.is_top[name] = True
-        for number, node in enumerate(graph.nodes):
-            self._step(number, node)
+            if not any(stage.reads_image for one in segments for stage in one.stages):
+                self._put(name, 0)
+        for number, operation in enumerate(operations):
+            if operation.stages:
+                self._rows_step(number, operation)
+            else:
+                self._step(number, operation.nodes[0])
 
     def _size(self, elements: int, bits: int) -> int:
         return int(self.arena.size(elements, share(self.arena, bits))) * self.arena.granule
@@ -188,24 +271,64 @@ class _Draft:
     def _step(self, number: int, node: Node) -> None:
         """Plan the output, at the other end than the input if not in place, and the scratch."""
         over = self._written_over(node, number) or self._crowded_out(node, number)
-        self.is_top[node.output] = (
-            not self.is_top[node.input] if over is None else self.is_top[over]
-        )
+        self._output(number, node.input, node.output, over)
         if node.kind == "depthwise" and over is not None and not self.is_top[over]:
             self.filtered.add(node.output)
-        self._put(node.output, number, over)
-        if size := self._scratch(node) + (self._row(node) if over == node.input else 0):
+        row = self._row(node) if over == node.input else 0
+        self._work(number, f"{node.name} scratch", self._scratch(node) + row)
+
+    def _output(self, number: int, source: str, target: str, over: str | None) -> None:
+        self.is_top[target] = not self.is_top[source] if over is None else self.is_top[over]
+        self._put(target, number, over)
+
+    def _work(
+        self, number: int, name: str, size: int, bits: int = 8, rows: int | None = None
+    ) -> None:
+        """Plan bytes that live at one step alone."""
+        if size:
             self.placed.append(
                 PlannedTensor(
-                    name=f"{node.name} scratch",
+                    name=name,
                     offset=0,
                     size=size,
-                    bits=8,
-                    kind="scratch",
+                    bits=bits,
+                    kind="scratch" if rows is None else "rows",
                     first_step=number,
                     last_step=number,
+                    rows=rows,
                 )
             )
+
+    def _rows_step(self, number: int, operation: _Operation) -> None:
+        """Plan what units by rows hold: whole tensors at both ends, and their own buffers.
+
+        The sum of one block is written over its input.
+        """
+        nodes, stages = operation.nodes, operation.stages
+        source, target = nodes[0].input, nodes[-1].output
+        alone = len(stages) == 1 and nodes[-1].shortcut == source and self.last[source] == number
+        self._output(number, source, target, source if alone else None)
+        if alone:
+            entering, leaving = self.tensors[source], self.tensors[target]
+            size = max(self._size(each.elements, each.bits) for each in (entering, leaving))
+            rows = entering.height * self._size(entering.width * entering.channels, entering.bits)
+            self._work(number, f"{operation.name} slack", max(0, rows - size))
+        self._work(number, f"{operation.name} scratch", max(stage.scratch for stage in stages))
+        units = units_of(self.graph)
+        for stage in stages:
+            unit, work = units[stage.unit], partial(self._work, number)
+            roles = roles_of(unit.nodes)
+            assert roles is not None, "segments are those of costs.rows.cut"
+            whole = stage is stages[0] and not stage.reads_image
+            work(f"{unit.name} weights", stage.weights)
+            for name, size, rows in (
+                (roles.ring(whole=whole), stage.ring, stage.ring_rows),
+                (roles.filtered, stage.filtered, 1),
+                (roles.source, stage.waiting, stage.waiting_rows),
+            ):
+                work(name, size, self.tensors[name.removesuffix(RING)].bits, rows)
+            work(f"{unit.name} sums", stage.sums)
+            work(f"{unit.name} counter", stage.counter)
 
     def _written_over(self, node: Node, number: int) -> str | None:
         """Return the tensor in whose place the output is made, if there is one."""
@@ -265,28 +388,34 @@ class _Draft:
             for step in range(len(self.steps))
         ]
 
-        def largest(kind: bool | None, step: int) -> int:
-            return max(
-                (t.size for t in by_step[step] if self.is_top.get(t.name) is kind), default=0
-            )
+        def largest(is_top: bool, step: int) -> int:
+            own = [
+                t.size
+                for t in by_step[step]
+                if t.kind == "tensor" and self.is_top[t.name] is is_top
+            ]
+            return max(own, default=0)
 
+        work = [sum(t.size for t in live if t.kind != "tensor") for live in by_step]
         arena = max(
-            sum(largest(kind, step) for kind in (False, True, None))
+            largest(False, step) + largest(True, step) + work[step]
             for step in range(len(self.steps))
         )
-        ends = {False: "stream", True: "bottleneck", None: "scratch"}
+        between = [largest(False, step) for step in range(len(self.steps))]
         tensors = []
-        for kind in (False, True, None):
-            for t in self.placed:
-                if self.is_top.get(t.name) is kind:
-                    offset = (
-                        largest(False, t.first_step) if kind is None else (arena - t.size) * kind
-                    )
-                    tensors.append(replace(t, kind=ends[kind], offset=offset))
+        for t in self.placed:
+            if t.kind != "tensor":
+                tensors.append(replace(t, offset=between[t.first_step]))
+                between[t.first_step] += t.size
+            elif self.is_top[t.name]:
+                tensors.append(replace(t, kind="bottleneck", offset=arena - t.size))
+            else:
+                tensors.append(replace(t, kind="stream", offset=0))
         made = MemoryPlan(
             arena_bytes=arena,
             steps=self.steps,
             tensors=tuple(sorted(tensors, key=lambda t: (t.first_step, t.offset))),
+            segments=self.segments,
         )
         return None if any(map(_collides, map(made.live, range(len(self.steps))))) else made
 

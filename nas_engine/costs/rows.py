@@ -23,6 +23,7 @@ from itertools import groupby
 from typing import Literal
 
 from nas_engine.costs.memory import WORD_BYTES, dense_scratch, depthwise_scratch
+from nas_engine.costs.row_roles import Roles, roles_of
 from nas_engine.errors import InputError
 from nas_engine.names import ImageInput as ImageInput
 from nas_engine.names import Schedule as Schedule
@@ -57,6 +58,11 @@ class Stage:
     """Sums of the head's pool, int32."""
     scratch: int = 0
     """Most scratch of its layers; stages of a chain share the largest."""
+
+    @property
+    def reads_image(self) -> bool:
+        """True for a stem whose image comes row by row from the caller."""
+        return self.unit == 0 and self.ring > 0
 
     @property
     def own(self) -> int:
@@ -171,6 +177,8 @@ class _Choices:
         self.tensors = {tensor.name: tensor for tensor in graph.tensors}
         self.by_layers, self.schedule, self.image = by_layers, schedule, image
         self.chains = chains
+        self.last = graph.last_reads()
+        self.at = {node.name: at for at, node in enumerate(graph.nodes)}
         self.stages = [self._stage(number) for number in range(len(self.units))]
         self.head = next(i for i, unit in enumerate(self.units) if unit.name == "head")
 
@@ -219,52 +227,55 @@ class _Choices:
 
     def _stage(self, number: int) -> Stage | None:
         """Return the buffers of a unit by rows that asks for its input rows, ``None`` for none."""
-        unit = self.units[number]
+        unit, roles = self.units[number], roles_of(self.units[number].nodes)
         tensors = [self.tensors[node.output] for node in unit.nodes]
         source, target = self._input(number), tensors[-1]
-        kinds = [node.kind for node in unit.nodes]
-        if not _in_bytes(source):
+        if roles is None or not _in_bytes(source) or not self._is_closed(unit, roles):
             return None
         if number == 0:
             return self._stem_stage(source, target, unit.nodes[0])
-        if kinds == ["conv", "average_pool"]:
+        if roles.pools:
             return self._head_stage(number, source, tensors[0])
-        if "average_pool" in kinds or unit.name == "classifier" or len(kinds) == 1:
+        if len(unit.nodes) == 1 or not all(map(_in_bytes, tensors)):
             return None
-        shortcut = unit.nodes[-1].shortcut
-        in_place = shortcut == source.name
-        if not all(map(_in_bytes, tensors)) or (in_place and target.bits > source.bits):
-            return None
+        added = source if roles.adds_source else tensors[1] if roles.side else None
+        if added is not None and not (
+            target.bits <= source.bits if added is source else added.bits <= target.bits
+        ):
+            return None  # a sum is made where the source lies, a 1x1 shortcut where the sum goes
         scratch = max(map(self._scratch, unit.nodes))
-        if "depthwise" not in kinds:
-            first, last = unit.nodes[0], unit.nodes[-1]
-            reach = first.stride * last.padding[0] - first.padding[0] + first.kernel_height
-            rows, waiting = (
-                min(last.kernel_height, target.height),
-                min(reach, source.height),
-            )
+        window = roles.window
+        taken = self.tensors[window.input]
+        rows = min(window.kernel_height, taken.height)
+        if roles.take is not None and roles.takes_window:
+            first = roles.take
+            reach = first.stride * window.padding[0] - first.padding[0] + first.kernel_height
+            waiting = min(max(reach, first.kernel_height), source.height)
             return Stage(
                 unit=number,
                 ring_rows=rows,
-                ring=rows * _row(tensors[0]),
+                ring=rows * _row(taken),
                 waiting_rows=waiting,
                 waiting=waiting * _row(source),
                 scratch=scratch,
             )
-        node = next(node for node in unit.nodes if node.kind == "depthwise")
-        taken = self.tensors[node.input]
-        rows = min(node.kernel_height, taken.height)
-        waiting = 0 if taken is source else 1 + in_place * node.padding[0]
+        behind = window.kernel_height - window.padding[0]  # of the newest row, where it is added
+        waiting = 0 if taken is source else behind if roles.adds_source else 1
         return Stage(
             unit=number,
             ring_rows=rows,
             ring=rows * _row(taken),
-            filtered=_row(self.tensors[node.output]),
-            weights=_words(node.taps * taken.channels, 8),
+            filtered=_row(self.tensors[window.output]),
+            weights=_words(window.taps * taken.channels, 8),
             waiting_rows=waiting,
             waiting=waiting * _row(source),
             scratch=scratch,
         )
+
+    def _is_closed(self, unit: Unit, roles: Roles) -> bool:
+        """Return whether nothing later reads what is not whole, or is written over."""
+        inner = [node.output for node in unit.nodes[:-1]] + [roles.source] * roles.adds_source
+        return all(self.last[name] <= self.at[roles.last.name] for name in inner)
 
     def _stem_stage(self, source: Tensor, target: Tensor, node: Node) -> Stage | None:
         if not _in_bytes(target):

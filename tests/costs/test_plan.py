@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from nas_engine.costs.memory import Arena
-from nas_engine.costs.plan import PlannedTensor, bytes_in_use, plan_memory
+from nas_engine.costs.plan import (
+    PlannedTensor,
+    bytes_in_use,
+    live_bytes,
+    plan_graph,
+    plan_memory,
+)
+from nas_engine.costs.row_roles import roles_of
+from nas_engine.costs.rows import Schedule, cut, units_of
 from nas_engine.costs.sram import peak_sram, sram_per_layer
 from nas_engine.encoding import GeneView, decode, layer_rows, space_frame
 from nas_engine.evolution.operators import sample
 from nas_engine.layers import unroll
+from nas_engine.network.from_architecture import graph_of
 from search_spaces import load_space
 from tests.populations import EVERY_SPACE, OTHER_KINDS
 
@@ -56,6 +66,48 @@ def test_arena_is_the_cost_and_nothing_collides(name: str, resolution: int) -> N
             wanted = max(used[layer], used.get("pool", 0)) if layer == "classifier" else used[layer]
             assert wanted == layers[row, i], (layer, i)
     assert in_place > 0
+
+
+@pytest.mark.parametrize("name", EVERY_SPACE)
+@pytest.mark.parametrize("image", ["whole", "rows"])
+def test_arena_by_rows_is_the_cost_and_nothing_collides(
+    name: str, image: Literal["whole", "rows"]
+) -> None:
+    space = EVERY_SPACE[name]
+    frame = space_frame(space, 33, 7)
+    genes = sample(space, frame, 3, np.random.default_rng(5))
+    by_rows = 0
+    schedules: tuple[Schedule, ...] = ("auto", "rows", "rows")
+    for i, schedule in enumerate(schedules):
+        network = decode(frame, genes[:, i])
+        graph = graph_of(network)
+        by_layers = live_bytes(plan_graph(graph))
+        segments = cut(graph, by_layers, schedule, image)
+        plan = plan_graph(graph, segments)
+        assert plan.arena_bytes == max(segment.bytes for segment in segments)
+        assert plan.gap_bytes == 0
+        assert plan.image_rows is (image == "rows")
+        assert len({tensor.name for tensor in plan.tensors}) == len(plan.tensors)
+        units = units_of(graph)
+        apart = {tensor.name for tensor in graph.tensors} - {one.name for one in plan.tensors}
+        sides = {
+            roles.side.output
+            for roles in (roles_of(unit.nodes) for unit in units)
+            if roles and roles.side
+        }
+        assert apart <= sides  # rows of a 1x1 shortcut are made where the sum goes
+        for step in range(len(plan.steps)):
+            for a, b in itertools.combinations(plan.live(step), 2):
+                assert not overlap(a, b) or {a.name, b.name} & {a.in_place_of, b.in_place_of}
+        for segment in segments:
+            ends = dict.fromkeys(units[at].name for at in (segment.first_unit, segment.last_unit))
+            if segment.how == "rows":
+                assert live_bytes(plan)["..".join(ends)] == segment.bytes
+                by_rows += 1
+        data = json.loads(json.dumps(plan.as_json()))
+        assert [PlannedTensor(**tensor) for tensor in data["tensors"]] == list(plan.tensors)
+        assert plan_memory(network, segments).arena_bytes == plan.arena_bytes
+    assert by_rows > 1
 
 
 def test_json_holds_every_tensor_and_step() -> None:
