@@ -141,7 +141,8 @@ def test_the_wrong_row_order_is_noticed(kernels: Kernels) -> None:
 def pool_cases(draw: st.DrawFn) -> Case:
     """Pools of any shape: whole maps, disjoint and overlapping windows."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 7)))
+    channels = draw(st.sampled_from([*range(1, 9), 12, 16]))
+    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), channels)
     if draw(st.booleans()):
         kernel, stride = max(shape[:2]), 1
         lack = [kernel - size for size in shape[:2]]
@@ -173,6 +174,7 @@ def test_average_pool_at_every_width(kernels: Kernels, bits: int, signed: bool) 
         ((7, 7, 3), 7, 1, (0, 0, 0, 0)),
         ((5, 5, 4), 3, 3, (2, 2, 1, 0)),
         ((4, 4, 3), 3, 1, (1, 1, 1, 1)),
+        ((24, 23, 4), 24, 1, (0, 0, 0, 1)),  # of 8 bits: more than 16 bits add up
     ]:
         pool_case(rng, shape, kernel, stride, padding, bits, signed).run(
             kernels["nas_average_pool"]
