@@ -45,7 +45,8 @@ __attribute__((section(".vectors"), used)) static const struct {
 /* Paints the stack before any C function has a frame on it, so that its deepest use can be read afterwards. */
 __attribute__((naked, used)) void Reset_Handler(void)
 {
-    __asm volatile("ldr r0, =stack_limit\n"
+    __asm volatile(".syntax unified\n" /* GCC for a Cortex-M0 expects the older one */
+                   "ldr r0, =stack_limit\n"
                    "ldr r1, =stack_top\n"
                    "ldr r2, =0xC0FFEE5A\n"
                    "1: str r2, [r0]\n"
