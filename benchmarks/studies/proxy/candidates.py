@@ -23,6 +23,7 @@ from nas_engine.costs.flash import flash
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.costs.sram import peak_sram
 from nas_engine.layers import Floats, LayerTable
+from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
 from nas_engine.scoring.qe_score import ScoreSettings, qe_score, stage_terms
 
 Widths = npt.NDArray[Any]
@@ -155,6 +156,10 @@ def candidates(
         "mean rank of QE-Score and BitOps": mean_rank(score, bitops),
         "mean rank of QE-Score and small rho": mean_rank(score, -rho),
     }
+    noises = {
+        name: path_noise(table, w_bits, a_bits, form) for name, form in PATH_NOISE_FORMS.items()
+    }
+    found |= {f"small {name}": -noise for name, noise in noises.items()}
     found |= {
         f"QE-Score, rho at most {limit:g}": limited(score, rho, limit) for limit in RHO_LIMITS
     }
