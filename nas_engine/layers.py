@@ -10,7 +10,7 @@ on one table.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -138,6 +138,19 @@ class LayerTable:
 
         taken: dict[str, Any] = {name: some(getattr(self, name)) for name in LayerTable.__slots__}
         return LayerTable(**taken)
+
+
+def first_units(table: LayerTable) -> LayerTable:
+    """Return the table of the first unit of each network alone, arrays of units ``(1, n)``.
+
+    What belongs to stages and layers stays that of the whole network.
+    """
+    units = ("kind", "active", "first", "stage", "kernel", "c_in", "c_mid", "c_out")
+    others = ("area_in", "area_out", "shortcut", "projected", "pooled")
+    values = {name: getattr(table, name) for name in (*units, *others)}
+    return replace(
+        table, **{name: value[:1] for name, value in values.items() if value is not None}
+    )
 
 
 def interleave(

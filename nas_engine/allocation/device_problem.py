@@ -12,7 +12,7 @@ constraints allow what the memory plan then finds, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,20 +30,29 @@ from nas_engine.block_kinds import PLACES, BlockLayer
 from nas_engine.costs.flash import fixed_flash, weight_bytes
 from nas_engine.costs.memory import share
 from nas_engine.costs.schedule import (
+    JOINED,
     LAYER_WIDTHS,
-    SCHEDULES,
     TENSORS,
     BitCosts,
     Row,
+    Rows,
     Width,
     bit_costs,
+    joined_costs,
+    joins,
+    largest_rows,
     of_block,
+    stem_rows,
+    takes,
     term_sizes,
+    terms_of,
+    ways_of,
 )
 from nas_engine.costs.sram import head_out_bits
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode, layer_rows
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
+from nas_engine.names import Schedule
 from nas_engine.network.from_architecture import graph_of
 
 SRAM, FLASH = "peak SRAM", "Flash"
@@ -109,7 +118,6 @@ class _Builder:
         self.kinds = {"stem": "conv", "classifier": "dense", "head": "pointwise"}
         for unit in self.units:
             self.kinds |= {name: layer.kind for name, layer in unit.layers}
-        self.schedules = SCHEDULES[search.memory_model]
         self.bare = AllocationProblem(self._variables())
         self.variable_of = {
             (variable.kind, layer): index
@@ -211,31 +219,95 @@ class _Builder:
         )
 
     def _sram(self) -> Iterator[Constraint]:
-        """Yield the terms of the peak: one per row of each block's first schedule."""
-        costs = bit_costs(self.search.model, self.table)
-        parts: list[tuple[str, dict[int, str], str, BitCosts]] = [
-            ("stem", {0: "stem"}, "stem", costs),
-            *(
-                (
-                    unit.kind,
-                    unit.places,
-                    next(name for name, layer in unit.layers if layer.reads_input),
-                    of_block(costs, self.schedules[unit.kind], index),
-                )
-                for index, unit in enumerate(self.units)
-            ),
-            ("head", {0: "head"}, "head", costs),
-            ("classifier", {0: "classifier"}, "classifier", costs),
+        """Yield the terms of the peak: one per row of each block's schedule.
+
+        Where a block may run in several ways it has the one that needs the least at the widest
+        activations: whatever fits it fits the memory plan.
+        """
+        for block in self._blocks():
+            layer_of = dict(zip(LAYER_WIDTHS, map(block.places.get, range(PLACES)), strict=True))
+            layer_of |= {"a": block.entering, "next": block.following}
+            steps = {row.step for row in block.rows}
+            for row in block.rows:
+                if len(steps) == 1:  # all steps at once
+                    yield self._peak(row, next(iter(block.places.values())), layer_of, block.costs)
+                elif row.step in block.places:  # those of a layer that is not there are of others
+                    yield self._peak(row, block.places[row.step], layer_of, block.costs)
+            yield from self._sums(block)
+
+    def _blocks(self) -> Iterator[_Placed]:
+        """Yield stem, units, head and classifier with their schedules, first to last."""
+        model, table = self.search.model, self.table
+        costs, schedule = bit_costs(model, table), table.frame.schedule
+        entering = [
+            next(name for name, layer in unit.layers if layer.reads_input) for unit in self.units
         ]
-        if not self.table.frame.class_count:
-            del parts[-1]
-        after = [*(entering for _, _, entering, _ in parts[1:]), None]
-        for (kind, places, entering, part), following in zip(parts, after, strict=True):
-            layer_of = dict(zip(LAYER_WIDTHS, map(places.get, range(PLACES)), strict=True))
-            layer_of |= {"a": entering, "next": following}
-            for row in self.schedules[kind][0]:
-                if row.step in places:  # rows of a layer that is not there are parts of others
-                    yield self._peak(row, places[row.step], layer_of, part)
+        blocks = [
+            _Placed(rows=stem_rows(model, table), costs=costs, places={0: "stem"}, entering="stem")
+        ]
+        for index, unit in enumerate(self.units):
+            ways = ways_of(model, unit.kind, schedule)
+            part = of_block(costs, tuple(ways.values()), index)
+            rows = self._taken(ways, part)
+            blocks.append(
+                _Placed(rows=rows, costs=part, places=unit.places, entering=entering[index])
+            )
+        if joins(model, table):
+            rows = JOINED[self.units[0].kind][table.frame.image]
+            part = of_block(joined_costs(table), (rows,), 0)
+            apart = max(self._at_widest(one.rows, one.costs) for one in blocks[:2])
+            if self._at_widest(rows, part) < apart:
+                blocks[:2] = [replace(blocks[1], rows=rows, costs=part)]
+        rows = self._taken(ways_of(model, "head", schedule), costs)
+        places = {0: "head", 1: "classifier"} if table.frame.class_count else {0: "head"}
+        blocks.append(_Placed(rows=rows, costs=costs, places=places, entering="head"))
+        if table.frame.class_count:
+            dense = ways_of(model, "classifier", schedule)["layers"]
+            places = {0: "classifier"}
+            blocks.append(_Placed(rows=dense, costs=costs, places=places, entering="classifier"))
+        for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+            yield replace(block, following=after.entering if after else None)
+
+    def _taken(self, ways: Mapping[Schedule, Rows], costs: BitCosts) -> Rows:
+        """Return the schedule that a block takes at the widest activations."""
+        if "rows" not in ways:
+            return ways["layers"]
+        by_rows, by_layers = (self._at_widest(ways[way], costs) for way in ("rows", "layers"))
+        rows = takes(self.table.frame.schedule, by_rows, by_layers)
+        return ways["rows" if rows else "layers"]
+
+    def _at_widest(self, rows: Rows, costs: BitCosts) -> float:
+        """Return the granules of a schedule where all activations have the widest option."""
+        widest = share(self.search.model, float(self.search.activation_options[-1]))
+        widths: dict[Width, float] = dict.fromkeys((*LAYER_WIDTHS, "next"), widest)
+        sizes = term_sizes(self.search.model, terms_of((rows,)), costs, widths)
+        return max(float(np.ravel(live)[0]) for live in largest_rows(rows, sizes))
+
+    def _sums(self, block: _Placed) -> Iterator[Constraint]:
+        """Yield the limit on a sum that is written over its shortcut: it is not wider."""
+        added = [block.costs[term].added for term in terms_of((block.rows,))]
+        if not any(mask is not None and mask.any() for mask in added):
+            return
+        at, following = (
+            self._choices(ACTIVATIONS, layer) if layer else None
+            for layer in (block.entering, block.following)
+        )
+        if at is None or following is None:
+            return
+        quadratic = np.zeros((self.bare.n, self.bare.n))
+        wider = self.bare.choice_bits[following] > self.bare.choice_bits[at][:, None]
+        quadratic[at, following] = wider
+        quadratic[following, at] = wider.T
+        name = f"sum wider than its shortcut at {block.entering}"
+        yield Constraint(
+            name=name,
+            resource=name,
+            unit="",
+            limit=0.0,
+            fixed=0.0,
+            linear=np.zeros(self.bare.n),
+            quadratic=quadratic,
+        )
 
     def _peak(
         self, row: Row, step: str, layer_of: Mapping[Width, str | None], costs: BitCosts
@@ -304,6 +376,20 @@ class _Builder:
             linear=linear,
             quadratic=quadratic,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Placed:
+    """A block with the schedule that it takes."""
+
+    rows: Rows
+    costs: BitCosts
+    places: dict[int, str]
+    """Names of the layers at its steps."""
+    entering: str
+    """Name of the layer that takes its input."""
+    following: str | None = None
+    """That of the block behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

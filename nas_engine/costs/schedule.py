@@ -1,14 +1,19 @@
 """Schedules: tensors that live together at each step of a block, as rows; declared here alone.
 
-A row is one set of tensors that are in memory at once. The cost of a block is its largest row
+A ``Row`` is one set of tensors that are in memory at once. The cost of a block is its largest row
 (``costs.sram``); the widest tensors that fit are counted on the same rows (refinement of bits,
 ``nas_engine.evolution``); an allocation has one linear constraint per row. A block kind is a row
-set in ``SCHEDULES``: all its tensors are in ``TENSORS``. A kind may have several schedules; each
-block then takes the one whose largest row is the smallest.
+set per schedule in ``SCHEDULES``: all its tensors are in ``TENSORS``.
 
-A step that works in place has one row per moment: the depth-wise convolution and the 1x1 shortcut
-of a residual are written over their input, so that either of them counts, and a sum over its
-shortcut.
+- ``layers``: each layer makes its whole output. A step that works in place has one row per moment:
+  the depth-wise convolution and the 1x1 shortcut of a residual are written over their input, so
+  that either of them counts, and a sum over its shortcut.
+- ``rows``: all layers of a unit run for one row of its output, then for the next; whole tensors lie
+  at its two ends alone, between them rings and rows (``costs.rows``). The first unit may take its
+  rows from the stem, whose output then never is whole (``JOINED``).
+
+A network takes for each block the smaller one (``auto``), the first alone, or the second wherever
+it can.
 """
 
 from __future__ import annotations
@@ -16,20 +21,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, reduce
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from nas_engine.costs.memory import (
     IMAGE_BITS,
     LOGIT_BITS,
+    WORD_BYTES,
     MemoryModel,
     Sizes,
     dense_scratch,
     depthwise_scratch,
     share,
 )
-from nas_engine.layers import Bools, Floats, LayerTable
+from nas_engine.layers import Bools, Floats, LayerTable, first_units
+from nas_engine.names import ImageInput, Schedule
 
 Width = Literal["a", "b", "c", "next", "image", "logits", "none"]
 """Width of a tensor: that of the block's input, of the input of its second or third layer, of the
@@ -45,12 +52,31 @@ FIXED_WIDTHS: dict[Width, int] = {"image": IMAGE_BITS, "logits": LOGIT_BITS}
 Rows = tuple["Row", ...]
 """One schedule of a block."""
 
-BitCosts = Mapping[str, Floats]
-"""Cost of one bit of width, for each tensor of ``n`` networks: its elements.
 
-Scratch has no width, but granules. Shapes are ``(residuals, n)`` in blocks and ``(n,)`` or ``()``
-in stem, head and classifier.
-"""
+class Amount(NamedTuple):
+    """Cost of one bit of width of a tensor in ``n`` networks.
+
+    Shapes are ``(residuals, n)`` in blocks and ``(n,)`` or ``()`` in stem, head and classifier.
+    """
+
+    elements: Floats
+    """Elements of one piece; granules for scratch, which has no width."""
+    pieces: Floats | None = None
+    """Pieces, such as rows, each padded to granules; ``None`` for one."""
+    added: Bools | None = None
+    """Mask of inputs that a sum is written over, row by row: it must not be wider than they are."""
+
+    def at(self, index: int) -> Amount:
+        """Return the amount of one block of each network."""
+        return Amount(
+            self.elements[index],
+            None if self.pieces is None else self.pieces[index],
+            None if self.added is None else self.added[index],
+        )
+
+
+BitCosts = Mapping[str, Amount]
+"""Costs of the tensors of a schedule by their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +87,18 @@ class Tensor:
     """Width of its elements: that of a layer's input, a fixed one, or none."""
     elements: Callable[[LayerTable], Sizes]
     """Elements in a table of networks; words of scratch where there is no width."""
+    pieces: Callable[[LayerTable], Sizes] | None = None
+    """Pieces of that many elements; one if there is none."""
+    added: Callable[[LayerTable], Bools] | None = None
+    """Mask of ``Amount``."""
+
+    def amount(self, table: LayerTable) -> Amount:
+        """Return its cost in a table of networks."""
+        return Amount(
+            np.asarray(self.elements(table)),
+            None if self.pieces is None else np.asarray(self.pieces(table)),
+            None if self.added is None else self.added(table),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +111,7 @@ class Row:
     """Names of the tensors, keys of ``TENSORS``."""
 
 
-def _rows_of(table: LayerTable) -> Floats:
+def _width_in(table: LayerTable) -> Floats:
     return np.asarray(np.sqrt(table.area_in))
 
 
@@ -135,6 +173,115 @@ def _stem_scratch(table: LayerTable) -> Floats:
     return dense_scratch(taps, table.stem_channels, windows=frame.stem_kernel > 1)
 
 
+def _width_out(table: LayerTable) -> Floats:
+    return np.asarray(np.sqrt(table.area_out))
+
+
+def _in_place(table: LayerTable) -> Bools:
+    """Return the mask of units that add their input as it is: the sum is written over it."""
+    found = table.shortcut
+    for other in (table.projected, table.pooled):
+        if other is not None:
+            found = found & ~other
+    return found
+
+
+def _input_piece(table: LayerTable) -> Floats:
+    """Return the elements of a row of an input that a sum is written over, else of all of it."""
+    return np.where(_in_place(table), _width_in(table), table.area_in) * table.c_in
+
+
+def _input_pieces(table: LayerTable) -> Floats:
+    return np.where(_in_place(table), _width_in(table), 1.0)
+
+
+def _pad(table: LayerTable) -> Floats:
+    """Return the rows above the first one that a k x k layer of the unit's stride pads."""
+    width, out = _width_in(table), _width_out(table)
+    stride = np.where(table.area_in == table.area_out, 1.0, 2.0)
+    return np.asarray(np.floor(np.maximum((out - 1) * stride + table.kernel - width, 0) / 2))
+
+
+def _waiting_of_expand(table: LayerTable) -> Floats:
+    """Return the rows that wait in front of an expansion: what the sum still needs."""
+    return 1 + _pad(table) * _in_place(table)
+
+
+def _waiting_of_convolution(table: LayerTable) -> Floats:
+    """Return the rows that wait in front of two k x k layers, down from the sum's."""
+    stride = np.where(table.area_in == table.area_out, 1.0, 2.0)
+    reach = stride * (table.kernel - 1) / 2 - _pad(table) + table.kernel
+    return np.minimum(reach, _width_in(table))
+
+
+def _unpacked(table: LayerTable) -> Floats:
+    """Return infinity for units that cannot run by rows, else 0.
+
+    Their rows do not begin at whole bytes at every width, or their shortcut is pooled.
+    """
+    found = np.zeros_like(table.c_in)
+    if table.pooled is not None:
+        found[table.pooled] = np.inf
+    channels = (table.stem_channels, table.stage_channels, table.stage_bottleneck)
+    if any((part % 8).any() for part in channels):
+        width, out = _width_in(table), _width_out(table)
+        for row in (width * table.c_in, width * table.c_mid, out * table.c_mid, out * table.c_out):
+            found[row % 8 != 0] = np.inf
+    return found
+
+
+def _work(table: LayerTable, *scratch: Sizes, filters: bool, joined: bool) -> Floats:
+    """Return what a unit by rows needs beside rows, in words: weights, row counters and scratch.
+
+    Args:
+        table: Units of ``n`` networks.
+        scratch: That of each of its layers.
+        filters: Whether it has a depth-wise layer, whose weights are unpacked.
+        joined: Whether the stem makes its rows.
+    """
+    parts = (*scratch, _stem_scratch(table)) if joined else scratch
+    words = reduce(np.maximum, parts) + (1.0 + joined) + _unpacked(table)
+    if filters:
+        words += np.ceil(np.square(table.kernel) * table.c_mid / WORD_BYTES)
+    return np.asarray(words)
+
+
+def _planes(table: LayerTable) -> Floats:
+    return depthwise_scratch(table.kernel, _width_in(table), 0.0)
+
+
+def _inverted_work(table: LayerTable, *, joined: bool = False) -> Floats:
+    layers = dense_scratch(table.c_in, table.c_mid), dense_scratch(table.c_mid, table.c_out)
+    return _work(table, *layers, _planes(table), filters=True, joined=joined)
+
+
+def _separable_work(table: LayerTable, *, joined: bool = False) -> Floats:
+    project = dense_scratch(table.c_mid, table.c_out)
+    return _work(table, project, _planes(table), filters=True, joined=joined)
+
+
+def _residual_work(table: LayerTable, *, joined: bool = False) -> Floats:
+    layers = _window_scratch(table, table.c_in), _window_scratch(table, table.c_out)
+    return _work(table, *layers, _shortcut_scratch(table), filters=False, joined=joined)
+
+
+def _image_rows(table: LayerTable) -> float:
+    return float(min(table.frame.stem_kernel, table.frame.resolution))
+
+
+def _stem_work(table: LayerTable) -> Floats:
+    """Return counter and scratch of a stem by rows, infinity where its rows cannot be packed."""
+    words = _stem_scratch(table) + 1.0
+    return np.where(np.sqrt(table.stem_area) * table.stem_channels % 8 == 0, words, np.inf)
+
+
+def _head_work(table: LayerTable) -> Floats:
+    """Return sums and scratch of a head that is pooled row by row, infinity without a pool."""
+    rows = np.sqrt(table.head_area) * table.stage_channels[-1]
+    words = table.head_channels + dense_scratch(table.stage_channels[-1], table.head_channels)
+    return np.where((rows % 8 == 0) & (table.frame.class_count > 0), words, np.inf)
+
+
 TENSORS: dict[str, Tensor] = {
     "image": Tensor(
         width="image",
@@ -145,8 +292,8 @@ TENSORS: dict[str, Tensor] = {
     "input": Tensor(width="a", elements=lambda t: t.area_in * t.c_in),
     "held": Tensor(width="a", elements=_held),
     "expanded": Tensor(width="b", elements=lambda t: t.area_in * t.c_mid),
-    "ring": Tensor(width="b", elements=lambda t: t.kernel * _rows_of(t) * t.c_mid),
-    "input ring": Tensor(width="a", elements=lambda t: t.kernel * _rows_of(t) * t.c_mid),
+    "ring": Tensor(width="b", elements=lambda t: t.kernel * _width_in(t) * t.c_mid),
+    "input ring": Tensor(width="a", elements=lambda t: t.kernel * _width_in(t) * t.c_mid),
     "side": Tensor(width="next", elements=_side),
     "side row": Tensor(width="next", elements=_side_row),
     "filtered": Tensor(width="c", elements=lambda t: t.area_out * t.c_mid),
@@ -156,18 +303,69 @@ TENSORS: dict[str, Tensor] = {
     "output": Tensor(width="next", elements=lambda t: t.area_out * t.c_out),
     "expand scratch": Tensor(width="none", elements=lambda t: dense_scratch(t.c_in, t.c_mid)),
     "depthwise scratch": Tensor(
-        width="none", elements=lambda t: depthwise_scratch(t.kernel, _rows_of(t), t.c_mid)
+        width="none", elements=lambda t: depthwise_scratch(t.kernel, _width_in(t), t.c_mid)
     ),
     "project scratch": Tensor(width="none", elements=lambda t: dense_scratch(t.c_mid, t.c_out)),
     "shortcut scratch": Tensor(width="none", elements=_shortcut_scratch),
     "conv1 scratch": Tensor(width="none", elements=lambda t: _window_scratch(t, t.c_in)),
     "conv2 scratch": Tensor(width="none", elements=lambda t: _window_scratch(t, t.c_out)),
+    "image rows": Tensor(
+        width="image",
+        elements=lambda t: float(t.frame.input_channels * t.frame.resolution),
+        pieces=_image_rows,
+    ),
+    "stem work": Tensor(width="none", elements=_stem_work),
+    "input at one end": Tensor(
+        width="a", elements=_input_piece, pieces=_input_pieces, added=_in_place
+    ),
+    "output at the other": Tensor(
+        width="next", elements=lambda t: t.area_out * t.c_out * ~_in_place(t)
+    ),
+    "expanded rows": Tensor(
+        width="b",
+        elements=lambda t: _width_in(t) * t.c_mid,
+        pieces=lambda t: np.minimum(t.kernel, _width_in(t)),
+    ),
+    "input rows": Tensor(
+        width="a",
+        elements=lambda t: _width_in(t) * t.c_mid,
+        pieces=lambda t: np.minimum(t.kernel, _width_in(t)),
+        added=_in_place,
+    ),
+    "middle rows": Tensor(
+        width="c",
+        elements=lambda t: _width_out(t) * t.c_mid,
+        pieces=lambda t: np.minimum(t.kernel, _width_out(t)),
+    ),
+    "filtered row": Tensor(width="c", elements=lambda t: _width_out(t) * t.c_mid),
+    "waiting rows": Tensor(
+        width="a",
+        elements=lambda t: _width_in(t) * t.c_in,
+        pieces=_waiting_of_expand,
+        added=_in_place,
+    ),
+    "waiting window": Tensor(
+        width="a",
+        elements=lambda t: _width_in(t) * t.c_in,
+        pieces=_waiting_of_convolution,
+        added=_in_place,
+    ),
+    "inverted work": Tensor(width="none", elements=_inverted_work),
+    "separable work": Tensor(width="none", elements=_separable_work),
+    "residual work": Tensor(width="none", elements=_residual_work),
+    "joined inverted work": Tensor(width="none", elements=lambda t: _inverted_work(t, joined=True)),
+    "joined separable work": Tensor(
+        width="none", elements=lambda t: _separable_work(t, joined=True)
+    ),
+    "joined residual work": Tensor(width="none", elements=lambda t: _residual_work(t, joined=True)),
+    "head row": Tensor(width="next", elements=lambda t: np.sqrt(t.head_area) * t.head_channels),
+    "head pooled": Tensor(width="next", elements=lambda t: t.head_channels),
+    "head work": Tensor(width="none", elements=_head_work),
     "head input": Tensor(width="a", elements=lambda t: t.head_area * t.stage_channels[-1]),
     "head output": Tensor(width="next", elements=lambda t: t.head_area * t.head_channels),
     "head scratch": Tensor(
         width="none", elements=lambda t: dense_scratch(t.stage_channels[-1], t.head_channels)
     ),
-    "features": Tensor(width="a", elements=lambda t: t.head_area * t.head_channels),
     "pooled": Tensor(width="a", elements=lambda t: t.head_channels),
     "logits": Tensor(width="logits", elements=lambda t: float(t.frame.class_count)),
     "dense scratch": Tensor(
@@ -182,58 +380,97 @@ def _rows(*rows: tuple[int, str]) -> Rows:
     return tuple(Row(step=step, terms=tuple(terms.split(", "))) for step, terms in rows)
 
 
-SCHEDULES: dict[str, dict[str, tuple[Rows, ...]]] = {
+SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
     "arena": {
-        "stem": (_rows((0, "stem scratch, image, stem output")),),
-        "inverted-residual": (
-            _rows(
+        "stem": {
+            "layers": _rows((0, "stem scratch, image, stem output")),
+            "rows": _rows((0, "stem work, image rows, stem output")),
+        },
+        "inverted-residual": {
+            "layers": _rows(
                 (0, "expand scratch, input, expanded"),
                 (1, "depthwise scratch, held, ring, expanded"),
                 (1, "depthwise scratch, held, ring, filtered"),
                 (2, "project scratch, filtered, held"),
                 (2, "project scratch, filtered, output"),
             ),
-        ),
-        "depthwise-separable": (
-            _rows(
+            "rows": _rows(
+                (
+                    0,
+                    "inverted work, expanded rows, filtered row, "
+                    "input at one end, output at the other",
+                )
+            ),
+        },
+        "depthwise-separable": {
+            "layers": _rows(
                 (1, "depthwise scratch, input ring, input"),
                 (1, "depthwise scratch, input ring, held, filtered"),
                 (2, "project scratch, output row, filtered, held"),
                 (2, "project scratch, output row, filtered apart, output"),
             ),
-        ),
-        "residual": (
-            _rows(
+            "rows": _rows(
+                (
+                    0,
+                    "separable work, input rows, filtered row, "
+                    "input at one end, output at the other",
+                )
+            ),
+        },
+        "residual": {
+            "layers": _rows(
                 (1, "conv1 scratch, input, filtered"),
                 (0, "shortcut scratch, side row, filtered, input"),
                 (0, "shortcut scratch, side row, filtered, side"),
                 (2, "conv2 scratch, filtered, held"),
                 (2, "conv2 scratch, filtered, output"),
             ),
-        ),
-        "head": (_rows((0, "head scratch, head input, head output")),),
-        "classifier": (_rows((0, "features, pooled"), (0, "dense scratch, pooled, logits")),),
+            "rows": _rows((0, "residual work, middle rows, input at one end, output at the other")),
+        },
+        "head": {
+            "layers": _rows(
+                (0, "head scratch, head input, head output"), (1, "head output, head pooled")
+            ),
+            "rows": _rows((0, "head work, head input, head row, head pooled"), (1, "head pooled")),
+        },
+        "classifier": {"layers": _rows((0, "dense scratch, pooled, logits"))},
     },
     "paper": {
-        "stem": (_rows((0, "image, stem output")),),
-        "inverted-residual": (
-            _rows(
+        "stem": {"layers": _rows((0, "image, stem output"))},
+        "inverted-residual": {
+            "layers": _rows(
                 (0, "input, expanded"),
                 (1, "held, expanded, filtered plane"),
                 (2, "filtered, output"),
-            ),
-        ),
-        "depthwise-separable": (_rows((1, "input, filtered plane"), (2, "filtered, output")),),
-        "residual": (
-            _rows(
+            )
+        },
+        "depthwise-separable": {
+            "layers": _rows((1, "input, filtered plane"), (2, "filtered, output"))
+        },
+        "residual": {
+            "layers": _rows(
                 (1, "input, filtered"), (0, "input, filtered, side"), (2, "held, filtered, output")
-            ),
-        ),
-        "head": (_rows((0, "head input, head output")),),
-        "classifier": (_rows((0, "features, pooled"), (0, "pooled, logits")),),
+            )
+        },
+        "head": {"layers": _rows((0, "head input, head output"), (1, "head output, head pooled"))},
+        "classifier": {"layers": _rows((0, "pooled, logits"))},
     },
 }
-"""Schedules by memory model and block kind; stem, head and classifier are kinds of their own."""
+"""Schedules by memory model and block kind; stem, head (with its pool) and classifier are kinds of
+their own. Rows of one step alone hold for all steps of the block."""
+
+JOINED: dict[str, dict[ImageInput, Rows]] = {
+    kind: {
+        "whole": _rows((0, f"joined {rows}, image, output")),
+        "rows": _rows((0, f"joined {rows}, image rows, output")),
+    }
+    for kind, rows in {
+        "inverted-residual": "inverted work, waiting rows, expanded rows, filtered row",
+        "depthwise-separable": "separable work, input rows, filtered row",
+        "residual": "residual work, waiting window, middle rows",
+    }.items()
+}
+"""Rows of the stem and a first unit that takes its rows, by kind of unit and image."""
 
 
 @cache
@@ -242,41 +479,76 @@ def terms_of(schedules: tuple[Rows, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(term for rows in schedules for row in rows for term in row.terms))
 
 
-def bit_costs(model: MemoryModel, table: LayerTable) -> BitCosts:
-    """Return the elements of every tensor in the schedules of a memory model.
+def ways_of(model: MemoryModel, kind: str, schedule: Schedule) -> dict[Schedule, Rows]:
+    """Return the schedules that a block may take: by layers, and by rows where it has such."""
+    ways = SCHEDULES[model.name][kind]
+    return {"layers": ways["layers"]} if schedule == "layers" else ways
 
-    Tensors of kinds that no network of the frame may have are left out.
+
+def joins(model: MemoryModel, table: LayerTable) -> bool:
+    """Return whether the stem may be joined to the first unit."""
+    return table.frame.schedule != "layers" and "rows" in SCHEDULES[model.name]["stem"]
+
+
+def stem_rows(model: MemoryModel, table: LayerTable) -> Rows:
+    """Return the schedule of a stem that runs alone."""
+    return SCHEDULES[model.name]["stem"]["rows" if table.frame.image == "rows" else "layers"]
+
+
+def bit_costs(model: MemoryModel, table: LayerTable) -> BitCosts:
+    """Return the costs of every tensor in the schedules of a memory model.
+
+    Tensors of kinds and schedules that no network of the frame may have are left out.
     """
-    kinds = ("stem", *table.frame.all_kinds, "head", "classifier")
-    terms = (name for kind in kinds for name in terms_of(SCHEDULES[model.name][kind]))
-    return {name: np.asarray(TENSORS[name].elements(table)) for name in dict.fromkeys(terms)}
+    kinds = (*table.frame.all_kinds, "head", "classifier")
+    ways = (ways_of(model, kind, table.frame.schedule).values() for kind in kinds)
+    names = terms_of((stem_rows(model, table), *(rows for each in ways for rows in each)))
+    return {name: TENSORS[name].amount(table) for name in names}
+
+
+def joined_costs(table: LayerTable) -> BitCosts:
+    """Return the costs of every tensor in the rows of stem and first unit.
+
+    Shapes are ``(1, n)`` for those of the unit.
+    """
+    rows = tuple(JOINED[kind][table.frame.image] for kind in table.frame.all_kinds)
+    first = first_units(table)
+    return {name: TENSORS[name].amount(first) for name in terms_of(rows)}
 
 
 def of_block(costs: BitCosts, schedules: tuple[Rows, ...], index: int) -> BitCosts:
     """Return the costs of one block of each network, arrays of shape ``(n,)``."""
-    return {name: costs[name][index] for name in terms_of(schedules)}
+    return {
+        name: costs[name].at(index) if costs[name].elements.ndim > 1 else costs[name]
+        for name in terms_of(schedules)
+    }
 
 
 def term_sizes(
     model: MemoryModel, terms: tuple[str, ...], costs: BitCosts, widths: Mapping[Width, Sizes]
 ) -> dict[str, Floats]:
-    """Return the granules of tensors.
+    """Return the granules of tensors, infinity where a sum is wider than what it is written over.
 
     Args:
         model: How sizes are rounded.
         terms: Names of tensors.
-        costs: Elements of each.
+        costs: Cost of each.
         widths: Granules of one element (``share``) at each width that is not fixed.
     """
     sizes = {}
     for name in terms:
-        width = TENSORS[name].width
+        width, (elements, pieces, added) = TENSORS[name].width, costs[name]
         if width == "none":
-            sizes[name] = costs[name]
-        else:
-            fixed = FIXED_WIDTHS.get(width)
-            own = widths[width] if fixed is None else share(model, fixed)
-            sizes[name] = model.size(costs[name], own)
+            sizes[name] = elements
+            continue
+        fixed = FIXED_WIDTHS.get(width)
+        own = widths[width] if fixed is None else share(model, fixed)
+        size = model.size(elements, own)
+        if pieces is not None:
+            size = size * pieces
+        if added is not None:
+            size = np.where(added & (widths["next"] > own), np.inf, size)
+        sizes[name] = size
     return sizes
 
 
@@ -292,7 +564,7 @@ def _factored(rows: Rows) -> tuple[tuple[tuple[str, ...], tuple[tuple[str, ...],
     return tuple(found)
 
 
-def _largest_rows(rows: Rows, sizes: Mapping[str, Floats]) -> list[Floats]:
+def largest_rows(rows: Rows, sizes: Mapping[str, Floats]) -> list[Floats]:
     """Return the largest row of each step; what its rows share is added once, after the maximum."""
     live = []
     for common, apart in _factored(rows):
@@ -303,20 +575,32 @@ def _largest_rows(rows: Rows, sizes: Mapping[str, Floats]) -> list[Floats]:
 
 
 def live_steps(
-    model: MemoryModel, kind: str, costs: BitCosts, widths: Mapping[Width, Sizes]
+    model: MemoryModel,
+    kind: str,
+    costs: BitCosts,
+    widths: Mapping[Width, Sizes],
+    schedule: Schedule = "layers",
 ) -> list[Floats]:
-    """Return the granules that live at each step of a block, under its smallest schedule.
+    """Return the granules that live at each step of a block by layers, of the schedule it takes.
 
     Args:
         model: What is counted.
         kind: Block kind, a key of ``SCHEDULES[model.name]``.
-        costs: Elements of each tensor.
+        costs: Cost of each tensor.
         widths: As for ``term_sizes``.
+        schedule: How blocks may run.
     """
-    schedules = SCHEDULES[model.name][kind]
-    sizes = term_sizes(model, terms_of(schedules), costs, widths)
-    best, *others = (_largest_rows(rows, sizes) for rows in schedules)
-    for other in others:
-        smaller = reduce(np.maximum, other) < reduce(np.maximum, best)
-        best = [np.where(smaller, new, old) for new, old in zip(other, best, strict=True)]
-    return best
+    ways = ways_of(model, kind, schedule)
+    sizes = term_sizes(model, terms_of(tuple(ways.values())), costs, widths)
+    best = largest_rows(ways["layers"], sizes)
+    if "rows" not in ways:
+        return best
+    other = largest_rows(ways["rows"], sizes)
+    taken = takes(schedule, reduce(np.maximum, other), reduce(np.maximum, best))
+    other *= len(best) // len(other)  # one step by rows lasts as long as all by layers
+    return [np.where(taken, new, old) for new, old in zip(other, best, strict=True)]
+
+
+def takes(schedule: Schedule, by_rows: Sizes, by_layers: Sizes) -> Bools:
+    """Return the mask of blocks that run by rows, from the granules of both."""
+    return np.asarray(by_rows < (np.inf if schedule == "rows" else by_layers))

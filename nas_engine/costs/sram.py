@@ -14,7 +14,20 @@ import numpy.typing as npt
 
 from nas_engine.block_kinds import KIND_NAMES, PLACES
 from nas_engine.costs.memory import MemoryModel, Sizes, share
-from nas_engine.costs.schedule import SCHEDULES, BitCosts, Width, bit_costs, live_steps
+from nas_engine.costs.schedule import (
+    JOINED,
+    SCHEDULES,
+    BitCosts,
+    Width,
+    bit_costs,
+    joined_costs,
+    joins,
+    largest_rows,
+    live_steps,
+    stem_rows,
+    term_sizes,
+    terms_of,
+)
 from nas_engine.layers import Floats, LayerTable, interleave, unit_inputs
 
 
@@ -26,18 +39,26 @@ def head_out_bits(table: LayerTable, classifier_bits: Any) -> Any:
     return classifier_bits if table.frame.class_count else 8
 
 
-def classifier_live(model: MemoryModel, table: LayerTable, costs: BitCosts, share: Any) -> Any:
-    """Return the most granules live at average pool and dense layer; 0 without a classifier.
+def ends_live(
+    model: MemoryModel, table: LayerTable, costs: BitCosts, entering: Any, leaving: Any
+) -> tuple[Any, Any]:
+    """Return the granules live at the head, and the most at its pool and the dense layer.
+
+    The latter are 0 without a classifier.
 
     Args:
         model: What is counted.
         table: ``n`` networks.
         costs: ``bit_costs(model, table)``.
-        share: Granules of one element of the input, ``share(model, bits)``.
+        entering: Granules of one element of the head's input, ``share(model, bits)``.
+        leaving: Those of its output and of the classifier's input.
     """
+    widths: dict[Width, Any] = {"a": entering, "next": leaving}
+    head, pool = live_steps(model, "head", costs, widths, table.frame.schedule)
     if not table.frame.class_count:
-        return np.zeros(table.n)
-    return live_steps(model, "classifier", costs, {"a": share})[0]
+        return head, np.zeros(table.n)
+    dense = live_steps(model, "classifier", costs, {"a": leaving})[0]
+    return head, np.maximum(pool, dense)
 
 
 def _live(
@@ -56,13 +77,17 @@ def _live(
         "c": shares[PLACES:-2:PLACES],
         "next": after,
     }
-    head_out = head_out_bits(table, a_bits[-1])
-    return (
-        live_steps(model, "stem", costs, {"next": entering[0]})[0],
-        *_units_live(model, table, costs, widths),
-        live_steps(model, "head", costs, {"a": shares[-2], "next": share(model, head_out)})[0],
-        classifier_live(model, table, costs, shares[-1]),
-    )
+    rows = stem_rows(model, table)
+    stem: Any = largest_rows(
+        rows, term_sizes(model, terms_of((rows,)), costs, {"next": entering[0]})
+    )[0]
+    units = _units_live(model, table, costs, widths)
+    if joins(model, table):
+        stem = _join(model, table, widths, stem, units)
+    if table.first is not None:
+        units[0] = units[0] * table.first
+    out = shares[-1] if table.frame.class_count else share(model, head_out_bits(table, 0))
+    return (stem, *units, *ends_live(model, table, costs, shares[-2], out))
 
 
 def _units_live(
@@ -72,12 +97,37 @@ def _units_live(
     found: list[Any] = [np.zeros_like(table.c_in)] * PLACES
     for code in table.kinds:
         kind, mask = KIND_NAMES[code], table.of_kind(code)
-        places = dict.fromkeys(row.step for row in SCHEDULES[model.name][kind][0])
-        for place, values in zip(places, live_steps(model, kind, costs, widths), strict=True):
+        places = dict.fromkeys(row.step for row in SCHEDULES[model.name][kind]["layers"])
+        live = live_steps(model, kind, costs, widths, table.frame.schedule)
+        for place, values in zip(places, live, strict=True):
             found[place] = values if mask is True else np.where(mask, values, found[place])
-    if table.first is not None:
-        found[0] = found[0] * table.first
     return found
+
+
+def _join(
+    model: MemoryModel,
+    table: LayerTable,
+    widths: Mapping[Width, Any],
+    stem: Any,
+    units: list[Any],
+) -> Any:
+    """Let the first unit take its rows from the stem where that needs less; in ``units`` in place.
+
+    Returns:
+        The granules that live at the stem, ``(n,)``.
+    """
+    costs, first = joined_costs(table), {name: width[:1] for name, width in widths.items()}
+    by_rows = np.full(table.n, np.inf)
+    for code in table.kinds:
+        rows, mask = JOINED[KIND_NAMES[code]][table.frame.image], table.of_kind(code)
+        live = largest_rows(rows, term_sizes(model, terms_of((rows,)), costs, first))[0][0]
+        by_rows = live if mask is True else np.where(np.asarray(mask)[0], live, by_rows)
+    apart = reduce(np.maximum, (stem, *(place[0] for place in units)))
+    taken = by_rows < apart
+    for place, values in enumerate(units):
+        units[place] = values.copy()
+        np.copyto(units[place][0], by_rows, where=taken)
+    return np.where(taken, by_rows, stem)
 
 
 def sram_per_layer(

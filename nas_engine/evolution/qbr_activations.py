@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache, reduce
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,25 +28,34 @@ import numpy.typing as npt
 from nas_engine.block_kinds import KIND_NAMES, PLACES, BlockLayer
 from nas_engine.costs.memory import MemoryModel, share
 from nas_engine.costs.schedule import (
+    JOINED,
     LAYER_WIDTHS,
-    SCHEDULES,
     TENSORS,
     BitCosts,
     Rows,
     Width,
-    live_steps,
+    bit_costs,
+    joined_costs,
+    joins,
+    largest_rows,
     of_block,
+    stem_rows,
     term_sizes,
     terms_of,
+    ways_of,
 )
-from nas_engine.costs.sram import classifier_live, head_out_bits
+from nas_engine.costs.sram import ends_live, head_out_bits, peak_sram
 from nas_engine.evolution.problem import SearchProblem
-from nas_engine.layers import Floats, LayerTable, by_kind
+from nas_engine.layers import Bools, Floats, LayerTable, by_kind
 from nas_engine.scoring.quantised_gaussian import log_std_table
 
 TIE_BREAK = 1e-6
 """Worth of a bit that the score cannot see, ``TIE_BREAK * (1 - 4^-bits)``: quantisation noise falls
 by 4 with each bit (chosen here)."""
+
+FEW = 0.75
+"""Largest share of networks that are refined apart from those where every layer takes the widest
+option (measured: what is saved pays for the copy)."""
 
 _Index = npt.NDArray[np.int8]
 """Number of options that fit, or place of an option."""
@@ -82,8 +91,33 @@ def refine_activations(
         Input width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the
         smallest widths where none fit.
     """
+    a_bits = _all_widest(problem, table)
+    room = float(np.floor(problem.arena_bytes / problem.model.granule))
+    over = peak_sram(problem.model, table, a_bits, costs) > room * problem.model.granule
+    some = np.flatnonzero(over)
+    if some.size > FEW * table.n:
+        return _best_path(problem, table, costs, coefficients, room)
+    if some.size:
+        part = table.take(some)
+        a_bits[:, some] = _best_path(
+            problem, part, bit_costs(problem.model, part), coefficients[:, some], room
+        )
+    return a_bits
+
+
+def _all_widest(problem: SearchProblem, table: LayerTable) -> npt.NDArray[np.int16]:
+    """Return the widest option in every layer, ``(layers, n)``."""
+    a_bits = problem.activation_options[-1] * (table.weights > 0).astype(np.int16)
+    a_bits[0] = problem.space.end_bits
+    a_bits[-1] = problem.space.end_bits if table.frame.class_count else 0
+    return a_bits
+
+
+def _best_path(
+    problem: SearchProblem, table: LayerTable, costs: BitCosts, coefficients: Floats, room: float
+) -> npt.NDArray[np.int16]:
+    """Return the best widths by dynamic programming, the smallest where none fit ``room``."""
     model, n, tied = problem.model, table.n, problem.space.tie_block_bits
-    room = float(np.floor(problem.arena_bytes / model.granule))
     options = np.array(problem.activation_options, np.int16)
     shares = share(model, options)[:, None]
     k, residuals = len(options), table.frame.max_residuals
@@ -93,24 +127,29 @@ def refine_activations(
         [[-np.inf], width_gain(log_std_table(problem.score.sigma_a)[options], options)]
     )
     entry = _entry_worth(table, coefficients)
-    kinds = [(code, SCHEDULES[model.name][KIND_NAMES[code]]) for code in table.kinds]
+    joined = joined_costs(table) if joins(model, table) else None
 
     # value[i] is the best gain of all layers so far if the stream's tensor takes option i
-    value = np.where(live_steps(model, "stem", costs, {"next": shares})[0] <= room, 0.0, -np.inf)
+    alone = stem_rows(model, table)
+    stem = largest_rows(alone, term_sizes(model, terms_of((alone,)), costs, {"next": shares}))[0]
+    value = np.where(stem <= room, 0.0, -np.inf)
     before = np.empty((residuals, k, n), np.int8)
     ways: list[list[_Way]] = []
     for row in range(residuals):
         worth = coefficients[1 + PLACES * row : 1 + PLACES * (row + 1)]
-        start = value + entry[row] * gain[1:, None]
-        ways.append([])
-        for code, schedules in kinds:
-            mine = table.of_kind(code)
-            own = start if mine is True else np.where(np.asarray(mine)[row], start, -np.inf)
-            block = of_block(costs, schedules, row)
-            ways[row] += [
-                _Way(_fitting(model, rows, block, shares, room, tied), worth, gain, own)
-                for rows in schedules
+        gained = entry[row] * gain[1:, None]
+        offers = _offers(model, table, costs, None if row else joined, row)
+        ways.append(
+            [
+                _Way(
+                    _fitting(model, offer.rows, offer.costs, shares, room, tied),
+                    worth,
+                    gain,
+                    np.where(offer.mask, gained + (0.0 if offer.joined else value), -np.inf),
+                )
+                for offer in offers
             ]
+        )
         best = np.full((k, n), -np.inf)
         origin = np.zeros((k, n), np.int8)  # way * k + option of the block's input
         for i, (number, way) in product(range(k), enumerate(ways[row])):
@@ -123,10 +162,9 @@ def refine_activations(
         before[row] = np.where(live, origin, np.arange(k, dtype=np.int8)[:, None])
 
     end = problem.space.end_bits
-    last: dict[Width, Any] = {"a": shares, "next": share(model, head_out_bits(table, end))}
+    last = ends_live(model, table, costs, shares, share(model, head_out_bits(table, end)))
     value = value + coefficients[-2] * gain[1:, None]
-    value[live_steps(model, "head", costs, last)[0] > room] = -np.inf
-    value[:, classifier_live(model, table, costs, share(model, end)) > room] = -np.inf
+    value[np.maximum(*last) > room] = -np.inf
     at, column = value.argmax(axis=0), np.arange(n)
     fits = value[at, column] > -np.inf
 
@@ -158,6 +196,48 @@ def _entry_worth(table: LayerTable, coefficients: Floats) -> Floats:
 
     places = (slice(1 + place, -2, PLACES) for place in range(PLACES))
     return np.asarray(sum(by_kind(table, place, taking(rows)) for place, rows in enumerate(places)))
+
+
+class _Offer(NamedTuple):
+    """One schedule that a unit may take."""
+
+    rows: Rows
+    costs: BitCosts
+    """Costs of its tensors, ``(n,)`` each."""
+    joined: bool
+    """True if the stem makes the unit's rows."""
+    mask: Bools | bool
+    """Mask of networks that may take it, ``(n,)``."""
+
+
+def _offers(
+    model: MemoryModel, table: LayerTable, costs: BitCosts, joined: BitCosts | None, row: int
+) -> Iterator[_Offer]:
+    """Yield the schedules of one unit in networks of any kind.
+
+    Args:
+        model: What is counted.
+        table: ``n`` networks.
+        costs: ``bit_costs(model, table)``.
+        joined: ``joined_costs(table)`` if the stem may make the unit's rows.
+        row: Number of the unit.
+    """
+    for code in table.kinds:
+        kind, mask = KIND_NAMES[code], table.of_kind(code)
+        free: Any = mask if mask is True else np.asarray(mask)[row]
+        found = [
+            (rows, of_block(costs, (rows,), row), False)
+            for rows in ways_of(model, kind, table.frame.schedule).values()
+        ]
+        if joined is not None:
+            rows = JOINED[kind][table.frame.image]
+            found.append((rows, of_block(joined, (rows,), 0), True))
+        for rows, block, is_joined in reversed(found):
+            yield _Offer(rows, block, is_joined, free)
+            if table.frame.schedule == "rows" and not is_joined:  # what can run by rows does
+                for term in terms_of((rows,)):
+                    if TENSORS[term].width == "none":
+                        free = free & np.isinf(block[term].elements)
 
 
 class _Way:
@@ -260,10 +340,10 @@ def _fitting(
         holds. Those under "none" must be larger than the option of the input.
     """
     terms, k = terms_of((rows,)), len(shares)
-    sizes = term_sizes(model, terms, costs, dict.fromkeys((*LAYER_WIDTHS, "next"), shares))
-    decided = {t: sizes[t] for t in terms if TENSORS[t].width not in LAYER_WIDTHS}
-    decided |= {t: sizes[t][:, None] for t in terms if TENSORS[t].width == "a"}
-    decided |= {t: sizes[t][None] for t in terms if TENSORS[t].width == "next"}
+    inner = tuple(t for t in terms if TENSORS[t].width in LAYER_WIDTHS[1:])
+    outer = tuple(t for t in terms if t not in inner)
+    sizes = term_sizes(model, inner, costs, dict.fromkeys(LAYER_WIDTHS[1:], shares))
+    decided = term_sizes(model, outer, costs, {"a": shares[:, None], "next": shares[None]})
     own_option = np.arange(1, k + 1, dtype=np.int8)[:, None, None]
     fitting: dict[Width, list[_Index]] = {"none": []}
     for width, groups in _bounds(rows):
@@ -275,7 +355,8 @@ def _fitting(
                     # where none fits, the gain is minus infinity, and any width will do here
                     widest = reduce(np.minimum, fitting[TENSORS[term].width]) - 1
                     chosen = shares[:, 0].take(widest, mode="clip")
-                    decided[term] = model.size(costs[term], chosen)
+                    own: dict[Width, Any] = {TENSORS[term].width: chosen}
+                    decided |= term_sizes(model, (term,), costs, own)
                 limit = limit - decided[term]
             if np.ndim(limit) < 3:
                 limit = np.reshape(limit, (1, 1, -1))
@@ -298,8 +379,8 @@ def _fitting(
             continue
         if tied:
             fitting["none"] += [count for count in found.values() if count.shape[1] > 1]
-            own = reduce(np.minimum, [c for c in found.values() if c.shape[1] == 1], own_option)
-            found = {(): np.where(own >= own_option, own_option, np.int8(0))}
+            tight = reduce(np.minimum, [c for c in found.values() if c.shape[1] == 1], own_option)
+            found = {(): np.where(tight >= own_option, own_option, np.int8(0))}
         fitting[width] = list(found.values())
     return fitting
 

@@ -4,6 +4,7 @@ limit of a search.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import unroll
+from nas_engine.names import IMAGE_INPUTS, ImageInput
 from search_spaces import SearchSpace
 from tests.populations import EVERY_SPACE, MODELS, SPACES, pairs_table, population
 from tests.populations import problem_for as problem_in_frame
@@ -80,6 +82,29 @@ def test_every_constraint_is_the_cost_to_the_byte(name: str, model: str) -> None
             peak[constraint.resource] = max(peak.get(constraint.resource, 0.0), cost)
         assert peak == pytest.approx(costs(search, changed), rel=1e-12)
         assert (levels_of(problem, changed) == levels).all()
+
+
+@pytest.mark.parametrize("image", IMAGE_INPUTS)
+@pytest.mark.parametrize("name", EVERY_SPACE)
+def test_what_fits_the_constraints_fits_by_rows(name: str, image: ImageInput) -> None:
+    """They are exact at the widest activations, which choose schedules, and bounds elsewhere."""
+    search = problem_for(EVERY_SPACE[name], "arena")
+    search = replace(search, frame=replace(search.frame, schedule="auto", image=image))
+    rng, wider = np.random.default_rng(6), 0
+    for architecture in networks(search, 4):
+        problem = device_problem(search, architecture)
+        widest = np.asarray(problem.counts - 1, np.intp)
+        for levels in (widest, *(random_levels(problem, rng) for _ in range(3))):
+            changed = with_levels(problem, architecture, levels)
+            spent = problem.usage(levels)
+            sums = [cost for name, (cost, _) in spent.items() if name.startswith("sum wider")]
+            peak = costs(search, changed)[SRAM]
+            if levels is widest:
+                assert (spent[SRAM][0], sum(sums)) == (peak, 0)
+            elif not any(sums):
+                assert spent[SRAM][0] >= peak
+            wider += any(sums)
+    assert wider > 0 or not any("sum" in c.name for c in problem.constraints)
 
 
 def test_memory_plan_is_the_peak() -> None:

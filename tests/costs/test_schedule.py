@@ -14,19 +14,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nas_engine.block_kinds import KIND_NAMES
 from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
 from nas_engine.costs.schedule import (
     FIXED_WIDTHS,
+    JOINED,
     LAYER_WIDTHS,
     SCHEDULES,
     TENSORS,
+    Amount,
     BitCosts,
     Row,
     Rows,
     bit_costs,
+    joined_costs,
+    stem_rows,
     terms_of,
+    ways_of,
 )
 from nas_engine.costs.sram import peak_sram, sram_per_layer
 from nas_engine.encoding import GeneView
@@ -36,9 +43,21 @@ from nas_engine.evolution.qbr_activations import (
     width_gain,
 )
 from nas_engine.layers import Floats, LayerTable, unroll
+from nas_engine.names import IMAGE_INPUTS, ImageInput, Schedule
+from nas_engine.names import SCHEDULES as SCHEDULE_NAMES
 from nas_engine.scoring.qe_score import ScoreSettings, layer_coefficients
 from nas_engine.scoring.quantised_gaussian import log_std_table
-from tests.populations import EVERY_SPACE, MODELS, OTHER_KINDS, SPACES, population, problem_for
+from tests.costs.test_rows import peak
+from tests.populations import (
+    EVERY_SPACE,
+    MODELS,
+    OTHER_KINDS,
+    SPACES,
+    networks,
+    population,
+    problem_for,
+    resolutions,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = "inverted-residual"
@@ -76,11 +95,8 @@ def scalar_bytes(
     live: list[float] = []
     for kind, r, own, following in parts[: None if table.frame.class_count else -1]:
         width_of = dict(zip(LAYER_WIDTHS, own, strict=False)) | {"next": following} | FIXED_WIDTHS
-        schedules = SCHEDULES[model.name][kind]
-        part = {
-            t: costs[t][r, column] if r >= 0 else np.broadcast_to(costs[t], table.n)[column]
-            for t in terms_of(schedules)
-        }
+        schedules = tuple(ways_of(model, kind, table.frame.schedule).values())
+        part = {t: of_network(costs[t], column, r, table.n) for t in terms_of(schedules)}
         ways = []
         for rows in schedules:
             steps = dict.fromkeys((row.step for row in rows), 0.0)
@@ -92,7 +108,21 @@ def scalar_bytes(
         if kind == "residual" and not table.weights[1 + 3 * r, column]:
             del best[0]
         live += [best[step] for step in sorted(best)]
+    pool = live.pop(-2 if table.frame.class_count else -1)
+    if table.frame.class_count:  # it is shown at the classifier
+        live[-1] = max(live[-1], pool)
     return live
+
+
+def of_network(amount: Amount, column: int, row: int, n: int) -> Amount:
+    """Return the amount of one network, of its unit ``row`` if that is not negative."""
+
+    def one(part: np.ndarray | None) -> np.ndarray | None:
+        if part is None:
+            return None
+        return part[row, column] if row >= 0 else np.broadcast_to(part, n)[column]
+
+    return Amount(*map(one, amount))  # type: ignore[arg-type]
 
 
 def kind_of(table: LayerTable, row: int, column: int) -> str:
@@ -100,10 +130,10 @@ def kind_of(table: LayerTable, row: int, column: int) -> str:
 
 
 def one_population(
-    space: str, classes: int, n: int = 24
+    space: str, classes: int, n: int = 24, *, two_ways: bool = False
 ) -> tuple[LayerTable, np.ndarray, np.ndarray]:
     frame, genes = population(EVERY_SPACE[space], n, seed=classes + 5, classes=classes)
-    table = unroll(frame, genes)
+    table = unroll(replace(frame, schedule="auto") if two_ways else frame, genes)
     return table, GeneView(frame, genes).a_bits, table.weights > 0
 
 
@@ -116,7 +146,7 @@ def test_the_cost_is_the_largest_row(
 ) -> None:
     if ways == 2:
         add_schedule(model, monkeypatch)
-    table, a_bits, exists = one_population(space, classes)
+    table, a_bits, exists = one_population(space, classes, two_ways=ways == 2)
     per_layer = sram_per_layer(MEMORY_MODELS[model], table, a_bits)
     peak = peak_sram(MEMORY_MODELS[model], table, a_bits)
     for i in range(table.n):
@@ -126,9 +156,12 @@ def test_the_cost_is_the_largest_row(
     assert not per_layer[~exists].any()
 
 
-def add_schedule(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give inverted residuals a second schedule, in the memory model's table."""
-    both = (*SCHEDULES[model][BLOCK], IN_ONE_GO)
+def add_schedule(model: str, monkeypatch: pytest.MonkeyPatch, first: Rows | None = None) -> None:
+    """Give inverted residuals alone a second schedule, in the memory model's table."""
+    kinds = {kind: {"layers": ways["layers"]} for kind, ways in SCHEDULES[model].items()}
+    for kind, ways in kinds.items():
+        monkeypatch.setitem(SCHEDULES[model], kind, ways)
+    both = {"layers": first or kinds[BLOCK]["layers"], "rows": IN_ONE_GO}
     monkeypatch.setitem(SCHEDULES[model], BLOCK, both)
 
 
@@ -138,18 +171,19 @@ def test_two_schedules_cost_the_smaller_of_both_in_each_block(
     model: str, space: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, a_bits, _ = one_population(space, 10, n=200)
+    both, _, _ = one_population(space, 10, n=200, two_ways=True)
     memory = MEMORY_MODELS[model]
 
-    def blocks() -> np.ndarray:
+    def blocks(table: LayerTable = table) -> np.ndarray:
         live = sram_per_layer(memory, table, a_bits)[1:-2]
         return np.asarray(live.reshape(-1, 3, table.n).max(axis=1))
 
     first = blocks()
     with monkeypatch.context() as patch:
-        patch.setitem(SCHEDULES[model], BLOCK, (IN_ONE_GO,))
+        patch.setitem(SCHEDULES[model], BLOCK, {"layers": IN_ONE_GO})
         second = blocks()
     add_schedule(model, monkeypatch)
-    assert (blocks() == np.minimum(first, second)).all()
+    assert (blocks(both) == np.minimum(first, second)).all()
     assert (second != first).any()
 
 
@@ -159,9 +193,13 @@ def row_granules(
     """Return the granules of one row, from the elements of its tensors and their widths."""
     total = 0.0
     for term in row.terms:
-        elements, width = float(costs[term]), TENSORS[term].width
-        exact = elements if width == "none" else elements * width_of[width] / (8 * model.granule)
-        total += math.ceil(exact) if model.name == "arena" else exact
+        (elements, pieces, added), width = costs[term], TENSORS[term].width
+        if added and width_of["next"] > width_of[width]:
+            return math.inf
+        share = 1.0 if width == "none" else width_of[width] / (8 * model.granule)
+        exact = float(elements) * share
+        whole = math.ceil(exact) if model.name == "arena" and exact < math.inf else exact
+        total += whole * (1.0 if pieces is None else float(pieces))
     return total
 
 
@@ -195,17 +233,16 @@ def test_refinement_takes_the_best_widths_under_any_schedule(
     model: str, schedules: str, tied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Count what fits, b before c, for every pair of stream widths, one number at a time."""
-    first = SCHEDULES[model][BLOCK]
-    ways = {
-        "first": first,
-        "second": (IN_ONE_GO,),
-        "both": (*first, IN_ONE_GO),
-        "two layers": (TWO_LAYERS,),
-    }[schedules]
-    monkeypatch.setitem(SCHEDULES[model], BLOCK, ways)
+    frame_schedule: Schedule = "auto" if schedules == "both" else "layers"
+    if schedules == "both":
+        add_schedule(model, monkeypatch)
+    elif schedules != "first":
+        rows = IN_ONE_GO if schedules == "second" else TWO_LAYERS
+        monkeypatch.setitem(SCHEDULES[model], BLOCK, {"layers": rows})
     options = (2, 4, 5, 8)
     space = replace(SPACES["mobilenet-32"], activation_bits=options, tie_block_bits=tied)
     frame, genes = population(space, 16, seed=7)
+    frame = replace(frame, schedule=frame_schedule)
     table, memory = unroll(frame, genes), MEMORY_MODELS[model]
     score = ScoreSettings(stage_weights=space.stage_weights)
     worth = gain_coefficients(layer_coefficients(table, score))
@@ -259,6 +296,42 @@ def test_refinement_takes_the_best_widths_of_every_kind(model: str, name: str, t
     assert reached > 5, "budgets that ask for no choice"
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("name", ["mobilenet-32", *OTHER_KINDS])
+@pytest.mark.parametrize(
+    ("schedule", "image"), [("auto", "whole"), ("auto", "rows"), ("rows", "rows")]
+)
+def test_refinement_takes_the_best_widths_by_rows(
+    schedule: Schedule, image: ImageInput, name: str, tied: bool
+) -> None:
+    options = (2, 4, 8)
+    space = replace(EVERY_SPACE[name], activation_bits=options, tie_block_bits=tied)
+    frame, genes = population(space, 8, seed=9)
+    frame = replace(frame, schedule=schedule, image=image)
+    table, memory = unroll(frame, genes), MEMORY_MODELS["arena"]
+    score = ScoreSettings(stage_weights=space.stage_weights)
+    worth = gain_coefficients(layer_coefficients(table, score))
+    gain = width_gain(log_std_table(score.sigma_a), np.arange(9))
+    widest = np.where(table.weights > 0, 8, 0).astype(np.int16)
+    most = peak_sram(memory, table, widest)
+    reached = 0
+    for share in (0.5, 0.7, 0.9):
+        sram = float(np.median(most) * share)
+        problem = problem_for(space, frame, sram, 1e6, score=score)
+        bits = refine_activations(problem, table, bit_costs(memory, table), worth)
+        for i in range(table.n):
+            best = best_gain(table, memory, sram, worth[:, i], gain, options, tied, i)
+            fits = peak_sram(memory, table, bits)[i] <= sram
+            assert fits == (best > -math.inf)
+            if fits:
+                counted = table.weights[:, i] > 0
+                counted[[0, -1]] = False
+                total = (worth[:, i] * gain[bits[:, i]])[counted].sum()
+                assert total == pytest.approx(best, rel=1e-12)
+                reached += len(np.unique(bits[1:-1, i][bits[1:-1, i] > 0])) > 1
+    assert reached > 1, "budgets that ask for no choice"
+
+
 def best_gain(
     table: LayerTable,
     model: MemoryModel,
@@ -270,26 +343,43 @@ def best_gain(
     column: int,
 ) -> float:
     """Return the largest sum of gains of one network within a budget, minus infinity if none."""
-    room, end = sram // model.granule, 8
-    costs = {
-        name: np.broadcast_to(cost, (*np.shape(cost)[:-1], table.n))[..., column]
-        for name, cost in bit_costs(model, table).items()
+    room, end, schedule = sram // model.granule, 8, table.frame.schedule
+    every = bit_costs(model, table)
+    whole = {
+        name: of_network(cost, column, -1, table.n)
+        for name, cost in every.items()
+        if cost.elements.ndim < 2
     }
 
-    def fits(kind: str, part: BitCosts, widths: Mapping[str, int]) -> bool:
+    def fits(rows: Rows, part: BitCosts, widths: Mapping[str, int]) -> bool:
         known = {**FIXED_WIDTHS, **widths}
-        rows = SCHEDULES[model.name][kind][0]
         return all(row_granules(row, model, part, known) <= room for row in rows)
 
-    value = {o: 0.0 if fits("stem", costs, {"next": o}) else -math.inf for o in options}
+    stem = stem_rows(model, table)
+    value = {o: 0.0 if fits(stem, whole, {"next": o}) else -math.inf for o in options}
     for r in range(int(table.last_row[column])):
         kind = kind_of(table, r, column)
-        part = {name: cost[r] for name, cost in costs.items() if np.ndim(cost)}
+        ways = [
+            (rows, {t: of_network(every[t], column, r, table.n) for t in terms_of((rows,))}, value)
+            for rows in ways_of(model, kind, schedule).values()
+        ]
+        if schedule == "rows" and not any(math.isinf(c.elements) for c in ways[1][1].values()):
+            del ways[0]
+        if r == 0 and schedule != "layers" and model.name == "arena" and kind in JOINED:
+            rows = JOINED[kind][table.frame.image]
+            costs = {
+                name: of_network(cost, column, 0 if cost.elements.ndim > 1 else -1, table.n)
+                for name, cost in joined_costs(table).items()
+            }
+            if "rows" in SCHEDULES[model.name]["stem"]:
+                ways.append((rows, costs, dict.fromkeys(options, 0.0)))
         reach = dict.fromkeys(options, -math.inf)
-        for a, d, rows in itertools.product(options, options, SCHEDULES[model.name][kind]):
+        for a, d, (rows, part, before) in itertools.product(options, options, ways):
             found = inner_widths(
                 rows,
-                lambda row, widths, part=part: row_granules(row, model, part, widths) <= room,
+                lambda row, widths, part=part: (
+                    row_granules(row, model, part, {**FIXED_WIDTHS, **widths}) <= room
+                ),
                 {"a": a, "next": d},
                 options,
                 tied,
@@ -301,19 +391,46 @@ def best_gain(
                 present = table.weights[1 + 3 * r : 1 + 3 * r + len(own), column] > 0
                 gains = [worth[1 + 3 * r + at] * gain[width] for at, width in enumerate(own)]
                 total = sum(one for one, there in zip(gains, present, strict=True) if there)
-                reach[d] = max(reach[d], value[a] + float(total))
+                reach[d] = max(reach[d], before[a] + float(total))
         value = reach
+    heads, dense = (ways_of(model, kind, schedule) for kind in ("head", "classifier"))
     last = [
         value[o] + worth[-2] * gain[o]
         for o in options
-        if fits("head", costs, {"a": o, "next": end}) and fits("classifier", costs, {"a": end})
+        if any(fits(rows, whole, {"a": o, "next": end}) for rows in heads.values())
+        and fits(dense["layers"], whole, {"a": end})
     ]
     return float(max(last, default=-math.inf))
 
 
+@settings(max_examples=40)
+@given(
+    name=st.sampled_from(tuple(EVERY_SPACE)),
+    seed=st.integers(0, 10**6),
+    schedule=st.sampled_from(SCHEDULE_NAMES),
+    image=st.sampled_from(IMAGE_INPUTS),
+    odd=st.booleans(),
+)
+def test_the_price_of_a_population_is_that_of_its_cut_without_chains(
+    name: str, seed: int, schedule: Schedule, image: ImageInput, odd: bool
+) -> None:
+    """To the byte, in every unit; chains only need less."""
+    space = EVERY_SPACE[name]
+    resolution = resolutions(space)[1 if odd else 0]
+    frame, genes = population(space, 3, seed=seed, resolution=resolution)
+    frame = replace(frame, schedule=schedule, image=image)
+    peaks = peak_sram(MEMORY_MODELS["arena"], unroll(frame, genes), GeneView(frame, genes).a_bits)
+    for network, price in zip(networks(frame, genes), peaks, strict=True):
+        assert peak(network, schedule=schedule, image=image, chains=False) == price
+        assert peak(network, schedule=schedule, image=image) <= price
+
+
 def test_every_term_is_declared_and_every_tensor_is_used() -> None:
-    used = {term for kinds in SCHEDULES.values() for s in kinds.values() for term in terms_of(s)}
-    assert used == set(TENSORS)
+    every = [
+        rows for kinds in SCHEDULES.values() for ways in kinds.values() for rows in ways.values()
+    ]
+    every += [rows for images in JOINED.values() for rows in images.values()]
+    assert set(terms_of(tuple(every))) == set(TENSORS)
     assert SCHEDULES.keys() == MEMORY_MODELS.keys()
 
 
@@ -322,7 +439,8 @@ def test_a_schedule_stands_in_one_file() -> None:
     inside = [
         term
         for kind in KIND_NAMES
-        for term in terms_of(SCHEDULES["arena"][kind] + SCHEDULES["paper"][kind])
+        for model in SCHEDULES.values()
+        for term in terms_of(tuple(model[kind].values()))
         if term not in ("input", "output")
     ]
     for path in (ROOT / "nas_engine").rglob("*.py"):
