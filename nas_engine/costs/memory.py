@@ -69,12 +69,22 @@ PAPER_OPS_PER_OUTPUT = 3
 operation."""
 
 PIXELS_EXPANDED = 2
-"""Output pixels whose inputs are expanded to 16 bit at once (chosen here; the measured prototype
-does the same)."""
+"""Output pixels whose inputs are expanded to 16 bit beside a whole tile of weights (chosen
+here)."""
 
 CHANNELS_UNPACKED = 16
 """Output channels whose weights are unpacked to 8 bit at once (chosen here; the measured prototype
 does the same)."""
+
+PIXELS_AT_ONCE = 3
+"""Output pixels that the quick inner loop works on, in the scratch of two and of a smaller tile
+(chosen here)."""
+
+SPREAD_CHANNEL_BYTES = 16
+"""Constants of an output channel as that loop takes them: ``nas_three`` of the C runtime, half."""
+
+MOST_DOUBLINGS = 3
+"""Doublings of a tile that the flags of a layer record can say."""
 
 CHANNELS_EXPANDED = 4
 """Channels of a depth-wise layer whose rows are expanded to 16 bit at once: one word of 8-bit
@@ -95,6 +105,34 @@ def dense_scratch(taps: Sizes, outputs: Sizes, *, windows: bool | Bools = False)
     channels = np.minimum(2 * np.ceil(outputs / 2), CHANNELS_UNPACKED)
     each = channels + (2 + windows) * PIXELS_EXPANDED
     return np.asarray(np.ceil(taps / WORD_BYTES) * each)
+
+
+def tile_bytes(
+    taps: int, outputs: int, doublings: int, *, windows: bool = False, in_flash: bool = False
+) -> int:
+    """Return the scratch of a dense layer that works on three pixels at once, in bytes.
+
+    Three pixels are expanded in the scratch of ``dense_scratch``, and as many channels as fit
+    beside them are held: their weights, unless these are bytes in Flash, and the constants of more
+    than ``CHANNELS_UNPACKED``; those of fewer are on the stack. Where more bytes are free the tile
+    is doubled. ``nas_dense.c`` divides the scratch by the same numbers.
+
+    Args:
+        taps: Inputs per output channel.
+        outputs: Output channels.
+        doublings: How often the tile is doubled, 0 to ``MOST_DOUBLINGS``.
+        windows: Whether the layer gathers windows first.
+        in_flash: Whether weights are multiplied from Flash.
+    """
+    padded, even = -(-taps // WORD_BYTES) * WORD_BYTES, outputs + outputs % 2
+    least = int(dense_scratch(taps, outputs, windows=windows)) * WORD_BYTES
+    pixels, few = 2 * PIXELS_AT_ONCE * padded, min(even, CHANNELS_UNPACKED)
+    beside = few if windows or in_flash else few - 2
+    if in_flash:
+        beside = max(beside, (least - pixels) // SPREAD_CHANNEL_BYTES // 2 * 2)
+    channels = min(beside << doublings, even)
+    spread = channels * SPREAD_CHANNEL_BYTES * (channels > CHANNELS_UNPACKED)
+    return max(least, pixels + spread + channels * padded * (not in_flash))
 
 
 def depthwise_scratch(kernel: Sizes, width: Sizes, channels: Sizes) -> Floats:

@@ -100,6 +100,16 @@ class MemoryPlan:
         """Bytes between the arena and its bound: 0 for a chain of blocks."""
         return self.arena_bytes - self.bound_bytes
 
+    def room(self, name: str) -> int:
+        """Return the bytes from a tensor's first one to the next tensor that lives with it.
+
+        Above the last one they reach to the end of the arena.
+        """
+        own = next(tensor for tensor in self.tensors if tensor.name == name)
+        steps = range(own.first_step, own.last_step + 1)
+        above = (t.offset for step in steps for t in self.live(step) if t.offset > own.offset)
+        return min(above, default=self.arena_bytes) - own.offset
+
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``memory_plan.json`` holds."""
         return {

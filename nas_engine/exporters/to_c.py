@@ -18,7 +18,7 @@ from importlib.resources.abc import Traversable
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.costs.memory import LAYER_RECORD_BYTES
+from nas_engine.costs.memory import LAYER_RECORD_BYTES, MOST_DOUBLINGS, tile_bytes
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.escaping import (
     build_file_word,
@@ -242,7 +242,7 @@ def _steps(model: IntegerModel, plan: MemoryPlan) -> list[_Step]:
         )
     over = {tensor.name: tensor.in_place_of for tensor in plan.tensors}
     return [
-        _step(model, number, step, offsets, over[step.output] == step.input)
+        _step(model, number, step, plan, offsets, over[step.output] == step.input)
         for number, step in enumerate(model.nodes)
     ]
 
@@ -251,17 +251,21 @@ def _step(
     model: IntegerModel,
     number: int,
     step: Node,
+    plan: MemoryPlan,
     offsets: Mapping[str, int],
     in_place: bool,
 ) -> _Step:
     source = Placed(tensor=model.tensor(step.input), offset=offsets[step.input])
     target = Placed(tensor=model.tensor(step.output), offset=offsets[step.output])
     _check_ranges(step, source.tensor, target.tensor)
+    kernel = kernel_of(step, source.tensor, target.tensor, in_place=in_place)
     packed, shortcut, flags = None, None, []
     if isinstance(step, IntegerConvolution):
         packed = pack_layer(step, source.tensor, target.tensor, in_place=in_place)
         if packed.fast_rounding:
             flags.append("NAS_FAST_ROUNDING")
+            if kernel.tiled:
+                flags += _tile_flags(step, source.tensor.channels, plan)
         if step.addition is not None:
             shortcut = model.tensor(step.addition.shortcut)
             _check_shortcut(step, shortcut, offsets)
@@ -277,9 +281,28 @@ def _step(
         shortcut=shortcut,
         scratch=offsets.get(f"{step.name} scratch", 0),
         packed=packed,
-        kernel=kernel_of(step, source.tensor, target.tensor, in_place=in_place),
+        kernel=kernel,
         flags=tuple(flags),
     )
+
+
+def _tile_flags(step: IntegerConvolution, channels: int, plan: MemoryPlan) -> list[str]:
+    """Return how often a dense layer's tile is doubled in what the plan leaves free at its step."""
+    name, taps, outputs = f"{step.name} scratch", step.taps * channels, len(step.weights)
+    windows = step.taps > 1
+    in_flash = step.weight_bits == 8 and taps % 4 == 0 and outputs % 2 == 0
+    sizes = [
+        tile_bytes(taps, outputs, doublings, windows=windows, in_flash=in_flash)
+        for doublings in range(MOST_DOUBLINGS + 1)
+    ]
+    planned = next((tensor.size for tensor in plan.tensors if tensor.name == name), 0)
+    if planned < sizes[0]:
+        return []
+    held = planned - sizes[0]  # a row of a layer that works in place lies behind the tile
+    fits = [size for size in sizes if size + held <= plan.room(name)]
+    doublings = sizes.index(fits[-1])  # the fewest of equal ones
+    names = ("NAS_TWICE_THE_TILE", "NAS_FOUR_TIMES_THE_TILE")
+    return [name for bit, name in enumerate(names) if doublings >> bit & 1]
 
 
 def _order(step: Node, source: Placed, target: Placed, in_place: bool) -> str:

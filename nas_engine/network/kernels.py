@@ -48,6 +48,11 @@ class Kernel:
         """True: multiplied straight from the packed words; False: unpacked by tiles before."""
         return self.layout.startswith("words")
 
+    @property
+    def tiled(self) -> bool:
+        """Whether it holds tiles of channels in scratch, weights or constants."""
+        return self.layout in ("stream-pairs", "words-w8")
+
 
 def kernel_of(node: Node, source: Tensor, target: Tensor, *, in_place: bool = False) -> Kernel:
     """Return the kernel of a node.

@@ -11,6 +11,7 @@ import pytest
 
 from nas_engine.costs.memory import Arena
 from nas_engine.costs.plan import (
+    MemoryPlan,
     PlannedTensor,
     bytes_in_use,
     live_bytes,
@@ -128,6 +129,19 @@ def test_bytes_in_use_counts_shared_bytes_once() -> None:
 
     assert bytes_in_use([]) == 0
     assert bytes_in_use([tensor(0, 8), tensor(4, 8), tensor(20, 4), tensor(5, 2)]) == 16
+
+
+def test_room_ends_at_the_next_tensor_that_lives_with_one() -> None:
+    def tensor(name: str, offset: int, size: int, first: int, last: int) -> PlannedTensor:
+        return PlannedTensor(
+            name=name, offset=offset, size=size, bits=8, first_step=first, last_step=last
+        )
+
+    tensors = tensor("low", 0, 8, 0, 2), tensor("mid", 8, 4, 1, 1), tensor("top", 40, 8, 1, 2)
+    plan = MemoryPlan(arena_bytes=48, steps=("a", "b", "c"), tensors=tensors)
+    assert [plan.room(each.name) for each in tensors] == [8, 32, 8]
+    apart = (*tensors[:2], tensor("top", 40, 8, 2, 2))
+    assert MemoryPlan(arena_bytes=64, steps=plan.steps, tensors=apart).room("mid") == 56
 
 
 def row_order_is_safe(

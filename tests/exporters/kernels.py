@@ -17,6 +17,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.costs.memory import tile_bytes
 from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer, addition_flags
 from nas_engine.exporters.to_c import runtime_files
@@ -46,6 +47,7 @@ SANITIZERS = (
 
 BACKWARD, FAST_ROUNDING, ADD_SHORTCUT = 1, 2, 4
 FLAGS = {"NAS_ADD_SHORTCUT": ADD_SHORTCUT, "NAS_SAME_SCALE": 8, "NAS_QUICK_ADDITION": 16}
+TWICE_THE_TILE = 32
 GAP = 32
 
 PROGRAM = r"""
@@ -212,11 +214,14 @@ class Program:
         *,
         fast: bool,
         noise: int = 0,
+        doublings: int = 0,
     ) -> Values:
         """Return the output ``[H, W, C]`` of one layer; ``values`` holds its input and its
         shortcut. ``fast``: by the quick forms that hold for it, or by the general ones.
         """
-        record, content = request(model, step, packed, values, fast=fast, noise=noise)
+        record, content = request(
+            model, step, packed, values, fast=fast, noise=noise, doublings=doublings
+        )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -274,10 +279,11 @@ def tensor_bytes(tensor: QuantisedTensor) -> int:
     return -(-tensor.height * tensor.width * tensor.channels * tensor.bits // 32) * 4
 
 
-def scratch_bytes(step: IntegerConvolution) -> int:
-    """Return the scratch of a dense kernel, nas_runtime.h."""
-    taps, channels = -(-step.weights[0].size // 4) * 4, len(step.weights)
-    return taps * (min(channels + channels % 2, 16) + (4 if step.taps == 1 else 6))
+def scratch_bytes(step: IntegerConvolution, doublings: int) -> int:
+    """Return the scratch of a dense kernel whose tile is doubled so often, nas_runtime.h."""
+    taps, channels = step.weights[0].size, len(step.weights)
+    in_flash = step.weight_bits == 8 and taps % 4 == 0 and channels % 2 == 0
+    return tile_bytes(taps, channels, doublings, windows=step.taps > 1, in_flash=in_flash)
 
 
 def row_bytes(source: QuantisedTensor, target: QuantisedTensor) -> int:
@@ -294,6 +300,7 @@ def request(
     *,
     fast: bool,
     noise: int,
+    doublings: int,
 ) -> tuple[bytes, Content]:
     """Return what the program reads, without the arena, and the arena."""
     source, target = model.tensor(step.input), model.tensor(step.output)
@@ -305,6 +312,7 @@ def request(
     shortcut = model.tensor(step.shortcut) if step.shortcut else None
     over = words(values[shortcut.name], shortcut) if shortcut else b""
     flags, more = FAST_ROUNDING if fast and packed.fast_rounding else 0, 0
+    flags |= doublings * TWICE_THE_TILE
     if in_place:
         content.output, more = at_input, row_bytes(source, target)
         here, there = (Placed(tensor=tensor, offset=at_input) for tensor in (source, target))
@@ -312,7 +320,7 @@ def request(
             flags |= BACKWARD if row_order(step, here, there) == "backward" else 0
     else:
         content.output = content.add(over, max(tensor_bytes(target), len(over)))
-    at_scratch = content.add(b"", scratch_bytes(step) + more)
+    at_scratch = content.add(b"", scratch_bytes(step, doublings) + more)
     content.close()
     if shortcut and step.addition:
         names = addition_flags(step.addition, shortcut, target)

@@ -55,7 +55,7 @@ int main(void)
                 for (uint32_t i = 0; i < count; i++) {
                     dense.bytes[0][i] = dense.bytes[1][i] = (uint8_t)(channel + i);
                 }
-                nas_dense_finish(&dense, pixel, channel, count);
+                nas_dense_finish(&dense, pixel, 2, channel, count);
                 channel += count;
             }
         }

@@ -47,10 +47,17 @@ def check(program: Program, layer: Layer, *, in_place: bool = False) -> set[str]
     )
     values = {name: array[0] for name, array in trace(model, images, threads=1).items()}
     seen = {packed.kernel.name, "fast" if packed.fast_rounding else "general"}
-    for fast in {False, packed.fast_rounding or step.addition is not None}:
-        found = program.run(model, step, packed, values, fast=fast, noise=layer.seed)
+    ways = {(False, 0), (packed.fast_rounding or step.addition is not None, 0)}
+    if packed.fast_rounding and packed.kernel.tiled:
+        ways |= {(True, layer.seed % 4)}
+    for fast, doublings in ways:
+        found = program.run(
+            model, step, packed, values, fast=fast, noise=layer.seed, doublings=doublings
+        )
         np.testing.assert_array_equal(
-            found, values[step.output], err_msg=f"{packed.kernel.name}, fast {fast}: {layer}"
+            found,
+            values[step.output],
+            err_msg=f"{packed.kernel.name}, fast {fast}, {doublings} doublings: {layer}",
         )
     return seen
 

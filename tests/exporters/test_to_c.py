@@ -5,6 +5,7 @@ computes.
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 import sys
@@ -153,6 +154,29 @@ class TestFiles:
         (tmp_path / "t.in").write_text("@KNOWN@ @OTHER@")
         with pytest.raises(KeyError, match="OTHER"):
             render(tmp_path / "t.in", {"KNOWN": "x"})
+
+
+class TestRoom:
+    def test_tiles_grow_as_far_as_the_plan_leaves_room(self, subject: ExportSubject) -> None:
+        plan, model = subject.plan, subject.model
+        roomy = replace(  # the same places, but everything above scratch is far away
+            plan,
+            arena_bytes=plan.arena_bytes + 2**20,
+            tensors=tuple(
+                replace(t, offset=t.offset + 2**20) if t.kind == "bottleneck" else t
+                for t in plan.tensors
+            ),
+        )
+        found = []
+        for planned in (plan, roomy):
+            source = CExporter().files(replace(subject, plan=planned))["c/model.c"].decode()
+            flags = re.findall(r"^     (0|NAS_\w+(?: \| NAS_\w+)*)\},$", source, re.M)
+            found.append([each.count("_THE_TILE") for each in flags])
+        tight, wide = found
+        assert len(wide) == len(model.nodes)
+        assert max(tight) < 2
+        assert max(wide) > 0
+        assert all(few <= many for few, many in zip(tight, wide, strict=True))
 
 
 class TestRefusals:

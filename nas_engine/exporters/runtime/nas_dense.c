@@ -6,21 +6,45 @@
 #include "nas_dense_output.h"
 #include "nas_dense_row.h"
 #include "nas_dense_streams.h"
+#include "nas_dense_three.h"
 #include "nas_dense_tile.h"
+
+/* Divide the scratch: pairs of two pixels beside a tile of at most 16 channels; or of three pixels and as many channels as then fit,
+ * twice, four or eight times as many where the flags say that there is room. nas_engine.costs.memory has the same numbers. */
+static void divide(nas_dense *dense, uint8_t *scratch)
+{
+    const nas_layer *layer = dense->layer;
+    const uint32_t padded = dense->padded, even = (dense->channels + 1U) & ~1U, windows = layer->kernel > 1U;
+    const uint32_t few = even < NAS_CHANNELS_AT_ONCE ? even : NAS_CHANNELS_AT_ONCE, least = padded * (few + (windows ? 6U : 4U));
+    const uint32_t in_flash = layer->weight_bits == 8U && ((dense->taps & 3U) | (dense->channels & 1U)) == 0U;
+    const uint32_t each = in_flash ? 0U : padded, constants = (uint32_t)sizeof(nas_three) / 2U;
+    uint32_t beside = windows || in_flash ? few : few - 2U, end = least, spread = 0;
+    if (in_flash && (least - 6U * padded) / constants > few) {
+        beside = (least - 6U * padded) / constants & ~1U;
+    }
+    dense->three = beside && (layer->flags & NAS_FAST_ROUNDING);
+    dense->at_once = few;
+    if (dense->three) {
+        beside <<= (layer->flags & (NAS_TWICE_THE_TILE | NAS_FOUR_TIMES_THE_TILE)) / NAS_TWICE_THE_TILE;
+        dense->at_once = beside < even ? beside : even;
+        spread = dense->at_once > NAS_CHANNELS_AT_ONCE ? dense->at_once * constants : 0U;
+        end = 6U * padded + spread + dense->at_once * each;
+    }
+    dense->pairs = (uint32_t *)(void *)scratch;
+    dense->constants = spread ? (nas_three *)(void *)(scratch + 6U * padded) : NULL;
+    dense->tile = (uint32_t *)(void *)(scratch + (dense->three ? 6U : 4U) * padded + spread);
+    dense->row = scratch + (end > least ? end : least);
+}
 
 void nas_dense_begin(nas_dense *dense, const nas_layer *layer, uint8_t *arena)
 {
-    const uint32_t taps = (uint32_t)layer->kernel * layer->kernel * layer->in_channels, padded = (taps + 3U) & ~3U;
-    const uint32_t even = (layer->out_channels + 1U) & ~1U, at_once = even < NAS_CHANNELS_AT_ONCE ? even : NAS_CHANNELS_AT_ONCE;
+    const uint32_t taps = (uint32_t)layer->kernel * layer->kernel * layer->in_channels;
     const uint32_t shortcut = layer->flags & (uint32_t)NAS_ADD_SHORTCUT;
     dense->layer = layer;
     dense->input = arena + layer->input;
     dense->output = arena + layer->output;
-    dense->pairs = (uint32_t *)(void *)(arena + layer->scratch);
-    dense->tile = dense->pairs + padded;
-    dense->gathered = arena + layer->scratch + padded * (4U + at_once);
     dense->taps = taps;
-    dense->padded = padded;
+    dense->padded = (taps + 3U) & ~3U;
     dense->pixels = (uint32_t)layer->out_height * layer->out_width;
     dense->channels = layer->out_channels;
     dense->slot_bits = shortcut && layer->shortcut_bits > layer->out_bits ? layer->shortcut_bits : layer->out_bits;
@@ -29,6 +53,7 @@ void nas_dense_begin(nas_dense *dense, const nas_layer *layer, uint8_t *arena)
     dense->bit = 0;
     dense->carried = 0;
     dense->start[0] = dense->start[1] = 0;
+    divide(dense, arena + layer->scratch);
     if (shortcut && layer->shortcut_bits < layer->out_bits) {
         nas_change_width(dense->output, dense->pixels * dense->channels, layer->shortcut_bits, layer->out_bits);
     }
@@ -49,32 +74,56 @@ void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bi
     const uint32_t pair_words = dense->padded * bits / 16U, at_once = dense->direct ? dense->channels : NAS_CHANNELS_AT_ONCE;
     dense->carried = 8U - bits;
     for (uint32_t pixel = 0; pixel < dense->pixels; pixel += 2U) {
-        nas_dense_expand(dense, pixel);
-        if (bits != 8U) {
-            nas_dense_offset(dense, bits - 1U);
-        }
+        nas_dense_expand(dense, pixel, 2);
+        nas_dense_offset(dense, bits - 1U);
         for (uint32_t channel = 0; channel < dense->channels; channel += at_once) {
             const uint32_t left = dense->channels - channel, count = left < at_once ? left : at_once;
             nas_dense_row(dense, pairs, dense->layer->weights + channel / 2U * pair_words, pixel, channel, count);
             if (!dense->direct) {
-                nas_dense_finish(dense, pixel, channel, count);
+                nas_dense_finish(dense, pixel, 2, channel, count);
             }
         }
     }
     nas_dense_end(dense);
 }
 
-void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uint32_t pixel))
+/* Two or three pixels that are loaded, with a tile of channels; 16 of these at once where results wait in dense->bytes. */
+static void work(nas_dense *dense, const uint32_t *weights, uint32_t pixel, uint32_t pixels, uint32_t channel, uint32_t count)
 {
-    for (uint32_t channel = 0; channel < dense->channels; channel += NAS_CHANNELS_AT_ONCE) {
-        const uint32_t left = dense->channels - channel, count = left < NAS_CHANNELS_AT_ONCE ? left : NAS_CHANNELS_AT_ONCE;
+    const uint32_t at_once = dense->direct ? count : NAS_CHANNELS_AT_ONCE, words = dense->padded / 4U;
+    for (uint32_t done = 0; done < count; done += at_once) {
+        const uint32_t left = count - done, some = left < at_once ? left : at_once;
+        if (pixels == 3U) {
+            nas_dense_row_of_three(dense, weights + done * words, dense->constants + done / 2U, pixel, channel + done, some);
+        } else {
+            nas_dense_row(dense, nas_dense_pairs_w8, weights + done * words, pixel, channel + done, some);
+        }
+        if (!dense->direct) {
+            nas_dense_finish(dense, pixel, pixels, channel + done, some);
+        }
+    }
+}
+
+void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uint32_t pixel, uint32_t count))
+{
+    const uint32_t twos = dense->pixels % 3U == 1U ? 4U : dense->pixels % 3U; /* pixels at the end, if there are so many */
+    const uint32_t threes = dense->three && dense->pixels > twos ? dense->pixels - twos : 0U;
+    nas_three few[NAS_CHANNELS_AT_ONCE / 2U];
+    if (!dense->constants) {
+        dense->constants = few;
+    }
+    for (uint32_t channel = 0; channel < dense->channels; channel += dense->at_once) {
+        const uint32_t left = dense->channels - channel, count = left < dense->at_once ? left : dense->at_once;
         const uint32_t *weights = nas_dense_unpack(dense, count);
-        for (uint32_t pixel = 0; pixel < dense->pixels; pixel += 2U) {
-            load(dense, pixel);
-            nas_dense_row(dense, nas_dense_pairs_w8, weights, pixel, channel, count);
-            if (!dense->direct) {
-                nas_dense_finish(dense, pixel, channel, count);
-            }
+        uint32_t pixel = 0;
+        if (threes) {
+            nas_dense_spread(dense, channel, count);
+            pixel = nas_dense_run_of_threes(dense, weights, threes, channel, count);
+        }
+        for (uint32_t pixels; pixel < dense->pixels; pixel += pixels) {
+            pixels = pixel < threes ? 3U : 2U;
+            load(dense, pixel, pixels);
+            work(dense, weights, pixel, pixels, channel, count);
         }
     }
     nas_dense_end(dense);

@@ -1,12 +1,13 @@
 /* Dense layers: the record that their parts share, and the order of the work. Nothing here is for callers of the runtime.
  *
- * These are the 1x1 and k x k convolutions over all channels, and the dense layer, which is a 1x1 convolution of one pixel. Two
- * pixels and two output channels are worked on at once: each weight that is unpacked and each input that is read serves two
- * products.
+ * These are the 1x1 and k x k convolutions over all channels, and the dense layer, which is a 1x1 convolution of one pixel. Two or
+ * three pixels and two output channels are worked on at once: each weight that is unpacked and each input that is read serves
+ * several products.
  *
- *   nas_dense_expand.h  two pixels to pairs of 16-bit numbers
+ *   nas_dense_expand.h  two or three pixels to pairs of 16-bit numbers
  *   nas_dense_tile.h    weights of any width to a tile of bytes
  *   nas_dense_row.h     results of two pixels for a row of channels; its inner loop is in nas_dense_pairs.h
+ *   nas_dense_three.h   the same of three pixels, where rounding is quick and weights are bytes
  *   nas_dense_add.h     the shortcut
  *   nas_dense_output.h  the clamp, and packing
  */
@@ -30,17 +31,29 @@ typedef struct {
     uint32_t shortcut_exact; /* whether the shortcut is the one with the larger scale */
 } nas_sum;
 
+/* Constants of two channels as the inner loop of three pixels takes them. */
+typedef struct {
+    uint32_t twice_bias[2];
+    struct {
+        int32_t multiplier, addend; /* nas_fast_addend */
+        uint32_t right;
+    } channel[2];
+} nas_three;
+
 typedef struct {
     const nas_layer *layer;
     const uint8_t *input;
     uint8_t *output;
-    uint32_t *pairs;    /* 4 * padded bytes */
-    uint32_t *tile;     /* padded * min(O rounded up to 2, 16) bytes */
-    uint8_t *gathered;  /* k x k: 2 * padded bytes */
+    uint32_t *pairs;      /* 4 * padded bytes, 6 * padded where three pixels are worked on */
+    nas_three *constants; /* of `at_once` channels, where they are in scratch; else NULL, and these are at most 16 */
+    uint32_t *tile;       /* weights of `at_once` channels, one byte each */
+    uint8_t *row;         /* end of all this */
     uint32_t taps;      /* of one output channel */
     uint32_t padded;    /* the same, rounded up to 4 */
     uint32_t pixels;    /* of the output */
     uint32_t channels;  /* of the output */
+    uint32_t three;     /* three pixels are worked on, as long as there are so many */
+    uint32_t at_once;   /* channels of which weights, and constants where three pixels are worked on, are held */
     uint32_t slot_bits; /* width at which the output is written: that of the shortcut, where that is wider */
     uint32_t zero;      /* added to every result before it is clamped to 0 .. 255 */
     uint32_t direct;    /* 8-bit results in twos that meet no shortcut go straight to the output */
@@ -48,7 +61,7 @@ typedef struct {
     uint32_t bit;       /* stream kernels: where the next weight begins */
     uint32_t start[2];  /* w4, w2: -2^(bits-1) times the sum of each pixel's taps, where its accumulators begin */
     nas_sum sum;        /* NAS_QUICK_ADDITION */
-    uint8_t bytes[2][NAS_CHANNELS_AT_ONCE]; /* results of two pixels on their way to the output */
+    uint8_t bytes[3][NAS_CHANNELS_AT_ONCE]; /* results of each pixel on their way to the output */
 } nas_dense;
 
 typedef struct nas_row nas_row; /* nas_dense_row.h */
@@ -59,11 +72,12 @@ void nas_dense_begin(nas_dense *dense, const nas_layer *layer, uint8_t *arena);
 /* Narrow the output from the shortcut's width, where that is wider. The two functions below end with it. */
 void nas_dense_end(const nas_dense *dense);
 
-/* All of a 1x1 layer whose weights, of 2, 4 or 8 bits, are multiplied as they stand in Flash: pixels outside, channels inside.
+/* All of a 1x1 layer whose weights, of 2 or 4 bits, are multiplied as they stand in Flash: pixels outside, channels inside.
  * `pairs` is the inner loop for these bits. */
 void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bits);
 
-/* All of a 1x1 or k x k layer: tiles of 16 channels, and for each all pixels. `load` puts two pixels into pairs. */
-void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uint32_t pixel));
+/* All of a 1x1 or k x k layer: tiles of channels, and for each all pixels. `load` expands two or three pixels, the first of them
+ * again where there is one alone. */
+void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uint32_t pixel, uint32_t count));
 
 #endif

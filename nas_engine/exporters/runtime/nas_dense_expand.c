@@ -3,8 +3,9 @@
 
 #include "nas_bits.h"
 
-/* Two pixels of bytes. */
-static NAS_SMALL void expand_bytes(uint32_t *pairs, const uint8_t *first, const uint8_t *second, uint32_t fours)
+#define EVEN 0x00FF00FFU
+
+void nas_dense_expand_two(uint32_t *pairs, const uint8_t *first, const uint8_t *second, uint32_t fours)
 {
     for (; fours; fours--, first += 4, second += 4, pairs += 4) {
         const uint32_t a = nas_word_at(first), b = nas_word_at(second);
@@ -15,34 +16,85 @@ static NAS_SMALL void expand_bytes(uint32_t *pairs, const uint8_t *first, const 
     }
 }
 
-/* Two pixels of nibbles that begin at whole bytes. */
-static NAS_SMALL void expand_nibbles(uint32_t *pairs, const uint8_t *first, const uint8_t *second, uint32_t fours)
+void nas_dense_expand_three(uint32_t *pairs, const uint8_t *first, const uint8_t *second, const uint8_t *third, uint32_t fours)
 {
-    for (; fours; fours--, first += 2, second += 2, pairs += 4) {
-        const uint32_t low = nas_half_at(first), high = nas_half_at(second), a = low | low << 8, b = high | high << 8;
-        pairs[0] = a & 0x000F000FU;
-        pairs[1] = b & 0x000F000FU;
-        pairs[2] = (a >> 4) & 0x000F000FU;
-        pairs[3] = (b >> 4) & 0x000F000FU;
+#if defined(__ARM_FEATURE_DSP)
+    const uint32_t *end = pairs + 6U * fours;
+    while (pairs != end) {
+        __asm__ volatile( /* six words by one instruction */
+            "ldr r10, [%1], #4\n ldr r11, [%2], #4\n and r4, %4, r10, lsl #1\n and r8, %4, r10, lsr #7\n"
+            "ldr r10, [%3], #4\n and r5, %4, r11, lsl #1\n and r9, %4, r11, lsr #7\n"
+            "and r6, %4, r10, lsl #1\n and r10, %4, r10, lsr #7\n stmia %0!, {r4, r5, r6, r8, r9, r10}\n"
+            : "+r"(pairs), "+r"(first), "+r"(second), "+r"(third)
+            : "r"(EVEN << 1)
+            : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "memory");
+    }
+#else
+    nas_dense_expand_one(pairs, 3, first, fours);
+    nas_dense_expand_one(pairs + 1, 3, second, fours);
+    nas_dense_expand_one(pairs + 2, 3, third, fours);
+#endif
+}
+
+uint32_t *nas_dense_expand_one(uint32_t *pairs, uint32_t count, const uint8_t *from, uint32_t fours)
+{
+    const uint32_t up = count - 2U, mask = EVEN << up;
+    for (; fours; fours--, from += 4, pairs += 2U * count) {
+        const uint32_t word = nas_word_at(from);
+        pairs[0] = (word << up) & mask;
+        pairs[count] = (word >> (8U - up)) & mask;
+    }
+    return pairs;
+}
+
+/* Elements of a narrower width of `pixels` of `count` pixels, which begin at whole bytes, in eights: `bits` bytes each. The two lower
+ * elements of a four go to the lower half, the others to the upper half. */
+static NAS_SMALL void expand_eights(
+    uint32_t *pairs, uint32_t count, const uint8_t *base, const uint32_t *first, uint32_t pixels, uint32_t eights, uint32_t bits)
+{
+    const uint32_t second = bits >> 1, shift = (4U * bits) & 7U;
+    const uint32_t up = count - 2U, apart = 16U - 2U * bits, one = ((1U << bits) - 1U) << up, mask = one | one << 16;
+    for (; pixels; pixels--, first++, pairs++) {
+        const uint8_t *from = base + *first * bits / 8U;
+        uint32_t *to = pairs;
+        for (const uint8_t *end = from + eights * bits; from != end; from += bits) {
+            const uint32_t a = nas_word_at(from) << up, b = nas_word_at(from + second) >> shift << up;
+            const uint32_t lower = nas_halves(a, a << apart), upper = nas_halves(b, b << apart);
+            *to = lower & mask;
+            to += count;
+            *to = (lower >> bits) & mask;
+            to += count;
+            *to = upper & mask;
+            to += count;
+            *to = (upper >> bits) & mask;
+            to += count;
+        }
     }
 }
 
-/* Two pixels of any width: the two lower elements of a four to the lower half, the others to the upper half, and mask. */
-static NAS_SMALL void expand_bits(uint32_t *pairs, const uint8_t *base, uint32_t first, uint32_t second, uint32_t fours, uint32_t bits)
+void nas_dense_expand_run(
+    const nas_dense *dense, uint32_t *pairs, uint32_t count, uint32_t element, uint32_t taps, uint32_t padded)
 {
-    const uint32_t up = 16U - 2U * bits, one = (1U << bits) - 1U, mask = one | one << 16;
-    const uint32_t *end = pairs + 4U * fours;
-    for (; pairs != end; pairs += 4) {
-        uint32_t a = nas_word_at(base + (first >> 3)) >> (first & 7U);
-        uint32_t b = nas_word_at(base + (second >> 3)) >> (second & 7U);
-        first += 4U * bits;
-        second += 4U * bits;
-        a = (a & 0xFFFFU) | ((a << up) & 0xFFFF0000U);
-        b = (b & 0xFFFFU) | ((b << up) & 0xFFFF0000U);
-        pairs[0] = a & mask;
-        pairs[1] = b & mask;
-        pairs[2] = (a >> bits) & mask;
-        pairs[3] = (b >> bits) & mask;
+    const nas_layer *layer = dense->layer;
+    const uint32_t bits = layer->in_bits, wide = bits == 8U, at = element * bits / 8U;
+    const uint32_t size = nas_stream_bytes((uint32_t)layer->in_height * layer->in_width * layer->in_channels, bits);
+    /* Groups of four bytes or of eight narrower elements are read as words; they must begin at whole bytes and end in the tensor. */
+    const uint32_t group = wide ? 4U : bits, reach = wide ? 4U : 4U + (bits >> 1);
+    uint32_t groups = padded / (wide ? 4U : 8U);
+    if ((element * bits) & 7U || at + reach > size) {
+        groups = 0;
+    } else if (at + groups * group + reach - group > size) {
+        groups = (size - at - reach) / group + 1U;
+    }
+    if (wide) {
+        nas_dense_expand_one(pairs, count, dense->input + at, groups);
+    } else {
+        expand_eights(pairs, count, dense->input, &element, 1, groups, bits);
+    }
+    for (uint32_t tap = groups * (wide ? 4U : 8U); tap < padded; tap++) {
+        uint32_t *pair = pairs + (tap / 4U * 2U + (tap & 1U)) * count;
+        const uint32_t value = tap < taps ? nas_get(dense->input, element + tap, bits) : 0U;
+        *pair = (*pair & (tap & 2U ? 0xFFFFU : 0U)) | value << (8U * (tap & 2U) + count - 2U);
     }
 }
 
@@ -56,41 +108,28 @@ static uint32_t first_element(const nas_layer *layer, uint32_t pixel)
     return pixel * layer->in_channels;
 }
 
-void nas_dense_expand(const nas_dense *dense, uint32_t pixel)
+void nas_dense_expand(const nas_dense *dense, uint32_t pixel, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
-    const uint32_t bits = layer->in_bits, fours = dense->padded / 4U;
-    const uint32_t elements = (uint32_t)layer->in_height * layer->in_width * layer->in_channels;
-    const uint32_t first = first_element(layer, pixel);
-    const uint32_t second = pixel + 1U < dense->pixels ? first_element(layer, pixel + 1U) : first;
-    /* A four is read as a word, which may reach beyond the tensor at its end, or be too short where pixels start anywhere. */
-    const uint32_t last = (nas_stream_bytes(elements, bits) - 4U) * 8U + 7U; /* last bit at which a word may begin */
-    uint32_t whole = fours;
-    if (bits == 7U && ((first | second) & 3U) != 0U) {
-        whole = 0;
-    } else if ((second + dense->padded - 4U) * bits > last) {
-        whole = second * bits > last ? 0U : (last - second * bits) / (4U * bits) + 1U;
+    const uint32_t elements = (uint32_t)layer->in_height * layer->in_width * layer->in_channels, bits = layer->in_bits;
+    const uint8_t *from = dense->input;
+    uint32_t first[3], starts = dense->padded;
+    for (uint32_t i = 0; i < count; i++) {
+        first[i] = pixel + i < dense->pixels ? first_element(layer, pixel + i) : first[0];
+        starts |= first[i];
     }
-    if (bits == 8U) {
-        expand_bytes(dense->pairs, dense->input + first, dense->input + second, whole);
-    } else if (bits == 4U && ((first | second) & 1U) == 0U) {
-        expand_nibbles(dense->pairs, dense->input + first / 2U, dense->input + second / 2U, whole);
+    /* Not what does not begin at whole bytes, and where words might reach beyond the end. */
+    if (first[count - 1U] + dense->padded + (bits == 8U ? 0U : 16U) > elements || (bits != 8U && starts & 7U)) {
+        for (uint32_t i = 0; i < count; i++) {
+            nas_dense_expand_run(dense, dense->pairs + i, count, first[i], dense->taps, dense->padded);
+        }
+    } else if (bits != 8U) {
+        expand_eights(dense->pairs, count, from, first, count, dense->padded / 8U, bits);
+    } else if (count == 2U) {
+        nas_dense_expand_two(dense->pairs, from + first[0], from + first[1], dense->padded / 4U);
     } else {
-        expand_bits(dense->pairs, dense->input, first * bits, second * bits, whole, bits);
+        nas_dense_expand_three(dense->pairs, from + first[0], from + first[1], from + first[2], dense->padded / 4U);
     }
-    for (uint32_t tap = 4U * whole; tap < dense->padded; tap++) {
-        /* Element by element; taps that only fill up meet weights of 0. */
-        uint32_t *pair = dense->pairs + (tap & ~3U) + 2U * (tap & 1U);
-        const uint32_t half = 8U * (tap & 2U), kept = half ? 0xFFFFU : 0U;
-        const int real = tap < dense->taps;
-        pair[0] = (pair[0] & kept) | (real ? nas_get(dense->input, first + tap, bits) : 0U) << half;
-        pair[1] = (pair[1] & kept) | (real ? nas_get(dense->input, second + tap, bits) : 0U) << half;
-    }
-}
-
-void nas_dense_expand_gathered(const nas_dense *dense)
-{
-    expand_bytes(dense->pairs, dense->gathered, dense->gathered + dense->padded, dense->padded / 4U);
 }
 
 void nas_dense_offset(nas_dense *dense, uint32_t shift)

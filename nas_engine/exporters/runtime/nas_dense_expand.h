@@ -1,20 +1,28 @@
-/* Dense layers: two pixels as pairs of 16-bit numbers. Nothing here is for callers of the runtime.
+/* Dense layers: two or three pixels as pairs of 16-bit numbers. Nothing here is for callers of the runtime.
  *
- * Taps are taken in fours, 0 1 2 3; two words hold the pairs (0, 2) and (1, 3), as UXTB16 takes them from a word of four bytes.
- * The words of the two pixels alternate. Numbers are the stored ones, unsigned; what fills up the last four of a 1x1 layer is 0.
+ * Taps are taken in fours, 0 1 2 3; of each pixel a word holds the pair (0, 2) and another one the pair (1, 3), as UXTB16 takes them
+ * from a word of four bytes. The first words of all pixels stand before the second ones. Numbers are the stored ones, unsigned, and
+ * twice these where there are three pixels; what fills up the last four of a layer is arbitrary: its weights are 0.
  */
 #ifndef NAS_DENSE_EXPAND_H
 #define NAS_DENSE_EXPAND_H
 
 #include "nas_dense.h"
 
-/* Expand pixel and pixel + 1 of a 1x1 layer into pairs; the last pixel alone is expanded twice. */
-NAS_SMALL void nas_dense_expand(const nas_dense *dense, uint32_t pixel);
+/* Expand `count` pixels of a 1x1 layer, two or three, from `pixel` on into dense->pairs; the last pixel alone is expanded twice. */
+NAS_SMALL void nas_dense_expand(const nas_dense *dense, uint32_t pixel, uint32_t count);
 
-/* Expand the taps of a k x k layer's two pixels, which stand in dense->gathered. */
-void nas_dense_expand_gathered(const nas_dense *dense);
+/* Expand `taps` elements of the input from `element` on, filled up to `padded`, as those of one of `count` pixels. */
+NAS_SMALL void nas_dense_expand_run(
+    const nas_dense *dense, uint32_t *pairs, uint32_t count, uint32_t element, uint32_t taps, uint32_t padded);
+
+/* Expand bytes of one of `count` pixels; of two pixels; of three pixels. */
+NAS_SMALL uint32_t *nas_dense_expand_one(uint32_t *pairs, uint32_t count, const uint8_t *from, uint32_t fours);
+NAS_SMALL void nas_dense_expand_two(uint32_t *pairs, const uint8_t *first, const uint8_t *second, uint32_t fours);
+NAS_SMALL void nas_dense_expand_three(
+    uint32_t *pairs, const uint8_t *first, const uint8_t *second, const uint8_t *third, uint32_t fours);
 
 /* Set dense->start, from the sums of both pixels, for weights stored as w + 2^shift. */
-void nas_dense_offset(nas_dense *dense, uint32_t shift);
+NAS_SMALL void nas_dense_offset(nas_dense *dense, uint32_t shift);
 
 #endif

@@ -46,11 +46,11 @@ static NAS_SMALL void store_bits(uint8_t *to, const uint8_t *from, uint32_t grou
     }
 }
 
-void nas_dense_finish(nas_dense *dense, uint32_t pixel, uint32_t channel, uint32_t count)
+void nas_dense_finish(nas_dense *dense, uint32_t pixel, uint32_t pixels, uint32_t channel, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
     const uint32_t bits = dense->slot_bits, most = (1U << layer->out_bits) - 1U;
-    const uint32_t after = pixel + 1U < dense->pixels ? pixel + 2U : pixel + 1U;
+    const uint32_t after = pixel + pixels < dense->pixels ? pixel + pixels : dense->pixels;
     uint8_t *from = dense->bytes[0];
     for (; pixel < after; pixel++, from += NAS_CHANNELS_AT_ONCE) {
         const uint32_t element = pixel * dense->channels + channel, bit = element * bits;

@@ -1,4 +1,4 @@
-/* Dense layers: weights of at most 16 output channels as bytes. Nothing here is for callers of the runtime.
+/* Dense layers: weights of some output channels as bytes. Nothing here is for callers of the runtime.
  *
  * The words of two output channels alternate; a word has four taps, int8, in their natural order, shifted to the left by
  * 8 - bits. A last channel that stands alone has a second one of 0 beside it, and so have taps that fill up the last four.

@@ -22,7 +22,7 @@ void nas_pointwise_rows(const nas_layer *layer, uint8_t *arena)
         nas_dense dense;
         nas_dense_begin(&dense, &part, arena);
         dense.input += row * layer->stride * in_bits / 8U;
-        dense.output = dense.gathered;
+        dense.output = dense.row;
         nas_dense_stream(&dense, nas_dense_expand);
         memcpy(arena + layer->output + row * out_bits / 8U, dense.output, size);
     }

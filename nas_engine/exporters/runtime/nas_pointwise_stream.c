@@ -1,4 +1,4 @@
-/* 1x1 convolution or dense layer with weights of any width, unpacked 16 output channels at a time: layout "stream-pairs". */
+/* 1x1 convolution or dense layer with weights of any width, unpacked by tiles of output channels: layout "stream-pairs". */
 #include "nas_dense.h"
 #include "nas_dense_expand.h"
 

@@ -31,7 +31,8 @@ enum {
     NAS_FAST_ROUNDING = 2, /* |accumulator| < 2^30, every shift in -20 .. -1, nothing overflows: see nas_requantise.h */
     NAS_ADD_SHORTCUT = 4,  /* add the tensor that lies where the output goes */
     NAS_SAME_SCALE = 8,    /* shortcut, the layer's own result and output share their scale, shortcut and output their zero */
-    NAS_QUICK_ADDITION = 16 /* one operand has multiplier 2^30 and shift 0, every other shift is in -20 .. -1: nas_dense_add.c */
+    NAS_QUICK_ADDITION = 16, /* one operand has multiplier 2^30 and shift 0, every other shift is in -20 .. -1: nas_dense_add.c */
+    NAS_TWICE_THE_TILE = 32, NAS_FOUR_TIMES_THE_TILE = 64 /* dense layers: scratch for so many more channels; both: eight times */
 };
 
 typedef struct nas_layer nas_layer;
@@ -57,6 +58,7 @@ struct nas_layer {
  *   pointwise    T*(P + 4) bytes, T = taps rounded up to 4, P = min(O rounded up to 2, 16)
  *   rows         the same and ceil(W*O*out_bits/32)*4 (a row of W pixels of the output; all rows where rows are no whole bytes)
  *   convolution  T*(P + 6) bytes
+ *                with flags that double the tile: see nas_dense.c
  *   depthwise    ceil(k*W*C*in_bits/32)*4 (ring of k packed input rows) + ceil(k*k*C/4)*4 (weights, one byte each)
  *                + 8*k*pitch, pitch = W + W%2 + 2*(k/2) (4 channels of k rows, 16 bit)
  */

@@ -52,6 +52,18 @@ NAS_INLINE void nas_set_word(uint8_t *to, uint32_t word) /* a multiple of 4 */
     NAS_COPY(to, &word, sizeof word);
 }
 
+/* The lower half of one word and the upper half of another one. */
+NAS_INLINE uint32_t nas_halves(uint32_t low, uint32_t high)
+{
+#if defined(__ARM_FEATURE_DSP)
+    uint32_t word;
+    __asm__("pkhbt %0, %1, %2" : "=r"(word) : "r"(low), "r"(high));
+    return word;
+#else
+    return (low & 0xFFFFU) | (high & 0xFFFF0000U);
+#endif
+}
+
 /* Two lower halves as a word, and two upper ones. */
 NAS_INLINE uint32_t nas_lower_halves(uint32_t low, uint32_t high)
 {
