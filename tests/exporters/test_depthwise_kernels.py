@@ -105,6 +105,27 @@ def test_depthwise_of_any_shape(kernels: Kernels, case: Case) -> None:
     case.run(kernels["nas_depthwise"])
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("height", range(1, 10))
+def test_two_output_rows_at_once(kernels: Kernels, kernel: int, height: int) -> None:
+    """Bytes over bytes of the same shape, also with too few channels for it."""
+    rng = np.random.default_rng(10 * height + kernel)
+    for width, channels in itertools.product((1, 2, 5, 8), (12, 16, 32)):
+        shape = (height, width, channels)
+        case = depthwise_case(
+            rng,
+            shape,
+            kernel,
+            1,
+            same(shape, kernel, 1),
+            (int(rng.integers(2, 9)), 8, 8),
+            (bool(rng.integers(2)), bool(rng.integers(2))),
+            str(rng.choice(["start", "end"])),
+        )
+        assert case.layer.input == case.layer.output
+        case.run(kernels[case.kernel])
+
+
 def test_depthwise_works_in_place_in_both_row_orders(kernels: Kernels) -> None:
     rng = np.random.default_rng(5)
     needed = {False: 0, True: 0}
@@ -205,6 +226,8 @@ def test_kernels_read_and_write_nothing_beyond_the_arena(tmp_path: Path) -> None
                 (5, 9, 3, 2, (2, 4, 2)),
                 (4, 7, 5, 1, (7, 5, 8)),
                 (6, 3, 7, 3, (5, 2, 3)),
+                (6, 16, 3, 1, (8, 8, 8)),
+                (3, 24, 5, 1, (4, 8, 8)),
             ]
         ),
         depthwise_case(rng, (4, 5, 6), 3, 1, (2, 2, 2, 2), (8, 6, 8), (True, True), "apart"),

@@ -9,6 +9,12 @@ NAS_SMALL void nas_depthwise_plain(const nas_depthwise_job *job, uint32_t channe
     const uint32_t kernel = layer->kernel, channels = layer->in_channels;
     const int32_t high = (int32_t)((1U << layer->out_bits) - 1U), zero = layer->out_zero;
     const uint8_t *plane = job->planes;
+    if (job->below != 0U) {
+        nas_depthwise_job second = *job;
+        second.planes += 4;
+        second.below = 0U;
+        nas_depthwise_plain(&second, channel, held, output + job->below);
+    }
     for (; held != 0U; held--, channel++, plane += job->plane, output += job->apart) {
         const int32_t bias = layer->constants[channel], multiplier = layer->constants[channels + channel];
         const int32_t shift = ((const int8_t *)(layer->constants + 2U * channels))[channel];
@@ -18,7 +24,7 @@ NAS_SMALL void nas_depthwise_plain(const nas_depthwise_job *job, uint32_t channe
             uint32_t total = (uint32_t)bias;
             for (uint32_t i = 0U; i < kernel; i++) {
                 for (uint32_t column = o * layer->stride, j = 0U; j < kernel; j++, column++) {
-                    const uint32_t twice = nas_half_at(plane + 4U * (kernel * (column >> 1) + i) + 2U * (column & 1U));
+                    const uint32_t twice = nas_half_at(plane + 4U * (job->rows * (column >> 1) + i) + 2U * (column & 1U));
                     total += (uint32_t)((int32_t)(twice >> 1) * *weight++);
                 }
             }

@@ -2,6 +2,7 @@
  * see nas_depthwise_dsp.h; else the plain one. */
 #include "nas_depthwise.h"
 #include "nas_depthwise_dsp.h"
+#include "nas_depthwise_twos.h"
 
 #if defined(__ARM_FEATURE_DSP)
 
@@ -12,7 +13,7 @@ typedef struct {
     nas_depthwise_tail tail;
 } table;
 
-typedef char table_has_no_gaps[sizeof(table) == 4U * (3U + 1U + 3U + 5U) ? 1 : -1];
+typedef char table_has_no_gaps[sizeof(table) == 4U * (3U + 1U + 3U + 6U) ? 1 : -1];
 
 #define DATA "ldm %[p]!, {r3, r4, r5}\n"
 #define DATA_KEPT "ldm %[p], {r3, r4, r5}\n" /* the next round begins with the same columns */
@@ -46,6 +47,15 @@ static NAS_SMALL void stride_2(const table *k, const uint8_t *p, uint8_t *y)
          NAS_TWO_RESULTS);
 }
 
+/* Columns 0 1, 2 3 of four rows. */
+NAS_FOURS(two_rows,
+    "ldm r1!, {r3-r6}\n ldm r0!, {r8-r11}\n"
+    NAS_FOUR_BEGIN NAS_FOUR_SUMS("smlad", "smlatb", "r4", "r5", "r9") NAS_FOUR_SUMS("smlad", "smlatb", "r5", "r6", "r10")
+    "ldm r1, {r3-r6}\n ldm r0!, {r8-r10}\n"
+    NAS_FOUR_SUMS("smlabt", "smlad", "r3", "r4", "r8") NAS_FOUR_SUMS("smlabt", "smlad", "r4", "r5", "r9")
+    NAS_FOUR_SUMS("smlabt", "smlad", "r5", "r6", "r10")
+    NAS_FOUR_RESULTS("28"))
+
 NAS_INLINE void set_row(table *k, uint32_t row, const int8_t *weight)
 {
     const uint32_t middle = (uint32_t)weight[1];
@@ -63,9 +73,10 @@ static NAS_SMALL void multiply(const nas_depthwise_job *job, uint32_t channel, u
     const int8_t *weight = job->weights + 9U * channel, *shift = (const int8_t *)(layer->constants + 2U * channels) + channel;
     const int32_t *constants = layer->constants + channel, *const past = constants + held;
     const uint8_t *plane = job->planes;
-    void (*const loop)(const table *, const uint8_t *, uint8_t *) = stride == 1U ? stride_1 : stride_2;
+    void (*const loop)(const table *, const uint8_t *, uint8_t *) = job->rows == 4U ? two_rows : stride == 1U ? stride_1 : stride_2;
     table k;
     k.tail.step = step;
+    k.tail.below = job->below;
     do {
         NAS_OPAQUE(constants);
         set_row(&k, 0U, weight);
@@ -76,7 +87,7 @@ static NAS_SMALL void multiply(const nas_depthwise_job *job, uint32_t channel, u
         loop(&k, plane, output);
         if (odd != 0U) {
             k.tail.step = 0U;
-            loop(&k, plane + pairs * 12U * stride, k.tail.end);
+            loop(&k, plane + pairs * 4U * job->rows * stride, k.tail.end);
             k.tail.step = step;
         }
         weight += 9;
@@ -90,11 +101,13 @@ static NAS_SMALL void multiply(const nas_depthwise_job *job, uint32_t channel, u
 
 void nas_depthwise_3x3(const nas_layer *layer, uint8_t *arena)
 {
+    nas_depthwise_multiply *chosen = nas_depthwise_plain;
 #if defined(__ARM_FEATURE_DSP)
     if ((layer->flags & NAS_FAST_ROUNDING) != 0 && layer->stride <= 2U) {
-        nas_depthwise_rows(layer, arena, multiply);
-        return;
+        chosen = multiply;
     }
 #endif
-    nas_depthwise_rows(layer, arena, nas_depthwise_plain);
+    if (!nas_depthwise_twos(layer, arena, chosen)) {
+        nas_depthwise_rows(layer, arena, chosen);
+    }
 }

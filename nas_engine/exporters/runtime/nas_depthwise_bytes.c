@@ -12,7 +12,7 @@ NAS_INLINE void store_bytes(uint8_t *to, uint32_t plane, uint32_t p_even, uint32
 }
 
 #if defined(__ARM_FEATURE_DSP)
-/* Words of two columns that are both input, until `to` is `end`; at least one. `next` is 4 * kernel as text. The compilers'
+/* Words of two columns that are both input, until `to` is `end`; at least one. `next` is 4 * rows as text. The compilers'
  * loops have two to four instructions more than these 17. */
 #define EXPAND_PAIRS(next)                                                                                         \
     __asm__ volatile("1:\n"                                                                                        \
@@ -32,18 +32,17 @@ NAS_INLINE void store_bytes(uint8_t *to, uint32_t plane, uint32_t p_even, uint32
 
 NAS_SMALL void nas_depthwise_expand_bytes(const nas_depthwise_job *job, uint32_t channel)
 {
-    const uint32_t channels = job->layer->in_channels, kernel = job->layer->kernel, plane = job->plane, size = job->row_bits / 8U;
-    const uint32_t zeros = job->layer->in_zero * NAS_TWICE, next = 4U * kernel, span = next * job->pairs;
-    const uint8_t *const first = job->ring + job->start / 8U + channel, *const past = first + kernel * size;
-    const uint8_t *source = first + job->slot * size;
+    const uint32_t channels = job->layer->in_channels, plane = job->plane, size = job->row_bits / 8U;
+    const uint32_t zeros = job->layer->in_zero * NAS_TWICE, next = 4U * job->rows, span = next * job->pairs, at = job->start / 8U + channel;
+    const uint8_t *source = job->from + at, *const wrap = job->wrap + at, *const back = job->back + at;
     uint8_t *row = nas_depthwise_top(job), *const bottom = row + 4U * (job->past - job->first);
     do {
         const uint8_t *from = source;
         uint8_t *to = row;
         NAS_OPAQUE(to);
         source += size;
-        if (source == past) {
-            source = first;
+        if (source == wrap) {
+            source = back;
         }
         if ((job->begin & 1U) != 0U) {
             const uint32_t q = nas_word_at(from);
@@ -56,10 +55,11 @@ NAS_SMALL void nas_depthwise_expand_bytes(const nas_depthwise_job *job, uint32_t
 #if defined(__ARM_FEATURE_DSP)
             uint8_t *third = to + 2U * plane;
             uint32_t a, b, c, d, e;
-            if (kernel == 3U) {
-                EXPAND_PAIRS("12");
-            } else {
-                EXPAND_PAIRS("20");
+            switch (next) {
+            case 12U: EXPAND_PAIRS("12"); break;
+            case 16U: EXPAND_PAIRS("16"); break;
+            case 20U: EXPAND_PAIRS("20"); break;
+            default: EXPAND_PAIRS("24"); break;
             }
 #else
             for (; to != end; to += next, from += 2U * channels) {

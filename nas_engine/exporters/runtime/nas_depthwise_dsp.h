@@ -19,6 +19,7 @@ typedef struct {
     uint32_t right;
     uint32_t step;              /* bytes from result to result; 0 for the last one of an odd row: both lie in one place, u remains */
     uint8_t *end;               /* where the results end */
+    uint32_t below;             /* bytes to the second of two rows; 0 for one row: both lie in one place, the first remains */
 } nas_depthwise_tail;
 
 /* What a table needs of a channel's constants. `constants` points to its bias; `zero` is the layer's out_zero. */
@@ -55,5 +56,26 @@ NAS_INLINE void nas_depthwise_constants(
                          : [back] "i"(offsetof(table, tail))                                                       \
                          : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "cc", "memory");               \
     } while (0)
+
+/* The same for two rows: u and v of the first one in r7 and r12, of the second one in r11 and lr. r0 is k, r1 p, r2 y; data are in
+ * r3 .. r6, and the row below them serves the second row; weights are in r8 .. r10. */
+#define NAS_FOUR_SUMS(uop, vop, data, under, weights) NAS_FOUR_U(uop, data, under, weights) NAS_FOUR_V(vop, data, under, weights)
+#define NAS_FOUR_U(op, data, under, weights) NAS_MAC(op, "r7", data, weights) NAS_MAC(op, "r11", under, weights)
+#define NAS_FOUR_V(op, data, under, weights) NAS_MAC(op, "r12", data, weights) NAS_MAC(op, "lr", under, weights)
+/* The first of all, which begin at the bias in r11. */
+#define NAS_FOUR_BEGIN                                                                                             \
+    "smlatb r12, r3, r8, r11\n smlatb lr, r4, r8, r11\n smlad r7, r3, r8, r11\n smlad r11, r4, r8, r11\n"
+#define NAS_FOUR_RESULTS(back)                                                                                     \
+    "ldm r0, {r3, r4, r5, r6, r8, r9}\n sub r0, r0, #" back "\n"                                                   \
+    NAS_REQUANTISE("r12") NAS_REQUANTISE("lr") NAS_REQUANTISE("r7") NAS_REQUANTISE("r11")                          \
+    "add r10, r2, r9\n strb lr, [r10, r6]\n strb r11, [r10]\n strb r12, [r2, r6]\n strb r7, [r2]\n"                \
+    "add r2, r2, r6, lsl #1\n cmp r2, r8\n bne 1b\n"
+/* A function of nothing but rounds. */
+#define NAS_FOURS(name, round)                                                                                     \
+    __attribute__((naked)) NAS_SMALL static void name(                                                             \
+        __attribute__((unused)) const table *k, __attribute__((unused)) const uint8_t *p, __attribute__((unused)) uint8_t *y) \
+    {                                                                                                              \
+        __asm__ volatile("push {r4-r11, lr}\n 1:\n" round "pop {r4-r11, pc}\n");                                   \
+    }
 
 #endif

@@ -10,9 +10,9 @@
 /* Columns column .. past - 1, from an even one on, in one row of all planes. */
 static NAS_SMALL void fill(const nas_depthwise_job *job, uint32_t row, uint32_t column, uint32_t past)
 {
-    const uint32_t kernel = job->layer->kernel, zeros = job->layer->in_zero * NAS_TWICE;
-    uint8_t *to = job->planes + 4U * (kernel * (column >> 1) + row);
-    for (; column < past; column += 2U, to += 4U * kernel) {
+    const uint32_t zeros = job->layer->in_zero * NAS_TWICE;
+    uint8_t *to = job->planes + 4U * (job->rows * (column >> 1) + row);
+    for (; column < past; column += 2U, to += 4U * job->rows) {
         nas_set_planes(to, job->plane, zeros, zeros, zeros, zeros);
     }
 }
@@ -20,7 +20,7 @@ static NAS_SMALL void fill(const nas_depthwise_job *job, uint32_t row, uint32_t 
 NAS_SMALL void nas_depthwise_pad(const nas_depthwise_job *job)
 {
     const uint32_t left = job->begin & ~1U, right = (job->stop + 1U) & ~1U;
-    for (uint32_t row = 0U; row < job->layer->kernel; row++) {
+    for (uint32_t row = 0U; row < job->rows; row++) {
         if (row < job->first || row >= job->past) {
             fill(job, row, 0U, job->wanted);
             continue;
@@ -51,7 +51,7 @@ NAS_INLINE void store_nibbles(uint8_t *to, uint32_t plane, uint32_t both, uint32
 
 static NAS_SMALL void expand_nibbles(const nas_depthwise_job *job, uint32_t channel)
 {
-    const uint32_t bits = job->layer->in_bits, pixel = job->layer->in_channels * bits / 8U, next = 4U * job->layer->kernel;
+    const uint32_t bits = job->layer->in_bits, pixel = job->layer->in_channels * bits / 8U, next = 4U * job->rows;
     const uint32_t zeros = job->layer->in_zero * (bits == 4U ? 0x1111U : 0x55U), plane = job->plane;
     uint8_t *row = nas_depthwise_top(job);
     for (uint32_t i = job->first; i < job->past; i++, row += 4) {
@@ -90,7 +90,7 @@ static NAS_SMALL void store_column_pair(uint8_t *to, uint32_t plane, uint32_t p,
 
 static NAS_SMALL void expand_any(const nas_depthwise_job *job, uint32_t channel)
 {
-    const uint32_t bits = job->layer->in_bits, pixel = job->layer->in_channels * bits, next = 4U * job->layer->kernel;
+    const uint32_t bits = job->layer->in_bits, pixel = job->layer->in_channels * bits, next = 4U * job->rows;
     const uint32_t zeros = job->layer->in_zero * (1U + (1U << bits) + (1U << (2U * bits)) + (1U << (3U * bits)));
     uint8_t *row = nas_depthwise_top(job);
     for (uint32_t i = job->first; i < job->past; i++, row += 4) {

@@ -13,8 +13,7 @@
 #include "nas_depthwise_planes.h"
 #include "nas_depthwise_streams.h"
 
-/* A part of an output row: job->count results of every channel, from element `index` of the output on. */
-static NAS_SMALL void part(const nas_depthwise_job *job, uint8_t *output, uint32_t index, nas_depthwise_multiply *multiply)
+NAS_SMALL void nas_depthwise_part(const nas_depthwise_job *job, uint8_t *output, uint32_t index, nas_depthwise_multiply *multiply)
 {
     const nas_layer *const layer = job->layer;
     const uint32_t channels = layer->in_channels, bits = layer->out_bits;
@@ -39,6 +38,9 @@ static void output_row(nas_depthwise_job *job, uint8_t *output, uint32_t row, na
     const nas_layer *const layer = job->layer;
     const uint32_t kernel = layer->kernel, stride = layer->stride, channels = layer->in_channels, columns = layer->out_width;
     const uint32_t most = (job->plane / (2U * kernel) - kernel) / stride + 1U; /* results of which the planes hold all columns */
+    job->from = job->ring + job->slot * (job->row_bits / 8U);
+    job->wrap = job->ring + kernel * (job->row_bits / 8U);
+    job->back = job->ring;
     for (uint32_t o = 0U; o < columns; o += most) {
         const int32_t left = (int32_t)(o * stride) - layer->pad_left; /* input column that is column 0 of the planes */
         job->count = columns - o < most ? columns - o : most;
@@ -47,7 +49,7 @@ static void output_row(nas_depthwise_job *job, uint8_t *output, uint32_t row, na
         job->stop = layer->in_width - left < (int32_t)job->wanted ? (uint32_t)(layer->in_width - left) : job->wanted;
         job->pairs = job->stop / 2U - (job->begin + 1U) / 2U;
         job->start = (uint32_t)(left + (int32_t)job->begin) * channels * layer->in_bits;
-        part(job, output, (row * columns + o) * channels, multiply);
+        nas_depthwise_part(job, output, (row * columns + o) * channels, multiply);
     }
 }
 
@@ -58,12 +60,14 @@ NAS_SMALL void nas_depthwise_rows(const nas_layer *layer, uint8_t *arena, nas_de
     job.layer = layer;
     job.expand = nas_depthwise_expander(layer);
     job.row_bits = (uint32_t)layer->in_width * layer->in_channels * layer->in_bits;
+    job.rows = kernel;
     job.plane = 2U * kernel * pitch;
     job.ring = arena + layer->scratch;
     job.planes = job.ring + 4U * ((kernel * job.row_bits + 31U) / 32U);
     job.weights = (int8_t *)(job.planes + NAS_PLANES * job.plane);
     job.step = layer->out_bits == 8U ? layer->in_channels : 2U * kernel * layer->stride;
     job.apart = layer->out_bits == 8U ? 1U : job.plane;
+    job.below = 0U;
     nas_depthwise_unpack(&job);
 
     int32_t from = 0, below = 0; /* input rows from .. below - 1 are in the ring */

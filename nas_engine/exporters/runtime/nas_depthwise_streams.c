@@ -12,7 +12,7 @@ static NAS_SMALL void put(uint8_t *base, uint32_t at, uint32_t count, uint32_t v
     }
 }
 
-static NAS_SMALL void copy(uint8_t *to, const uint8_t *from, uint32_t count)
+NAS_SMALL void nas_depthwise_copy(uint8_t *to, const uint8_t *from, uint32_t count)
 {
 #if defined(__ARM_FEATURE_DSP)
     if ((((uintptr_t)to | (uintptr_t)from) & 3U) == 0U) { /* LDM and STM take whole words only */
@@ -32,7 +32,7 @@ NAS_SMALL void nas_depthwise_fetch(const nas_depthwise_job *job, const uint8_t *
 {
     uint32_t count = job->row_bits, from = row * count, to = row % job->layer->kernel * count;
     if (((from | to | count) & 7U) == 0U) {
-        copy(job->ring + (to >> 3), input + (from >> 3), count >> 3);
+        nas_depthwise_copy(job->ring + (to >> 3), input + (from >> 3), count >> 3);
         return;
     }
     while (count != 0U) { /* a byte's worth at a time, the last one may be less; no byte beyond the row is read */
@@ -53,7 +53,7 @@ NAS_SMALL void nas_depthwise_unpack(const nas_depthwise_job *job)
     const uint32_t bits = layer->weight_bits, count = (uint32_t)layer->kernel * layer->kernel * layer->in_channels;
     uint32_t window = 0U, held = 0U;
     if (bits == 8U) {
-        copy((uint8_t *)job->weights, stream, count);
+        nas_depthwise_copy((uint8_t *)job->weights, stream, count);
         return;
     }
     for (uint32_t i = 0U; i < count; i++) {

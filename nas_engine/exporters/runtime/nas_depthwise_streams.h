@@ -4,6 +4,9 @@
 
 #include "nas_depthwise_job.h"
 
+/* Copy bytes. */
+void nas_depthwise_copy(uint8_t *to, const uint8_t *from, uint32_t count);
+
 /* Copy input row `row` into its slot of the ring. */
 void nas_depthwise_fetch(const nas_depthwise_job *job, const uint8_t *input, uint32_t row);
 
