@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 # Before anything imports pyplot: tests draw into files, never onto a screen.
 os.environ["MPLBACKEND"] = "Agg"
+
+# Kernels of training are built once for all tests, and not into the user's own folder.
+os.environ.setdefault(
+    "NAS_SEARCH_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "nas-search")
+)
 
 # Before anything imports torch: tests run side by side, and its threads would wait for each other
 # spinning.

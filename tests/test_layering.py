@@ -36,6 +36,7 @@ ORDER = (
     "nas_engine.files",
     "nas_engine.arrays",
     "nas_engine.heap",
+    "nas_engine.compilers",
     "nas_engine.interrupts",
     "nas_engine.events",
     "device_profiles",
@@ -51,6 +52,7 @@ ORDER = (
     "nas_engine.allocation",
     "nas_engine.datasets",
     "nas_engine.runs",
+    "nas_engine.kernels",
     "nas_engine.models",
     "nas_engine.quantization",
     "nas_engine.training",
@@ -100,6 +102,7 @@ HEAVY = (
 """Optional packages that the search must run without."""
 
 MAY_USE_HEAVY = (
+    "nas_engine.kernels",
     "nas_engine.models",
     "nas_engine.quantization",
     "nas_engine.training",

@@ -31,6 +31,7 @@ def train(
     teacher_code: bool = False,
     seed: int = 0,
     accelerator: str = "auto",
+    kernels: str = "auto",
     threads: int | None = None,
     limit: int | None = None,
     resume: bool = False,
@@ -55,6 +56,7 @@ def train(
             rights, and need not end.
         seed: Seed of weights, order and augmentation.
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
+        kernels: ``auto`` (in C where the CPU trains and a compiler is there) or ``torch``.
         threads: CPU threads; torch's own choice if not given. Results differ in the last bits
             between numbers of threads.
         limit: Most images per split.
@@ -83,20 +85,22 @@ def train(
     require_torch("training")
     from nas_engine.errors import StoppedError
     from nas_engine.pipeline.training import TrainingRequest, run_training
-    from nas_engine.training.compute import prepare_compute
+    from nas_engine.training.compute import prepare_compute, prepare_kernels
 
-    path, source = path_of(run), os.fspath(data)
+    path, source, sink = path_of(run), os.fspath(data), sink_of(watch, stop)
+    device = prepare_compute(accelerator, threads)
     request = TrainingRequest(
         data=source,
         recipe=chosen_recipe(path, source, recipe, changes),
         teacher=os.fspath(teacher),
         teacher_code=teacher_code,
         seed=seed,
-        device=prepare_compute(accelerator, threads),
+        device=device,
         limit=limit,
+        kernels=prepare_kernels(kernels, device, sink),
     )
 
-    result = run_training(path, request, resume=resume, force=force, watch=sink_of(watch, stop))
+    result = run_training(path, request, resume=resume, force=force, watch=sink)
     if result is None:
         raise StoppedError(str(path), "call train() again with resume=True")
     return result

@@ -104,6 +104,7 @@ def run(
     force: bool = False,
     workers: int = 1,
     accelerator: str = "auto",
+    kernels: str = "auto",
     threads: int | None = None,
     teacher_code: bool = False,
     watch: Watch | None = None,
@@ -122,6 +123,7 @@ def run(
         force: Do again also what took long, where something it depends on has changed.
         workers: Processes of the search; they do not change the result.
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
+        kernels: ``auto`` (in C where the CPU trains and a compiler is there) or ``torch``.
         threads: CPU threads of torch; its own choice if not given.
         teacher_code: Whether ``train.teacher`` may be a program (TorchScript); it runs here with
             your rights, and need not end.
@@ -155,7 +157,7 @@ def run(
     require_torch("a whole run")
     from nas_engine.pipeline.run import run_pipeline
     from nas_engine.pipeline.run_config import resolve_run_config
-    from nas_engine.training.compute import prepare_compute
+    from nas_engine.training.compute import prepare_compute, prepare_kernels
 
     given, before = check_options(options, "run()"), PipelineDirectory(Path(out))
     if config is not None:
@@ -164,14 +166,16 @@ def run(
         )
     else:
         layers = continued(stored_options(before), given) if before.started() else given
+    device, sink = prepare_compute(accelerator, threads), sink_of(watch)
     return run_pipeline(
         resolve_run_config(layers),
         Path(out),
         force=force,
         workers=workers,
-        accelerator=prepare_compute(accelerator, threads),
+        accelerator=device,
+        kernels=prepare_kernels(kernels, device, sink),
         teacher_code=teacher_code,
-        watch=sink_of(watch),
+        watch=sink,
     )
 
 

@@ -69,6 +69,7 @@ def run(
     workers: int | None,
     threads: int | None,
     accelerator: str | None,
+    kernels: str | None,
     teacher_code: bool,
     out: str | None,
     force: bool,
@@ -91,18 +92,20 @@ def run(
     from nas_engine.pipeline.run import run_pipeline
     from nas_engine.report.run_table import run_table
     from nas_engine.runs.run_record import STAGES, record_mapping
-    from nas_engine.training.compute import prepare_compute
+    from nas_engine.training.compute import prepare_compute, prepare_kernels
     from nas_engine.training.result import check_goal
 
     typed = command_line("nas-search", *sys.argv[1:])
     with Screen() as screen:
         screen.catch_interrupt()
+        device = prepare_compute(accelerator or "auto", threads)
         record = run_pipeline(
             asked,
             folder,
             force=force,
             workers=workers or cores(),
-            accelerator=prepare_compute(accelerator or "auto", threads),
+            accelerator=device,
+            kernels=prepare_kernels(kernels or "auto", device, screen),
             teacher_code=teacher_code,
             command=typed,
             watch=screen,

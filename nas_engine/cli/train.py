@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def train(
     teacher_code: bool,
     seed: int | None,
     accelerator: str | None,
+    kernels: str | None,
     threads: int | None,
     limit: int | None,
     time_limit: float | None,
@@ -83,7 +84,7 @@ def train(
     from nas_engine.cli.progress import Screen
     from nas_engine.events import Event, Finished
     from nas_engine.pipeline.training import TrainingRequest, run_training
-    from nas_engine.training.compute import prepare_compute
+    from nas_engine.training.compute import prepare_compute, prepare_kernels
     from nas_engine.training.result import check_goal
 
     data = "digits" if data is None else data
@@ -109,6 +110,9 @@ def train(
                 self.catch_interrupt()
 
     with Training(time_limit) as screen:
+        request = replace(
+            request, kernels=prepare_kernels(kernels or "auto", request.device, screen)
+        )
         result = run_training(Path(run), request, resume=resume, force=force, watch=screen)
     if result is None:
         command = same_command(ctx, add=["--resume"], leave_out=("resume", "force", "time_limit"))

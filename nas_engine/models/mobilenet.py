@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
+from nas_engine.kernels.functions import Ending, Kernels, Levels, finish, quantise_weights
 from nas_engine.models.depthwise import depthwise_conv2d
 from nas_engine.network.from_architecture import graph_of, same_padding
 from nas_engine.network.graph import Graph, Node
@@ -37,13 +38,6 @@ def scale_images(images: Tensor) -> Tensor:
     From ``(n, h, w, c)`` of uint8 to ``(n, c, h, w)`` of float32 in ``[-1, 1)``.
     """
     return (images.permute(0, 3, 1, 2).to(torch.float32) - IMAGE_OFFSET) * IMAGE_SCALE
-
-
-class Quantiser(Protocol):
-    """Interface of the quantiser of its input that an average pool needs."""
-
-    low: int
-    step: nn.Parameter
 
 
 class ConvolutionUnit(nn.Module):
@@ -79,8 +73,15 @@ class ConvolutionUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(n, o, ceil(h / stride), ceil(w / stride))`` for ``(n, i, h, w)``."""
-        weight: Tensor = self.weight_quantiser(self.weight)
         requantiser = None if self.training else self.requantiser
+        weight: Tensor = self.weight_quantiser(self.weight)
+        x = self.convolve(x, weight, self.bias if requantiser is None else None)
+        x = self.norm(x) if requantiser is None else requantiser(self, x)
+        result: Tensor = self.output(x)
+        return result
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the convolution of ``(n, i, h, w)`` with a weight of this layer's shape."""
         (top, bottom), (left, right) = (
             same_padding(size, self.kernel, self.stride) for size in x.shape[2:]
         )
@@ -88,14 +89,8 @@ class ConvolutionUnit(nn.Module):
         if not top == bottom == left == right:
             x, padding = functional.pad(x, (left, right, top, bottom)), 0
         if self.depthwise:
-            x = depthwise_conv2d(x, weight, self.stride, padding)
-        else:
-            x = functional.conv2d(
-                x, weight, self.bias if requantiser is None else None, self.stride, padding
-            )
-        x = self.norm(x) if requantiser is None else requantiser(self, x)
-        result: Tensor = self.output(x)
-        return result
+            return depthwise_conv2d(x, weight, self.stride, padding)
+        return functional.conv2d(x, weight, bias, self.stride, padding)
 
 
 class Block(nn.Module):
@@ -118,7 +113,7 @@ class Block(nn.Module):
             self.add_module(part, unit)
         self.output: nn.Module = nn.ReLU6() if relu else nn.Identity()
         self.source: nn.Module | None = None
-        self.own: nn.Module | None = None
+        self.own: Levels | None = None
         self.narrow: Callable[[Tensor], Tensor] | None = None
 
 
@@ -130,6 +125,7 @@ class MobileNet(nn.Module):
     Attributes:
         graph: The graph.
         quantisers: Quantiser of each tensor but the image, by name; empty in float.
+        kernels: Kernels that training goes through on a CPU; ``None`` for torch's own way.
         pool_source: That of the head's output; a module only because state dicts name it.
 
     Raises:
@@ -144,7 +140,8 @@ class MobileNet(nn.Module):
                 "--classes N"
             )
         self.architecture, self.graph = architecture, graph_of(architecture)
-        self.quantisers: dict[str, Quantiser] = {}
+        self.quantisers: dict[str, Levels] = {}
+        self.kernels: Kernels | None = None
         self._units: dict[str, ConvolutionUnit] = {}
         inside: dict[str, dict[str, ConvolutionUnit]] = {}
         ends: dict[str, str] = {}
@@ -177,9 +174,13 @@ class MobileNet(nn.Module):
 
         From ``(n, c, h, w)`` to ``(n, head channels, 1, 1)``.
         """
-        values = dict.fromkeys(self.graph.inputs, x)
+        values, weights = dict.fromkeys(self.graph.inputs, x), self._weights_of_kernels()
         for node, dead in zip(self.graph.nodes[:-1], self._dead, strict=False):
-            values[node.output] = x = self.compute(node, values)
+            values[node.output] = x = (
+                self._finished(node, values, weights[node.name])
+                if node.name in weights
+                else self.compute(node, values)
+            )
             for name in dead:
                 del values[name]
         return x
@@ -210,6 +211,32 @@ class MobileNet(nn.Module):
         result: Tensor = block.output(y)
         return result
 
+    def _weights_of_kernels(self) -> dict[str, Tensor]:
+        """Return the weight of every layer with a batch norm that goes through the kernels."""
+        if self.kernels is None or not self.training:
+            return {}
+        units = {name: unit for name, unit in self._units.items() if unit.bias is None}
+        if not self.quantisers:
+            return {name: unit.weight for name, unit in units.items()}
+        return quantise_weights(
+            self.kernels,
+            {name: (unit.weight, cast(Any, unit.weight_quantiser)) for name, unit in units.items()},
+        )
+
+    def _finished(self, node: Node, values: Mapping[str, Tensor], weight: Tensor) -> Tensor:
+        """Return what ``compute`` does in training, by the kernels."""
+        assert self.kernels is not None
+        unit, block = self._units[node.name], self._ends.get(node.name)
+        assert isinstance(unit.norm, nn.BatchNorm2d)
+        ending = Ending(
+            relu=not self.graph.tensor(node.output).signed,
+            levels=self.quantisers.get(node.output),
+            own=None if block is None else block.own,
+        )
+        shortcut = None if node.shortcut is None else values[node.shortcut]
+        sums = unit.convolve(values[node.input], weight)
+        return finish(self.kernels, sums, unit.norm, ending, shortcut)
+
     def blocks(self) -> list[Block]:
         """Return the blocks in order."""
         return list(self._ends.values())
@@ -239,7 +266,7 @@ def _unit(graph: Graph[GraphTensor, Node], node: Node) -> ConvolutionUnit:
     return unit
 
 
-def average_pool(x: Tensor, kernel: int | None, quantiser: Quantiser | None = None) -> Tensor:
+def average_pool(x: Tensor, kernel: int | None, quantiser: Levels | None = None) -> Tensor:
     """Return averages over adjacent ``kernel`` x ``kernel`` windows.
 
     Windows over the edge count only the values inside.

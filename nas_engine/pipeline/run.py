@@ -27,6 +27,7 @@ from nas_engine.errors import (
 )
 from nas_engine.escaping import command_line
 from nas_engine.events import SILENT, Finished, Sink, Started
+from nas_engine.kernels.functions import Kernels
 from nas_engine.pipeline.run_checks import check_work
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
 from nas_engine.pipeline.stages import STAGE_TABLE, Stage
@@ -69,6 +70,7 @@ def run_pipeline(
     force: bool = False,
     workers: int = 1,
     accelerator: str = "cpu",
+    kernels: Kernels | None = None,
     teacher_code: bool = False,
     command: str | None = None,
     watch: Sink = SILENT,
@@ -83,6 +85,7 @@ def run_pipeline(
         force: Do again also what took long, where something it depends on has changed.
         workers: Processes of the search; they do not change the result.
         accelerator: A torch device.
+        kernels: Kernels that trainings go through; ``None`` for torch's own way.
         teacher_code: Whether a teacher's file may be a program (TorchScript), which then runs here.
         command: What was typed, for the record.
         watch: Sink of progress and notes, and the answer whether to stop.
@@ -100,6 +103,7 @@ def run_pipeline(
         directory=directory,
         workers=workers,
         accelerator=accelerator,
+        kernels=kernels,
         teacher_code=teacher_code,
         watch=watch,
     )

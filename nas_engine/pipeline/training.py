@@ -26,10 +26,11 @@ from nas_engine.datasets.holdout import held_out
 from nas_engine.datasets.records import judged_split
 from nas_engine.datasets.summary import summary_lines
 from nas_engine.errors import InputError, NasEngineError, PathError, RunDirectoryError
-from nas_engine.events import SILENT, Finished, Kind, Progress, Sink, Started
+from nas_engine.events import SILENT, Finished, Kind, Note, Progress, Sink, Started
 from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
+from nas_engine.kernels.functions import Kernels
 from nas_engine.models.widen import widen
 from nas_engine.network.graph import NetworkError
 from nas_engine.pipeline.data import (
@@ -58,7 +59,7 @@ from nas_engine.training.recipe import TrainingRecipe, dump_recipe
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
 from nas_engine.training.result import TrainingResult, write_result
 from nas_engine.training.start import load_start
-from nas_engine.training.state import STAGES, TrainingState, read_checkpoint
+from nas_engine.training.state import STAGES, TORCH, TrainingState, name_of, read_checkpoint
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
 
 GOLDEN_IMAGES = 8
@@ -96,6 +97,8 @@ class TrainingRequest:
     choice between networks; 0 for none."""
     remedies: Remedies = OF_COMMANDS
     """Advice in its error messages."""
+    kernels: Kernels | None = None
+    """Kernels that it goes through; ``None`` for torch's own way."""
 
 
 def run_training(
@@ -176,6 +179,7 @@ def run_training(
             fingerprint=_fingerprint(request, dataset, None if start is None else directory.start),
             start=start,
             remedies=request.remedies,
+            kernels=request.kernels,
         )
         wide = replace(
             task,
@@ -318,6 +322,8 @@ def _train(task: TrainingTask, folder: TrainingDirectory, name: str, watch: Sink
     """Train from the checkpoint of a folder, or from the start, keeping its files."""
     if folder.checkpoint.exists():
         state = resumed_state(task, folder.checkpoint)
+        if (told := _about_kernels(task, state)) and not is_done(task, state):
+            watch(Note(text=told))
     else:
         state = first_state(task)
         write_atomically(folder.recipe, seal_yaml(dump_recipe(task.recipe)))
@@ -338,6 +344,16 @@ def _train(task: TrainingTask, folder: TrainingDirectory, name: str, watch: Sink
         watch=lambda state: watch(_progress(name, task, state)),
         record=record,
     )
+
+
+def _about_kernels(task: TrainingTask, state: TrainingState) -> str | None:
+    """Return what to know of the kernels of a training that goes on; ``None`` if nothing."""
+    if state.history == TORCH and task.kernels is not None:
+        return "the training goes on torch's own way, as it began"
+    if state.history.endswith(name_of(task.kernels)) and state.history != name_of(task.kernels):
+        how = "its last bits may differ from those of a training that was never moved"
+        return f"the training goes on by other kernels than it began with ({state.history}); {how}"
+    return None
 
 
 def _progress(name: str, task: TrainingTask, state: TrainingState) -> Progress:
@@ -399,6 +415,7 @@ def _conclude(
         elapsed_s=state.elapsed_s,
         versions={"nas-search": __version__, "torch": version("torch"), "numpy": version("numpy")},
         accuracy=measure(judged_split(task.dataset, "test"), floating, quantised, model),
+        kernels=state.history,
     )
     data = chain.images_digest(
         *(array for _, split in task.dataset.splits() for array in (split.images, split.labels))

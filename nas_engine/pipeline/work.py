@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas_engine.events import SILENT, Sink
+from nas_engine.kernels.functions import Kernels
 from nas_engine.pipeline.refine import GIVEN
 from nas_engine.pipeline.refine_request import ALL, RefineRequest
 from nas_engine.pipeline.run_config import RunConfig
@@ -34,6 +35,8 @@ class Work:
     """Processes of the search."""
     accelerator: str = "cpu"
     """A torch device."""
+    kernels: Kernels | None = None
+    """Kernels that trainings go through; ``None`` for torch's own way."""
     teacher_code: bool = False
     """True if a teacher's file may be a program; given with each call, stored nowhere."""
     watch: Sink = SILENT
@@ -89,6 +92,7 @@ class Work:
             teacher_code=self.teacher_code,
             seed=seed,
             device=self.accelerator,
+            kernels=self.kernels,
             limit=data.limit,
             holdout=holdout,
             remedies=OF_A_RUN,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 
 from nas_engine.errors import InputError
+from nas_engine.events import SILENT, Note, Sink, Started
 from nas_engine.heap import keep_freed_blocks
+from nas_engine.kernels.build import KernelsError, built_library
+from nas_engine.kernels.functions import Kernels
 
 
 def prepare_compute(accelerator: str, threads: int | None = None) -> str:
@@ -30,3 +33,21 @@ def prepare_compute(accelerator: str, threads: int | None = None) -> str:
         return "cpu"
     torch.backends.cudnn.benchmark = False
     return "cuda"
+
+
+def prepare_kernels(choice: str, device: str, watch: Sink = SILENT) -> Kernels | None:
+    """Return the kernels in C that a training goes through; ``None`` for torch's own way.
+
+    Args:
+        choice: ``auto`` (in C where the CPU trains and they can be built) or ``torch``.
+        device: A torch device.
+        watch: Sink of the start of a build, and of a note where there are no kernels.
+    """
+    if choice == "torch" or device != "cpu":
+        return None
+    try:
+        library = built_library(lambda text: watch(Started(text=text)))
+        return Kernels(library, torch.get_num_threads())
+    except (KernelsError, OSError) as error:
+        watch(Note(text=f"training goes torch's own way, at about half the speed: {error}"))
+        return None

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from nas_engine.architecture import Architecture
 from nas_engine.datasets import Dataset, Split
 from nas_engine.datasets.records import Pixels
 from nas_engine.errors import NasEngineError
+from nas_engine.kernels.functions import Kernels
 from nas_engine.models.mobilenet import MobileNet, scale_images
 from nas_engine.quantization.prepare import bound_steps, calibrate, insert_quantisers
 from nas_engine.reading import is_out_of_memory, parsing
@@ -36,9 +37,12 @@ from nas_engine.training.schedule import learning_rate
 from nas_engine.training.state import (
     FOREIGN,
     STAGES,
+    TORCH,
     TrainingState,
     copy_network,
+    gone_on,
     make_optimiser,
+    name_of,
     placed,
     read_checkpoint,
     save_checkpoint,
@@ -98,6 +102,8 @@ class TrainingTask:
     has no float stage then."""
     remedies: Remedies = OF_COMMANDS
     """Advice in the messages of errors."""
+    kernels: Kernels | None = None
+    """Kernels of a training that begins; ``None`` for torch's own way."""
 
     def epochs(self, stage: str) -> int:
         """Return the epochs of a stage."""
@@ -134,16 +140,23 @@ def first_state(task: TrainingTask) -> TrainingState:
         task,
         placed(network, task.device),
         STAGES[0] if task.recipe.float_epochs else STAGES[1],
-        elapsed_s=0.0,
+        kernels=task.kernels,
+        history=name_of(task.kernels),
     )
 
 
 def begin_stage(
-    task: TrainingTask, network: MobileNet, stage: str, elapsed_s: float
+    task: TrainingTask, network: MobileNet, stage: str, **kept: Unpack[_Kept]
 ) -> TrainingState:
     """Return the state before the first step of a stage.
 
     Quantisers are inserted and calibrated for the second stage.
+
+    Args:
+        task: What stays the same.
+        network: Float network to begin with; it is used up.
+        stage: One of ``STAGES``.
+        kept: What the state takes over.
     """
     if stage == STAGES[1]:
         insert_quantisers(network)
@@ -158,11 +171,17 @@ def begin_stage(
             prepared(images, task.architecture.resolution, task.device),
             task.recipe.step_init,
         )
-    return _assembled(task, network, stage, elapsed_s)
+    return _assembled(task, network, stage, **kept)
+
+
+class _Kept(TypedDict, total=False):
+    elapsed_s: float
+    kernels: Kernels | None
+    history: str
 
 
 def _assembled(
-    task: TrainingTask, network: MobileNet, stage: str, elapsed_s: float
+    task: TrainingTask, network: MobileNet, stage: str, **kept: Unpack[_Kept]
 ) -> TrainingState:
     hint = None
     if (
@@ -175,18 +194,22 @@ def _assembled(
             task.device
         )
     average = copy_network(network) if task.recipe.ema_decay else network
+    network.kernels = kept.get("kernels")
     return TrainingState(
         network=network,
         average=average,
         optimiser=make_optimiser(network, hint, task.recipe),
         hint=hint,
         stage=stage,
-        elapsed_s=elapsed_s,
+        **kept,
     )
 
 
 def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
     """Return the state of a checkpoint.
+
+    What began torch's own way goes on so, to the bit; other kernels than those of the checkpoint
+    are noted in the state's history.
 
     Raises:
         FileFormatError: A checkpoint that is damaged or belongs to another training.
@@ -195,7 +218,15 @@ def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
     network = MobileNet(task.architecture)
     if content["stage"] == STAGES[1]:
         insert_quantisers(network)
-    state = _assembled(task, placed(network, task.device), content["stage"], content["elapsed_s"])
+    kernels = None if content["kernels"] == TORCH else task.kernels
+    state = _assembled(
+        task,
+        placed(network, task.device),
+        content["stage"],
+        elapsed_s=content["elapsed_s"],
+        kernels=kernels,
+        history=gone_on(content["kernels"], kernels),
+    )
     with parsing(path, FOREIGN):
         state.network.load_state_dict(content["network"])
         if state.average is not state.network:
@@ -283,7 +314,14 @@ def train(
             if finished_float is not None:
                 save_network(finished_float, state.average)
             with _memory_errors(task, state):
-                state = begin_stage(task, copy_network(state.average), STAGES[1], state.elapsed_s)
+                state = begin_stage(
+                    task,
+                    copy_network(state.average),
+                    STAGES[1],
+                    elapsed_s=state.elapsed_s,
+                    kernels=state.kernels,
+                    history=state.history,
+                )
         for images, labels, rng in _batches(task, state):
             with _memory_errors(task, state):
                 _step(task, state, images, labels, rng)

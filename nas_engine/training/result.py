@@ -139,6 +139,9 @@ class TrainingResult:
     """Versions of nas-search, torch and NumPy."""
     accuracy: Accuracy
     """How well it does."""
+    kernels: str | None = None
+    """Names of the kernels that it went through, in order, or ``torch`` for torch's own way;
+    ``None`` in records that do not have it."""
 
 
 def write_result(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nas_engine.architecture import Architecture, dump_architecture
 from nas_engine.errors import FileFormatError
 from nas_engine.files import write_atomically
+from nas_engine.kernels.functions import Kernels
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.prepare import insert_quantisers, is_quantised
@@ -39,7 +40,7 @@ FOREIGN = f"is no checkpoint of a training; put a copy back, or {_REMEDY}"
 """Said of a file with a fitting digest whose content no training has written."""
 
 _KINDS: dict[str, Any] = {
-    **dict.fromkeys(("format", "architecture", "recipe", "fingerprint", "stage"), str),
+    **dict.fromkeys(("format", "architecture", "recipe", "fingerprint", "stage", "kernels"), str),
     **dict.fromkeys(("network", "optimiser", "running"), Mapping),
     **dict.fromkeys(("average", "hint"), Mapping | None),
     **dict.fromkeys(("epoch", "step", "updates"), int),
@@ -49,6 +50,22 @@ _KINDS: dict[str, Any] = {
 
 STAGES = ("float", "quantised")
 """Stages of training, in order."""
+
+TORCH = "torch"
+"""Name of torch's own way among kernels."""
+
+_THEN = ", then "
+
+
+def name_of(kernels: Kernels | None) -> str:
+    """Return the name of kernels, or ``TORCH``."""
+    return TORCH if kernels is None else kernels.name
+
+
+def gone_on(history: str, kernels: Kernels | None) -> str:
+    """Return a history of kernels after these."""
+    name = name_of(kernels)
+    return history if history.split(_THEN)[-1] == name else f"{history}{_THEN}{name}"
 
 
 @dataclass(kw_only=True)
@@ -75,6 +92,10 @@ class TrainingState:
     """Sums over this epoch: ``loss``, ``correct``, ``images``."""
     elapsed_s: float = 0.0
     """Seconds trained so far."""
+    kernels: Kernels | None = None
+    """Kernels that the network goes through; ``None`` for torch's own way."""
+    history: str = TORCH
+    """Names of the kernels so far, in order, or ``TORCH``."""
 
 
 def make_optimiser(
@@ -180,6 +201,7 @@ def save_checkpoint(
         "updates": state.updates,
         "running": state.running,
         "elapsed_s": state.elapsed_s,
+        "kernels": state.history,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -242,6 +264,7 @@ def read_content(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(
             io.BytesIO(data), map_location="cpu", weights_only=True
         )
+        content.setdefault("kernels", TORCH)  # of a version without others
         if content.keys() != _KINDS.keys() or not all(
             isinstance(content[key], kind) for key, kind in _KINDS.items()
         ):

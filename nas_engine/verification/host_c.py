@@ -9,14 +9,11 @@ warnings as errors among them, and runs the self-test of the export.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
-import shutil
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_engine.errors import InputError, shortened
+from nas_engine.compilers import find_compiler
+from nas_engine.errors import shortened
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images, Values
 from nas_engine.integer.reference import run as reference
@@ -377,29 +375,6 @@ class HostC:
             else f"{CHECKED[0]}, as this compiler has no sanitizers,"
         )
         return f"{first} ({flags} over {count} image{'s' * (count > 1)}; {OPTIMISED[0]} over all)"
-
-
-def find_compiler() -> tuple[str, ...]:
-    """Return the command of a C compiler; empty if there is none.
-
-    The candidates are ``$CC``, cc, gcc or clang of the system, and the one in ziglang.
-
-    Raises:
-        InputError: ``$CC`` cannot be taken apart into words.
-    """
-    given = os.environ.get("CC", "")
-    try:
-        if chosen := shlex.split(given, posix=os.name != "nt"):
-            return tuple(chosen)
-    except ValueError as error:
-        problem = (
-            f"CC is {shortened(repr(given))}, which cannot be taken apart into words ({error})"
-        )
-        raise InputError(f"{problem}; set it to a command such as gcc, or unset it") from error
-    for name in ("cc", "gcc", "clang"):
-        if path := shutil.which(name):
-            return (path,)
-    return (sys.executable, "-m", "ziglang", "cc") if importlib.util.find_spec("ziglang") else ()
 
 
 def shipped_flags() -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.integer_reference import Untrained
 from nas_engine import verification
+from nas_engine.compilers import find_compiler
 from nas_engine.costs.plan import plan_graph
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.settings import ExportSettings
@@ -22,7 +23,6 @@ from nas_engine.exporters.to_c import CExporter
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import GoldenVectors
-from nas_engine.verification.host_c import find_compiler
 from tests.integer.networks import random_images
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-pedantic")

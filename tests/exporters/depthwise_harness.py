@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import nas_engine.exporters
+from nas_engine.compilers import find_compiler
 from nas_engine.exporters.to_c import runtime_files
 from nas_engine.integer import reference
 from nas_engine.integer.arithmetic import multiply_by_quantized_multiplier
@@ -22,7 +23,6 @@ from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.model import IntegerConvolution, Requantizer
 from nas_engine.network.graph import Node, value_range
 from nas_engine.quantization.record import QuantisedTensor
-from nas_engine.verification.host_c import find_compiler
 
 RUNTIME = Path(nas_engine.exporters.__file__).parent / "runtime"
 """Directory of the C sources."""

@@ -17,13 +17,13 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.compilers import find_compiler
 from nas_engine.costs.memory import tile_bytes
 from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer, addition_flags
 from nas_engine.exporters.to_c import runtime_files
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.quantization.record import QuantisedTensor
-from nas_engine.verification.host_c import find_compiler
 
 RUNTIME = Path(__file__).parents[2] / "nas_engine" / "exporters" / "runtime"
 KERNELS = (

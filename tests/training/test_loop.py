@@ -41,6 +41,7 @@ from nas_engine.training.recipe import Distillation
 from nas_engine.training.schedule import LONGEST_WARMUP, learning_rate
 from nas_engine.training.state import TrainingState, copy_network
 from nas_engine.training.teachers import Teacher, teacher_from
+from tests.kernels.kernels import kernels
 from tests.training.tasks import (
     digits,
     digits_architecture,
@@ -69,6 +70,7 @@ VARIANTS: dict[str, Callable[[], TrainingTask]] = {
     "mixup": lambda: small_task(
         small_recipe(mixup=0.4, label_smoothing=0.1, ema_decay=0.9, step_init="paper"), seed=3
     ),
+    "kernels": lambda: small_task(small_recipe(ema_decay=0.9), seed=4, kernels=kernels()),
     "teacher": lambda: small_task(
         small_recipe(distillation=Distillation(features=2.0), gradient_clip=1.0, ema_decay=0.9),
         teacher=hinting_teacher(),
@@ -421,7 +423,7 @@ class TestStepsOfWeights:
         state = train(
             task, first_state(task), stop=(pause := Pause(task.steps)).stop, watch=pause.watch
         )  # the float stage
-        state = begin_stage(task, copy_network(state.average), "quantised", 0.0)
+        state = begin_stage(task, copy_network(state.average), "quantised")
         for network in (state.network, state.average) if free else ():
             for _, unit in network.units():
                 unit.weight_quantiser.step_range = (0.0, math.inf)

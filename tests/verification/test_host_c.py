@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from benchmarks.integer_reference import Untrained
+from nas_engine import compilers
+from nas_engine.compilers import find_compiler
 from nas_engine.errors import InputError
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run, trace
 from nas_engine.network.graph import NetworkError
-from nas_engine.verification import host_c
 from nas_engine.verification.backend import BackendError
-from nas_engine.verification.host_c import HostC, find_compiler
+from nas_engine.verification.host_c import HostC
 from tests.exporters.c_exports import export_c, host_compiler, small_network, subject_of
 from tests.integer.networks import RESIDUAL, random_images, random_model
 
@@ -240,8 +241,8 @@ class TestCompiler:
         self, monkeypatch: pytest.MonkeyPatch, pool_export: Path, pool: IntegerModel, work: Path
     ) -> None:
         monkeypatch.delenv("CC", raising=False)
-        monkeypatch.setattr(host_c.shutil, "which", lambda name: None)
-        monkeypatch.setattr(host_c.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(compilers.shutil, "which", lambda name: None)
+        monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda name: None)
         line = HostC().missing()
         assert line is not None
         assert "pip install 'nas-search[mcu]'" in line
@@ -251,8 +252,8 @@ class TestCompiler:
 
     def test_ziglang_where_the_system_has_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("CC", raising=False)
-        monkeypatch.setattr(host_c.shutil, "which", lambda name: None)
-        monkeypatch.setattr(host_c.importlib.util, "find_spec", lambda name: name)
+        monkeypatch.setattr(compilers.shutil, "which", lambda name: None)
+        monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda name: name)
         assert find_compiler() == (sys.executable, "-m", "ziglang", "cc")
         assert HostC().missing() is None
 
