@@ -27,22 +27,26 @@ static NAS_SMALL void fill(uint32_t *pairs, uint32_t count, uint32_t fours, uint
     }
 }
 
-/* One row of the kernel for two or three pixels. */
-static NAS_SMALL void expand_row(const nas_dense *dense, const window *windows, uint32_t count, int32_t row)
+/* Whether elements of a place begin at whole bytes and are expanded by fours or eights. */
+NAS_INLINE int in_fours(const nas_layer *layer)
+{
+    return layer->in_channels % (layer->in_bits == 8U ? 4U : 8U) == 0U;
+}
+
+/* All taps of one of `count` pixels from where they lie. */
+static NAS_SMALL void expand(const nas_dense *dense, const window *taps, uint32_t number, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
-    const uint32_t channels = layer->in_channels, zero = layer->in_zero;
+    const uint32_t channels = layer->in_channels, pair = channels / 2U * count;
     const int32_t kernel = layer->kernel;
-    uint32_t *to = dense->pairs + (uint32_t)(row * kernel) * channels / 2U * count;
-    for (uint32_t i = 0; i < count; i++, windows++) {
-        const int32_t y = windows->top + row, some = y < 0 || y >= layer->in_height ? 0 : windows->inside;
-        const int32_t first = some ? windows->before : kernel;
-        const uint32_t before = (uint32_t)first * channels / 2U * count, taps = (uint32_t)some * channels;
-        fill(to + i, count, (uint32_t)first * channels / 4U, zero);
+    uint32_t *to = dense->pairs + number;
+    for (int32_t row = taps->top; row < taps->top + kernel; row++, to += (uint32_t)kernel * pair) {
+        const int32_t some = row < 0 || row >= layer->in_height ? 0 : taps->inside, first = some ? taps->before : kernel;
+        fill(to, count, (uint32_t)first * channels / 4U, layer->in_zero);
         if (some) {
-            const uint32_t element = (uint32_t)(y * layer->in_width + windows->left + first) * channels;
-            nas_dense_expand_run(dense, to + i + before, count, element, taps, taps);
-            fill(to + i + before + taps / 2U * count, count, (uint32_t)(kernel - first - some) * channels / 4U, zero);
+            const uint32_t element = (uint32_t)(row * layer->in_width + taps->left + first) * channels, elements = (uint32_t)some * channels;
+            nas_dense_expand_run(dense, to + (uint32_t)first * pair, count, element, elements, elements);
+            fill(to + (uint32_t)(first + some) * pair, count, (uint32_t)(kernel - first - some) * channels / 4U, layer->in_zero);
         }
     }
 }
@@ -58,10 +62,11 @@ static NAS_SMALL void append(const nas_dense *dense, window *taps, uint32_t coun
 {
     while (elements) {
         const uint32_t room = WAITING - taps->waiting, some = elements < room ? elements : room;
+        uint8_t *to = taps->bytes + taps->waiting;
         if (size) {
-            nas_fetch(dense->input, size, element, some, dense->layer->in_bits, taps->bytes + taps->waiting);
+            nas_fetch(dense->input, size, element, some, dense->layer->in_bits, to);
         } else {
-            memset(taps->bytes + taps->waiting, dense->layer->in_zero, some);
+            memset(to, dense->layer->in_zero, some);
         }
         taps->waiting += some;
         element += some;
@@ -82,80 +87,104 @@ static NAS_SMALL void gather(const nas_dense *dense, window *taps, uint32_t coun
     taps->waiting = 0;
     for (int32_t row = taps->top; row < taps->top + kernel; row++) {
         const int32_t some = row < 0 || row >= layer->in_height ? 0 : taps->inside, first = some ? taps->before : kernel;
-        append(dense, taps, count, 0, 0, (uint32_t)first * channels);
-        append(dense, taps, count, size, (uint32_t)(row * layer->in_width + taps->left + first) * channels, (uint32_t)some * channels);
-        append(dense, taps, count, 0, 0, (uint32_t)(kernel - first - some) * channels);
+        if (first) {
+            append(dense, taps, count, 0, 0, (uint32_t)first * channels);
+        }
+        if (some) {
+            append(dense, taps, count, size, (uint32_t)(row * layer->in_width + taps->left + first) * channels, (uint32_t)some * channels);
+        }
+        if (first + some < kernel) {
+            append(dense, taps, count, 0, 0, (uint32_t)(kernel - first - some) * channels);
+        }
     }
     nas_store_word(taps->bytes + taps->waiting, 0); /* fills up the last four */
 }
 
-/* The same of a small window that lies in an image of bytes. Rows are copied by words: behind each are bytes that the next one
- * covers, or weights of 0 meet. */
-static NAS_SMALL void copy(const nas_dense *dense, const uint8_t *from, uint8_t *to)
+/* Two or three pixels from a row and column of the output on, whose windows may reach beyond the input. */
+static NAS_SMALL void load_any(const nas_dense *dense, uint32_t pixel, uint32_t count, int32_t row, int32_t column)
 {
-    const uint32_t row = (uint32_t)dense->layer->kernel * dense->layer->in_channels;
-    const uint32_t next = (uint32_t)dense->layer->in_width * dense->layer->in_channels;
-    for (const uint8_t *last = to + dense->taps; to != last; from += next) {
-        const uint8_t *read = from;
-        uint8_t *written = to;
-        to += row;
-        do {
-            nas_store_word(written, nas_word_at(read));
-            written += 4;
-            read += 4;
-        } while (written < to);
+    const nas_layer *layer = dense->layer;
+    const int32_t kernel = layer->kernel;
+    const uint32_t small = dense->taps <= WAITING;
+    window windows[3];
+    for (uint32_t i = 0; i < count; i++) {
+        window *own = windows + i;
+        own->to = dense->pairs + i;
+        own->top = row * layer->stride - layer->pad_top;
+        own->left = column * layer->stride - layer->pad_left;
+        own->before = nas_clamp(-own->left, 0, kernel);
+        own->inside = nas_clamp(layer->in_width - own->left, own->before, kernel) - own->before;
+        if (pixel + i + 1U < dense->pixels && ++column == layer->out_width) {
+            column = 0;
+            row++;
+        }
+        if (in_fours(layer)) {
+            expand(dense, own, i, count);
+        } else {
+            gather(dense, own, count);
+        }
+        if (!in_fours(layer) && !small) {
+            settle(own, count);
+        }
     }
+    if (in_fours(layer) || !small) {
+        return;
+    }
+    if (count == 3U) {
+        nas_dense_expand_three(dense->pairs, windows[0].bytes, windows[1].bytes, windows[2].bytes, dense->padded / 4U);
+    } else {
+        nas_dense_expand_two(dense->pairs, windows[0].bytes, windows[1].bytes, dense->padded / 4U);
+    }
+}
+
+/* Four taps of one of three pixels, doubled. */
+NAS_INLINE uint32_t *put(uint32_t *to, uint32_t word)
+{
+    to[0] = (word << 1) & 0x01FE01FEU;
+    to[3] = (word >> 7) & 0x01FE01FEU;
+    return to + 6;
+}
+
+/* A 3x3 window of one or three channels of bytes, as networks begin with: the bytes of a row are no fours. */
+static NAS_SMALL void expand_image(uint32_t *to, const uint8_t *from, uint32_t next, uint32_t channels)
+{
+    const uint8_t *second = from + next, *third = second + next;
+    if (channels == 1U) {
+        to = put(to, nas_half_at(from) | nas_half_at(from + 1) >> 8 << 16 | (uint32_t)second[0] << 24);
+        to = put(to, nas_half_at(second + 1) | nas_half_at(third) << 16);
+        put(to, third[2]);
+        return;
+    }
+    to = put(to, nas_word_at(from));
+    to = put(to, nas_word_at(from + 4));
+    to = put(to, from[8] | nas_word_at(second) << 8);
+    to = put(to, nas_word_at(second + 3));
+    to = put(to, nas_half_at(second + 7) | nas_half_at(third) << 16);
+    to = put(to, nas_word_at(third + 2));
+    put(to, nas_word_at(third + 5) >> 8);
 }
 
 static NAS_SMALL void load(const nas_dense *dense, uint32_t pixel, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
-    const uint32_t channels = layer->in_channels, apart = layer->stride * channels, bytes = layer->in_bits == 8U;
-    const uint32_t small = dense->taps <= WAITING, fours = channels % (bytes ? 4U : 8U) == 0U;
-    const int32_t kernel = layer->kernel, width = layer->in_width, height = layer->in_height;
-    int32_t out_row = (int32_t)pixel / layer->out_width, out_column = (int32_t)pixel - out_row * layer->out_width, inside = 0;
-    window windows[3];
-    uint32_t i = 0;
-    do {
-        window *own = windows + i;
-        own->to = dense->pairs + i;
-        own->top = out_row * layer->stride - layer->pad_top;
-        own->left = out_column * layer->stride - layer->pad_left;
-        own->before = nas_clamp(-own->left, 0, kernel);
-        own->inside = nas_clamp(width - own->left, own->before, kernel) - own->before;
-        inside += own->inside;
-        if (pixel + i + 1U < dense->pixels && ++out_column == layer->out_width) {
-            out_column = 0;
-            out_row++;
-        }
-    } while (++i < count);
-    const int32_t top = windows[0].top, together = count == 3U && bytes && inside == 3 * kernel && top == windows[2].top;
-    const uint8_t *from = dense->input + (top * width + windows[0].left) * (int32_t)channels; /* if all are inside */
-    if (fours) {
-        for (int32_t row = 0; row < kernel; row++, from += (uint32_t)width * channels) {
-            if (together && top + row >= 0 && top + row < height) {
-                const uint32_t some = (uint32_t)kernel * channels / 4U;
-                nas_dense_expand_three(dense->pairs + (uint32_t)row * some * 6U, from, from + apart, from + 2U * apart, some);
-            } else {
-                expand_row(dense, windows, count, row);
-            }
-        }
+    const int32_t kernel = layer->kernel, stride = layer->stride, width = layer->in_width, out_width = layer->out_width;
+    const int32_t out_row = (int32_t)pixel / out_width, out_column = (int32_t)pixel - out_row * out_width;
+    const int32_t top = out_row * stride - layer->pad_top, left = out_column * stride - layer->pad_left;
+    const uint32_t channels = layer->in_channels, row = (uint32_t)kernel * channels, next = (uint32_t)width * channels;
+    const uint32_t apart = (uint32_t)stride * channels;
+    const int image = kernel == 3 && (channels == 3U || channels == 1U);
+    if (count != 3U || layer->in_bits != 8U || !(image || in_fours(layer)) || out_column + 3 > out_width || left < 0 ||
+        left + 2 * stride + kernel > width || top < 0 || top + kernel > layer->in_height) { /* not three windows side by side */
+        load_any(dense, pixel, count, out_row, out_column);
         return;
     }
-    for (i = 0; i < count; i++, from += apart) {
-        if (together && small && top >= 0 && top + kernel < height) {
-            copy(dense, from, windows[i].bytes);
-        } else {
-            gather(dense, windows + i, count);
-        }
-        if (!small) {
-            settle(windows + i, count);
-        }
+    const uint8_t *from = dense->input + (uint32_t)(top * width + left) * channels;
+    for (uint32_t i = 0; i < 3U && image; i++) {
+        expand_image(dense->pairs + i, from + i * apart, next, channels);
     }
-    if (small && count == 3U) {
-        nas_dense_expand_three(dense->pairs, windows[0].bytes, windows[1].bytes, windows[2].bytes, dense->padded / 4U);
-    } else if (small) {
-        nas_dense_expand_two(dense->pairs, windows[0].bytes, windows[1].bytes, dense->padded / 4U);
+    uint32_t *to = dense->pairs;
+    for (int32_t i = 0; i < kernel && !image; i++, from += next, to += 3U * row / 2U) {
+        nas_dense_expand_three(to, from, from + apart, from + 2U * apart, row / 4U);
     }
 }
 

@@ -42,8 +42,9 @@ static NAS_SMALL void round_two(
     const uint32_t carried = dense->carried, added = carried ? (uint32_t)bias[0] : 0U; /* w8 begins at the bias */
     const int32_t multiplier = bias[dense->channels], shift = by[0], zero = (int32_t)dense->zero;
     const int32_t addend = shift < 0 && shift >= -20 ? nas_fast_addend((uint32_t)-shift, dense->zero) : 0;
-    to[0] = (uint8_t)nas_clamp(round_one((sums[0] << carried) + added, multiplier, shift, zero, addend), 0, 255);
-    to[apart] = (uint8_t)nas_clamp(round_one((sums[1] << carried) + added, multiplier, shift, zero, addend), 0, 255);
+    for (uint32_t i = 0; i < 2U; i++, to += apart) {
+        *to = (uint8_t)nas_clamp(round_one((sums[i] << carried) + added, multiplier, shift, zero, addend), 0, 255);
+    }
 }
 
 void nas_dense_row(
