@@ -34,6 +34,12 @@ NATIVE_TAPS = {8: 8, 4: 8, 2: 16}
 """Taps of one round of the inner loop that multiplies weights as they stand in Flash, by width."""
 
 
+NATIVE_PIXELS = 20
+"""Output pixels from which it takes fewer instructions to unpack weights of 2 or 4 bits for three
+pixels at once, where inputs are bytes: 16 take fewer natively, 25 unpacked (``python -m
+benchmarks.kernels``)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """C function of a node and the layout of its weights."""
@@ -74,6 +80,8 @@ def kernel_of(node: Node, source: Tensor, target: Tensor, *, in_place: bool = Fa
     if in_place:
         return Kernel(name="nas_pointwise_rows", layout="stream-pairs")
     bits, multiple = node.weight_bits, NATIVE_TAPS.get(node.weight_bits)
-    if multiple and source.channels % multiple == 0 and target.channels % 2 == 0:
+    few = source.bits < 8 or target.height * target.width < NATIVE_PIXELS
+    fits = multiple and source.channels % multiple == 0 and target.channels % 2 == 0
+    if fits and (bits == 8 or few):
         return Kernel(name=f"nas_pointwise_w{bits}", layout=f"words-w{bits}")
     return Kernel(name="nas_pointwise_stream", layout="stream-pairs")
