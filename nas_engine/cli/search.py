@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,10 @@ def _resolve(
     """Return one config per resolution and the run directory; a continued run has defaults."""
 
     def resolve(options: dict[str, Any], sizes: Sequence[int | None]) -> list[SearchConfig]:
-        return [resolve_config({**options, "resolution": size}) for size in sizes]
+        found = [resolve_config({**options, "resolution": size}) for size in sizes]
+        if any(config.input == "rows" for config in found):  # one for all
+            found = [replace(config, input="rows") for config in found]
+        return found
 
     if out is None:
         configs = resolve(options, resolution or (None,))
@@ -164,7 +168,9 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
         else ""
     )
     show("")
-    show(f"best of {record.evaluated:,} candidates at {config.resolution} px{seconds}")
+    order = "" if config.schedule == "layers" else f", schedule {config.schedule}"
+    order += "" if config.input == "whole" else ", image by rows"
+    show(f"best of {record.evaluated:,} candidates at {config.resolution} px{order}{seconds}")
     show(
         f"in addition to the budgets above, {device.name} reserves "
         f"{device.reserved_sram_bytes:,} B of SRAM and {device.reserved_flash_bytes:,} B of Flash "
@@ -199,6 +205,8 @@ def _summary(record: SearchRecord) -> dict[str, Any]:
     device = record.device
     return {
         **_winner(record),
+        "schedule": record.config.schedule,
+        "input": record.config.input,
         "layers": len(record.best.layer_names),
         "sram_budget": device.arena_bytes,
         "flash_budget": device.storage_bytes,

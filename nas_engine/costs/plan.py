@@ -134,9 +134,13 @@ def plan_memory(architecture: Architecture, segments: Sequence[Segment] = ()) ->
     """Return the plan of a network under the ``arena`` memory model.
 
     Its steps are the layers, and ``pool`` before the classifier; units by rows are one step.
-    Arguments as ``plan_graph``.
+
+    Args:
+        architecture: The network, which says how it runs.
+        segments: How its units run, if that is another cut than the one with the least peak.
     """
     graph = graph_of(architecture)
+    segments = segments or segments_of(graph, architecture.schedule, architecture.image)
     shortcuts = {node.shortcut for node in graph.nodes}
     pools = [node.name for node in graph.nodes if node.kind == "average_pool"]
     return _without(
@@ -178,10 +182,37 @@ def plan_schedule(
     Raises:
         InputError: The image comes by rows, which the network cannot take.
     """
-    by_layers = plan_graph(graph)
+    return plan_graph(graph, segments_of(graph, schedule, image))
+
+
+def segments_of(
+    graph: Graph[Tensor, Node], schedule: Schedule, image: ImageInput
+) -> tuple[Segment, ...]:
+    """Return how the units of a chain of blocks run, none where all run by layers.
+
+    Arguments and errors as ``plan_schedule``.
+    """
     if schedule == "layers" and image == "whole":
-        return by_layers
-    return plan_graph(graph, cut(graph, live_bytes(by_layers), schedule, image))
+        return ()
+    return cut(graph, live_bytes(plan_graph(graph)), schedule, image)
+
+
+def live_per_layer(architecture: Architecture) -> tuple[int, ...]:
+    """Return the bytes live at each layer as the network runs, in the order of ``layer_names``.
+
+    Those of a segment at all its layers; the pool's count at the classifier, or by rows at the
+    head.
+    """
+    graph = graph_of(architecture)
+    by_layers, units = live_bytes(plan_graph(graph)), units_of(graph)
+    by_rows: dict[str, int] = {}
+    for segment in segments_of(graph, architecture.schedule, architecture.image):
+        for unit in units[segment.first_unit : segment.last_unit + 1] if segment.stages else ():
+            by_rows |= {node.name: segment.bytes for node in unit.nodes}
+    live = by_layers | by_rows
+    if "pool" in live and "pool" not in by_rows:
+        live["classifier"] = max(live["classifier"], live["pool"])
+    return tuple(live[name] for name in architecture.layer_names())
 
 
 def _without(plan: MemoryPlan, dropped: set[str]) -> MemoryPlan:

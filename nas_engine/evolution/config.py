@@ -10,9 +10,10 @@ from typing import Annotated, Any, ClassVar
 from device_profiles import DeviceProfile, device_names, load_device
 from nas_engine import __version__
 from nas_engine.errors import InputError
-from nas_engine.evolution.feasibility import require_feasible
+from nas_engine.evolution.feasibility import least_sram, require_feasible
 from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.problem import SearchProblem, make_problem
+from nas_engine.names import DEFAULT_SCHEDULE, ImageInput, Schedule
 from nas_engine.ranges import CANDIDATES, CLASSES, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
 from nas_engine.records import Count, Share, key_of, plain, read
 from nas_engine.scoring.qe_score import ScoreSettings
@@ -41,6 +42,10 @@ class SearchConfig:
     """Outputs of the classifier, 0 for none."""
     memory_model: str = "arena"
     """Model that counts SRAM, Flash and BitOps, ``arena`` or ``paper``."""
+    schedule: Schedule = "layers"
+    """How blocks run, which SRAM depends on."""
+    input: ImageInput = "whole"
+    """How the image comes."""
     sigma_a: Annotated[float, SIGMA] = 5.0
     """QE-Score's standard deviation of activations."""
     sigma_w: Annotated[float, SIGMA] = 4.0
@@ -136,7 +141,14 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     }
     limits = {row.name: getattr(space, row.key) for row in LIMITS if row.of_space}
     limits |= {row.name: given.pop(row.key) for row in LIMITS if row.key in given}
-    return SearchConfig(**{**defaults, **given}, limits=limits)
+    if given.get("memory_model") != "paper":
+        defaults["schedule"] = DEFAULT_SCHEDULE
+    config = SearchConfig(**{**defaults, **given}, limits=limits)
+    if config.schedule == "layers" or "input" in given:
+        return config
+    problem, _ = build_problem(config)
+    fits = least_sram(problem) <= problem.arena_bytes
+    return config if fits else replace(config, input="rows")
 
 
 def _name_or_path(given: str, shipped: tuple[str, ...]) -> str:
@@ -173,10 +185,25 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         class_count=config.class_count,
         limits=config.limits,
         memory_model=config.memory_model,
+        schedule=config.schedule,
+        image=config.input,
         score=score,
         qbr=config.qbr,
     )
-    return problem, device
+    return _at_widest(problem), device
+
+
+def _at_widest(problem: SearchProblem) -> SearchProblem:
+    """Return a problem by rows with the widest activations alone, where a network fits with them.
+
+    By rows SRAM need not decide widths, and narrow activations take more instructions. Those of a
+    search with a BitOps limit stay free (chosen here).
+    """
+    widest = problem.activation_options[-1:]
+    if problem.frame.schedule == "layers" or not problem.qbr or "bitops" in problem.limits:
+        return problem
+    wide = replace(problem, space=replace(problem.space, activation_bits=widest))
+    return wide if least_sram(wide) <= wide.arena_bytes else problem
 
 
 def check_config(config: SearchConfig) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from nas_engine.costs.flash import flash_per_layer
-from nas_engine.costs.sram import sram_per_layer
+from nas_engine.costs.sram import peak_sram, sram_per_layer
 from nas_engine.encoding import Genes, GeneView, decode, layer_rows
 from nas_engine.errors import InfeasibleBudgetError
 from nas_engine.evolution.limits import LIMITS, Limit
@@ -31,6 +31,13 @@ def smallest_networks(problem: SearchProblem) -> Genes:
     genes = smallest_of_each(problem.space, problem.frame)
     _set_inner(problem, genes, (problem.weight_options[0], problem.activation_options[0]))
     return genes
+
+
+def least_sram(problem: SearchProblem) -> float:
+    """Return the least peak SRAM of the smallest networks, in bytes."""
+    genes = smallest_networks(problem)
+    view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
+    return float(peak_sram(problem.model, table, view.a_bits).min())
 
 
 def require_feasible(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from nas_engine.encoding import Frame, space_frame
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.evolution.limits import UNLIMITED, Counting
 from nas_engine.layers import KINDS, Bools, Floats
+from nas_engine.names import ImageInput, Schedule
 from nas_engine.scoring.qe_score import ScoreSettings, stage_coefficients
 from search_spaces import SearchSpace
 
@@ -52,6 +53,16 @@ class SearchProblem:
         stage_coefficients(self.frame, self.score)
         if self.memory_model not in MEMORY_MODELS:
             raise UnknownNameError("memory model", self.memory_model, MEMORY_MODELS)
+        if self.memory_model == "paper":
+            for option, value, only in (
+                ("--schedule", self.frame.schedule, "layers"),
+                ("--input", self.frame.image, "whole"),
+            ):
+                if value == "rows":
+                    raise InputError(
+                        f"{option} is {value}; memory model 'paper' counts '{only}' alone: leave "
+                        f"{option} out, or give --memory-model arena"
+                    )
         pairs = self.allowed[np.ix_(self.space.weight_bits, self.space.activation_bits)]
         if not pairs.any():
             raise InputError(
@@ -118,6 +129,8 @@ def make_problem(
     class_count: int | None = None,
     limits: Mapping[str, float] | None = None,
     memory_model: str = "arena",
+    schedule: Schedule = "layers",
+    image: ImageInput = "whole",
     score: ScoreSettings | None = None,
     qbr: bool = True,
 ) -> SearchProblem:
@@ -126,13 +139,14 @@ def make_problem(
     Raises:
         InputError: A value that does not fit the space or the device.
     """
+    frame = space_frame(
+        space,
+        space.resolution if resolution is None else resolution,
+        space.class_count if class_count is None else class_count,
+    )
     return SearchProblem(
         space=space,
-        frame=space_frame(
-            space,
-            space.resolution if resolution is None else resolution,
-            space.class_count if class_count is None else class_count,
-        ),
+        frame=replace(frame, schedule=schedule, image=image),
         arena_bytes=device.arena_bytes,
         flash_bytes=device.storage_bytes,
         limits=limits or {},

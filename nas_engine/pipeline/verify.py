@@ -19,6 +19,7 @@ import numpy.typing as npt
 from nas_engine.architecture import Architecture
 from nas_engine.costs.flash import flash
 from nas_engine.costs.memory import Arena
+from nas_engine.costs.plan import live_per_layer
 from nas_engine.costs.sram import peak_sram
 from nas_engine.digests import FILE, contents
 from nas_engine.encoding import GeneView, architecture_frame, encode
@@ -190,8 +191,9 @@ def promised(network: Architecture) -> tuple[int, int]:
     genes = encode(frame, [network])
     table, view = unroll(frame, genes), GeneView(frame, genes)
     model = Arena()
-    sram, stored = peak_sram(model, table, view.a_bits), flash(model, table, view.w_bits)
-    return int(sram[0]), int(stored[0])
+    price, stored = peak_sram(model, table, view.a_bits), flash(model, table, view.w_bits)
+    arena = min(int(price[0]), max(live_per_layer(network)))  # less than the price in chains
+    return arena, int(stored[0])
 
 
 def verify(

@@ -9,9 +9,10 @@ from typing import Any
 from nas_engine.architecture import Architecture, Bits
 from nas_engine.costs.flash import flash_per_layer
 from nas_engine.costs.memory import MEMORY_MODELS
+from nas_engine.costs.plan import live_per_layer
 from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import GeneView, architecture_frame, encode, layer_rows
-from nas_engine.errors import UnknownNameError
+from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.evolution.limits import Counting, spent
 from nas_engine.layers import Floats, macs_per_layer, unroll
 from nas_engine.runs.search_front import FrontRow
@@ -109,6 +110,10 @@ class NetworkReport:
         }
 
 
+LAYERS_WHOLE = ("layers", "whole")
+"""Schedule and input whose arena is the price of a population in every layer."""
+
+
 def report_network(
     architecture: Architecture,
     *,
@@ -125,7 +130,8 @@ def report_network(
         cycles_per_mac: Cycle tables of a device, see ``nas_engine.costs.compute.cycles``.
 
     Raises:
-        InputError: An unknown memory model, or stage weights that do not fit the network.
+        InputError: An unknown memory model or one that does not count the network's schedule, or
+            stage weights that do not fit the network.
     """
     if memory_model not in MEMORY_MODELS:
         raise UnknownNameError("memory model", memory_model, MEMORY_MODELS)
@@ -138,6 +144,15 @@ def report_network(
     def column(values: Floats) -> tuple[float, ...]:
         return tuple(float(value) for value in values[rows, 0])
 
+    if memory_model == "paper" and "rows" in (architecture.schedule, architecture.image):
+        raise InputError(
+            "the network or its image comes by rows, which memory model 'paper' does not count; "
+            "give --memory-model arena"
+        )
+    if memory_model == "arena" and (architecture.schedule, architecture.image) != LAYERS_WHOLE:
+        sram = tuple(map(float, live_per_layer(architecture)))
+    else:
+        sram = column(sram_per_layer(model, table, view.a_bits))
     return NetworkReport(
         architecture=architecture,
         memory_model=memory_model,
@@ -147,7 +162,7 @@ def report_network(
         stage_terms=tuple(
             float(term) for term in stage_terms(table, view.w_bits, view.a_bits, settings)[:, 0]
         ),
-        sram_bytes=column(sram_per_layer(model, table, view.a_bits)),
+        sram_bytes=sram,
         flash_bytes=column(flash_per_layer(model, table, view.w_bits)),
         macs=column(macs_per_layer(table)),
         limited=spent(

@@ -212,6 +212,8 @@ def _summary(
         return f"{text}{over}  ({note})"
 
     model = f"memory model '{report.memory_model}'"
+    if report.architecture.schedule != "layers":
+        model += f", schedule '{report.architecture.schedule}'"
     terms = " + ".join(f"{term:,.2f}" for term in report.stage_terms)
     facts = [
         ("QE-Score", f"{report.qe_score:,.2f}  (stage terms, stem to last: {terms})"),

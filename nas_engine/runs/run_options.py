@@ -86,6 +86,8 @@ _FOLLOWS = {
     ("search", "space"): tuple(
         ("search", key) for key in ("resolution", "stage_weights", "max_layers", "max_stage_share")
     ),
+    ("search", "memory_model"): (("search", "schedule"), ("search", "input")),
+    ("search", "schedule"): (("search", "input"),),
     ("data", "source"): (("search", "classes"), ("train", "recipe")),
 }
 """Values that were resolved from another one."""
