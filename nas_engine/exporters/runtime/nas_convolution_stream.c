@@ -21,7 +21,7 @@ typedef struct {
 
 static NAS_SMALL void fill(uint32_t *pairs, uint32_t count, uint32_t fours, uint32_t value)
 {
-    const uint32_t pair = (value | value << 16) << (count - 2U);
+    const uint32_t pair = (value | value << 16) << nas_dense_doubled(count);
     for (; fours; fours--, pairs += 2U * count) {
         pairs[0] = pairs[count] = pair;
     }
@@ -100,7 +100,7 @@ static NAS_SMALL void gather(const nas_dense *dense, window *taps, uint32_t coun
     nas_store_word(taps->bytes + taps->waiting, 0); /* fills up the last four */
 }
 
-/* Two or three pixels from a row and column of the output on, whose windows may reach beyond the input. */
+/* One to three pixels from a row and column of the output on, whose windows may reach beyond the input. */
 static NAS_SMALL void load_any(const nas_dense *dense, uint32_t pixel, uint32_t count, int32_t row, int32_t column)
 {
     const nas_layer *layer = dense->layer;
@@ -132,6 +132,8 @@ static NAS_SMALL void load_any(const nas_dense *dense, uint32_t pixel, uint32_t 
     }
     if (count == 3U) {
         nas_dense_expand_three(dense->pairs, windows[0].bytes, windows[1].bytes, windows[2].bytes, dense->padded / 4U);
+    } else if (count == 1U) {
+        nas_dense_expand_one(dense->pairs, 1, windows[0].bytes, dense->padded / 4U);
     } else {
         nas_dense_expand_two(dense->pairs, windows[0].bytes, windows[1].bytes, dense->padded / 4U);
     }

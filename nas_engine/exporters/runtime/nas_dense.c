@@ -3,6 +3,7 @@
 
 #include "nas_dense_add.h"
 #include "nas_dense_expand.h"
+#include "nas_dense_one.h"
 #include "nas_dense_output.h"
 #include "nas_dense_row.h"
 #include "nas_dense_streams.h"
@@ -87,7 +88,7 @@ void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bi
     nas_dense_end(dense);
 }
 
-/* Two or three pixels that are loaded, with a tile of channels; 16 of these at once where results wait in dense->bytes. */
+/* One, two or three pixels that are loaded, with a tile of channels; 16 of these at once where results wait in dense->bytes. */
 static void work(nas_dense *dense, const uint32_t *weights, uint32_t pixel, uint32_t pixels, uint32_t channel, uint32_t count)
 {
     const uint32_t at_once = dense->direct ? count : NAS_CHANNELS_AT_ONCE, words = dense->padded / 4U;
@@ -96,7 +97,7 @@ static void work(nas_dense *dense, const uint32_t *weights, uint32_t pixel, uint
         if (pixels == 3U) {
             nas_dense_row_of_three(dense, weights + done * words, dense->constants + done / 2U, pixel, channel + done, some);
         } else {
-            nas_dense_row(dense, nas_dense_pairs_w8, weights + done * words, pixel, channel + done, some);
+            nas_dense_row(dense, pixels == 1U ? nas_dense_one : nas_dense_pairs_w8, weights + done * words, pixel, channel + done, some);
         }
         if (!dense->direct) {
             nas_dense_finish(dense, pixel, pixels, channel + done, some);
@@ -108,6 +109,7 @@ void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uin
 {
     const uint32_t twos = dense->pixels % 3U == 1U ? 4U : dense->pixels % 3U; /* pixels at the end, if there are so many */
     const uint32_t threes = dense->three && dense->pixels > twos ? dense->pixels - twos : 0U;
+    const uint32_t quick = dense->layer->flags & (uint32_t)NAS_FAST_ROUNDING;
     nas_three few[NAS_CHANNELS_AT_ONCE / 2U];
     if (!dense->constants) {
         dense->constants = few;
@@ -121,7 +123,7 @@ void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uin
             pixel = nas_dense_run_of_threes(dense, weights, threes, channel, count);
         }
         for (uint32_t pixels; pixel < dense->pixels; pixel += pixels) {
-            pixels = pixel < threes ? 3U : 2U;
+            pixels = pixel < threes ? 3U : quick && pixel + 1U == dense->pixels ? 1U : 2U;
             load(dense, pixel, pixels);
             work(dense, weights, pixel, pixels, channel, count);
         }

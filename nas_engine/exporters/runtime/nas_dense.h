@@ -2,12 +2,13 @@
  *
  * These are the 1x1 and k x k convolutions over all channels, and the dense layer, which is a 1x1 convolution of one pixel. Two or
  * three pixels and two output channels are worked on at once: each weight that is unpacked and each input that is read serves
- * several products.
+ * several products. A last pixel, or that of a dense layer, stands alone.
  *
  *   nas_dense_expand.h  two or three pixels to pairs of 16-bit numbers
  *   nas_dense_tile.h    weights of any width to a tile of bytes
  *   nas_dense_row.h     results of two pixels for a row of channels; its inner loop is in nas_dense_pairs.h
  *   nas_dense_three.h   the same of three pixels, where rounding is quick and weights are bytes
+ *   nas_dense_one.h     the same of one pixel
  *   nas_dense_add.h     the shortcut
  *   nas_dense_output.h  the clamp, and packing
  */
@@ -76,8 +77,8 @@ void nas_dense_end(const nas_dense *dense);
  * `pairs` is the inner loop for these bits. */
 void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bits);
 
-/* All of a 1x1 or k x k layer: tiles of channels, and for each all pixels. `load` expands two or three pixels, the first of them
- * again where there is one alone. */
+/* All of a 1x1 or k x k layer: tiles of channels, and for each all pixels. `load` expands one to three pixels, the first of two
+ * again where there is no second. */
 void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uint32_t pixel, uint32_t count));
 
 #endif

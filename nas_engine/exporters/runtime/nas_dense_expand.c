@@ -38,7 +38,7 @@ void nas_dense_expand_three(uint32_t *pairs, const uint8_t *first, const uint8_t
 
 uint32_t *nas_dense_expand_one(uint32_t *pairs, uint32_t count, const uint8_t *from, uint32_t fours)
 {
-    const uint32_t up = count - 2U, mask = EVEN << up;
+    const uint32_t up = nas_dense_doubled(count), mask = EVEN << up;
     for (; fours; fours--, from += 4, pairs += 2U * count) {
         const uint32_t word = nas_word_at(from);
         pairs[0] = (word << up) & mask;
@@ -53,7 +53,7 @@ static NAS_SMALL void expand_eights(
     uint32_t *pairs, uint32_t count, const uint8_t *base, const uint32_t *first, uint32_t pixels, uint32_t eights, uint32_t bits)
 {
     const uint32_t second = bits >> 1, shift = (4U * bits) & 7U;
-    const uint32_t up = count - 2U, apart = 16U - 2U * bits, one = ((1U << bits) - 1U) << up, mask = one | one << 16;
+    const uint32_t up = nas_dense_doubled(count), apart = 16U - 2U * bits, one = ((1U << bits) - 1U) << up, mask = one | one << 16;
     for (; pixels; pixels--, first++, pairs++) {
         const uint8_t *from = base + *first * bits / 8U;
         uint32_t *to = pairs;
@@ -94,7 +94,7 @@ void nas_dense_expand_run(
     for (uint32_t tap = groups * (wide ? 4U : 8U); tap < padded; tap++) {
         uint32_t *pair = pairs + (tap / 4U * 2U + (tap & 1U)) * count;
         const uint32_t value = tap < taps ? nas_get(dense->input, element + tap, bits) : 0U;
-        *pair = (*pair & (tap & 2U ? 0xFFFFU : 0U)) | value << (8U * (tap & 2U) + count - 2U);
+        *pair = (*pair & (tap & 2U ? 0xFFFFU : 0U)) | value << (8U * (tap & 2U) + nas_dense_doubled(count));
     }
 }
 
@@ -125,6 +125,8 @@ void nas_dense_expand(const nas_dense *dense, uint32_t pixel, uint32_t count)
         }
     } else if (bits != 8U) {
         expand_eights(dense->pairs, count, from, first, count, dense->padded / 8U, bits);
+    } else if (count == 1U) {
+        nas_dense_expand_one(dense->pairs, 1, from + first[0], dense->padded / 4U);
     } else if (count == 2U) {
         nas_dense_expand_two(dense->pairs, from + first[0], from + first[1], dense->padded / 4U);
     } else {
