@@ -1,52 +1,74 @@
-"""Names for options, without their tables, which are too heavy to import for ``--help``.
+"""Names of what options choose among, without the tables, too heavy to import for ``--help``.
 
 Tests hold them equal to the tables.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal, get_args
 
-METHODS = (
-    "uniform",
-    "random",
-    "qbr",
-    "greedy",
-    "diagonal",
-    "hawq",
-    "clado",
-    "gauss-newton",
-    "entropy-window",
-)
-"""Methods that choose bits: ``ALLOCATORS``."""
+
+class Name(StrEnum):
+    """Word that is written and shown as its text, so that digests and messages do not change."""
+
+    def __repr__(self) -> str:
+        """Return the text in quotes."""
+        return repr(self.value)
+
+
+class Method(Name):
+    """Methods that choose bits, rows of ``ALLOCATORS``."""
+
+    UNIFORM = "uniform"
+    RANDOM = "random"
+    QBR = "qbr"
+    GREEDY = "greedy"
+    DIAGONAL = "diagonal"
+    HAWQ = "hawq"
+    CLADO = "clado"
+    GAUSS_NEWTON = "gauss-newton"
+    ENTROPY_WINDOW = "entropy-window"
+
 
 ALL = "all"
 """Every method that needs no measured pairs."""
 
-METHODS_AND_ALL = (*METHODS, ALL)
+METHODS_AND_ALL = (*Method, ALL)
 """Values of ``--method`` of a whole run."""
 
-FORMATS = ("c", "tflite", "onnx")
-"""Formats next to the manifest: ``EXPORTERS``."""
 
-BACKENDS = (
-    "host-c",
-    "cortex-m7",
-    "cortex-m4",
-    "cortex-m33",
-    "cortex-m0",
-    "tflite",
-    "tflite-micro",
-    "tflite-xnnpack",
-    "tflite-int4",
-    "onnx",
-    "onnx-reference",
-    "onnx-qcdq",
-)
-"""Back-ends of a verification."""
+class Format(Name):
+    """Formats next to the manifest, rows of ``EXPORTERS``."""
 
-MEMORY_MODELS = ("arena", "paper")
-"""How SRAM, Flash and BitOps are counted: ``MEMORY_MODELS`` of ``nas_engine.costs.memory``."""
+    C = "c"
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+class BackEnd(Name):
+    """Back-ends of a verification, in the order in which they run."""
+
+    HOST_C = "host-c"
+    CORTEX_M7 = "cortex-m7"
+    CORTEX_M4 = "cortex-m4"
+    CORTEX_M33 = "cortex-m33"
+    CORTEX_M0 = "cortex-m0"
+    TFLITE = "tflite"
+    TFLITE_MICRO = "tflite-micro"
+    TFLITE_XNNPACK = "tflite-xnnpack"
+    TFLITE_INT4 = "tflite-int4"
+    ONNX = "onnx"
+    ONNX_REFERENCE = "onnx-reference"
+    ONNX_QCDQ = "onnx-qcdq"
+
+
+class Memory(Name):
+    """How SRAM, Flash and BitOps are counted, rows of ``MEMORY_MODELS``."""
+
+    ARENA = "arena"
+    PAPER = "paper"
+
 
 Schedule = Literal["auto", "layers", "rows"]
 """Order in which a network runs, block by block: by layers, by rows wherever a block can, or by

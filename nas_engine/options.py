@@ -221,9 +221,11 @@ def _read(row: dict[str, Any]) -> Option:
         **row
         | {
             "kind": Kind(row["kind"]),
-            "help": row["help"].format(methods=", ".join(names.METHODS)),
+            "help": row["help"].format(methods=", ".join(names.Method)),
             "range": getattr(ranges, limits) if isinstance(limits, str) else Range(*limits),
-            "choices": getattr(names, choices) if isinstance(choices, str) else tuple(choices),
+            "choices": tuple(
+                map(str, getattr(names, choices) if isinstance(choices, str) else choices)
+            ),
         }
     )
 

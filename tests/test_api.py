@@ -20,7 +20,7 @@ from nas_engine.api.options import path_of
 from nas_engine.events import Kind, Note, Progress, Sink, Started
 from nas_engine.evolution.config import SearchConfig
 from nas_engine.exporters.table import EXPORTERS
-from nas_engine.names import BACKENDS, FORMATS
+from nas_engine.names import BackEnd, Format
 from nas_engine.pipeline.run_config import write_run_config
 from nas_engine.verification.result import Comparison, Verdict, VerificationReport
 from nas_engine.verification.table import back_ends
@@ -117,8 +117,8 @@ class TestNames:
         assert done.returncode == 0, done.stderr
 
     def test_lists_for_completion_are_the_real_ones(self) -> None:
-        assert set(FORMATS) == set(EXPORTERS) - {"manifest"}
-        assert [row.name for row in back_ends(ne.load_device("cortex-m7"), 1, 1)] == list(BACKENDS)
+        assert set(Format) == set(EXPORTERS) - {"manifest"}
+        assert [row.name for row in back_ends(ne.load_device("cortex-m7"), 1, 1)] == list(BackEnd)
 
 
 class TestExamples:

@@ -19,7 +19,7 @@ import yaml
 
 from device_profiles import device_names, load_device
 from nas_engine.cli.main import cli
-from nas_engine.names import FORMATS, METHODS
+from nas_engine.names import Format, Method
 from nas_engine.report.page import PARTS
 from nas_engine.runs.run_options import read_options
 from nas_engine.training.recipe import load_recipe, recipe_names
@@ -98,8 +98,8 @@ def all_commands() -> list[str]:
 def values() -> Mapping[str, set[str]]:
     """Values of options that only a run would check; any path to a YAML file is right for some."""
     return {
-        "--method": {*METHODS, "all"},
-        "--format": set(FORMATS),
+        "--method": {*Method, "all"},
+        "--format": set(Format),
         "--backend": {row.name for row in back_ends(load_device("cortex-m7"), 1, 1)},
         "--recipe": set(recipe_names()),
         "--device": set(device_names()),

@@ -26,7 +26,7 @@ from nas_engine.exporters.table import EXPORTERS
 from nas_engine.files import StorageError
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import load
-from nas_engine.names import FORMATS
+from nas_engine.names import Format
 from nas_engine.pipeline.data import read_data
 from nas_engine.pipeline.export import device_of, export_run
 from nas_engine.pipeline.training import TrainingRequest, run_training
@@ -96,7 +96,7 @@ def weaken(folder: Path) -> None:
 
 class TestExport:
     def test_the_command_line_knows_the_formats(self) -> None:
-        assert {"manifest", *FORMATS} == set(EXPORTERS)
+        assert {"manifest", *Format} == set(EXPORTERS)
 
     def test_all_files_with_their_digests(self, exported: Path) -> None:
         files = snapshot(exported / "export")

@@ -13,6 +13,7 @@ from nas_engine.allocation.moves import feasible_moves, feasible_start, moved, s
 from nas_engine.allocation.problem import ACTIVATIONS, TOLERANCE, WEIGHTS, AllocationProblem, Levels
 from nas_engine.allocation.records import BitAllocation, Evidence
 from nas_engine.errors import InputError
+from nas_engine.names import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Uniform:
     below, or its narrowest.
     """
 
-    name: ClassVar[str] = "uniform"
+    name: ClassVar[str] = Method.UNIFORM
     summary: ClassVar[str] = (
         "one width for all weights and one for all activations, the widest pair that fits"
     )
@@ -77,7 +78,7 @@ class Random:
     goes up to its next width that fits, until none can.
     """
 
-    name: ClassVar[str] = "random"
+    name: ClassVar[str] = Method.RANDOM
     summary: ClassVar[str] = "widths at random, raised until nothing more fits"
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -112,7 +113,7 @@ class Random:
 class Given:
     """The widths that came with the network, from QBR, as they are."""
 
-    name: ClassVar[str] = "qbr"
+    name: ClassVar[str] = Method.QBR
     summary: ClassVar[str] = "the widths that the search gave the network (QBR)"
     needs: ClassVar[tuple[str, ...]] = ("given",)
 

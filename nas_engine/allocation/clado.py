@@ -20,6 +20,7 @@ from nas_engine.allocation.moves import feasible_start
 from nas_engine.allocation.problem import AllocationProblem
 from nas_engine.allocation.quadratic import monotone_losses, objective_of, pair_noise
 from nas_engine.allocation.records import FEASIBLE, OPTIMAL, BitAllocation, Evidence, Sensitivity
+from nas_engine.names import Method
 
 MOST_PAIR_NOISE = 0.5
 """Noise of the pair terms, in parts of ``sqrt(G_ii G_jj)``, above which single losses decide alone.
@@ -38,7 +39,7 @@ class Diagonal:
     CLADO's own control without cross terms ("naive" in the authors' code).
     """
 
-    name: ClassVar[str] = "diagonal"
+    name: ClassVar[str] = Method.DIAGONAL
     summary: ClassVar[str] = (
         "the smallest sum of measured single losses (CLADO without cross terms)"
     )
@@ -68,7 +69,7 @@ class Hawq:
     Mean Hessian trace times squared perturbation, summed over the tensors.
     """
 
-    name: ClassVar[str] = "hawq"
+    name: ClassVar[str] = Method.HAWQ
     summary: ClassVar[str] = (
         "the smallest sum of mean Hessian trace times squared perturbation (HAWQ-V2, -V3)"
     )
@@ -106,7 +107,7 @@ class Clado:
     most_noise: float = MOST_PAIR_NOISE
     """Pair noise above which the single losses decide alone."""
 
-    name: ClassVar[str] = "clado"
+    name: ClassVar[str] = Method.CLADO
     summary: ClassVar[str] = "the smallest predicted loss with measured cross terms (CLADO)"
     needs: ClassVar[tuple[str, ...]] = ("pairs",)
 
@@ -145,7 +146,7 @@ class GaussNewton:
     most_noise: float = MOST_PAIR_NOISE
     """Pair noise above which the single losses decide alone."""
 
-    name: ClassVar[str] = "gauss-newton"
+    name: ClassVar[str] = Method.GAUSS_NEWTON
     summary: ClassVar[str] = (
         "the smallest predicted loss with Gauss-Newton cross terms from single choices"
     )

@@ -24,6 +24,7 @@ from nas_engine.allocation.moves import feasible_start
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Floats, Levels
 from nas_engine.allocation.records import BitAllocation, Evidence
 from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.names import Method
 
 BATCHES, DEPTH = "batches", "depth"
 """Axes of the window: the last batches of one layer, or the neighbours of a layer."""
@@ -151,7 +152,7 @@ class EntropyWindowAllocator:
     settings: EntropyWindow = field(default_factory=EntropyWindow)
     """Estimator, window, axis, spread and widths; its alphas are not used."""
 
-    name: ClassVar[str] = "entropy-window"
+    name: ClassVar[str] = Method.ENTROPY_WINDOW
     summary: ClassVar[str] = (
         "more bits where smoothed entropy exceeds a threshold, the lowest thresholds that fit (no "
         "training)"

@@ -26,6 +26,7 @@ from nas_engine.allocation.moves import (
 from nas_engine.allocation.problem import TOLERANCE, AllocationProblem, Floats, Levels
 from nas_engine.allocation.quadratic import monotone_losses
 from nas_engine.allocation.records import BitAllocation, Evidence
+from nas_engine.names import Method
 
 _TINY = 1e-12
 """Least part of a limit's range that counts as a cost; a rise that costs less is free."""
@@ -38,7 +39,7 @@ class Greedy:
     Down by the smallest loss per byte relieved, up by the largest loss per byte spent.
     """
 
-    name: ClassVar[str] = "greedy"
+    name: ClassVar[str] = Method.GREEDY
     summary: ClassVar[str] = "from the widest down, the smallest measured loss per byte saved first"
     needs: ClassVar[tuple[str, ...]] = ("singles",)
 

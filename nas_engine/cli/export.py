@@ -11,7 +11,7 @@ from nas_engine.cli.completion import complete_list, complete_words
 from nas_engine.cli.console import announce, emit, json_option, quiet_option, show, show_table
 from nas_engine.cli.options import command_options, run_argument
 from nas_engine.escaping import command_line
-from nas_engine.names import BACKENDS, FORMATS
+from nas_engine.names import BackEnd, Format
 
 
 @click.command(
@@ -27,9 +27,9 @@ from nas_engine.names import BACKENDS, FORMATS
 @click.option(
     "--format",
     "formats",
-    metavar=",".join(FORMATS),
+    metavar=",".join(Format),
     help="Formats to write, the manifest always.  [default: all]",
-    shell_complete=complete_list(*FORMATS),
+    shell_complete=complete_list(*Format),
 )
 @click.option(
     "--prefix",
@@ -87,7 +87,7 @@ def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
     multiple=True,
     metavar="NAME",
     help="Only this back-end; may be given several times.",
-    shell_complete=complete_words(*BACKENDS),
+    shell_complete=complete_words(*BackEnd),
 )
 @click.option("--layers", is_flag=True, help="Show instructions layer by layer.")
 @json_option

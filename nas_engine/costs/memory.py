@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.layers import Bools, Floats, LayerTable, output_channels, output_positions
+from nas_engine.names import Memory
 
 Sizes = float | Floats
 """Elements, granules or bytes, of one network or of many."""
@@ -197,7 +198,7 @@ class MemoryModel(Protocol):
 class Arena:
     """The static arena of the project's own runtime and its packed data; the granule is a word."""
 
-    name: str = "arena"
+    name: str = Memory.ARENA
     granule: int = WORD_BYTES
     weight_granule: float = float(WORD_BYTES)
 
@@ -231,7 +232,7 @@ class Arena:
 class Paper:
     """The authors' public code; the granule is a byte, and fractions of it count."""
 
-    name: str = "paper"
+    name: str = Memory.PAPER
     granule: int = 1
     weight_granule: float = 1 / 8
 
@@ -261,5 +262,5 @@ class Paper:
         return np.asarray(64.0 * elements)
 
 
-MEMORY_MODELS: dict[str, MemoryModel] = {"arena": Arena(), "paper": Paper()}
+MEMORY_MODELS: dict[str, MemoryModel] = {each.name: each for each in (Arena(), Paper())}
 """Memory models by the name that ``--memory-model`` takes."""

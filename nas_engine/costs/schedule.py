@@ -36,7 +36,7 @@ from nas_engine.costs.memory import (
     share,
 )
 from nas_engine.layers import Bools, Floats, LayerTable, first_units
-from nas_engine.names import ImageInput, Schedule
+from nas_engine.names import ImageInput, Memory, Schedule
 
 Width = Literal["a", "b", "c", "next", "image", "logits", "none"]
 """Width of a tensor: that of the block's input, of the input of its second or third layer, of the
@@ -381,7 +381,7 @@ def _rows(*rows: tuple[int, str]) -> Rows:
 
 
 SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
-    "arena": {
+    Memory.ARENA: {
         "stem": {
             "layers": _rows((0, "stem scratch, image, stem output")),
             "rows": _rows((0, "stem work, image rows, stem output")),
@@ -435,7 +435,7 @@ SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
         },
         "classifier": {"layers": _rows((0, "dense scratch, pooled, logits"))},
     },
-    "paper": {
+    Memory.PAPER: {
         "stem": {"layers": _rows((0, "image, stem output"))},
         "inverted-residual": {
             "layers": _rows(

@@ -13,7 +13,7 @@ from nas_engine.errors import InputError
 from nas_engine.evolution.feasibility import least_sram, require_feasible
 from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.problem import SearchProblem, make_problem
-from nas_engine.names import DEFAULT_SCHEDULE, ImageInput, Schedule
+from nas_engine.names import DEFAULT_SCHEDULE, ImageInput, Memory, Schedule
 from nas_engine.ranges import CANDIDATES, CLASSES, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
 from nas_engine.records import Count, Share, key_of, plain, read
 from nas_engine.scoring.qe_score import ScoreSettings
@@ -40,7 +40,7 @@ class SearchConfig:
     """Height and width of the input image in pixels."""
     class_count: Annotated[int, CLASSES]
     """Outputs of the classifier, 0 for none."""
-    memory_model: str = "arena"
+    memory_model: str = Memory.ARENA
     """Model that counts SRAM, Flash and BitOps, ``arena`` or ``paper``."""
     schedule: Schedule = "layers"
     """How blocks run, which SRAM depends on."""

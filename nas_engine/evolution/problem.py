@@ -13,7 +13,7 @@ from nas_engine.encoding import Frame, space_frame
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.evolution.limits import UNLIMITED, Counting
 from nas_engine.layers import KINDS, Bools, Floats
-from nas_engine.names import ImageInput, Schedule
+from nas_engine.names import ImageInput, Memory, Schedule
 from nas_engine.scoring.qe_score import ScoreSettings, stage_coefficients
 from search_spaces import SearchSpace
 
@@ -128,7 +128,7 @@ def make_problem(
     resolution: int | None = None,
     class_count: int | None = None,
     limits: Mapping[str, float] | None = None,
-    memory_model: str = "arena",
+    memory_model: str = Memory.ARENA,
     schedule: Schedule = "layers",
     image: ImageInput = "whole",
     score: ScoreSettings | None = None,

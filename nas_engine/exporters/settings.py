@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nas_engine import __version__
 from nas_engine.errors import InputError, UnknownNameError, shortened
+from nas_engine.names import Format
 from nas_engine.records import read_sealed, sealed
 
 FILE = "settings.json"
@@ -21,7 +22,7 @@ FILE = "settings.json"
 FORMAT = "nas-search/export-settings/1"
 """First key of the file."""
 
-PACKAGES: Mapping[str, str] = {"tflite": "flatbuffers", "onnx": "onnx"}
+PACKAGES: Mapping[str, str] = {Format.TFLITE: "flatbuffers", Format.ONNX: "onnx"}
 """The package that writes a format's bytes; formats without one are written by nas-search alone."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")

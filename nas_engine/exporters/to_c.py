@@ -34,6 +34,7 @@ from nas_engine.exporters.packing import PackedLayer, addition_flags, pack_layer
 from nas_engine.exporters.settings import DEFAULT_PREFIX
 from nas_engine.exporters.sizes import packed_bytes, step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.names import Format
 from nas_engine.network.graph import Node
 from nas_engine.network.kernels import KERNELS, Kernel, kernel_of
 from nas_engine.quantization.record import QuantisedTensor
@@ -85,7 +86,7 @@ class _Step:
 class CExporter:
     """Writes the folder ``c`` of an export."""
 
-    name: str = "c"
+    name: str = Format.C
     """Name on the command line."""
 
     def missing(self) -> str | None:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 
 from nas_engine.exporters import onnx_graph, onnx_integer, onnx_qcdq
 from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.names import Format
 
 
 class OnnxExporter:
     """Writes ``model_int.onnx`` and ``model_qcdq.onnx``."""
 
-    name = "onnx"
+    name: str = Format.ONNX
 
     def missing(self) -> str | None:
         """Return a line naming the missing package and how to install it, or ``None``.

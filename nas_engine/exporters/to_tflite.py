@@ -22,6 +22,7 @@ from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.tflite_file import TfliteFile, missing
 from nas_engine.integer.arithmetic import round_half_away
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
+from nas_engine.names import Format
 from nas_engine.network.graph import Node
 from nas_engine.quantization.record import QuantisedTensor
 
@@ -68,7 +69,7 @@ class Window:
 class TfliteExporter:
     """``model.tflite`` and ``model_int4.tflite``."""
 
-    name = "tflite"
+    name: str = Format.TFLITE
 
     def missing(self) -> str | None:
         """Return a line naming the missing package and how to install it, or ``None``.

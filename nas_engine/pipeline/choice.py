@@ -19,13 +19,11 @@ from nas_engine.datasets import Split
 from nas_engine.errors import FileFormatError, InputError, NasEngineError
 from nas_engine.events import Kind, Note, Progress, Sink
 from nas_engine.files import StorageError
+from nas_engine.names import Method
 from nas_engine.training.entropy_study import ACCURACY, BITS, TunedWindow, tune_entropy_window
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import MeasurementStoppedError
 from nas_engine.training.study_file import MissingOptunaError
-
-ENTROPY_WINDOW = "entropy-window"
-"""Method that is tuned by trials."""
 
 TRIED = 20
 """Most evaluations in a round of swaps (chosen here)."""
@@ -74,7 +72,7 @@ class Chooser:
         found = allocate(
             method, self.problem, self.evidence, seed=self.seed, time_limit_s=self.solver_time_s
         )
-        if method == ENTROPY_WINDOW and self.trials:
+        if method == Method.ENTROPY_WINDOW and self.trials:
             return self._tuned(found)
         model = ALLOCATORS[method].model(self.problem, self.evidence)
         if model is None or not self.swaps or (found.levels == self.problem.widest).all():
@@ -120,7 +118,7 @@ class Chooser:
                 raise
             return allocation_of(
                 self.problem,
-                ENTROPY_WINDOW,
+                Method.ENTROPY_WINDOW,
                 untuned.levels,
                 notes=(f"not tuned: {error}",),
                 details=untuned.details,
@@ -133,7 +131,11 @@ class Chooser:
         }
         details = {**asdict(tuned.settings), "aim": tuned.aim, **counts}
         return allocation_of(
-            self.problem, ENTROPY_WINDOW, tuned.levels, notes=(tuned.summary,), details=details
+            self.problem,
+            Method.ENTROPY_WINDOW,
+            tuned.levels,
+            notes=(tuned.summary,),
+            details=details,
         )
 
     def _study(self) -> TunedWindow:
@@ -155,7 +157,7 @@ class Chooser:
                 watch=lambda now: self.watch(
                     Progress(
                         kind=Kind.MEASURING,
-                        what=f"{ENTROPY_WINDOW}: trials",
+                        what=f"{Method.ENTROPY_WINDOW}: trials",
                         done=now.done,
                         total=now.total,
                     )

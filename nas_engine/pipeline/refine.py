@@ -29,12 +29,13 @@ from nas_engine.events import SILENT, Note, Sink, Started
 from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.files import write_atomically
+from nas_engine.names import ALL, Method
 from nas_engine.pipeline.base_network import BaseNetwork, base_network
-from nas_engine.pipeline.choice import ENTROPY_WINDOW, Chooser
+from nas_engine.pipeline.choice import Chooser
 from nas_engine.pipeline.data import read_data, source_of_data, trained_classes
 from nas_engine.pipeline.evidence import measure
 from nas_engine.pipeline.judging import Drawn, draw_images, is_ahead, judge, judge_float
-from nas_engine.pipeline.refine_request import ALL, RefineRequest, check_request, methods_of
+from nas_engine.pipeline.refine_request import RefineRequest, check_request, methods_of
 from nas_engine.pipeline.refined_run import write_refined_run
 from nas_engine.pipeline.training import trained_architecture
 from nas_engine.report.allocations import (
@@ -51,9 +52,6 @@ from nas_engine.training.finished import finished_training
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import MeasurementStoppedError
 from nas_engine.training.subject import subject_of
-
-GIVEN = "qbr"
-"""Method that keeps the widths of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,7 +77,7 @@ class Refinement:
         (measured here).
         """
         best = min(self.reports, key=lambda report: report.judged.loss)
-        given = next((report for report in self.reports if report.method == GIVEN), None)
+        given = next((report for report in self.reports if report.method == Method.QBR), None)
         if given is not None and not is_ahead(
             best.judged.accuracy, given.judged.accuracy, self.setting.judged_images
         ):
@@ -239,25 +237,25 @@ class _Work:
         Raises:
             InputError: That one is not among them.
         """
-        if set(methods) == {GIVEN} or not self.drawn.note:
+        if set(methods) == {Method.QBR} or not self.drawn.note:
             return methods
         if self.drawn.enough:
             watch(Note(text=self.drawn.note))
             return methods
-        if GIVEN not in methods:
+        if Method.QBR not in methods:
             raise InputError(
-                f"{self.data}: {self.drawn.note}; give more data, or --method {GIVEN}, which keeps "
-                "the bits of the search"
+                f"{self.data}: {self.drawn.note}; give more data, or --method {Method.QBR}, "
+                "which keeps the bits of the search"
             )
         watch(Note(text=f"{self.drawn.note}; the bits of the search are kept"))
-        return (GIVEN,)
+        return (Method.QBR,)
 
     def _given(
         self, methods: Sequence[str]
     ) -> tuple[Sequence[str], Levels | None, tuple[str, ...]]:
         """Return methods, own widths and warnings; ``all`` skips widths that do not fit."""
         warnings = (self.base.warning,) if self.base.warning else ()
-        if GIVEN not in methods:
+        if Method.QBR not in methods:
             return methods, None, warnings
         try:
             levels = levels_of(self.problem, self.architecture)
@@ -268,10 +266,10 @@ class _Work:
             if self.request.method != ALL:
                 raise
             problem = str(error)
-        others = [method for method in methods if method != GIVEN]
+        others = [method for method in methods if method != Method.QBR]
         if not others:
             raise InputError(f"{self.data}: {self.drawn.note}; give more data: {problem}")
-        return others, None, (*warnings, f"{GIVEN} is left out: {problem}")
+        return others, None, (*warnings, f"{Method.QBR} is left out: {problem}")
 
     def _own(self, perturbations: Perturbations, judged: Split) -> Judged | None:
         """Return the judgement of the run's own widths; ``None`` where they cannot be used."""
@@ -300,7 +298,7 @@ class _Work:
         packages = [
             "torch",
             "numpy",
-            *(["optuna"] if ENTROPY_WINDOW in methods and self.request.trials else []),
+            *(["optuna"] if Method.ENTROPY_WINDOW in methods and self.request.trials else []),
         ]
         return AllocationSetting(
             network=str(self.base.source) if self.base.source else "random weights",
@@ -336,7 +334,7 @@ class _Work:
                 f"the bits of the search reach {own.accuracy:.2f} % on the same images, more than "
                 "these"
             )
-            notes = (*notes, f"{better}: keep those (--method {GIVEN})")
+            notes = (*notes, f"{better}: keep those (--method {Method.QBR})")
         return AllocationReport(
             method=found.method,
             layers=refined.layer_names(),
@@ -350,7 +348,7 @@ class _Work:
             gap=found.gap,
             status=found.status,
             predicted=float("nan")
-            if found.method == "hawq"
+            if found.method == Method.HAWQ
             else found.objective,  # HAWQ's costs are no losses
             judged=result,
             loss_change=result.loss - reference.loss,

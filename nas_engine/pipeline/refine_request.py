@@ -9,20 +9,18 @@ from typing import Any
 
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.errors import InputError, UnknownNameError
-from nas_engine.pipeline.choice import ENTROPY_WINDOW, require_optuna
+from nas_engine.names import ALL, Method
+from nas_engine.pipeline.choice import require_optuna
 from nas_engine.pipeline.evidence import PAIRS
 from nas_engine.pipeline.judging import FEWEST_IMAGES
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
-
-ALL = "all"
-"""Name for every method."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefineRequest:
     """Settings of a refinement."""
 
-    method: str = "gauss-newton"
+    method: str = Method.GAUSS_NEWTON
     """Key of ``ALLOCATORS``, several with commas between, or ``all``."""
     data: str | None = None
     """Path, or ``digits``; ``None`` for what the run was trained on."""
@@ -94,5 +92,5 @@ def check_request(request: RefineRequest, methods: Sequence[str]) -> None:
             f"{request.remedies.images}: {request.images:,}; expected an even number from "
             f"{FEWEST_IMAGES}, such as 512"
         )
-    if ENTROPY_WINDOW in methods and request.trials:
+    if Method.ENTROPY_WINDOW in methods and request.trials:
         require_optuna()

@@ -14,9 +14,9 @@ from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.events import Note
 from nas_engine.evolution.config import build_problem, check_config
 from nas_engine.exporters.table import EXPORTERS
+from nas_engine.names import Method
 from nas_engine.pipeline.data import COUNTED_IMAGES, looked_at
 from nas_engine.pipeline.judging import images_to_measure, shortage
-from nas_engine.pipeline.refine import GIVEN
 from nas_engine.pipeline.refine_request import check_request, methods_of
 from nas_engine.pipeline.training import AUTO, NONE
 from nas_engine.pipeline.work import Work
@@ -111,7 +111,7 @@ def _remarks(work: Work, sample: Dataset, channels: int) -> list[str]:
         )
     if not grey and channels == 1:
         found.append(f"the images have colours; space '{config.search.space}' takes them in grey")
-    if set(methods_of(work.refine_request)) != {GIVEN} and (
+    if set(methods_of(work.refine_request)) != {Method.QBR} and (
         images < COUNTED_IMAGES or config.refine.images < COUNTED_IMAGES // 2
     ):
         few = shortage(config.refine.images, images, len(sample.classes))

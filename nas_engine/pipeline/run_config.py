@@ -16,6 +16,7 @@ from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError
 from nas_engine.evolution.config import SearchConfig, resolve_config
 from nas_engine.files import write_atomically
+from nas_engine.names import Method
 from nas_engine.pipeline.data import looked_at, recipe_for
 from nas_engine.records import plain
 from nas_engine.runs.run_options import FORMAT, Options, check_options
@@ -75,7 +76,7 @@ class TrainSettings:
 class RefineSettings:
     """Settings of the refinement; the search's bits stay unless others are clearly better."""
 
-    method: str = "gauss-newton"
+    method: str = Method.GAUSS_NEWTON
     """Allocator, or ``all``; ``qbr`` keeps the bits of the search."""
     images: int = 512
     """Training images that measure, an even number; where they are too few, half of them, or none:

@@ -8,8 +8,8 @@ from typing import Any
 
 from nas_engine.events import SILENT, Sink
 from nas_engine.kernels.functions import Kernels
-from nas_engine.pipeline.refine import GIVEN
-from nas_engine.pipeline.refine_request import ALL, RefineRequest
+from nas_engine.names import ALL, Method
+from nas_engine.pipeline.refine_request import RefineRequest
 from nas_engine.pipeline.run_config import RunConfig
 from nas_engine.pipeline.shortlist import short_recipe
 from nas_engine.pipeline.training import AUTO, NONE, TrainingRequest
@@ -70,7 +70,7 @@ class Work:
         return RefineRequest(
             method=settings.method
             if settings.method == ALL
-            else ",".join(dict.fromkeys((GIVEN, settings.method))),
+            else ",".join(dict.fromkeys((Method.QBR, settings.method))),
             data=data.source,
             images=settings.images,
             swaps=settings.swaps,

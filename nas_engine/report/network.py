@@ -15,6 +15,7 @@ from nas_engine.encoding import GeneView, architecture_frame, encode, layer_rows
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.evolution.limits import Counting, spent
 from nas_engine.layers import Floats, macs_per_layer, unroll
+from nas_engine.names import Memory
 from nas_engine.runs.search_front import FrontRow
 from nas_engine.scoring.qe_score import ScoreSettings, qe_score, stage_terms
 
@@ -117,7 +118,7 @@ LAYERS_WHOLE = ("layers", "whole")
 def report_network(
     architecture: Architecture,
     *,
-    memory_model: str = "arena",
+    memory_model: str = Memory.ARENA,
     score: ScoreSettings | None = None,
     cycles_per_mac: dict[str, Floats] | None = None,
 ) -> NetworkReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
+from nas_engine.names import BackEnd
 from nas_engine.verification.backend import Backend
 from nas_engine.verification.claims import stand_in
 from nas_engine.verification.cortex_m import CortexM
@@ -12,11 +13,16 @@ from nas_engine.verification.host_c import HostC
 from nas_engine.verification.onnx import OnnxReference, OnnxRuntimeInteger, OnnxRuntimeQcdq
 from nas_engine.verification.tflite import LiteRT, LiteRTDefault, TfliteInt4, TfliteMicro
 
-CORES = ("cortex-m7", "cortex-m4", "cortex-m33", "cortex-m0")
+CORES = (
+    BackEnd.CORTEX_M7,
+    BackEnd.CORTEX_M4,
+    BackEnd.CORTEX_M33,
+    BackEnd.CORTEX_M0,
+)
 """Emulated cores: three with DSP instructions, for which the runtime has fast paths, and one on
 which the portable C runs."""
 
-FEW_CORES, FEW_IMAGES = ("cortex-m33", "cortex-m0"), 2
+FEW_CORES, FEW_IMAGES = (BackEnd.CORTEX_M33, BackEnd.CORTEX_M0), 2
 """Cores that get this many images unless they represent the device's own core (chosen here): a
 Cortex-M0 takes eight times as long."""
 
@@ -76,19 +82,30 @@ def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple
         for core, count in counts.items()
     )
     return (
-        Row(name="host-c", backend=HostC(sanitized_images=images), file="c/main.c", images=images),
-        *emulated,
-        Row(name="tflite", backend=LiteRT(), file="model.tflite", images=images),
-        Row(name="tflite-micro", backend=TfliteMicro(), file="model.tflite", images=images),
-        Row(name="tflite-xnnpack", backend=LiteRTDefault(), file="model.tflite", images=images),
-        Row(name="tflite-int4", backend=TfliteInt4(), file="model_int4.tflite", images=images),
-        Row(name="onnx", backend=OnnxRuntimeInteger(), file="model_int.onnx", images=images),
         Row(
-            name="onnx-reference",
+            name=BackEnd.HOST_C,
+            backend=HostC(sanitized_images=images),
+            file="c/main.c",
+            images=images,
+        ),
+        *emulated,
+        Row(name=BackEnd.TFLITE, backend=LiteRT(), file="model.tflite", images=images),
+        Row(name=BackEnd.TFLITE_MICRO, backend=TfliteMicro(), file="model.tflite", images=images),
+        Row(
+            name=BackEnd.TFLITE_XNNPACK, backend=LiteRTDefault(), file="model.tflite", images=images
+        ),
+        Row(
+            name=BackEnd.TFLITE_INT4, backend=TfliteInt4(), file="model_int4.tflite", images=images
+        ),
+        Row(name=BackEnd.ONNX, backend=OnnxRuntimeInteger(), file="model_int.onnx", images=images),
+        Row(
+            name=BackEnd.ONNX_REFERENCE,
             backend=OnnxReference(),
             file="model_int.onnx",
             images=slow,
             by_default=False,
         ),
-        Row(name="onnx-qcdq", backend=OnnxRuntimeQcdq(), file="model_qcdq.onnx", images=images),
+        Row(
+            name=BackEnd.ONNX_QCDQ, backend=OnnxRuntimeQcdq(), file="model_qcdq.onnx", images=images
+        ),
     )

@@ -25,7 +25,7 @@ from nas_engine.cli.main import cli
 from nas_engine.cli.progress import Screen
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.events import Event, Progress
-from nas_engine.names import MEMORY_MODELS as MEMORY_MODEL_NAMES
+from nas_engine.names import Memory
 from search_spaces import space_names
 from tests.cli.command import SMALL, THREE, TWO, Run
 from tests.cli.test_bad_input import snapshot
@@ -93,7 +93,7 @@ class TestHelp:
         assert done.returncode == 0, done.stderr
 
     def test_memory_models_are_those_of_the_costs(self) -> None:
-        assert tuple(MEMORY_MODELS) == MEMORY_MODEL_NAMES
+        assert list(MEMORY_MODELS) == list(Memory)
 
     def test_documented_defaults_are_the_real_ones(self) -> None:
         from nas_engine.pipeline import resolve_config

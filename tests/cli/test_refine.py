@@ -16,7 +16,7 @@ import pytest
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.cli.progress import Screen
 from nas_engine.events import Event, Progress
-from nas_engine.names import METHODS
+from nas_engine.names import Method
 from nas_engine.pipeline.data import write_classes
 from nas_engine.runs.run_directory import RunDirectory
 from tests.cli.command import Outcome, Run
@@ -53,7 +53,7 @@ def place(tmp_path: Path, trained: Path) -> Path:
 
 
 def test_methods_are_those_of_the_table() -> None:
-    assert set(METHODS) == set(ALLOCATORS)
+    assert set(Method) == set(ALLOCATORS)
 
 
 def test_other_classes_are_refused(run: Run, place: Path, tmp_path: Path) -> None:

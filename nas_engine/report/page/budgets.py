@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas_engine.evolution.limits import LIMITS
+from nas_engine.names import Memory
 from nas_engine.report.html.document import Bar, Bars, Block, Cell, Section, Sentence, Table, Tone
 from nas_engine.report.page.facts import TEACHER, RunFacts
 from nas_engine.report.page.words import (
@@ -69,7 +70,7 @@ def _memory_bar(name: str, used: float, limit: int, reserved: int, purpose: str)
 
 
 def _model_note(model: str) -> str:
-    if model == "arena":
+    if model == Memory.ARENA:
         return (
             "SRAM is the static arena of the exported C, input image, scratch and padding "
             "included; Flash is weights, biases, scales and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_engine.names import Method
 from nas_engine.report.html.document import (
     Block,
     Cell,
@@ -140,7 +141,7 @@ def _choice(chosen: Allocation, judged: list[Allocation]) -> str:
     ):
         best.append("the highest accuracy")
     text = f"The run continued with the bits of {chosen.method}"
-    if chosen.method == "qbr" and len(judged) > 1:
+    if chosen.method == Method.QBR and len(judged) > 1:
         text += (
             ", those of the search: no other choice is ahead of them by more than the noise of "
             "these images"

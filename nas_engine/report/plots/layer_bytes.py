@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nas_engine.errors import InputError
+from nas_engine.names import Memory
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.plots.layer_axis import (
     LayerAxis,
@@ -30,12 +31,12 @@ from nas_engine.report.plots.style import (
 )
 from nas_engine.units import format_size
 
-MEMORY_MODEL_NOTES = {
-    "arena": (
+MEMORY_MODEL_NOTES: dict[str, str] = {
+    Memory.ARENA: (
         "memory model 'arena': the static arena of the layer-by-layer schedule, scratch and "
         "padding included"
     ),
-    "paper": (
+    Memory.PAPER: (
         "memory model 'paper': the convention of the QE-Score authors, without scratch and padding"
     ),
 }
