@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_engine.architecture import Architecture, read_architecture
+from nas_engine.architecture import Architecture, dump_architecture, read_architecture
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.datasets.records import Labels, Pixels
 from nas_engine.digests import NONE, digests, file_digest
@@ -126,8 +126,10 @@ def made_of(directory: RunDirectory, record: str) -> dict[str, str]:
 
 
 def network_digest(network: Architecture) -> str:
-    """Return the digest of a network, whatever the file that describes it."""
-    return hashlib.sha256(repr(network).encode()).hexdigest()
+    """Return the digest of a network: of what its file says, comments apart."""
+    lines = dump_architecture(network).splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _best_digest(path: Path) -> str:

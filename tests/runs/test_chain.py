@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from nas_engine import api
+from nas_engine.architecture import dump_architecture, read_architecture
+from tests.architectures import small
 from nas_engine.errors import InputError
 from nas_engine.evolution.config import resolve_config
 from nas_engine.pipeline.evaluation import evaluate_run
@@ -300,3 +302,14 @@ def test_a_failing_disk_makes_nothing_stale(
     assert not facts.stale
     assert any("Input/output error" in problem for problem in facts.problems)
     assert verdict_sentence(facts)[1] is not Tone.GOOD
+
+
+def test_the_digest_of_a_network_is_of_what_its_file_says(tmp_path: Path) -> None:
+    network = small()
+    path = tmp_path / "best.yaml"
+    path.write_text("# another comment\n" + dump_architecture(network))
+    assert chain.network_digest(read_architecture(path)) == chain.network_digest(network)
+    assert chain.network_digest(network) == (
+        "374701418ddba71536ca40a3a75f7d6b10939ef08ebfc9b315670310c0e60095"
+    )
+    assert chain.network_digest(network.at_resolution(9)) != chain.network_digest(network)
