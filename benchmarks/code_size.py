@@ -10,30 +10,54 @@ are kept.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 import nas_engine.verification.code_size as code_size
 from benchmarks.harness import Row, main
 from benchmarks.integer_reference import Untrained
 from benchmarks.kernels import read_objects, write_export
+from benchmarks.sections import needed_sections
 from nas_engine.costs.plan import plan_graph
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.network.kernels import KERNELS, kernel_of
 from nas_engine.verification.backend import Footprint
-from nas_engine.verification.code_size import CodePrediction, CodeSizes, read_table, write_table
+from nas_engine.verification.code_size import CodePrediction, CodeSizes, read_table
 from nas_engine.verification.cortex_m import CortexM
-from nas_engine.verification.elf import Elf, needed_sections
+from nas_engine.verification.elf import Elf
 from nas_engine.verification.toolchain import COMPILERS, CORES, find_toolchain, missing_compiler
 
 TABLE = Path(code_size.__file__).parent / code_size.TABLE
 
 RUNTIME_LIMIT = 16 << 10
 """Most bytes of kernels and model functions of one network."""
+
+
+def _as_yaml(row: CodeSizes) -> dict[str, Any]:
+    values = asdict(row)
+    stacks, kernels = sorted(row.stacks.items()), sorted(row.kernels.items())
+    return {
+        **values,
+        "stacks": dict(stacks),
+        "kernels": {name: dict(sorted(sections.items())) for name, sections in kernels},
+    }
+
+
+def write_table(rows: Iterable[CodeSizes]) -> str:
+    """Return the text of ``code_size.yaml``; the same rows give the same text."""
+    ordered = sorted(rows, key=lambda row: (row.core, row.compiler))
+    document = {"format": code_size.FORMAT, "rows": [_as_yaml(row) for row in ordered]}
+    head = (
+        "# Bytes of the runtime by core, compiler and kernel. Measured by `python -m "
+        "benchmarks.code_size`; do not edit.\n"
+    )
+    return head + yaml.safe_dump(document, sort_keys=False, width=1000)
 
 
 def inverted_residuals(

@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.harness import Row, main
 from benchmarks.integer_reference import Untrained
+from benchmarks.sections import needed_sections
 from nas_engine.costs.plan import plan_graph
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.packing import pack_layer
@@ -32,7 +33,7 @@ from nas_engine.integer.reference import Images
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.verification.backend import BackendRun
 from nas_engine.verification.cortex_m import OBJECTS, CortexM
-from nas_engine.verification.elf import Elf, needed_sections
+from nas_engine.verification.elf import Elf
 
 ANCHORS = "CMSIS-NN 2.04 (s8), 3.75 (s4); depth-wise 3 x 3 8.35; first convolution 4.86"
 """Instructions per MAC of CMSIS-NN 99f736a (July 2026) on the same layers, -O3, counted in the same

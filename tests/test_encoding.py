@@ -22,7 +22,6 @@ from nas_engine.encoding import (
     decode,
     encode,
     layer_rows,
-    legal,
     space_frame,
     stage_depth_cap,
 )
@@ -30,6 +29,7 @@ from nas_engine.errors import InputError
 from nas_engine.evolution.operators import mutate
 from search_spaces import SearchSpace
 from tests.architectures import GOLDEN, PUBLISHED
+from tests.legal import legal
 from tests.populations import EVERY_SPACE, SHIPPED, SPACES, networks, population, resolutions
 
 

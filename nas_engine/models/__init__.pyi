@@ -6,5 +6,3 @@ from nas_engine.models.cifar_resnet import load_cifar_resnet as load_cifar_resne
 from nas_engine.models.mobilenet import Block as Block
 from nas_engine.models.mobilenet import ConvolutionUnit as ConvolutionUnit
 from nas_engine.models.mobilenet import MobileNet as MobileNet
-from nas_engine.models.vision_transformer import VisionTransformer as VisionTransformer
-from nas_engine.models.vision_transformer import load_vision_transformer as load_vision_transformer

@@ -13,7 +13,6 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from nas_engine.errors import InputError
 
@@ -65,20 +64,6 @@ class CodeSizes:
         code, stack = self.base + sum(sections.values()), max(self.stacks[name] for name in names)
         return CodePrediction(code=code, static_ram=self.static_ram, stack=stack)
 
-    def as_yaml(self) -> dict[str, Any]:
-        """Return the row as ``code_size.yaml`` holds it."""
-        return {
-            "core": self.core,
-            "compiler": self.compiler,
-            "base": self.base,
-            "static_ram": self.static_ram,
-            "stacks": dict(sorted(self.stacks.items())),
-            "kernels": {
-                name: dict(sorted(sections.items()))
-                for name, sections in sorted(self.kernels.items())
-            },
-        }
-
 
 def read_table(text: str) -> tuple[CodeSizes, ...]:
     """Return the rows of a table.
@@ -99,19 +84,6 @@ def read_table(text: str) -> tuple[CodeSizes, ...]:
     except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
         expected = "expected what python -m benchmarks.code_size writes"
         raise InputError(f"the table of code sizes cannot be read ({error}); {expected}") from error
-
-
-def write_table(rows: Iterable[CodeSizes]) -> str:
-    """Return the text of ``code_size.yaml``; the same rows give the same text."""
-    import yaml
-
-    ordered = sorted(rows, key=lambda row: (row.core, row.compiler))
-    document = {"format": FORMAT, "rows": [row.as_yaml() for row in ordered]}
-    head = (
-        "# Bytes of the runtime by core, compiler and kernel. Measured by `python -m "
-        "benchmarks.code_size`; do not edit.\n"
-    )
-    return head + yaml.safe_dump(document, sort_keys=False, width=1000)
 
 
 @functools.cache

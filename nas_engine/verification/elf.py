@@ -10,7 +10,6 @@ of static images and of the objects that they were linked from.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +18,7 @@ from nas_engine.errors import InputError
 ARM = 40
 """``e_machine`` of 32-bit Arm."""
 
-SHT_SYMTAB, SHT_NOBITS, SHT_REL = 2, 8, 9
+SHT_SYMTAB, SHT_NOBITS = 2, 8
 SHF_ALLOC = 2
 PT_LOAD = 1
 STT_FUNC = 2
@@ -184,57 +183,3 @@ class Elf:
             if item.is_function and item.value <= address < item.value + max(item.size, 2):
                 return f"{item.name}+0x{address - item.value:x}"
         return "in no function"
-
-    def references(self) -> dict[int, list[Symbol]]:
-        """Return, for each section of an object, the symbols that its relocations name."""
-        found: dict[int, list[Symbol]] = {}
-        for table in (section for section in self.sections if section.kind == SHT_REL):
-            wanted = found.setdefault(table.info, [])
-            for at in range(table.offset, table.offset + table.size, 8):
-                wanted.append(self.symbols[struct.unpack_from("<II", self.content, at)[1] >> 8])
-        return found
-
-
-def needed_sections(objects: Mapping[str, Elf], roots: Iterable[str]) -> dict[tuple[str, str], int]:
-    """Return what a linker that drops unused sections keeps of some objects for some symbols.
-
-    Args:
-        objects: Objects by name.
-        roots: Global symbols that are needed.
-
-    Returns:
-        Bytes in memory, padded to the section's alignment or a word, by object and section name.
-        Symbols that no object defines are left out: they come from the compiler's own library.
-    """
-    defined: dict[str, tuple[str, int]] = {}
-    for name, elf in objects.items():
-        for symbol in elf.symbols:
-            if (
-                symbol.name
-                and symbol.section is not None
-                and not symbol.name.startswith(("$", ".L"))
-            ):
-                defined.setdefault(symbol.name, (name, symbol.section))
-    references = {name: elf.references() for name, elf in objects.items()}
-    todo = [defined[root] for root in roots if root in defined]
-    seen: set[tuple[str, int]] = set()
-    while todo:
-        place = todo.pop()
-        if place in seen:
-            continue
-        seen.add(place)
-        name, index = place
-        for symbol in references[name].get(index, ()):
-            if symbol.section is not None:
-                todo.append((name, symbol.section))
-            elif symbol.name in defined:
-                todo.append(defined[symbol.name])
-    kept: dict[tuple[str, str], int] = {}
-    for name, index in sorted(seen):
-        section = objects[name].sections[index]
-        if section.is_allocated and section.size:
-            grain = max(section.alignment, 4)
-            kept[name, section.name] = (
-                kept.get((name, section.name), 0) + -(-section.size // grain) * grain
-            )
-    return kept

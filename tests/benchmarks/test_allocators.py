@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import allocators, judged, rank_correlation, statistics
 from benchmarks.studies.resnet_qat import bits as resnet_bits
-from nas_engine.models.vision_transformer import vision_transformer
+from benchmarks.vision_transformer import vision_transformer
 
 THREADS = torch.get_num_threads()
 

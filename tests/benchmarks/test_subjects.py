@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import subjects
+from benchmarks.vision_transformer import VisionTransformer, vision_transformer
 from nas_engine.datasets import Dataset, open_dataset
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.models.cifar_resnet import CifarResNet, cifar_resnet
-from nas_engine.models.vision_transformer import VisionTransformer, vision_transformer
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_engine.errors import InputError
-from nas_engine.models.cifar_resnet import cifar_resnet
-from nas_engine.models.vision_transformer import (
+from benchmarks.vision_transformer import (
     is_vision_transformer,
     load_vision_transformer,
     vision_transformer,
 )
+from nas_engine.errors import InputError
+from nas_engine.models.cifar_resnet import cifar_resnet
 
 
 def images(n: int = 2) -> Tensor:

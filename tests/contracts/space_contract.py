@@ -8,11 +8,12 @@ import pickle
 import numpy as np
 import pytest
 
-from nas_engine.encoding import GeneView, decode, legal, space_frame
+from nas_engine.encoding import GeneView, decode, space_frame
 from nas_engine.evolution.operators import mutate, sample
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import SearchSpace
 from tests import reference
+from tests.legal import legal
 
 
 class SpaceContract:

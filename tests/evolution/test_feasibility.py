@@ -12,9 +12,10 @@ import pytest
 from nas_engine.costs.compute import macs
 from nas_engine.costs.flash import flash
 from nas_engine.costs.sram import peak_sram
-from nas_engine.encoding import GeneView, bottleneck_choices, legal, space_frame
+from nas_engine.encoding import GeneView, bottleneck_choices, space_frame
 from nas_engine.evolution.feasibility import smallest_networks
 from nas_engine.layers import unroll
+from tests.legal import legal
 from tests.populations import EVERY_SPACE, MODELS, SHIPPED, population, problem_for
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from nas_engine.block_kinds import KIND_NAMES
-from nas_engine.encoding import GeneView, decode, legal, space_frame
+from nas_engine.encoding import GeneView, decode, space_frame
 from nas_engine.evolution.operators import mutate, sample
 from search_spaces import ChannelRange, SearchSpace
+from tests.legal import legal
 from tests.populations import OTHER_KINDS, SHIPPED, SPACES, population
 
 MOBILENET = SHIPPED["mobilenet-32"]

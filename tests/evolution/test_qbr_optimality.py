@@ -13,11 +13,12 @@ import numpy.typing as npt
 import pytest
 
 from nas_engine.architecture import Architecture, Bits, Block, Convolution
-from nas_engine.encoding import architecture_frame, decode, encode, legal
+from nas_engine.encoding import architecture_frame, decode, encode
 from nas_engine.evolution.evaluation import evaluate
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import SearchSpace
 from tests import reference, reference_bits
+from tests.legal import legal
 from tests.populations import (
     EVERY_PAIR,
     MODELS,

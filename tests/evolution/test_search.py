@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_engine.encoding import decode, legal
+from nas_engine.encoding import decode
 from nas_engine.evolution.evaluation import Candidates, evaluate, exceeded
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.processes import mapper
@@ -33,6 +33,7 @@ from nas_engine.evolution.search import (
     unique_networks,
 )
 from tests import reference
+from tests.legal import legal
 from tests.populations import MODELS, SHIPPED, SPACES, pairs_table, population, problem_for
 
 SETTINGS = SearchSettings(seed=3, candidates=2000, population=48, chunk=64, chunks=3)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.vision_transformer import vision_transformer
 from nas_engine.allocation.network_problem import network_problem
 from nas_engine.errors import InputError
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.models.vision_transformer import vision_transformer
 from nas_engine.training.hessian import measure_hessian
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations

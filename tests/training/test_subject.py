@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.vision_transformer import vision_transformer
 from nas_engine.allocation.network_problem import LayerSize, network_problem
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Variable
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.models.mobilenet import MobileNet
-from nas_engine.models.vision_transformer import vision_transformer
 from nas_engine.quantization.prepare import insert_quantisers
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations

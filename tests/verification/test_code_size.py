@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.code_size import write_table
 from nas_engine.errors import InputError
 from nas_engine.network.kernels import KERNELS
 from nas_engine.verification.code_size import (
@@ -12,7 +13,6 @@ from nas_engine.verification.code_size import (
     predict,
     read_table,
     shipped_table,
-    write_table,
 )
 from nas_engine.verification.toolchain import CORES
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.sections import needed_sections
 from nas_engine.errors import InputError
-from nas_engine.verification.elf import Elf, needed_sections
+from nas_engine.verification.elf import Elf
 from nas_engine.verification.toolchain import compile_files, find_toolchain
 from tests.verification.standin import compilers
 

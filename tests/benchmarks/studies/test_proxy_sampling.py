@@ -15,10 +15,11 @@ from benchmarks.studies.proxy.candidates import RHO_LIMITS
 from benchmarks.studies.proxy.networks import networks
 from benchmarks.studies.proxy.sampling import Setting, costs
 from benchmarks.studies.proxy.uniform import DEPTHS, searched, uniform_network
-from nas_engine.encoding import GeneView, encode, legal
+from nas_engine.encoding import GeneView, encode
 from nas_engine.layers import unroll
 from nas_engine.scoring import qe_score
 from tests import reference
+from tests.legal import legal
 
 SETTING = Setting(candidates=256)
 
