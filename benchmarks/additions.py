@@ -95,7 +95,7 @@ def sums_of(model: IntegerModel) -> tuple[npt.NDArray[np.int8], tuple[str, ...]]
     step = next(node for node in model.nodes if node.name == "sum")
     assert isinstance(step, IntegerConvolution)
     assert step.addition is not None
-    shortcut, target = model.tensor(step.addition.shortcut), model.tensor(step.output)
+    shortcut, target = model.tensor(step.shortcut), model.tensor(step.output)
     first, second = np.split(operands()[0].astype(np.int64), 2, -1)
     sums = add(
         first + (shortcut.low - shortcut.zero_point),

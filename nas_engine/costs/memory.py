@@ -45,12 +45,6 @@ Bits = float | npt.NDArray[Any]
 WORD_BYTES = 4
 """Tensors and weights start on word boundaries and are padded to whole words: a Cortex-M word."""
 
-IMAGE_BITS = 8
-"""Width of the input image as it comes from the camera (uint8)."""
-
-LOGIT_BITS = 8
-"""Width of the classifier's outputs."""
-
 CHANNEL_BYTES = 9
 """int32 bias + Q31 multiplier + int8 shift per output channel."""
 

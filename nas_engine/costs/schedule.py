@@ -26,8 +26,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nas_engine.costs.memory import (
-    IMAGE_BITS,
-    LOGIT_BITS,
     WORD_BYTES,
     MemoryModel,
     Sizes,
@@ -37,6 +35,7 @@ from nas_engine.costs.memory import (
 )
 from nas_engine.layers import Bools, Floats, LayerTable, first_units
 from nas_engine.names import ImageInput, Memory, Schedule
+from nas_engine.network.from_architecture import IMAGE_BITS, LOGIT_BITS
 
 Width = Literal["a", "b", "c", "next", "image", "logits", "none"]
 """Width of a tensor: that of the block's input, of the input of its second or third layer, of the

@@ -233,7 +233,7 @@ def _convolution(
         "addition": ADDITION_BYTES if step.addition else 0,
     }
     addition = step.addition and {
-        "shortcut": step.addition.shortcut,
+        "shortcut": step.shortcut,
         **(
             {}
             if step.addition.scale == target.scale

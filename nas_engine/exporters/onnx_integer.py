@@ -217,8 +217,9 @@ class _Writer:
         The output's zero point is not included.
         """
         assert step.addition is not None
+        assert step.shortcut is not None
         graph, addition = self.graph, step.addition
-        shortcut = self.model.tensor(addition.shortcut)
+        shortcut = self.model.tensor(step.shortcut)
         limits = [graph.scalar(bound, np.int64) for bound in (-128, 127)]
         own = graph.node("Clip", [result, *limits], self._name(step.name, "own"))
         wide = graph.cast(self.stored[shortcut.name], np.int64, self._name(step.name, "shortcut"))

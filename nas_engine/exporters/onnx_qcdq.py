@@ -145,7 +145,7 @@ class _Writer:
             **window(step),
         )
         result = graph.node("Add", [total, bias], graph.unique(f"{step.name}/biased"))
-        if step.addition is None:
+        if step.addition is None or step.shortcut is None:
             return result
         owner = graph.unique(
             f"{step.name}/own"
@@ -155,7 +155,7 @@ class _Writer:
             owner, result, graph.unique(f"{owner}/real"), own_scale, (-128, 127), 8
         )
         return graph.node(
-            "Add", [self.real[step.addition.shortcut], own], graph.unique(f"{step.name}/total")
+            "Add", [self.real[step.shortcut], own], graph.unique(f"{step.name}/total")
         )
 
     def _pool(self, step: Node) -> str:

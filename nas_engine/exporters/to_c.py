@@ -267,8 +267,8 @@ def _step(
             flags.append("NAS_FAST_ROUNDING")
             if kernel.tiled:
                 flags += _tile_flags(step, source.tensor.channels, plan)
-        if step.addition is not None:
-            shortcut = model.tensor(step.addition.shortcut)
+        if step.addition is not None and step.shortcut is not None:
+            shortcut = model.tensor(step.shortcut)
             _check_shortcut(step, shortcut, offsets)
             flags += addition_flags(step.addition, shortcut, target.tensor)
     if source.overlaps(target):

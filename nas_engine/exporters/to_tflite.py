@@ -269,14 +269,14 @@ class _Graph:
             | {"dilationHFactor": 1, "dilationWFactor": 1}
             | ({"depthMultiplier": 1} if depthwise else {})
         )
-        if step.addition is None:
+        if step.addition is None or step.shortcut is None:
             self.limited(target, kind, inputs, options)
             return
         alone = self.file.tensor(f"{step.name} alone", (1, *target.shape), step.addition.scale)
         self.file.operator(kind[0], inputs, alone, kind[1], **options)
         # An interpreter may write a sum over its first operand, whatever it was told to keep: let
         # that be the one nobody asks for.
-        operands = [alone, self.places[step.addition.shortcut]]
+        operands = [alone, self.places[step.shortcut]]
         self.limited(target, ("ADD", "Add"), operands, {})
 
     def weights(self, step: IntegerConvolution, source: QuantisedTensor) -> list[int]:

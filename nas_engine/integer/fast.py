@@ -352,15 +352,12 @@ class FastProgram:
 
         The offset is ``256 * first + second`` of the table's first entry.
         """
-        if step.addition is None:
+        if step.addition is None or step.shortcut is None:
             return np.zeros(0, np.float32), None, 0.0
-        shortcut = self._model.tensor(step.addition.shortcut)
+        shortcut = self._model.tensor(step.shortcut)
         first = np.arange(shortcut.low, shortcut.high + 1)[:, None] - shortcut.zero_point
         second = np.arange(-128, 128)
-        total = (
-            add(first, second, (step.addition.first, step.addition.second, step.addition.out))
-            + target.zero_point
-        )
+        total = add(first, second, step.addition.constants) + target.zero_point
         table = (
             (np.clip(total, target.low, target.high) - target.zero_point)
             .astype(np.float32)
@@ -431,7 +428,7 @@ class FastProgram:
         return lambda: np.copyto(values, np.clip(source, low, high))
 
     def _sum(self, step: IntegerSum) -> Callable[[], None]:
-        target, constants = self._model.tensor(step.output), (step.first, step.second, step.out)
+        target, constants = self._model.tensor(step.output), step.addition.constants
         low, high = target.low - target.zero_point, target.high - target.zero_point
         first, second = (self._values[name] for name in step.inputs)
         values = self._values[step.output]

@@ -114,15 +114,13 @@ class Requantizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
-    """Shortcut and the constants of its addition to a layer's own result.
+    """Constants of the addition of a shortcut to a layer's own result.
 
     Both operands have scales of their own, and the sum is clamped to the output's levels: from 0 on
     where that is unsigned, which is a fused ReLU. Multiplier and shift of the shortcut, of the
     layer's own result, and of the sum follow from the three scales.
     """
 
-    shortcut: str
-    """Tensor that is added."""
     scale: float
     """Real value of one level of the layer's own result, signed 8 bits with zero point 0: a float32
     value. It is an operand only, never a tensor of the network."""
@@ -151,7 +149,12 @@ class Addition:
                     f"({output.scale:g}) or more; an addition needs scales of the same order",
                 )
         first, second, out = addition_multipliers(shortcut.scale, scale, output.scale)
-        return Addition(shortcut=shortcut.name, scale=scale, first=first, second=second, out=out)
+        return Addition(scale=scale, first=first, second=second, out=out)
+
+    @property
+    def constants(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Multiplier and shift of both operands and of the sum."""
+        return self.first, self.second, self.out
 
     def is_exact(self, shortcut: QuantisedTensor, output: QuantisedTensor) -> bool:
         """Return whether the sum needs no rounding: both operands have the output's scale."""
@@ -160,14 +163,10 @@ class Addition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntegerSum(Node):
-    """Free-standing addition of two tensors: multipliers and shifts of operands and sum."""
+    """Free-standing addition of two tensors."""
 
-    first: tuple[int, int]
-    """Of the first input."""
-    second: tuple[int, int]
-    """Of the second input."""
-    out: tuple[int, int]
-    """Of the sum."""
+    addition: Addition
+    """Constants; the first input is the shortcut."""
 
     @staticmethod
     def between(node: Node, tensors: Mapping[str, QuantisedTensor]) -> IntegerSum:
@@ -177,13 +176,8 @@ class IntegerSum(Node):
             NetworkError: An operand's scale is out of proportion, which TFLite refuses too.
         """
         first, second = (tensors[name] for name in node.inputs)
-        constants = Addition.between(first, second.scale, tensors[node.output])
-        return IntegerSum(
-            **node.as_fields(),
-            first=constants.first,
-            second=constants.second,
-            out=constants.out,
-        )
+        addition = Addition.between(first, second.scale, tensors[node.output])
+        return IntegerSum(**node.as_fields(), addition=addition)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,7 +201,7 @@ class IntegerConvolution(Node):
 
     def __post_init__(self) -> None:
         Node.__post_init__(self)
-        if self.shortcut != (self.addition.shortcut if self.addition else None):
+        if (self.shortcut is None) != (self.addition is None):
             raise NetworkError(
                 self.name,
                 f"the shortcut {self.shortcut!r} has no addition; lower the network again",
@@ -317,8 +311,8 @@ class IntegerModel(Graph[QuantisedTensor, Node]):
                     f"{what} of the requantizer does not follow from the scales; lower the network "
                     "again",
                 )
-        if node.addition and node.addition != Addition.between(
-            self.tensor(node.addition.shortcut), scale, target
+        if node.shortcut is not None and node.addition != Addition.between(
+            self.tensor(node.shortcut), scale, target
         ):
             raise NetworkError(
                 node.name, "the addition does not follow from the scales; lower the network again"

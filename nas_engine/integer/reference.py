@@ -131,17 +131,15 @@ def _convolution(model: IntegerModel, node: IntegerConvolution, values: Mapping[
     result = multiply_by_quantized_multiplier(
         acc, node.requantizer.multiplier, node.requantizer.shift
     )
-    if node.addition is None:
+    if node.addition is None or node.shortcut is None:
         return result
-    addition, shortcut = node.addition, model.tensor(node.addition.shortcut)
-    operand = values[shortcut.name] - shortcut.zero_point
-    constants = (addition.first, addition.second, addition.out)
-    return add(operand, np.clip(result, -128, 127), constants)
+    operand = values[node.shortcut] - model.tensor(node.shortcut).zero_point
+    return add(operand, np.clip(result, -128, 127), node.addition.constants)
 
 
 def _sum(model: IntegerModel, node: IntegerSum, values: Mapping[str, Ints]) -> Ints:
     first, second = (values[name] - model.tensor(name).zero_point for name in node.inputs)
-    return add(first, second, (node.first, node.second, node.out))
+    return add(first, second, node.addition.constants)
 
 
 def _accumulate(node: IntegerConvolution, centred: Ints, target: QuantisedTensor) -> Ints:

@@ -37,6 +37,7 @@ from nas_engine.integer.reference import Images, Values, run, trace
 from nas_engine.network.graph import KINDS, NetworkError, Node
 from nas_engine.quantization.record import QuantisedTensor, read_only
 from nas_engine.reading import SMALL_FILE, parsing, read_regular, read_regular_text
+from nas_engine.records import plain, read
 from nas_engine.sealed import parse_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
 
@@ -163,13 +164,13 @@ def _describe(model: IntegerModel, node: Node) -> dict[str, Any]:
         "padding": node.padding,
     }
     if isinstance(node, IntegerSum):
-        return described | {name: getattr(node, name) for name in _SUM}
+        return described | dict(zip(_SUM, node.addition.constants, strict=True))
     if not isinstance(node, IntegerConvolution):
         return described
-    addition = node.addition and {name: getattr(node.addition, name) for name in Addition.__slots__}
+    addition = node.addition and {"shortcut": node.shortcut, **plain(node.addition)}
     if addition and addition["scale"] == model.tensor(node.output).scale:
         del addition["scale"]  # the format's first networks had no other
-    bounds = {name: getattr(node.bounds, name) for name in AccumulatorBounds.__slots__}
+    bounds = plain(node.bounds)
     return described | {"weight_bits": node.weight_bits, "addition": addition, "bounds": bounds}
 
 
@@ -312,37 +313,33 @@ def _node(
     node |= {"kernel_height": sides[0], "kernel_width": sides[1]}
     node["padding"] = tuple(part.take_list("padding", length=4, of=int))
     if kind == "add":
-        return IntegerSum(**node, **_constants(part))
+        scale = tensors[inputs[1]].scale if inputs[1] in tensors else 1.0
+        return IntegerSum(**node, addition=Addition(scale=scale, **_constants(part)))
     if not row.has_weights:
         return Node(**node)
     held = {
         what: _take(arrays, f"{node['name']}.{what}", dtype, path)
         for what, dtype in _ARRAYS.items()
     }
-    addition = None
+    shortcut, addition = None, None
     if part.has("addition"):
-        addition = _addition(part.take_fields("addition"), tensors.get(node["output"]))
-    bounds = part.take_fields("bounds").only(*AccumulatorBounds.__slots__)
+        added, output = part.take_fields("addition"), tensors.get(node["output"])
+        added.only("shortcut", "scale", *_SUM)
+        shortcut = added.take_str("shortcut")
+        scale = added.take("scale", output.scale if output else 1.0)
+        addition = Addition(scale=scale, **_constants(added))
     return IntegerConvolution(
         **node,
         weight_bits=part.take_int("weight_bits"),
-        shortcut=addition.shortcut if addition else None,
+        shortcut=shortcut,
         weights=held["weights"],
         weight_scale=held["weight_scale"],
         bias=held["bias"],
         requantizer=Requantizer(multiplier=held["multiplier"], shift=held["shift"]),
         addition=addition,
-        bounds=AccumulatorBounds(
-            accumulator=bounds.take_int("accumulator"), shifted=bounds.take_int("shifted")
-        ),
+        bounds=read(AccumulatorBounds, part.take_fields("bounds")),
     )
 
 
 def _constants(part: Fields) -> dict[str, Any]:
     return {name: tuple(part.take_list(name, length=2, of=int)) for name in _SUM}
-
-
-def _addition(part: Fields, output: QuantisedTensor | None) -> Addition:
-    part.only(*Addition.__slots__)
-    scale = part.take("scale", output.scale if output else 1.0)
-    return Addition(shortcut=part.take_str("shortcut"), scale=scale, **_constants(part))

@@ -120,7 +120,7 @@ class TestContent:
         for step, layer in zip(subject.model.nodes, subject.manifest["layers"], strict=True):
             if isinstance(step, IntegerConvolution) and step.addition:
                 entry = layer["addition"]
-                assert entry["shortcut"] == step.addition.shortcut
+                assert entry["shortcut"] == step.shortcut
                 assert "scale" not in entry  # the output's
                 for part in ("first", "second", "out"):
                     assert (entry[part]["multiplier"], entry[part]["shift"]) == getattr(
