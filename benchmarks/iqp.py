@@ -23,10 +23,11 @@ import time
 import numpy as np
 
 from benchmarks.harness import HERE, Row, main
+from benchmarks.network_problem import network_problem
 from nas_engine.allocation.iqp import solve
-from nas_engine.allocation.network_problem import LayerSize, network_problem
 from nas_engine.allocation.problem import AllocationProblem, Floats
 from nas_engine.allocation.quadratic import psd_clip
+from nas_engine.training.subject import LayerSize
 
 WIDTHS = {3: (2, 4, 8), 7: (2, 3, 4, 5, 6, 7, 8)}
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.network_problem import network_problem
 from benchmarks.subjects import load_subject
 from benchmarks.traced import traced_subject
 from nas_engine.allocation.iqp import solve
-from nas_engine.allocation.network_problem import network_problem
 from nas_engine.allocation.problem import WEIGHTS, AllocationProblem, Floats, Levels
 from nas_engine.allocation.records import BitAllocation, Evidence, Sensitivity
 from nas_engine.allocation.table import allocate

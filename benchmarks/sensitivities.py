@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.harness import Row, main
+from benchmarks.network_problem import network_problem
 from benchmarks.subjects import load_subject
 from benchmarks.traced import traced_subject
-from nas_engine.allocation.network_problem import network_problem
 from nas_engine.allocation.problem import Floats
 from nas_engine.datasets import Split, open_dataset
 from nas_engine.datasets.records import Labels, Pixels

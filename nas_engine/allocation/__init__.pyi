@@ -1,11 +1,9 @@
 """Names of the package, one per line."""
 
 from nas_engine.allocation import device_problem as device_problem
-from nas_engine.allocation import network_problem as network_problem
 from nas_engine.allocation.allocator import MissingEvidenceError as MissingEvidenceError
 from nas_engine.allocation.device_problem import levels_of as levels_of
 from nas_engine.allocation.device_problem import with_levels as with_levels
-from nas_engine.allocation.network_problem import LayerSize as LayerSize
 from nas_engine.allocation.problem import ACTIVATIONS as ACTIVATIONS
 from nas_engine.allocation.problem import WEIGHTS as WEIGHTS
 from nas_engine.allocation.problem import AllocationProblem as AllocationProblem

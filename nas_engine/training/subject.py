@@ -11,17 +11,31 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nas_engine.allocation.network_problem import LayerSize
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.training.steps import Change, StepList, Values, steps_of
 
 Watch = Callable[[int, Tensor], None]
 """Is shown what a step gave, by position; later steps may overwrite it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSize:
+    """Storage and operations of one layer, independent of its widths."""
+
+    name: str
+    """Name of the layer."""
+    weights: int
+    """Number of weights."""
+    inputs: int
+    """Numbers in its input tensor, one image."""
+    macs: int
+    """Multiply-accumulates of one image."""
 
 
 class Subject:

@@ -366,11 +366,3 @@ def footprint(firmware: Firmware, stack: int) -> Footprint:
     return Footprint(
         packed=packed, code=flash - packed, arena=arena, static_ram=static, stack=stack
     )
-
-
-def runtime_bytes(firmware: Firmware) -> int:
-    """Return the size of the code of the kernels and of the model's functions, in bytes.
-
-    Weights and tables are not included.
-    """
-    return firmware.elf.size(".runtime")

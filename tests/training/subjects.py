@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from benchmarks.network_problem import network_problem
 from benchmarks.traced import traced_subject
-from nas_engine.allocation.network_problem import network_problem
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Variable
 from nas_engine.datasets.records import Labels, Pixels
 from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, average_pool

@@ -17,9 +17,9 @@ import numpy as np
 import optuna
 import pytest
 
+from benchmarks.network_problem import network_problem
 from nas_engine.allocation.allocator import MissingEvidenceError
 from nas_engine.allocation.entropy_window import EntropyWindow, EntropyWindowAllocator, assign
-from nas_engine.allocation.network_problem import LayerSize, network_problem
 from nas_engine.allocation.problem import (
     AllocationProblem,
     Constraint,
@@ -40,6 +40,7 @@ from nas_engine.training.entropy_study import (
     tune_entropy_window,
 )
 from nas_engine.training.study_file import MissingOptunaError
+from nas_engine.training.subject import LayerSize
 
 LAYERS = [
     LayerSize(name=f"layer{i}", weights=200 * (i + 1), inputs=900 // (i + 1), macs=1000)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.network_problem import network_problem
 from benchmarks.vision_transformer import vision_transformer
-from nas_engine.allocation.network_problem import network_problem
 from nas_engine.errors import InputError
 from nas_engine.models.mobilenet import MobileNet
 from nas_engine.training.hessian import measure_hessian

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.network_problem import network_problem
 from benchmarks.sensitivities import brute_force_pairs
 from benchmarks.sensitivities import run as run_study
-from nas_engine.allocation.network_problem import network_problem
 from nas_engine.allocation.problem import Levels
 from nas_engine.allocation.records import Sensitivity
 from nas_engine.errors import FileFormatError, InputError

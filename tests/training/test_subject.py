@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.network_problem import network_problem
 from benchmarks.vision_transformer import vision_transformer
-from nas_engine.allocation.network_problem import LayerSize, network_problem
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Variable
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
@@ -22,7 +22,7 @@ from nas_engine.quantization.prepare import insert_quantisers
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.steps import Values
-from nas_engine.training.subject import subject_of
+from nas_engine.training.subject import LayerSize, subject_of
 from tests.training.networks import block_kinds, small_architecture
 from tests.training.subjects import (
     SIDE,

@@ -39,7 +39,6 @@ from nas_engine.verification.cortex_m import (
     CortexM,
     build,
     footprint,
-    runtime_bytes,
     unpacked,
 )
 from nas_engine.verification.elf import Elf
@@ -247,7 +246,7 @@ class TestBudget:
             for part in firmware.elf.segments
             if part.address < FLASH
         )
-        assert 0 < runtime_bytes(firmware) < used.code < 2500
+        assert 0 < firmware.elf.size(".runtime") < used.code < 2500
         assert firmware.elf.sections[-1].address < SRAM_ORIGIN + SRAM
 
     @pytest.mark.parametrize(("arena", "fits"), [(60_000, True), (60_000 + 4032, False)])

@@ -6,7 +6,6 @@ The budget is a mean width of weights and of activations.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,20 +17,7 @@ from nas_engine.allocation.problem import (
     Variable,
 )
 from nas_engine.errors import InputError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSize:
-    """Storage and operations of one layer, independent of its widths."""
-
-    name: str
-    """Name of the layer."""
-    weights: int
-    """Number of weights."""
-    inputs: int
-    """Numbers in its input tensor, one image."""
-    macs: int
-    """Multiply-accumulates of one image."""
+from nas_engine.training.subject import LayerSize
 
 
 def network_problem(
