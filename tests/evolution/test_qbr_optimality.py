@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,13 @@ import numpy.typing as npt
 import pytest
 
 from nas_engine.architecture import Architecture, Bits, Block, Convolution
-from nas_engine.encoding import architecture_frame, decode, encode
+from nas_engine.costs.compute import bitops
+from nas_engine.costs.flash import flash
+from nas_engine.costs.sram import peak_sram
+from nas_engine.encoding import Frame, Genes, GeneView, architecture_frame, decode, encode
 from nas_engine.evolution.evaluation import evaluate
+from nas_engine.evolution.problem import SearchProblem
+from nas_engine.layers import unroll
 from nas_engine.scoring.qe_score import ScoreSettings
 from search_spaces import SearchSpace
 from tests import reference, reference_bits
@@ -380,3 +386,58 @@ def test_a_bitops_limit_is_met_with_other_kinds(name: str, tied: bool) -> None:
         if free.violation[i] == 0 and possible:
             assert found.violation[i] == 0
     assert lowered > 5
+    fits, tried = found.violation == 0, 0
+    for genes_raised in every_raise(space, frame, found.genes):
+        raised = (genes_raised != found.genes).any(axis=0)
+        assert not (fits & raised & within(limited, genes_raised)).any()
+        tried += int((fits & raised).sum())
+    assert tried > 100
+
+
+def every_raise(space: SearchSpace, frame: Frame, genes: Genes) -> Iterator[Genes]:
+    """Genes with one width, or the width of one tensor, at the space's next, where there is one."""
+    table, last = unroll(frame, genes), frame.n_layers - 2
+    shared = np.zeros(table.active.shape, bool) if table.projected is None else table.projected
+    everyone = np.ones(genes.shape[1], bool)
+    for unit, row in enumerate(range(1, last, 3)):
+        groups = (
+            [([row, row + 1, row + 2], everyone, everyone)]
+            if space.tie_block_bits
+            else [
+                ([row], everyone, ~shared[unit]),
+                ([row + 1], everyone, ~shared[unit]),
+                ([row + 2], everyone, everyone),
+                ([row, row + 1], ~everyone, shared[unit]),
+            ]
+        )
+        for rows, weights, activations in groups:
+            yield raised_once(frame, genes, "w_bits", space.weight_bits, rows, weights)
+            yield raised_once(frame, genes, "a_bits", space.activation_bits, rows, activations)
+    yield raised_once(frame, genes, "w_bits", space.weight_bits, [last], everyone)
+    yield raised_once(frame, genes, "a_bits", space.activation_bits, [last], everyone)
+
+
+def raised_once(
+    frame: Frame,
+    genes: Genes,
+    which: str,
+    options: tuple[int, ...],
+    rows: list[int],
+    mask: npt.NDArray[np.bool_],
+) -> Genes:
+    following = np.array(
+        [next((o for o in options if 0 < now < o), now) for now in range(9)], np.int16
+    )
+    changed = genes.copy()
+    bits = getattr(GeneView(frame, changed), which)
+    bits[rows] = np.where(mask, following[bits[rows]], bits[rows])
+    return changed
+
+
+def within(problem: SearchProblem, genes: Genes) -> npt.NDArray[np.bool_]:
+    view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
+    return np.asarray(
+        (peak_sram(problem.model, table, view.a_bits) <= problem.arena_bytes)
+        & (flash(problem.model, table, view.w_bits) <= problem.flash_bytes)
+        & (bitops(problem.model, table, view.w_bits, view.a_bits) <= problem.limit("bitops"))
+    )
