@@ -1,4 +1,4 @@
-"""Kernels of training as functions of torch: batch norm with its ending, and all weights at once.
+"""Kernels of training as functions of torch: norms with endings, depth-wise layers, all weights.
 
 They equal what ``nas_engine.models`` computes in several steps, up to rounding. Tensors are float32
 on the CPU, channels last. Sums are taken in an order that does not depend on threads.
@@ -14,15 +14,19 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nas_engine.kernels.build import Library
 
 ROWS = 1024
 """Rows of a chunk, as ``kernels.h`` has it."""
+
+IMAGES = 8
+"""Images of a chunk of a depth-wise convolution, as ``depthwise.c`` has it."""
 
 _SUMS = 4
 _FEWEST_VALUES = 2**16
@@ -32,11 +36,17 @@ _POINTER, _LONG, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float,
 
 _SIGNATURES = {
     "nas_moments": (_POINTER, _LONG, _LONG, _POINTER, _LONG, _LONG),
-    "nas_statistics": (_POINTER, _POINTER, _LONG, _LONG, _FLOAT, _FLOAT, *(_POINTER,) * 8),
-    "nas_forward": (_INT, *(_POINTER,) * 3, _LONG, _LONG, *(_POINTER,) * 3, _LONG, _LONG),
-    "nas_backward": (_INT, *(_POINTER,) * 4, _LONG, _LONG, *(_POINTER,) * 6, _LONG, _LONG),
-    "nas_gradients": (_POINTER, _LONG, _LONG, _INT, *(_POINTER,) * 8),
-    "nas_backward_norm": (_POINTER, _POINTER, _LONG, _LONG, *(_POINTER,) * 4, _LONG, _LONG),
+    "nas_statistics": (_POINTER, _POINTER, _LONG, _LONG, _FLOAT, _FLOAT, *(_POINTER,) * 5),
+    "nas_forward": (_INT, *(_POINTER,) * 3, _LONG, _LONG, *(_POINTER,) * 2, _LONG, _LONG),
+    "nas_backward_sums": (_INT, *(_POINTER,) * 4, _LONG, _LONG, *(_POINTER,) * 3, _LONG, _LONG),
+    "nas_gradients": (_POINTER, _LONG, _LONG, _INT, *(_POINTER,) * 4),
+    "nas_backward_norm": (
+        *(_INT, _POINTER, _INT, _POINTER, _POINTER, _LONG, _LONG),
+        *(*(_POINTER,) * 3, _LONG, _LONG),
+    ),
+    "nas_depthwise": (*(_POINTER,) * 5, _LONG, _LONG),
+    "nas_depthwise_backward": (*(_POINTER,) * 7, _LONG, _LONG),
+    "nas_depthwise_scratch": (_POINTER,),
     "nas_quantise_weights": (_POINTER, _LONG),
     "nas_quantise_weights_backward": (_POINTER, _LONG),
 }
@@ -59,18 +69,21 @@ class Kernels:
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         for function, types in _SIGNATURES.items():
             found = getattr(self._library, function)
-            found.argtypes, found.restype = types, None
+            found.argtypes, found.restype = types, _LONG
 
-    def call(self, function: str, *arguments: Any) -> None:
-        """Call a function of the library; tensors are given by their addresses."""
-        getattr(self._library, function)(*map(_address, arguments))
+    def call(self, function: str, *arguments: Any) -> int:
+        """Return what a function of the library does; tensors are given by their addresses."""
+        return int(getattr(self._library, function)(*map(_address, arguments)))
 
-    def share(self, function: str, rows: int, channels: int, *arguments: Any) -> None:
+    def share_rows(self, function: str, rows: int, channels: int, *arguments: Any) -> None:
         """Call a function over all chunks of rows, by several threads where that pays."""
-        chunks = -(-rows // ROWS)
+        self.share(function, -(-rows // ROWS), rows * channels, *arguments)
+
+    def share(self, function: str, units: int, values: int, *arguments: Any) -> None:
+        """Call a function over units of work on so many values, likewise."""
         kernel = partial(getattr(self._library, function), *map(_address, arguments))
-        parts = min(self.threads, chunks) if rows * channels >= _FEWEST_VALUES else 1
-        ends = [chunks * part // parts for part in range(parts + 1)]
+        parts = min(self.threads, units) if values >= _FEWEST_VALUES else 1
+        ends = [units * part // parts for part in range(parts + 1)]
         others: list[Future[None]] = []
         if self._pool is not None:
             others = [self._pool.submit(kernel, first, last) for first, last in pairwise(ends[1:])]
@@ -81,6 +94,10 @@ class Kernels:
 
 def _address(value: Any) -> Any:
     return value.data_ptr() if isinstance(value, Tensor) else value
+
+
+Sides: TypeAlias = tuple[int, int]
+"""Pixels above and left."""
 
 
 class Activation(IntEnum):
@@ -182,41 +199,14 @@ class _Finish(torch.autograd.Function):
         batch = None
         if norm.training:
             batch = torch.zeros(-(-rows // ROWS), 2, channels, dtype=torch.float64)
-            kernels.share("nas_moments", rows, channels, y, rows, channels, batch)
-        mean, inverse, scale, shift = statistics = torch.empty(4, channels)
-        kernels.call(
-            "nas_statistics",
-            batch,
-            y,
-            rows,
-            channels,
-            norm.eps,
-            norm.momentum,
-            gamma,
-            beta,
-            norm.running_mean,
-            norm.running_var,
-            mean,
-            inverse,
-            scale,
-            shift,
-        )
+            kernels.share_rows("nas_moments", rows, channels, y, rows, channels, batch)
+        statistics, running = torch.empty(4, channels), (norm.running_mean, norm.running_var)
+        given = (norm.eps, norm.momentum, gamma, beta, *running, statistics)
+        kernels.call("nas_statistics", batch, y, rows, channels, *given)
         kind, levels = _kind(ending), _c_levels(ending.levels, step, own)
         out = torch.empty_like(y)
-        kernels.share(
-            "nas_forward",
-            rows,
-            channels,
-            kind,
-            ctypes.addressof(levels),
-            y,
-            x,
-            rows,
-            channels,
-            scale,
-            shift,
-            out,
-        )
+        work = (kind, ctypes.addressof(levels), y, x, rows, channels, statistics, out)
+        kernels.share_rows("nas_forward", rows, channels, *work)
         ctx.save_for_backward(y, x, statistics)
         ctx.constants = kernels, kind, levels, not norm.training
         ctx.step_shapes = [None if each is None else each.shape for each in (step, own)]
@@ -225,60 +215,32 @@ class _Finish(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        y, x, (mean, inverse, scale, shift) = ctx.saved_tensors
+        y, x, statistics = ctx.saved_tensors
         kernels, kind, levels, frozen = ctx.constants
-        g, channels = _rows(gradient), y.shape[1]
-        rows = y.numel() // channels
-        of_y, of_x = torch.empty_like(y), None
+        g, of_y, channels = _rows(gradient), torch.empty_like(y), y.shape[1]
+        rows, address, of_x = y.numel() // channels, ctypes.addressof(levels), None
         if x is not None:
             of_x = g if kind == Activation.NONE else torch.empty_like(y)
         batch = torch.zeros(-(-rows // ROWS), _SUMS, channels, dtype=torch.float64)
-        kernels.share(
-            "nas_backward",
-            rows,
-            channels,
-            kind,
-            ctypes.addressof(levels),
-            g,
-            y,
-            x,
-            rows,
-            channels,
-            scale,
-            shift,
-            mean,
-            of_y,
-            of_x,
-            batch,
-        )
-        of_gamma, of_beta, slope, offset = torch.empty(4, channels)
-        of_steps, numel = torch.empty(2), y[0].numel()
+        first = (kind, address, g, y, x, rows, channels, statistics, of_x, batch)
+        kernels.share_rows("nas_backward_sums", rows, channels, *first)
+        gradients, of_steps, numel = torch.empty(4, channels), torch.empty(2), y[0].numel()
         factors = torch.tensor(
             [1 / math.sqrt(numel * max(levels.high, 1)), 1 / math.sqrt(numel * _OWN_HIGH)]
         )
-        kernels.call(
-            "nas_gradients",
-            batch,
-            rows,
-            channels,
-            frozen,
-            scale,
-            inverse,
-            factors,
-            of_gamma,
-            of_beta,
-            slope,
-            offset,
-            of_steps,
-        )
-        kernels.share(
-            "nas_backward_norm", rows, channels, of_y, y, rows, channels, scale, mean, slope, offset
+        sums = (batch, rows, channels, frozen, statistics, factors, gradients, of_steps)
+        kernels.call("nas_gradients", *sums)
+        summed = x is not None
+        second = (rows, channels, statistics, gradients, of_y)
+        kernels.share_rows(
+            *("nas_backward_norm", rows, channels),
+            *(kind, address, summed, of_x if summed else g, y, *second),
         )
         steps = (
             None if shape is None else each.reshape(shape)
             for each, shape in zip(of_steps, ctx.step_shapes, strict=True)
         )
-        return None, None, None, of_y, of_gamma, of_beta, of_x, *steps
+        return None, None, None, of_y, gradients[0], gradients[1], of_x, *steps
 
 
 _OWN_HIGH = 127
@@ -299,6 +261,77 @@ def _c_levels(levels: Levels | None, step: Tensor | None, own: Tensor | None) ->
 
 def _rows(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
+
+
+class _CShape(ctypes.Structure):
+    _fields_ = [
+        (name, _LONG)
+        for name in (
+            *("images", "height", "width", "channels"),
+            *("kernel", "stride", "top", "left", "out_height", "out_width"),
+        )
+    ]
+
+
+DEPTHWISE = ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2))
+"""Kernels and strides that ``depthwise`` has."""
+
+
+def depthwise(kernels: Kernels, x: Tensor, weight: Tensor, stride: int, before: Sides) -> Tensor:
+    """Return a depth-wise convolution with "same" padding.
+
+    Args:
+        kernels: The kernels.
+        x: ``(n, c, h, w)``.
+        weight: ``(c, 1, k, k)``; kernel and stride are among ``DEPTHWISE``.
+        stride: Both ways.
+        before: Zeros above and left of the image.
+
+    Returns:
+        ``(n, c, ceil(h / stride), ceil(w / stride))``, channels last.
+    """
+    n, channels, height, width = x.shape
+    out = -(-height // stride), -(-width // stride)
+    shape = _CShape(n, height, width, channels, weight.shape[-1], stride, *before, *out)
+    result: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call]
+        kernels, shape, x, weight
+    )
+    return result
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, kernels: Kernels, shape: _CShape, x: Tensor, weight: Tensor) -> Tensor:
+        x, weight = _rows(x), weight.contiguous()
+        if shape.stride == 1:  # torch's own is as fast
+            y = functional.conv2d(x, weight, None, 1, shape.kernel // 2, 1, shape.channels)
+        else:
+            size = shape.images, shape.channels, shape.out_height, shape.out_width
+            y = torch.empty(size, memory_format=torch.channels_last)
+            chunks, scratch = _scratch(kernels, shape)
+            work = ctypes.addressof(shape), x, weight, scratch, y
+            kernels.share("nas_depthwise", chunks, x.numel(), *work)
+        ctx.save_for_backward(x, weight)
+        ctx.constants = kernels, shape
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        (x, weight), (kernels, shape) = ctx.saved_tensors, ctx.constants
+        of_x, g, (chunks, scratch) = torch.empty_like(x), _rows(gradient), _scratch(kernels, shape)
+        of_weight = torch.empty(chunks, *weight.shape)
+        work = ctypes.addressof(shape), x, weight, g, scratch, of_x, of_weight
+        kernels.share("nas_depthwise_backward", chunks, x.numel(), *work)
+        return None, None, of_x, of_weight.sum(0)
+
+
+def _scratch(kernels: Kernels, shape: _CShape) -> tuple[int, Tensor]:
+    """Return the chunks of images, and room for the work on each."""
+    chunks = -(-shape.images // IMAGES)
+    return chunks, torch.empty(
+        chunks, kernels.call("nas_depthwise_scratch", ctypes.addressof(shape))
+    )
 
 
 class WeightLevels(Protocol):

@@ -49,12 +49,23 @@ EXPORT void nas_moments(const float *y, int64_t rows, int64_t channels, double *
     }
 }
 
-/* Mean, factor and summand of each channel: of a batch by its sums, or (`sums` NULL) of the running
- * statistics, which a batch moves. The factor holds gamma, `inverse` is 1 / sqrt(variance + eps). */
+/* What a norm does to each channel, [4][channels]: y * scale + shift, where the factor holds gamma and
+ * inverse = 1 / sqrt(variance + eps). */
+typedef struct {
+    const float *mean, *inverse, *scale, *shift;
+} Norm;
+
+INLINE Norm norm_of(const float *statistics, int64_t channels)
+{
+    Norm norm = {statistics, statistics + channels, statistics + 2 * channels,
+                 statistics + 3 * channels};
+    return norm;
+}
+
+/* Statistics of a batch by its sums, or (`sums` NULL) of the running ones, which a batch moves. */
 EXPORT void nas_statistics(const double *sums, const float *y, int64_t rows, int64_t channels,
                            float eps, float momentum, const float *gamma, const float *beta,
-                           float *running_mean, float *running_variance, float *mean,
-                           float *inverse, float *scale, float *shift)
+                           float *running_mean, float *running_variance, float *statistics)
 {
     const int64_t chunks = (rows + CHUNK - 1) / CHUNK;
     for (int64_t i = 0; i < channels; i++) {
@@ -73,10 +84,11 @@ EXPORT void nas_statistics(const double *sums, const float *y, int64_t rows, int
             running_mean[i] = (1 - momentum) * running_mean[i] + momentum * (float)centre;
             running_variance[i] = (1 - momentum) * running_variance[i] + momentum * (float)unbiased;
         }
-        mean[i] = (float)centre;
-        inverse[i] = (float)(1 / __builtin_sqrt(variance + eps));
-        scale[i] = gamma[i] * inverse[i];
-        shift[i] = beta[i] - mean[i] * scale[i];
+        float inverse = (float)(1 / __builtin_sqrt(variance + eps)), scale = gamma[i] * inverse;
+        statistics[i] = (float)centre;
+        statistics[channels + i] = inverse;
+        statistics[2 * channels + i] = scale;
+        statistics[3 * channels + i] = beta[i] - (float)centre * scale;
     }
 }
 
@@ -108,46 +120,55 @@ INLINE void forward_tile(int kind, int summed, Levels l, const float *restrict y
 }
 
 INLINE void forward(int kind, int summed, Levels l, const float *y, const float *x, int64_t rows,
-                    int64_t channels, const float *scale, const float *shift, int64_t first,
-                    int64_t last, float *out)
+                    int64_t channels, Norm norm, int64_t first, int64_t last, float *out)
 {
     int64_t end = least(rows, last * CHUNK);
     for (int64_t r = first * CHUNK; r < end; r += BLOCK)
         for (int64_t i = 0; i < channels; i += LANES) {
             int64_t at = r * channels + i, n = least(BLOCK, end - r);
             int64_t lanes = least(channels - i, LANES);
-            forward_tile(kind, summed, l, y + at, x + at, n, channels, scale + i, shift + i,
-                             lanes, out + at);
+            forward_tile(kind, summed, l, y + at, x + at, n, channels, norm.scale + i,
+                         norm.shift + i, lanes, out + at);
         }
 }
 
+#define BY_KIND(CASE) \
+    if (kind == LEVELS) CASE(LEVELS); \
+    else if (kind == RELU6) CASE(RELU6); \
+    else CASE(LINEAR)
+
 /* out = end(y * scale + shift), with `x` the shortcut of a sum, else NULL. */
 EXPORT void nas_forward(int kind, const Levels *l, const float *y, const float *x, int64_t rows,
-                        int64_t channels, const float *scale, const float *shift, float *out,
-                        int64_t first, int64_t last)
+                        int64_t channels, const float *statistics, float *out, int64_t first,
+                        int64_t last)
 {
-#define CASE(K, S) forward(K, S, *l, y, S ? x : y, rows, channels, scale, shift, first, last, out)
+    const Norm norm = norm_of(statistics, channels);
+#define SUM(K) forward(K, 1, *l, y, x, rows, channels, norm, first, last, out)
+#define ALONE(K) forward(K, 0, *l, y, y, rows, channels, norm, first, last, out)
     if (x) {
-        if (kind == LEVELS) CASE(LEVELS, 1);
-        else if (kind == RELU6) CASE(RELU6, 1);
-        else CASE(LINEAR, 1);
+        BY_KIND(SUM);
     } else {
-        if (kind == LEVELS) CASE(LEVELS, 0);
-        else if (kind == RELU6) CASE(RELU6, 0);
-        else CASE(LINEAR, 0);
+        BY_KIND(ALONE);
     }
-#undef CASE
+#undef SUM
+#undef ALONE
 }
 
-/* What the gradient of the output `g` gives: of the norm's result to `of_z`, of the shortcut to
- * `of_x`; sums of of_z, of of_z * (y - mean), and of the gradients of the two steps. */
+/* Gradients pass where a value is strictly within the ends. */
+INLINE float inside(float v, float low, float high, float gradient)
+{
+    return v > low && v < high ? gradient : 0;
+}
+
+/* Sums of the gradient of the norm's result z, of its product with y - mean, and of the gradients
+ * of the steps of the output and of a summand. */
 enum { SUMS = 4 };
 
-INLINE void backward_tile(int kind, int summed, Levels l, const float *restrict g,
-                          const float *restrict y, const float *restrict x, int64_t rows,
-                          int64_t channels, const float *restrict scale,
-                          const float *restrict shift, const float *restrict mean, int64_t lanes,
-                          float *restrict of_z, float *restrict of_x, double *restrict sums)
+INLINE void sums_tile(int kind, int summed, Levels l, const float *restrict g,
+                      const float *restrict y, const float *restrict x, int64_t rows,
+                      int64_t channels, const float *restrict scale, const float *restrict shift,
+                      const float *restrict mean, int64_t lanes, float *restrict of_x,
+                      double *sums)
 {
     float s0[LANES], s1[LANES], s2[LANES], s3[LANES];
     for (int64_t i = 0; i < lanes; i++)
@@ -162,22 +183,18 @@ INLINE void backward_tile(int kind, int summed, Levels l, const float *restrict 
                     near = level(own, OWN_LOW, OWN_HIGH);
                     u = (near * l.own + x[at]) / l.step;
                 }
-                v = u > l.low && u < l.high ? v : 0;
+                v = inside(u, l.low, l.high, v);
                 s2[i] += whole * level(u, l.low, l.high) - v * u;
                 if (summed) {
-                    whole = v;
-                    of_x[at] = v;
-                    v = own > OWN_LOW && own < OWN_HIGH ? v : 0;
+                    whole = of_x[at] = v;
+                    v = inside(own, OWN_LOW, OWN_HIGH, v);
                     s3[i] += whole * near - v * own;
                 }
             } else if (kind == RELU6) {
-                if (summed)
-                    z += x[at];
-                v = z > 0 && z < 6 ? v : 0;
+                v = inside(summed ? z + x[at] : z, 0, 6, v);
                 if (summed)
                     of_x[at] = v;
             }
-            of_z[at] = v;
             s0[i] += v;
             s1[i] += v * (y[at] - mean[i]);
         }
@@ -191,63 +208,62 @@ INLINE void backward_tile(int kind, int summed, Levels l, const float *restrict 
     }
 }
 
-INLINE void backward(int kind, int summed, Levels l, const float *g, const float *y, const float *x,
-                     int64_t rows, int64_t channels, const float *scale, const float *shift,
-                     const float *mean, int64_t first, int64_t last, float *of_z, float *of_x,
-                     double *sums)
+INLINE void sums_of(int kind, int summed, Levels l, const float *g, const float *y, const float *x,
+                    int64_t rows, int64_t channels, Norm norm, int64_t first, int64_t last,
+                    float *of_x, double *sums)
 {
     for (int64_t chunk = first; chunk < last; chunk++) {
         int64_t end = least(rows, (chunk + 1) * CHUNK);
         for (int64_t r = chunk * CHUNK; r < end; r += BLOCK)
             for (int64_t i = 0; i < channels; i += LANES) {
-                int64_t at = r * channels + i, n = least(BLOCK, end - r);
-                int64_t lanes = least(channels - i, LANES);
-                double *into = sums + chunk * SUMS * channels + i;
-                backward_tile(kind, summed, l, g + at, y + at, x + at, n, channels, scale + i,
-                                  shift + i, mean + i, lanes, of_z + at, of_x + at, into);
+                int64_t at = r * channels + i;
+                sums_tile(kind, summed, l, g + at, y + at, x + at, least(BLOCK, end - r), channels,
+                          norm.scale + i, norm.shift + i, norm.mean + i,
+                          least(channels - i, LANES), of_x + at,
+                          sums + chunk * SUMS * channels + i);
             }
     }
 }
 
-/* `sums`: [chunks][4][channels], zero before. `of_x` is written for a sum that is not LINEAR. */
-EXPORT void nas_backward(int kind, const Levels *l, const float *g, const float *y, const float *x,
-                         int64_t rows, int64_t channels, const float *scale, const float *shift,
-                         const float *mean, float *of_z, float *of_x, double *sums,
-                         int64_t first, int64_t last)
+/* First pass: the sums, [chunks][4][channels], zero before, and the gradient of a shortcut, unless
+ * that is the output's own (LINEAR). */
+EXPORT void nas_backward_sums(int kind, const Levels *l, const float *g, const float *y,
+                              const float *x, int64_t rows, int64_t channels,
+                              const float *statistics, float *of_x, double *sums, int64_t first,
+                              int64_t last)
 {
-#define CASE(K, S) \
-    backward(K, S, *l, g, y, S ? x : y, rows, channels, scale, shift, mean, first, last, of_z, \
-             S ? of_x : of_z, sums)
+    const Norm norm = norm_of(statistics, channels);
+#define SUM(K) sums_of(K, 1, *l, g, y, x, rows, channels, norm, first, last, of_x, sums)
+#define ALONE(K) sums_of(K, 0, *l, g, y, y, rows, channels, norm, first, last, 0, sums)
     if (x && kind != LINEAR) {
-        if (kind == LEVELS) CASE(LEVELS, 1);
-        else CASE(RELU6, 1);
+        BY_KIND(SUM);
     } else {
-        if (kind == LEVELS) CASE(LEVELS, 0);
-        else if (kind == RELU6) CASE(RELU6, 0);
-        else CASE(LINEAR, 0);
+        BY_KIND(ALONE);
     }
-#undef CASE
+#undef SUM
+#undef ALONE
 }
 
-/* Gradients of gamma, beta and the two steps from the sums, and what the gradient of y needs: zero
- * where the statistics are constants (`frozen`). */
+/* From the sums: gradients of gamma and beta, and of y what is proportional to y - mean and what is
+ * constant, [4][channels]; gradients of the two steps. Statistics may be constants (`frozen`). */
 EXPORT void nas_gradients(const double *sums, int64_t rows, int64_t channels, int frozen,
-                          const float *scale, const float *inverse, const float *step_scales,
-                          float *of_gamma, float *of_beta, float *slope, float *offset,
+                          const float *statistics, const float *step_scales, float *gradients,
                           float *of_steps)
 {
+    const Norm norm = norm_of(statistics, channels);
     const int64_t chunks = (rows + CHUNK - 1) / CHUNK;
+    const double part = frozen ? 0 : 1.0 / (double)rows;
     double steps[2] = {0, 0};
     for (int64_t i = 0; i < channels; i++) {
         double total[SUMS] = {0};
         for (int64_t chunk = 0; chunk < chunks; chunk++)
             for (int which = 0; which < SUMS; which++)
                 total[which] += sums[(chunk * SUMS + which) * channels + i];
-        double of_normed = total[1] * inverse[i], part = frozen ? 0 : 1.0 / (double)rows;
-        of_beta[i] = (float)total[0];
-        of_gamma[i] = (float)of_normed;
-        slope[i] = (float)(scale[i] * of_normed * inverse[i] * part);
-        offset[i] = (float)(scale[i] * total[0] * part);
+        double of_gamma = total[1] * norm.inverse[i], scale = norm.scale[i] * part;
+        gradients[i] = (float)of_gamma;
+        gradients[channels + i] = (float)total[0];
+        gradients[2 * channels + i] = (float)(scale * of_gamma * norm.inverse[i]);
+        gradients[3 * channels + i] = (float)(scale * total[0]);
         steps[0] += total[2];
         steps[1] += total[3];
     }
@@ -255,16 +271,44 @@ EXPORT void nas_gradients(const double *sums, int64_t rows, int64_t channels, in
         of_steps[which] = (float)(steps[which] * step_scales[which]);
 }
 
-/* of_y = scale * of_z - slope * (y - mean) - offset, in the place of of_z. */
-EXPORT void nas_backward_norm(float *of_z, const float *y, int64_t rows, int64_t channels,
-                              const float *scale, const float *mean, const float *slope,
-                              const float *offset, int64_t first, int64_t last)
+/* A sum's gates are in the gradient of its shortcut already, but for that of the summand's levels. */
+INLINE void gradient_row(int kind, int summed, Levels l, const float *restrict g,
+                         const float *restrict y, int64_t channels, Norm norm,
+                         const float *restrict slope, const float *restrict offset,
+                         float *restrict of_y)
 {
-    int64_t end = least(rows, last * CHUNK);
-    for (int64_t r = first * CHUNK; r < end; r++) {
-        float *restrict to = of_z + r * channels;
-        const float *restrict from = y + r * channels;
-        for (int64_t i = 0; i < channels; i++)
-            to[i] = scale[i] * to[i] - slope[i] * (from[i] - mean[i]) - offset[i];
+    const float *restrict scale = norm.scale, *restrict shift = norm.shift;
+    const float *restrict mean = norm.mean;
+    for (int64_t i = 0; i < channels; i++) {
+        float v = g[i], z = y[i] * scale[i] + shift[i];
+        if (kind == LEVELS)
+            v = summed ? inside(z / l.own, OWN_LOW, OWN_HIGH, v) : inside(z / l.step, l.low, l.high, v);
+        else if (kind == RELU6 && !summed)
+            v = inside(z, 0, 6, v);
+        of_y[i] = scale[i] * v - slope[i] * (y[i] - mean[i]) - offset[i];
     }
+}
+
+/* Second pass: the gradient of y, from that of the output, or of the shortcut (`summed`). */
+EXPORT void nas_backward_norm(int kind, const Levels *l, int summed, const float *g, const float *y,
+                              int64_t rows, int64_t channels, const float *statistics,
+                              const float *gradients, float *of_y, int64_t first, int64_t last)
+{
+    const Norm norm = norm_of(statistics, channels);
+    const float *slope = gradients + 2 * channels, *offset = gradients + 3 * channels;
+    const int64_t end = least(rows, last * CHUNK);
+#define ROWS_OF(K, S) \
+    for (int64_t r = first * CHUNK; r < end; r++) \
+    gradient_row(K, S, *l, g + r * channels, y + r * channels, channels, norm, slope, offset, \
+                 of_y + r * channels)
+#define SUM(K) ROWS_OF(K, 1)
+#define ALONE(K) ROWS_OF(K, 0)
+    if (summed) {
+        BY_KIND(SUM);
+    } else {
+        BY_KIND(ALONE);
+    }
+#undef SUM
+#undef ALONE
+#undef ROWS_OF
 }

@@ -19,7 +19,15 @@ from torch.nn import functional
 
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
-from nas_engine.kernels.functions import Ending, Kernels, Levels, finish, quantise_weights
+from nas_engine.kernels.functions import (
+    DEPTHWISE,
+    Ending,
+    Kernels,
+    Levels,
+    depthwise,
+    finish,
+    quantise_weights,
+)
 from nas_engine.models.depthwise import depthwise_conv2d
 from nas_engine.network.from_architecture import graph_of, same_padding
 from nas_engine.network.graph import Graph, Node
@@ -80,11 +88,19 @@ class ConvolutionUnit(nn.Module):
         result: Tensor = self.output(x)
         return result
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def convolve(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        kernels: Kernels | None = None,
+    ) -> Tensor:
         """Return the convolution of ``(n, i, h, w)`` with a weight of this layer's shape."""
         (top, bottom), (left, right) = (
             same_padding(size, self.kernel, self.stride) for size in x.shape[2:]
         )
+        if kernels is not None and self.depthwise and (self.kernel, self.stride) in DEPTHWISE:
+            return depthwise(kernels, x, weight, self.stride, (top, left))
         padding = top
         if not top == bottom == left == right:
             x, padding = functional.pad(x, (left, right, top, bottom)), 0
@@ -234,7 +250,7 @@ class MobileNet(nn.Module):
             own=None if block is None else block.own,
         )
         shortcut = None if node.shortcut is None else values[node.shortcut]
-        sums = unit.convolve(values[node.input], weight)
+        sums = unit.convolve(values[node.input], weight, kernels=self.kernels)
         return finish(self.kernels, sums, unit.norm, ending, shortcut)
 
     def blocks(self) -> list[Block]:

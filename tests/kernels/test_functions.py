@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_engine.kernels.functions import Ending, finish, quantise_weights
+from nas_engine.kernels.functions import DEPTHWISE, Ending, depthwise, finish, quantise_weights
+from nas_engine.network.from_architecture import same_padding
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from tests.kernels.kernels import kernels
 
@@ -128,6 +129,29 @@ def test_not_a_number_stays_one() -> None:
     out = finish(kernels(), sums, norm, ending, None)
     assert out[:, 1].isnan().all()
     assert out[:, [0, 2, 3]].isfinite().all()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [(2, 3, 9, 6), (3, 40, 16, 16), (1, 17, 1, 2), (2, 72, 7, 4)])
+@pytest.mark.parametrize(("kernel", "stride"), DEPTHWISE)
+def test_depthwise(kernel: int, stride: int, shape: tuple[int, ...], threads: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(shape, generator=generator, requires_grad=True)
+    weight = torch.randn(shape[1], 1, kernel, kernel, generator=generator, requires_grad=True)
+    (top, bottom), (left, right) = (same_padding(size, kernel, stride) for size in shape[2:])
+    found = depthwise(kernels(threads), x, weight, stride, (top, left))
+    padded = functional.pad(x.double(), (left, right, top, bottom))
+    expected = functional.conv2d(padded, weight.double(), None, stride, groups=shape[1])
+    upstream = torch.randn(expected.shape, generator=generator)
+    pairs = [(found, expected)]
+    pairs += zip(
+        torch.autograd.grad(found, [x, weight], upstream),
+        torch.autograd.grad(expected, [x, weight], upstream.double()),
+        strict=True,
+    )
+    for mine, theirs in pairs:
+        size = float(theirs.detach().abs().max()) + 1.0
+        torch.testing.assert_close(mine, theirs.float(), rtol=1e-6, atol=1e-6 * size)
 
 
 def layers() -> dict[str, tuple[Tensor, WeightQuantiser]]:
