@@ -109,7 +109,6 @@ Shape = tuple[tuple[int, int], tuple[int, ...], tuple[int, ...], bool]
 CASES: dict[str, Shape] = {
     "nas_pointwise_w8": ((1, 8), (8,), (3,), False),
     "nas_pointwise_w4": ((1, 4), (4,), (3,), False),
-    "nas_pointwise_w2": ((1, 2), (2,), (3,), False),
     "nas_pointwise_stream": ((1, 3), (3,), (3,), False),
     "nas_pointwise_rows": ((1, 3), (3,), (3,), True),
     "nas_convolution_stream": ((3, 8), (8,), (3,), False),

@@ -15,11 +15,11 @@ at run time. The order depends on the weight width only, never on that of the in
 ``words-w8``
     The same order at 8 bits with taps in multiples of 8 and an even number of channels: words of
     four weights, two channels alternating.
-``words-w4``, ``words-w2``
-    Words of 8 (16) taps, two channels alternating. Weights are stored as ``w + 2^(bits-1)``. The
-    lower half of a word holds the first taps of its pairs (0, 1, 4, 5, ...), the upper half the
-    second ones (2, 3, 6, 7, ...): shifted to the right by a multiple of the width and masked, a
-    word gives a pair of 16-bit numbers.
+``words-w4``
+    4 bits with the same shapes: words of eight taps, two channels alternating. Weights are stored
+    as ``w + 8``. The lower half of a word holds the first taps of its pairs (0, 1, 4, 5), the upper
+    half the second ones (2, 3, 6, 7): shifted to the right by a multiple of 4 and masked, a word
+    gives a pair of 16-bit numbers.
 """
 
 from __future__ import annotations

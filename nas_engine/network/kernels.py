@@ -19,7 +19,6 @@ DEPTHWISE_KERNELS = {3: "nas_depthwise_3x3", 5: "nas_depthwise_5x5"}
 KERNELS = (
     "nas_pointwise_w8",
     "nas_pointwise_w4",
-    "nas_pointwise_w2",
     "nas_pointwise_stream",
     "nas_pointwise_rows",
     "nas_convolution_stream",
@@ -30,12 +29,12 @@ KERNELS = (
 """C functions of nas_runtime.h. Each stands in the file of its name; what that includes comes
 along."""
 
-NATIVE_TAPS = {8: 8, 4: 8, 2: 16}
+NATIVE_TAPS = {8: 8, 4: 8}
 """Taps of one round of the inner loop that multiplies weights as they stand in Flash, by width."""
 
 
 NATIVE_PIXELS = 20
-"""Output pixels from which it takes fewer instructions to unpack weights of 2 or 4 bits for three
+"""Output pixels from which it takes fewer instructions to unpack weights of 4 bits for three
 pixels at once, where inputs are bytes: 16 take fewer natively, 25 unpacked (``python -m
 benchmarks.kernels``)."""
 

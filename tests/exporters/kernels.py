@@ -29,7 +29,6 @@ RUNTIME = Path(__file__).parents[2] / "nas_engine" / "exporters" / "runtime"
 KERNELS = (
     "nas_pointwise_w8",
     "nas_pointwise_w4",
-    "nas_pointwise_w2",
     "nas_pointwise_stream",
     "nas_pointwise_rows",
     "nas_convolution_stream",

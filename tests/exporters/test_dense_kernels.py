@@ -116,7 +116,7 @@ def test_all_widths(program: Program, weight_bits: int, in_bits: int) -> None:
             own=float(rng.choice([1.0, 0.3, 5.0])),
         )
         seen |= check(program, middle)
-    native = {f"nas_pointwise_w{weight_bits}"} if weight_bits in (2, 4, 8) else set()
+    native = {f"nas_pointwise_w{weight_bits}"} if weight_bits in (4, 8) else set()
     dense = {"nas_pointwise_stream", "nas_pointwise_rows", "nas_convolution_stream"}
     assert seen >= native | dense | {"fast"}
 

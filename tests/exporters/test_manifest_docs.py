@@ -53,7 +53,6 @@ class TestDocs:
         [
             ("conv", 1, 16, 8, "words-w8"),
             ("conv", 1, 24, 4, "words-w4"),
-            ("conv", 1, 32, 2, "words-w2"),
             ("conv", 1, 10, 5, "stream-pairs"),
             ("conv", 3, 3, 3, "stream-pairs"),
             ("depthwise", 3, 7, 6, "stream"),

@@ -24,7 +24,7 @@ def unpacked(packed: PackedLayer, step: IntegerConvolution) -> npt.NDArray[np.in
     """Return the weights ``[O, taps]``, read one by one as the layouts are described."""
     channels, taps, bits = len(step.weights), step.weights[0].size, step.weight_bits
     numbers = elements(packed.weights.tobytes(), channels * taps, bits)
-    if packed.kernel.layout in ("words-w4", "words-w2"):
+    if packed.kernel.layout == "words-w4":
         numbers = (numbers - 2 ** (bits - 1)).reshape(
             channels // 2, -1, 2, 2, 32 // bits // 2
         )  # pair, word, channel, half, number
@@ -70,7 +70,7 @@ def test_nothing_is_lost(layer: Layer) -> None:
     assert packed.weights.dtype == packed.constants.dtype == np.uint32
     np.testing.assert_array_equal(unpacked(packed, step), flat)
     assert packed.kernel.native == packed.kernel.layout.startswith("words")
-    multiple = {8: 8, 4: 8, 2: 16}.get(step.weight_bits)
+    multiple = {8: 8, 4: 8}.get(step.weight_bits)
     native = (
         multiple is not None
         and layer.kernel == 1

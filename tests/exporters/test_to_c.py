@@ -101,7 +101,6 @@ class TestFiles:
                 "convolution_stream",
                 "pointwise_w8",
                 "pointwise_w4",
-                "pointwise_w2",
             )
         }
         assert not kernels & unused

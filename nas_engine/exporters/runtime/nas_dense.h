@@ -58,9 +58,9 @@ typedef struct {
     uint32_t slot_bits; /* width at which the output is written: that of the shortcut, where that is wider */
     uint32_t zero;      /* added to every result before it is clamped to 0 .. 255 */
     uint32_t direct;    /* 8-bit results in twos that meet no shortcut go straight to the output */
-    uint32_t carried;   /* words of w4 and w2: 8 - bits, the shift of their sums */
+    uint32_t carried;   /* words of w4: 8 - bits, the shift of their sums */
     uint32_t bit;       /* stream kernels: where the next weight begins */
-    uint32_t start[2];  /* w4, w2: -2^(bits-1) times the sum of each pixel's taps, where its accumulators begin */
+    uint32_t start[2];  /* w4: -2^(bits-1) times the sum of each pixel's taps, where its accumulators begin */
     nas_sum sum;        /* NAS_QUICK_ADDITION */
     uint8_t bytes[3][NAS_CHANNELS_AT_ONCE]; /* results of each pixel on their way to the output */
 } nas_dense;
@@ -73,7 +73,7 @@ void nas_dense_begin(nas_dense *dense, const nas_layer *layer, uint8_t *arena);
 /* Narrow the output from the shortcut's width, where that is wider. The two functions below end with it. */
 void nas_dense_end(const nas_dense *dense);
 
-/* All of a 1x1 layer whose weights, of 2 or 4 bits, are multiplied as they stand in Flash: pixels outside, channels inside.
+/* All of a 1x1 layer whose weights, of 4 bits, are multiplied as they stand in Flash: pixels outside, channels inside.
  * `pairs` is the inner loop for these bits. */
 void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bits);
 

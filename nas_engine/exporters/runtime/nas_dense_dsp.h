@@ -13,7 +13,7 @@
 
 /* One pair of weights of a channel with the inputs of both pixels. */
 #define NAS_TWO(P, Q) "smlad " P ", r10, r11, " P "\n smlad " Q ", r10, r12, " Q "\n"
-/* The next pair of both channels, from words of w4 and w2, and from words of w8; then four taps of w8. */
+/* The next pair of both channels, from words of w4, and from words of w8; then four taps of w8. */
 #define NAS_MASKED(SHIFT) \
     "ldrd r11, r12, [r6], #8\n" \
     "and r10, lr, r8" SHIFT "\n" NAS_TWO("r1", "r2") \
@@ -24,7 +24,7 @@
     "sxtb16 r10, r9" TURN "\n" NAS_TWO("r3", "r4")
 #define NAS_FOUR_W8 "ldrd r8, r9, [r5], #8\n" NAS_EXTENDED("") NAS_EXTENDED(", ror #8")
 
-/* A loop is BEGIN, what the sums start with, 1: products, AGAIN, STOP, TOTALS (w4, w2), RESULTS. */
+/* A loop is BEGIN, what the sums start with, 1: products, AGAIN, STOP, TOTALS (w4), RESULTS. */
 #define NAS_BEGIN "push {r4-r11, lr}\n ldr r5, [r0, #32]\n 0:\n"
 #define NAS_START(MASK) \
     "ldrd r1, r2, [r0]\n ldrd r6, r7, [r0, #8]\n mov r3, r1\n mov r4, r2\n mov lr, #" MASK "\n" \

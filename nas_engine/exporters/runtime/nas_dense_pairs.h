@@ -1,4 +1,4 @@
-/* Dense layers: what the inner loops nas_dense_pairs_w8, _w4 and _w2 are made of. Nothing here is for callers of the runtime.
+/* Dense layers: what the inner loops nas_dense_pairs_w8 and _w4 are made of. Nothing here is for callers of the runtime.
  *
  * With DSP instructions NAS_ASSEMBLY is defined, and NAS_PAIRS makes a loop of the pieces in nas_dense_dsp.h. Otherwise a loop
  * calls nas_dense_pairs.
@@ -32,7 +32,7 @@ NAS_INLINE uint32_t nas_weight_pair(uint32_t bits, uint32_t word, uint32_t numbe
         const uint32_t turned = word >> (8U * number);
         return ((uint32_t)(int32_t)(int8_t)(turned & 0xFFU) & 0xFFFFU) | (uint32_t)(int32_t)(int8_t)((turned >> 16) & 0xFFU) << 16;
     }
-    return (word >> (bits * number)) & (bits == 4U ? 0x000F000FU : 0x00030003U);
+    return (word >> (bits * number)) & 0x000F000FU;
 }
 
 /* The inner loop in C. `bits` is a constant wherever it is called: each width has a function of its own. */

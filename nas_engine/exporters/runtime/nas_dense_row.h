@@ -1,7 +1,7 @@
 /* Dense layers: the results of two pixels for a row of output channels. Nothing here is for callers of the runtime.
  *
  * The words of weights of two output channels alternate. w8: four int8 taps a word in their natural order, so that SXTB16 gives
- * the pairs that the inputs have. w4, w2: 8 or 16 taps a word, stored as w + 2^(bits-1); shifting a word to the right by
+ * the pairs that the inputs have. w4: 8 taps a word, stored as w + 2^(bits-1); shifting a word to the right by
  * 0, bits, 2*bits, ... leaves the next pair in its two halves, below a mask.
  */
 #ifndef NAS_DENSE_ROW_H
@@ -11,7 +11,7 @@
 
 /* A row of output channels for two pixels, as the inner loops see it. Thirteen words before `sums`; assembly counts on the order. */
 struct nas_row {
-    uint32_t start[2];         /* w4, w2: where the accumulators of each pixel begin; w8 begins at the bias */
+    uint32_t start[2];         /* w4: where the accumulators of each pixel begin; w8 begins at the bias */
     const uint32_t *pairs, *end;
     const int32_t *bias, *multiplier;
     const int8_t *shift;
@@ -27,7 +27,6 @@ struct nas_row {
 /* Sums of products for two channels at a time, rounded by nas_multiply_fast and clamped to 0 .. 255. */
 void nas_dense_pairs_w8(nas_row *row);
 void nas_dense_pairs_w4(nas_row *row);
-void nas_dense_pairs_w2(nas_row *row);
 
 /* Results of `count` channels from `channel` on, for two pixels; `pairs` is one of the inner loops above.
  *

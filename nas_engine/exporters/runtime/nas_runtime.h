@@ -64,7 +64,6 @@ struct nas_layer {
  */
 void nas_pointwise_w8(const nas_layer *layer, uint8_t *arena);     /* 1x1; weights in words, taps % 8 == 0, O % 2 == 0 */
 void nas_pointwise_w4(const nas_layer *layer, uint8_t *arena);     /* the same */
-void nas_pointwise_w2(const nas_layer *layer, uint8_t *arena);     /* taps % 16 == 0, O % 2 == 0 */
 void nas_pointwise_stream(const nas_layer *layer, uint8_t *arena); /* 1x1, any width and shape; dense layers too */
 void nas_pointwise_rows(const nas_layer *layer, uint8_t *arena);   /* the same, in place: output over input, any stride */
 void nas_convolution_stream(const nas_layer *layer, uint8_t *arena); /* k x k, any width, shape, stride and padding */
