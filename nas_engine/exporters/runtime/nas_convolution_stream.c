@@ -34,7 +34,7 @@ NAS_INLINE int in_fours(const nas_layer *layer)
 }
 
 /* All taps of one of `count` pixels from where they lie. */
-static NAS_SMALL void expand(const nas_dense *dense, const window *taps, uint32_t number, uint32_t count)
+static NAS_RARE void expand(const nas_dense *dense, const window *taps, uint32_t number, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
     const uint32_t channels = layer->in_channels, pair = channels / 2U * count;
@@ -51,14 +51,14 @@ static NAS_SMALL void expand(const nas_dense *dense, const window *taps, uint32_
     }
 }
 
-static NAS_SMALL void settle(window *taps, uint32_t count)
+static NAS_RARE void settle(window *taps, uint32_t count)
 {
     taps->to = nas_dense_expand_one(taps->to, count, taps->bytes, (taps->waiting + 3U) / 4U);
     taps->waiting = 0;
 }
 
 /* Elements from the input, or as often the value of the padding where `size`, the bytes of the input, is 0. */
-static NAS_SMALL void append(const nas_dense *dense, window *taps, uint32_t count, uint32_t size, uint32_t element, uint32_t elements)
+static NAS_RARE void append(const nas_dense *dense, window *taps, uint32_t count, uint32_t size, uint32_t element, uint32_t elements)
 {
     while (elements) {
         const uint32_t room = WAITING - taps->waiting, some = elements < room ? elements : room;
@@ -78,7 +78,7 @@ static NAS_SMALL void append(const nas_dense *dense, window *taps, uint32_t coun
 }
 
 /* All taps of one of `count` pixels as bytes. */
-static NAS_SMALL void gather(const nas_dense *dense, window *taps, uint32_t count)
+static NAS_RARE void gather(const nas_dense *dense, window *taps, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
     const uint32_t channels = layer->in_channels;
@@ -101,7 +101,7 @@ static NAS_SMALL void gather(const nas_dense *dense, window *taps, uint32_t coun
 }
 
 /* One to three pixels from a row and column of the output on, whose windows may reach beyond the input. */
-static NAS_SMALL void load_any(const nas_dense *dense, uint32_t pixel, uint32_t count, int32_t row, int32_t column)
+static NAS_RARE void load_any(const nas_dense *dense, uint32_t pixel, uint32_t count, int32_t row, int32_t column)
 {
     const nas_layer *layer = dense->layer;
     const int32_t kernel = layer->kernel;

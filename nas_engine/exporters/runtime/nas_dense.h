@@ -68,10 +68,10 @@ typedef struct {
 typedef struct nas_row nas_row; /* nas_dense_row.h */
 
 /* Fill in the record; bring the shortcut to the slot width. */
-void nas_dense_begin(nas_dense *dense, const nas_layer *layer, uint8_t *arena);
+NAS_RARE void nas_dense_begin(nas_dense *dense, const nas_layer *layer, uint8_t *arena);
 
 /* Narrow the output from the shortcut's width, where that is wider. The two functions below end with it. */
-void nas_dense_end(const nas_dense *dense);
+NAS_RARE void nas_dense_end(const nas_dense *dense);
 
 /* All of a 1x1 layer whose weights, of 4 bits, are multiplied as they stand in Flash: pixels outside, channels inside.
  * `pairs` is the inner loop for these bits. */

@@ -83,7 +83,7 @@ static NAS_SMALL void add_same_scale(uint32_t count, const uint8_t *shortcut, co
     }
 }
 
-static NAS_SMALL void add_any(const nas_layer *layer, uint32_t count, const uint8_t *shortcut, uint8_t *results)
+static NAS_RARE void add_any(const nas_layer *layer, uint32_t count, const uint8_t *shortcut, uint8_t *results)
 {
     const nas_addition *addition = layer->addition;
     const int32_t zero = layer->shortcut_zero, out_zero = layer->out_zero;

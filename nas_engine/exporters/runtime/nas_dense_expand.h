@@ -18,7 +18,7 @@ NAS_INLINE uint32_t nas_dense_doubled(uint32_t count)
 NAS_SMALL void nas_dense_expand(const nas_dense *dense, uint32_t pixel, uint32_t count);
 
 /* Expand `taps` elements of the input from `element` on, filled up to `padded`, as those of one of `count` pixels. */
-NAS_SMALL void nas_dense_expand_run(
+NAS_RARE void nas_dense_expand_run(
     const nas_dense *dense, uint32_t *pairs, uint32_t count, uint32_t element, uint32_t taps, uint32_t padded);
 
 /* Expand bytes of one of `count` pixels; of two pixels; of three pixels. */

@@ -36,7 +36,7 @@ NAS_INLINE int32_t round_one(uint32_t total, int32_t multiplier, int32_t shift, 
 }
 
 /* A channel of two pixels. `by` points to its shift, `bias` to its bias; the multiplier lies dense->channels further. */
-static NAS_SMALL void round_two(
+static NAS_RARE void round_two(
     const nas_dense *dense, const uint32_t *sums, const int32_t *bias, const int8_t *by, uint8_t *to, uint32_t apart)
 {
     const uint32_t carried = dense->carried, added = carried ? (uint32_t)bias[0] : 0U; /* w8 begins at the bias */

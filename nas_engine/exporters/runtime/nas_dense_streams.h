@@ -8,6 +8,6 @@
 NAS_SMALL void nas_fetch(const uint8_t *stream, uint32_t size, uint32_t element, uint32_t count, uint32_t bits, uint8_t *to);
 
 /* `count` elements from one width to another, in place. */
-NAS_SMALL void nas_change_width(uint8_t *stream, uint32_t count, uint32_t from, uint32_t to);
+NAS_RARE void nas_change_width(uint8_t *stream, uint32_t count, uint32_t from, uint32_t to);
 
 #endif

@@ -10,7 +10,7 @@
 #include "nas_dense.h"
 
 /* Spread the constants of `count` channels from `channel` on, an odd count with one more, as nas_dense_row.h says. */
-NAS_SMALL void nas_dense_spread(const nas_dense *dense, uint32_t channel, uint32_t count);
+NAS_RARE void nas_dense_spread(const nas_dense *dense, uint32_t channel, uint32_t count);
 
 /* Results of `count` channels from `channel` on, for three pixels. Their weights are w8; `constants` are those spread for them. */
 NAS_SMALL void nas_dense_row_of_three(

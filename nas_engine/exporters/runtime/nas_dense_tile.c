@@ -4,7 +4,7 @@
 #include "nas_bits.h"
 
 /* `count` weights, at most 4, from the stream, shifted to the left to 8 bits each; absent ones are 0. */
-static NAS_SMALL uint32_t few_weights(const uint8_t *stream, uint32_t element, uint32_t count, uint32_t bits)
+static NAS_RARE uint32_t few_weights(const uint8_t *stream, uint32_t element, uint32_t count, uint32_t bits)
 {
     uint32_t word = 0;
     for (uint32_t i = 0; i < count; i++) {

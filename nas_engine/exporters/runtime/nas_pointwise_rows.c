@@ -6,7 +6,7 @@
 #include "nas_dense.h"
 #include "nas_dense_expand.h"
 
-void nas_pointwise_rows(const nas_layer *layer, uint8_t *arena)
+NAS_RARE void nas_pointwise_rows(const nas_layer *layer, uint8_t *arena)
 {
     const uint32_t in_bits = (uint32_t)layer->in_width * layer->in_channels * layer->in_bits;
     const uint32_t out_bits = (uint32_t)layer->out_width * layer->out_channels * layer->out_bits;

@@ -15,6 +15,13 @@
 #define NAS_SMALL
 #endif
 
+/* A function that runs once a layer, or rarely: small rather than quick. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define NAS_RARE __attribute__((noinline, cold))
+#else
+#define NAS_RARE NAS_SMALL
+#endif
+
 #if defined(__GNUC__)
 #define NAS_INLINE static inline __attribute__((always_inline)) /* also in functions that are to be small */
 #define NAS_COPY __builtin_memcpy                               /* one instruction for a word, also without a C library */
