@@ -114,7 +114,7 @@ class TestFaults:
         self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path
     ) -> None:
         wrong = changed(
-            pool_export, tmp_path / "export", "nas_average_pool.c", "total > 0", "total < 0"
+            pool_export, tmp_path / "export", "nas_average_pool.c", "/ window->count", "/ 26U"
         )
         images = random_images(pool, 20)
         result = HostC(sanitized_images=1).run(wrong, pool, images, work)
