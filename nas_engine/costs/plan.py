@@ -22,7 +22,8 @@ from nas_engine.architecture import Architecture
 from nas_engine.costs.memory import Arena, dense_scratch, depthwise_scratch, share
 from nas_engine.costs.placement import Buffer, placed
 from nas_engine.costs.row_roles import RING, roles_of
-from nas_engine.costs.rows import ImageInput, Schedule, Segment, Stage, cut, units_of
+from nas_engine.costs.rows import Segment, Stage, cut, units_of
+from nas_engine.names import ImageInput, Schedule
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.network.graph import KINDS, Graph, Node, Tensor
 

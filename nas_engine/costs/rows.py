@@ -132,9 +132,8 @@ def cut(
     Raises:
         InputError: The stem's output cannot be packed by rows, and the image comes by rows.
     """
-    choices = _Choices(graph, by_layers, schedule, image, chains)
-    ends = range(1, len(choices.units) + 1)
-    ending = {end: tuple(choices.ending_at(end)) for end in ends}
+    ending = segments_by_end(graph, by_layers, schedule, image, chains=chains)
+    ends = ending.keys()
     least: list[float] = [0]
     for end in ends:
         least.append(
@@ -160,6 +159,19 @@ def cut(
     found = best[-1]
     assert found is not None
     return found[2]
+
+
+def segments_by_end(
+    graph: Graph[Tensor, Node],
+    by_layers: Mapping[str, int],
+    schedule: Schedule = "auto",
+    image: ImageInput = "whole",
+    *,
+    chains: bool = True,
+) -> dict[int, tuple[Segment, ...]]:
+    """Return the segments that a cut may have, by the number of the unit behind; see ``cut``."""
+    choices = _Choices(graph, by_layers, schedule, image, chains)
+    return {end: tuple(choices.ending_at(end)) for end in range(1, len(choices.units) + 1)}
 
 
 class _Choices:
@@ -201,6 +213,8 @@ class _Choices:
             return None
         if not all(stages) or (not self.chains and last - first > (first == 0)):
             return None
+        if any(self._needs_its_rows(unit) for unit in range(first + 1, last + 1)):
+            return None
         found = [stage for stage in stages if stage is not None]
         found[0] = replace(found[0], waiting_rows=0, waiting=0)  # its input is whole
         total = self._whole(first, last) + max(stage.scratch for stage in found)
@@ -211,6 +225,17 @@ class _Choices:
             stages=tuple(found),
             bytes=total + sum(stage.own for stage in found),
         )
+
+    def _needs_its_rows(self, number: int) -> bool:
+        """Return whether a sum cannot be made where rows of its unit's source wait.
+
+        The ring of a depth-wise layer without a layer in front holds them, and still needs them; a
+        narrower sum has no other place of their width.
+        """
+        roles = roles_of(self.units[number].nodes)
+        if roles is None or roles.take is not None or not roles.adds_source:
+            return False
+        return self.tensors[roles.last.output].bits != self._input(number).bits
 
     def _whole(self, first: int, last: int) -> int:
         """Return the bytes of the whole tensors at both ends of a segment by rows."""

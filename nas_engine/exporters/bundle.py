@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nas_engine.costs.plan import plan_graph
+from nas_engine.costs.plan import plan_schedule
 from nas_engine.digests import surplus
 from nas_engine.errors import FileFormatError, UnknownNameError
 from nas_engine.exporters.exporter import ExportSubject, check_supported
@@ -19,6 +19,7 @@ from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import PACKAGES, ExportSettings, settings_file, versions_for
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.integer.store import SavedModel
+from nas_engine.names import ImageInput, Schedule
 from nas_engine.reading import read_regular
 
 DIGESTS = "SHA256SUMS"
@@ -27,19 +28,27 @@ DIGESTS = "SHA256SUMS"
 _LISTS = (DIGESTS, SETTINGS)
 
 
-def subject_of(saved: SavedModel, device: str | None = None) -> ExportSubject:
+def subject_of(
+    saved: SavedModel,
+    device: str | None = None,
+    *,
+    schedule: Schedule = "layers",
+    image: ImageInput = "whole",
+) -> ExportSubject:
     """Return what exporters take.
 
     Args:
         saved: An integer model with its golden vectors.
         device: Name of the device profile, for the manifest.
+        schedule: How the units of the C export run.
+        image: How the image comes to it.
 
     Raises:
         ExportError: A node that the formats do not run.
-        NetworkError: Steps that do not form a chain of inverted residuals.
+        InputError: The image comes by rows, which the network cannot take.
     """
     check_supported(saved.model)
-    plan = plan_graph(saved.model)
+    plan = plan_schedule(saved.model, schedule, image)
     return ExportSubject(
         model=saved.model,
         golden=saved.golden,

@@ -13,6 +13,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -26,6 +27,7 @@ from nas_engine.costs.plan import MemoryPlan, PlannedTensor
 from nas_engine.errors import FileFormatError, shortened
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.packing import pack_layer
+from nas_engine.exporters.row_stages import row_stages
 from nas_engine.exporters.sizes import step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.network.graph import Node
@@ -60,7 +62,13 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
     Raises:
         ExportError: The plan lacks a tensor of the network.
     """
+    stages = row_stages(model, plan)
     placed = {tensor.name: tensor for tensor in plan.tensors}
+    for stage in stages:
+        if stage.roles.side is not None:  # its rows are made where those of the sum go
+            sum_place = placed[stage.roles.last.output]
+            placed[stage.roles.side.output] = replace(sum_place, rows=1)
+    by_rows = [node.name for stage in stages for node in stage.unit.nodes]
     if lacking := [tensor.name for tensor in model.tensors if tensor.name not in placed]:
         raise ExportError(
             "manifest",
@@ -68,7 +76,7 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
             "network",
         )
     layers = [
-        _convolution(model, step, placed)
+        _convolution(model, step, placed, by_rows=step.name in by_rows)
         if isinstance(step, IntegerConvolution)
         else _pool(model, step)
         for step in model.nodes
@@ -85,6 +93,7 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
             "provenance": dict(model.provenance),
         },
         "totals": {"arena_bytes": plan.arena_bytes, **_totals(layers)},
+        "schedule": {"image": "rows" if plan.image_rows else "whole", "by_rows": by_rows},
         "formats": _formats(model),
         "tensors": [_tensor(model, tensor, placed[tensor.name]) for tensor in model.tensors],
         "layers": layers,
@@ -188,7 +197,11 @@ def _tensor(model: IntegerModel, tensor: QuantisedTensor, place: PlannedTensor) 
         "low": tensor.low,
         "high": tensor.high,
         "stored": {"value": "value - low", "stream": "LSB first"},
-        "arena": {"offset": place.offset, "size": place.size},
+        "arena": {
+            "offset": place.offset,
+            "size": place.size,
+            "rows": tensor.height if place.rows is None else place.rows,
+        },
         "containers": {
             "tflite": "INT8",
             "onnx-integer": "INT8" if tensor.name == model.logits else "UINT8",
@@ -220,10 +233,14 @@ def _pool(model: IntegerModel, step: Node) -> dict[str, Any]:
 
 
 def _convolution(
-    model: IntegerModel, step: IntegerConvolution, placed: Mapping[str, PlannedTensor]
+    model: IntegerModel,
+    step: IntegerConvolution,
+    placed: Mapping[str, PlannedTensor],
+    *,
+    by_rows: bool,
 ) -> dict[str, Any]:
     source, target = model.tensor(step.input), model.tensor(step.output)
-    in_place = placed[target.name].in_place_of == source.name
+    in_place = not by_rows and placed[target.name].in_place_of == source.name
     packed = pack_layer(step, source, target, in_place=in_place)
     narrow = "INT4" if step.weight_bits <= INT4_BITS else "INT8"
     flash = {

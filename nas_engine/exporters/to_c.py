@@ -31,6 +31,7 @@ from nas_engine.escaping import (
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer, addition_flags, pack_layer
+from nas_engine.exporters.row_stages import ROW_PARTS, RowStage, row_stages
 from nas_engine.exporters.settings import DEFAULT_PREFIX
 from nas_engine.exporters.sizes import packed_bytes, step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
@@ -44,7 +45,7 @@ _LARGEST = {"uint8": 2**8 - 1, "uint16": 2**16 - 1, "uint32": 2**32 - 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
+class CStep:
     """One step with everything the C code says about it."""
 
     number: int
@@ -65,6 +66,8 @@ class _Step:
     """C function that runs it."""
     flags: tuple[str, ...]
     """Names of the record's flags."""
+    by_rows: bool
+    """True if it runs row by row, with the other layers of its unit."""
 
     @property
     def label(self) -> str:
@@ -75,6 +78,25 @@ class _Step:
     def kind(self) -> str:
         """Kind of the step, as the integer model calls it."""
         return self.step.kind if isinstance(self.step, IntegerConvolution) else "average_pool"
+
+    @property
+    def numbers(self) -> tuple[tuple[int, ...], ...]:
+        """Fields of the record behind its pointers and before its flags, by lines."""
+        source, target, shortcut, window = (
+            self.source.tensor,
+            self.target.tensor,
+            self.shortcut,
+            self.step,
+        )
+        top, _, left, _ = window.padding
+        zeros = (_stored_zero(source), _stored_zero(target))
+        return (
+            (self.source.offset, self.target.offset, self.scratch),
+            (*source.shape, *target.shape),
+            (window.kernel_height, window.stride, top, left),
+            (self.weight_bits, source.bits, target.bits, shortcut.bits if shortcut else 0),
+            (*zeros, _stored_zero(shortcut) if shortcut else 0),
+        )
 
     @property
     def weight_bits(self) -> int:
@@ -101,10 +123,13 @@ class CExporter:
                 that the kernels cannot work with.
         """
         model, prefix = subject.model, subject.settings.prefix
-        steps = _steps(model, subject.plan)
+        stages = row_stages(model, subject.plan)
+        steps = c_steps(model, subject.plan, stages)
+        parts = [step.kernel.name for step in steps]
+        parts += [stage.part for stage in stages]
         runtime = {
             own_names(name, prefix): own_names(content.decode(), prefix).encode()
-            for name, content in runtime_files(step.kernel.name for step in steps).items()
+            for name, content in runtime_files(parts).items()
         }
         own = "" if prefix == DEFAULT_PREFIX else f"{prefix}_"
         values = {
@@ -121,7 +146,7 @@ class CExporter:
             build_file_word(name) for name in (f"{prefix}.h", *runtime) if name.endswith(".h")
         ]
         values |= _header_values(subject)
-        values |= _source_values(model, steps, prefix)
+        values |= _source_values(model, steps, stages, prefix)
         values |= _test_values(subject)
         values |= {
             "OBJECTS": " ".join(f"{name[:-2]}.o" for name in sources),
@@ -155,6 +180,14 @@ class CExporter:
             "README.md": "README.md",
         }
         folder = _folder("c_templates")
+        image = "rows" if subject.plan.image_rows else "whole"
+        for name, part in (
+            ("RUN", f"run_{'rows' if stages else 'layers'}.c"),
+            ("INVOKE", f"invoke_{image}.c"),
+            ("INTERFACE", f"interface_{image}.h"),
+            ("USE", f"use_{image}.md"),
+        ):
+            values[name] = render(folder.joinpath(f"{part}.in"), values, prefix).decode().rstrip()
         written = {
             name: render(folder.joinpath(f"{template}.in"), values, prefix)
             for name, template in templates.items()
@@ -204,7 +237,7 @@ def runtime_files(kernels: Iterable[str]) -> dict[str, bytes]:
     folder = _folder("runtime")
     waiting = ["nas_runtime.h"]
     for kernel in sorted(set(kernels)):
-        if kernel not in KERNELS or not folder.joinpath(f"{kernel}.c").is_file():
+        if kernel not in (*KERNELS, *ROW_PARTS) or not folder.joinpath(f"{kernel}.c").is_file():
             raise ExportError(
                 _TARGET, f"there is no kernel {kernel!r}; expected one of {', '.join(KERNELS)}"
             )
@@ -225,8 +258,18 @@ def _folder(name: str) -> Traversable:
     return resources("nas_engine.exporters").joinpath(name)
 
 
-def _steps(model: IntegerModel, plan: MemoryPlan) -> list[_Step]:
-    offsets = {tensor.name: tensor.offset for tensor in plan.tensors}
+def c_steps(model: IntegerModel, plan: MemoryPlan, stages: Sequence[RowStage] = ()) -> list[CStep]:
+    """Return all steps of a network as its C has them.
+
+    Args:
+        model: The network.
+        plan: Its memory.
+        stages: Units that run by rows.
+
+    Raises:
+        ExportError: A plan that is not the network's, or that the kernels cannot work with.
+    """
+    offsets = places(plan, stages)
     if missing := [tensor.name for tensor in model.tensors if tensor.name not in offsets]:
         raise ExportError(
             _TARGET,
@@ -242,10 +285,32 @@ def _steps(model: IntegerModel, plan: MemoryPlan) -> list[_Step]:
             "the memory plan is not in words of 4 bytes within 4 GiB; plan the memory again",
         )
     over = {tensor.name: tensor.in_place_of for tensor in plan.tensors}
+    by_rows = {node.name for stage in stages for node in stage.unit.nodes}
     return [
-        _step(model, number, step, plan, offsets, over[step.output] == step.input)
+        _step(
+            model,
+            number,
+            step,
+            plan,
+            offsets,
+            in_place=step.name not in by_rows and over[step.output] == step.input,
+            by_rows=step.name in by_rows,
+            moves=bool(stages),
+        )
         for number, step in enumerate(model.nodes)
     ]
+
+
+def places(plan: MemoryPlan, stages: Sequence[RowStage]) -> dict[str, int]:
+    """Return the first byte of every tensor, of its rows where it is not whole, and of scratch.
+
+    Rows of a 1x1 shortcut are made where those of the sum go.
+    """
+    found = {tensor.name: tensor.offset for tensor in plan.tensors}
+    for stage in stages:
+        if stage.roles.side is not None:
+            found[stage.roles.side.output] = found[stage.roles.last.output]
+    return found
 
 
 def _step(
@@ -254,8 +319,11 @@ def _step(
     step: Node,
     plan: MemoryPlan,
     offsets: Mapping[str, int],
+    *,
     in_place: bool,
-) -> _Step:
+    by_rows: bool,
+    moves: bool,
+) -> CStep:
     source = Placed(tensor=model.tensor(step.input), offset=offsets[step.input])
     target = Placed(tensor=model.tensor(step.output), offset=offsets[step.output])
     _check_ranges(step, source.tensor, target.tensor)
@@ -269,12 +337,16 @@ def _step(
                 flags += _tile_flags(step, source.tensor.channels, plan)
         if step.addition is not None and step.shortcut is not None:
             shortcut = model.tensor(step.shortcut)
-            _check_shortcut(step, shortcut, offsets)
+            if not by_rows:
+                before = Placed(tensor=shortcut, offset=offsets[shortcut.name])
+                flags += _check_shortcut(step, before, target, moves=moves)
             flags += addition_flags(step.addition, shortcut, target.tensor)
-    if source.overlaps(target):
+    if moves and step.kind == "average_pool" and source.overlaps(target) and not by_rows:
+        flags += ["NAS_AT_END"] * (source.offset != target.offset and source.end == target.end)
+    if not by_rows and source.overlaps(target) and "NAS_AT_END" not in flags:
         order = _order(step, source, target, in_place)
         flags += ["NAS_BACKWARD"] * (order == "backward")
-    return _Step(
+    return CStep(
         number=number,
         step=step,
         source=source,
@@ -284,6 +356,7 @@ def _step(
         packed=packed,
         kernel=kernel,
         flags=tuple(flags),
+        by_rows=by_rows,
     )
 
 
@@ -360,22 +433,26 @@ def _check_ranges(step: Node, source: QuantisedTensor, target: QuantisedTensor) 
 
 
 def _check_shortcut(
-    step: IntegerConvolution, shortcut: QuantisedTensor, offsets: Mapping[str, int]
-) -> None:
+    step: IntegerConvolution, shortcut: Placed, target: Placed, *, moves: bool
+) -> list[str]:
+    """Return the flags of a sum's place; refuse what does not lie where the sum goes."""
     if step.kind != "conv":
         raise ExportError(
             _TARGET, f"layer {step.name!r} adds a shortcut; a depth-wise convolution cannot"
         )
-    if offsets[step.output] != offsets[shortcut.name]:
-        places = (
-            f"{step.output!r} at byte {offsets[step.output]}, {shortcut.name!r} at byte "
-            f"{offsets[shortcut.name]}"
-        )
-        raise ExportError(
-            _TARGET,
-            f"layer {step.name!r} adds a shortcut in place, but the memory plan has {places}; plan "
-            "again",
-        )
+    if target.offset == shortcut.offset:
+        return []
+    if moves and target.end == shortcut.end:
+        return ["NAS_AT_END"]
+    places = (
+        f"{step.output!r} at byte {target.offset}, {shortcut.tensor.name!r} at byte "
+        f"{shortcut.offset}"
+    )
+    raise ExportError(
+        _TARGET,
+        f"layer {step.name!r} adds a shortcut in place, but the memory plan has {places}; plan "
+        "again",
+    )
 
 
 def _header_values(subject: ExportSubject) -> dict[str, str]:
@@ -393,6 +470,7 @@ def _header_values(subject: ExportSubject) -> dict[str, str]:
         "CLASSES": str(len(model.classes)),
         "LAYERS": str(len(model.nodes)),
         "ARENA": str(subject.plan.arena_bytes),
+        "IMAGE_BY_ROWS": str(int(subject.plan.image_rows)),
     }
 
 
@@ -407,9 +485,18 @@ def _facts(subject: ExportSubject) -> list[tuple[str, str]]:
         ("Classes", f"{len(model.classes)}"),
         ("Layers", f"{len(model.nodes)}"),
         ("Multiply-accumulates", f"{sum(step_macs(model, step) for step in model.nodes):,}"),
-        ("Arena (RAM)", f"{subject.plan.arena_bytes:,} B"),
+        ("Arena (RAM)", f"{subject.plan.arena_bytes:,} B{_schedule(subject.plan)}"),
         ("Packed bytes (Flash)", f"{packed_bytes(model):,} B"),
     ]
+
+
+def _schedule(plan: MemoryPlan) -> str:
+    """Return what a plan by rows asks of the caller, in words; empty for one by layers."""
+    by_rows = sum(len(one.stages) for one in plan.segments)
+    if not by_rows:
+        return ""
+    image = "the image comes row by row" if plan.image_rows else "the image is whole"
+    return f"; {by_rows} unit{'s' * (by_rows > 1)} by rows, {image}"
 
 
 def _title(subject: ExportSubject) -> str:
@@ -420,9 +507,20 @@ def _title(subject: ExportSubject) -> str:
     )
 
 
-def _source_values(model: IntegerModel, steps: Sequence[_Step], prefix: str) -> dict[str, str]:
+def _source_values(
+    model: IntegerModel, steps: Sequence[CStep], stages: Sequence[RowStage], prefix: str
+) -> dict[str, str]:
     names = (c_string(name) for name in model.classes)
+    functions = {stage.part for stage in stages}
+    calls = {"nas_rows": "nas_rows_run(stage, call)", "nas_rows_pool": "nas_rows_pool(stage, call)"}
+    run = " : ".join(calls[name] for name in sorted(functions, reverse=True))
+    if len(functions) > 1:
+        run = f"(stage->flags & NAS_ROWS_POOL) != 0 ? {run}"
     return {
+        "INCLUDES": own_names(f'#include "nas_{"rows" if stages else "runtime"}.h"', prefix),
+        "STAGES": own_names(_stages_table(stages), prefix),
+        "STAGE_COUNT": str(len(stages)),
+        "RUN_STAGE": own_names(run, prefix),
         "ARRAYS": "\n".join(part for step in steps for part in _arrays(step, prefix)),
         "RECORDS": "\n".join(_record(step, prefix) for step in steps),
         "INFOS": "\n".join(_info(model, step) for step in steps),
@@ -433,7 +531,20 @@ def _source_values(model: IntegerModel, steps: Sequence[_Step], prefix: str) -> 
     }
 
 
-def _arrays(step: _Step, prefix: str) -> Iterator[str]:
+def _stages_table(stages: Sequence[RowStage]) -> str:
+    """Return the table of stages, empty where there are none."""
+    if not stages:
+        return ""
+    rows = "".join(
+        f"    /* {c_comment(stage.unit.name)} */\n    {stage.record},\n" for stage in stages
+    )
+    return (
+        "\n/* Units that run by rows, in the order of their layers. */\n"
+        f"static const nas_rows stages[{len(stages)}] = {{\n{rows}}};\n"
+    )
+
+
+def _arrays(step: CStep, prefix: str) -> Iterator[str]:
     """Yield the definitions of a convolution's arrays."""
     if step.packed is None or not isinstance(step.step, IntegerConvolution):
         return
@@ -461,44 +572,27 @@ def _arrays(step: _Step, prefix: str) -> Iterator[str]:
     yield ""
 
 
-def _record(step: _Step, prefix: str) -> str:
+def _record(step: CStep, prefix: str) -> str:
     """Return the ``nas_layer`` of a step, below one line about it.
 
     The fields are in the order of nas_runtime.h.
     """
-    source, target, shortcut, window = (
-        step.source.tensor,
-        step.target.tensor,
-        step.shortcut,
-        step.step,
-    )
     label = step.label
     pointers = (
         f"weights_{label}, (const int32_t *)constants_{label}" if step.packed else "NULL, NULL"
     )
-    pointers += f", &addition_{label}" if shortcut else ", NULL"
-    top, _, left, _ = window.padding
+    pointers += f", &addition_{label}" if step.shortcut else ", NULL"
     return "\n".join(
         [
             f"    /* {c_comment(_summary(step))} */",
             f"    {{{own_names(step.kernel.name, prefix)}, {pointers},",
-            f"     {step.source.offset}, {step.target.offset}, {step.scratch},",
-            f"     {', '.join(map(str, (*source.shape, *target.shape)))},",
-            f"     {window.kernel_height}, {window.stride}, {top}, {left},",
-            (
-                f"     {step.weight_bits}, {source.bits}, {target.bits}, "
-                f"{shortcut.bits if shortcut else 0},"
-            ),
-            (
-                f"     {_stored_zero(source)}, {_stored_zero(target)}, "
-                f"{_stored_zero(shortcut) if shortcut else 0},"
-            ),
+            *(f"     {', '.join(map(str, line))}," for line in step.numbers),
             f"     {own_names(' | '.join(step.flags), prefix) or '0'}}},",
         ]
     )
 
 
-def _summary(step: _Step) -> str:
+def _summary(step: CStep) -> str:
     """Return one line about a step: name, kind, bits and shapes."""
     source, target, window = step.source.tensor, step.target.tensor, step.step
     weights = f"{step.weight_bits}-bit weights, " if step.packed else ""
@@ -517,7 +611,7 @@ def _stored_zero(tensor: QuantisedTensor) -> int:
     return tensor.zero_point - tensor.low
 
 
-def _info(model: IntegerModel, step: _Step) -> str:
+def _info(model: IntegerModel, step: CStep) -> str:
     target = step.target.tensor
     macs = step_macs(model, step.step)
     if macs > _LARGEST["uint32"]:
@@ -535,7 +629,7 @@ def _info(model: IntegerModel, step: _Step) -> str:
             step.source.tensor.bits,
             target.bits,
         ),
-        *(int(step.kernel.native), target.low),
+        *(int(step.by_rows), int(step.kernel.native), target.low),
     )
     return (
         f"    {{{c_string(step.step.name)}, {c_string(step.kind)}, "
@@ -575,12 +669,14 @@ def _about(name: str) -> str:
     return "the record and the kernels" if name == "nas_runtime.h" else "shared by the kernels"
 
 
-def _table_row(model: IntegerModel, step: _Step) -> str:
+def _table_row(model: IntegerModel, step: CStep) -> str:
     window, target = step.step, step.target.tensor
     weights = "-" if step.packed is None else "native" if step.kernel.native else "unpacked"
     place = (
         "over the shortcut"
         if step.shortcut
+        else "row by row"
+        if step.by_rows
         else "over the input"
         if step.source.overlaps(step.target)
         else "-"

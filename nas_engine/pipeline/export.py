@@ -98,7 +98,8 @@ def export_run(
             f"{line}; or leave that format out"
             + (f": --format {','.join(others)}" if others else "")
         )
-    subject = subject_of(saved, device.name)
+    best = directory.read_best()
+    subject = subject_of(saved, device.name, schedule=best.schedule, image=best.image)
     _check_pairs(subject.model, device)
     files = export_files(subject, settings, made_of=chain.made_of(directory, chain.EXPORT))
     with directory.locked():

@@ -28,6 +28,7 @@ from nas_engine.escaping import command_line
 from nas_engine.events import SILENT, Kind, Progress, Sink
 from nas_engine.exporters.bundle import check_export, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.row_stages import row_stages
 from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import read_settings
 from nas_engine.exporters.sizes import step_macs
@@ -79,11 +80,11 @@ def verify_run(
     directory = RunDirectory(path)
     result = finished_training(directory)
     saved, device = load_trained(directory), device_of(directory)
-    subject = subject_of(saved, device.name)
+    best = directory.read_best()
+    subject = subject_of(saved, device.name, schedule=best.schedule, image=best.image)
     files = written_anew(directory, subject)
     rows = _chosen(back_ends(device, images, emulated_images), backends, files)
     watch(_progress(f"reading {source_of_data(data, result)} ...", 0, rows))
-    best = directory.read_best()
     judged = read_judged(data, directory, best, result)
     chosen = judged.images.images[: max(row.images for row in rows)]
     told = judged.what.removeprefix("the ")
@@ -263,6 +264,7 @@ def _memory(
 ) -> tuple[MemoryLine, ...]:
     assert ran.footprint is not None
     kernels = {layer["storage"]["function"] for layer in subject.manifest["layers"]}
+    kernels |= {stage.part for stage in row_stages(subject.model, subject.plan)}
     predicted = predict(row.core or "", find_toolchain().key, kernels)
     return memory_lines(
         row.backend.name,

@@ -183,6 +183,13 @@ class Firmware:
     prefix: str = DEFAULT_PREFIX
     """Of the export in it."""
 
+    @property
+    def entry(self) -> str:
+        """Function that runs the first image."""
+        names = (f"{self.prefix}_{name}" for name in ("invoke_rows_observed", "invoke_observed"))
+        known = {symbol.name for symbol in self.elf.symbols}
+        return next(name for name in names if name in known)
+
     def fault(self, machine: str, address: int, what: str) -> BackendError:
         """Return the error for a fault at a program address, 0 where that is not known."""
         where = f" at 0x{address:08x} ({self.elf.place(address)})" if address else ""
@@ -251,26 +258,35 @@ def check_exit(machine: str, status: int) -> None:
         )
 
 
-def step_records(content: bytes, arena_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """Values that the firmware saw behind a step."""
+
+    step: int
+    """Number of the step."""
+    row: int
+    """First of their rows."""
+    values: bytes
+    """Values as they are packed: the whole output, or a row of it."""
+    ticks: int
+    """Ticks of the counter since the record before."""
+
+
+def step_records(content: bytes) -> Iterator[StepRecord]:
     """Read the firmware's file ``steps``.
 
-    Args:
-        content: The file.
-        arena_bytes: Size of the arena.
-
-    Yields:
-        For each step its number, the ticks of the counter that it took, and the arena after it.
-
     Raises:
-        BackendError: The file has another length than a whole number of steps.
+        BackendError: The file is cut off.
     """
-    width = 16 + arena_bytes
-    if len(content) < 4 or (len(content) - 4) % width:
-        raise BackendError(
-            "firmware", f"wrote {len(content):,} B of steps; expected 4 + a multiple of {width:,}"
-        )
+    at, size = 4, len(content)
     began = int.from_bytes(content[:4], "little")
-    for at in range(4, len(content), width):
-        number, ended = (int.from_bytes(content[at + i : at + i + 4], "little") for i in (0, 4))
-        yield number, (ended - began) & 0xFFFFFFFF, content[at + 12 : at + 12 + arena_bytes]
-        began = int.from_bytes(content[at + 12 + arena_bytes : at + width], "little")
+    while at < size:
+        step, row, count, ended = (
+            int.from_bytes(content[at + i : at + i + 4], "little") for i in range(0, 16, 4)
+        )
+        stop = at + 16 + count
+        if stop + 4 > size:
+            raise BackendError("firmware", f"wrote {size:,} B of steps, cut off at byte {at:,}")
+        values = content[at + 16 : stop]
+        yield StepRecord(step=step, row=row, values=values, ticks=(ended - began) & 0xFFFFFFFF)
+        began, at = int.from_bytes(content[stop : stop + 4], "little"), stop + 4

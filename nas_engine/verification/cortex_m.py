@@ -5,9 +5,9 @@ It is linked into a firmware for exactly the memory of a device.
 
 from __future__ import annotations
 
-import json
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,8 +20,14 @@ from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images
 from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.reading import LARGE_FILE, read_regular
-from nas_engine.verification.backend import BackendError, BackendRun, Footprint, read_exported
-from nas_engine.verification.board import Board, Firmware, Machine, step_records
+from nas_engine.verification.backend import BackendError, BackendRun, Footprint
+from nas_engine.verification.board import (
+    Board,
+    Firmware,
+    Machine,
+    StepRecord,
+    step_records,
+)
 from nas_engine.verification.elf import Elf
 from nas_engine.verification.interface import include_folders, prefix_of
 from nas_engine.verification.qemu_machine import TICKS_PER_INSTRUCTION, Qemu
@@ -164,7 +170,7 @@ class CortexM:
         """Run the first ``images_limit`` images through ``c/`` of an export.
 
         Args:
-            export: The export directory: ``c/`` and ``memory_plan.json``.
+            export: The export directory: ``c/``.
             model: The network that it holds, for shapes and names.
             images: Images as uint8, ``[N, height, width, channels]``.
             work: A folder for what is built.
@@ -189,61 +195,54 @@ class CortexM:
                 f"{len(chosen) * class_count}"
             )
             raise BackendError(self.name, problem)
-        checksums, ticks = self._steps(export, model, firmware, run.files.get("steps", b""))
+        records = tuple(step_records(run.files.get("steps", b"")))
         counted = (
             run.instructions
             if run.instructions is not None
-            else tuple(round(t / TICKS_PER_INSTRUCTION) for t in ticks)
+            else tuple(round(record.ticks / TICKS_PER_INSTRUCTION) for record in records)
         )
+        instructions = dict.fromkeys((step.name for step in model.nodes), 0)
+        for record, number in zip(records, counted, strict=True):
+            instructions[model.nodes[record.step].name] += number
         return BackendRun(
             logits=logits.reshape(-1, class_count),
             seconds=run.seconds,
             version=f"{machine.version()}, {tools.version}",
-            checksums=checksums,
+            checksums=self._checksums(model, records),
             footprint=footprint(firmware, int.from_bytes(run.files.get("stack", b""), "little")),
-            instructions={
-                step.name: number for step, number in zip(model.nodes, counted, strict=True)
-            },
+            instructions=instructions,
         )
 
-    def _steps(
-        self, export: Path, model: IntegerModel, firmware: Firmware, content: bytes
-    ) -> tuple[dict[str, int], list[int]]:
-        """Return the CRC-32 of every step's output, and the ticks of every step.
+    def _checksums(self, model: IntegerModel, records: Sequence[StepRecord]) -> dict[str, int]:
+        """Return the CRC-32 of every step's output, whole or row by row as it passed.
 
-        Each output is read where ``memory_plan.json`` says that it lies.
+        Raises:
+            BackendError: A step without output, or with rows that are not all of them in order.
         """
-        offsets = _offsets(export / "memory_plan.json")
-        records = list(step_records(content, firmware.elf.size(".arena")))
-        if [number for number, _, _ in records] != list(range(len(model.nodes))):
-            problem = (
-                f"the firmware reported {len(records)} steps; expected {len(model.nodes)} in the "
-                "order of the model"
-            )
-            raise BackendError(self.name, problem)
-        checksums = {}
-        for step, (_, _, arena) in zip(model.nodes, records, strict=True):
-            tensor = model.tensor(step.output)
-            if tensor.name not in offsets:
+        sums: dict[int, int] = {}
+        rows: dict[int, int] = {}
+        by_rows = {record.step for record in records if record.row}
+        for record in records:
+            if record.step >= len(model.nodes) or record.row != rows.get(record.step, 0):
                 raise BackendError(
                     self.name,
-                    f"memory_plan.json has no tensor {tensor.name!r}; export the network again",
+                    f"the firmware reported row {record.row} of step {record.step}; expected row "
+                    f"{rows.get(record.step, 0)}",
                 )
-            checksums[tensor.name] = zlib.crc32(
-                unpacked(arena[offsets[tensor.name] :], tensor).tobytes()
+            tensor = model.tensor(model.nodes[record.step].output)
+            count = 1 if record.step in by_rows else tensor.height
+            values = unpacked(record.values, replace(tensor, height=count))
+            sums[record.step] = zlib.crc32(values.tobytes(), sums.get(record.step, 0))
+            rows[record.step] = record.row + count
+        expected = {at: model.tensor(node.output).height for at, node in enumerate(model.nodes)}
+        if rows != expected:
+            missing = next(at for at, height in expected.items() if rows.get(at) != height)
+            raise BackendError(
+                self.name,
+                f"the firmware reported {rows.get(missing, 0)} rows of step {missing}; expected "
+                f"{expected[missing]}",
             )
-        return checksums, [ticks for _, ticks, _ in records]
-
-
-def _offsets(path: Path) -> dict[str, int]:
-    content = read_exported("memory plan", path)
-    try:
-        plan = json.loads(content)
-        return {str(tensor["name"]): int(tensor["offset"]) for tensor in plan["tensors"]}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BackendError(
-            "memory plan", f"{path} cannot be understood ({error}); export the network again"
-        ) from error
+        return {node.output: sums[at] for at, node in enumerate(model.nodes)}
 
 
 def unpacked(content: bytes, tensor: QuantisedTensor) -> npt.NDArray[np.int8]:

@@ -15,14 +15,26 @@ NAMES = (
     "input",
     "invoke",
     "invoke_observed",
+    "invoke_rows",
+    "invoke_rows_observed",
+    "observer",
+    "row_source",
     "predict",
     "layer",
     "layer_info",
     "class_names",
 )
-"""Functions, type and array of an export's header, behind the prefix."""
+"""Functions, types and array of an export's header, behind the prefix; no header has all."""
 
-MACROS = ("INPUT_HEIGHT", "INPUT_WIDTH", "INPUT_CHANNELS", "CLASSES", "LAYERS", "ARENA_BYTES")
+MACROS = (
+    "INPUT_HEIGHT",
+    "INPUT_WIDTH",
+    "INPUT_CHANNELS",
+    "CLASSES",
+    "LAYERS",
+    "IMAGE_BY_ROWS",
+    "ARENA_BYTES",
+)
 """Its macros."""
 
 

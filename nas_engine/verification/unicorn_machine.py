@@ -124,7 +124,7 @@ class _Session:
         self.pause = False
 
         self.begin, self.after = (
-            firmware.elf.address(f"{firmware.prefix}_invoke_observed"),
+            firmware.elf.address(firmware.entry),
             firmware.elf.address("harness_after"),
         )
         self.resume_at: int | None = self.begin

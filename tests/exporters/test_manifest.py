@@ -73,7 +73,11 @@ class TestContent:
             )
             assert entry["signed"] is tensor.signed
             assert float(np.float32(entry["scale"])) == tensor.scale
-            assert entry["arena"] == {"offset": place.offset, "size": place.size}
+            assert entry["arena"] == {
+                "offset": place.offset,
+                "size": place.size,
+                "rows": tensor.height,
+            }
         assert made["totals"]["arena_bytes"] == plan.arena_bytes
         assert made["device"] is None
 

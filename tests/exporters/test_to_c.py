@@ -392,7 +392,7 @@ class TestInterface:
                 *((name, ctypes.c_uint16) for name in ("height", "width", "channels")),
                 *(
                     (name, ctypes.c_uint8)
-                    for name in ("weight_bits", "input_bits", "output_bits", "native")
+                    for name in ("weight_bits", "input_bits", "output_bits", "by_rows", "native")
                 ),
                 ("output_low", ctypes.c_int8),
             )
@@ -418,16 +418,16 @@ class TestInterface:
     def test_observer_sees_every_tensor(self, network: Network, subject: ExportSubject) -> None:
         images = random_images(subject.model, 1, seed=3)
         tensors = trace(subject.model, images)
-        offsets = {tensor.name: tensor.offset for tensor in subject.plan.tensors}
         seen: list[str] = []
 
-        @ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)
-        def after(step: int, arena: int, context: int) -> None:
+        @ctypes.CFUNCTYPE(
+            None, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p
+        )
+        def after(step: int, row: int, start: int, size: int, context: int) -> None:
             spec = subject.model.tensor(subject.model.nodes[step].output)
             count = int(np.prod(spec.shape))
-            stream = np.frombuffer(
-                ctypes.string_at(arena + offsets[spec.name], -(-count * spec.bits // 8)), np.uint8
-            )
+            assert (row, size) == (0, -(-count * spec.bits // 8))
+            stream = np.frombuffer(ctypes.string_at(start, size), np.uint8)
             bits = np.unpackbits(stream, bitorder="little")[: count * spec.bits].reshape(
                 count, spec.bits
             )

@@ -41,7 +41,9 @@ int model_init(void *arena, size_t bytes);
 uint8_t *model_input(void *arena);
 const int8_t *model_invoke(void *arena);
 const int8_t *model_invoke_observed(
-    void *arena, void (*after)(unsigned step, const void *arena, void *context), void *context);
+    void *arena,
+    void (*after)(unsigned step, unsigned row, const void *values, unsigned bytes, void *context),
+    void *context);
 """
 
 SOURCE = """
@@ -111,12 +113,14 @@ const int8_t *model_invoke(void *arena)
 }
 
 const int8_t *model_invoke_observed(
-    void *arena, void (*after)(unsigned step, const void *arena, void *context), void *context)
+    void *arena,
+    void (*after)(unsigned step, unsigned row, const void *values, unsigned bytes, void *context),
+    void *context)
 {
     first(arena);
-    after(0, arena, context);
+    after(0, 0, arena, ARENA_BYTES, context);
     second(arena);
-    after(1, arena, context);
+    after(1, 0, arena, ARENA_BYTES, context);
     return (int8_t *)arena;
 }
 """

@@ -5,7 +5,6 @@ networks against the integers.
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +86,9 @@ class TestStandIn:
         images = [bytes([0, *range(k, k + 11)]) for k in range(4)]
         run = machine(emulator).run(standins[compiler], b"".join(images), 60)
         assert run.files["logits"] == standin.answers(images)
-        records = list(step_records(run.files["steps"], standin.ARENA))
-        assert [number for number, _, _ in records] == [0, 1]
-        first, second = (arena for _, _, arena in records)
+        records = list(step_records(run.files["steps"]))
+        assert [record.step for record in records] == [0, 1]
+        first, second = (record.values for record in records)
         assert first[:12] == images[0]
         assert first[12:24] == bytes(
             (value * (1, 2, 3)[i % 3]) & 255 for i, value in enumerate(images[0])
@@ -165,12 +164,13 @@ def test_both_emulators_agree(standins: dict[str, Firmware], compiler: str) -> N
         machine(name).run(standins[compiler], image, 60) for name in ("qemu", "unicorn")
     )
     assert qemu.files == unicorn.files | {"steps": qemu.files["steps"]}
-    (_, ticks, first), (_, more, second) = step_records(qemu.files["steps"], standin.ARENA)
-    assert [first, second] == [
-        arena for _, _, arena in step_records(unicorn.files["steps"], standin.ARENA)
+    records = list(step_records(qemu.files["steps"]))
+    assert [record.values for record in records] == [
+        record.values for record in step_records(unicorn.files["steps"])
     ]
     assert unicorn.instructions is not None
-    for counted, measured in zip(unicorn.instructions, (ticks / 1.6, more / 1.6), strict=True):
+    for counted, record in zip(unicorn.instructions, records, strict=True):
+        measured = record.ticks / 1.6
         assert 0 <= measured - counted <= 30  # the harness's own, between the counter and the step
 
 
@@ -447,25 +447,6 @@ def test_a_network_equals_the_integers(
 def test_only_the_first_images_are_run(exported: Exported, tmp_path: Path) -> None:
     result = CortexM(images_limit=2).run(exported.folder, exported.model, exported.images, tmp_path)
     assert (result.logits == run_integers(exported.model, exported.images[:2])).all()
-
-
-@needs_emulation
-def test_a_wrong_memory_plan_shows(exported: Exported, tmp_path: Path) -> None:
-    folder = shutil.copytree(exported.folder, tmp_path / "export")
-    plan = json.loads((exported.folder / "memory_plan.json").read_text(encoding="utf-8"))
-    stem = next(tensor for tensor in plan["tensors"] if tensor["name"] == "stem output")
-    stem["offset"] += 4
-    (folder / "memory_plan.json").write_text(json.dumps(plan), encoding="utf-8")
-    result = CortexM().run(folder, exported.model, exported.images[:1], tmp_path / "work")
-    different = {
-        name for name, value in result.checksums.items() if value != exported.golden.checksums[name]
-    }
-    assert different == {"stem output"}
-    (folder / "memory_plan.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(
-        BackendError, match=r"memory plan: .*memory_plan\.json cannot be understood"
-    ):
-        CortexM().run(folder, exported.model, exported.images[:1], tmp_path / "work")
 
 
 @needs_emulation

@@ -143,7 +143,7 @@ class TestFaults:
         if "address" not in sanitizers(work):
             pytest.skip("needs a compiler with an address sanitizer")
         wrong = with_fault(
-            pool_export, tmp_path, "((volatile uint8_t *)arena)[MODEL_ARENA_BYTES] = 1;"
+            pool_export, tmp_path, "((volatile uint8_t *)call->arena)[MODEL_ARENA_BYTES] = 1;"
         )
         with pytest.raises(
             BackendError, match=r"the checked program ended with status .*heap-buffer-overflow"
@@ -208,7 +208,7 @@ class TestFaults:
 
 def with_fault(export: Path, folder: Path, fault: str) -> Path:
     """Return a copy of an export that does something else behind each step."""
-    source = "        layers[step].run(&layers[step], (uint8_t *)arena);"
+    source = "        layer->run(layer, call->arena);"
     return changed(export, folder / "export", "model.c", source, f"{source}\n        {fault}")
 
 

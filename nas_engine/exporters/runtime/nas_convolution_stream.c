@@ -82,7 +82,7 @@ static NAS_RARE void gather(const nas_dense *dense, window *taps, uint32_t count
 {
     const nas_layer *layer = dense->layer;
     const uint32_t channels = layer->in_channels;
-    const uint32_t size = nas_stream_bytes((uint32_t)layer->in_height * layer->in_width * channels, layer->in_bits);
+    const uint32_t size = nas_readable(dense->input, (uint32_t)layer->in_height * layer->in_width * channels, layer->in_bits);
     const int32_t kernel = layer->kernel;
     taps->waiting = 0;
     for (int32_t row = taps->top; row < taps->top + kernel; row++) {

@@ -103,7 +103,7 @@ int nas_dense_add(nas_dense *dense, uint32_t element, uint32_t count, uint8_t *r
     uint8_t fetched[NAS_CHANNELS_AT_ONCE], *shortcut = dense->output + element;
     if (!in_place) {
         shortcut = fetched;
-        nas_fetch(dense->output, nas_stream_bytes(dense->pixels * dense->channels, bits), element, count, bits, shortcut);
+        nas_fetch(dense->output, nas_readable(dense->output, dense->pixels * dense->channels, bits), element, count, bits, shortcut);
     }
     if (layer->flags & NAS_SAME_SCALE) {
         add_same_scale(count, shortcut, results, in_place ? shortcut : results);

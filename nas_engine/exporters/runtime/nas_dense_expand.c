@@ -77,7 +77,7 @@ void nas_dense_expand_run(
 {
     const nas_layer *layer = dense->layer;
     const uint32_t bits = layer->in_bits, wide = bits == 8U, at = element * bits / 8U;
-    const uint32_t size = nas_stream_bytes((uint32_t)layer->in_height * layer->in_width * layer->in_channels, bits);
+    const uint32_t size = nas_readable(dense->input, (uint32_t)layer->in_height * layer->in_width * layer->in_channels, bits);
     /* Groups of four bytes or of eight narrower elements are read as words; they must begin at whole bytes and end in the tensor. */
     const uint32_t group = wide ? 4U : bits, reach = wide ? 4U : 4U + (bits >> 1);
     uint32_t groups = padded / (wide ? 4U : 8U);

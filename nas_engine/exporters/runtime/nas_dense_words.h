@@ -10,6 +10,14 @@ NAS_INLINE uint32_t nas_stream_bytes(uint32_t elements, uint32_t bits)
     return (elements * bits + 31U) / 32U * 4U;
 }
 
+/* Bytes of a stream that may be read from its first byte on: to the end of the word that its last byte lies in. Rows of a tensor
+ * may begin at any byte. */
+NAS_INLINE uint32_t nas_readable(const uint8_t *from, uint32_t elements, uint32_t bits)
+{
+    const uint32_t before = (uint32_t)((uintptr_t)from & 3U);
+    return (before + (elements * bits + 7U) / 8U + 3U) / 4U * 4U - before;
+}
+
 NAS_INLINE void nas_store_word(uint8_t *to, uint32_t word) /* any address */
 {
     NAS_COPY(to, &word, sizeof word);

@@ -53,6 +53,26 @@ static void output_row(nas_depthwise_job *job, uint8_t *output, uint32_t row, na
     }
 }
 
+/* Output row `out_height` alone, to the output's first byte; its input rows lie in the ring at `input`, row r in slot r % k. The
+ * unpacked weights lie below the ring, from the first row on; scratch holds the planes. */
+static NAS_SMALL void one_row(nas_depthwise_job *job, uint8_t *arena, nas_depthwise_multiply *multiply)
+{
+    const nas_layer *const layer = job->layer;
+    const uint32_t kernel = layer->kernel, row = layer->out_height;
+    const int32_t top = (int32_t)(row * layer->stride) - layer->pad_top, bottom = top + (int32_t)kernel;
+    const int32_t first = top < 0 ? 0 : top, end = bottom > layer->in_height ? layer->in_height : bottom;
+    job->ring = arena + layer->input;
+    job->planes = arena + layer->scratch;
+    job->weights = (int8_t *)(job->ring - (kernel * kernel * layer->in_channels + 3U) / 4U * 4U);
+    if (row == 0U) {
+        nas_depthwise_unpack(job);
+    }
+    job->first = (uint32_t)(first - top);
+    job->past = (uint32_t)(end - top);
+    job->slot = (uint32_t)first % kernel;
+    output_row(job, arena + layer->output, 0U, multiply);
+}
+
 NAS_SMALL void nas_depthwise_rows(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *multiply)
 {
     const uint32_t kernel = layer->kernel, rows = layer->out_height, pitch = layer->in_width + layer->in_width % 2U + kernel / 2U * 2U;
@@ -68,6 +88,10 @@ NAS_SMALL void nas_depthwise_rows(const nas_layer *layer, uint8_t *arena, nas_de
     job.step = layer->out_bits == 8U ? layer->in_channels : 2U * kernel * layer->stride;
     job.apart = layer->out_bits == 8U ? 1U : job.plane;
     job.below = 0U;
+    if ((layer->flags & NAS_ONE_ROW) != 0) {
+        one_row(&job, arena, multiply);
+        return;
+    }
     nas_depthwise_unpack(&job);
 
     int32_t from = 0, below = 0; /* input rows from .. below - 1 are in the ring */

@@ -28,11 +28,13 @@ typedef struct {
 
 enum {
     NAS_BACKWARD = 1,      /* in place: last row first */
+    NAS_AT_END = 1,        /* sums and pools: what they are written over ends, not begins, with the output: nas_rows_layer */
     NAS_FAST_ROUNDING = 2, /* |accumulator| < 2^30, every shift in -20 .. -1, nothing overflows: see nas_requantise.h */
     NAS_ADD_SHORTCUT = 4,  /* add the tensor that lies where the output goes */
     NAS_SAME_SCALE = 8,    /* shortcut, the layer's own result and output share their scale, shortcut and output their zero */
     NAS_QUICK_ADDITION = 16, /* one operand has multiplier 2^30 and shift 0, every other shift is in -20 .. -1: nas_dense_add.c */
-    NAS_TWICE_THE_TILE = 32, NAS_FOUR_TIMES_THE_TILE = 64 /* dense layers: scratch for so many more channels; both: eight times */
+    NAS_TWICE_THE_TILE = 32, NAS_FOUR_TIMES_THE_TILE = 64, /* dense layers: scratch for so many more channels; both: eight times */
+    NAS_ONE_ROW = 128      /* depth-wise: make output row `out_height` alone, from the ring at `input`; see nas_depthwise_rows.c */
 };
 
 typedef struct nas_layer nas_layer;
@@ -53,6 +55,28 @@ struct nas_layer {
     uint8_t in_zero, out_zero, shortcut_zero; /* stored value of the real 0: 2^(bits-1) if signed, else 0 */
     uint8_t flags;
 };
+
+/* Called with values of a layer's output as soon as they are made, `bytes` of them as they are packed: all of them, row 0, or
+ * one row of a layer that runs by rows. */
+typedef void nas_after(unsigned step, unsigned row, const void *values, unsigned bytes, void *context);
+
+/* One run of a network. */
+typedef struct {
+    uint8_t *arena;
+    const nas_layer *layers;                              /* the table, in which steps are counted */
+    const uint8_t *(*image)(void *context, unsigned row); /* returns a row of the image; NULL where the image is whole */
+    void *image_context;
+    nas_after *after;                                     /* or NULL */
+    void *after_context;
+} nas_call;
+
+static inline void nas_tell(const nas_call *call, const nas_layer *layer, uint32_t row, uint32_t rows, const uint8_t *values)
+{
+    if (call->after != NULL) {
+        const uint32_t bits = rows * layer->out_width * layer->out_channels * layer->out_bits;
+        call->after((unsigned)(layer - call->layers), row, values, (bits + 7U) / 8U, call->after_context);
+    }
+}
 
 /* Kernels. What each needs of scratch is nas_engine.costs' arena model:
  *   pointwise    T*(P + 4) bytes, T = taps rounded up to 4, P = min(O rounded up to 2, 16)

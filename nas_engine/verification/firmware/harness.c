@@ -1,6 +1,7 @@
 /* Runs the network on every image of the file "images" and writes the logits into "logits".
  *
- * For the first image, "steps" gets after each step: its number, the counter before and after writing, the whole arena.
+ * For the first image, "steps" gets after each output, or each row of it where a step runs by rows: number of the step, row,
+ * bytes, the counter; then those bytes, and the counter again.
  * "stack" gets the deepest use of the stack. The code is small on purpose: it stands in the Flash that is measured.
  */
 #include "board.h"
@@ -18,24 +19,35 @@ extern uint32_t stack_limit[], stack_top[];
 
 static __attribute__((section(".bss.arena"), aligned(8))) uint8_t arena[MODEL_ARENA_BYTES];
 
-void harness_after(unsigned step, const void *memory, void *context);
+void harness_after(unsigned step, unsigned row, const void *values, unsigned bytes, void *context);
 
-void harness_after(unsigned step, const void *memory, void *context)
+void harness_after(unsigned step, unsigned row, const void *values, unsigned bytes, void *context)
 {
-    uint32_t record[3];
+    uint32_t record[4];
     const uint32_t steps = *(const uint32_t *)context;
-    record[1] = COUNTER;
+    record[3] = COUNTER;
     record[0] = step;
-    record[2] = 0U;
+    record[1] = row;
+    record[2] = bytes;
     transfer(SYS_WRITE, steps, record, sizeof record);
-    transfer(SYS_WRITE, steps, memory, MODEL_ARENA_BYTES);
+    transfer(SYS_WRITE, steps, values, bytes);
     record[0] = COUNTER;
     transfer(SYS_WRITE, steps, record, sizeof record[0]);
 }
 
+#if MODEL_IMAGE_BY_ROWS
+/* The image's next row, in the line buffer that every camera needs. */
+static const uint8_t *image_row(void *context, unsigned row)
+{
+    static uint8_t line[MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS];
+    (void)row;
+    return transfer(SYS_READ, *(const uint32_t *)context, line, sizeof line) == 0U ? line : 0;
+}
+#endif
+
 int main(void)
 {
-    const uint32_t images = open_file("images", 6U, OPEN_READ), logits = open_file("logits", 6U, OPEN_WRITE);
+    uint32_t images = open_file("images", 6U, OPEN_READ), logits = open_file("logits", 6U, OPEN_WRITE);
     uint32_t steps = open_file("steps", 5U, OPEN_WRITE), began;
     const int8_t *result;
     const uint32_t *deepest = stack_limit;
@@ -45,6 +57,14 @@ int main(void)
     if (model_init(arena, sizeof arena) != 0) {
         return EXIT_REFUSED;
     }
+#if MODEL_IMAGE_BY_ROWS
+    began = COUNTER;
+    transfer(SYS_WRITE, steps, &began, sizeof began);
+    result = model_invoke_rows_observed(arena, image_row, &images, harness_after, &steps);
+    for (; result; result = model_invoke_rows(arena, image_row, &images)) {
+        transfer(SYS_WRITE, logits, result, MODEL_CLASSES);
+    }
+#else
     for (uint32_t image = 0; transfer(SYS_READ, images, model_input(arena), IMAGE_BYTES) == 0U; image++) {
         if (image == 0U) {
             began = COUNTER;
@@ -55,6 +75,7 @@ int main(void)
         }
         transfer(SYS_WRITE, logits, result, MODEL_CLASSES);
     }
+#endif
     while (*deepest == 0xC0FFEE5AU) {
         deepest++;
     }
