@@ -3,8 +3,8 @@
 oneDNN's weight gradient of a stride-1 depth-wise convolution is fast for kernels of width 3 and
 about six times slower per tap for wider ones. A kernel of width 5 is covered by two windows of
 width 3 that overlap in one column (7: three), so narrow gradients of shifted inputs give the wide
-one. The numbers are those of ``torch.nn.functional.conv2d`` up to the order of summation; ``python
--m benchmarks.training_speed`` measures both.
+one. The numbers are those of ``torch.nn.functional.conv2d`` up to the order of summation. Trainings
+go through ``nas_engine.kernels`` where they can.
 """
 
 from __future__ import annotations
