@@ -21,6 +21,7 @@ from nas_engine.api.options import (
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
     from nas_engine.architecture import Architecture
+    from nas_engine.names import ImageInput, Schedule
     from nas_engine.report.network import NetworkReport
     from nas_engine.report.search_record import SearchRecord
     from nas_engine.runs.run_record import RunRecord
@@ -239,6 +240,8 @@ def score(
     resolution: int | None = None,
     device: DeviceProfile | str | os.PathLike[str] | None = None,
     memory_model: str = "arena",
+    schedule: Schedule | None = None,
+    input: ImageInput | None = None,
     sigma_a: float | None = None,
     sigma_w: float | None = None,
     stage_weights: Sequence[float] | None = None,
@@ -251,6 +254,8 @@ def score(
         resolution: Input pixels; the network's own if not given.
         device: Whose cycles are estimated; none if not given.
         memory_model: ``arena`` or ``paper``: what SRAM, Flash and BitOps count.
+        schedule: How it runs, ``auto``, ``layers`` or ``rows``; as the network says if not given.
+        input: How its image comes, ``whole`` or ``rows``; likewise.
         sigma_a: Standard deviation of activations; the paper's 5 if not given.
         sigma_w: Standard deviation of weights; the paper's 4 if not given.
         stage_weights: One per stage; see ``default_stage_weights``.
@@ -263,6 +268,8 @@ def score(
         >>> ne.score("runs/digits/best.yaml").qe_score == ne.load("runs/digits").best.qe_score
         True
     """
+    from dataclasses import replace
+
     from device_profiles import DeviceProfile, load_device
     from nas_engine.architecture import Architecture, read_architecture
     from nas_engine.layers import KINDS
@@ -278,6 +285,7 @@ def score(
         network = read_architecture(network)
     if resolution is not None:
         network = network.at_resolution(resolution)
+    network = replace(network, schedule=schedule or network.schedule, image=input or network.image)
     weights = default_stage_weights(network) if stage_weights is None else tuple(stage_weights)
     sigmas = {
         name: value

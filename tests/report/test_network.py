@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from device_profiles import load_device
 from nas_engine.architecture import read_architecture
+from nas_engine.costs.plan import bytes_in_use, plan_memory
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.layers import KINDS
+from nas_engine.names import IMAGE_INPUTS, SCHEDULES
 from nas_engine.report.network import report_network
 from nas_engine.scoring.qe_score import ScoreSettings
+from tests.populations import EVERY_SPACE, networks, population
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -68,8 +73,31 @@ def test_cycles_need_a_device_and_scale_with_its_table() -> None:
     assert twice == pytest.approx(2 * once)
 
 
+@pytest.mark.parametrize("name", EVERY_SPACE)
+def test_sram_as_a_network_runs_is_that_of_its_plan(name: str) -> None:
+    """The largest is the arena; a unit by rows has it at every layer, a layer alone its own."""
+    space = EVERY_SPACE[name]
+    score = ScoreSettings(stage_weights=space.stage_weights)
+    frame, genes = population(space, 3, seed=11)
+    for schedule, image in itertools.product(SCHEDULES, IMAGE_INPUTS):
+        for network in networks(replace(frame, schedule=schedule, image=image), genes):
+            plan = plan_memory(network)
+            try:
+                report = report_network(network, score=score)
+            except InputError as error:  # a network with fewer stages than the space has at most
+                assert "stages" in str(error)  # noqa: PT017
+                continue
+            assert report.peak_sram_bytes == plan.arena_bytes
+            live = dict(zip(report.layer_names, report.sram_bytes, strict=True))
+            for step in (step for step in plan.steps if step in live and step != "classifier"):
+                at = plan.steps.index(step)
+                assert live[step] == bytes_in_use(plan.live(at))
+
+
 def test_errors() -> None:
     network = read_architecture(GOLDEN / "mixed7d0G.txt")
+    with pytest.raises(InputError, match="'paper' does not count; give --memory-model arena"):
+        report_network(replace(network, schedule="rows"), memory_model="paper")
     with pytest.raises(UnknownNameError, match="did you mean 'paper'"):
         report_network(network, memory_model="papr")
     with pytest.raises(InputError, match="has 5 stages, give 5"):
