@@ -314,10 +314,16 @@ class _Draft:
         """Plan the output, at the other end than the input if not in place, and the scratch."""
         over = self._written_over(node, number) or self._crowded_out(node, number)
         self._output(number, node.input, node.output, over)
-        if node.kind == "depthwise" and over is not None and not self.is_top[over]:
+        if node.kind == "depthwise" and over is not None and self._is_stream(over):
             self.filtered.add(node.output)
         row = self._row(node) if over == node.input else 0
         self._work(number, f"{node.name} scratch", self._scratch(node) + row)
+
+    def _is_stream(self, name: str) -> bool:
+        """Return whether a tensor lies between units, at either end behind units by rows."""
+        if self.segments:
+            return any(unit.nodes[0].input == name for unit in units_of(self.graph))
+        return not self.is_top[name]
 
     def _output(self, number: int, source: str, target: str, over: str | None) -> None:
         self.is_top[target] = not self.is_top[source] if over is None else self.is_top[over]
