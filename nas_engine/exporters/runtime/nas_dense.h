@@ -20,9 +20,10 @@
 
 /* A quick addition, see nas_dense_add.c; assembly counts on the order. */
 typedef struct {
-    uint8_t *exact;     /* the operand with the larger scale, */
-    uint8_t *scaled;    /* the other one, */
-    const uint8_t *end; /* and where the first one ends: set for each call */
+    const uint8_t *exact;  /* the operand with the larger scale, */
+    const uint8_t *scaled; /* the other one, */
+    uint8_t *to;           /* where sums go, */
+    const uint8_t *end;    /* and where the first operand ends: set for each call */
     int32_t scaled_zero;
     int32_t multiplier, half;
     uint32_t right;

@@ -1,7 +1,8 @@
 /* The shortcut. TFLite scales both operands by 2^20, and each by a multiplier and a shift; it adds them, and scales the sum.
  *
- * With NAS_SAME_SCALE all of that comes to one addition. With NAS_QUICK_ADDITION the operand x with the larger scale has the multiplier 2^30 and no shift, so that its scaled value is
- * x << 19, exactly; the other one and the sum have shifts of -20 .. -1, so that nas_multiply_fast scales them.
+ * With NAS_SAME_SCALE all of that comes to one addition. With NAS_QUICK_ADDITION the operand x with the larger scale has the
+ * multiplier 2^30 and no shift, so that its scaled value is x << 19, exactly; the other one and the sum have shifts of
+ * -20 .. -1, so that nas_multiply_fast scales them.
  */
 #include "nas_dense_add.h"
 
@@ -29,41 +30,43 @@ void nas_dense_add_begin(nas_dense *dense)
 
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
 
-/* Thirteen instructions an element, two elements a round; an odd one enters in the middle. r0 exact, r1 scaled, and so on as the
- * record has them. */
-#define NAS_ADD_ONE(TO) \
-    "ldrb r11, [r0], #1\n ldrb r12, [r1], #1\n rsb r11, r7, r11, lsl #20\n rsb r12, r3, r12, lsl #21\n" \
-    "add lr, r5, r12, asr #31\n smmlar lr, r12, r4, lr\n asr lr, lr, r6\n add r11, r11, lr, lsl #1\n" \
-    "add lr, r9, r11, asr #31\n smmlar lr, r11, r8, lr\n asr lr, lr, r10\n usat lr, #8, lr\n strb lr, [" TO ", #-1]\n"
-#define NAS_ADD(NAME, TO) \
-    __attribute__((naked)) NAS_SMALL static void NAME(__attribute__((unused)) const nas_sum *sum) \
-    { \
-        __asm__ volatile("push {r4-r11, lr}\n ldm r0, {r0-r10}\n sub r11, r2, r0\n lsls r11, r11, #31\n bmi 2f\n" \
-            "1:\n" NAS_ADD_ONE(TO) "2:\n" NAS_ADD_ONE(TO) "cmp r0, r2\n bne 1b\n pop {r4-r11, pc}\n"); \
-    }
-NAS_ADD(add_to_exact, "r0")
-NAS_ADD(add_to_scaled, "r1")
+/* Two elements at a time, side by side, so that a core with two pipelines need not wait for the results of one; an odd one comes
+ * first. r0 exact, r1 scaled, and so on as the record has them; r2, r11, r12 and lr are free. On the stack: where the next sum
+ * goes, and the end. */
+#define NAS_SCALED_UP(X) "rsb " X ", r3, " X ", lsl #21\n"
+#define NAS_SCALED(X, T) "add " T ", r5, " X ", asr #31\n smmlar " T ", " X ", r4, " T "\n"
+#define NAS_EXACT(X, T) "rsb " X ", r7, " X ", lsl #20\n add " X ", " X ", " T ", lsl #1\n"
+#define NAS_SUM(X, T) "add " T ", r9, " X ", asr #31\n smmlar " T ", " X ", r8, " T "\n"
+#define NAS_DOWN(T, BY) "asr " T ", " T ", " BY "\n"
+#define NAS_CLAMP(T) "usat " T ", #8, " T "\n"
+__attribute__((naked)) static NAS_SMALL void add_quick(__attribute__((unused)) const nas_sum *sum)
+{
+    __asm__ volatile(
+        "ldrd r1, r2, [r0, #8]\n push {r1, r2, r4-r11, lr}\n ldr r1, [r0]\n sub r2, r2, r1\n lsls r2, r2, #31\n"
+        "ldr r1, [r0, #4]\n add r12, r0, #16\n ldr r0, [r0]\n ldm r12, {r3-r10}\n bpl 1f\n"
+        "ldrb r12, [r1], #1\n" NAS_SCALED_UP("r12") NAS_SCALED("r12", "lr") NAS_DOWN("lr", "r6")
+        "ldrb r12, [r0], #1\n" NAS_EXACT("r12", "lr") NAS_SUM("r12", "lr") NAS_DOWN("lr", "r10") NAS_CLAMP("lr")
+        "ldrd r11, r12, [sp]\n strb lr, [r11], #1\n str r11, [sp]\n cmp r0, r12\n beq 2f\n"
+        "1:\n ldrb r12, [r1], #2\n ldrb r11, [r1, #-1]\n" NAS_SCALED_UP("r12") NAS_SCALED_UP("r11")
+        NAS_SCALED("r12", "lr") NAS_SCALED("r11", "r2")
+        "ldrb r12, [r0], #2\n ldrb r11, [r0, #-1]\n" NAS_DOWN("lr", "r6") NAS_DOWN("r2", "r6")
+        NAS_EXACT("r12", "lr") NAS_EXACT("r11", "r2") NAS_SUM("r12", "lr") NAS_SUM("r11", "r2")
+        NAS_DOWN("lr", "r10") NAS_DOWN("r2", "r10") NAS_CLAMP("lr") NAS_CLAMP("r2")
+        "ldrd r11, r12, [sp]\n strb lr, [r11], #1\n strb r2, [r11], #1\n str r11, [sp]\n cmp r0, r12\n bne 1b\n"
+        "2:\n pop {r1, r2, r4-r11, pc}\n");
+}
 
 #else
 
-NAS_INLINE void add(const nas_sum *sum, uint8_t *to)
+static NAS_SMALL void add_quick(const nas_sum *sum)
 {
     const uint8_t *scaled = sum->scaled;
+    uint8_t *to = sum->to;
     for (const uint8_t *exact = sum->exact; exact != sum->end; exact++, scaled++, to++) {
         const int32_t other = *scaled * (1 << 21) - sum->scaled_zero;
         const int32_t twice = *exact * (1 << 20) - sum->exact_zero + 2 * nas_multiply_fast(other, sum->multiplier, sum->right, sum->half);
         *to = (uint8_t)nas_clamp(nas_multiply_fast(twice, sum->out_multiplier, sum->out_right, sum->addend), 0, 255);
     }
-}
-
-static void add_to_exact(const nas_sum *sum)
-{
-    add(sum, sum->exact);
-}
-
-static void add_to_scaled(const nas_sum *sum)
-{
-    add(sum, sum->scaled);
 }
 
 #endif
@@ -105,18 +108,16 @@ int nas_dense_add(nas_dense *dense, uint32_t element, uint32_t count, uint8_t *r
         shortcut = fetched;
         nas_fetch(dense->output, nas_readable(dense->output, dense->pixels * dense->channels, bits), element, count, bits, shortcut);
     }
+    uint8_t *const to = in_place ? shortcut : results;
     if (layer->flags & NAS_SAME_SCALE) {
-        add_same_scale(count, shortcut, results, in_place ? shortcut : results);
+        add_same_scale(count, shortcut, results, to);
     } else if (layer->flags & NAS_QUICK_ADDITION) {
         nas_sum *sum = &dense->sum;
         sum->exact = sum->shortcut_exact ? shortcut : results;
         sum->scaled = sum->shortcut_exact ? results : shortcut;
+        sum->to = to;
         sum->end = sum->exact + count;
-        if ((int)sum->shortcut_exact == in_place) {
-            add_to_exact(sum);
-        } else {
-            add_to_scaled(sum);
-        }
+        add_quick(sum);
     } else {
         add_any(layer, count, shortcut, results);
     }
