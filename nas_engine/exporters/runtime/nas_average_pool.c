@@ -51,7 +51,7 @@ static NAS_SMALL void means_of_bytes(const nas_window *given, const uint8_t *fro
 }
 
 /* Channel by channel, any width. */
-static NAS_SMALL void means(
+static NAS_RARE void means(
     const nas_window *window, const uint8_t *input, uint32_t first, uint8_t *output, uint32_t index, uint32_t channels, uint32_t bits)
 {
     for (uint32_t c = 0; c < channels; c++) {

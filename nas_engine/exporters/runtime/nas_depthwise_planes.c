@@ -8,7 +8,7 @@
 #include "nas_depthwise_bytes.h"
 
 /* Columns column .. past - 1, from an even one on, in one row of all planes. */
-static NAS_SMALL void fill(const nas_depthwise_job *job, uint32_t row, uint32_t column, uint32_t past)
+static NAS_RARE void fill(const nas_depthwise_job *job, uint32_t row, uint32_t column, uint32_t past)
 {
     const uint32_t zeros = job->layer->in_zero * NAS_TWICE;
     uint8_t *to = job->planes + 4U * (job->rows * (column >> 1) + row);
@@ -17,7 +17,7 @@ static NAS_SMALL void fill(const nas_depthwise_job *job, uint32_t row, uint32_t 
     }
 }
 
-NAS_SMALL void nas_depthwise_pad(const nas_depthwise_job *job)
+NAS_RARE void nas_depthwise_pad(const nas_depthwise_job *job)
 {
     const uint32_t left = job->begin & ~1U, right = (job->stop + 1U) & ~1U;
     for (uint32_t row = 0U; row < job->rows; row++) {

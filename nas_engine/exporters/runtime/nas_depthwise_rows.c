@@ -33,7 +33,7 @@ NAS_SMALL void nas_depthwise_part(const nas_depthwise_job *job, uint8_t *output,
 }
 
 /* An output row whose input is in the ring. More than one part only if the padding is unusually wide. */
-static void output_row(nas_depthwise_job *job, uint8_t *output, uint32_t row, nas_depthwise_multiply *multiply)
+static NAS_RARE void output_row(nas_depthwise_job *job, uint8_t *output, uint32_t row, nas_depthwise_multiply *multiply)
 {
     const nas_layer *const layer = job->layer;
     const uint32_t kernel = layer->kernel, stride = layer->stride, channels = layer->in_channels, columns = layer->out_width;
@@ -73,7 +73,7 @@ static NAS_SMALL void one_row(nas_depthwise_job *job, uint8_t *arena, nas_depthw
     output_row(job, arena + layer->output, 0U, multiply);
 }
 
-NAS_SMALL void nas_depthwise_rows(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *multiply)
+NAS_RARE void nas_depthwise_rows(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *multiply)
 {
     const uint32_t kernel = layer->kernel, rows = layer->out_height, pitch = layer->in_width + layer->in_width % 2U + kernel / 2U * 2U;
     nas_depthwise_job job;

@@ -46,7 +46,7 @@ NAS_SMALL void nas_depthwise_fetch(const nas_depthwise_job *job, const uint8_t *
     }
 }
 
-NAS_SMALL void nas_depthwise_unpack(const nas_depthwise_job *job)
+NAS_RARE void nas_depthwise_unpack(const nas_depthwise_job *job)
 {
     const nas_layer *const layer = job->layer;
     const uint8_t *stream = (const uint8_t *)layer->weights;

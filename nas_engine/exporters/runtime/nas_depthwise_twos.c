@@ -13,7 +13,7 @@
 #include "nas_depthwise_planes.h"
 #include "nas_depthwise_streams.h"
 
-NAS_SMALL int nas_depthwise_twos(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *multiply)
+NAS_RARE int nas_depthwise_twos(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *multiply)
 {
     const uint32_t kernel = layer->kernel, half = kernel / 2U, width = layer->in_width, height = layer->in_height;
     const uint32_t size = width * layer->in_channels, pitch = width + width % 2U + 2U * half;
