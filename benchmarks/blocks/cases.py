@@ -52,11 +52,12 @@ def case(seed: int, index: int) -> Case:
         f"..{units[one.last_unit].name}"
         for one in segments
     )
+    kept = sum(tensor.kind == "weights" for tensor in plan_graph(model, segments).tensors)
     return Case(
         index=index,
         words=words_of(model, segments, golden),
         blocks=tuple(unit.name for unit in by_rows if unit.name not in ("stem", "head")),
-        what=f"image {image}, {cuts}",
+        what=f"image {image}, {cuts}, {kept} layers unpacked",
     )
 
 
@@ -169,7 +170,7 @@ def words_of(model: IntegerModel, segments: tuple[Segment, ...], golden: GoldenV
         words += [number & 0xFFFFFFFF for pair in pairs for number in pair]
     for stage in stages:
         flags = sum(stage_flags[name] for name in stage.flags if name != "0")
-        words += [stage.first, *stage.offsets, *stage.rows, flags, len(stage.unit.nodes)]
+        words += [stage.first, *stage.offsets, stage.weights, *stage.rows, flags, stage.layers]
     words += [golden.checksums[node.output] for node in model.nodes]
     pixels = golden.images[0].tobytes()
     content = struct.pack(f"<{len(words)}I", *words) + pixels + bytes(-len(pixels) % 4)

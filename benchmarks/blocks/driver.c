@@ -88,18 +88,19 @@ unsigned run_network(const uint32_t *word)
         layer->addition = layer->shortcut_bits != 0U ? (const nas_addition *)(const void *)word : NULL;
         word += 6;
     }
-    for (nas_rows *stage = stages; stage != stages + stage_count; stage++, word += 10) {
+    for (nas_rows *stage = stages; stage != stages + stage_count; stage++, word += 11) {
         stage->layers = layers + word[0];
         stage->source = word[1];
         stage->ring = word[2];
         stage->filtered = word[3];
         stage->scratch = word[4];
         stage->state = word[5];
-        stage->waiting = (uint8_t)word[6];
-        stage->slots = (uint8_t)word[7];
-        stage->flags = (uint8_t)word[8];
-        stage->count = (uint8_t)word[9];
-        memset(all.by_rows + word[0], 1, word[9]);
+        stage->weights = word[6];
+        stage->waiting = (uint8_t)word[7];
+        stage->slots = (uint8_t)word[8];
+        stage->flags = (uint8_t)word[9];
+        stage->layers_unpacked = (uint8_t)word[10];
+        memset(all.by_rows + word[0], 1, NAS_ROWS_LAYERS(stage));
     }
     const uint32_t *const expected = word;
     all.layers = layers;
@@ -112,11 +113,12 @@ unsigned run_network(const uint32_t *word)
     const nas_rows *stage = stages;
     for (const nas_layer *layer = layers; layer != layers + count;) {
         if (stage != stages + stage_count && stage->layers == layer) {
+            nas_rows_unpack(stage, &call);
             stage = (stage->flags & NAS_ROWS_POOL) != 0 ? nas_rows_pool(stage, &call) : nas_rows_run(stage, &call);
             if (stage == NULL) {
                 return count + 1U;
             }
-            layer = stage[-1].layers + stage[-1].count;
+            layer = stage[-1].layers + NAS_ROWS_LAYERS(stage - 1);
             continue;
         }
         nas_rows_layer(layer, &call);

@@ -22,6 +22,7 @@ from nas_engine.architecture import Architecture
 from nas_engine.costs.memory import Arena, dense_scratch, depthwise_scratch, share
 from nas_engine.costs.placement import Buffer, placed
 from nas_engine.costs.row_roles import RING, roles_of
+from nas_engine.costs.row_weights import kept_unpacked
 from nas_engine.costs.rows import Segment, Stage, cut, units_of
 from nas_engine.names import ImageInput, Schedule
 from nas_engine.network.from_architecture import graph_of
@@ -45,8 +46,8 @@ class PlannedTensor:
     """Width of its elements (8 for scratch, counted in bytes)."""
     kind: str = "tensor"
     """``"stream"`` (bottom of the arena), ``"bottleneck"`` (top: image, bottleneck tensors, head
-    output, logits), ``"rows"`` (some rows of a tensor), ``"scratch"``, or ``"tensor"`` where there
-    are no two ends."""
+    output, logits), ``"rows"`` (some rows of a tensor), ``"weights"`` (unpacked, in what is
+    free), ``"scratch"``, or ``"tensor"`` where there are no two ends."""
     first_step: int
     """First step at which it lives."""
     last_step: int
@@ -271,7 +272,7 @@ class _Draft:
 
     def __init__(self, graph: Graph[Tensor, Node], segments: Sequence[Segment] = ()) -> None:
         self.graph, self.arena, self.segments = graph, Arena(), tuple(segments)
-        operations = _operations(graph, segments)
+        self.operations = operations = _operations(graph, segments)
         self.steps = tuple(operation.name for operation in operations)
         self.tensors = {tensor.name: tensor for tensor in graph.tensors}
         self.last = {
@@ -449,16 +450,21 @@ class _Draft:
             largest(False, step) + largest(True, step) + work[step]
             for step in range(len(self.steps))
         )
-        between = [largest(False, step) for step in range(len(self.steps))]
         tensors = []
         for t in self.placed:
-            if t.kind != "tensor":
-                tensors.append(replace(t, offset=between[t.first_step]))
-                between[t.first_step] += t.size
-            elif self.is_top[t.name]:
+            if t.kind == "tensor" and self.is_top[t.name]:
                 tensors.append(replace(t, kind="bottleneck", offset=arena - t.size))
-            else:
+            elif t.kind == "tensor":
                 tensors.append(replace(t, kind="stream", offset=0))
+        for step, live in enumerate(by_step):
+            own = [t for t in live if t.kind != "tensor"]
+            low, high = largest(False, step), arena - largest(True, step)
+            own += self._kept_weights(step, high - low - work[step])
+            for t in own[:1]:  # scratch, and above it what is free
+                tensors.append(replace(t, offset=low))
+            for t in reversed(own[1:]):
+                high -= t.size
+                tensors.append(replace(t, offset=high))
         made = MemoryPlan(
             arena_bytes=arena,
             steps=self.steps,
@@ -466,6 +472,23 @@ class _Draft:
             segments=self.segments,
         )
         return None if any(map(_collides, map(made.live, range(len(self.steps))))) else made
+
+    def _kept_weights(self, step: int, room: int) -> list[PlannedTensor]:
+        """Return weights of units by rows that stay unpacked in what is free at their step."""
+        operation = self.operations[step]
+        kept = kept_unpacked(self.graph, operation.nodes, room) if operation.stages else ()
+        return [
+            PlannedTensor(
+                name=f"{node.name} weights",
+                offset=0,
+                size=size,
+                bits=8,
+                kind="weights",
+                first_step=step,
+                last_step=step,
+            )
+            for node, size in kept
+        ]
 
 
 def _collides(live: Iterable[PlannedTensor]) -> bool:

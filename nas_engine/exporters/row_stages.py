@@ -14,11 +14,12 @@ from nas_engine.costs.rows import Stage, Unit, units_of
 from nas_engine.exporters.exporter import ExportError
 from nas_engine.integer.model import IntegerModel
 
-ROWS_RECORD_BYTES = 28
+ROWS_RECORD_BYTES = 32
 """Bytes of a ``nas_rows`` record."""
 
-ROW_PARTS = ("nas_rows", "nas_rows_pool")
-"""Parts of the runtime that run stages: chains of units, and a head with its pool."""
+ROW_PARTS = ("nas_rows", "nas_rows_pool", "nas_rows_unpack")
+"""Parts of the runtime that run stages: chains of units, a head with its pool, and what unpacks
+weights for as long as a segment runs."""
 
 MOST_ROWS = 255
 """Most rows that a ring or a line of waiting rows holds: an uint8 of the record."""
@@ -40,18 +41,28 @@ class RowStage:
     """Rows that wait beside the ring, and rows in it."""
     flags: tuple[str, ...]
     """Names of the record's flags."""
+    scratch: str
+    """Name of its scratch in the memory plan."""
+    weights: int
+    """First byte of weights that stay unpacked; 0 for none."""
+    unpacked: tuple[bool, ...]
+    """Whether they are, for each layer."""
+
+    @property
+    def layers(self) -> int:
+        """Field ``layers_unpacked``: number of layers, and above four bits which are unpacked."""
+        return len(self.unpacked) | sum(16 << at for at, kept in enumerate(self.unpacked) if kept)
 
     @property
     def record(self) -> str:
         """The record as an initialiser in C."""
-        numbers = ", ".join(map(str, (*self.offsets, *self.rows)))
-        count = len(self.unit.nodes)
-        return f"{{&layers[{self.first}], {numbers}, {' | '.join(self.flags)}, {count}}}"
+        numbers = ", ".join(map(str, (*self.offsets, self.weights, *self.rows)))
+        return f"{{&layers[{self.first}], {numbers}, {' | '.join(self.flags)}, {self.layers}}}"
 
     @property
-    def part(self) -> str:
-        """Part of the runtime that runs it, one of ``ROW_PARTS``."""
-        return ROW_PARTS[self.roles.pools]
+    def parts(self) -> tuple[str, ...]:
+        """Parts of the runtime that it needs, of ``ROW_PARTS``."""
+        return (ROW_PARTS[self.roles.pools], *ROW_PARTS[2:][: any(self.unpacked)])
 
 
 def row_stages(model: IntegerModel, plan: MemoryPlan) -> tuple[RowStage, ...]:
@@ -87,6 +98,7 @@ def row_stages(model: IntegerModel, plan: MemoryPlan) -> tuple[RowStage, ...]:
                 "NAS_ROWS_LAST": is_last,
                 "NAS_ROWS_POOL": roles.pools,
             }
+            kept = [places.get(f"{node.name} weights") for node in unit.nodes]
             found.append(
                 RowStage(
                     unit=unit,
@@ -95,6 +107,9 @@ def row_stages(model: IntegerModel, plan: MemoryPlan) -> tuple[RowStage, ...]:
                     offsets=_offsets(name, stage, unit, roles, is_first, places),
                     rows=(stage.waiting_rows, stage.ring_rows),
                     flags=tuple(name for name, is_set in flags.items() if is_set) or ("0",),
+                    scratch=f"{name} scratch",
+                    weights=min((offset for offset in kept if offset is not None), default=0),
+                    unpacked=tuple(offset is not None for offset in kept),
                 )
             )
     return tuple(found)

@@ -126,7 +126,7 @@ class CExporter:
         stages = row_stages(model, subject.plan)
         steps = c_steps(model, subject.plan, stages)
         parts = [step.kernel.name for step in steps]
-        parts += [stage.part for stage in stages]
+        parts += [part for stage in stages for part in stage.parts]
         runtime = {
             own_names(name, prefix): own_names(content.decode(), prefix).encode()
             for name, content in runtime_files(parts).items()
@@ -285,7 +285,7 @@ def c_steps(model: IntegerModel, plan: MemoryPlan, stages: Sequence[RowStage] = 
             "the memory plan is not in words of 4 bytes within 4 GiB; plan the memory again",
         )
     over = {tensor.name: tensor.in_place_of for tensor in plan.tensors}
-    by_rows = {node.name for stage in stages for node in stage.unit.nodes}
+    by_rows = {node.name: stage.scratch for stage in stages for node in stage.unit.nodes}
     return [
         _step(
             model,
@@ -293,6 +293,7 @@ def c_steps(model: IntegerModel, plan: MemoryPlan, stages: Sequence[RowStage] = 
             step,
             plan,
             offsets,
+            scratch=by_rows.get(step.name, f"{step.name} scratch"),
             in_place=step.name not in by_rows and over[step.output] == step.input,
             by_rows=step.name in by_rows,
             moves=bool(stages),
@@ -320,6 +321,7 @@ def _step(
     plan: MemoryPlan,
     offsets: Mapping[str, int],
     *,
+    scratch: str,
     in_place: bool,
     by_rows: bool,
     moves: bool,
@@ -334,7 +336,7 @@ def _step(
         if packed.fast_rounding:
             flags.append("NAS_FAST_ROUNDING")
             if kernel.tiled:
-                flags += _tile_flags(step, source.tensor.channels, plan)
+                flags += _tile_flags(step, source.tensor.channels, plan, scratch)
         if step.addition is not None and step.shortcut is not None:
             shortcut = model.tensor(step.shortcut)
             if not by_rows:
@@ -352,7 +354,7 @@ def _step(
         source=source,
         target=target,
         shortcut=shortcut,
-        scratch=offsets.get(f"{step.name} scratch", 0),
+        scratch=offsets.get(scratch, 0),
         packed=packed,
         kernel=kernel,
         flags=tuple(flags),
@@ -360,11 +362,12 @@ def _step(
     )
 
 
-def _tile_flags(step: IntegerConvolution, channels: int, plan: MemoryPlan) -> list[str]:
+def _tile_flags(step: IntegerConvolution, channels: int, plan: MemoryPlan, name: str) -> list[str]:
     """Return how often a dense layer's tile is doubled in what the plan leaves free at its step."""
-    name, taps, outputs = f"{step.name} scratch", step.taps * channels, len(step.weights)
+    taps, outputs = step.taps * channels, len(step.weights)
     windows = step.taps > 1
-    in_flash = step.weight_bits == 8 and taps % 4 == 0 and outputs % 2 == 0
+    is_unpacked = any(tensor.name == f"{step.name} weights" for tensor in plan.tensors)
+    in_flash = is_unpacked or (step.weight_bits == 8 and taps % 4 == 0 and outputs % 2 == 0)
     sizes = [
         tile_bytes(taps, outputs, doublings, windows=windows, in_flash=in_flash)
         for doublings in range(MOST_DOUBLINGS + 1)
@@ -511,16 +514,19 @@ def _source_values(
     model: IntegerModel, steps: Sequence[CStep], stages: Sequence[RowStage], prefix: str
 ) -> dict[str, str]:
     names = (c_string(name) for name in model.classes)
-    functions = {stage.part for stage in stages}
-    calls = {"nas_rows": "nas_rows_run(stage, call)", "nas_rows_pool": "nas_rows_pool(stage, call)"}
-    run = " : ".join(calls[name] for name in sorted(functions, reverse=True))
-    if len(functions) > 1:
+    parts = {part for stage in stages for part in stage.parts}
+    calls = {"nas_rows_pool": "nas_rows_pool(stage, call)", "nas_rows": "nas_rows_run(stage, call)"}
+    chosen = [call for name, call in calls.items() if name in parts]
+    run = " : ".join(chosen)
+    if len(chosen) > 1:
         run = f"(stage->flags & NAS_ROWS_POOL) != 0 ? {run}"
+    unpack = "            nas_rows_unpack(stage, call);\n" if "nas_rows_unpack" in parts else ""
     return {
         "INCLUDES": own_names(f'#include "nas_{"rows" if stages else "runtime"}.h"', prefix),
         "STAGES": own_names(_stages_table(stages), prefix),
         "STAGE_COUNT": str(len(stages)),
         "RUN_STAGE": own_names(run, prefix),
+        "UNPACK": own_names(unpack, prefix),
         "ARRAYS": "\n".join(part for step in steps for part in _arrays(step, prefix)),
         "RECORDS": "\n".join(_record(step, prefix) for step in steps),
         "INFOS": "\n".join(_info(model, step) for step in steps),

@@ -264,7 +264,8 @@ def _memory(
 ) -> tuple[MemoryLine, ...]:
     assert ran.footprint is not None
     kernels = {layer["storage"]["function"] for layer in subject.manifest["layers"]}
-    kernels |= {stage.part for stage in row_stages(subject.model, subject.plan)}
+    for stage in row_stages(subject.model, subject.plan):
+        kernels |= set(stage.parts)
     predicted = predict(row.core or "", find_toolchain().key, kernels)
     return memory_lines(
         row.backend.name,

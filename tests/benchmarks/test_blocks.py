@@ -43,6 +43,8 @@ def test_cases_are_of_every_kind(cases: list[Case]) -> None:
         "rows:s1.b1..s1.b2",
         "rows:head",
         "layers:s1.b2",
+        "1 layers unpacked",
+        "2 layers unpacked",
     )
     for part in parts:
         assert part in told

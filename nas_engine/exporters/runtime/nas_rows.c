@@ -116,24 +116,22 @@ static uint32_t source_row(const nas_rows *stage, const nas_call *call, uint32_t
 /* One output row of a layer from the rows at `from`, the first of which is `first`. */
 static void run_row(const nas_layer *layer, const nas_rows *stage, const nas_call *call, uint32_t row, uint32_t from, uint32_t first, uint32_t to)
 {
-    nas_layer one = *layer;
+    nas_layer one = nas_rows_record(stage, layer, call->arena);
     one.in_height = (uint16_t)(past_of(layer, row) - first);
     one.pad_top = (uint8_t)(layer->pad_top + first - row * layer->stride);
     one.out_height = 1;
     one.input = from;
     one.output = to;
-    one.scratch = stage->scratch;
     one.run(&one, call->arena);
 }
 
 /* The same of a 1x1 layer. */
 static void run_1x1(const nas_layer *layer, const nas_rows *stage, const nas_call *call, uint32_t from, uint32_t to)
 {
-    nas_layer one = *layer;
+    nas_layer one = nas_rows_record(stage, layer, call->arena);
     one.in_height = one.out_height = 1;
     one.input = from;
     one.output = to;
-    one.scratch = stage->scratch;
     one.run(&one, call->arena);
 }
 
@@ -213,12 +211,11 @@ static void emit(const nas_rows *stage, const nas_call *call, uint32_t row, uint
     const uint32_t first = first_of(window, row);
     uint32_t at = to;
     if ((stage->flags & NAS_ROWS_PROJECT) != 0) {
-        nas_layer one = *window;
+        nas_layer one = nas_rows_record(stage, window, arena);
         one.flags |= NAS_ONE_ROW;
         one.out_height = (uint16_t)row;
         one.input = stage->ring;
         one.output = stage->filtered;
-        one.scratch = stage->scratch;
         one.run(&one, arena);
         nas_tell(call, window, row, 1U, arena + stage->filtered);
         last++;
@@ -285,7 +282,7 @@ const nas_rows *nas_rows_run(const nas_rows *first, const nas_call *call)
         }
     }
     last = stage;
-    const nas_layer *const made = last->layers + last->count - 1;
+    const nas_layer *const made = last->layers + NAS_ROWS_LAYERS(last) - 1;
     const uint32_t bytes = out_bytes(made), output = (last->flags & NAS_ROWS_OVER) != 0 ? last->source : made->output;
     for (uint32_t row = 0; row < made->out_height;) {
         const uint32_t wanted = stage == last ? row : entered(stage + 1, call);

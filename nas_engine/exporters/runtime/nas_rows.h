@@ -27,7 +27,7 @@ enum {
     NAS_ROWS_POOL = 128   /* head and pool, a segment by itself */
 };
 
-/* One stage: 28 bytes where pointers have 4. All offsets count from the arena's first byte. */
+/* One stage: 32 bytes where pointers have 4. All offsets count from the arena's first byte. */
 typedef struct {
     const nas_layer *layers; /* in the order of the table */
     uint32_t source;         /* the whole source, or those of its rows that are held beside the ring */
@@ -35,9 +35,41 @@ typedef struct {
     uint32_t filtered;       /* a row between window and projection; of the head's output */
     uint32_t scratch;        /* of all layers, one after the other */
     uint32_t state;          /* two uint16: rows that came into the ring, and source rows that entered; sums of the pool */
+    uint32_t weights;        /* of layers whose weights stay unpacked, one behind the other */
     uint8_t waiting, slots;  /* rows held at `source` and in the ring; 0: the window reads the whole source */
-    uint8_t flags, count;    /* count: layers of the unit */
+    uint8_t flags;
+    uint8_t layers_unpacked; /* number of layers, and bit 4 + i set: the weights of layers[i] stay unpacked while the segment runs */
 } nas_rows;
+
+#define NAS_ROWS_LAYERS(stage) ((stage)->layers_unpacked & 15U)
+#define NAS_ROWS_UNPACKED(stage, index) (((stage)->layers_unpacked >> (4U + (index)) & 1U) != 0U)
+
+/* Unpack the weights that stay unpacked while a segment runs. */
+void nas_rows_unpack(const nas_rows *first, const nas_call *call);
+
+/* Where those of a layer lie. */
+static inline uint32_t nas_rows_weights(const nas_rows *stage, uint32_t index)
+{
+    uint32_t at = stage->weights;
+    for (uint32_t i = 0U; i < index; i++) {
+        const nas_layer *const layer = stage->layers + i;
+        at += NAS_ROWS_UNPACKED(stage, i) ? (uint32_t)layer->kernel * layer->kernel * layer->in_channels * layer->out_channels : 0U;
+    }
+    return at;
+}
+
+/* The record of a layer with the scratch of its stage, and its weights if they are unpacked: as such of 8 bits. */
+static inline nas_layer nas_rows_record(const nas_rows *stage, const nas_layer *layer, const uint8_t *arena)
+{
+    const uint32_t index = (uint32_t)(layer - stage->layers);
+    nas_layer one = *layer;
+    one.scratch = stage->scratch;
+    if (NAS_ROWS_UNPACKED(stage, index)) {
+        one.weights = (const uint32_t *)(const void *)(arena + nas_rows_weights(stage, index));
+        one.weight_bits = 8U;
+    }
+    return one;
+}
 
 /* Run a layer that is no part of a unit by rows. */
 void nas_rows_layer(const nas_layer *layer, const nas_call *call);

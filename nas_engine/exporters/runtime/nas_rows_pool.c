@@ -12,11 +12,10 @@ const nas_rows *nas_rows_pool(const nas_rows *head, const nas_call *call)
     const uint32_t channels = pool->in_channels, bits = pool->in_bits, elements = channels * pool->in_width;
     const int32_t low = pool->in_zero == 0U ? -128 : -(int32_t)(1U << (bits - 1U)); /* the value that is stored as 0 */
     const int32_t count = (int32_t)((uint32_t)pool->in_height * pool->in_width), half = count / 2;
-    nas_layer one = *layer;
+    nas_layer one = nas_rows_record(head, layer, arena);
     one.in_height = one.out_height = 1;
     one.input = head->source;
     one.output = head->filtered;
-    one.scratch = head->scratch;
     memset(sums, 0, 4U * channels);
     for (uint32_t row = 0U; row < pool->in_height; row++) {
         one.run(&one, arena);
