@@ -40,6 +40,7 @@ from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.recipe import load_recipe
 from nas_engine.training.result import Accuracy, TrainingResult, read_result, write_result
 from tests.cli.test_bad_input import snapshot
+from tests.kernels.kernels import kernels
 from tests.resealed import content, rewrite
 from tests.sinks import Kept, after_steps
 from tests.training.runs import results, small_run
@@ -77,6 +78,35 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(run: Path, to: Path) -> Path:
     shutil.copytree(run, to)
     return to
+
+
+class TestKernels:
+    """A training goes on by the kernels it began with, or says what changed; nothing is lost."""
+
+    @pytest.mark.parametrize("began", [True, False])
+    def test_other_ones(self, tmp_path: Path, began: bool) -> None:
+        run, mine, kept = small_run(tmp_path / "run"), kernels(), Kept()
+        by_kernels = replace(request(), kernels=mine)
+        first, second = (by_kernels, request()) if began else (request(), by_kernels)
+        assert run_training(run, first, watch=after_steps(2)) is None
+        result = run_training(run, second, resume=True, watch=kept)
+        assert result is not None
+        (note,) = kept.notes
+        if began:
+            assert note.startswith("the training goes on by other kernels than it began with")
+            assert result.kernels == f"{mine.name}, then torch"
+        else:
+            assert note == "the training goes on torch's own way, as it began"
+            assert result.kernels == "torch"
+
+    def test_same_ones(self, tmp_path: Path) -> None:
+        run, kept = small_run(tmp_path / "run"), Kept()
+        asked = replace(request(), kernels=kernels())
+        assert run_training(run, asked, watch=after_steps(4)) is None
+        result = run_training(run, asked, resume=True, watch=kept)
+        assert result is not None
+        assert result.kernels == kernels().name
+        assert kept.notes == []
 
 
 class TestResult:
