@@ -94,7 +94,7 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
         },
         "totals": {"arena_bytes": plan.arena_bytes, **_totals(layers)},
         "schedule": {"image": "rows" if plan.image_rows else "whole", "by_rows": by_rows},
-        "formats": _formats(model),
+        "formats": _formats(model, by_rows=bool(by_rows)),
         "tensors": [_tensor(model, tensor, placed[tensor.name]) for tensor in model.tensors],
         "layers": layers,
     }
@@ -314,12 +314,14 @@ def _totals(layers: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _formats(model: IntegerModel) -> dict[str, Any]:
+def _formats(model: IntegerModel, *, by_rows: bool) -> dict[str, Any]:
     """Return, for each format, two facts: equality with the reference and exact widths.
 
     The first says whether the format gives the reference's numbers, the second whether it stores
-    every width as it is.
+    every width as it is. Where units of the C run by rows, the others say that its arena is not
+    theirs.
     """
+    note = "; runs with whole tensors: the arena is that of the C alone" if by_rows else ""
     weights = [step.weight_bits for step in model.nodes if isinstance(step, IntegerConvolution)]
     small = sum(bits <= INT4_BITS for bits in weights)
     whole = all(tensor.bits == 8 for tensor in model.tensors)
@@ -367,7 +369,7 @@ def _formats(model: IntegerModel) -> dict[str, Any]:
         ),
     }
     return {
-        name: {"exact": exact, "stores_widths": stores, "why": why}
+        name: {"exact": exact, "stores_widths": stores, "why": why + note * (name != "c")}
         for name, (exact, stores, why) in rows.items()
     }
 

@@ -14,8 +14,10 @@ import pytest
 from benchmarks.integer_reference import untrained
 from nas_engine.costs.plan import plan_schedule
 from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.manifest import manifest
 from nas_engine.integer.reference import run
 from tests.exporters.c_exports import compile_c, export_c, host_compiler, subject_of
+from tests.exporters.manifests import validator
 from tests.integer.networks import random_images
 from tests.training.networks import small_architecture
 
@@ -99,6 +101,20 @@ def test_there_is_no_call_for_a_whole_image(folder: Path) -> None:
     assert "#define MODEL_IMAGE_BY_ROWS 1" in header
     for name in ("model_input(", "model_invoke(", "model_invoke_observed("):
         assert name not in header + (folder / "model.c").read_text()
+
+
+def test_the_manifest_says_so(subject: ExportSubject) -> None:
+    model, plan = subject.model, subject.plan
+    made = manifest(model, plan, device=None)
+    validator().validate(made)
+    assert made["schedule"]["image"] == "rows"
+    assert made["schedule"]["by_rows"][0] == model.nodes[0].name
+    tensors = {tensor["name"]: tensor for tensor in made["tensors"]}
+    assert tensors[model.image]["arena"]["rows"] == model.nodes[0].kernel_height
+    told = {name: "arena is that of the C" in row["why"] for name, row in made["formats"].items()}
+    assert told == {name: name != "c" for name in told}
+    by_layers = manifest(model, plan_schedule(model), device=None)
+    assert by_layers["schedule"] == {"image": "whole", "by_rows": []}
 
 
 def test_self_test_passes(folder: Path, tmp_path: Path) -> None:
