@@ -17,13 +17,15 @@ typedef struct {
 #if defined(NAS_ASSEMBLY)
 
 /* r0 pairs  r1 weights  r2 .. r4 sums of the first channel, r5 .. r7 of the second  r8, r9 weights of both  r10 .. r12 inputs
- * lr a pair of weights; the rest lies on the stack: end, pairs, constants, to, apart, last, where the loop is entered. */
-#define NAS_ONE "smlad r2, lr, r10, r2\n smlad r3, lr, r11, r3\n smlad r4, lr, r12, r4\n"
-#define NAS_OTHER "smlad r5, lr, r10, r5\n smlad r6, lr, r11, r6\n smlad r7, lr, r12, r7\n"
+ * lr a pair of weights, later r8 and r9 too; the rest lies on the stack: end, pairs, constants, to, apart, last, entry of the loop. */
+/* An instruction that extends weights stands before one that multiplies, not of what it extends: a core that issues two
+ * instructions at once may pair them. */
 #define NAS_FOUR \
-    "ldrd r8, r9, [r1], #8\n" \
-    "ldmia.w r0!, {r10, r11, r12}\n sxtb16 lr, r8\n" NAS_ONE "sxtb16 lr, r9\n" NAS_OTHER \
-    "ldmia.w r0!, {r10, r11, r12}\n sxtb16 lr, r8, ror #8\n" NAS_ONE "sxtb16 lr, r9, ror #8\n" NAS_OTHER
+    "ldrd r8, r9, [r1], #8\n ldmia.w r0!, {r10, r11, r12}\n sxtb16 lr, r8\n" \
+    "smlad r2, lr, r10, r2\n sxtb16 r8, r8, ror #8\n smlad r3, lr, r11, r3\n smlad r4, lr, r12, r4\n sxtb16 lr, r9\n" \
+    "smlad r5, lr, r10, r5\n sxtb16 r9, r9, ror #8\n smlad r6, lr, r11, r6\n smlad r7, lr, r12, r7\n" \
+    "ldmia.w r0!, {r10, r11, r12}\n smlad r2, r8, r10, r2\n smlad r5, r9, r10, r5\n" \
+    "smlad r3, r8, r11, r3\n smlad r6, r9, r11, r6\n smlad r4, r8, r12, r4\n smlad r7, r9, r12, r7\n"
 #define NAS_FOUR_BYTES 76U
 #define NAS_END(SUM, TO) \
     "add lr, r9, " SUM ", asr #31\n smmlar lr, " SUM ", r8, lr\n asr lr, lr, r10\n usat lr, #8, lr\n strb lr, " TO "\n"
