@@ -107,8 +107,7 @@ static void work(nas_dense *dense, const uint32_t *weights, uint32_t pixel, uint
 
 void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uint32_t pixel, uint32_t count))
 {
-    const uint32_t twos = dense->pixels % 3U == 1U ? 4U : dense->pixels % 3U; /* pixels at the end, if there are so many */
-    const uint32_t threes = dense->three && dense->pixels > twos ? dense->pixels - twos : 0U;
+    const uint32_t threes = dense->three ? dense->pixels - dense->pixels % 3U : 0U;
     const uint32_t quick = dense->layer->flags & (uint32_t)NAS_FAST_ROUNDING;
     nas_three few[NAS_CHANNELS_AT_ONCE / 2U];
     if (!dense->constants) {
