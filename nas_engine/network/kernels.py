@@ -33,9 +33,9 @@ NATIVE_TAPS = {8: 8, 4: 8}
 """Taps of one round of the inner loop that multiplies weights as they stand in Flash, by width."""
 
 
-NATIVE_PIXELS = 20
-"""Output pixels from which it takes fewer instructions to unpack weights of 4 bits for three
-pixels at once, where inputs are bytes: 16 take fewer natively, 25 unpacked (``python -m
+NATIVE_PIXELS = 16
+"""Output pixels from which it takes fewer instructions to unpack weights of 4 bits for three pixels
+at once, where inputs are bytes: 9 take fewer natively, 16 about as many (``python -m
 benchmarks.kernels``)."""
 
 

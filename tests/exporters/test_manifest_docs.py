@@ -62,11 +62,11 @@ class TestDocs:
     def test_the_unpacker_undoes_every_layout(
         self, kind: str, kernel: int, taps: int, bits: int, layout: str, channels: int
     ) -> None:
-        built = Untrained((4, 4, taps), np.random.default_rng(bits))
+        built = Untrained((3, 3, taps), np.random.default_rng(bits))
         built.layer(
             "layer", taps if kind == "depthwise" else channels, kernel, 1, bits, 8, kind=kind
         )
-        built.pool("pool", 4, 1)
+        built.pool("pool", 3, 1)
         built.layer("classifier", 3, 1, 1, 7, 8, signed=True)  # an odd channel stands alone
         model = lower(built.network())
         names: Json = {}

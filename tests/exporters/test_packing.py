@@ -76,7 +76,7 @@ def test_nothing_is_lost(layer: Layer) -> None:
         and layer.kernel == 1
         and flat.shape[1] % multiple == 0
         and channels % 2 == 0
-        and (step.weight_bits == 8 or source.bits < 8 or layer.height * layer.width < 20)
+        and (step.weight_bits == 8 or source.bits < 8 or layer.height * layer.width < 16)
     )
     assert packed.kernel.native == native
     if native:
