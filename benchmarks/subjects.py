@@ -42,7 +42,7 @@ from nas_engine.datasets import Dataset, Split, open_dataset
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.files import write_atomically
 from nas_engine.models.cifar_resnet import CifarResNet, cifar_resnet, load_cifar_resnet
-from nas_engine.models.mobilenet import scale_images
+from nas_engine.models.graph_network import scale_images
 from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.compute import prepare_compute
 from nas_engine.training.distillation import hard_loss, soft_loss

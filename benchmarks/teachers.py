@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nas_engine.datasets import open_dataset
-from nas_engine.models.mobilenet import scale_images
+from nas_engine.models.graph_network import scale_images
 from nas_engine.training.teachers import load_teacher
 
 BATCH = 500

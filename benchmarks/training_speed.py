@@ -23,7 +23,7 @@ from nas_engine.architecture import read_architecture
 from nas_engine.datasets import open_dataset
 from nas_engine.errors import NasEngineError
 from nas_engine.kernels import Kernels
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.prepare import bound_steps, calibrate, insert_quantisers
 from nas_engine.training.compute import prepare_compute, prepare_kernels
 from nas_engine.training.loop import prepared
@@ -53,7 +53,7 @@ def step_of(
 ) -> Callable[[], None]:
     """Return a training step: forward, backward, SGD, bounds of quantisation steps."""
     torch.manual_seed(0)
-    network = MobileNet(read_architecture(NETWORK))
+    network = GraphNetwork(read_architecture(NETWORK))
     if stage == "quantised":
         insert_quantisers(network)
         calibrate(network, x)

@@ -20,7 +20,7 @@ from nas_engine.datasets.records import Pixels
 from nas_engine.errors import FileFormatError, InputError, PathError, RunDirectoryError
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
-from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, scale_images
+from nas_engine.models.graph_network import ConvolutionUnit, GraphNetwork, scale_images
 from nas_engine.pipeline import layer_errors as measured
 from nas_engine.pipeline.layer_errors import layer_errors, measure_layer_errors
 from nas_engine.pipeline.training import TrainingRequest, run_training
@@ -88,10 +88,10 @@ def noise(architecture: Architecture, count: int, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
-def float_network(architecture: Architecture) -> MobileNet:
+def float_network(architecture: Architecture) -> GraphNetwork:
     """Return a network with random weights and batch norms that differ from channel to channel."""
     torch.manual_seed(1)
-    network = MobileNet(architecture).eval()
+    network = GraphNetwork(architecture).eval()
     for _, unit in network.units():
         if isinstance(unit.norm, torch.nn.BatchNorm2d):
             assert unit.norm.running_mean is not None
@@ -104,8 +104,8 @@ def float_network(architecture: Architecture) -> MobileNet:
 
 
 def quantised(
-    network: MobileNet, architecture: Architecture | None = None, shrink: float = 1.0
-) -> tuple[MobileNet, IntegerModel]:
+    network: GraphNetwork, architecture: Architecture | None = None, shrink: float = 1.0
+) -> tuple[GraphNetwork, IntegerModel]:
     """Return the network with quantisers, their steps fitted to noise, and its integers; ``shrink``
     times those of block outputs.
     """
@@ -194,7 +194,7 @@ def shortcut_by_hand(
 
 
 def errors_by_hand(
-    network: MobileNet, model: IntegerModel, images: Pixels
+    network: GraphNetwork, model: IntegerModel, images: Pixels
 ) -> dict[str, list[float]]:
     """Return the four mean squares of every layer."""
     network.requires_grad_(False)

@@ -29,7 +29,7 @@ from nas_engine.evolution.search import SearchState
 from nas_engine.integer.store import load as load_integer
 from nas_engine.integer.store import save as save_integer
 from nas_engine.models.cifar_resnet import cifar_resnet
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.reading import UnreadableError
 from nas_engine.runs.search_history import SearchHistory
 from nas_engine.training.loop import first_state
@@ -58,7 +58,7 @@ Make = Callable[[Path], Read]
 
 
 def network(folder: Path) -> Read:
-    save_network(folder / "network.pt", MobileNet(small_architecture()))
+    save_network(folder / "network.pt", GraphNetwork(small_architecture()))
     return lambda: load_network(folder / "network.pt")
 
 

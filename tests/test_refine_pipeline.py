@@ -24,7 +24,7 @@ from nas_engine.datasets import Dataset, Split
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
 from nas_engine.events import Event, Progress
 from nas_engine.evolution.config import SearchConfig, build_problem
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline.base_network import base_network
 from nas_engine.pipeline.evaluation import evaluate_run
 from nas_engine.pipeline.export import export_run
@@ -141,11 +141,11 @@ class TestTrainingFromFloatWeights:
                 "holds a quantised network; expected the float weights of",
             ),
             (
-                MobileNet(replace(network, head=replace(network.head, channels=16))),
+                GraphNetwork(replace(network, head=replace(network.head, channels=16))),
                 "holds another network than best.yaml; expected",
             ),
         ):
-            if isinstance(content, MobileNet):
+            if isinstance(content, GraphNetwork):
                 save_network(start, content)
             else:
                 start.write_bytes(content)

@@ -20,7 +20,7 @@ from nas_engine.datasets import open_dataset
 from nas_engine.digests import file_digest
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
 from nas_engine.evolution.config import build_problem
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline import run as run_module
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import write_new_run
@@ -637,7 +637,7 @@ class TestAskedFirst:
 
     def test_a_teacher_for_images_of_another_kind(self, tmp_path: Path) -> None:
         save_network(
-            tmp_path / "colour.pt", MobileNet(replace(digits_architecture(), input_channels=3))
+            tmp_path / "colour.pt", GraphNetwork(replace(digits_architecture(), input_channels=3))
         )
         said = self.refused(tmp_path, train={"teacher": str(tmp_path / "colour.pt")})
         assert "fails on images of 1x8x8 (channels x height x width)" in said

@@ -22,7 +22,7 @@ from nas_engine.errors import (
 from nas_engine.events import Event, Finished, Kind, Started
 from nas_engine.files import StorageError
 from nas_engine.integer.store import load as load_integer
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.models.widen import widen
 from nas_engine.network.graph import NetworkError
 from nas_engine.pipeline.evaluation import evaluate_run
@@ -498,7 +498,7 @@ class TestNothingIsLost:
         assert architecture.classifier is not None
         save_network(
             tmp_path / "wide.pt",
-            MobileNet(
+            GraphNetwork(
                 replace(architecture, classifier=replace(architecture.classifier, class_count=11))
             ),
         )

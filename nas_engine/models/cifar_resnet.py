@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_engine.errors import InputError
-from nas_engine.models.mobilenet import IMAGE_OFFSET, IMAGE_SCALE
+from nas_engine.models.graph_network import IMAGE_OFFSET, IMAGE_SCALE
 from nas_engine.models.state_dict import load_into, unknown_state, without_prefix
 
 DEPTHS = (20, 32, 44, 56)

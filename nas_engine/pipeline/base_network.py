@@ -8,7 +8,7 @@ from pathlib import Path
 from nas_engine.architecture import Architecture
 from nas_engine.errors import FileFormatError, RunDirectoryError
 from nas_engine.escaping import command_line
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.runs import chain
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
@@ -24,7 +24,7 @@ from nas_engine.training.start import (
 class BaseNetwork:
     """Float weights of a run, and a warning about them."""
 
-    network: MobileNet
+    network: GraphNetwork
     """Network in evaluation mode, with the widths of ``best.yaml``."""
     source: Path | None
     """File of the weights; ``None`` for random ones."""

@@ -13,7 +13,7 @@ from nas_engine.events import SILENT, Sink, Started
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import predict as predict_integer
 from nas_engine.integer.store import load as load_integer
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline.data import read_judged, source_of_data
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.by_class import by_class
@@ -66,8 +66,8 @@ def evaluate_run(
 
 def measure(
     judged: Judged,
-    floating: MobileNet | None,
-    quantised: MobileNet | None,
+    floating: GraphNetwork | None,
+    quantised: GraphNetwork | None,
     model: IntegerModel | None,
 ) -> Accuracy:
     """Return the accuracy of the forms that a network has on images at the network's size."""

@@ -11,7 +11,7 @@ from nas_engine.allocation.problem import Levels
 from nas_engine.datasets import Dataset, Split
 from nas_engine.datasets.selection import balanced_choice, ranks_within_class
 from nas_engine.errors import NasEngineError
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.report.allocations import Judged
 from nas_engine.training.loop import predict
 from nas_engine.training.perturbation import Perturbations
@@ -117,7 +117,7 @@ def judge(perturbations: Perturbations, levels: Levels, judged: Split) -> Judged
     return Judged(loss=loss, accuracy=accuracy)
 
 
-def judge_float(network: MobileNet, judged: Split) -> Judged:
+def judge_float(network: GraphNetwork, judged: Split) -> Judged:
     """Return loss and accuracy of a float network.
 
     Raises:

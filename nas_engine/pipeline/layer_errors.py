@@ -17,7 +17,7 @@ from nas_engine.events import SILENT, Sink, Started
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import trace
 from nas_engine.integer.store import load as load_integer
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline.data import read_judged, source_of_data
 from nas_engine.report.layer_errors import FILE, LayerError, LayerErrors, write_layer_errors
 from nas_engine.runs import chain
@@ -94,7 +94,9 @@ def measure_layer_errors(
     return errors
 
 
-def layer_errors(network: MobileNet, model: IntegerModel, images: Pixels) -> tuple[LayerError, ...]:
+def layer_errors(
+    network: GraphNetwork, model: IntegerModel, images: Pixels
+) -> tuple[LayerError, ...]:
     """Return the error of every layer: integers against the same network without rounding.
 
     ``training/unrounded.py`` is that network.

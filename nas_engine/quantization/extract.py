@@ -1,4 +1,4 @@
-"""Trained, quantised network as plain numbers: ``MobileNet`` to ``QuantisedNetwork``.
+"""Trained, quantised network as plain numbers: ``GraphNetwork`` to ``QuantisedNetwork``.
 
 A ``QuantisedNetwork`` is the input of lowering to integers. The topology is the architecture's
 graph; scales come from the quantisers, weights and batch norms from the layers.
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nas_engine.models.mobilenet import IMAGE_SCALE, MobileNet
+from nas_engine.models.graph_network import IMAGE_SCALE, GraphNetwork
 from nas_engine.network.from_architecture import IMAGE
 from nas_engine.network.graph import Node
 from nas_engine.network.graph import Tensor as GraphTensor
@@ -28,7 +28,7 @@ from nas_engine.quantization.requantise import affine
 
 
 @torch.no_grad()
-def extract(network: MobileNet, classes: Sequence[str]) -> QuantisedNetwork:
+def extract(network: GraphNetwork, classes: Sequence[str]) -> QuantisedNetwork:
     """Return the record of a network with quantisers; tensors carry the names of its graph.
 
     Raises:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.lsq import (
     SMALLEST_STEP,
     ActivationQuantiser,
@@ -30,7 +30,7 @@ STEP_RULES = ("least-error", "paper")
 """Rules for a first step: ``least_error_step`` (chosen here, default) or ``paper_step`` (LSQ's)."""
 
 
-def insert_quantisers(network: MobileNet) -> None:
+def insert_quantisers(network: GraphNetwork) -> None:
     """Turn a float network into one that trains quantised, in place.
 
     Every step is 1 until ``calibrate`` or a state dict sets it.
@@ -64,7 +64,7 @@ def insert_quantisers(network: MobileNet) -> None:
     network.quantisers.update(found)
 
 
-def quantisers(network: MobileNet) -> list[ActivationQuantiser | WeightQuantiser]:
+def quantisers(network: GraphNetwork) -> list[ActivationQuantiser | WeightQuantiser]:
     """Return every quantiser once."""
     return [
         module
@@ -74,7 +74,7 @@ def quantisers(network: MobileNet) -> list[ActivationQuantiser | WeightQuantiser
 
 
 @torch.no_grad()
-def bound_steps(network: MobileNet) -> None:
+def bound_steps(network: GraphNetwork) -> None:
     """Bring every step back to where it has a meaning.
 
     Steps are above 0, and those of weights within ``step_range`` of their channel's weights.
@@ -87,13 +87,13 @@ def bound_steps(network: MobileNet) -> None:
             unit.weight_quantiser.bound_step(unit.weight)
 
 
-def is_quantised(network: MobileNet) -> bool:
+def is_quantised(network: GraphNetwork) -> bool:
     """Return whether ``insert_quantisers`` was called."""
     return bool(network.quantisers)
 
 
 @torch.no_grad()
-def calibrate(network: MobileNet, images: Tensor, rule: str = "least-error") -> None:
+def calibrate(network: GraphNetwork, images: Tensor, rule: str = "least-error") -> None:
     """Set every step.
 
     Those of weights from the weights, those of activations from their values for one batch in

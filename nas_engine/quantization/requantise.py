@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nas_engine.models.mobilenet import IMAGE_SCALE, ConvolutionUnit
+from nas_engine.models.graph_network import IMAGE_SCALE, ConvolutionUnit
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.record import is_constant, weight_shift
 

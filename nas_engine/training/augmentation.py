@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_engine.errors import InputError
-from nas_engine.models.mobilenet import IMAGE_OFFSET
+from nas_engine.models.graph_network import IMAGE_OFFSET
 from nas_engine.ranges import Range
 from nas_engine.records import Share, check
 

@@ -25,7 +25,7 @@ from nas_engine.datasets import Dataset, Split
 from nas_engine.datasets.records import Pixels
 from nas_engine.errors import NasEngineError
 from nas_engine.kernels.functions import Kernels
-from nas_engine.models.mobilenet import MobileNet, scale_images
+from nas_engine.models.graph_network import GraphNetwork, scale_images
 from nas_engine.quantization.prepare import bound_steps, calibrate, insert_quantisers
 from nas_engine.reading import is_out_of_memory, parsing
 from nas_engine.training.augmentation import centre_crop, mixup
@@ -97,7 +97,7 @@ class TrainingTask:
     """A torch device."""
     fingerprint: str = ""
     """Text that names data, seed, teacher and start in the checkpoint."""
-    start: MobileNet | None = None
+    start: GraphNetwork | None = None
     """Float network of this architecture whose weights the quantised stage begins with; the recipe
     has no float stage then."""
     remedies: Remedies = OF_COMMANDS
@@ -135,7 +135,7 @@ def random_of(*key: int) -> np.random.Generator:
 def first_state(task: TrainingTask) -> TrainingState:
     """Return the state before the first step: random weights, or those of ``task.start``."""
     torch.manual_seed(task.seed)
-    network = MobileNet(task.architecture) if task.start is None else copy_network(task.start)
+    network = GraphNetwork(task.architecture) if task.start is None else copy_network(task.start)
     return begin_stage(
         task,
         placed(network, task.device),
@@ -146,7 +146,7 @@ def first_state(task: TrainingTask) -> TrainingState:
 
 
 def begin_stage(
-    task: TrainingTask, network: MobileNet, stage: str, **kept: Unpack[_Kept]
+    task: TrainingTask, network: GraphNetwork, stage: str, **kept: Unpack[_Kept]
 ) -> TrainingState:
     """Return the state before the first step of a stage.
 
@@ -181,7 +181,7 @@ class _Kept(TypedDict, total=False):
 
 
 def _assembled(
-    task: TrainingTask, network: MobileNet, stage: str, **kept: Unpack[_Kept]
+    task: TrainingTask, network: GraphNetwork, stage: str, **kept: Unpack[_Kept]
 ) -> TrainingState:
     hint = None
     if (
@@ -215,7 +215,7 @@ def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
         FileFormatError: A checkpoint that is damaged or belongs to another training.
     """
     content = read_checkpoint(path, task.architecture, task.recipe, task.fingerprint)
-    network = MobileNet(task.architecture)
+    network = GraphNetwork(task.architecture)
     if content["stage"] == STAGES[1]:
         insert_quantisers(network)
     kernels = None if content["kernels"] == TORCH else task.kernels
@@ -248,7 +248,7 @@ def prepared(images: Pixels, resolution: int, device: str | torch.device = "cpu"
 
 
 @torch.no_grad()
-def predict(network: MobileNet, images: Pixels) -> npt.NDArray[np.float32]:
+def predict(network: GraphNetwork, images: Pixels) -> npt.NDArray[np.float32]:
     """Return the logits of byte images, ``(n, H, W, c)`` to ``(n, classes)``.
 
     The network stays in the mode it was in.
@@ -267,7 +267,7 @@ def predict(network: MobileNet, images: Pixels) -> npt.NDArray[np.float32]:
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 
-def accuracy(network: MobileNet, split: Split) -> float:
+def accuracy(network: GraphNetwork, split: Split) -> float:
     """Return the top-1 accuracy in percent."""
     return float(100.0 * np.mean(predict(network, split.images).argmax(1) == split.labels))
 

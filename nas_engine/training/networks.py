@@ -16,7 +16,7 @@ from nas_engine.architecture import dump_architecture, parse_architecture
 from nas_engine.arrays import stored_entries
 from nas_engine.errors import FileFormatError, InputError, shortened
 from nas_engine.files import write_atomically
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.prepare import insert_quantisers, is_quantised
 from nas_engine.reading import LARGE_FILE, parsing, read_regular
 
@@ -28,7 +28,7 @@ _REFUSED = re.compile(r"unsupported (?:global|class):? (?:GLOBAL )?(\S+)", re.IG
 """How torch names what ``weights_only`` keeps it from making."""
 
 
-def save_network(path: Path, network: MobileNet) -> None:
+def save_network(path: Path, network: GraphNetwork) -> None:
     """Write a network, whole or not at all; ``load_network`` reads it back bit for bit.
 
     Args:
@@ -54,7 +54,7 @@ def save_network(path: Path, network: MobileNet) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def load_network(path: Path) -> MobileNet:
+def load_network(path: Path) -> GraphNetwork:
     """Return the network of a file on the CPU, in evaluation mode.
 
     It has quantisers if it was saved with them.
@@ -104,7 +104,7 @@ def tensors_from(content: bytes, path: Path, expected: str) -> object:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def network_from(data: object, path: object) -> MobileNet:
+def network_from(data: object, path: object) -> GraphNetwork:
     """Return the network that the content of a network file describes.
 
     ``path`` only serves the messages.
@@ -138,7 +138,7 @@ def network_from(data: object, path: object) -> MobileNet:
             "name in state",
         )
     try:
-        network = MobileNet(parse_architecture(data["architecture"], path))
+        network = GraphNetwork(parse_architecture(data["architecture"], path))
     except FileFormatError:
         raise
     except InputError as error:

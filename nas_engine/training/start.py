@@ -12,7 +12,7 @@ import torch
 
 from nas_engine.architecture import Architecture, Bits, parse_architecture
 from nas_engine.errors import FileFormatError
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.prepare import insert_quantisers, is_quantised
 from nas_engine.reading import parsing
 from nas_engine.training.networks import load_network
@@ -41,7 +41,7 @@ def _without_widths(architecture: Architecture) -> Architecture:
     return replace(architecture, stem=stem, blocks=blocks, head=head, classifier=classifier)
 
 
-def with_widths_of(network: MobileNet, architecture: Architecture) -> MobileNet:
+def with_widths_of(network: GraphNetwork, architecture: Architecture) -> GraphNetwork:
     """Return a float copy of a network's weights in a network with other widths.
 
     Quantisers are not copied.
@@ -51,12 +51,12 @@ def with_widths_of(network: MobileNet, architecture: Architecture) -> MobileNet:
         architecture: Of the same structure.
     """
     assert same_structure(network.architecture, architecture)
-    copy, state = MobileNet(architecture), network.state_dict()
+    copy, state = GraphNetwork(architecture), network.state_dict()
     copy.load_state_dict({name: state[name] for name in copy.state_dict()})
     return copy.eval()
 
 
-def load_start(path: Path, architecture: Architecture) -> MobileNet:
+def load_start(path: Path, architecture: Architecture) -> GraphNetwork:
     """Return the float network of a file with the widths of an architecture, on the CPU.
 
     Raises:
@@ -74,14 +74,14 @@ def load_start(path: Path, architecture: Architecture) -> MobileNet:
     return with_widths_of(network, architecture)
 
 
-def network_of_checkpoint(path: Path) -> MobileNet:
+def network_of_checkpoint(path: Path) -> GraphNetwork:
     """Return the (averaged) network of an unfinished training, with quantisers if inserted.
 
     Raises:
         FileFormatError: A damaged file.
     """
     content = read_content(path)
-    network = MobileNet(parse_architecture(content["architecture"], path))
+    network = GraphNetwork(parse_architecture(content["architecture"], path))
     if content["stage"] == STAGES[1]:
         insert_quantisers(network)
     with parsing(path, FOREIGN):
@@ -91,7 +91,7 @@ def network_of_checkpoint(path: Path) -> MobileNet:
     return network.eval()
 
 
-def random_network(architecture: Architecture, seed: int) -> MobileNet:
+def random_network(architecture: Architecture, seed: int) -> GraphNetwork:
     """Return a float network that was never trained."""
     torch.manual_seed(seed)
-    return MobileNet(architecture).eval()
+    return GraphNetwork(architecture).eval()

@@ -23,7 +23,7 @@ from nas_engine.architecture import Architecture, dump_architecture
 from nas_engine.errors import FileFormatError
 from nas_engine.files import write_atomically
 from nas_engine.kernels.functions import Kernels
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.prepare import insert_quantisers, is_quantised
 from nas_engine.reading import LARGE_FILE, parsing, read_regular
@@ -72,9 +72,9 @@ def gone_on(history: str, kernels: Kernels | None) -> str:
 class TrainingState:
     """A network in training."""
 
-    network: MobileNet
+    network: GraphNetwork
     """Network to train."""
-    average: MobileNet
+    average: GraphNetwork
     """Its moving average, which is evaluated and kept; the network itself without one."""
     optimiser: torch.optim.Optimizer
     """Of the present stage."""
@@ -99,7 +99,7 @@ class TrainingState:
 
 
 def make_optimiser(
-    network: MobileNet, hint: nn.Module | None, recipe: TrainingRecipe
+    network: GraphNetwork, hint: nn.Module | None, recipe: TrainingRecipe
 ) -> torch.optim.Optimizer:
     """Return the optimiser of a stage.
 
@@ -131,7 +131,9 @@ def make_optimiser(
 
 
 @torch.no_grad()
-def update_average(average: MobileNet, network: MobileNet, decay: float, updates: int) -> None:
+def update_average(
+    average: GraphNetwork, network: GraphNetwork, decay: float, updates: int
+) -> None:
     """Move the average towards the network.
 
     Early on it moves faster, ``min(decay, (1 + n) / (10 + n))``, so that the start is forgotten.
@@ -151,19 +153,19 @@ def _values(network: nn.Module) -> Iterable[Tensor]:
     yield from network.buffers()
 
 
-def copy_network(network: MobileNet) -> MobileNet:
+def copy_network(network: GraphNetwork) -> GraphNetwork:
     """Return a copy of a network, with quantisers if it has them.
 
     It is on the same device and in the same memory layout.
     """
-    copy = MobileNet(network.architecture)
+    copy = GraphNetwork(network.architecture)
     if is_quantised(network):
         insert_quantisers(copy)
     copy.load_state_dict(network.state_dict())
     return placed(copy, network.stem.weight.device)
 
 
-def placed(network: MobileNet, device: torch.device | str) -> MobileNet:
+def placed(network: GraphNetwork, device: torch.device | str) -> GraphNetwork:
     """Return a network after moving it to a device, in the fastest layout for convolutions."""
     network.to(device)
     for parameter in network.parameters():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_engine.errors import InputError
-from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet
+from nas_engine.models.graph_network import ConvolutionUnit, GraphNetwork
 from nas_engine.network.from_architecture import same_padding
 from nas_engine.network.graph import Node
 
@@ -35,7 +35,7 @@ class Layer:
     """One layer of a subject."""
 
     name: str
-    """Path of its module; for a ``MobileNet`` its name in ``Architecture.layer_names()``."""
+    """Path of its module; for a ``GraphNetwork`` its name in ``Architecture.layer_names()``."""
     weight: Tensor
     """Its weight as trained, first dimension output channels."""
     scale: Tensor | None
@@ -148,7 +148,7 @@ class StepList:
         return self.emit(run, (source,))
 
 
-def steps_of(network: MobileNet) -> StepList:
+def steps_of(network: GraphNetwork) -> StepList:
     """Return the steps of a network, in the order of its graph; the last gives the logits.
 
     Args:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.training.steps import Change, StepList, Values, steps_of
 
 Watch = Callable[[int, Tensor], None]
@@ -155,7 +155,7 @@ class Subject:
         return tuple(tuple(names) for names in readers.values() if len(names) > 1)
 
 
-def subject_of(network: MobileNet) -> Subject:
+def subject_of(network: GraphNetwork) -> Subject:
     """Return the subject of a float network; the network that is given stays as it is.
 
     Raises:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nas_engine.errors import FileFormatError, InputError, PathError, shortened
 from nas_engine.interrupts import interruptible
 from nas_engine.models.cifar_resnet import DEPTHS, CifarResNet, load_cifar_resnet, to_unit_range
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.reading import LARGE_FILE, is_out_of_memory, parsing, read_regular
 from nas_engine.training.networks import network_from, tensors_from
 
@@ -40,7 +40,7 @@ class Teacher:
     """
 
     module: nn.Module = field(repr=False)
-    """A ``CifarResNet``, a ``MobileNet``, or a TorchScript module that returns logits."""
+    """A ``CifarResNet``, a ``GraphNetwork``, or a TorchScript module that returns logits."""
     class_count: int
     """Number of logits."""
     description: str
@@ -59,7 +59,9 @@ class Teacher:
         if isinstance(self.module, CifarResNet):
             return self.module.linear.in_features
         return (
-            self.module.architecture.head.channels if isinstance(self.module, MobileNet) else None
+            self.module.architecture.head.channels
+            if isinstance(self.module, GraphNetwork)
+            else None
         )
 
     @torch.no_grad()
@@ -68,7 +70,7 @@ class Teacher:
 
         The features are ``None`` where the module has none.
         """
-        if isinstance(self.module, CifarResNet | MobileNet):
+        if isinstance(self.module, CifarResNet | GraphNetwork):
             features = self.module.features(x)
             return self.module.classify(features), features
         return _called(self.module, to_unit_range(x)), None
@@ -90,7 +92,7 @@ class Teacher:
         return self
 
 
-def teacher_from(network: CifarResNet | MobileNet, description: str) -> Teacher:
+def teacher_from(network: CifarResNet | GraphNetwork, description: str) -> Teacher:
     """Return a network as a teacher; it is put into evaluation mode, in place."""
     class_count = (
         network.class_count
@@ -135,7 +137,7 @@ def load_teacher(path: Path, *, class_count: int, code: bool = False) -> Teacher
         )
     data = tensors_from(content, path, EXPECTED)
     if isinstance(data, Mapping) and "format" in data:
-        network: CifarResNet | MobileNet = network_from(data, path)
+        network: CifarResNet | GraphNetwork = network_from(data, path)
         name = "network"
     else:
         network = _resnet_from(data, path)

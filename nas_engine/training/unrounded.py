@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from nas_engine.errors import InputError
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser, activation_range
 
 
-def layer_outputs(network: MobileNet) -> list[tuple[str, str]]:
+def layer_outputs(network: GraphNetwork) -> list[tuple[str, str]]:
     """Return the name of every layer and of the tensor that leaves it, in order."""
     return [(node.name, node.output) for node in network.graph.layers]
 
 
 @torch.no_grad()
 def error_squares(
-    network: MobileNet, found: Mapping[str, npt.NDArray[np.float32]]
+    network: GraphNetwork, found: Mapping[str, npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.float64]:
     """Return sums of squares that compare tensors of a network with its float output.
 
@@ -63,7 +63,7 @@ def error_squares(
 
 
 @torch.no_grad()
-def unrounded(network: MobileNet) -> MobileNet:
+def unrounded(network: GraphNetwork) -> GraphNetwork:
     """Return a copy of a trained network whose quantisers saturate as before but do not round.
 
     Their ranges are a part of the network that training has learned: batch norms count on them, and

@@ -27,7 +27,7 @@ from nas_engine.architecture import Architecture, Classifier
 from nas_engine.cli.main import cli
 from nas_engine.cli.progress import Screen
 from nas_engine.events import Event, Progress
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.models.widen import widen
 from nas_engine.ranges import EPOCHS
 from nas_engine.report.layer_errors import read_layer_errors
@@ -252,7 +252,7 @@ class TestContinue:
         place = small_run(tmp_path / "my run")
         (tmp_path / "digits.yaml").write_text(dump_recipe(small_recipe(epochs=9, batch_size=8)))
         torch.manual_seed(0)
-        save_network(tmp_path / "my teacher.pt", MobileNet(widen(digits_architecture())))
+        save_network(tmp_path / "my teacher.pt", GraphNetwork(widen(digits_architecture())))
         given = [
             "--recipe",
             "digits.yaml",
@@ -510,8 +510,8 @@ class TestBadInput:
         (tmp_path / "empty").mkdir()
         (tmp_path / "cifar-10-batches-py").mkdir()
         (tmp_path / "text.pt").write_text("no network")
-        save_network(tmp_path / "eleven.pt", MobileNet(with_classes(11)))
-        save_network(tmp_path / "colour.pt", MobileNet(with_classes(10, input_channels=3)))
+        save_network(tmp_path / "eleven.pt", GraphNetwork(with_classes(11)))
+        save_network(tmp_path / "colour.pt", GraphNetwork(with_classes(10, input_channels=3)))
         (tmp_path / "cut.npz").write_bytes(npz(tmp_path / "four.npz").read_bytes()[:900])
         npz(tmp_path / "splits.npz", y_test=np.arange(8) % 2)
         npz(tmp_path / "gap.npz", y_train=np.arange(24) % 4 * 10)

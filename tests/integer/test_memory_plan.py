@@ -68,7 +68,7 @@ def test_it_is_the_plan_of_the_architecture_and_the_cost_of_the_search(
 def test_pooled_shortcuts_of_a_network_of_torch() -> None:
     import torch
 
-    from nas_engine.models.mobilenet import MobileNet
+    from nas_engine.models.graph_network import GraphNetwork
     from nas_engine.quantization.extract import extract
     from nas_engine.quantization.prepare import calibrate, insert_quantisers
     from tests.training.networks import small_architecture
@@ -77,7 +77,7 @@ def test_pooled_shortcuts_of_a_network_of_torch() -> None:
     strided = replace(small.blocks[1], channels=small.blocks[0].channels)
     network = replace(small, blocks=(small.blocks[0], strided), pooled_shortcut=True)
     torch.manual_seed(0)
-    module = MobileNet(network)
+    module = GraphNetwork(network)
     insert_quantisers(module)
     calibrate(module, torch.rand(4, 3, 16, 16))
     plan, drafted = (

@@ -53,7 +53,7 @@ def ending_of(case: Case) -> Ending:
 
 
 def by_torch(sums: Tensor, norm: nn.BatchNorm2d, ending: Ending, shortcut: Tensor | None) -> Tensor:
-    """Do what ``MobileNet.compute`` does behind a convolution."""
+    """Do what ``GraphNetwork.compute`` does behind a convolution."""
     z, levels = norm(sums), ending.levels
     if shortcut is not None:
         if isinstance(levels, ActivationQuantiser):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from nas_engine.architecture import Architecture
 from nas_engine.kernels import Kernels
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.prepare import calibrate, insert_quantisers
 from nas_engine.training.loop import first_state, resumed_state, train
 from nas_engine.training.state import TORCH, TrainingState, gone_on, placed
@@ -31,9 +31,9 @@ def batch(number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.randint(4, (12,), generator=generator)
 
 
-def network_of(name: str, by: Kernels | None, *, quantised: bool = False) -> MobileNet:
+def network_of(name: str, by: Kernels | None, *, quantised: bool = False) -> GraphNetwork:
     torch.manual_seed(0)
-    network = MobileNet(NETWORKS[name]())
+    network = GraphNetwork(NETWORKS[name]())
     if quantised:
         insert_quantisers(network)
         calibrate(network, batch(0)[0])

@@ -8,7 +8,7 @@ import torch
 
 from nas_engine.errors import InputError
 from nas_engine.models.cifar_resnet import cifar_resnet, load_cifar_resnet, to_unit_range
-from nas_engine.models.mobilenet import scale_images
+from nas_engine.models.graph_network import scale_images
 
 # He et al. 2016, table 6, gives them in millions: 0.27, 0.46, 0.66, 0.85. To the unit: the sum over
 # the layers by hand.

@@ -12,7 +12,7 @@ from nas_engine.architecture import Architecture, Bits
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution
 from nas_engine.integer.reference import run, trace
-from nas_engine.models.mobilenet import MobileNet, scale_images
+from nas_engine.models.graph_network import GraphNetwork, scale_images
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.prepare import (
@@ -35,10 +35,10 @@ def images(count: int = 32, size: int = 16, channels: int = 3, seed: int = 0) ->
     return np.ascontiguousarray(coarse.repeat(size // 4, 1).repeat(size // 4, 2))
 
 
-def trained(architecture: Architecture, seed: int = 0) -> MobileNet:
+def trained(architecture: Architecture, seed: int = 0) -> GraphNetwork:
     """A network with quantisers, batch norms that have seen data, gains of either sign."""
     torch.manual_seed(seed)
-    network = MobileNet(architecture)
+    network = GraphNetwork(architecture)
     x = scale_images(torch.from_numpy(images(64, architecture.resolution)))
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -67,7 +67,7 @@ def pooled(architecture: Architecture) -> Architecture:
 
 
 def test_every_layer_has_its_width() -> None:
-    network = MobileNet(small_architecture())
+    network = GraphNetwork(small_architecture())
     assert not is_quantised(network)
     insert_quantisers(network)
     assert is_quantised(network)
@@ -96,9 +96,9 @@ def test_a_stream_of_one_width_shares_one_quantiser() -> None:
     architecture = small_architecture()
     first = architecture.blocks[0]
 
-    def network(*rows: Bits) -> MobileNet:
+    def network(*rows: Bits) -> GraphNetwork:
         bits = tuple((row, W8A8, W8A8) for row in rows)
-        made = MobileNet(
+        made = GraphNetwork(
             replace(architecture, blocks=(replace(first, bits=bits), *architecture.blocks[1:]))
         )
         insert_quantisers(made)
@@ -113,7 +113,7 @@ def test_a_stream_of_one_width_shares_one_quantiser() -> None:
 
 
 def test_a_pooled_shortcut_keeps_the_stream() -> None:
-    network = MobileNet(pooled(small_architecture()))
+    network = GraphNetwork(pooled(small_architecture()))
     insert_quantisers(network)
     assert network.graph.node("s2.b1.project").shortcut == "s2.b1 pooled shortcut"
     assert network.quantisers["s2.b1 pooled shortcut"] is network.blocks()[-2].output
@@ -122,7 +122,7 @@ def test_a_pooled_shortcut_keeps_the_stream() -> None:
 @pytest.mark.parametrize("rule", STEP_RULES)
 def test_calibration_sets_every_step(rule: str) -> None:
     torch.manual_seed(0)
-    network = MobileNet(small_architecture())
+    network = GraphNetwork(small_architecture())
     insert_quantisers(network)
     x = scale_images(torch.from_numpy(images()))
     before = network(x)
@@ -144,7 +144,7 @@ def test_calibration_at_eight_bits_hardly_changes_the_network() -> None:
     blocks = tuple(
         replace(block, bits=((W8A8,) * 3,) * block.depth) for block in architecture.blocks
     )
-    network = MobileNet(replace(architecture, blocks=blocks)).eval()
+    network = GraphNetwork(replace(architecture, blocks=blocks)).eval()
     x = scale_images(torch.from_numpy(images()))
     with torch.no_grad():
         expected = network(x)
@@ -178,7 +178,7 @@ def test_batch_norm_is_handed_over_as_it_is() -> None:
     assert (layer.gain < 0).any()
 
 
-def silenced(network: MobileNet) -> MobileNet:
+def silenced(network: GraphNetwork) -> GraphNetwork:
     """The same with channel 1 of every layer dead: hardly any gain, and offsets of every size."""
     gains, offsets = (0.0, 1e-30, -1e-9, 1e-7), (0.37, -0.2, 1e6, -3.0, 0.05)
     for at, (_, unit) in enumerate(network.units()):

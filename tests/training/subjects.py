@@ -15,7 +15,7 @@ from benchmarks.network_problem import network_problem
 from benchmarks.traced import traced_subject
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Variable
 from nas_engine.datasets.records import Labels, Pixels
-from nas_engine.models.mobilenet import ConvolutionUnit, MobileNet, average_pool
+from nas_engine.models.graph_network import ConvolutionUnit, GraphNetwork, average_pool
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.subject import Subject, subject_of
 
@@ -24,11 +24,13 @@ SIDE, CLASSES = 6, 3
 
 def any_subject(network: nn.Module, shape: tuple[int, int, int]) -> Subject:
     """Return the subject of any network."""
-    return subject_of(network) if isinstance(network, MobileNet) else traced_subject(network, shape)
+    return (
+        subject_of(network) if isinstance(network, GraphNetwork) else traced_subject(network, shape)
+    )
 
 
 class LayerTracer(fx.Tracer):
-    """Keeps layers whole, and average pools of a ``MobileNet``."""
+    """Keeps layers whole, and average pools of a ``GraphNetwork``."""
 
     def __init__(self) -> None:
         super().__init__(autowrap_functions=(average_pool,))
@@ -71,7 +73,7 @@ class PlainNetwork(fx.Interpreter):
         super().__init__(fx.GraphModule(network, LayerTracer().trace(network)))
         self.perturbations = perturbations
         names = {name: name for name, _ in network.named_modules()}
-        if isinstance(network, MobileNet):
+        if isinstance(network, GraphNetwork):
             paths = {id(module): name for name, module in network.named_modules()}
             names = {paths[id(unit)]: name for name, unit in network.units()}
         self.layer_of = {

@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.network_problem import network_problem
 from benchmarks.vision_transformer import vision_transformer
 from nas_engine.errors import InputError
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.training.hessian import measure_hessian
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations
@@ -96,7 +96,7 @@ def test_a_seed_gives_the_same_again() -> None:
 
 def test_networks_of_the_project() -> None:
     for network, side in (
-        (MobileNet(small_architecture()), 16),
+        (GraphNetwork(small_architecture()), 16),
         (vision_transformer(depth=1, width=24), 32),
     ):
         subject, (images, labels) = (

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nas_engine.datasets import Split
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.reference import predict as predict_integer
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.models.widen import widen
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.lsq import step_range
@@ -59,7 +59,7 @@ Row = dict[str, Any]
 
 def hinting_teacher() -> Teacher:
     torch.manual_seed(5)
-    return teacher_from(MobileNet(widen(digits_architecture())), "wide")
+    return teacher_from(GraphNetwork(widen(digits_architecture())), "wide")
 
 
 VARIANTS: dict[str, Callable[[], TrainingTask]] = {
@@ -385,7 +385,7 @@ class TestFailure:
 
 class TestPredict:
     def test_in_parts_and_back_in_the_same_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        network = MobileNet(digits_architecture())
+        network = GraphNetwork(digits_architecture())
         images = digits().test.images
         for mode in (True, False):
             network.train(mode)
@@ -441,7 +441,7 @@ class TestStepsOfWeights:
         return multiples(state.average)
 
     @staticmethod
-    def units(network: MobileNet) -> list[Any]:
+    def units(network: GraphNetwork) -> list[Any]:
         return [unit for _, unit in network.units()]
 
     @staticmethod
@@ -462,7 +462,7 @@ class TestStepsOfWeights:
         assert bounded.max() <= 1 + 1e-6
 
 
-def multiples(network: MobileNet) -> dict[str, Tensor]:
+def multiples(network: GraphNetwork) -> dict[str, Tensor]:
     """Return each layer's steps as multiples of those that just hold the largest weights."""
     return {
         name: unit.weight_quantiser.step.flatten()

@@ -12,7 +12,7 @@ import torch
 
 from nas_engine.architecture import dump_architecture
 from nas_engine.errors import FileFormatError
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.prepare import calibrate, insert_quantisers, is_quantised
 from nas_engine.reading import UnreadableError
 from nas_engine.training.networks import load_network, save_network
@@ -21,9 +21,9 @@ from tests.training.networks import small_architecture
 IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def make_network(quantised: bool) -> MobileNet:
+def make_network(quantised: bool) -> GraphNetwork:
     torch.manual_seed(0)
-    network = MobileNet(small_architecture())
+    network = GraphNetwork(small_architecture())
     network(IMAGES)  # moves the statistics of the batch norms
     if quantised:
         insert_quantisers(network)
@@ -115,7 +115,8 @@ def test_a_whole_module_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "network.pt"
     torch.save(make_network(False), path)
     assert refused(path).startswith(
-        "holds objects or code (nas_engine.models.mobilenet.MobileNet), which are never loaded"
+        "holds objects or code (nas_engine.models.graph_network.GraphNetwork), which are never "
+        "loaded"
     )
 
 

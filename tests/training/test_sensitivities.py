@@ -22,7 +22,7 @@ from nas_engine.allocation.problem import Levels
 from nas_engine.allocation.records import Sensitivity
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.models.cifar_resnet import cifar_resnet
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import (
@@ -132,7 +132,7 @@ def test_pairs_of_layers_that_read_one_tensor() -> None:
 
 def test_pairs_are_those_of_the_plain_network() -> None:
     """No activation is rounded: that would turn last bits into whole steps."""
-    network = seeded(MobileNet(small_architecture()))
+    network = seeded(GraphNetwork(small_architecture()))
     images, labels = images_and_labels(4, 16, 3, 4)
     subject = subject_of(network)
     fixed = tuple(name for name in subject.layers if not name.startswith("s1.b2"))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nas_engine.architecture import Bits, Classifier
 from nas_engine.errors import FileFormatError, PathError
 from nas_engine.files import StorageError
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.lsq import ActivationQuantiser, WeightQuantiser
 from nas_engine.quantization.prepare import insert_quantisers
 from nas_engine.training.distillation import FeatureHint
@@ -37,7 +37,7 @@ from tests.training.tasks import digits_architecture, same, small_recipe, small_
 class TestOptimiser:
     @pytest.mark.parametrize("name", ["sgd", "adamw"])
     def test_groups_hold_every_parameter_once(self, name: str) -> None:
-        network, hint = MobileNet(digits_architecture()), FeatureHint(32, 64)
+        network, hint = GraphNetwork(digits_architecture()), FeatureHint(32, 64)
         insert_quantisers(network)
         recipe = small_recipe(optimiser=name, weight_decay=0.3, step_learning_rate=0.7)
         decayed, plain, steps = make_optimiser(network, hint, recipe).param_groups
@@ -69,7 +69,11 @@ class TestOptimiser:
 
     def test_no_steps_in_float(self) -> None:
         assert (
-            len(make_optimiser(MobileNet(digits_architecture()), None, small_recipe()).param_groups)
+            len(
+                make_optimiser(
+                    GraphNetwork(digits_architecture()), None, small_recipe()
+                ).param_groups
+            )
             == 2
         )
 
@@ -77,7 +81,7 @@ class TestOptimiser:
 class TestAverage:
     @torch.no_grad()
     def test_against_scalars(self) -> None:
-        network = MobileNet(digits_architecture())
+        network = GraphNetwork(digits_architecture())
         average = copy_network(network)
         expected = float(network.head.weight[0, 0])
         mean = float(network.stem.norm.running_mean[0])  # type: ignore[index,union-attr]
@@ -94,14 +98,14 @@ class TestAverage:
         assert average.stem.norm.num_batches_tracked == 29
 
     def test_none(self) -> None:
-        network = MobileNet(digits_architecture())
+        network = GraphNetwork(digits_architecture())
         before = network.head.weight.clone()
         update_average(network, network, 0.5, 1)
         assert torch.equal(network.head.weight, before)
 
     @pytest.mark.parametrize("quantised", [False, True])
     def test_copy_shares_nothing(self, quantised: bool) -> None:
-        network = MobileNet(digits_architecture())
+        network = GraphNetwork(digits_architecture())
         if quantised:
             insert_quantisers(network)
         copy = copy_network(network)

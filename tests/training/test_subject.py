@@ -17,7 +17,7 @@ from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProble
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
 from nas_engine.models.cifar_resnet import cifar_resnet
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.prepare import insert_quantisers
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations
@@ -42,7 +42,7 @@ def networks() -> list[tuple[nn.Module, int, int]]:
         (Toy(), 1, SIDE),
         (Attention(), 1, SIDE),
         (cifar_resnet(20), 3, 32),
-        (MobileNet(small_architecture()), 3, 16),
+        (GraphNetwork(small_architecture()), 3, 16),
         (vision_transformer(depth=2, width=24), 3, 32),
     ]
 
@@ -97,7 +97,7 @@ def test_sizes_of_resnet_20() -> None:
 
 @pytest.mark.parametrize("architecture", [small_architecture(), block_kinds()])
 def test_a_mobilenet_has_the_names_and_sizes_of_its_graph(architecture: Architecture) -> None:
-    network = MobileNet(architecture)
+    network = GraphNetwork(architecture)
     subject = subject_of(network)
     assert tuple(subject.layers) == tuple(architecture.layer_names())
     assert [size.weights for size in subject.sizes()] == [
@@ -123,7 +123,7 @@ def test_a_mobilenet_has_the_names_and_sizes_of_its_graph(architecture: Architec
 
 
 def test_quantisers_of_the_network_are_refused() -> None:
-    network = MobileNet(small_architecture())
+    network = GraphNetwork(small_architecture())
     insert_quantisers(network)
     with pytest.raises(
         InputError, match=r"layer 'stem' has quantisers; expected the float network"
@@ -241,7 +241,7 @@ def test_allocations_are_those_of_the_plain_network(kinds: str, base: str) -> No
 
 @pytest.mark.usefixtures("double")
 def test_allocations_of_a_mobilenet_are_those_of_the_plain_network() -> None:
-    network = seeded(MobileNet(small_architecture()))
+    network = seeded(GraphNetwork(small_architecture()))
     subject = subject_of(network)
     images, _ = images_and_labels(4, 16, 3)
     problem = network_problem(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nas_engine.errors import InputError, PathError
 from nas_engine.models.cifar_resnet import cifar_resnet
-from nas_engine.models.mobilenet import MobileNet, scale_images
+from nas_engine.models.graph_network import GraphNetwork, scale_images
 from nas_engine.reading import UnreadableError
 from nas_engine.training.networks import save_network
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
@@ -110,7 +110,7 @@ def test_state_dict_of_a_resnet(tmp_path: Path, layout: str) -> None:
 
 def test_own_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = MobileNet(small_architecture()).eval()
+    network = GraphNetwork(small_architecture()).eval()
     save_network(tmp_path / "network.pt", network)
     teacher = load_teacher(tmp_path / "network.pt", class_count=4)
     x = scale_images(images())
@@ -124,7 +124,7 @@ def test_own_network(tmp_path: Path) -> None:
 
 def test_a_teacher_answers_in_evaluation_mode_without_gradients() -> None:
     torch.manual_seed(0)
-    network = MobileNet(small_architecture()).train()
+    network = GraphNetwork(small_architecture()).train()
     state = {key: value.clone() for key, value in network.state_dict().items()}
     teacher = teacher_from(network, "wider")
     x = scale_images(images()).requires_grad_()
@@ -188,7 +188,7 @@ def test_a_module_that_does_not_fit(tmp_path: Path, module: nn.Module, message: 
 
 
 def test_images_with_other_channels() -> None:
-    teacher = teacher_from(MobileNet(small_architecture()), "wider")
+    teacher = teacher_from(GraphNetwork(small_architecture()), "wider")
     with pytest.raises(
         InputError,
         match=r"^wider: fails on images of 1x16x16 \(channels x height x width\): [^\n]*$",

@@ -20,7 +20,7 @@ import torch
 from benchmarks.harness import Row
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
 from nas_engine.datasets import Dataset, Split, open_dataset
-from nas_engine.models.mobilenet import MobileNet
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.lsq import WeightQuantiser, step_range
 from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.compute import prepare_compute
@@ -78,14 +78,14 @@ def recipe(epochs: int, share: float, rate: float) -> TrainingRecipe:
     )
 
 
-def weight_quantisers(network: MobileNet) -> Iterator[tuple[WeightQuantiser, torch.Tensor]]:
+def weight_quantisers(network: GraphNetwork) -> Iterator[tuple[WeightQuantiser, torch.Tensor]]:
     """Yield each layer's quantiser with the weight it is for."""
     for _, unit in network.units():
         if isinstance(unit.weight_quantiser, WeightQuantiser):
             yield unit.weight_quantiser, unit.weight
 
 
-def multiples(network: MobileNet) -> torch.Tensor:
+def multiples(network: GraphNetwork) -> torch.Tensor:
     """Return every channel's step as a multiple of the one that just holds its largest weight,
     ``(channels of all layers,)``.
     """
@@ -96,7 +96,7 @@ def multiples(network: MobileNet) -> torch.Tensor:
     return torch.cat(found)
 
 
-def bounded(network: MobileNet, rule: Callable[[int], Range]) -> bool:
+def bounded(network: GraphNetwork, rule: Callable[[int], Range]) -> bool:
     """Return whether every step is within what a rule says of its width."""
     for quantiser, weight in weight_quantisers(network):
         widest = weight.detach().abs().amax((1, 2, 3), keepdim=True) / quantiser.limit
@@ -121,7 +121,7 @@ def quantised(task: TrainingTask, rule: Callable[[int], Range]) -> TrainingState
 def compared(
     dataset: Dataset,
     judged: Split,
-    starts: dict[int, MobileNet],
+    starts: dict[int, GraphNetwork],
     width: int,
     epochs: int,
     rules: dict[str, Callable[[int], Range]],
@@ -185,7 +185,7 @@ def run(
     prepare_compute("cpu", threads)
     dataset = open_dataset(data, resolution=16, channels=3, limit=images)
     judged = open_dataset(data, resolution=16, channels=3, limit=JUDGED).test
-    starts: dict[int, MobileNet] = {}
+    starts: dict[int, GraphNetwork] = {}
     for seed in SEEDS:
         net = architecture(8, len(dataset.classes))
         task = TrainingTask(

@@ -39,7 +39,7 @@ from nas_engine.datasets.records import Split
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.files import write_atomically
 from nas_engine.models.cifar_resnet import CifarResNet
-from nas_engine.models.mobilenet import scale_images
+from nas_engine.models.graph_network import scale_images
 from nas_engine.quantization.lsq import SMALLEST_STEP
 from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.compute import prepare_compute

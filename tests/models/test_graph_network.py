@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from nas_engine.architecture import Architecture
 from nas_engine.errors import InputError
-from nas_engine.models.mobilenet import (
+from nas_engine.models.graph_network import (
     ConvolutionUnit,
-    MobileNet,
+    GraphNetwork,
     average_pool,
     scale_images,
 )
@@ -47,7 +47,7 @@ def test_a_stride_over_a_single_pixel_is_none(pooled_shortcut: bool) -> None:
 def check_shapes(architectures: Iterable[Architecture], resolution: int) -> None:
     torch.manual_seed(0)
     for architecture in architectures:
-        network = MobileNet(architecture).eval()
+        network = GraphNetwork(architecture).eval()
         layers = reference.layers(architecture)
         seen: dict[nn.Module, tuple[int, int, int, int]] = {}
 
@@ -80,7 +80,7 @@ def check_shapes(architectures: Iterable[Architecture], resolution: int) -> None
 def test_units_are_named_as_the_layers() -> None:
     for space in SHIPPED.values():
         (architecture,) = networks(*population(space, 1, classes=3))
-        network = MobileNet(architecture)
+        network = GraphNetwork(architecture)
         units = dict(network.units())
         assert tuple(units) == architecture.layer_names()
         modules = {module: name for name, module in network.named_modules()}
@@ -100,7 +100,7 @@ def test_units_are_named_as_the_layers() -> None:
 def test_every_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)
     (architecture,) = networks(*population(SHIPPED["mobilenet-32"], 1, seed=4, classes=5))
-    network = MobileNet(architecture)
+    network = GraphNetwork(architecture)
     functional.cross_entropy(
         network(torch.rand(4, 3, 32, 32) * 2 - 1), torch.tensor([0, 1, 2, 3])
     ).backward()
@@ -112,7 +112,7 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_an_architecture_without_classifier() -> None:
     (architecture,) = networks(*population(SHIPPED["mobilenet-32"], 1))
     with pytest.raises(InputError, match=r"^the architecture has no classifier[^\n]*--classes N$"):
-        MobileNet(replace(architecture, classifier=None))
+        GraphNetwork(replace(architecture, classifier=None))
 
 
 def test_scaled_images_lose_nothing() -> None:

@@ -133,7 +133,7 @@ class Block(nn.Module):
         self.narrow: Callable[[Tensor], Tensor] | None = None
 
 
-class MobileNet(nn.Module):
+class GraphNetwork(nn.Module):
     """The network of an architecture: modules that are walked in the order of its graph.
 
     State dict keys follow the layer names: ``stem``, ``residuals.0.expand`` ... ``classifier``.
