@@ -94,7 +94,8 @@ class SearchConfig:
         limits = {
             row.name: _limit(row, part) for row in LIMITS if part.has(row.key) or row.of_space
         }
-        others = Fields({**mapping, "limits": limits}, path)
+        since = {"schedule": "layers", "input": "whole"}  # keys that files of 0.1.0 lack
+        others = Fields({**since, **mapping, "limits": limits}, path)
         return read(SearchConfig, others, "version", *(row.key for row in LIMITS))
 
 
