@@ -24,8 +24,8 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import Row, main
+from nas_engine.api.look import load_run
 from nas_engine.digests import digests
-from nas_engine.pipeline.run import load_run
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_record import STAGES, RunRecord, read_record
 
@@ -172,7 +172,7 @@ def run(
     ).returncode
     minutes = (time.monotonic() - began) / 60
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    record = load_run(straight)[1]
+    record = load_run(straight)
     verified = record.stage("verify")
     figures = (verified.figures or {}) if verified else {}
     size = PipelineDirectory(straight).report.stat().st_size / 2**20

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.small_sets import write_folder
 from benchmarks.whole_run import lasting
+from nas_engine.api.look import load_run
 from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.datasets import open_dataset
 from nas_engine.digests import file_digest
@@ -24,7 +25,7 @@ from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline import run as run_module
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import write_new_run
-from nas_engine.pipeline.run import load_run
+from nas_engine.pipeline.run_config import resolve_run_config
 from nas_engine.pipeline.shortlist import best_of, choose, depths, members
 from nas_engine.pipeline.stages import STAGE_TABLE
 from nas_engine.pipeline.training import LoweringError
@@ -38,6 +39,7 @@ from nas_engine.report.search_record import report_member
 from nas_engine.report.tables import depth_remark
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.runs.run_options import stored_options
 from nas_engine.runs.run_record import STAGES, RunRecord
 from nas_engine.training.loop import DivergedError, TrainingError
 from nas_engine.training.networks import save_network
@@ -82,7 +84,9 @@ class TestOnce:
         folder, record, _ = whole
         assert [stage.name for stage in record.stages] == list(STAGES)
         assert all(stage.done and stage.seconds > 0 for stage in record.stages)
-        assert load_run(folder / "run") == (tiny_config(folder), record)
+        stored = stored_options(PipelineDirectory(folder / "run"))
+        assert resolve_run_config(stored) == tiny_config(folder)
+        assert load_run(folder / "run") == record
         verified = record.stage("verify")
         assert verified is not None
         assert verified.figures is not None
@@ -546,7 +550,8 @@ class TestKilled:
         def killed(run: RunDirectory) -> None:
             raise Killed
 
-        run, search = RunDirectory(tmp_path / "other"), build_problem(load_run(copy)[0].search)[0]
+        config = resolve_run_config(stored_options(directory))
+        run, search = RunDirectory(tmp_path / "other"), build_problem(config.search)[0]
         with pytest.raises(Killed):
             write_new_run(run, directory.search, search, directory.final.read_best(), killed)
         with pytest.raises(RunDirectoryError, match=r"has no best\.yaml yet"):
@@ -559,7 +564,7 @@ class TestKilled:
         recorder = Recorder(stop_at=told // 4)
         record = run_tiny(folder, tmp_path / "run", recorder)
         assert not record.stages[-1].done
-        assert load_run(tmp_path / "run")[1] == record
+        assert load_run(tmp_path / "run") == record
         network, problem = (
             PipelineDirectory(tmp_path / "run").search.read_best(),
             build_problem(tiny_config(folder).search)[0],

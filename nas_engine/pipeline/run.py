@@ -19,7 +19,6 @@ from pathlib import Path
 from nas_engine import __version__
 from nas_engine.digests import digests
 from nas_engine.errors import (
-    FileFormatError,
     InputError,
     NasEngineError,
     PathError,
@@ -29,13 +28,12 @@ from nas_engine.escaping import command_line
 from nas_engine.events import SILENT, Finished, Sink, Started
 from nas_engine.kernels.functions import Kernels
 from nas_engine.pipeline.run_checks import check_work
-from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
+from nas_engine.pipeline.run_config import RunConfig, write_run_config
 from nas_engine.pipeline.stages import STAGE_TABLE, Stage
 from nas_engine.pipeline.work import Work, recipe_of
 from nas_engine.runs.ledger import State, digest_of, plain, standing
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
-from nas_engine.runs.run_options import stored_options
 from nas_engine.runs.run_record import (
     DONE,
     RUNNING,
@@ -245,26 +243,3 @@ def _versions() -> dict[str, str]:
 
 def _machine() -> str:
     return f"{platform.system()}, {platform.machine()}, {os.cpu_count() or 1} cores"
-
-
-def load_run(path: Path) -> tuple[RunConfig, RunRecord]:
-    """Return config and record of a run.
-
-    Raises:
-        RunDirectoryError: No run was ever begun there.
-        FileFormatError: A damaged file.
-    """
-    directory = PipelineDirectory(path)
-    if not directory.started():
-        raise RunDirectoryError(
-            path,
-            "is not the folder of a whole run (no run.yaml); give the one that nas-search run "
-            "wrote",
-        )
-    try:
-        config = resolve_run_config(stored_options(directory))
-    except FileFormatError:
-        raise
-    except InputError as error:
-        raise FileFormatError(directory.config, str(error)) from error
-    return config, read_record(directory.record)
