@@ -28,6 +28,8 @@ ALONE = (
 READS: Mapping[str, str] = {
     "nas_engine/faces.py:face": PACKAGE_FILE,
     "nas_engine/options.py:_rows": PACKAGE_FILE,
+    "nas_engine/kernels/build.py:_texts": PACKAGE_FILE,
+    "nas_engine/kernels/build.py:_processor": "the system's list of processors",
     "nas_engine/verification/code_size.py:shipped_table": PACKAGE_FILE,
     "nas_engine/verification/board.py:Board.script": PACKAGE_FILE,
     "nas_engine/verification/host_c.py:shipped_flags": PACKAGE_FILE,
