@@ -10,13 +10,14 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, BlockKind, BlockLayer
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError
 from nas_engine.names import IMAGE_INPUTS, SCHEDULES, ImageInput, Schedule
+from nas_engine.records import read
 from nas_engine.sealed import Seal, check_seal, warn
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 
@@ -134,6 +135,10 @@ class Block:
         _check("stride", "stride", self.stride)
         _check("channels", "channels", self.channels)
         kind = self.row
+        if kind.has_bottleneck and self.bottleneck == 0:
+            raise InputError(
+                f"bottleneck is 0, or is missing; add it, a whole number from 1 to {MAX_CHANNELS:,}"
+            )
         if kind.has_bottleneck:
             _check("bottleneck", "channels", self.bottleneck)
         elif self.bottleneck:
@@ -190,6 +195,8 @@ class Block:
 class Classifier:
     """Global average pool and dense layer at the end."""
 
+    KEYS: ClassVar[Mapping[str, str]] = {"class_count": "classes"}
+
     class_count: int
     """Number of outputs."""
     bits: Bits
@@ -222,6 +229,8 @@ class Architecture:
         >>> parse_architecture(dump_architecture(network)) == network
         True
     """
+
+    KEYS: ClassVar[Mapping[str, str]] = {"image": "input"}
 
     resolution: int
     """Height and width of the input image in pixels."""
@@ -417,66 +426,16 @@ def _from_yaml(fields: Fields) -> Architecture:
             f"is {found!r}; expected '{FORMAT}' (an architecture file, as best.yaml in a run "
             "directory)",
         )
-    fields.only(
-        "format",
-        "resolution",
-        "input_channels",
-        "pooled_shortcut",
-        "schedule",
-        "input",
-        "stem",
-        "blocks",
-        "head",
-        "classifier",
-    )
-
-    def convolution(key: str) -> Convolution:
-        part = fields.take_fields(key).only("kernel", "stride", "channels", "bits")
-        kernel, stride, channels = (
-            part.take_int(name) for name in ("kernel", "stride", "channels")
-        )
-        with part.located():
-            return Convolution(
-                kernel=kernel, stride=stride, channels=channels, bits=Bits.parse(part.take("bits"))
-            )
-
-    def block(part: Fields) -> Block:
-        part.only("kind", "kernel", "stride", "bottleneck", "channels", "bits")
-        kind = part.take_str("kind", INVERTED_RESIDUAL, choices=BLOCK_KINDS)
-        sizes = ["kernel", "stride", "channels"]
-        if BLOCK_KINDS[kind].has_bottleneck or part.has("bottleneck"):
-            sizes.append("bottleneck")
-        values = {name: part.take_int(name) for name in sizes}
-        with part.located():
-            rows = tuple(
-                tuple(Bits.parse(cell) for cell in row) for row in part.take_list("bits", of=list)
-            )
-            return Block(kind=kind, bits=rows, **values)
-
-    classifier = None
-    if (given := fields.take("classifier", NO_CLASSIFIER)) is None:
+    values = {key: fields.take(key) for key in fields}
+    if values.get("classifier", NO_CLASSIFIER) is None:
         raise fields.error(
             "classifier",
             f"holds nothing (is the file cut off?); write '{NO_CLASSIFIER}' for a network without "
             "one",
         )
-    if given != NO_CLASSIFIER:
-        part = fields.take_fields("classifier").only("classes", "bits")
-        with part.located():
-            classifier = Classifier(
-                class_count=part.take_int("classes"), bits=Bits.parse(part.take("bits"))
-            )
-    return Architecture(
-        resolution=fields.take_int("resolution"),
-        input_channels=fields.take_int("input_channels", 3),
-        pooled_shortcut=fields.take_bool("pooled_shortcut", False),
-        schedule=fields.take_str("schedule", "layers", choices=SCHEDULES),
-        image=fields.take_str("input", "whole", choices=IMAGE_INPUTS),
-        stem=convolution("stem"),
-        blocks=tuple(block(part) for part in fields.take_each("blocks")),
-        head=convolution("head"),
-        classifier=classifier,
-    )
+    if values.get("classifier") == NO_CLASSIFIER:
+        del values["classifier"]
+    return read(Architecture, Fields(values, fields.path), "format", defaults=True)
 
 
 def _parse_literal(text: str, path: object) -> Any:

@@ -2,8 +2,8 @@
 
 The annotations of the fields say what a file may hold, so that no format has a reader of its own:
 ``int``, ``float``, ``bool``, ``str``, a ``Literal``, a ``StrEnum``, another record, ``X | None``,
-``tuple``, ``Mapping[str, X]`` or ``Any``; ``Annotated[X, Range(low, high)]`` where the usual range
-is too wide.
+``tuple``, ``Mapping[str, X]``, a class whose ``parse`` takes its text, or ``Any``;
+``Annotated[X, Range(low, high)]`` where the usual range is too wide.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ def check(record: object) -> None:
 
 def plain(value: Any) -> Any:
     """Return a record as mappings, lists and plain values; ``None`` for what is not finite."""
+    if hasattr(value, "parse"):
+        return str(value)
     if is_dataclass(value):
         names = [*(field.name for field in fields(value)), *getattr(type(value), "DERIVED", ())]
         return {key_of(type(value), name): plain(getattr(value, name)) for name in names}
@@ -211,9 +213,20 @@ def _reader(hint: Any) -> _Reader:
         return lambda part, key, more: inner(part, key, more) if part.has(key) else None
     if origin is tuple:
         return _tuple_reader(args)
+    if hasattr(hint, "parse"):
+        return _parsed_reader(hint)
     if origin is Mapping:
         return _mapping_reader(_reader(args[1]))
     return _record_reader(hint)
+
+
+def _parsed_reader(kind: Any) -> _Reader:
+    def read_text(part: Fields, key: str, defaults: bool) -> Any:
+        value = part.take(key)
+        with part.located():
+            return value if isinstance(value, kind) else kind.parse(value)
+
+    return read_text
 
 
 def _tuple_reader(args: tuple[Any, ...]) -> _Reader:

@@ -104,7 +104,7 @@ class TestArchitecture:
             (("blocks", 1, "kind"), "residuals", "did you mean 'residual'?"),
             (("blocks", 1, "kind"), 3, "kind: is 3; expected a text"),
             (("blocks", 1, "bottleneck"), 48, "a block of kind 'residual' has none, leave it out"),
-            (("blocks", 0, "bottleneck"), ..., "blocks[0].bottleneck: is missing; add it"),
+            (("blocks", 0, "bottleneck"), ..., "blocks[0]: bottleneck is 0, or is missing; add it"),
             (
                 ("blocks", 1, "bits"),
                 [["w4a6", "w2a6"], ["w3a3", "w8a2"]],
