@@ -127,15 +127,8 @@ static NAS_RARE void load_any(const nas_dense *dense, uint32_t pixel, uint32_t c
             settle(own, count);
         }
     }
-    if (in_fours(layer) || !small) {
-        return;
-    }
-    if (count == 3U) {
-        nas_dense_expand_three(dense->pairs, windows[0].bytes, windows[1].bytes, windows[2].bytes, dense->padded / 4U);
-    } else if (count == 1U) {
-        nas_dense_expand_one(dense->pairs, 1, windows[0].bytes, dense->padded / 4U);
-    } else {
-        nas_dense_expand_two(dense->pairs, windows[0].bytes, windows[1].bytes, dense->padded / 4U);
+    for (uint32_t i = 0; i < count && small && !in_fours(layer); i++) {
+        nas_dense_expand_one(dense->pairs + i, count, windows[i].bytes, dense->padded / 4U);
     }
 }
 

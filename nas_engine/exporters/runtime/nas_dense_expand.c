@@ -5,17 +5,6 @@
 
 #define EVEN 0x00FF00FFU
 
-void nas_dense_expand_two(uint32_t *pairs, const uint8_t *first, const uint8_t *second, uint32_t fours)
-{
-    for (; fours; fours--, first += 4, second += 4, pairs += 4) {
-        const uint32_t a = nas_word_at(first), b = nas_word_at(second);
-        pairs[0] = nas_even_bytes(a);
-        pairs[1] = nas_even_bytes(b);
-        pairs[2] = nas_odd_bytes(a);
-        pairs[3] = nas_odd_bytes(b);
-    }
-}
-
 void nas_dense_expand_three(uint32_t *pairs, const uint8_t *first, const uint8_t *second, const uint8_t *third, uint32_t fours)
 {
 #if defined(__ARM_FEATURE_DSP)
@@ -125,12 +114,12 @@ void nas_dense_expand(const nas_dense *dense, uint32_t pixel, uint32_t count)
         }
     } else if (bits != 8U) {
         expand_eights(dense->pairs, count, from, first, count, dense->padded / 8U, bits);
-    } else if (count == 1U) {
-        nas_dense_expand_one(dense->pairs, 1, from + first[0], dense->padded / 4U);
-    } else if (count == 2U) {
-        nas_dense_expand_two(dense->pairs, from + first[0], from + first[1], dense->padded / 4U);
-    } else {
+    } else if (count == 3U) {
         nas_dense_expand_three(dense->pairs, from + first[0], from + first[1], from + first[2], dense->padded / 4U);
+    } else {
+        for (uint32_t i = 0; i < count; i++) {
+            nas_dense_expand_one(dense->pairs + i, count, from + first[i], dense->padded / 4U);
+        }
     }
 }
 

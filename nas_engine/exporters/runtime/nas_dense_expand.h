@@ -21,9 +21,8 @@ NAS_SMALL void nas_dense_expand(const nas_dense *dense, uint32_t pixel, uint32_t
 NAS_RARE void nas_dense_expand_run(
     const nas_dense *dense, uint32_t *pairs, uint32_t count, uint32_t element, uint32_t taps, uint32_t padded);
 
-/* Expand bytes of one of `count` pixels; of two pixels; of three pixels. */
+/* Expand bytes of one of `count` pixels; of three pixels. */
 NAS_SMALL uint32_t *nas_dense_expand_one(uint32_t *pairs, uint32_t count, const uint8_t *from, uint32_t fours);
-NAS_SMALL void nas_dense_expand_two(uint32_t *pairs, const uint8_t *first, const uint8_t *second, uint32_t fours);
 NAS_SMALL void nas_dense_expand_three(
     uint32_t *pairs, const uint8_t *first, const uint8_t *second, const uint8_t *third, uint32_t fours);
 
