@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks import cifar, person, teachers, training_speed
+from benchmarks import cifar, person, teachers, training_agreement, training_speed
 from nas_engine.datasets import open_dataset
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.pipeline import load_runs
@@ -23,6 +23,12 @@ def test_training_speed() -> None:
     rows = training_speed.run(rounds=1, batch=4, threads=1)
     assert [float(row.measured) > 0 for row in rows] == [True, True, True]
     assert all(name in row.what for row in rows[:2])
+
+
+def test_training_agreement() -> None:
+    rows = training_agreement.run(seeds=1, epochs=2, images=10, threads=1)
+    assert [row.what.partition(" ")[0] for row in rows] == ["loss", "accuracy"]
+    assert all("kernels" in row.what and "torch" in row.what for row in rows)
 
 
 def test_cifar_on_digits_and_again_from_its_files(tmp_path: Path) -> None:
