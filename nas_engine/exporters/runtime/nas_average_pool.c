@@ -66,7 +66,7 @@ static NAS_RARE void means(
     }
 }
 
-void nas_average_pool(const nas_layer *layer, uint8_t *arena)
+NAS_SMALL void nas_average_pool(const nas_layer *layer, uint8_t *arena)
 {
     const int32_t height = layer->in_height, width = layer->in_width;
     const uint32_t channels = layer->in_channels, bits = layer->in_bits;

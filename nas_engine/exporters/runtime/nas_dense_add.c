@@ -9,7 +9,7 @@
 #include "nas_dense_streams.h"
 #include "nas_requantise.h"
 
-void nas_dense_add_begin(nas_dense *dense)
+NAS_RARE void nas_dense_add_begin(nas_dense *dense)
 {
     const nas_layer *layer = dense->layer;
     const nas_addition *addition = layer->addition;
@@ -98,7 +98,7 @@ static NAS_RARE void add_any(const nas_layer *layer, uint32_t count, const uint8
     }
 }
 
-int nas_dense_add(nas_dense *dense, uint32_t element, uint32_t count, uint8_t *results)
+NAS_SMALL int nas_dense_add(nas_dense *dense, uint32_t element, uint32_t count, uint8_t *results)
 {
     const nas_layer *layer = dense->layer;
     const uint32_t bits = dense->slot_bits;
