@@ -341,6 +341,7 @@ class TestFeasibility:
                 "device": "stm32u585",
                 "resolution": resolution,
                 "memory_model": model,
+                "schedule": "layers",
                 "candidates": 1,
             }
             options |= {"sram": 2**24, "flash": 2**24, memory: reserved + 1}

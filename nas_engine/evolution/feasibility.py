@@ -66,8 +66,8 @@ def require_feasible(
     at = int(sram.max(axis=0).argmin())
     if (needed := float(sram[:, at].max())) > problem.arena_bytes:
         remedy = (
-            f"give --sram {int(np.ceil(needed)) + reserved_sram} or more, a lower --resolution "
-            "or another --space"
+            f"{_by_rows(problem)}give --sram {int(np.ceil(needed)) + reserved_sram} or more, a "
+            "lower --resolution or another --space"
         )
         raise InfeasibleBudgetError(
             "peak SRAM",
@@ -107,6 +107,17 @@ def require_feasible(
             raise InfeasibleBudgetError(
                 row.title, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit=""
             )
+
+
+def _by_rows(problem: SearchProblem) -> str:
+    """Return the beginning of a remedy where a network fits row by row, empty where none does."""
+    frame = problem.frame
+    asked = replace(frame, schedule="auto", image="rows")
+    if problem.memory_model != "arena" or asked == frame:
+        return ""
+    rows = replace(problem, frame=asked)
+    option = "--schedule auto" if frame.schedule == "layers" else "--input rows"
+    return f"add {option}, or " if least_sram(rows) <= problem.arena_bytes else ""
 
 
 def _least(problem: SearchProblem, row: Limit, genes: Genes) -> float:

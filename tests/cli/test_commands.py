@@ -453,7 +453,9 @@ class TestSeveralResolutions:
     def test_checked_as_a_whole_before_anything_starts(self, run: Run, tmp_path: Path) -> None:
         assert (
             "smallest possible peak SRAM"
-            in run(*self.SEARCH, "--sram", "16k", "--resolution", "16,64").refusal()
+            in run(
+                *(*self.SEARCH, "--sram", "16k", "--resolution", "16,64", "--schedule", "layers")
+            ).refusal()
         )
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "mine").touch()

@@ -71,8 +71,10 @@ def test_budgets_that_layers_cannot_serve_are_served(
 ) -> None:
     """The memory plan of what is found fits, with 8 bits in every activation."""
     options: dict[str, Any] = {"sram": sram, "flash": flash, "resolution": resolution}
-    with pytest.raises(InputError, match="peak SRAM"):
+    with pytest.raises(InputError, match=r"peak SRAM .*; add --schedule auto, or give --sram "):
         check_config(config_of(**options, schedule="layers"))
+    with pytest.raises(InputError, match=r"peak SRAM .*; add --input rows, or give --sram "):
+        check_config(config_of(**options, schedule="auto", input="whole"))
     config = config_of(**options, schedule="auto")
     check_config(config)
     problem, _ = build_problem(config)
