@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.harness import Row, main
 from benchmarks.integer_reference import Untrained
 from benchmarks.sections import needed_sections
-from nas_engine.costs.plan import plan_graph
+from nas_engine.costs.plan import MemoryPlan, plan_graph
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.exporters.sizes import step_macs
@@ -121,9 +121,14 @@ def network_of(layer: Layer) -> IntegerModel:
     return lower(built.network(), {"weights": "random, seed 0"})
 
 
-def write_export(model: IntegerModel, images: Images, folder: Path) -> GoldenVectors:
-    """Write the C export and the memory plan of a network, and return what must come out."""
-    golden, plan = GoldenVectors.of(model, images), plan_graph(model)
+def write_export(
+    model: IntegerModel, images: Images, folder: Path, plan: MemoryPlan | None = None
+) -> GoldenVectors:
+    """Write the C export and the memory plan of a network, and return what must come out.
+
+    Without a plan all runs by layers.
+    """
+    golden, plan = GoldenVectors.of(model, images), plan or plan_graph(model)
     files = CExporter().files(ExportSubject(model=model, golden=golden, plan=plan, manifest={}))
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
