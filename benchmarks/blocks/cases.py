@@ -32,7 +32,7 @@ class Case:
     words: bytes
     """The network as ``driver.c`` reads it, the count of its words in front."""
     blocks: tuple[str, ...]
-    """What is known of each unit that runs by rows, the stem and the head left out."""
+    """Names of the units that run by rows, without stem and head."""
     what: str
     """Cut and shapes, for messages."""
 

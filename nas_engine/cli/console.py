@@ -161,7 +161,7 @@ def has_colours(stream: IO[str]) -> bool:
 _COLOURS: Mapping[str, Mapping[str, Any]] = {
     r"(?<=  )(equal|close)$": {"fg": "green"},
     r"(?<=  )(differs|failed)$": {"fg": "red", "bold": True},
-    r"(?<=  )(not run|no table for this compiler)$": {"fg": "bright_black"},
+    r"(?<=  )(not run|no code sizes to compare)$": {"fg": "bright_black"},
     r"^verified(?=: )": {"fg": "green", "bold": True},
     r"^FAILED(?=: )": {"fg": "red", "bold": True},
     r"OVER BUDGET by [\d,.]+ B": {"fg": "red", "bold": True},

@@ -32,7 +32,7 @@ class RowStage:
     unit: Unit
     """Its unit."""
     roles: Roles
-    """What the unit's layers do."""
+    """Roles of the unit's layers."""
     first: int
     """Position of its first layer in the table."""
     offsets: tuple[int, int, int, int, int]
@@ -46,7 +46,7 @@ class RowStage:
     weights: int
     """First byte of weights that stay unpacked; 0 for none."""
     unpacked: tuple[bool, ...]
-    """Whether they are, for each layer."""
+    """For each layer: true if its weights stay unpacked."""
 
     @property
     def layers(self) -> int:

@@ -66,7 +66,7 @@ class Library:
     path: Path
     """The file."""
     name: str
-    """What results depend on: a digest, and the compiler in words."""
+    """Name that results depend on: a digest, and the compiler in words."""
 
 
 def built_library(announce: Callable[[str], None] = lambda text: None) -> Library:

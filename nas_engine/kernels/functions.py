@@ -56,7 +56,7 @@ class Kernels:
     """Loaded library of kernels.
 
     Attributes:
-        name: What results depend on: a digest, and the compiler in words.
+        name: Name that results depend on: a digest, and the compiler in words.
         threads: Threads that share the work on a large tensor.
 
     Raises:
@@ -121,7 +121,7 @@ class Levels(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """What follows a batch norm.
+    """Steps behind a batch norm: sum, activation and quantiser.
 
     With ``levels`` its result becomes levels; a sum with a shortcut takes it as 8-bit levels of
     ``own`` first.

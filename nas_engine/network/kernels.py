@@ -55,7 +55,7 @@ class Kernel:
 
     @property
     def tiled(self) -> bool:
-        """Whether it holds tiles of channels in scratch, weights or constants."""
+        """True if it holds tiles of channels in scratch, weights or constants."""
         return self.layout in ("stream-pairs", "words-w8")
 
 

@@ -87,7 +87,7 @@ def _memory(lines: Iterable[MemoryLine]) -> list[str]:
     rows = [["memory", "on", "predicted", "measured", "may differ by", "result"]]
     for line in lines:
         predicted = "-" if line.predicted is None else f"{line.predicted:,} B"
-        verdict = "no table for this compiler" if line.predicted is None else line.verdict
+        verdict = "no code sizes to compare" if line.predicted is None else line.verdict
         rows.append(
             [
                 line.what,

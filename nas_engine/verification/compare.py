@@ -118,7 +118,7 @@ def memory_lines(
         measured: The linked image and its painted stack.
         arena: Predicted arena.
         packed: Predicted weights, constants and layer table.
-        code: Predicted rest of Flash; ``None`` where the compiler is in no table.
+        code: Predicted rest of Flash; ``None`` where there are no code sizes to go by.
         static_ram: Predicted data beside the arena; ``None`` likewise.
         stack: Predicted stack; ``None`` likewise.
     """

@@ -73,7 +73,7 @@ class MemoryLine:
     what: str
     """Name of the memory."""
     predicted: int | None
-    """Bytes predicted; ``None`` where there is no table for the compiler."""
+    """Bytes predicted; ``None`` without code sizes of the compiler, or of units by rows."""
     measured: int
     """Bytes of the linked image, or of the painted stack."""
     tolerance: int

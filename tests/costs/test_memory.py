@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from benchmarks.whole_networks import mobilenet_v2, with_bits
 from nas_engine.architecture import (
     Architecture,
     Bits,
@@ -130,37 +133,6 @@ def test_mobilenet_v2_at_8_and_3_bits() -> None:
     """The figures of the paper's slides, 1.4 MB at 8 bits and 514.5 KiB at 3, in the authors'
     model.
     """
-    table = (
-        (1, 16, 1, 1),
-        (6, 24, 2, 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    )
-    for bits, stem_bits, peak in ((8, 8, 1_404_928), (3, 8, 526_848)):
-        blocks, before = [], 32
-        w8 = Bits(8, bits)
-        for ratio, channels, depth, stride in table:
-            # their blocks expand the input channels; the first residual of a row is written as a
-            # row of its own
-            for i in range(depth):
-                blocks.append(
-                    Block(
-                        kernel=3,
-                        stride=stride if i == 0 else 1,
-                        bottleneck=ratio * before,
-                        channels=channels,
-                        bits=((w8, w8, w8),),
-                    )
-                )
-                before = channels
-        net = Architecture(
-            resolution=224,
-            stem=Convolution(kernel=3, stride=2, channels=32, bits=Bits(8, stem_bits)),
-            blocks=tuple(blocks),
-            head=Convolution(kernel=1, stride=1, channels=1280, bits=w8),
-            classifier=None,
-        )
+    for bits, peak in ((8, 1_404_928), (3, 526_848)):
+        net = replace(with_bits(mobilenet_v2(224, width=1.0), f"8,{bits}"), classifier=None)
         assert max(by_layer("paper", net)) == max(reference.sram("paper", net)) == peak

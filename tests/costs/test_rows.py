@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.whole_networks import mobilenet_v2
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
-from nas_engine.costs.plan import bytes_in_use, plan_graph
+from nas_engine.costs.plan import live_bytes, plan_graph
 from nas_engine.costs.rows import Segment, cut, units_of
 from nas_engine.errors import InputError
 from nas_engine.network.from_architecture import graph_of
@@ -20,42 +21,11 @@ W8A8 = Bits(8, 8)
 
 def segments(network: Architecture, **options: object) -> tuple[Segment, ...]:
     graph = graph_of(network)
-    plan = plan_graph(graph)
-    live = {name: bytes_in_use(plan.live(at)) for at, name in enumerate(plan.steps)}
-    return cut(graph, live, **options)  # type: ignore[arg-type]
+    return cut(graph, live_bytes(plan_graph(graph)), **options)  # type: ignore[arg-type]
 
 
 def peak(network: Architecture, **options: object) -> int:
     return max(segment.bytes for segment in segments(network, **options))
-
-
-def mobilenet_v2(resolution: int) -> Architecture:
-    """Return MobileNetV2-0.35 of 1000 classes (Sandler et al., 2018), 8 bits everywhere."""
-
-    def channels(count: float) -> int:  # the authors' rounding
-        near = max(8, int(0.35 * count + 4) // 8 * 8)
-        return near + 8 if near < 0.9 * 0.35 * count else near
-
-    rows = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1)]
-    blocks, entering = [], channels(32)
-    for expansion, out, depth, stride in (*rows, (6, 160, 3, 2), (6, 320, 1, 1)):
-        for unit in range(depth):
-            block = Block(
-                kernel=3,
-                stride=1 if unit else stride,
-                bottleneck=entering * expansion,
-                channels=channels(out),
-                bits=((W8A8,) * 3,),
-            )
-            blocks.append(block)
-            entering = channels(out)
-    return Architecture(
-        resolution=resolution,
-        stem=Convolution(kernel=3, stride=2, channels=channels(32), bits=W8A8),
-        blocks=tuple(blocks),
-        head=Convolution(kernel=1, stride=1, channels=1280, bits=W8A8),
-        classifier=Classifier(class_count=1000, bits=W8A8),
-    )
 
 
 @pytest.mark.parametrize(
@@ -142,14 +112,15 @@ def small_networks() -> Iterator[Architecture]:
         channels = [int(rng.choice([8, 16])) if number % 2 else int(rng.integers(3, 12))] * 6
         depths = [1, 2] if number % 3 else [2, 2]
         options = (8,) if number % 4 == 0 else (2, 4, 8)
-        pick = lambda options=options: Bits(8, int(rng.choice(options)))  # noqa: E731
         blocks = tuple(
             Block(
                 kernel=int(rng.choice([3, 5, 7])),
                 stride=int(rng.choice([1, 2])),
                 bottleneck=int(rng.choice([16, 30, 48])),
                 channels=channels[stage] if rng.random() < 0.7 else 16,
-                bits=tuple((pick(), pick(), pick()) for _ in range(depth)),
+                bits=tuple(
+                    tuple(Bits(8, int(rng.choice(options))) for _ in range(3)) for _ in range(depth)
+                ),
             )
             for stage, depth in enumerate(depths)
         )

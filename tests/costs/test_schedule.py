@@ -37,6 +37,7 @@ from nas_engine.costs.schedule import (
 )
 from nas_engine.costs.sram import peak_sram, sram_per_layer
 from nas_engine.encoding import GeneView
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr_activations import (
     gain_coefficients,
     refine_activations,
@@ -274,26 +275,37 @@ def test_refinement_takes_the_best_widths_of_every_kind(model: str, name: str, t
     options = (2, 4, 8)
     space = replace(OTHER_KINDS[name], activation_bits=options, tie_block_bits=tied)
     frame, genes = population(space, 10, seed=8)
-    table, memory = unroll(frame, genes), MEMORY_MODELS[model]
+    table = unroll(frame, genes)
     score = ScoreSettings(stage_weights=space.stage_weights)
     worth = gain_coefficients(layer_coefficients(table, score))
     gain = width_gain(log_std_table(score.sigma_a), np.arange(9))
     reached = 0
     for sram in (12_000.0, 20_000.0, 32_000.0):
         problem = problem_for(space, frame, sram, 1e6, model=model, score=score)
-        bits = refine_activations(problem, table, bit_costs(memory, table), worth)
-        for i in range(table.n):
-            best = best_gain(table, memory, sram, worth[:, i], gain, options, tied, i)
-            fits = peak_sram(memory, table, bits)[i] <= sram
-            assert fits == (best > -math.inf)
-            if fits:
-                counted = table.weights[:, i] > 0
-                counted[[0, -1]] = False
-                total = (worth[:, i] * gain[bits[:, i]])[counted].sum()
-                assert total == pytest.approx(best, rel=1e-12)
-                reached += len(np.unique(bits[1:-1, i][bits[1:-1, i] > 0])) > 1
-            assert ((bits[:, i] > 0) == (table.weights[:, i] > 0)).all()
+        reached += mixed_and_best(problem, table, worth, gain)
     assert reached > 5, "budgets that ask for no choice"
+
+
+def mixed_and_best(problem: SearchProblem, table: LayerTable, worth: Floats, gain: Floats) -> int:
+    """Refine all networks, hold each against the best of a reference; return those of mixed widths.
+
+    ``worth`` is the worth of a layer's width, ``gain`` that of each width.
+    """
+    memory, sram, mixed = problem.model, problem.arena_bytes, 0
+    options, tied = problem.space.activation_bits, problem.space.tie_block_bits
+    bits = refine_activations(problem, table, bit_costs(memory, table), worth)
+    for i in range(table.n):
+        best = best_gain(table, memory, sram, worth[:, i], gain, options, tied, i)
+        fits = peak_sram(memory, table, bits)[i] <= sram
+        assert fits == (best > -math.inf)
+        if fits:
+            counted = table.weights[:, i] > 0
+            counted[[0, -1]] = False
+            total = (worth[:, i] * gain[bits[:, i]])[counted].sum()
+            assert total == pytest.approx(best, rel=1e-12)
+            mixed += len(np.unique(bits[1:-1, i][bits[1:-1, i] > 0])) > 1
+        assert ((bits[:, i] > 0) == (table.weights[:, i] > 0)).all()
+    return mixed
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -316,19 +328,8 @@ def test_refinement_takes_the_best_widths_by_rows(
     most = peak_sram(memory, table, widest)
     reached = 0
     for share in (0.5, 0.7, 0.9):
-        sram = float(np.median(most) * share)
-        problem = problem_for(space, frame, sram, 1e6, score=score)
-        bits = refine_activations(problem, table, bit_costs(memory, table), worth)
-        for i in range(table.n):
-            best = best_gain(table, memory, sram, worth[:, i], gain, options, tied, i)
-            fits = peak_sram(memory, table, bits)[i] <= sram
-            assert fits == (best > -math.inf)
-            if fits:
-                counted = table.weights[:, i] > 0
-                counted[[0, -1]] = False
-                total = (worth[:, i] * gain[bits[:, i]])[counted].sum()
-                assert total == pytest.approx(best, rel=1e-12)
-                reached += len(np.unique(bits[1:-1, i][bits[1:-1, i] > 0])) > 1
+        problem = problem_for(space, frame, float(np.median(most) * share), 1e6, score=score)
+        reached += mixed_and_best(problem, table, worth, gain)
     assert reached > 1, "budgets that ask for no choice"
 
 

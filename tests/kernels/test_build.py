@@ -1,4 +1,4 @@
-"""What is loaded is what was built here, by this user, for this machine; all else is one line."""
+"""Libraries built here, by this user, for this machine are loaded; for others there is one line."""
 
 from __future__ import annotations
 

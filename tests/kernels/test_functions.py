@@ -21,7 +21,7 @@ SHAPES = ((9, 3, 1, 1), (3, 8, 5, 7), (5, 40, 16, 16), (2, 300, 4, 4), (33, 1, 8
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What follows a batch norm."""
+    """Steps behind a batch norm that a test asks for."""
 
     summed: bool = False
     relu: bool = False

@@ -84,7 +84,7 @@ def test_evaluation_is_torchs() -> None:
 
 
 class TestHistory:
-    """What a training went through, and by what it goes on."""
+    """Kernels that a training went through, and those by which it goes on."""
 
     def begun(self, path: Path, by: Kernels | None) -> TrainingState:
         task = small_task(small_recipe(epochs=2), kernels=by)

@@ -311,7 +311,7 @@ class TestVerification:
             build_page(replace(trained(), verification=proof(EQUAL, memory=(ARENA, unknown)))),
             "verification",
         )
-        assert column(tables(part)[1], "verdict") == ["equal", "no table for this compiler"]
+        assert column(tables(part)[1], "verdict") == ["equal", "no code sizes to compare"]
         without = section(
             build_page(replace(trained(), verification=proof(EQUAL, memory=()))), "verification"
         )

@@ -119,7 +119,7 @@ def _comparison(one: Comparison) -> tuple[Cell | str, ...]:
 
 def _memory(line: MemoryLine) -> tuple[Cell | str, ...]:
     result = (
-        Cell("no table for this compiler", Tone.FAINT)
+        Cell("no code sizes to compare", Tone.FAINT)
         if line.predicted is None
         else verdict(line.verdict)
     )
