@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.integer_reference import Untrained
 from nas_engine.costs.plan import live_bytes, plan_graph
 from nas_engine.costs.rows import ImageInput, Segment, segments_by_end, units_of
+from nas_engine.exporters.c_steps import c_steps
 from nas_engine.exporters.row_stages import row_stages
-from nas_engine.exporters.to_c import c_steps
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.store import GoldenVectors
