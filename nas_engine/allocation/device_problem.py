@@ -31,12 +31,8 @@ from nas_engine.costs.flash import fixed_flash, weight_bytes
 from nas_engine.costs.memory import share
 from nas_engine.costs.schedule import (
     JOINED,
-    LAYER_WIDTHS,
-    TENSORS,
-    BitCosts,
     Row,
     Rows,
-    Width,
     bit_costs,
     joined_costs,
     joins,
@@ -49,6 +45,7 @@ from nas_engine.costs.schedule import (
     ways_of,
 )
 from nas_engine.costs.sram import head_out_bits
+from nas_engine.costs.tensors import LAYER_WIDTHS, TENSORS, BitCosts, Width
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode, layer_rows
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll

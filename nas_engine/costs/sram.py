@@ -17,8 +17,6 @@ from nas_engine.costs.memory import MemoryModel, Sizes, share
 from nas_engine.costs.schedule import (
     JOINED,
     SCHEDULES,
-    BitCosts,
-    Width,
     bit_costs,
     joined_costs,
     joins,
@@ -28,6 +26,7 @@ from nas_engine.costs.schedule import (
     term_sizes,
     terms_of,
 )
+from nas_engine.costs.tensors import BitCosts, Width
 from nas_engine.layers import Floats, LayerTable, interleave, unit_inputs
 
 

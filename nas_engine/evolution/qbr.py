@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nas_engine.costs.schedule import BitCosts, bit_costs
+from nas_engine.costs.schedule import bit_costs
+from nas_engine.costs.tensors import BitCosts
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr_activations import gain_coefficients, refine_activations
 from nas_engine.evolution.qbr_bitops import refine_bitops

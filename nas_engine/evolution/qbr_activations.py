@@ -29,11 +29,7 @@ from nas_engine.block_kinds import KIND_NAMES, PLACES, BlockLayer
 from nas_engine.costs.memory import MemoryModel, share
 from nas_engine.costs.schedule import (
     JOINED,
-    LAYER_WIDTHS,
-    TENSORS,
-    BitCosts,
     Rows,
-    Width,
     bit_costs,
     joined_costs,
     joins,
@@ -45,6 +41,7 @@ from nas_engine.costs.schedule import (
     ways_of,
 )
 from nas_engine.costs.sram import ends_live, head_out_bits, peak_sram
+from nas_engine.costs.tensors import LAYER_WIDTHS, TENSORS, BitCosts, Width
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import Bools, Floats, LayerTable, by_kind
 from nas_engine.scoring.quantised_gaussian import log_std_table
