@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, BlockKind, BlockLayer
 from nas_engine.errors import FileFormatError, InputError, UnknownNameError
 from nas_engine.names import IMAGE_INPUTS, SCHEDULES, ImageInput, Schedule
-from nas_engine.records import read
+from nas_engine.records import Count, read
 from nas_engine.sealed import Seal, check_seal, warn
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 
@@ -251,6 +251,9 @@ class Architecture:
     """How it runs; SRAM follows from it, no value does."""
     image: ImageInput = "whole"
     """How its image comes; key ``input`` of files."""
+    room: Count | None = None
+    """Bytes that its arena may take under schedule ``auto``, which then runs as few units by rows
+    as fit; ``None`` for the smallest arena."""
 
     def __post_init__(self) -> None:
         _check("resolution", "resolution", self.resolution)
@@ -259,6 +262,8 @@ class Architecture:
             raise UnknownNameError("schedule", self.schedule, SCHEDULES)
         if self.image not in IMAGE_INPUTS:
             raise UnknownNameError("input", self.image, IMAGE_INPUTS)
+        if self.room is not None and (type(self.room) is not int or self.room < 1):
+            raise InputError(f"room is {self.room!r}; expected a number of bytes, such as 61440")
         if not self.blocks:
             raise InputError("blocks is empty; expected at least one block")
         if self.head.kernel != 1 or self.head.stride != 1:
@@ -325,6 +330,7 @@ def dump_architecture(architecture: Architecture) -> str:
         convolution("stem", architecture.stem),
         *_differing("schedule", architecture.schedule, "layers"),
         *_differing("input", architecture.image, "whole"),
+        *_differing("room", architecture.room, None),
         "blocks:",
     ]
     for block in architecture.blocks:
@@ -343,7 +349,7 @@ def dump_architecture(architecture: Architecture) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _differing(key: str, value: str, default: str) -> tuple[str, ...]:
+def _differing(key: str, value: object, default: object) -> tuple[str, ...]:
     """Return the line of a key whose value a file need not say, none if it has that value."""
     return () if value == default else (f"{key}: {value}",)
 

@@ -54,6 +54,8 @@ class Frame:
     """How the networks run."""
     image: ImageInput = "whole"
     """How their image comes."""
+    room: int | None = None
+    """Bytes that an arena may take, as ``Architecture`` has them."""
 
     @property
     def n_stages(self) -> int:
@@ -168,6 +170,7 @@ def architecture_frame(architecture: Architecture) -> Frame:
         pooled_shortcut=architecture.pooled_shortcut,
         schedule=architecture.schedule,
         image=architecture.image,
+        room=architecture.room,
     )
 
 
@@ -463,6 +466,7 @@ def decode(frame: Frame, column: Genes) -> Architecture:
         pooled_shortcut=frame.pooled_shortcut,
         schedule=frame.schedule,
         image=frame.image,
+        room=frame.room,
         stem=Convolution(
             kernel=frame.stem_kernel,
             stride=frame.stem_stride,

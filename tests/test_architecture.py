@@ -116,6 +116,7 @@ class TestValues:
             ({"input_channels": 0}, "input_channels is 0"),
             ({"blocks": ()}, "blocks is empty"),
             ({"schedule": "row"}, "unknown schedule: 'row'"),
+            ({"room": 0}, "room is 0; expected a number of bytes, such as 61440"),
             ({"image": "tiles"}, "unknown input: 'tiles'"),
             (
                 {"head": Convolution(kernel=3, stride=1, channels=8, bits=W8A8)},

@@ -139,10 +139,12 @@ def plan_memory(architecture: Architecture, segments: Sequence[Segment] = ()) ->
 
     Args:
         architecture: The network, which says how it runs.
-        segments: How its units run, if that is another cut than the one with the least peak.
+        segments: How its units run, if that is another cut than its own.
     """
     graph = graph_of(architecture)
-    segments = segments or segments_of(graph, architecture.schedule, architecture.image)
+    segments = segments or segments_of(
+        graph, architecture.schedule, architecture.image, architecture.room
+    )
     shortcuts = {node.shortcut for node in graph.nodes}
     pools = [node.name for node in graph.nodes if node.kind == "average_pool"]
     return _without(
@@ -172,23 +174,27 @@ def live_bytes(plan: MemoryPlan) -> dict[str, int]:
 
 
 def plan_schedule(
-    graph: Graph[Tensor, Node], schedule: Schedule = "layers", image: ImageInput = "whole"
+    graph: Graph[Tensor, Node],
+    schedule: Schedule = "layers",
+    image: ImageInput = "whole",
+    room: int | None = None,
 ) -> MemoryPlan:
-    """Return the plan with the smallest arena under a schedule.
+    """Return the plan with the fewest units by rows whose arena fits some room.
 
     Args:
         graph: The network, a chain of blocks where the schedule is another than ``layers``.
         schedule: How units may run.
         image: How the image comes.
+        room: Bytes that the arena may take; without them it is the smallest.
 
     Raises:
         InputError: The image comes by rows, which the network cannot take.
     """
-    return plan_graph(graph, segments_of(graph, schedule, image))
+    return plan_graph(graph, segments_of(graph, schedule, image, room))
 
 
 def segments_of(
-    graph: Graph[Tensor, Node], schedule: Schedule, image: ImageInput
+    graph: Graph[Tensor, Node], schedule: Schedule, image: ImageInput, room: int | None
 ) -> tuple[Segment, ...]:
     """Return how the units of a chain of blocks run, none where all run by layers.
 
@@ -196,7 +202,7 @@ def segments_of(
     """
     if schedule == "layers" and image == "whole":
         return ()
-    return cut(graph, live_bytes(plan_graph(graph)), schedule, image)
+    return cut(graph, live_bytes(plan_graph(graph)), schedule, image, room=room)
 
 
 def live_per_layer(architecture: Architecture) -> tuple[int, ...]:
@@ -208,7 +214,8 @@ def live_per_layer(architecture: Architecture) -> tuple[int, ...]:
     graph = graph_of(architecture)
     by_layers, units = live_bytes(plan_graph(graph)), units_of(graph)
     by_rows: dict[str, int] = {}
-    for segment in segments_of(graph, architecture.schedule, architecture.image):
+    way = architecture.schedule, architecture.image, architecture.room
+    for segment in segments_of(graph, *way):
         for unit in units[segment.first_unit : segment.last_unit + 1] if segment.stages else ():
             by_rows |= {node.name: segment.bytes for node in unit.nodes}
     live = by_layers | by_rows

@@ -81,8 +81,6 @@ class Segment:
     """Number of its last unit; that of the first by layers."""
     how: Literal["layers", "rows"]
     """How it runs."""
-    chase: bool = False
-    """True if its output is written over rows of its input that are dead."""
     stages: tuple[Stage, ...] = ()
     """Buffers of its units, first to last; none by layers."""
     bytes: int
@@ -114,18 +112,21 @@ def cut(
     schedule: Schedule = "auto",
     image: ImageInput = "whole",
     *,
+    room: int | None = None,
     chains: bool = True,
 ) -> tuple[Segment, ...]:
-    """Return the segments of a chain of blocks with the least peak, in order.
+    """Return the segments of a chain of blocks with the fewest units by rows, in order.
 
-    Among those the one with the fewest units by rows (by layers is faster), then with the shortest
-    chains.
+    By layers takes fewer instructions, so units run by rows only where the room asks for it. Of
+    several such cuts it is the one with the shortest chains, of those with the least peak.
 
     Args:
         graph: A network of stem, blocks, head and, mostly, a classifier.
         by_layers: Bytes that live at each node if all run by layers, by name.
         schedule: How units may run; ``rows`` takes layers only where rows cannot be packed.
         image: How the image comes; ``rows`` runs the stem by rows under any schedule.
+        room: Bytes that the arena may take; where no cut fits them, or without them, the peak is
+            the least.
         chains: Whether several units may run together; else the stem and the first alone do, as
             populations are priced (``costs.schedule``).
 
@@ -147,18 +148,22 @@ def cut(
             "--input rows: the rows of the stem's output are no whole number of bytes; give "
             "--input whole"
         )
-    # of all cuts within the least peak: fewest units by rows, then most segments
-    best: list[tuple[int, int, tuple[Segment, ...]] | None] = [(0, 0, ())]
+    most = max(least[-1], room or 0)
+    # units by rows and segments add up, so the best way to an end goes on from best ways
+    best: list[tuple[tuple[int, int, int], tuple[Segment, ...]] | None] = [((0, 0, 0), ())]
     for end in ends:
         reached = [
-            (before[0] + len(one.stages), before[1] - 1, (*before[2], one))
+            (
+                (before[0][0] + len(one.stages), before[0][1] - 1, max(before[0][2], one.bytes)),
+                (*before[1], one),
+            )
             for one in ending[end]
-            if one.bytes <= least[-1] and (before := best[one.first_unit]) is not None
+            if one.bytes <= most and (before := best[one.first_unit]) is not None
         ]
-        best.append(min(reached, key=lambda way: way[:2], default=None))
+        best.append(min(reached, key=lambda way: way[0], default=None))
     found = best[-1]
     assert found is not None
-    return found[2]
+    return found[1]
 
 
 def segments_by_end(

@@ -10,7 +10,7 @@ steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -69,9 +69,9 @@ class SearchResult:
     """Result of a search."""
 
     best: Architecture
-    """The feasible network with the highest score."""
+    """The feasible network with the highest score, which may take all the SRAM there is."""
     front: tuple[Architecture, ...]
-    """Networks of the Pareto front, best score first."""
+    """Networks of the Pareto front, best score first, each in its smallest arena."""
 
 
 Job = tuple[SearchProblem, SearchSettings, int, int, Genes]
@@ -146,7 +146,9 @@ def finish(state: SearchState, problem: SearchProblem) -> SearchResult | None:
     if state.best_score is None:
         return None
     front = tuple(decode(problem.frame, column) for column in thin(state.front, MAX_FRONT).genes.T)
-    return SearchResult(best=decode(problem.frame, state.population.genes[:, 0]), front=front)
+    best = decode(problem.frame, state.population.genes[:, 0])
+    room = int(problem.arena_bytes) if problem.frame.schedule == "auto" else None
+    return SearchResult(best=replace(best, room=room), front=front)
 
 
 def unique_networks(genes: Genes, *, structure_only: bool, rows: int) -> npt.NDArray[np.intp]:

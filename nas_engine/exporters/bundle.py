@@ -34,6 +34,7 @@ def subject_of(
     *,
     schedule: Schedule = "layers",
     image: ImageInput = "whole",
+    room: int | None = None,
 ) -> ExportSubject:
     """Return what exporters take.
 
@@ -42,13 +43,14 @@ def subject_of(
         device: Name of the device profile, for the manifest.
         schedule: How the units of the C export run.
         image: How the image comes to it.
+        room: Bytes that its arena may take; without them it is the smallest.
 
     Raises:
         ExportError: A node that the formats do not run.
         InputError: The image comes by rows, which the network cannot take.
     """
     check_supported(saved.model)
-    plan = plan_schedule(saved.model, schedule, image)
+    plan = plan_schedule(saved.model, schedule, image, room)
     return ExportSubject(
         model=saved.model,
         golden=saved.golden,

@@ -99,7 +99,9 @@ def export_run(
             + (f": --format {','.join(others)}" if others else "")
         )
     best = directory.read_best()
-    subject = subject_of(saved, device.name, schedule=best.schedule, image=best.image)
+    subject = subject_of(
+        saved, device.name, schedule=best.schedule, image=best.image, room=best.room
+    )
     _check_pairs(subject.model, device)
     files = export_files(subject, settings, made_of=chain.made_of(directory, chain.EXPORT))
     with directory.locked():

@@ -68,9 +68,10 @@ def members(run: RunDirectory, count: int) -> list[Architecture]:
     """
     scores = [row["qe_score"] for row in run.front.read()]
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
-    chosen, others = [run.read_best()], list[Architecture]()
+    best = run.read_best()
+    chosen, others = [best], list[Architecture]()
     for index in order:
-        network = run.read_member(index + 1)
+        network = replace(run.read_member(index + 1), room=best.room)
         if any(same_structure(network, other) for other in (*chosen, *others)):
             continue
         alike = any(depths(network) == depths(other) for other in chosen)

@@ -20,7 +20,6 @@ from nas_engine.architecture import Architecture
 from nas_engine.costs.flash import flash
 from nas_engine.costs.memory import Arena
 from nas_engine.costs.plan import live_per_layer
-from nas_engine.costs.sram import peak_sram
 from nas_engine.digests import FILE, contents
 from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
@@ -81,7 +80,9 @@ def verify_run(
     result = finished_training(directory)
     saved, device = load_trained(directory), device_of(directory)
     best = directory.read_best()
-    subject = subject_of(saved, device.name, schedule=best.schedule, image=best.image)
+    subject = subject_of(
+        saved, device.name, schedule=best.schedule, image=best.image, room=best.room
+    )
     files = written_anew(directory, subject)
     rows = _chosen(back_ends(device, images, emulated_images), backends, files)
     watch(_progress(f"reading {source_of_data(data, result)} ...", 0, rows))
@@ -190,11 +191,8 @@ def promised(network: Architecture) -> tuple[int, int]:
     """Return the predicted bytes of the arena, and of weights, constants and layer table."""
     frame = architecture_frame(network)
     genes = encode(frame, [network])
-    table, view = unroll(frame, genes), GeneView(frame, genes)
-    model = Arena()
-    price, stored = peak_sram(model, table, view.a_bits), flash(model, table, view.w_bits)
-    arena = min(int(price[0]), max(live_per_layer(network)))  # less than the price in chains
-    return arena, int(stored[0])
+    stored = flash(Arena(), unroll(frame, genes), GeneView(frame, genes).w_bits)
+    return max(live_per_layer(network)), int(stored[0])
 
 
 def verify(

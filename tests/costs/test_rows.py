@@ -163,21 +163,27 @@ def test_cuts_are_those_of_brute_force_over_a_scalar_formula(image: str) -> None
                 segments(network, image=image)
             continue
 
-        def order(way: tuple[Segment, ...], least: int = 0) -> tuple[int, int, int]:
+        def order(way: tuple[Segment, ...]) -> tuple[int, int, int]:
             by_rows = sum(one.last_unit - one.first_unit + 1 for one in way if one.how == "rows")
-            return max(least, *(one.bytes for one in way)), by_rows, -len(way)
+            return by_rows, -len(way), max(one.bytes for one in way)
 
-        best = min(map(order, every))
-        found = segments(network, image=image)
-        assert order(found) == best
-        assert [one.first_unit for one in found] == [0, *(one.last_unit + 1 for one in found)][:-1]
-        for one in found:
-            assert one.bytes in [
-                other.bytes
-                for other in options[one.first_unit]
-                if (other.last_unit, other.how) == (one.last_unit, one.how)
-            ]
-        chains += any(one.last_unit > max(one.first_unit, image == "rows") for one in found)
+        peaks = sorted({max(one.bytes for one in way) for way in every})
+        rooms = [None, 1, *(peaks[len(peaks) * part // 4] for part in range(4)), peaks[-1] + 4]
+        for room in rooms:
+            found = segments(network, image=image, room=room)
+            most = max(peaks[0], room or 0)
+            assert order(found) == min(o for o in map(order, every) if o[2] <= most)
+            starts = [one.first_unit for one in found]
+            assert starts == [0, *(one.last_unit + 1 for one in found)][:-1]
+            for one in found:
+                assert one.bytes in [
+                    other.bytes
+                    for other in options[one.first_unit]
+                    if (other.last_unit, other.how) == (one.last_unit, one.how)
+                ]
+            chains += any(one.last_unit > max(one.first_unit, image == "rows") for one in found)
+        last = segments(network, image=image, room=max(one.bytes for one in plain))
+        assert image == "rows" or last == plain, "where nothing binds all runs by layers"
     assert chains > 3
     assert (refused > 0) == (image == "rows")
 

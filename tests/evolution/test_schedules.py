@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
 import numpy as np
 import pytest
 
+from nas_engine.architecture import dump_architecture, parse_architecture
 from nas_engine.costs.plan import plan_memory
 from nas_engine.encoding import decode
 from nas_engine.errors import InputError
 from nas_engine.evolution.config import SearchConfig, build_problem, check_config, resolve_config
 from nas_engine.evolution.evaluation import evaluate
 from nas_engine.evolution.operators import sample
+from nas_engine.evolution.search import SearchSettings, finish, init
 from nas_engine.names import DEFAULT_SCHEDULE
 from nas_engine.units import parse_size
 
@@ -85,3 +89,25 @@ def test_budgets_that_layers_cannot_serve_are_served(
         network = decode(problem.frame, found.genes[:, column])
         assert {bits.a for bits in network.layer_bits()} == {8}
         assert plan_memory(network).arena_bytes <= found.sram[column] <= problem.arena_bytes
+
+
+def test_the_winner_takes_the_budget_and_the_front_as_little_as_it_can() -> None:
+    """Of the winner's units as few run by rows as fit: with all of the budget, none or some."""
+    settings = SearchSettings(population=16, chunk=64, chunks=1)
+    by_rows = []
+    for sram in ("64k", "8m"):
+        problem, _ = build_problem(
+            config_of(sram=sram, flash="512k", resolution=96, schedule="auto")
+        )
+        found = finish(init(problem, settings, starmap), problem)
+        assert found is not None
+        room = found.best.room
+        assert room == problem.arena_bytes >= plan_memory(found.best).arena_bytes
+        assert parse_architecture(dump_architecture(found.best)) == found.best
+        assert replace(found.best, room=None) in found.front
+        for network in found.front:
+            least, fast = plan_memory(network), plan_memory(replace(network, room=room))
+            assert least.arena_bytes <= fast.arena_bytes <= problem.arena_bytes
+            assert len(least.steps) <= len(fast.steps)
+        by_rows.append(sum(len(one.stages) for one in plan_memory(found.best).segments))
+    assert by_rows[0] > 0 == by_rows[1]
