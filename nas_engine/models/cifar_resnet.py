@@ -10,7 +10,7 @@ the other networks do and normalises them itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -82,12 +82,18 @@ class CifarResNet(nn.Module):
         for name, values in (("mean", _MEAN), ("deviation", _DEVIATION)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
+    def blocks(self) -> Iterator[nn.Module]:
+        """Yield the residual blocks in order."""
+        for layer in (self.layer1, self.layer2, self.layer3):
+            yield from layer
+
     def features(self, x: Tensor) -> Tensor:
         """Return the pooled vector, ``(n, 64, 1, 1)``, of scaled images ``(n, 3, h, w)``.
 
-        One grey channel stands for all three.
+        One grey channel stands for all three. Images are normalised in their own type; the rest has
+        that of the weights.
         """
-        x = (to_unit_range(x) - self.mean) / self.deviation
+        x = ((to_unit_range(x) - self.mean) / self.deviation).to(self.conv1.weight.dtype)
         x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return x.mean((2, 3), keepdim=True)

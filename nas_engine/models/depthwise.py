@@ -19,7 +19,9 @@ _NARROW = 3
 """Width of the kernels whose weight gradient is fast."""
 
 
-def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+def depthwise_conv2d(
+    x: Tensor, weight: Tensor, stride: int, padding: int, bias: Tensor | None = None
+) -> Tensor:
     """Return the depth-wise convolution of a batch.
 
     Args:
@@ -27,16 +29,17 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Te
         weight: ``(c, 1, k, k)``.
         stride: 1 or 2, both ways.
         padding: Zeros on each side.
+        bias: ``(c,)``, or ``None``.
 
     Returns:
         ``(n, c, h', w')``, as ``functional.conv2d`` with ``groups=c``.
     """
     kernel = weight.shape[-1]
-    slow = stride == 1 and kernel > _NARROW and 2 * padding == kernel - 1
+    slow = bias is None and stride == 1 and kernel > _NARROW and 2 * padding == kernel - 1
     if slow and torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32:
         result: Tensor = _WideDepthwise.apply(x, weight)  # type: ignore[no-untyped-call]
         return result
-    return functional.conv2d(x, weight, None, stride, padding, 1, weight.shape[0])
+    return functional.conv2d(x, weight, bias, stride, padding, 1, weight.shape[0])
 
 
 class _WideDepthwise(torch.autograd.Function):

@@ -105,7 +105,7 @@ class ConvolutionUnit(nn.Module):
         if not top == bottom == left == right:
             x, padding = functional.pad(x, (left, right, top, bottom)), 0
         if self.depthwise:
-            return depthwise_conv2d(x, weight, self.stride, padding)
+            return depthwise_conv2d(x, weight, self.stride, padding, bias)
         return functional.conv2d(x, weight, bias, self.stride, padding)
 
 

@@ -416,6 +416,7 @@ def _conclude(
         versions={"nas-search": __version__, "torch": version("torch"), "numpy": version("numpy")},
         accuracy=measure(judged_split(task.dataset, "test"), floating, quantised, model),
         kernels=state.history,
+        teacher_form=None if state.teacher is None else state.teacher_form,
     )
     data = chain.images_digest(
         *(array for _, split in task.dataset.splits() for array in (split.images, split.labels))

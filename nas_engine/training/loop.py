@@ -48,6 +48,7 @@ from nas_engine.training.state import (
     save_checkpoint,
     update_average,
 )
+from nas_engine.training.teacher_forms import GIVEN, fastest_form, in_form
 from nas_engine.training.teachers import Teacher
 
 CALIBRATION_IMAGES = 512
@@ -142,6 +143,7 @@ def first_state(task: TrainingTask) -> TrainingState:
         STAGES[0] if task.recipe.float_epochs else STAGES[1],
         kernels=task.kernels,
         history=name_of(task.kernels),
+        teacher_form=fastest_form(task.teacher, task.device),
     )
 
 
@@ -178,6 +180,7 @@ class _Kept(TypedDict, total=False):
     elapsed_s: float
     kernels: Kernels | None
     history: str
+    teacher_form: str
 
 
 def _assembled(
@@ -201,6 +204,7 @@ def _assembled(
         optimiser=make_optimiser(network, hint, task.recipe),
         hint=hint,
         stage=stage,
+        teacher=in_form(task.teacher, kept.get("teacher_form", GIVEN)),
         **kept,
     )
 
@@ -209,7 +213,7 @@ def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
     """Return the state of a checkpoint.
 
     What began torch's own way goes on so, to the bit; other kernels than those of the checkpoint
-    are noted in the state's history.
+    are noted in the state's history. The teacher has the form that it began with.
 
     Raises:
         FileFormatError: A checkpoint that is damaged or belongs to another training.
@@ -226,6 +230,7 @@ def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
         elapsed_s=content["elapsed_s"],
         kernels=kernels,
         history=gone_on(content["kernels"], kernels),
+        teacher_form=content["teacher_form"],
     )
     with parsing(path, FOREIGN):
         state.network.load_state_dict(content["network"])
@@ -321,6 +326,7 @@ def train(
                     elapsed_s=state.elapsed_s,
                     kernels=state.kernels,
                     history=state.history,
+                    teacher_form=state.teacher_form,
                 )
         for images, labels, rng in _batches(task, state):
             with _memory_errors(task, state):
@@ -463,8 +469,8 @@ def _loss(
     features = state.network.features(x)
     logits = state.network.classify(features)
     loss = hard_loss(logits, labels, task.recipe.label_smoothing, permutation, share)
-    if task.teacher is not None:
-        their_logits, their_features = task.teacher.outputs(x)
+    if state.teacher is not None:
+        their_logits, their_features = state.teacher.outputs(x)
         loss = (1.0 - distillation.weight) * loss + distillation.weight * soft_loss(
             logits, their_logits, distillation.temperature
         )

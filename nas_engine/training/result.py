@@ -142,6 +142,9 @@ class TrainingResult:
     kernels: str | None = None
     """Names of the kernels that it went through, in order, or ``torch`` for torch's own way;
     ``None`` in records that do not have it."""
+    teacher_form: str | None = None
+    """Form in which the teacher answered; ``None`` without a teacher and in records that do not
+    have it."""
 
 
 def write_result(

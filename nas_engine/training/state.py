@@ -29,6 +29,8 @@ from nas_engine.quantization.prepare import insert_quantisers, is_quantised
 from nas_engine.reading import LARGE_FILE, parsing, read_regular
 from nas_engine.records import plain
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
+from nas_engine.training.teacher_forms import FORMS, GIVEN
+from nas_engine.training.teachers import Teacher
 
 FORMAT = "nas-search/training/1"
 """Version of a checkpoint."""
@@ -40,7 +42,8 @@ FOREIGN = f"is no checkpoint of a training; put a copy back, or {_REMEDY}"
 """Said of a file with a fitting digest whose content no training has written."""
 
 _KINDS: dict[str, Any] = {
-    **dict.fromkeys(("format", "architecture", "recipe", "fingerprint", "stage", "kernels"), str),
+    **dict.fromkeys(("format", "architecture", "recipe", "fingerprint", "stage"), str),
+    **dict.fromkeys(("kernels", "teacher_form"), str),
     **dict.fromkeys(("network", "optimiser", "running"), Mapping),
     **dict.fromkeys(("average", "hint"), Mapping | None),
     **dict.fromkeys(("epoch", "step", "updates"), int),
@@ -96,6 +99,10 @@ class TrainingState:
     """Kernels that the network goes through; ``None`` for torch's own way."""
     history: str = TORCH
     """Names of the kernels so far, in order, or ``TORCH``."""
+    teacher: Teacher | None = None
+    """Teacher in the form of this training; ``None`` without."""
+    teacher_form: str = GIVEN
+    """One of ``FORMS``."""
 
 
 def make_optimiser(
@@ -204,6 +211,7 @@ def save_checkpoint(
         "running": state.running,
         "elapsed_s": state.elapsed_s,
         "kernels": state.history,
+        "teacher_form": state.teacher_form,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -266,13 +274,16 @@ def read_content(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(
             io.BytesIO(data), map_location="cpu", weights_only=True
         )
-        content.setdefault("kernels", TORCH)  # of a version without others
+        for key, first in (("kernels", TORCH), ("teacher_form", GIVEN)):
+            content.setdefault(key, first)  # of a version without others
         if content.keys() != _KINDS.keys() or not all(
             isinstance(content[key], kind) for key, kind in _KINDS.items()
         ):
             raise ValueError("keys are missing or of other types")
         if not isinstance(yaml.safe_load(content["recipe"]), Mapping):
             raise ValueError("no recipe")
+        if content["teacher_form"] not in FORMS:
+            raise ValueError("an unknown form of the teacher")
     return content
 
 

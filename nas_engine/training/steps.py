@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_engine.errors import InputError
+from nas_engine.models.folding import scale_and_shift
 from nas_engine.models.graph_network import ConvolutionUnit, GraphNetwork
 from nas_engine.network.from_architecture import same_padding
 from nas_engine.network.graph import Node
@@ -110,7 +111,7 @@ class StepList:
         own = self.emit_tensor(tensor) if shares_input else tensor
         scale = None
         if norm is not None:
-            scale, shift = _folded(norm)
+            scale, shift = scale_and_shift(norm)
             bias = shift if bias is None else bias * scale + shift
         layer = Layer(
             name=name,
@@ -202,17 +203,6 @@ def steps_of(network: GraphNetwork) -> StepList:
 def relu6_in_place(x: Tensor) -> Tensor:
     """Return a tensor rectified and cut off at 6, in its own place."""
     return functional.relu6(x, inplace=True)
-
-
-def _folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return factor and summand of each channel at evaluation, ``(o,)`` each."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = torch.rsqrt(norm.running_var + norm.eps)
-    if norm.weight is not None:
-        scale = scale * norm.weight.detach()
-    shift = -norm.running_mean * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.detach()
 
 
 def _function(name: str, unit: ConvolutionUnit) -> Function:

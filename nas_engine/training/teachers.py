@@ -70,9 +70,12 @@ class Teacher:
 
         The features are ``None`` where the module has none.
         """
-        if isinstance(self.module, CifarResNet | GraphNetwork):
+        if isinstance(self.module, CifarResNet):
             features = self.module.features(x)
-            return self.module.classify(features), features
+            return self.module.classify(features).float(), features.float()
+        if isinstance(self.module, GraphNetwork):
+            features = self.module.features(x.to(self.module.stem.weight.dtype))
+            return self.module.classify(features).float(), features.float()
         return _called(self.module, to_unit_range(x)), None
 
     def logits(self, x: Tensor) -> Tensor:

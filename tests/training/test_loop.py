@@ -24,6 +24,7 @@ from nas_engine.models.widen import widen
 from nas_engine.quantization.extract import extract
 from nas_engine.quantization.lsq import step_range
 from nas_engine.quantization.prepare import is_quantised
+from nas_engine.training import loop
 from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.loop import (
     TrainingError,
@@ -40,6 +41,7 @@ from nas_engine.training.networks import load_network
 from nas_engine.training.recipe import Distillation
 from nas_engine.training.schedule import LONGEST_WARMUP, learning_rate
 from nas_engine.training.state import TrainingState, copy_network
+from nas_engine.training.teacher_forms import FOLDED, GIVEN, HALF
 from nas_engine.training.teachers import Teacher, teacher_from
 from tests.kernels.kernels import kernels
 from tests.training.tasks import (
@@ -141,6 +143,23 @@ class TestResume:
             state, runs = resumed_state(task, path), runs + 1
         assert runs == STEPS
         assert same((tensors(state), without_times(rows)), whole(variant))
+
+    @pytest.mark.parametrize("began", [GIVEN, FOLDED, HALF])
+    def test_the_teacher_keeps_the_form_that_it_began_with(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: str
+    ) -> None:
+        endings, path = [], tmp_path / "checkpoint.pt"
+        task = small_task(small_recipe(epochs=2), teacher=hinting_teacher())
+        for pause in (Pause(100), Pause(2)):
+            monkeypatch.setattr(loop, "fastest_form", lambda *_: began)
+            state = train(
+                task, first_state(task), checkpoint=path, stop=pause.stop, watch=pause.watch
+            )
+            monkeypatch.setattr(loop, "fastest_form", lambda *_: GIVEN)  # of another machine
+            state = train(task, resumed_state(task, path))
+            assert state.teacher_form == began
+            endings.append(tensors(state))
+        assert same(*endings)
 
     def test_variants_differ_and_another_seed_does(self, whole: Any) -> None:
         losses = {variant: whole(variant)[1][-1]["loss"] for variant in VARIANTS}
@@ -324,9 +343,10 @@ class TestFailure:
             "kept; "
             "train again with --force and a lower --learning-rate or another teacher"
         )
-        kept = resumed_state(task, path)
+        alone = replace(task, teacher=None)
+        kept = resumed_state(alone, path)
         assert (kept.epoch, kept.step) == (1, 0)
-        assert is_done(task, train(replace(task, teacher=None), kept))
+        assert is_done(alone, train(alone, kept))
 
     def test_rate_that_is_too_large(self, tmp_path: Path) -> None:
         path = tmp_path / "checkpoint.pt"

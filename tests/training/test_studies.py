@@ -15,6 +15,7 @@ from nas_engine.datasets import open_dataset
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.pipeline import load_runs
 from nas_engine.training.result import read_result
+from nas_engine.training.teacher_forms import FORMS
 from tests.kernels.kernels import kernels
 
 
@@ -73,6 +74,9 @@ def test_person_on_two_digits(tmp_path: Path) -> None:
 def test_teachers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(cifar_resnet(20).state_dict(), tmp_path / "resnet20.pt")
-    (line,) = teachers.run("digits", [tmp_path / "resnet20.pt"])
-    assert line.startswith("ResNet-20 (resnet20.pt): ")
-    assert line.endswith("% of 359 test images")
+    lines = teachers.run("digits", [tmp_path / "resnet20.pt"], limit=20)
+    assert [line.partition(":")[0] for line in lines] == [
+        f"ResNet-20 (resnet20.pt), {form}" for form in FORMS
+    ]
+    assert all("% of 20 test images, " in line for line in lines)
+    assert sum(line.endswith(", taken here") for line in lines) == 1

@@ -17,8 +17,18 @@ from torch import Tensor, nn
 from nas_engine.errors import InputError, PathError
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.models.graph_network import GraphNetwork, scale_images
+from nas_engine.quantization.prepare import insert_quantisers
 from nas_engine.reading import UnreadableError
+from nas_engine.training import teacher_forms
 from nas_engine.training.networks import save_network
+from nas_engine.training.teacher_forms import (
+    FOLDED,
+    FORMS,
+    GIVEN,
+    HALF,
+    fastest_form,
+    in_form,
+)
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
 from tests.training.networks import small_architecture
 from tests.training.test_networks import Hostile, refused
@@ -327,3 +337,44 @@ def test_teacher_is_frozen() -> None:
     teacher = Teacher(module=nn.Identity(), class_count=3, description="nothing")
     with pytest.raises(AttributeError):
         teacher.class_count = 4  # type: ignore[misc]
+
+
+class TestForms:
+    """Faster forms answer nearly the same; what cannot be folded stays as it is."""
+
+    @pytest.mark.parametrize("kind", ["resnet", "own"])
+    @pytest.mark.parametrize("form", FORMS)
+    def test_nearly_equal_answers(self, kind: str, form: str) -> None:
+        torch.manual_seed(0)
+        teacher = teacher_from(
+            cifar_resnet(20, 4) if kind == "resnet" else GraphNetwork(small_architecture()), kind
+        )
+        x = scale_images(images())
+        expected = teacher.outputs(x)
+        formed = in_form(teacher, form)
+        assert formed is not None
+        assert (formed is teacher) == (form == GIVEN)
+        assert formed.feature_channels == teacher.feature_channels
+        for found, wanted in zip(formed.outputs(x), expected, strict=True):
+            assert found is not None
+            assert wanted is not None
+            assert found.dtype == torch.float32
+            assert found.shape == wanted.shape
+            limit = 0.03 if form == HALF else 1e-5
+            assert float((found - wanted).abs().max()) <= limit * float(wanted.abs().max())
+
+    def test_where_bfloat16_is_fast(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        own = teacher_from(GraphNetwork(small_architecture()), "own")
+        for fast, form in ((True, HALF), (False, FOLDED)):
+            monkeypatch.setattr(teacher_forms, "_computes_in_bfloat16", lambda fast=fast: fast)
+            assert fastest_form(own, "cpu") == form
+            assert fastest_form(own, "cuda") == GIVEN
+
+    def test_without_a_form(self) -> None:
+        quantised = GraphNetwork(small_architecture())
+        insert_quantisers(quantised)
+        program = Teacher(module=Means(), class_count=3, description="means")
+        assert fastest_form(teacher_from(quantised, "quantised"), "cpu") == GIVEN
+        assert fastest_form(program, "cpu") == GIVEN
+        assert fastest_form(None, "cpu") == GIVEN
+        assert in_form(None, HALF) is None
