@@ -3,6 +3,7 @@
 from device_profiles import DeviceProfile as DeviceProfile
 from device_profiles import device_names as device_names
 from device_profiles import load_device as load_device
+from nas_engine.api import compare as compare
 from nas_engine.api import evaluate as evaluate
 from nas_engine.api import export as export
 from nas_engine.api import load as load
@@ -26,6 +27,7 @@ from nas_engine.integer.model import IntegerModel as IntegerModel
 from nas_engine.pipeline.export import ExportResult as ExportResult
 from nas_engine.pipeline.refine import Refinement as Refinement
 from nas_engine.pipeline.run_config import RunConfig as RunConfig
+from nas_engine.report.compare import Compared as Compared
 from nas_engine.report.network import NetworkReport as NetworkReport
 from nas_engine.report.search_record import SearchRecord as SearchRecord
 from nas_engine.runs.run_directory import RunDirectory as RunDirectory

@@ -60,6 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 ne.verify,
                 ne.load_model,
                 ne.write_report,
+                ne.compare,
             )
             for function in (ne.search, ne.load, ne.score, *trained):
                 (test,) = finder.find(function, function.__name__)

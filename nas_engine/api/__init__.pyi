@@ -1,5 +1,6 @@
 """Names of the package, one per line."""
 
+from nas_engine.api.deploy import compare as compare
 from nas_engine.api.deploy import export as export
 from nas_engine.api.deploy import load_model as load_model
 from nas_engine.api.deploy import verify as verify

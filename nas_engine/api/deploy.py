@@ -12,6 +12,7 @@ from nas_engine.api.options import Run, Watch, path_of, sink_of
 if TYPE_CHECKING:
     from nas_engine.integer.model import IntegerModel
     from nas_engine.pipeline.export import ExportResult
+    from nas_engine.report.compare import Compared
     from nas_engine.verification.result import VerificationReport
 
 
@@ -108,6 +109,25 @@ def load_model(run: Run) -> IntegerModel:
     from nas_engine.runs.run_directory import RunDirectory
 
     return load_trained(RunDirectory(path_of(run))).model
+
+
+def compare(*runs: Run) -> list[Compared]:
+    """Return one row per run: accuracy, memory, MACs, counted instructions, and what is proven.
+
+    Args:
+        runs: Runs of any device, resolution, space and seed, or folders of runs.
+
+    Raises:
+        InputError: Not a run and no folder of runs, a run of another version, or a damaged file.
+
+    Example:
+        >>> import nas_engine as ne
+        >>> [(row.run, row.resolution) for row in ne.compare("runs")]
+        [('runs/digits', 16)]
+    """
+    from nas_engine.report.compare import compare as rows_of
+
+    return rows_of([path_of(run) for run in runs])
 
 
 def write_report(run: Run) -> Path:

@@ -13,6 +13,7 @@ import click
 
 from nas_engine import __version__
 from nas_engine.cli.command import Explained, options_of
+from nas_engine.cli.compare import compare
 from nas_engine.cli.completion import complete_runs
 from nas_engine.cli.console import (
     INTERRUPTED,
@@ -139,6 +140,7 @@ for _command in (
     export,
     verify,
     report,
+    compare,
     score,
     plot,
     devices,

@@ -7,6 +7,10 @@ from nas_engine.report.plots.budget_bars import BudgetBar as BudgetBar
 from nas_engine.report.plots.budget_bars import BudgetBars as BudgetBars
 from nas_engine.report.plots.budget_bars import budget_bars_data as budget_bars_data
 from nas_engine.report.plots.budget_bars import draw_budget_bars as draw_budget_bars
+from nas_engine.report.plots.comparison import ComparedRun as ComparedRun
+from nas_engine.report.plots.comparison import Comparison as Comparison
+from nas_engine.report.plots.comparison import comparison_data as comparison_data
+from nas_engine.report.plots.comparison import draw_comparison as draw_comparison
 from nas_engine.report.plots.layer_axis import LayerAxis as LayerAxis
 from nas_engine.report.plots.layer_axis import Span as Span
 from nas_engine.report.plots.layer_bytes import FlashBars as FlashBars
