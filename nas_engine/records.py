@@ -2,8 +2,9 @@
 
 The annotations of the fields say what a file may hold, so that no format has a reader of its own:
 ``int``, ``float``, ``bool``, ``str``, a ``Literal``, a ``StrEnum``, another record, ``X | None``,
-``tuple``, ``Mapping[str, X]``, a class whose ``parse`` takes its text, or ``Any``;
-``Annotated[X, Range(low, high)]`` where the usual range is too wide.
+``tuple``, ``X | tuple[X, ...]`` for one value or a list, ``Mapping[str, X]``, a class whose
+``parse`` takes its text, or ``Any``; ``Annotated[X, Range(low, high)]`` where the usual range is too
+wide, ``Annotated[X, parse]`` where ``parse(value, name)`` makes the value.
 """
 
 from __future__ import annotations
@@ -14,8 +15,18 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from nas_engine.errors import FileFormatError, InputError, shortened
 from nas_engine.ranges import ANY, Range
@@ -43,7 +54,8 @@ def read(kind: type[_Record], part: Fields, *also: str, defaults: bool = False) 
     """Return the record that a mapping holds.
 
     A class may name properties in ``DERIVED``: they are stored too, and must follow from the
-    fields; and in ``KEYS`` the keys of fields that a file calls otherwise.
+    fields; and in ``KEYS`` the keys of fields that a file calls otherwise, ``depth.min`` for the
+    key ``min`` of the mapping ``depth``.
 
     Args:
         kind: A dataclass.
@@ -58,11 +70,15 @@ def read(kind: type[_Record], part: Fields, *also: str, defaults: bool = False) 
     """
     derived: tuple[str, ...] = getattr(kind, "DERIVED", ())
     members = _members(cast(Hashable, kind))
-    part.only(*also, *(key for _, key, _ in members), *derived)
+    part.only(*also, *(group or key for _, group, key, _ in members), *derived)
+    parts = {
+        group: part.take_fields(group).only(*(key for _, of, key, _ in members if of == group))
+        for group in dict.fromkeys(group for _, group, _, _ in members if group)
+    } | {"": part}
     values = {
-        field.name: reader(part, key, defaults)
-        for field, key, reader in members
-        if key in part or not (defaults and _has_default(field))
+        field.name: reader(parts[group], key, defaults)
+        for field, group, key, reader in members
+        if key in parts[group] or not (defaults and _has_default(field))
     }
     with part.located():
         record = kind(**values)
@@ -84,11 +100,11 @@ def check(record: object) -> None:
     Raises:
         InputError: A wrong type, or a number out of its range.
     """
-    members = _members(cast(Hashable, type(record)))
-    part = Fields({key: getattr(record, field.name) for field, key, _ in members}, "")
     try:
-        for field, key, reader in members:
-            found, value = reader(part, key, True), getattr(record, field.name)
+        for field, group, key, reader in _members(cast(Hashable, type(record))):
+            value = getattr(record, field.name)
+            part = Fields({key: value}, "", group)
+            found = reader(part, key, True)
             if is_dataclass(found) and found is not value:
                 problem = f"is {shortened(repr(value))}; expected a {type(found).__name__}"
                 raise part.error(key, problem)
@@ -102,7 +118,11 @@ def plain(value: Any) -> Any:
         return str(value)
     if is_dataclass(value):
         names = [*(field.name for field in fields(value)), *getattr(type(value), "DERIVED", ())]
-        return {key_of(type(value), name): plain(getattr(value, name)) for name in names}
+        found: dict[str, Any] = {}
+        for name in names:
+            group, _, key = key_of(type(value), name).rpartition(".")
+            (found.setdefault(group, {}) if group else found)[key] = plain(getattr(value, name))
+        return found
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -170,12 +190,13 @@ def sealed(form: str, values: Any, made_of: Mapping[str, str] | None = None) -> 
 
 
 @cache
-def _members(kind: Any) -> tuple[tuple[Field[Any], str, _Reader], ...]:
-    """Return each field, its key in files and the function that reads it."""
+def _members(kind: Any) -> tuple[tuple[Field[Any], str, str, _Reader], ...]:
+    """Return each field, the mapping and the key of it in files, and the function that reads it."""
     hints = get_type_hints(kind, include_extras=True)
+    places = ((field, key_of(kind, field.name).rpartition(".")) for field in fields(kind))
     return tuple(
-        (field, key_of(kind, field.name), _reader(hints[field.name]))
-        for field in fields(kind)
+        (field, group, key, _reader(hints[field.name]))
+        for field, (group, _, key) in places
         if field.init
     )
 
@@ -190,6 +211,8 @@ def _reader(hint: Any) -> _Reader:
     span: Range | None = None
     if get_origin(hint) is Annotated:
         hint, span = get_args(hint)[:2]
+        if callable(span):
+            return _made_reader(span)
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return lambda part, key, _: part.take(key)
@@ -211,6 +234,11 @@ def _reader(hint: Any) -> _Reader:
     if NoneType in args:
         (inner,) = (_reader(arg) for arg in args if arg is not NoneType)
         return lambda part, key, more: inner(part, key, more) if part.has(key) else None
+    if origin in (Union, UnionType):
+        alone, several = map(_reader, args)
+        return lambda part, key, more: (
+            several if isinstance(part.take(key), list | tuple) else alone
+        )(part, key, more)
     if origin is tuple:
         return _tuple_reader(args)
     if hasattr(hint, "parse"):
@@ -218,6 +246,18 @@ def _reader(hint: Any) -> _Reader:
     if origin is Mapping:
         return _mapping_reader(_reader(args[1]))
     return _record_reader(hint)
+
+
+def _made_reader(parse: Callable[[Any, str], Any]) -> _Reader:
+    def read_value(part: Fields, key: str, defaults: bool) -> Any:
+        try:
+            return parse(part.take(key), part.name(key))
+        except FileFormatError:
+            raise
+        except InputError as error:
+            raise FileFormatError(part.path, str(error)) from error
+
+    return read_value
 
 
 def _parsed_reader(kind: Any) -> _Reader:
@@ -229,9 +269,15 @@ def _parsed_reader(kind: Any) -> _Reader:
     return read_text
 
 
+_PLURALS: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "texts"}
+
+
 def _tuple_reader(args: tuple[Any, ...]) -> _Reader:
+    kinds = {get_args(arg)[0] if get_origin(arg) is Annotated else arg for arg in args} - {...}
+    of = _PLURALS.get(kinds.pop(), "") if len(kinds) == 1 else ""
+
     def read_items(part: Fields, key: str, defaults: bool) -> tuple[Any, ...]:
-        items = part.take_items(key, None if args[-1] is ... else len(args))
+        items = part.take_items(key, None if args[-1] is ... else len(args), of)
         types = (args[0] if args[-1] is ... else args[i] for i in range(len(items)))
         return tuple(
             _reader(hint)(items, name, defaults) for hint, name in zip(types, items, strict=True)

@@ -398,13 +398,17 @@ class Fields:
         """Return the mapping under a key as ``Fields`` of its own."""
         return Fields(self.take(key), self.path, self.name(key))
 
-    def take_items(self, key: str, length: int | None = None) -> Fields:
-        """Return a list, of ``length`` items if given, as ``Fields`` with keys ``[0]``, ``[1]``."""
+    def take_items(self, key: str, length: int | None = None, of: str = "") -> Fields:
+        """Return a list, of ``length`` items if given, as ``Fields`` with keys ``[0]``, ``[1]``.
+
+        ``of`` names the items in messages.
+        """
+        words = " ".join(part for part in (str(length or ""), of) if part)
         values = self._typed(
             key,
             ...,
             lambda v: isinstance(v, list | tuple) and length in (None, len(v)),
-            "a list" if length is None else f"a list of {length}",
+            f"a list of {words}" if words else "a list",
         )
         items = {f"[{i}]": value for i, value in enumerate(values)}
         return Fields(items, self.path, self.name(key))

@@ -1,15 +1,32 @@
-"""SearchSpace: the networks that a search may visit. A leaf: knows nothing of the engine."""
+"""SearchSpace: the networks that a search may visit, and its file. A leaf: knows no engine.
+
+``KEYS`` and the annotations say what a YAML file of a space holds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated, Any, ClassVar
 
 from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, PLACES
 from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.ranges import CLASSES, LAYERS, STAGE_WEIGHT, Range
+from nas_engine.records import check
 
 BIT_RANGE = (2, 8)
 """Narrowest and widest bit width of the product, weights and activations."""
+
+_Bits = Annotated[int, Range(*BIT_RANGE)]
+_Channels = Annotated[int, Range(0, 8192)]
+_Depth = Annotated[int, Range(0, 100)]
+_Size = Annotated[int, Range(8, 1024)]
+
+
+def _listed(value: Any, name: str) -> tuple[Any, ...]:
+    """Return several values, or one that stands alone in the file."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,15 +37,18 @@ class ChannelRange:
         InputError: Not ``0 < minimum <= maximum`` with both multiples of the step.
     """
 
-    minimum: int
+    KEYS: ClassVar[Mapping[str, str]] = {"minimum": "min", "maximum": "max"}
+
+    minimum: _Channels
     """Fewest channels, at least one step."""
-    maximum: int
+    maximum: _Channels
     """Most channels."""
-    step: int = 8
+    step: Annotated[int, Range(1, 64)] = 8
     """Every count is a multiple of this; 8 makes a packed pixel a whole number of bytes at every
     width."""
 
     def __post_init__(self) -> None:
+        check(self)
         if (
             not 0 < self.minimum <= self.maximum
             or self.minimum % self.step
@@ -48,23 +68,31 @@ class StageSpace:
         InputError: An empty or impossible choice.
     """
 
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "strides": "stride",
+        "min_depth": "depth.min",
+        "max_depth": "depth.max",
+    }
+
     kinds: tuple[str, ...] = (INVERTED_RESIDUAL,)
     """Kinds that its units may have (all of them the same), names of ``nas_engine.block_kinds``."""
-    strides: tuple[int, ...]
+    strides: Annotated[tuple[int, ...], _listed]
     """Strides that its first unit may have, of 1 and 2."""
-    kernels: tuple[int, ...]
+    kernels: tuple[Annotated[int, Range(1, 7)], ...]
     """Kernel sizes, odd."""
     channels: ChannelRange
     """Output channels."""
-    expansions: tuple[float, ...] = ()
+    expansions: tuple[Annotated[float, Range(0, 16)], ...] = ()
     """Bottleneck channels as a ratio of the *output* channels (the authors' convention), rounded to
     the channel step; none if no kind has a bottleneck of its own."""
-    min_depth: int
+    min_depth: _Depth
     """Fewest units."""
-    max_depth: int
+    max_depth: _Depth
     """Most units."""
 
     def __post_init__(self) -> None:
+        check(self)
+        object.__setattr__(self, "expansions", tuple(map(float, self.expansions)))
         for kind in self.kinds:
             if kind not in BLOCK_KINDS:
                 raise UnknownNameError("block kind", kind, BLOCK_KINDS)
@@ -73,16 +101,12 @@ class StageSpace:
                 f"kinds are {list(self.kinds)}; expected some of {', '.join(BLOCK_KINDS)}, "
                 "each once"
             )
-        if self.strides not in ((1,), (2,), (1, 2)):
+        if repr(self.strides) not in ("(1,)", "(2,)", "(1, 2)"):
             given = self.strides[0] if len(self.strides) == 1 else list(self.strides)
-            raise InputError(f"stride is {given}; expected 1, 2 or [1, 2]")
+            raise InputError(f"stride is {given!r}; expected 1, 2 or [1, 2]")
         if not self.kernels or any(k not in (1, 3, 5, 7) for k in self.kernels):
             raise InputError(f"kernels are {list(self.kernels)}; expected some of 1, 3, 5, 7")
-        if any(not 0 < ratio <= 16 for ratio in self.expansions):
-            raise InputError(
-                f"expansions are {list(self.expansions)}; expected ratios above 0, at most 16"
-            )
-        if self.has_bottleneck != bool(self.expansions):
+        if self.has_bottleneck != bool(self.expansions) or 0 in self.expansions:
             raise InputError(
                 f"expansions are {list(self.expansions)}; expected "
                 + (
@@ -110,29 +134,45 @@ class SearchSpace:
         InputError: Values that cannot describe a network.
     """
 
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "resolution": "resolution.default",
+        "min_resolution": "resolution.min",
+        "max_resolution": "resolution.max",
+        "class_count": "classes",
+        "stem_kernel": "stem.kernel",
+        "stem_stride": "stem.stride",
+        "stem_channels": "stem.channels",
+        "head_channels": "head.channels",
+        "end_bits": "bits.stem_and_classifier",
+        "weight_bits": "bits.weights",
+        "activation_bits": "bits.activations",
+        "tie_block_bits": "bits.tie_blocks",
+        "non_decreasing": "non_decreasing_channels",
+    }
+
     name: str
     """Name on the command line."""
     title: str
     """One line that says what the space is for."""
     source: str
     """Source of its numbers; "ours" or "chosen here" marks those of this project."""
-    input_channels: int
+    input_channels: Annotated[int, Range(1, 64)] = 3
     """Channels of the input image."""
-    resolution: int
+    resolution: _Size
     """Default input height and width in pixels; QE-Score does not see it, so it is given, never
     searched."""
-    min_resolution: int
+    min_resolution: _Size
     """Smallest resolution that makes sense here."""
-    max_resolution: int
+    max_resolution: _Size
     """Largest resolution that makes sense here."""
-    class_count: int
+    class_count: Annotated[int, CLASSES]
     """Default number of classes; 0 for no classifier (the authors' space)."""
-    stage_weights: tuple[float, ...]
+    stage_weights: tuple[Annotated[float, STAGE_WEIGHT], ...]
     """QE-Score weight of each stage; stages end just before each stride-2 stage, the stem starts
     stage 0. A network with fewer stride-2 stages than the space allows takes the last ones."""
-    stem_kernel: int
+    stem_kernel: Annotated[int, Range(1, 7)]
     """Kernel size of the stem convolution."""
-    stem_stride: int
+    stem_stride: Annotated[int, Range(1, 2)]
     """Stride of the stem convolution."""
     stem_channels: ChannelRange
     """Output channels of the stem."""
@@ -140,45 +180,40 @@ class SearchSpace:
     """Stages from input to output."""
     head_channels: ChannelRange
     """Output channels of the last 1x1 convolution."""
-    end_bits: int
+    end_bits: _Bits
     """Weight and input width of the stem and the classifier, and width of what enters the
     classifier (the papers: 8)."""
-    weight_bits: tuple[int, ...]
+    weight_bits: tuple[_Bits, ...]
     """Weight widths that a convolution may take, ascending."""
-    activation_bits: tuple[int, ...]
+    activation_bits: tuple[_Bits, ...]
     """Input widths that a convolution may take, ascending."""
-    tie_block_bits: bool
+    tie_block_bits: bool = False
     """True if the convolutions of a unit share both widths (the authors' code); otherwise they are
     free (chosen here)."""
-    pooled_shortcut: bool
+    pooled_shortcut: bool = False
     """True if stride-2 residuals with equal channels have a shortcut through a 2x2 average pool
     (the authors' code)."""
-    non_decreasing: bool
+    non_decreasing: bool = True
     """True if output channels may not fall from stage to stage."""
-    max_layers: int
+    max_layers: Annotated[int, LAYERS]
     """Most convolutions (the classifier is not counted), each unit counted as three; the authors'
     limit is 47."""
-    max_stage_share: float
+    max_stage_share: float = 1.0
     """Largest share of all units in one stage: the guard against piling depth where the score pays
     most; 1 switches it off."""
 
     def __post_init__(self) -> None:
-        low, high = BIT_RANGE
+        check(self)
+        object.__setattr__(self, "stage_weights", tuple(map(float, self.stage_weights)))
         for what, bits in (
             ("weight bits", self.weight_bits),
             ("activation bits", self.activation_bits),
         ):
-            if not bits or list(bits) != sorted(set(bits)) or bits[0] < low or bits[-1] > high:
-                raise InputError(
-                    f"{what} are {list(bits)}; expected ascending widths from {low} to {high}"
-                )
-        if not low <= self.end_bits <= high:
-            raise InputError(f"end_bits is {self.end_bits}; expected {low} to {high}")
+            if not bits or list(bits) != sorted(set(bits)):
+                raise InputError(f"{what} are {list(bits)}; expected ascending widths from 2 to 8")
         if not self.stages:
             raise InputError("stages is empty; expected at least one stage")
         n_stages = 1 + sum(2 in stage.strides for stage in self.stages)
-        if not any(self.stage_weights):
-            raise InputError("stage_weights are all 0; expected at least one above 0")
         ranges = [(s.channels.minimum, s.channels.maximum) for s in self.stages]
         steps = {s.channels.step for s in self.stages}
         if self.non_decreasing and (
@@ -193,6 +228,8 @@ class SearchSpace:
                 f"stage_weights has {len(self.stage_weights)} values; the strides make {n_stages} "
                 f"stages, give {n_stages}"
             )
+        if not any(self.stage_weights):
+            raise InputError("stage_weights are all 0; expected at least one above 0")
         if not self.min_resolution <= self.resolution <= self.max_resolution:
             raise InputError(
                 f"resolution {self.resolution} is outside {self.min_resolution} to "

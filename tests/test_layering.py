@@ -83,6 +83,8 @@ SHARED_WITH_LEAVES = (
     "nas_engine.reading",
     "nas_engine.sealed",
     "nas_engine.strict_yaml",
+    "nas_engine.ranges",
+    "nas_engine.records",
 )
 
 HEAVY = (

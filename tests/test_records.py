@@ -209,3 +209,62 @@ def test_a_key_that_is_not_the_name_of_its_field() -> None:
             read(Renamed, Fields(wrong, "x"))
     with pytest.raises(InputError, match=r"^classes: is 0"):
         Renamed(class_count=0)
+
+
+def _doubled(value: Any, name: str) -> int:
+    if type(value) is not int:
+        raise InputError(f"{name}: {value!r} cannot be doubled")
+    return 2 * value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouped:
+    least: Annotated[int, Range(1, 9)]
+    most: Count = 9
+    shape: int | tuple[int, int] = 1
+    twice: Annotated[int, _doubled] = 0
+
+    KEYS: ClassVar[Mapping[str, str]] = {"least": "depth.min", "most": "depth.max"}
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@given(
+    st.builds(
+        Grouped,
+        least=st.integers(1, 9),
+        most=st.integers(1, 9),
+        shape=st.integers(0, 9) | st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    )
+)
+def test_keys_in_a_mapping_and_one_or_several(record: Grouped) -> None:
+    assert plain(record)["depth"] == {"min": record.least, "max": record.most}
+    assert read(Grouped, Fields(plain(record), "x")) == record
+
+
+def test_values_that_a_function_makes() -> None:
+    values: dict[str, Any] = {"depth": {"min": 1}, "twice": 4}
+    assert read(Grouped, Fields(values, "x"), defaults=True) == Grouped(least=1, twice=8)
+    with pytest.raises(InputError, match="'no' cannot be doubled"):
+        Grouped(least=1, twice="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "depth: is missing; add it"),
+        ({"depth": 3}, "depth holds a whole number; expected a mapping"),
+        ({"depth": {}}, "depth.min: is missing; add it"),
+        ({"depth": {"min": 0}}, "depth.min: is 0; expected a whole number from 1 to 9"),
+        ({"depth": {"mni": 1}}, "unknown key in depth: 'mni'; did you mean 'min'?"),
+        ({"depth": {"min": 1}, "shape": [1]}, "shape: is [1]; expected a list of 2 whole numbers"),
+        ({"depth": {"min": 1}, "shape": [1, ""]}, "shape[1]: is ''; expected a whole number"),
+        ({"depth": {"min": 1}, "shape": "1"}, "shape: is '1'; expected a whole number"),
+        ({"depth": {"min": 1}, "twice": "no"}, "twice: 'no' cannot be doubled"),
+    ],
+)
+def test_wrong_values_in_groups(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(FileFormatError) as caught:
+        read(Grouped, Fields(values, "x"), defaults=True)
+    assert str(caught.value).startswith(f"x: {says}")
