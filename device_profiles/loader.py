@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from device_profiles.profile import (
     BITS,
@@ -14,18 +15,91 @@ from device_profiles.profile import (
     DeviceProfile,
     PairSupport,
 )
-from nas_engine.errors import FileFormatError, InputError, UnknownNameError
+from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.ranges import Range
+from nas_engine.records import read
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from nas_engine.units import parse_size
 
 _DATA = Path(__file__).parent / "data"
-_SIZES = ("sram_bytes", "flash_bytes", "reserved_sram_bytes", "reserved_flash_bytes")
-_WORDS = ("name", "title", "core", "dsp", "fpu", "compiler_flags", "emulator_machine")
-_BLOCK_KEYS = {
-    "bit_pairs": ("rows", "source"),
-    "cycles_per_mac": (*LAYER_KINDS, "estimate", "source"),
-}
 _LETTERS = {"N": PairSupport.NATIVE, "S": PairSupport.STORAGE_ONLY, "F": PairSupport.FORBIDDEN}
+
+
+def _size(value: Any, name: str) -> int:
+    """Return the bytes of a size; 0 where something is reserved."""
+    is_nothing = type(value) is int and value == 0 and "reserved" in name
+    return 0 if is_nothing else parse_size(value, name)
+
+
+def _pairs(value: Any, name: str) -> tuple[PairSupport, ...]:
+    """Return the support of the pairs of one width of weights."""
+    if not isinstance(value, str) or len(value) != len(BITS) or not set(value) <= set(_LETTERS):
+        raise InputError(
+            f"{name}: is {value!r}; expected {len(BITS)} letters N, S or F, for activation bits 2 "
+            "to 8"
+        )
+    return tuple(_LETTERS[letter] for letter in value)
+
+
+def _cycles(value: Any, name: str) -> Any:
+    """Return the table of a layer kind, of which a number alone fills every place."""
+    is_number = type(value) in (int, float)
+    return ((value,) * len(BITS),) * len(BITS) if is_number else value
+
+
+_Row = Annotated[tuple[PairSupport, ...], _pairs]
+_Table = Annotated[Any, _cycles]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sourced:
+    """Something with the text that says where it comes from."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Clock(_Sourced):
+    value: Annotated[int, Range(1, MAX_CLOCK_HZ)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Size(_Sourced):
+    value: Annotated[int, _size]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairs(_Sourced):
+    rows: tuple[_Row, _Row, _Row, _Row, _Row, _Row, _Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cycles(_Sourced):
+    conv: _Table
+    pointwise: _Table
+    depthwise: _Table
+    dense: _Table
+    estimate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A YAML file of a device."""
+
+    name: str
+    title: str
+    core: str
+    dsp: bool
+    fpu: str
+    compiler_flags: str | None = None
+    emulator_machine: str | None = None
+    clock_hz: _Clock
+    sram_bytes: _Size
+    flash_bytes: _Size
+    reserved_sram_bytes: _Size
+    reserved_flash_bytes: _Size
+    bit_pairs: _Pairs
+    cycles_per_mac: _Cycles
 
 
 class UnknownDeviceError(UnknownNameError):
@@ -85,61 +159,13 @@ def _read(path: Path) -> DeviceProfile:
 
 
 def _parse(text: str, path: Path) -> DeviceProfile:
-    top = Fields(parse_mapping(text, path), path).only(*_WORDS, *SOURCED_KEYS)
-    values: dict[str, Any] = {
-        "name": top.take_str("name"),
-        "title": top.take_str("title"),
-        "core": top.take_str("core"),
-        "dsp": top.take_bool("dsp"),
-        "fpu": top.take_str("fpu"),
-        "compiler_flags": top.take_str("compiler_flags", None),
-        "emulator_machine": top.take_str("emulator_machine", None),
-    }
-    blocks = {
-        key: top.take_fields(key).only(*_BLOCK_KEYS.get(key, ("value", "source")))
-        for key in SOURCED_KEYS
-    }
-    sources = {key: block.take_str("source").strip() for key, block in blocks.items()}
-    values["clock_hz"] = blocks["clock_hz"].take_int("value", low=1, high=MAX_CLOCK_HZ)
-    for key in _SIZES:
-        values[key] = _size(blocks[key])
-    values["bit_pairs"] = _pairs(blocks["bit_pairs"])
-    cycles = blocks["cycles_per_mac"]
-    values["cycles_are_estimates"] = cycles.take_bool("estimate")
-    values["cycles_per_mac"] = {kind: _cycles(cycles, kind) for kind in LAYER_KINDS}
-    with top.located():
-        return DeviceProfile(**values, sources=sources)
-
-
-def _size(block: Fields) -> int:
-    value = block.take("value")
-    if value == 0 and type(value) is int and "reserved" in block.where:
-        return 0
-    if type(value) not in (int, str):
-        raise block.error(
-            "value",
-            f"is {value!r}; expected a size such as 320k (binary: 327,680 B) or a whole number of "
-            "bytes",
-        )
-    try:
-        return parse_size(value, block.name("value"))
-    except InputError as error:
-        raise FileFormatError(block.path, str(error)) from error
-
-
-def _pairs(block: Fields) -> tuple[tuple[PairSupport, ...], ...]:
-    rows = block.take_list("rows", length=len(BITS), of=str)
-    for bits, row in zip(BITS, rows, strict=True):
-        if len(row) != len(BITS) or not set(row) <= set(_LETTERS):
-            expected = f"{len(BITS)} letters N, S or F, for activation bits 2 to 8"
-            raise block.error(
-                "rows", f"the row of {bits}-bit weights is {row!r}; expected {expected}"
-            )
-    return tuple(tuple(_LETTERS[letter] for letter in row) for row in rows)
-
-
-def _cycles(block: Fields, kind: str) -> Any:
-    value = block.take(kind)
-    if type(value) in (int, float):
-        return ((value,) * len(BITS),) * len(BITS)
-    return value
+    part = Fields(parse_mapping(text, path), path)
+    found = read(_File, part, defaults=True)
+    values = {each.name: getattr(found, each.name) for each in fields(found)}
+    sources = {key: values[key].source.strip() for key in SOURCED_KEYS}
+    cycles = found.cycles_per_mac
+    values |= {key: each.value for key, each in values.items() if isinstance(each, _Clock | _Size)}
+    values["bit_pairs"] = found.bit_pairs.rows
+    values["cycles_per_mac"] = {kind: getattr(cycles, kind) for kind in LAYER_KINDS}
+    with part.located():
+        return DeviceProfile(**values, cycles_are_estimates=cycles.estimate, sources=sources)

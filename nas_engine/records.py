@@ -3,8 +3,8 @@
 The annotations of the fields say what a file may hold, so that no format has a reader of its own:
 ``int``, ``float``, ``bool``, ``str``, a ``Literal``, a ``StrEnum``, another record, ``X | None``,
 ``tuple``, ``X | tuple[X, ...]`` for one value or a list, ``Mapping[str, X]``, a class whose
-``parse`` takes its text, or ``Any``; ``Annotated[X, Range(low, high)]`` where the usual range is too
-wide, ``Annotated[X, parse]`` where ``parse(value, name)`` makes the value.
+``parse`` takes its text, or ``Any``; ``Annotated[X, Range(low, high)]`` where the usual range is
+too wide, ``Annotated[X, parse]`` where ``parse(value, name)`` makes the value.
 """
 
 from __future__ import annotations

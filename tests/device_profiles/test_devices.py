@@ -377,8 +377,16 @@ class TestOwnFile:
                 0,
                 "sram_bytes.value: '0' is 0 B; expected a positive whole number",
             ),
-            ("sram_bytes.value", 1.5, "sram_bytes.value: is 1.5; expected a size such as 320k"),
-            ("sram_bytes.value", True, "sram_bytes.value: is True; expected a size such as 320k"),
+            (
+                "sram_bytes.value",
+                1.5,
+                "sram_bytes.value: '1.5' is 1.5 B; expected a positive whole number",
+            ),
+            (
+                "sram_bytes.value",
+                True,
+                "sram_bytes.value: 'True' is not a size; expected a number above 0",
+            ),
             (
                 "flash_bytes.value",
                 "8g",
@@ -399,12 +407,12 @@ class TestOwnFile:
             (
                 "bit_pairs.rows",
                 ["N" * 7] * 6 + ["N" * 8],
-                "bit_pairs.rows: the row of 8-bit weights is 'NNNNNNNN'; expected 7",
+                "bit_pairs.rows[6]: is 'NNNNNNNN'; expected 7",
             ),
             (
                 "bit_pairs.rows",
                 ["NNNxNNN"] + ["N" * 7] * 6,
-                "bit_pairs.rows: the row of 2-bit weights is 'NNNxNNN'; expected 7 letters",
+                "bit_pairs.rows[0]: is 'NNNxNNN'; expected 7 letters",
             ),
             ("bit_pairs.rows", ["F" * 7] * 7, "bit_pairs forbids every pair"),
             (
