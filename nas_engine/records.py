@@ -30,7 +30,8 @@ from typing import (
 
 from nas_engine.errors import FileFormatError, InputError, shortened
 from nas_engine.ranges import ANY, Range
-from nas_engine.sealed import Seal, read_sealed_json, seal_json
+from nas_engine.reading import SMALL_FILE, read_regular_text
+from nas_engine.sealed import Seal, parse_sealed_json, seal_json
 from nas_engine.strict_yaml import Fields
 
 _Record = TypeVar("_Record")
@@ -54,8 +55,9 @@ def read(kind: type[_Record], part: Fields, *also: str, defaults: bool = False) 
     """Return the record that a mapping holds.
 
     A class may name properties in ``DERIVED``: they are stored too, and must follow from the
-    fields; and in ``KEYS`` the keys of fields that a file calls otherwise, ``depth.min`` for the
-    key ``min`` of the mapping ``depth``.
+    fields; in ``KEYS`` the keys of fields that a file calls otherwise, ``depth.min`` for the key
+    ``min`` of the mapping ``depth``; and have a ``form``, which returns the subclass that a mapping
+    holds.
 
     Args:
         kind: A dataclass.
@@ -68,6 +70,8 @@ def read(kind: type[_Record], part: Fields, *also: str, defaults: bool = False) 
         FileFormatError: An unknown key (with the nearest), a missing key, a wrong type, a value out
             of its range, or one that the record itself refuses.
     """
+    form: Callable[[Fields], type[_Record]] | None = getattr(kind, "form", None)
+    kind = form(part) if form else kind
     derived: tuple[str, ...] = getattr(kind, "DERIVED", ())
     members = _members(cast(Hashable, kind))
     part.only(*also, *(group or key for _, group, key, _ in members), *derived)
@@ -146,6 +150,7 @@ def read_sealed(
     *,
     defaults: bool = False,
     digest: bool = False,
+    missing: str = "",
 ) -> _Record:
     """Return the record of a JSON file that ``sealed`` wrote.
 
@@ -156,12 +161,14 @@ def read_sealed(
         remedy: The command that mends it, for messages.
         defaults: As in ``read``.
         digest: True if a file without a digest is refused.
+        missing: What to do where it cannot be read, if not the remedy.
 
     Raises:
         UnreadableError: Missing, or the operating system refuses.
         FileFormatError: Damaged, changed by hand, of another version, or as in ``read``.
     """
-    values, seal = read_sealed_json(path, remedy)
+    text = read_regular_text(path, SMALL_FILE, missing or remedy)
+    values, seal = parse_sealed_json(text, path, remedy)
     part = Fields(values, path)
     if (found := part.take("format", None)) != form:
         problem = f"is {shortened(repr(found))}; expected '{form}'"

@@ -15,15 +15,15 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from nas_engine.arrays import stored_arrays
-from nas_engine.errors import FileFormatError, InputError, shortened
+from nas_engine.errors import FileFormatError, InputError
 from nas_engine.files import write_atomically
 from nas_engine.integer.bounds import AccumulatorBounds
 from nas_engine.integer.model import (
@@ -36,9 +36,9 @@ from nas_engine.integer.model import (
 from nas_engine.integer.reference import Images, Values, run, trace
 from nas_engine.network.graph import KINDS, NetworkError, Node
 from nas_engine.quantization.record import QuantisedTensor, read_only
-from nas_engine.reading import SMALL_FILE, parsing, read_regular, read_regular_text
-from nas_engine.records import plain, read
-from nas_engine.sealed import parse_sealed_json, seal_json
+from nas_engine.ranges import Range
+from nas_engine.reading import parsing, read_regular
+from nas_engine.records import plain, read_sealed, sealed
 from nas_engine.strict_yaml import Fields
 
 FORMAT = "nas-search/integer-model/1"
@@ -54,6 +54,7 @@ _LARGEST_FILE = 2**30
 _PLACE = "give the directory that an export wrote"
 _REMEDY = "export the model again, or put a whole copy back"
 _GOLDEN = ("golden images", "golden logits")
+_Int = Annotated[int, Range(-(2**31), 2**31)]
 _ARRAYS = {
     "weights": np.int8,
     "weight_scale": np.float32,
@@ -61,9 +62,82 @@ _ARRAYS = {
     "multiplier": np.int32,
     "shift": np.int32,
 }
-_TENSOR = tuple(field.name for field in fields(QuantisedTensor))
-_NODE = ("op", "name", "input", "output", "kernel", "stride", "padding")
-_SUM = ("first", "second", "out")
+_Pair = tuple[_Int, _Int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """One node in ``model.json``."""
+
+    kind: str
+    name: str
+    inputs: str | tuple[str, ...]
+    output: str
+    kernel: int | tuple[int, int]
+    stride: int
+    padding: tuple[int, int, int, int]
+
+    KEYS: ClassVar[Mapping[str, str]] = {"kind": "op", "inputs": "input"}
+
+    @staticmethod
+    def form(part: Fields) -> type[_Step]:
+        """Return the record of a node kind."""
+        kind = part.take_str("op", choices=KINDS)
+        return _Convolution if KINDS[kind].has_weights else _Sum if kind == "add" else _Step
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the fields of its ``Node``."""
+        kernel = self.kernel
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "inputs": (self.inputs,) if isinstance(self.inputs, str) else self.inputs,
+            "output": self.output,
+            "kernel_height": height,
+            "kernel_width": width,
+            "stride": self.stride,
+            "padding": self.padding,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sum(_Step):
+    first: _Pair
+    second: _Pair
+    out: _Pair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Added:
+    """A shortcut; without a scale, the result that it is added to has that of the sum."""
+
+    shortcut: str
+    scale: float | None
+    first: _Pair
+    second: _Pair
+    out: _Pair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Convolution(_Step):
+    weight_bits: int
+    addition: _Added | None
+    bounds: AccumulatorBounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """``model.json``."""
+
+    image: str
+    logits: str
+    classes: tuple[str, ...]
+    tensors: tuple[QuantisedTensor, ...]
+    steps: tuple[_Step, ...]
+    golden_crc32: Mapping[str, int]
+    npz_sha256: str
+    provenance: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,41 +211,54 @@ def save(directory: Path, model: IntegerModel, images: Images) -> None:
             }
     arrays |= dict(zip(_GOLDEN, (golden.images, golden.logits), strict=True))
     npz = _npz(arrays)
-    description = {
-        "format": FORMAT,
-        "image": model.image,
-        "logits": model.logits,
-        "classes": list(model.classes),
-        "tensors": [{name: getattr(tensor, name) for name in _TENSOR} for tensor in model.tensors],
-        "steps": [_describe(model, node) for node in model.nodes],
-        "golden_crc32": dict(golden.checksums),
-        "npz_sha256": hashlib.sha256(npz).hexdigest(),
-        "provenance": dict(model.provenance),
-    }
+    description = plain(
+        _File(
+            image=model.image,
+            logits=model.logits,
+            classes=model.classes,
+            tensors=model.tensors,
+            steps=tuple(_step(model, node) for node in model.nodes),
+            golden_crc32=golden.checksums,
+            npz_sha256=hashlib.sha256(npz).hexdigest(),
+            provenance=model.provenance,
+        )
+    )
+    for step in description["steps"]:
+        if (added := step.get("addition")) and added["scale"] is None:
+            del added["scale"]  # the format's first networks had no other
     write_atomically(directory / NPZ_NAME, npz)
-    write_atomically(directory / JSON_NAME, seal_json(description))
+    write_atomically(directory / JSON_NAME, sealed(FORMAT, description))
 
 
-def _describe(model: IntegerModel, node: Node) -> dict[str, Any]:
-    sides = [node.kernel_height, node.kernel_width]
-    described = {
-        "op": node.kind,
+def _step(model: IntegerModel, node: Node) -> _Step:
+    """Return a node as the file has it."""
+    sides = (node.kernel_height, node.kernel_width)
+    common: dict[str, Any] = {
+        "kind": node.kind,
         "name": node.name,
-        "input": node.input if len(node.inputs) == 1 else list(node.inputs),
+        "inputs": node.input if len(node.inputs) == 1 else node.inputs,
         "output": node.output,
         "kernel": sides[0] if sides[0] == sides[1] else sides,
         "stride": node.stride,
         "padding": node.padding,
     }
     if isinstance(node, IntegerSum):
-        return described | dict(zip(_SUM, node.addition.constants, strict=True))
+        first, second, out = node.addition.constants
+        return _Sum(**common, first=first, second=second, out=out)
     if not isinstance(node, IntegerConvolution):
-        return described
-    addition = node.addition and {"shortcut": node.shortcut, **plain(node.addition)}
-    if addition and addition["scale"] == model.tensor(node.output).scale:
-        del addition["scale"]  # the format's first networks had no other
-    bounds = plain(node.bounds)
-    return described | {"weight_bits": node.weight_bits, "addition": addition, "bounds": bounds}
+        return _Step(**common)
+    added = None
+    if node.addition is not None and node.shortcut is not None:
+        scale, (first, second, out) = node.addition.scale, node.addition.constants
+        follows = scale == model.tensor(node.output).scale
+        added = _Added(
+            shortcut=node.shortcut,
+            scale=None if follows else scale,
+            first=first,
+            second=second,
+            out=out,
+        )
+    return _Convolution(**common, weight_bits=node.weight_bits, addition=added, bounds=node.bounds)
 
 
 def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -204,59 +291,35 @@ def load(directory: Path) -> SavedModel:
             that do not follow from each other; golden vectors that the model does not compute.
             Names the file and what to do.
     """
-    path = directory / JSON_NAME
-    fields = Fields(_read_json(path), path)
-    if (found := fields.take("format", None)) != FORMAT:
-        raise fields.error(
-            "format",
-            f"is {shortened(repr(found))}; expected '{FORMAT}' (another version? export the model "
-            "again)",
-        )
-    fields.only(
-        "format",
-        "image",
-        "logits",
-        "classes",
-        "tensors",
-        "steps",
-        "golden_crc32",
-        "npz_sha256",
-        "provenance",
-    )
-    arrays = _read_npz(directory / NPZ_NAME, fields.take_str("npz_sha256"))
+    path, arrays_path = directory / JSON_NAME, directory / NPZ_NAME
     try:
-        tensors = {tensor.name: tensor for tensor in map(_tensor, fields.take_each("tensors"))}
+        file = read_sealed(_File, path, FORMAT, _REMEDY, missing=_PLACE)
+        arrays = _read_npz(arrays_path, file.npz_sha256)
+        tensors = {tensor.name: tensor for tensor in file.tensors}
         model = IntegerModel(
-            tensors=tuple(tensors.values()),
-            nodes=tuple(
-                _node(part, tensors, arrays, directory / NPZ_NAME)
-                for part in fields.take_each("steps")
-            ),
-            inputs=(fields.take_str("image"),),
-            outputs=(fields.take_str("logits"),),
-            classes=tuple(fields.take_list("classes", of=str)),
-            provenance=_provenance(fields),
+            tensors=file.tensors,
+            nodes=tuple(_node(step, tensors, arrays, arrays_path) for step in file.steps),
+            inputs=(file.image,),
+            outputs=(file.logits,),
+            classes=file.classes,
+            provenance=file.provenance,
         )
     except NetworkError as error:
         raise FileFormatError(path, f"does not describe a network: {error}; {_REMEDY}") from error
     images, logits = (
-        _take(arrays, name, dtype, directory / NPZ_NAME)
+        _take(arrays, name, dtype, arrays_path)
         for name, dtype in zip(_GOLDEN, (np.uint8, np.int8), strict=True)
     )
     try:
         golden = GoldenVectors.of(model, images)
     except InputError as error:
-        raise FileFormatError(directory / NPZ_NAME, f"golden images: {error}; {_REMEDY}") from error
-    if not np.array_equal(golden.logits, logits) or golden.checksums != fields.take("golden_crc32"):
+        raise FileFormatError(arrays_path, f"golden images: {error}; {_REMEDY}") from error
+    if not np.array_equal(golden.logits, logits) or golden.checksums != file.golden_crc32:
         raise FileFormatError(
             directory,
             f"the model does not compute its golden vectors (was it changed by hand?); {_REMEDY}",
         )
     return SavedModel(model=model, golden=golden)
-
-
-def _read_json(path: Path) -> Any:
-    return parse_sealed_json(read_regular_text(path, SMALL_FILE, _PLACE), path, _REMEDY)[0]
 
 
 def _read_npz(path: Path, digest: str) -> dict[str, npt.NDArray[Any]]:
@@ -282,64 +345,36 @@ def _take(
     return arrays[name]
 
 
-def _provenance(fields: Fields) -> dict[str, str]:
-    part = fields.take_fields("provenance")
-    texts: dict[str, str] = fields.take("provenance")
-    return {name: part.take_str(name) for name in texts}
-
-
-def _tensor(part: Fields) -> QuantisedTensor:
-    part.only(*_TENSOR)
-    return QuantisedTensor(**{name: part.take(name) for name in _TENSOR})
-
-
 def _node(
-    part: Fields,
+    step: _Step,
     tensors: Mapping[str, QuantisedTensor],
     arrays: Mapping[str, npt.NDArray[Any]],
     path: Path,
 ) -> Node:
-    kind = part.take_str("op", choices=KINDS)
-    row = KINDS[kind]
-    more = ("weight_bits", "addition", "bounds") if row.has_weights else _SUM
-    part.only(*_NODE, *(more if row.has_weights or kind == "add" else ()))
-    is_square = not isinstance(part.take("kernel"), list)
-    sides = (
-        [part.take_int("kernel")] * 2 if is_square else part.take_list("kernel", length=2, of=int)
-    )
-    inputs = part.take_list("input", of=str) if row.inputs > 1 else [part.take_str("input")]
-    node: dict[str, Any] = {"name": part.take_str("name"), "kind": kind, "inputs": tuple(inputs)}
-    node |= {"output": part.take_str("output"), "stride": part.take_int("stride")}
-    node |= {"kernel_height": sides[0], "kernel_width": sides[1]}
-    node["padding"] = tuple(part.take_list("padding", length=4, of=int))
-    if kind == "add":
-        scale = tensors[inputs[1]].scale if inputs[1] in tensors else 1.0
-        return IntegerSum(**node, addition=Addition(scale=scale, **_constants(part)))
-    if not row.has_weights:
+    """Return the node of a step, with its arrays."""
+    node = step.as_fields()
+    if isinstance(step, _Sum):
+        result = tensors.get(node["inputs"][-1])
+        return IntegerSum(**node, addition=_addition(step, result.scale if result else 1.0))
+    if not isinstance(step, _Convolution):
         return Node(**node)
     held = {
-        what: _take(arrays, f"{node['name']}.{what}", dtype, path)
-        for what, dtype in _ARRAYS.items()
+        what: _take(arrays, f"{step.name}.{what}", dtype, path) for what, dtype in _ARRAYS.items()
     }
-    shortcut, addition = None, None
-    if part.has("addition"):
-        added, output = part.take_fields("addition"), tensors.get(node["output"])
-        added.only("shortcut", "scale", *_SUM)
-        shortcut = added.take_str("shortcut")
-        scale = added.take("scale", output.scale if output else 1.0)
-        addition = Addition(scale=scale, **_constants(added))
+    added, output = step.addition, tensors.get(step.output)
+    scale = added.scale if added and added.scale is not None else output.scale if output else 1.0
     return IntegerConvolution(
         **node,
-        weight_bits=part.take_int("weight_bits"),
-        shortcut=shortcut,
+        weight_bits=step.weight_bits,
+        shortcut=added.shortcut if added else None,
         weights=held["weights"],
         weight_scale=held["weight_scale"],
         bias=held["bias"],
         requantizer=Requantizer(multiplier=held["multiplier"], shift=held["shift"]),
-        addition=addition,
-        bounds=read(AccumulatorBounds, part.take_fields("bounds")),
+        addition=_addition(added, scale) if added else None,
+        bounds=step.bounds,
     )
 
 
-def _constants(part: Fields) -> dict[str, Any]:
-    return {name: tuple(part.take_list(name, length=2, of=int)) for name in _SUM}
+def _addition(constants: _Sum | _Added, scale: float) -> Addition:
+    return Addition(scale=scale, first=constants.first, second=constants.second, out=constants.out)

@@ -185,7 +185,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "not a number": (
         lambda j, a: j["tensors"][1].update(scale=float("nan")),
-        "the scale is nan; expected a finite",
+        "tensors[1].scale: is nan; expected a number",
     ),
     "bits": (
         lambda j, a: j["tensors"][1].update(bits=9),
@@ -194,7 +194,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "op": (lambda j, a: j["steps"][0].update(op="dense"), "unknown value for steps[0].op: 'dense'"),
     "padding": (
         lambda j, a: j["steps"][0].update(padding=[1, 1]),
-        "steps[0].padding: is [1, 1]; expected a list of 4 of int",
+        "steps[0].padding: is [1, 1]; expected a list of 4 whole numbers",
     ),
     "bounds": (lambda j, a: j["steps"][0]["bounds"].update(accumulator=1), "the bounds are"),
     "addition": (
