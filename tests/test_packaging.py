@@ -9,7 +9,9 @@ import importlib.metadata
 import importlib.resources
 import os
 import re
+import shutil
 import subprocess
+import venv
 from functools import cache
 from pathlib import Path
 
@@ -144,6 +146,42 @@ class TestReadme:
         subprocess.run(
             ["bash", "-n", str(script)], check=True, timeout=60, stdin=subprocess.DEVNULL
         )
+
+
+class TestContainer:
+    def test_command_of_the_dockerfile_installs_a_search(self, tmp_path: Path) -> None:
+        text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+        (command,) = re.findall(r"^RUN (.*)$", text, flags=re.MULTILINE)
+        (entry,) = re.findall(r'^ENTRYPOINT \["(.*)"\]$', text, flags=re.MULTILINE)
+        assert 'ARG EXTRAS=""' in text
+        assert "COPY . /src" in text
+        source, place = tmp_path / "src", tmp_path / "venv"
+        for path in project_files():  # pip builds in the tree that it is given
+            copy = source / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+        venv.create(place, with_pip=True)
+        environment = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "EXTRAS": ""}
+        for line in (command.replace("/src", str(source)), f"{entry} spaces"):
+            done = subprocess.run(
+                ["bash", "-euc", line],
+                cwd=tmp_path,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert done.returncode == 0, done.stderr
+        assert "mobilenet-32" in done.stdout
+
+    def test_workflow_runs_what_is_run_here(self) -> None:
+        text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+        assert re.findall(r"run: (.*)$", text, flags=re.MULTILINE) == [".ci/run"]
+        (version,) = re.findall(r'python-version: "(.*)"', text)
+        classifiers = lines(read_setup()["metadata"]["classifiers"])
+        versions = [one for one in classifiers if re.search(r":: 3\.\d+$", one)]
+        assert versions == [f"Programming Language :: Python :: {version}"]
 
 
 class TestVersion:
