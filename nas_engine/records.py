@@ -117,7 +117,13 @@ def check(record: object) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a record as mappings, lists and plain values; ``None`` for what is not finite."""
+    """Return a record as JSON has it: mappings, lists and plain values.
+
+    Numbers are Python's, also those of NumPy; what is not finite becomes ``None``, what is no value
+    at all its text.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if hasattr(value, "parse"):
         return str(value)
     if is_dataclass(value):
@@ -133,7 +139,7 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return str(value) if isinstance(value, StrEnum) else value
+    return value if value is None or isinstance(value, int | float) else str(value)
 
 
 def key_of(kind: type[Any], name: str) -> str:

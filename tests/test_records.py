@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,6 +190,8 @@ def test_plain_writes_nothing_that_json_has_no_word_for() -> None:
         "b": ["red", None],
     }
     assert type(plain(Colour.RED)) is str
+    value: Any = {1: (np.float32(0.5), np.arange(2)), "b": True, "c": None, "d": Path("x")}
+    assert plain(value) == {"1": [0.5, [0, 1]], "b": True, "c": None, "d": "x"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

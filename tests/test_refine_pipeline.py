@@ -185,8 +185,8 @@ class TestRefinement:
         for report in refined.reports:
             best = refined.directory.refine.run(report.method).read_best()
             assert plan_memory(best).arena_bytes <= search.arena_bytes
-            assert report.usage["peak SRAM"][0] == plan_memory(best).arena_bytes
-            assert report.usage["Flash"][0] <= search.flash_bytes == report.usage["Flash"][1]
+            assert report.usage["peak SRAM"].used == plan_memory(best).arena_bytes
+            assert report.usage["Flash"].used <= search.flash_bytes == report.usage["Flash"].limit
             assert tuple(bits.w for bits in best.layer_bits()) == report.w_bits
         assert refined.reports[list(ALLOCATORS).index("qbr")].w_bits == tuple(
             bits.w for bits in digits_architecture().layer_bits()
@@ -289,7 +289,7 @@ class TestRefinement:
         assert result is not None
         (report,) = result.reports
         assert set(report.w_bits) == set(report.a_bits) == {8}
-        assert report.loss_change == 0.0
+        assert report.judged.loss_change == 0.0
         assert "no limit binds" in report.notes[0]
 
     def test_solver_out_of_time(self, tmp_path: Path, usable: Path) -> None:
@@ -306,7 +306,7 @@ class TestRefinement:
         (report,) = result.reports
         assert report.details["aim"] == "bits"
         assert report.details["floor"] == 0.0
-        assert report.usage["Flash"][0] < NEEDED["flash_bytes"]
+        assert report.usage["Flash"].used < NEEDED["flash_bytes"]
 
 
 class TestMeasurementsAreKept:

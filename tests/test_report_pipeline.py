@@ -23,6 +23,12 @@ from nas_engine.exporters.bundle import DIGESTS, digest_list
 from nas_engine.exporters.settings import ExportSettings, settings_file
 from nas_engine.options import rows_in
 from nas_engine.pipeline.search import run_search
+from nas_engine.report.allocations import (
+    AllocationReport,
+    JudgedChoice,
+    comparison,
+    write_allocation,
+)
 from nas_engine.report.layer_errors import FILE, LayerError, LayerErrors, write_layer_errors
 from nas_engine.report.page.provenance import search_command
 from nas_engine.report.write import write_report
@@ -34,6 +40,7 @@ from nas_engine.training.result import write_result
 from tests.generations import GENERATION, SMALL_SETTINGS
 from tests.report.page_facts import CLOSE, EQUAL, OWN_CORE, proof, trained
 from tests.report.page_html import Reader
+from tests.report.test_allocations import SETTING
 from tests.resealed import rewrite
 
 LIMIT = 3 * 2**20
@@ -119,27 +126,19 @@ def write_errors(run: Path) -> None:
     write_layer_errors(run / FILE, errors, chain.made_of(RunDirectory(run), chain.LAYER_ERRORS))
 
 
-def method(run: Path, name: str) -> dict[str, Any]:
+def method(run: Path, name: str) -> AllocationReport:
     """Return what a method of allocation leaves."""
     network = read_architecture(run / "best.yaml")
-    bits = {
-        layer: f"w{bits.w}a{bits.a}"
-        for layer, bits in zip(network.layer_names(), network.layer_bits(), strict=True)
-    }
-    return {
-        **{
-            "method": name,
-            "bits": bits,
-            "mean_weight_bits": 5.0,
-            "mean_activation_bits": 8.0,
-            "usage": {},
-            "status": "optimal",
-        },
-        **{"judged": {"loss": 0.5, "accuracy": 80.0}, "seconds": 1.0, "notes": []},
-    }
-
-
-SETTING = {"images": 64, "judged_images": 128, "float": {"loss": 0.4, "accuracy": 82.0}}
+    return AllocationReport(
+        method=name,
+        bits=dict(zip(network.layer_names(), network.layer_bits(), strict=True)),
+        mean_w_bits=5.0,
+        mean_a_bits=8.0,
+        usage={},
+        status="optimal",
+        judged=JudgedChoice(loss=0.5, loss_change=0.1, accuracy=80.0),
+        seconds=1.0,
+    )
 
 
 def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
@@ -184,15 +183,10 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
         write_errors(whole.final.path)
         whole.network.refine.path.mkdir()
         methods = [method(searched, "qbr"), method(searched, "hawq")]
-        values = {
-            "format": "nas-search/allocations/1",
-            "warnings": [],
-            "setting": SETTING,
-            "methods": methods,
-        }
         rewrite(
             whole.network.refine.comparison,
-            values | {"made_of": chain.made_of(whole.network, chain.COMPARISON)},
+            comparison(methods, SETTING)
+            | {"made_of": chain.made_of(whole.network, chain.COMPARISON)},
         )
         stages.append(
             StageRecord(
@@ -265,16 +259,8 @@ class TestRunDirectory:
         shutil.copytree(
             run, refined, ignore=shutil.ignore_patterns("refine", "search.jsonl", "plots")
         )
-        values = {
-            "format": "nas-search/allocation/1",
-            "warnings": [],
-            "setting": SETTING,
-            **method(run, "hawq"),
-        }
-        rewrite(
-            refined / "allocation.json",
-            values | {"made_of": chain.made_of(RunDirectory(refined), chain.ALLOCATION)},
-        )
+        made_of = chain.made_of(RunDirectory(refined), chain.ALLOCATION)
+        write_allocation(refined / "allocation.json", method(run, "hawq"), SETTING, made_of)
         (refined / "pareto.csv").write_text(
             "".join((run / "pareto.csv").read_text().splitlines(keepends=True)[:2])
         )

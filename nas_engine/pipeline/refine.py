@@ -42,7 +42,9 @@ from nas_engine.report.allocations import (
     AllocationReport,
     AllocationSetting,
     Judged,
+    JudgedChoice,
     Measurement,
+    Usage,
     comparison,
 )
 from nas_engine.runs import chain
@@ -337,12 +339,13 @@ class _Work:
             notes = (*notes, f"{better}: keep those (--method {Method.QBR})")
         return AllocationReport(
             method=found.method,
-            layers=refined.layer_names(),
-            w_bits=tuple(bits.w for bits in refined.layer_bits()),
-            a_bits=tuple(bits.a for bits in refined.layer_bits()),
+            bits=dict(zip(refined.layer_names(), refined.layer_bits(), strict=True)),
             mean_w_bits=problem.mean_bits(found.levels, WEIGHTS),
             mean_a_bits=problem.mean_bits(found.levels, ACTIVATIONS),
-            usage=problem.usage(found.levels),
+            usage={
+                name: Usage(used=used, limit=limit)
+                for name, (used, limit) in problem.usage(found.levels).items()
+            },
             objective=found.objective,
             bound=found.bound,
             gap=found.gap,
@@ -350,9 +353,12 @@ class _Work:
             predicted=float("nan")
             if found.method == Method.HAWQ
             else found.objective,  # HAWQ's costs are no losses
-            judged=result,
-            loss_change=result.loss - reference.loss,
-            seconds=seconds,
+            judged=JudgedChoice(
+                loss=result.loss,
+                loss_change=result.loss - reference.loss,
+                accuracy=result.accuracy,
+            ),
+            seconds=round(seconds, 3),
             notes=notes,
             details=found.details,
         )
@@ -364,7 +370,5 @@ def _draw(
     from nas_engine.report import plots  # matplotlib takes half a second to import
     from nas_engine.report.plots.allocations import allocation_maps, draw_allocations
 
-    record = allocation_maps(
-        reports, setting.floating.accuracy, setting.judged_images, "; ".join(setting.warnings)
-    )
+    record = allocation_maps(reports, setting)
     plots.save_figure(draw_allocations(record), directory.refine.path, "allocations")

@@ -116,7 +116,7 @@ def refine(work: Work, resume: bool) -> Figures | None:
             "loss": report.judged.loss,
             "mean_w_bits": report.mean_w_bits,
             "mean_a_bits": report.mean_a_bits,
-            "usage": {name: list(amounts) for name, amounts in report.usage.items()},
+            "usage": {name: [one.used, one.limit] for name, one in report.usage.items()},
         }
         for report in found.reports
     }

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Annotated, Any, ClassVar
 
 from nas_engine.allocation.device_problem import FLASH, SRAM
+from nas_engine.architecture import Bits
+from nas_engine.errors import InputError
 from nas_engine.files import write_atomically
+from nas_engine.records import Count, Percent, Text, plain, sealed
 from nas_engine.report.tables import WIDTH, aligned
-from nas_engine.sealed import seal_json
 
 FORMAT = "nas-search/allocation/1"
 """First key of ``allocation.json``."""
@@ -23,14 +23,48 @@ COMPARISON_FORMAT = "nas-search/allocations/1"
 """First key of ``comparison.json``."""
 
 
+def _figure(value: Any, name: str) -> float:
+    """Return a number, nan for ``None``: what is not finite is written so."""
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):
+        raise InputError(f"{name}: is {value!r}; expected a number, or null where there is none")
+    return float(value)
+
+
+_Figure = Annotated[float, _figure]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """A network on the images that no method chose by."""
 
     loss: float
     """Mean cross-entropy, nats."""
-    accuracy: float
+    accuracy: Percent
     """Top-1 accuracy, percent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedChoice:
+    """The quantised network of a method, without training."""
+
+    loss: float
+    """Mean cross-entropy, nats."""
+    loss_change: _Figure
+    """Loss less that of the reference, all widths at their widest, nats."""
+    accuracy: Percent
+    """Top-1 accuracy, percent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Use of one resource."""
+
+    used: _Figure
+    """Cost of a choice, in the unit of the resource."""
+    limit: _Figure
+    """The most that it may cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +77,15 @@ class Measurement:
     """Images measured on."""
     seconds: float
     """Wall time, earlier parts included."""
-    passes: float = math.nan
+    passes: _Figure = math.nan
     """Forward passes of the whole network that it was worth."""
-    largest: str = ""
+    largest: Text = ""
     """The choice that raises the loss most."""
-    loss: float = math.nan
+    loss: _Figure = math.nan
     """By how much, nats."""
-    standard_error: float = math.nan
+    standard_error: _Figure = math.nan
     """Standard error of that over the images."""
-    pair_noise: float = math.nan
+    pair_noise: _Figure = math.nan
     """Noise of the cross terms in parts of the losses, from how far the two halves of the images
     are apart."""
 
@@ -73,36 +107,36 @@ class Measurement:
 class AllocationReport:
     """Widths that one method chose, and their quality without training."""
 
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "mean_w_bits": "mean_weight_bits",
+        "mean_a_bits": "mean_activation_bits",
+        "predicted": "predicted_loss_change",
+    }
+
     method: str
     """Its name."""
-    layers: tuple[str, ...]
-    """Names of the layers."""
-    w_bits: tuple[int, ...]
-    """Weight bits of each layer."""
-    a_bits: tuple[int, ...]
-    """Bits of the activations that enter each layer."""
-    mean_w_bits: float
+    bits: Mapping[str, Bits]
+    """Widths of each layer by its name, in the order they run."""
+    mean_w_bits: _Figure
     """Mean width of all weights that could be chosen, weighted by how many they are."""
-    mean_a_bits: float
+    mean_a_bits: _Figure
     """Mean width of all activations likewise."""
-    usage: Mapping[str, tuple[float, float]]
+    usage: Mapping[str, Usage]
     """Cost and limit of each resource."""
-    objective: float
+    objective: _Figure = math.nan
     """Value of the method's objective at its choice; nan for a method without one."""
-    bound: float
+    bound: _Figure = math.nan
     """No choice that fits has a smaller objective; minus infinity where nothing is known, nan
     without objective."""
-    gap: float
+    gap: _Figure = math.nan
     """Relative distance of objective and bound, 0 when proven; infinity without a bound, nan
     without objective."""
-    status: str
+    status: Text
     """``optimal``, ``feasible`` or ``heuristic``."""
-    predicted: float
+    predicted: _Figure = math.nan
     """Loss change that the method predicts for what came out, nats; nan where it predicts none."""
-    judged: Judged
+    judged: JudgedChoice
     """The quantised network without training."""
-    loss_change: float
-    """Judged loss less that of the reference, all widths at their widest, nats."""
     seconds: float
     """Wall time of method, swaps and tuning, without measurements."""
     notes: tuple[str, ...] = ()
@@ -110,39 +144,27 @@ class AllocationReport:
     details: Mapping[str, Any] = field(default_factory=dict)
     """Figures of the method's own."""
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields as plain values; what is no finite number becomes ``None``."""
-        bits = {
-            layer: f"w{w}a{a}"
-            for layer, w, a in zip(self.layers, self.w_bits, self.a_bits, strict=True)
-        }
-        usage = {name: {"used": used, "limit": limit} for name, (used, limit) in self.usage.items()}
-        values = {
-            "method": self.method,
-            "bits": bits,
-            "mean_weight_bits": self.mean_w_bits,
-            "mean_activation_bits": self.mean_a_bits,
-            "usage": usage,
-            "objective": self.objective,
-            "bound": self.bound,
-            "gap": self.gap,
-            "status": self.status,
-            "predicted_loss_change": self.predicted,
-            "judged": {
-                "loss": self.judged.loss,
-                "loss_change": self.loss_change,
-                "accuracy": self.judged.accuracy,
-            },
-            "seconds": round(self.seconds, 3),
-            "notes": list(self.notes),
-            "details": dict(self.details),
-        }
-        return {key: plain(value) for key, value in values.items()}
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers."""
+        return tuple(self.bits)
+
+    @property
+    def w_bits(self) -> tuple[int, ...]:
+        """Weight bits of each layer."""
+        return tuple(bits.w for bits in self.bits.values())
+
+    @property
+    def a_bits(self) -> tuple[int, ...]:
+        """Bits of the activations that enter each layer."""
+        return tuple(bits.a for bits in self.bits.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationSetting:
     """Conditions that all methods of one refinement share."""
+
+    KEYS: ClassVar[Mapping[str, str]] = {"floating": "float", "reference": "widest"}
 
     network: str
     """File of the float weights, or a description where there is none."""
@@ -150,49 +172,42 @@ class AllocationSetting:
     """A path, or ``digits``."""
     seed: int
     """Seed of images and methods."""
-    images: int
+    images: Count
     """Training images that methods measure on."""
-    judged_images: int
+    judged_images: Count
     """Other training images that judge."""
+    versions: Mapping[str, str]
+    """Versions of packages."""
+    measurements: tuple[Measurement, ...]
+    """Measurements with their uncertainty."""
     floating: Judged
     """The float network."""
     reference: Judged
     """The network with all widths at their widest."""
-    measurements: tuple[Measurement, ...]
-    """Measurements with their uncertainty."""
-    versions: Mapping[str, str]
-    """Versions of packages."""
     warnings: tuple[str, ...] = ()
-    """Warnings, such as a network that was never trained."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        names = ("network", "data", "seed", "images", "judged_images", "versions")
-        judged = {
-            name: {"loss": j.loss, "accuracy": j.accuracy}
-            for name, j in (("float", self.floating), ("widest", self.reference))
-        }
-        measurements = [
-            {f.name: plain(getattr(one, f.name)) for f in fields(one)} for one in self.measurements
-        ]
-        return {
-            **{name: plain(getattr(self, name)) for name in names},
-            "measurements": measurements,
-            **plain(judged),
-        }
+    """Warnings, such as a network that was never trained; at the top of a file."""
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it: Python's numbers for NumPy's, ``None`` for inf and nan."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation(AllocationReport):
+    """Content of ``allocation.json``."""
+
+    warnings: tuple[str, ...]
+    """As in ``AllocationSetting``."""
+    setting: AllocationSetting
+    """Conditions of the method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Content of ``comparison.json``."""
+
+    warnings: tuple[str, ...]
+    """As in ``AllocationSetting``."""
+    setting: AllocationSetting
+    """Conditions of the methods."""
+    methods: tuple[AllocationReport, ...]
+    """What each of them chose."""
 
 
 def write_allocation(
@@ -209,22 +224,19 @@ def write_allocation(
     Raises:
         StorageError: The disk is full.
     """
-    values = {
-        "format": FORMAT,
-        "warnings": list(setting.warnings),
-        **report.as_json(),
-        "setting": setting.as_json(),
-    }
-    write_atomically(path, seal_json({**values, "made_of": dict(made_of)}))
+    values = plain(setting)
+    values = {"warnings": values.pop("warnings"), **plain(report), "setting": values}
+    write_atomically(path, sealed(FORMAT, values, made_of))
 
 
 def comparison(reports: Sequence[AllocationReport], setting: AllocationSetting) -> dict[str, Any]:
     """Return what ``comparison.json`` holds and ``--json`` prints."""
+    values = plain(setting)
     return {
         "format": COMPARISON_FORMAT,
-        "warnings": list(setting.warnings),
-        "setting": setting.as_json(),
-        "methods": [report.as_json() for report in reports],
+        "warnings": values.pop("warnings"),
+        "setting": values,
+        "methods": plain(reports),
     }
 
 
@@ -248,7 +260,7 @@ def allocation_table(reports: Sequence[AllocationReport], setting: AllocationSet
         ]
     ]
     for report in reports:
-        change = f"{report.loss_change:+.4f}"
+        change = f"{report.judged.loss_change:+.4f}"
         cells = [
             *(_used(report.usage.get(name)) for name in (FLASH, SRAM)),
             change,
@@ -294,11 +306,10 @@ def _wrapped(lines: Sequence[str]) -> list[str]:
     ]
 
 
-def _used(usage: tuple[float, float] | None) -> str:
+def _used(usage: Usage | None) -> str:
     if usage is None:
         return "-"
-    used, limit = usage
-    return f"{used:,.0f} {100 * used / limit:5.1f} %"
+    return f"{usage.used:,.0f} {100 * usage.used / usage.limit:5.1f} %"
 
 
 def _number(value: float, form: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nas_engine.errors import PathError
 from nas_engine.files import write_atomically
 from nas_engine.reading import LARGE_FILE, read_regular
-from nas_engine.report.page.facts import TEACHER, Allocations, RunFacts
+from nas_engine.report.page.facts import TEACHER, RunFacts
 from nas_engine.report.page.network import BIT_MAP, FLASH, SRAM, TIMELINE
 from nas_engine.report.page.search import FRONT, PROGRESS, SHORTLIST
 from nas_engine.report.page.training import ALLOCATIONS, CURVES, ERRORS
@@ -23,7 +23,6 @@ from nas_engine.sealed import read_sealed_json, seal_json
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from nas_engine.report.plots.allocations import AllocationMaps
 
 BUDGETS = "budget_bars"
 """A picture that the page has no need of, because it draws bars itself; it is saved with the others
@@ -119,8 +118,10 @@ def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
         ), shortlist.draw_shortlist
 
     def methods() -> Drawing:
-        assert facts.allocations is not None
-        return _maps(facts.allocations), allocations.draw_allocations
+        found = facts.allocations
+        assert found is not None
+        record = allocations.allocation_maps(found.members, found.setting)
+        return record, allocations.draw_allocations
 
     def errors() -> Drawing:
         assert facts.layer_errors is not None
@@ -149,25 +150,3 @@ def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
             ),
         }
     return makers
-
-
-def _maps(found: Allocations) -> AllocationMaps:
-    """Return what the picture of several methods shows."""
-    from nas_engine.report.plots.allocations import AllocationMaps
-    from nas_engine.report.plots.layer_axis import layer_axis
-
-    layers = tuple(found.members[0].bits)
-    w_bits, a_bits = (
-        tuple(tuple(one.bits[layer][i] for layer in layers) for one in found.members)
-        for i in (0, 1)
-    )
-    return AllocationMaps(
-        axis=layer_axis(layers),
-        methods=tuple(one.method for one in found.members),
-        w_bits=w_bits,
-        a_bits=a_bits,
-        accuracies=tuple(one.accuracy or 0.0 for one in found.members),
-        floating=found.floating or 0.0,
-        images=found.judged_images,
-        warning="; ".join(found.warnings),
-    )

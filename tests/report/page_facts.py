@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from device_profiles import load_device
+from nas_engine.allocation.device_problem import FLASH, SRAM
+from nas_engine.architecture import Bits
 from nas_engine.costs.plan import plan_memory
+from nas_engine.report.allocations import (
+    AllocationReport,
+    AllocationSetting,
+    Judged,
+    JudgedChoice,
+    Usage,
+)
 from nas_engine.report.network import report_network
 from nas_engine.report.page.facts import (
-    Allocation,
     Allocations,
     Asked,
     Candidate,
@@ -190,20 +199,41 @@ def shortlist(*pairs: tuple[float, float], chosen: int = 1, images: int = 400) -
     return Shortlist(images=images, epochs=2, members=members)
 
 
-def allocation(method: str, loss: float, percent: float, *, chosen: bool = False) -> Allocation:
+def allocation(method: str, loss: float, percent: float) -> AllocationReport:
     """Return what a method chose."""
-    return Allocation(
+    return AllocationReport(
         method=method,
-        bits={"stem": (8, 8), "head": (4, 6)},
+        bits={"stem": Bits(8, 8), "head": Bits(4, 6)},
         mean_w_bits=4.5,
-        mean_a_bits=None,
-        flash_bytes=2000.0,
-        peak_sram_bytes=1000.0,
-        loss=loss,
-        accuracy=percent,
+        mean_a_bits=math.nan,
+        usage={
+            FLASH: Usage(used=2000.0, limit=2048.0),
+            SRAM: Usage(used=1000.0, limit=1024.0),
+        },
+        judged=JudgedChoice(loss=loss, loss_change=0.1, accuracy=percent),
         seconds=2.0,
         status="optimal",
         notes=("a note",),
+    )
+
+
+def allocations(*members: AllocationReport, chosen: str, **setting: Any) -> Allocations:
+    """Return methods side by side."""
+    return Allocations(
+        members=members,
+        setting=AllocationSetting(
+            network="random weights",
+            data="digits",
+            seed=0,
+            images=64,
+            judged_images=128,
+            versions={},
+            measurements=(),
+            floating=Judged(loss=0.4, accuracy=81.0),
+            reference=Judged(loss=0.4, accuracy=81.0),
+            **setting,
+        ),
+        trained={},
         chosen=chosen,
     )
 
@@ -241,12 +271,8 @@ def complete() -> RunFacts:
             exceptions=("none",),
         ),
         shortlist=shortlist((12.5, 80.0), (11.0, 70.0)),
-        allocations=Allocations(
-            members=(allocation("qbr", 0.5, 80.0), allocation("hawq", 0.4, 79.0, chosen=True)),
-            images=64,
-            judged_images=128,
-            floating=81.0,
-            warnings=(),
+        allocations=allocations(
+            allocation("qbr", 0.5, 80.0), allocation("hawq", 0.4, 79.0), chosen="hawq"
         ),
         record=RunRecord(
             command="nas-search run digits.yaml",

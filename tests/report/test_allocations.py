@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +14,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from nas_engine.architecture import Bits
 from nas_engine.errors import InputError
 from nas_engine.report.allocations import (
     AllocationReport,
     AllocationSetting,
     Judged,
+    JudgedChoice,
     Measurement,
+    Usage,
     allocation_table,
     comparison,
-    plain,
     write_allocation,
 )
 from nas_engine.report.plots.allocations import allocation_maps, draw_allocations
@@ -66,6 +67,11 @@ SETTING = AllocationSetting(
 )
 
 
+def choice(loss: float, accuracy: float) -> JudgedChoice:
+    """Return what a method's bits leave; the reference has a loss of 0.125."""
+    return JudgedChoice(loss=loss, loss_change=0.25, accuracy=accuracy)
+
+
 def make_reports(
     methods: Sequence[str] = METHODS, depths: tuple[int, ...] = (3, 3), seed: int = 0
 ) -> list[AllocationReport]:
@@ -74,19 +80,19 @@ def make_reports(
     return [
         AllocationReport(
             method=method,
-            layers=layers,
-            w_bits=tuple(int(width) for width in rng.integers(2, 9, len(layers))),
-            a_bits=tuple(int(width) for width in rng.integers(2, 9, len(layers))),
+            bits={layer: Bits(*map(int, rng.integers(2, 9, 2))) for layer in layers},
             mean_w_bits=3.25,
             mean_a_bits=6.5,
-            usage={"Flash": (123456.0, 131072.0), "peak SRAM": (50000.0, 65536.0)},
+            usage={
+                "Flash": Usage(used=123456.0, limit=131072.0),
+                "peak SRAM": Usage(used=50000.0, limit=65536.0),
+            },
             objective=0.5,
             bound=0.4,
             gap=0.2,
             status="feasible",
             predicted=0.25,
-            judged=Judged(loss=0.375, accuracy=float(rng.uniform(8, 98))),
-            loss_change=0.25,
+            judged=choice(0.375, float(rng.uniform(8, 98))),
             seconds=1.25,
             details={"nodes": np.int64(7), "alpha": np.float64("nan"), "path": Path("x")},
         )
@@ -101,10 +107,10 @@ class TestTable:
             first,
             predicted=math.nan,
             gap=math.nan,
-            judged=Judged(loss=0.4, accuracy=9.5),
+            judged=choice(0.4, 9.5),
             notes=("as they came",),
         )
-        second = replace(second, gap=math.inf, judged=Judged(loss=0.4, accuracy=97.0))
+        second = replace(second, gap=math.inf, judged=choice(0.4, 97.0))
         lines = allocation_table([first, second], SETTING).splitlines()
         head = next(index for index, line in enumerate(lines) if line.startswith("method"))
         assert (
@@ -128,7 +134,9 @@ class TestTable:
     @pytest.mark.parametrize("limit", [1000.0, 2.0**29])
     def test_width(self, limit: float) -> None:
         reports = [
-            replace(report, usage={"Flash": (limit, limit), "peak SRAM": (limit, limit)})
+            replace(
+                report, usage=dict.fromkeys(("Flash", "peak SRAM"), Usage(used=limit, limit=limit))
+            )
             for report in make_reports()
         ]
         reports[2] = replace(reports[2], notes=("a long note " * 30,))
@@ -168,10 +176,6 @@ class TestJson:
         assert found["warnings"] == ["never trained"]
         json.dumps(found, allow_nan=False)
 
-    def test_plain(self) -> None:
-        value: Any = {1: (np.float32(0.5), math.inf, np.arange(2)), "b": True, "c": None}
-        assert plain(value) == {"1": [0.5, None, [0, 1]], "b": True, "c": None}
-
 
 def boxes(figure: Figure) -> tuple[list[str], np.ndarray]:
     """Return all visible texts and their extents in pixels, ``(texts, 4)``: left, bottom, right,
@@ -203,9 +207,18 @@ class TestPicture:
         self, methods: tuple[str, ...], depths: tuple[int, ...], floating: float, warning: str
     ) -> None:
         reports = make_reports(methods, depths)
-        reports[0] = replace(reports[0], judged=Judged(loss=9.0, accuracy=0.0))
-        reports[-1] = replace(reports[-1], judged=Judged(loss=9.0, accuracy=100.0))
-        figure = draw_allocations(allocation_maps(reports, floating, 2000, warning))
+        reports[0] = replace(reports[0], judged=choice(9.0, 0.0))
+        reports[-1] = replace(reports[-1], judged=choice(9.0, 100.0))
+        figure = draw_allocations(
+            allocation_maps(
+                reports,
+                replace(
+                    SETTING,
+                    floating=Judged(loss=0.1, accuracy=floating),
+                    warnings=(warning,) if warning else (),
+                ),
+            )
+        )
         texts, found = boxes(figure)
         assert {"weights", "stage 1", *methods} <= set(texts)
         assert (found[:, :2] >= 0).all()
@@ -217,11 +230,11 @@ class TestPicture:
 
     def test_record(self) -> None:
         reports = make_reports()
-        record = allocation_maps(reports, 97.5, 2000)
-        assert record == allocation_maps(make_reports(), 97.5, 2000)
+        record = allocation_maps(reports, SETTING)
+        assert record == allocation_maps(make_reports(), SETTING)
         assert record.w_bits[4] == reports[4].w_bits
         assert record.axis.names == reports[0].layers
         with pytest.raises(InputError, match="0 allocations cannot be drawn"):
-            allocation_maps([], 97.5, 2000)
+            allocation_maps([], SETTING)
         with pytest.raises(InputError, match="all of the same layers"):
-            allocation_maps([*reports, *make_reports(("x",), (1,))], 97.5, 2000)
+            allocation_maps([*reports, *make_reports(("x",), (1,))], SETTING)

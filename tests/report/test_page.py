@@ -23,7 +23,7 @@ from nas_engine.report.html.document import (
     Tone,
 )
 from nas_engine.report.page import PARTS, build_page
-from nas_engine.report.page.facts import Allocations, RunFacts
+from nas_engine.report.page.facts import RunFacts
 from nas_engine.report.page.headline import verdict_sentence
 from nas_engine.report.page.provenance import search_command
 from nas_engine.report.page.search import WHY, order_sentence
@@ -40,6 +40,7 @@ from tests.report.page_facts import (
     SKIPPED,
     accuracy,
     allocation,
+    allocations,
     complete,
     proof,
     shortlist,
@@ -450,12 +451,9 @@ class TestTraining:
         part = section(build_page(complete()), "allocation")
         assert "bits of hawq, which have the lowest loss before training" in sentences(part)
         assert column(tables(part)[0], "mean a") == ["\N{EN DASH}"] * 2
-        neither = (allocation("a", 0.1, 90.0), allocation("b", 0.2, 80.0, chosen=True))
+        neither = (allocation("a", 0.1, 90.0), allocation("b", 0.2, 80.0))
         found = replace(
-            complete(),
-            allocations=Allocations(
-                members=neither, images=1, judged_images=1, floating=None, warnings=("odd",)
-            ),
+            complete(), allocations=allocations(*neither, chosen="b", warnings=("odd",))
         )
         assert "continued with the bits of b." in sentences(
             section(build_page(found), "allocation")

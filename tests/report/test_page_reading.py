@@ -5,12 +5,15 @@ error.
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas_engine.errors import FileFormatError
+from nas_engine.report.allocations import comparison, write_allocation
 from nas_engine.report.page.reading import (
     read_allocations,
     read_checksums,
@@ -19,28 +22,11 @@ from nas_engine.report.page.reading import (
 from nas_engine.runs.epochs import read_epochs
 from nas_engine.verification.result import read_verification
 from tests.report.page_facts import CLOSE, DIFFERS, EQUAL, SKIPPED, proof
+from tests.report.test_allocations import SETTING, make_reports
 
-METHOD = {
-    "method": "qbr",
-    "bits": {"stem": "w8a8", "head": "w4a6"},
-    "mean_weight_bits": 4.5,
-    "mean_activation_bits": None,
-    "usage": {
-        "Flash": {"used": 2000.0, "limit": 2048},
-        "peak SRAM": {"used": 1000.0, "limit": 1024},
-    },
-    "status": "heuristic",
-    "judged": {"loss": 0.5, "loss_change": 0.1, "accuracy": 80.0},
-    "seconds": 1.5,
-    "notes": ["a note"],
-}
-SETTING = {"images": 64, "judged_images": 128, "float": {"loss": 0.4, "accuracy": 82.0}}
-COMPARISON = {
-    "format": "nas-search/allocations/1",
-    "warnings": ["odd"],
-    "setting": SETTING,
-    "methods": [METHOD],
-}
+WARNED = replace(SETTING, warnings=("odd",))
+COMPARISON = json.loads(json.dumps(comparison(make_reports(("qbr", "clado")), WARNED)))
+METHOD = COMPARISON["methods"][0]
 
 
 def written(path: Path, values: Any) -> Path:
@@ -116,57 +102,50 @@ class TestEpochs:
 
 class TestAllocations:
     def test_a_comparison(self, tmp_path: Path) -> None:
-        found = read_allocations(
-            [written(tmp_path / "comparison.json", COMPARISON)], "qbr", {"qbr": 91.0}
-        )
-        (one,) = found.members
-        assert (one.method, one.chosen, one.trained, one.mean_a_bits, one.flash_bytes) == (
-            "qbr",
-            True,
-            91.0,
-            None,
-            2000.0,
-        )
-        assert one.bits == {"stem": (8, 8), "head": (4, 6)}
-        assert (found.images, found.judged_images, found.floating, found.warnings) == (
-            64,
-            128,
-            82.0,
-            ("odd",),
-        )
+        path = written(tmp_path / "comparison.json", COMPARISON)
+        found = read_allocations([path], "qbr", {"qbr": 91.0})
+        assert (found.chosen, found.trained, found.setting) == ("qbr", {"qbr": 91.0}, WARNED)
+        assert list(found.members) == [
+            replace(report, details={"nodes": 7, "alpha": None, "path": "x"})
+            for report in make_reports(("qbr", "clado"))
+        ]
 
     def test_several_allocations_of_one_network(self, tmp_path: Path) -> None:
-        paths = []
-        for name in ("a", "b"):
-            (tmp_path / name).mkdir()
-            values = {
-                **METHOD,
-                "method": name,
-                "format": "nas-search/allocation/1",
-                "warnings": ["odd"],
-                "setting": SETTING,
-            }
-            paths.append(written(tmp_path / name / "allocation.json", values))
+        paths, reports = [], make_reports(("a", "b"))
+        for report in reports:
+            (tmp_path / report.method).mkdir()
+            paths.append(tmp_path / report.method / "allocation.json")
+            write_allocation(paths[-1], report, WARNED, {"start.pt": "ab" * 32})
         found = read_allocations(paths, None, {})
         assert [one.method for one in found.members] == ["a", "b"]
-        assert not any(one.chosen for one in found.members)
-        assert found.warnings == ("odd",)
+        assert [one.bits for one in found.members] == [one.bits for one in reports]
+        assert found.setting.warnings == ("odd",)
+
+    def test_figures_that_are_not_finite_come_back_as_nan(self, tmp_path: Path) -> None:
+        (report,) = make_reports(("qbr",))
+        report = replace(report, objective=math.nan, bound=-math.inf, gap=math.inf)
+        path = tmp_path / "allocation.json"
+        write_allocation(path, report, SETTING, {})
+        (one,) = read_allocations([path], None, {}).members
+        assert all(map(math.isnan, (one.objective, one.bound, one.gap)))
 
     @pytest.mark.parametrize(
-        "values",
+        ("values", "says"),
         [
-            {},
-            {**COMPARISON, "setting": {}},
-            {**COMPARISON, "methods": [{}]},
-            {**COMPARISON, "methods": [{**METHOD, "bits": {"stem": "w8"}}]},
-            {**COMPARISON, "methods": [{**METHOD, "judged": None}]},
-            {**COMPARISON, "methods": [{**METHOD, "seconds": "long"}]},
-            {**COMPARISON, "format": "nas-search/allocation/1"},
+            ({}, "format: is None; expected 'nas-search/allocations/1'"),
+            ({**COMPARISON, "setting": {}}, "setting.network: is missing; add it"),
+            ({**COMPARISON, "methods": [{}]}, "methods[0].method: is missing; add it"),
+            ({**COMPARISON, "methods": [{**METHOD, "bits": {"stem": "w8"}}]}, "bits are 'w8'"),
+            ({**COMPARISON, "methods": [{**METHOD, "judged": None}]}, "methods[0].judged holds"),
+            ({**COMPARISON, "methods": [{**METHOD, "seconds": "long"}]}, "seconds: is 'long'"),
+            ({**COMPARISON, "methods": [{**METHOD, "gap": "1"}]}, "methods[0].gap: is '1'"),
+            ({**COMPARISON, "format": "nas-search/allocation/1"}, "format: is 'nas-search/allo"),
         ],
     )
-    def test_what_is_damaged_is_refused(self, tmp_path: Path, values: Any) -> None:
-        with pytest.raises(FileFormatError, match="nas-search refine"):
+    def test_what_is_damaged_is_refused(self, tmp_path: Path, values: Any, says: str) -> None:
+        with pytest.raises(FileFormatError, match="; refine again with nas-search refine") as found:
             read_allocations([written(tmp_path / "comparison.json", values)], None, {})
+        assert says in str(found.value)
 
 
 MEMBER = {

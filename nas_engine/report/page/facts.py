@@ -10,6 +10,7 @@ from device_profiles import DeviceProfile
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import InputError
 from nas_engine.records import Count, Percent, Text
+from nas_engine.report.allocations import AllocationReport, AllocationSetting
 from nas_engine.report.layer_errors import LayerErrors
 from nas_engine.report.network import NetworkReport
 from nas_engine.runs.run_record import RunRecord
@@ -104,52 +105,17 @@ class Shortlist:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
-    """Choice of one allocation method."""
-
-    method: str
-    """Its name."""
-    bits: Mapping[str, tuple[int, int]]
-    """Width of weights and of the input of each layer."""
-    mean_w_bits: float | None
-    """Mean width of the weights, ``None`` where unknown."""
-    mean_a_bits: float | None
-    """Mean width of the activations."""
-    flash_bytes: float | None
-    """Flash."""
-    peak_sram_bytes: float | None
-    """Peak SRAM."""
-    loss: float | None
-    """Judged without training, nats."""
-    accuracy: float | None
-    """Judged without training, percent."""
-    seconds: float | None
-    """Wall time of the method, without measurements."""
-    status: str
-    """``optimal``, ``feasible``, ``heuristic``."""
-    notes: tuple[str, ...]
-    """Remarks of the method."""
-    trained: float | None = None
-    """Accuracy of its integer model on test images after training, percent; ``None`` if it was not
-    trained."""
-    chosen: bool = False
-    """True if it is the network of this report."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Allocations:
     """Methods side by side."""
 
-    members: tuple[Allocation, ...]
+    members: tuple[AllocationReport, ...]
     """The methods."""
-    images: int
-    """Training images that measured."""
-    judged_images: int
-    """Other training images that judged."""
-    floating: float | None
-    """Accuracy of the float network on the latter, percent."""
-    warnings: tuple[str, ...]
-    """Warnings of the refinement."""
+    setting: AllocationSetting
+    """Their conditions, with all warnings."""
+    trained: Mapping[str, float]
+    """Accuracy of their integer models on test images after training by method, percent."""
+    chosen: str | None
+    """The method whose bits the network of this report has, ``None`` where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

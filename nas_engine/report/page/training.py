@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from nas_engine.allocation.device_problem import FLASH, SRAM
 from nas_engine.names import Method
+from nas_engine.report.allocations import AllocationReport
 from nas_engine.report.html.document import (
     Block,
     Cell,
@@ -14,7 +18,7 @@ from nas_engine.report.html.document import (
     Tone,
 )
 from nas_engine.report.layer_errors import as_cells, in_words
-from nas_engine.report.page.facts import Allocation, Allocations, RunFacts, Training
+from nas_engine.report.page.facts import Allocations, RunFacts, Training
 from nas_engine.report.page.words import NONE, listed, number, percent, plural, seconds
 
 CURVES, ALLOCATIONS, ERRORS = "training_curves", "allocations", "layer_error"
@@ -98,24 +102,20 @@ def allocations(facts: RunFacts) -> Section | None:
             "solver",
             "",
         ),
-        rows=tuple(_method(one) for one in found.members),
+        rows=tuple(_method(found, one) for one in found.members),
         numbers=(1, 2, 3, 4, 5, 6, 7, 8),
-        marked=tuple(i for i, one in enumerate(found.members) if one.chosen),
+        marked=tuple(i for i, one in enumerate(found.members) if one.method == found.chosen),
     )
-    blocks: list[Block] = [*(Sentence(text, Tone.BAD) for text in found.warnings), table]
-    judged = [one for one in found.members if one.accuracy is not None]
-    chosen = next((one for one in judged if one.chosen), None)
+    blocks: list[Block] = [*(Sentence(text, Tone.BAD) for text in found.setting.warnings), table]
+    judged = found.members
+    chosen = next((one for one in judged if one.method == found.chosen), None)
     if chosen is not None and len(judged) > 1:
         blocks.append(Sentence(_choice(chosen, judged)))
-    if (
-        len(found.members) > 1
-        and len(judged) == len(found.members)
-        and all(one.bits for one in judged)
-    ):
-        best = max(judged, key=lambda one: one.accuracy or 0.0)
+    if len(judged) > 1 and all(one.bits for one in judged):
+        best = max(judged, key=lambda one: one.judged.accuracy)
         text = (
             f"Bits of {len(judged)} methods layer by layer; {best.method} keeps most accuracy, "
-            f"{percent(best.accuracy)}."
+            f"{percent(best.judged.accuracy)}."
         )
         blocks.append(
             Picture(
@@ -129,16 +129,12 @@ def allocations(facts: RunFacts) -> Section | None:
     return Section(key="allocation", title="How the bits were chosen", blocks=tuple(blocks))
 
 
-def _choice(chosen: Allocation, judged: list[Allocation]) -> str:
+def _choice(chosen: AllocationReport, judged: Sequence[AllocationReport]) -> str:
     """Return the bits that the run continued with, and by what they are best."""
     best = []
-    if chosen.loss is not None and all(
-        one.loss is not None and chosen.loss <= one.loss for one in judged
-    ):
+    if all(chosen.judged.loss <= one.judged.loss for one in judged):
         best.append("the lowest loss")
-    if chosen.accuracy is not None and all(
-        one.accuracy is not None and chosen.accuracy >= one.accuracy for one in judged
-    ):
+    if all(chosen.judged.accuracy >= one.judged.accuracy for one in judged):
         best.append("the highest accuracy")
     text = f"The run continued with the bits of {chosen.method}"
     if chosen.method == Method.QBR and len(judged) > 1:
@@ -151,28 +147,26 @@ def _choice(chosen: Allocation, judged: list[Allocation]) -> str:
 
 
 def _caption(found: Allocations) -> str:
-    text = (
-        f"Measured on {found.images:,} training images, judged without training on "
-        f"{found.judged_images:,} others"
-    )
+    setting = found.setting
     return (
-        f"{text}; float network {percent(found.floating)}" if found.floating is not None else text
+        f"Measured on {setting.images:,} training images, judged without training on "
+        f"{setting.judged_images:,} others; float network {percent(setting.floating.accuracy)}"
     )
 
 
-def _method(one: Allocation) -> tuple[Cell | str, ...]:
+def _method(found: Allocations, one: AllocationReport) -> tuple[Cell | str, ...]:
+    used = (one.usage.get(name) for name in (FLASH, SRAM))
     return (
         one.method,
         number(one.mean_w_bits, ".2f"),
         number(one.mean_a_bits, ".2f"),
-        number(one.flash_bytes),
-        number(one.peak_sram_bytes),
-        number(one.loss, ".4f"),
-        percent(one.accuracy),
-        percent(one.trained),
-        NONE if one.seconds is None else seconds(one.seconds),
+        *(number(each.used if each else None) for each in used),
+        number(one.judged.loss, ".4f"),
+        percent(one.judged.accuracy),
+        percent(found.trained.get(one.method)),
+        seconds(one.seconds),
         one.status or NONE,
-        Cell("chosen", Tone.GOOD) if one.chosen else "",
+        Cell("chosen", Tone.GOOD) if one.method == found.chosen else "",
     )
 
 

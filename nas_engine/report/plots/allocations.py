@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nas_engine.errors import InputError, shortened
-from nas_engine.report.allocations import AllocationReport
+from nas_engine.report.allocations import AllocationReport, AllocationSetting
 from nas_engine.report.plots.bit_map import HIGHEST, LOWEST
 from nas_engine.report.plots.layer_axis import (
     LayerAxis,
@@ -56,15 +56,13 @@ class AllocationMaps:
 
 
 def allocation_maps(
-    reports: Sequence[AllocationReport], floating: float, images: int, warning: str = ""
+    reports: Sequence[AllocationReport], setting: AllocationSetting
 ) -> AllocationMaps:
     """Return what the picture of several methods shows.
 
     Args:
         reports: One per method, of one network.
-        floating: Accuracy of the float network, percent.
-        images: Images that all accuracies are of.
-        warning: What is not as it should be.
+        setting: What they have in common.
 
     Raises:
         InputError: No methods, or networks with other layers.
@@ -80,9 +78,9 @@ def allocation_maps(
         w_bits=tuple(report.w_bits for report in reports),
         a_bits=tuple(report.a_bits for report in reports),
         accuracies=tuple(report.judged.accuracy for report in reports),
-        floating=floating,
-        images=images,
-        warning=warning,
+        floating=setting.floating.accuracy,
+        images=setting.judged_images,
+        warning="; ".join(setting.warnings),
     )
 
 
