@@ -105,7 +105,7 @@ class Judged:
     ) -> AllocationProblem:
         """Return the problem under mean widths."""
         return network_problem(
-            self.subject.sizes(),
+            self.subject.sizes,
             weight_bits=self.weight_bits,
             activation_bits=self.activation_bits,
             mean_weight_bits=mean_weight_bits,

@@ -142,7 +142,7 @@ def run(
     subject = traced_subject(load_subject(network), (3, 32, 32))
     names = list(subject.layers)
     fixed = [names[0], *(names[layers + 1 :] if layers else names[-1:])]
-    problem = network_problem(subject.sizes(), weight_bits=weight_bits, fixed=fixed)
+    problem = network_problem(subject.sizes, weight_bits=weight_bits, fixed=fixed)
     rows: list[Row] = []
     for base in ("float", "widest"):
         perturbations = Perturbations(

@@ -17,7 +17,7 @@ from torch.nn import functional
 from nas_engine.errors import InputError, one_line, shortened
 from nas_engine.reading import is_out_of_memory
 from nas_engine.training.steps import Change, Function, StepList, Values, relu6_in_place
-from nas_engine.training.subject import Subject
+from nas_engine.training.subject import LayerSize, Subject
 
 _IN_PLACE: dict[Any, Callable[[Tensor], Tensor]] = {
     nn.ReLU: functional.relu_,
@@ -53,7 +53,29 @@ def traced_subject(network: nn.Module, shape: tuple[int, int, int]) -> Subject:
     network = copy.deepcopy(network).eval().requires_grad_(False)
     builder = _Builder(network)
     builder.build()
-    return Subject(builder.made, shape, next(network.parameters()).device)
+    device = next(network.parameters()).device
+    return Subject(builder.made, measured_sizes(builder.made, shape, device), shape, device)
+
+
+@torch.no_grad()
+def measured_sizes(
+    steps: StepList, shape: tuple[int, int, int], device: torch.device
+) -> tuple[LayerSize, ...]:
+    """Return the size of each layer, measured in a run of one image of zeros."""
+    found: dict[int, Tensor] = {}
+    Subject(steps, (), shape, device).forward(
+        torch.zeros(1, *shape, device=device),
+        watch=lambda position, value: found.__setitem__(position, value),
+    )
+    return tuple(
+        LayerSize(
+            name=layer.name,
+            weights=layer.weight.numel(),
+            inputs=found[layer.tensor].numel(),
+            macs=found[layer.step].numel() * layer.weight[0].numel(),
+        )
+        for layer in steps.layers.values()
+    )
 
 
 class _Builder:

@@ -70,7 +70,7 @@ def measure_hessian(
         for choice, square in _activation_squares(perturbations, x).items():
             squares[choice] = squares.get(choice, 0.0) + share * square
     costs = np.zeros(problem.n)
-    sizes = {size.name: size for size in subject.sizes()}
+    sizes = {size.name: size for size in subject.sizes}
     for index, variable in enumerate(problem.variables):
         for level, bits in enumerate(variable.bits):
             for layer, position in perturbations.places(index):

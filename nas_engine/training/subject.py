@@ -26,7 +26,10 @@ Watch = Callable[[int, Tensor], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSize:
-    """Storage and operations of one layer, independent of its widths."""
+    """Storage and operations of one layer, independent of its widths.
+
+    Layers that read the same tensor each count it as their input; ``shared_inputs`` tells which.
+    """
 
     name: str
     """Name of the layer."""
@@ -43,6 +46,7 @@ class Subject:
 
     Args:
         steps: Its steps, see ``subject_of``.
+        sizes: Size of each layer, in the order they run.
         shape: Channels, height and width of the images it takes.
         device: Where its tensors are.
 
@@ -50,10 +54,15 @@ class Subject:
         layers: Every layer by name, in the order they run.
     """
 
-    def __init__(self, steps: StepList, shape: tuple[int, int, int], device: torch.device) -> None:
-        self.shape, self.device = shape, device
+    def __init__(
+        self,
+        steps: StepList,
+        sizes: tuple[LayerSize, ...],
+        shape: tuple[int, int, int],
+        device: torch.device,
+    ) -> None:
+        self.sizes, self.shape, self.device = sizes, shape, device
         self.layers, self._steps = steps.layers, steps.steps
-        self._macs: dict[int, int] | None = None
         self._dies: list[tuple[int, ...]] = [()] * len(self._steps)
         last = {read: position for position, step in enumerate(self._steps) for read in step.reads}
         for position, end in last.items():
@@ -114,38 +123,13 @@ class Subject:
         """Return the logits of images as the network takes them."""
         return self.run(self.first_values(images), 0, changes or {}, watch=watch)
 
-    @torch.no_grad()
-    def sizes(self) -> tuple[LayerSize, ...]:
-        """Return what each layer stores and computes.
-
-        Layers that read the same tensor each count it as their input; ``shared_inputs`` tells
-        which.
-        """
-        found: dict[int, Tensor] = {}
-        self.forward(
-            torch.zeros(1, *self.shape, device=self.device),
-            watch=lambda position, value: found.__setitem__(position, value),
-        )
-        return tuple(
-            LayerSize(
-                name=layer.name,
-                weights=layer.weight.numel(),
-                inputs=found[layer.tensor].numel(),
-                macs=found[layer.step].numel() * layer.weight[0].numel(),
-            )
-            for layer in self.layers.values()
-        )
-
     def rest(self, position: int) -> float:
         """Return the share of the multiply-accumulates that is left at a position."""
-        if self._macs is None:
-            self._macs = {
-                layer.step: size.macs
-                for layer, size in zip(self.layers.values(), self.sizes(), strict=True)
-            }
-        return sum(macs for step, macs in self._macs.items() if step >= position) / sum(
-            self._macs.values()
+        steps = [layer.step for layer in self.layers.values()]
+        left = sum(
+            size.macs for step, size in zip(steps, self.sizes, strict=True) if step >= position
         )
+        return left / sum(size.macs for size in self.sizes)
 
     def shared_inputs(self) -> tuple[tuple[str, ...], ...]:
         """Return the names of the layers that read each tensor which several layers read."""
@@ -162,9 +146,19 @@ def subject_of(network: GraphNetwork) -> Subject:
         InputError: It has quantisers.
     """
     network = copy.deepcopy(network).eval().requires_grad_(False)
-    architecture = network.architecture
-    shape = (architecture.input_channels, architecture.resolution, architecture.resolution)
-    return Subject(steps_of(network), shape, network.stem.weight.device)
+    graph = network.graph
+    sizes = tuple(
+        LayerSize(
+            name=node.name,
+            weights=graph.weights(node),
+            inputs=graph.tensor(node.input).elements,
+            macs=graph.macs(node),
+        )
+        for node in graph.layers
+    )
+    image = graph.tensor(graph.inputs[0])
+    shape = (image.channels, image.height, image.width)
+    return Subject(steps_of(network), sizes, shape, network.stem.weight.device)
 
 
 def chunks_of(count: int, size: int) -> Iterator[slice]:

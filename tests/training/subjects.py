@@ -214,5 +214,5 @@ def perturbed(
             (weight_bits if kinds != "activations" else ()),
             ((3, 8) if kinds != "weights" else ()),
         )
-        problem = network_problem(subject.sizes(), weight_bits=weights, activation_bits=activations)
+        problem = network_problem(subject.sizes, weight_bits=weights, activation_bits=activations)
     return Perturbations(subject, problem, images_and_labels(8)[0], chunk=chunk, **options)

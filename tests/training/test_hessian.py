@@ -47,7 +47,7 @@ def test_traces_are_those_of_autograd() -> None:
     perturbations = perturbed(network, chunk=5)
     found = measure_hessian(perturbations, images, labels, probes=150)
     problem, x, truth = perturbations.problem, prepared(images, SIDE), torch.from_numpy(labels)
-    sizes = {size.name: size for size in perturbations.subject.sizes()}
+    sizes = {size.name: size for size in perturbations.subject.sizes}
     for index, name in enumerate(("first", "left", "right", "linear")):
         layer = perturbations.subject.layers[name]
         trace = trace_by_weight(network, f"{name}.weight", x, truth)
@@ -103,7 +103,7 @@ def test_networks_of_the_project() -> None:
             any_subject(seeded(network), (3, side, side)),
             images_and_labels(3, side, 3),
         )
-        problem = network_problem(subject.sizes(), weight_bits=(2, 8), activation_bits=(2, 8))
+        problem = network_problem(subject.sizes, weight_bits=(2, 8), activation_bits=(2, 8))
         found = measure_hessian(Perturbations(subject, problem, images), images, labels, probes=1)
         assert np.isfinite(found).all()
         assert (found >= 0).all()

@@ -136,7 +136,7 @@ def test_pairs_are_those_of_the_plain_network() -> None:
     images, labels = images_and_labels(4, 16, 3, 4)
     subject = subject_of(network)
     fixed = tuple(name for name in subject.layers if not name.startswith("s1.b2"))
-    problem = network_problem(subject.sizes(), weight_bits=(2, 8), fixed=fixed)
+    problem = network_problem(subject.sizes, weight_bits=(2, 8), fixed=fixed)
     perturbations = Perturbations(subject, problem, images, base="float")
     found = measure_pairs(perturbations, images, labels)
     np.testing.assert_allclose(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.network_problem import network_problem
+from benchmarks.traced import measured_sizes
 from benchmarks.vision_transformer import vision_transformer
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Variable
 from nas_engine.architecture import Architecture
+from nas_engine.block_kinds import BLOCK_KINDS
 from nas_engine.errors import InputError
 from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.quantization.prepare import insert_quantisers
 from nas_engine.training.loop import prepared
 from nas_engine.training.perturbation import Perturbations
-from nas_engine.training.steps import Values
-from nas_engine.training.subject import LayerSize, subject_of
+from nas_engine.training.steps import Values, steps_of
+from nas_engine.training.subject import subject_of
 from tests.training.networks import block_kinds, small_architecture
 from tests.training.subjects import (
     SIDE,
@@ -75,7 +78,7 @@ def test_the_network_that_is_given_stays_as_it_is() -> None:
 
 def test_sizes_of_resnet_20() -> None:
     subject = any_subject(cifar_resnet(20), (3, 32, 32))
-    sizes = {size.name: size for size in subject.sizes()}
+    sizes = {size.name: size for size in subject.sizes}
     assert list(sizes)[:3] == ["conv1", "layer1.0.conv1", "layer1.0.conv2"]
     assert len(sizes) == 20
     assert (
@@ -100,26 +103,35 @@ def test_a_mobilenet_has_the_names_and_sizes_of_its_graph(architecture: Architec
     network = GraphNetwork(architecture)
     subject = subject_of(network)
     assert tuple(subject.layers) == tuple(architecture.layer_names())
-    assert [size.weights for size in subject.sizes()] == [
+    assert [size.weights for size in subject.sizes] == [
         unit.weight.numel() for _, unit in network.units()
     ]
     seen: list[int] = []
     for _, unit in network.eval().units():
         unit.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].numel()))
     network(torch.zeros(1, 3, 16, 16))
-    assert [size.inputs for size in subject.sizes()] == seen
-    graph = network.graph
-    assert subject.sizes() == tuple(
-        LayerSize(
-            name=node.name,
-            weights=graph.weights(node),
-            inputs=graph.tensor(node.input).elements,
-            macs=graph.macs(node),
-        )
-        for node in graph.layers
-    )
+    assert [size.inputs for size in subject.sizes] == seen
     x = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(subject.forward(x), network(x).detach())
+
+
+OF_EVERY_KIND = (small_architecture, block_kinds)
+
+
+def test_networks_of_every_kind() -> None:
+    assert {block.kind for make in OF_EVERY_KIND for block in make().blocks} == set(BLOCK_KINDS)
+
+
+@pytest.mark.parametrize("resolution", [13, 16, 17, 24])
+@pytest.mark.parametrize("make", OF_EVERY_KIND)
+def test_sizes_of_the_graph_are_those_of_a_run(
+    make: Callable[[], Architecture], resolution: int
+) -> None:
+    """At odd and even resolutions: nothing is run to know them."""
+    network = GraphNetwork(replace(make(), resolution=resolution)).eval()
+    subject = subject_of(network)
+    assert subject.shape == (3, resolution, resolution)
+    assert subject.sizes == measured_sizes(steps_of(network), subject.shape, subject.device)
 
 
 def test_quantisers_of_the_network_are_refused() -> None:
@@ -245,7 +257,7 @@ def test_allocations_of_a_mobilenet_are_those_of_the_plain_network() -> None:
     subject = subject_of(network)
     images, _ = images_and_labels(4, 16, 3)
     problem = network_problem(
-        subject.sizes(), weight_bits=(2, 8), activation_bits=(4, 8), fixed=("stem", "classifier")
+        subject.sizes, weight_bits=(2, 8), activation_bits=(4, 8), fixed=("stem", "classifier")
     )
     ends = {"stem": (8, 8), "classifier": (8, 8)}
     perturbations = Perturbations(subject, problem, images, fixed=ends)
@@ -317,7 +329,7 @@ def test_readers_with_widths_of_their_own_each_round_what_they_read() -> None:
 def test_fixed_widths_always_hold() -> None:
     network = seeded(Toy())
     subject, (images, _) = any_subject(network, (1, SIDE, SIDE)), images_and_labels()
-    problem = network_problem(subject.sizes(), weight_bits=(8,), fixed=("first", "linear"))
+    problem = network_problem(subject.sizes, weight_bits=(8,), fixed=("first", "linear"))
     alone = Perturbations(subject, problem, images)
     held = Perturbations(
         subject, problem, images, fixed={"first": (2, 8)}, default_activation_bits=3
