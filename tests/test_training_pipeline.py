@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from nas_engine.integer.store import load as load_integer
 from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.models.widen import widen
 from nas_engine.network.graph import NetworkError
+from nas_engine.pipeline import course
 from nas_engine.pipeline.evaluation import evaluate_run
 from nas_engine.pipeline.training import (
     TrainingRequest,
@@ -229,6 +231,35 @@ class TestResult:
                 integer=None,
                 agreement=None,
             )
+
+
+class TestToldOnTheWay:
+    def test_held_out_accuracy_after_each_epoch(self, tmp_path: Path) -> None:
+        run, kept = small_run(tmp_path / "run"), Kept()
+        assert run_training(run, request(), watch=kept) is not None
+        whole = [event.detail for event in kept.progress(Kind.TRAINING) if event.whole]
+        rows = read_epochs(run / "training" / "metrics.jsonl")
+        assert [detail.rpartition("held-out ")[2] for detail in whole] == [
+            f"{row['accuracy']:.1f} %" for row in rows
+        ]
+        first, *others = (event.detail for event in kept.progress(Kind.TRAINING))
+        assert "held-out" not in first
+        assert "held-out" in others[-2]
+
+    def test_duration_before_a_long_training(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(course, "WORTH_TELLING_S", 0.0)
+        for least, notes in ((10**6, 0), (0, 1)):
+            monkeypatch.setattr(course, "WORTH_MEASURING", least)
+            kept = Kept()
+            run_training(small_run(tmp_path / str(least)), request(), watch=kept)
+            assert len(kept.notes) == notes
+        assert re.fullmatch(
+            r"network: about [^()]+ left \(float: 1 epochs of 3 steps of \d+ ms; "
+            r"quantised: 1 epochs of 3 steps of \d+ ms\)",
+            kept.notes[0],
+        )
 
 
 class TestInterrupted:

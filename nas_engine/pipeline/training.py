@@ -14,7 +14,6 @@ import zlib
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,13 +25,14 @@ from nas_engine.datasets.holdout import held_out
 from nas_engine.datasets.records import judged_split
 from nas_engine.datasets.summary import summary_lines
 from nas_engine.errors import InputError, NasEngineError, PathError, RunDirectoryError
-from nas_engine.events import SILENT, Finished, Kind, Note, Progress, Sink, Started
+from nas_engine.events import SILENT, Finished, Note, Sink, Started
 from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.kernels.functions import Kernels
 from nas_engine.models.widen import widen
 from nas_engine.network.graph import NetworkError
+from nas_engine.pipeline.course import Course
 from nas_engine.pipeline.data import (
     read_data,
     recipe_for,
@@ -43,9 +43,8 @@ from nas_engine.pipeline.evaluation import measure
 from nas_engine.quantization.extract import extract
 from nas_engine.reading import LARGE_FILE, regular_digest
 from nas_engine.runs import chain
-from nas_engine.runs.epochs import read_epochs
 from nas_engine.runs.run_directory import RunDirectory, TrainingDirectory
-from nas_engine.sealed import seal_line, seal_yaml
+from nas_engine.sealed import seal_yaml
 from nas_engine.training.loop import (
     TrainingTask,
     first_state,
@@ -59,7 +58,7 @@ from nas_engine.training.recipe import TrainingRecipe, dump_recipe
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
 from nas_engine.training.result import TrainingResult, write_result
 from nas_engine.training.start import load_start
-from nas_engine.training.state import STAGES, TORCH, TrainingState, name_of, read_checkpoint
+from nas_engine.training.state import TORCH, TrainingState, name_of, read_checkpoint
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
 
 GOLDEN_IMAGES = 8
@@ -329,20 +328,17 @@ def _train(task: TrainingTask, folder: TrainingDirectory, name: str, watch: Sink
         write_atomically(folder.recipe, seal_yaml(dump_recipe(task.recipe)))
     if not folder.classes.exists():
         write_classes(folder.classes, task.dataset.classes)
-    rows = _kept_metrics(folder.metrics, state)
-
-    def record(row: dict[str, Any]) -> None:
-        rows.append(row)
-        write_atomically(folder.metrics, "".join(map(seal_line, rows)))
-
+    course = Course(name, task, folder.metrics, state, watch)
+    if not is_done(task, state):
+        course.expect(state)
     return train(
         task,
         state,
         checkpoint=folder.checkpoint,
         finished_float=folder.float_network,
         stop=watch.stop,
-        watch=lambda state: watch(_progress(name, task, state)),
-        record=record,
+        watch=course.step,
+        record=course.record,
     )
 
 
@@ -354,33 +350,6 @@ def _about_kernels(task: TrainingTask, state: TrainingState) -> str | None:
         how = "its last bits may differ from those of a training that was never moved"
         return f"the training goes on by other kernels than it began with ({state.history}); {how}"
     return None
-
-
-def _progress(name: str, task: TrainingTask, state: TrainingState) -> Progress:
-    """Return the progress of a training, with the means of its epoch so far."""
-    epochs = state.epoch + (0 if state.stage == "float" else task.recipe.float_epochs)
-    images = max(state.running.get("images", 0.0), 1.0)
-    loss = state.running.get("loss", 0.0) / images
-    correct = 100.0 * state.running.get("correct", 0.0) / images
-    return Progress(
-        kind=Kind.TRAINING,
-        what=name,
-        at=f"{state.stage} epoch {state.epoch + 1}/{task.epochs(state.stage)}",
-        done=epochs * task.steps + state.step,
-        total=task.recipe.epochs * task.steps,
-        detail=f"loss {loss:.3f}, train accuracy {correct:.1f} %",
-        whole=state.step == task.steps,
-    )
-
-
-def _kept_metrics(path: Path, state: TrainingState) -> list[dict[str, Any]]:
-    """Return the lines of ``metrics.jsonl`` up to a state; a kill may leave more than that."""
-    if not path.exists():
-        return []
-    reached = (STAGES.index(state.stage), state.epoch)
-    return [
-        row for row in read_epochs(path) if (STAGES.index(row["stage"]), row["epoch"]) <= reached
-    ]
 
 
 def _conclude(

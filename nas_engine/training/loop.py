@@ -173,7 +173,7 @@ def begin_stage(
             prepared(images, task.architecture.resolution, task.device),
             task.recipe.step_init,
         )
-    return _assembled(task, network, stage, **kept)
+    return assembled(task, network, stage, **kept)
 
 
 class _Kept(TypedDict, total=False):
@@ -183,9 +183,10 @@ class _Kept(TypedDict, total=False):
     teacher_form: str
 
 
-def _assembled(
+def assembled(
     task: TrainingTask, network: GraphNetwork, stage: str, **kept: Unpack[_Kept]
 ) -> TrainingState:
+    """Return the state of a stage with a network as it is, which has its quantisers already."""
     hint = None
     if (
         task.teacher is not None
@@ -223,7 +224,7 @@ def resumed_state(task: TrainingTask, path: Path) -> TrainingState:
     if content["stage"] == STAGES[1]:
         insert_quantisers(network)
     kernels = None if content["kernels"] == TORCH else task.kernels
-    state = _assembled(
+    state = assembled(
         task,
         placed(network, task.device),
         content["stage"],
@@ -328,9 +329,9 @@ def train(
                     history=state.history,
                     teacher_form=state.teacher_form,
                 )
-        for images, labels, rng in _batches(task, state):
+        for images, labels, rng in batches(task, state):
             with _memory_errors(task, state):
-                _step(task, state, images, labels, rng)
+                take_step(task, state, images, labels, rng)
             now = time.monotonic()
             state.elapsed_s, last = state.elapsed_s + now - last, now
             watch(state)
@@ -386,7 +387,7 @@ def is_done(task: TrainingTask, state: TrainingState) -> bool:
     return state.stage == last and state.epoch == task.epochs(last)
 
 
-def _batches(
+def batches(
     task: TrainingTask, state: TrainingState
 ) -> Iterator[tuple[Tensor, Tensor, np.random.Generator]]:
     """Yield the batch of each step left in this epoch.
@@ -407,13 +408,25 @@ def _batches(
         )
 
 
-def _step(
+def take_step(
     task: TrainingTask,
     state: TrainingState,
     images: Tensor,
     labels: Tensor,
     rng: np.random.Generator,
 ) -> None:
+    """Take one optimiser step, in place.
+
+    Args:
+        task: What stays the same.
+        state: Moves on by a step.
+        images: Bytes, ``(n, h, w, c)``, cropped.
+        labels: ``(n,)``.
+        rng: Generator of the step.
+
+    Raises:
+        DivergedError: The loss is not finite.
+    """
     recipe, network = task.recipe, state.network
     total = task.steps * task.epochs(state.stage)
     peak = recipe.learning_rate if state.stage == STAGES[0] else recipe.quantised_learning_rate

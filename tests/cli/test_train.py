@@ -101,6 +101,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path / "run"
 
 
+FIGURES = r"loss \d\.\d{3}, train \d+\.\d %, held-out \d+\.\d %"
+
+
 class TestTrain:
     def test_shows_data_epochs_and_accuracy(self, run: Run, place: Path) -> None:
         outcome = run("train", place.name, *BRIEF)
@@ -108,11 +111,12 @@ class TestTrain:
         lines = outcome.err.splitlines()
         assert lines[0] == "digits: 10 classes, from digits"
         assert re.fullmatch(
-            r"network, float epoch 1/1: loss \d\.\d{3}, train accuracy \d+\.\d %, \d+ s left",
+            rf"network, float epoch 1/1: {FIGURES}, \d+ s left",
             lines[-2],
         )
         assert re.fullmatch(
-            r"network, quantised epoch 1/1: loss \d\.\d{3}, train accuracy \d+\.\d %", lines[-1]
+            r"network, quantised epoch 1/1: loss \d\.\d{3}, train \d+\.\d %, held-out \d+\.\d %",
+            lines[-1],
         )
         accuracy = json.loads((place / "training" / "result.json").read_text())["accuracy"]
         found, error = (
@@ -366,7 +370,7 @@ class TestProgress:
         assert "evaluating on 40 test images ..." in lines
         bars = [line for line in lines if "|" in line]
         assert bars[0].startswith("teacher, float epoch 1/2 ")
-        text = r" 100 % \|.*\| 00:00 left, loss \d\.\d{3}, train accuracy \d+\.\d %"
+        text = rf" 100 % \|.*\| 00:00 left, {FIGURES}"
         assert re.search(f"teacher, float epoch 2/2{text}", shown)
         assert re.search(f"network, quantised epoch 1/1{text}", shown)
         assert max(map(len, bars)) <= 100
