@@ -3,6 +3,7 @@
 from device_profiles import DeviceProfile as DeviceProfile
 from device_profiles import device_names as device_names
 from device_profiles import load_device as load_device
+from nas_engine.api import bits as bits
 from nas_engine.api import compare as compare
 from nas_engine.api import evaluate as evaluate
 from nas_engine.api import export as export

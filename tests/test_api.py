@@ -62,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 ne.write_report,
                 ne.compare,
             )
-            for function in (ne.search, ne.load, ne.score, *trained):
+            for function in (ne.search, ne.load, ne.score, ne.bits, *trained):
                 (test,) = finder.find(function, function.__name__)
                 assert test.examples, f"{function.__name__}() has no example"
                 runner.run(test, out=texts.append)

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from device_profiles import device_names, load_device
+from nas_engine.architecture import read_architecture
 from nas_engine.cli.main import cli
 from nas_engine.names import Format, Method
 from nas_engine.report.page import PARTS
@@ -191,6 +192,7 @@ def readers() -> Mapping[str, Callable[[str], Any]]:
         "core": load_device,
         "stages": load_space,
         "epochs": load_recipe,
+        "head": read_architecture,
         "search": lambda path: read_options(Path(path)),
         "build": lambda path: yaml.safe_load(
             Path(path).read_text(encoding="utf-8")

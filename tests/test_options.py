@@ -18,7 +18,7 @@ from nas_engine.pipeline.run_config import resolve_run_config
 from nas_engine.runs.run_options import check_options
 from tests.docs.options_table import PAGE, table
 
-COMMANDS = ("search", "run", "train", "evaluate", "refine", "verify", "score")
+COMMANDS = ("search", "run", "train", "evaluate", "refine", "verify", "score", "bits")
 RANGED = [
     row
     for row in OPTIONS

@@ -56,7 +56,7 @@ def allocate(
 
     Where the widest choice of every variable meets them at once, that is the answer of every
     method, without objective: losses count from there, and no method may talk itself into narrower
-    widths by noise.
+    widths by noise. The one that keeps given widths keeps them.
 
     Args:
         name: A key of ``ALLOCATORS``.
@@ -80,7 +80,7 @@ def allocate(
             raise MissingEvidenceError(name, field)
         _check(problem, field, value)
     began = time.perf_counter()
-    if problem.is_feasible(problem.widest):
+    if "given" not in allocator.needs and problem.is_feasible(problem.widest):
         return allocation_of(
             problem,
             name,

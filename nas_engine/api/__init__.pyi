@@ -9,6 +9,7 @@ from nas_engine.api.learn import chosen_recipe as chosen_recipe
 from nas_engine.api.learn import evaluate as evaluate
 from nas_engine.api.learn import refine as refine
 from nas_engine.api.learn import train as train
+from nas_engine.api.look import bits as bits
 from nas_engine.api.look import load as load
 from nas_engine.api.look import load_run as load_run
 from nas_engine.api.look import run as run

@@ -274,7 +274,7 @@ def score(
     from nas_engine.architecture import Architecture, read_architecture
     from nas_engine.layers import KINDS
     from nas_engine.report.network import report_network
-    from nas_engine.scoring.qe_score import ScoreSettings
+    from nas_engine.scoring.qe_score import ScoreSettings, default_stage_weights
 
     profile = (
         load_device(device)
@@ -300,13 +300,51 @@ def score(
     )
 
 
-def default_stage_weights(network: Architecture) -> tuple[float, ...]:
-    """Return the paper's weights for five stages.
+def bits(
+    network: str | os.PathLike[str],
+    *,
+    device: str = "cortex-m7",
+    sram: Size | None = None,
+    flash: Size | None = None,
+    schedule: Schedule | None = None,
+    input: ImageInput | None = None,
+    uniform: str | int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+) -> NetworkReport:
+    """Return the report of a network of your own with bits for a budget.
 
-    For fewer stages: the last ones of (0, 1, 1, 6); for more: zeros in front (chosen here).
+    Args:
+        network: An architecture file. Structure, and the bits of stem and classifier, stay.
+        device: Device profile, by name or path.
+        sram: SRAM of the device.
+        flash: Flash of the device.
+        schedule: How it runs, ``auto``, ``layers`` or ``rows``; as the file says if not given.
+        input: How its image comes, ``whole`` or ``rows``; rows where a whole one does not fit if
+            not given.
+        uniform: The same bits for all other layers: ``5`` (weights; inputs 8) or ``"w5a6"``; if not
+            given, bits are refined to the budgets, as in a search (QBR).
+        out: The architecture file that is written; none if not given.
+        force: Replace another file of that name.
+
+    Raises:
+        InputError: No architecture, bits that the device forbids, or budgets that it does not fit.
+
+    Example:
+        >>> import nas_engine as ne
+        >>> fitted = ne.bits("runs/digits/best.yaml", sram="24k", flash="64k", uniform="w3a8")
+        >>> str(fitted.bits[0]), str(fitted.bits[1])
+        ('w8a8', 'w3a8')
     """
-    stages = 1 + sum(block.stride == 2 for block in network.blocks)
-    if stages == 5:
-        return (0.0, 0.0, 1.0, 1.0, 6.0)
-    tail = (0.0, 1.0, 1.0, 6.0)[-stages:]
-    return (0.0,) * (stages - len(tail)) + tail
+    from nas_engine.options import arguments, rows_of
+    from nas_engine.pipeline.bits import parse_uniform, set_bits, write_network
+
+    options = {"device": device, "sram": sram, "flash": flash, "schedule": schedule, "input": input}
+    report, _ = set_bits(
+        os.fspath(network),
+        arguments("bits", options, rows_of("bits")),
+        None if uniform is None else parse_uniform(str(uniform)),
+    )
+    if out is not None:
+        write_network(out, report.architecture, force=force)
+    return report

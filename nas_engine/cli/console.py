@@ -185,3 +185,16 @@ def show_error(message: str) -> None:
     """Show the one line that every error is."""
     word = click.style("error:", fg="red", bold=True) if has_colours(sys.stderr) else "error:"
     click.echo(f"{word} {terminal_line(message)}", err=True)
+
+
+def require_torch(purpose: str) -> None:
+    """Check that torch is installed, without importing it, and say that it is about to be.
+
+    Raises:
+        MissingPackageError: It is not; says what to type.
+    """
+    from nas_engine import api
+
+    api.require_torch(purpose)
+    if "torch" not in sys.modules:
+        announce("loading torch ...")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from nas_engine import __version__
+from nas_engine.cli.bits import bits
 from nas_engine.cli.command import Explained, options_of
 from nas_engine.cli.compare import compare
 from nas_engine.cli.completion import complete_runs
@@ -142,6 +143,7 @@ for _command in (
     report,
     compare,
     score,
+    bits,
     plot,
     devices,
     spaces,

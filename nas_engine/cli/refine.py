@@ -14,12 +14,12 @@ from nas_engine.cli.console import (
     emit,
     json_option,
     quiet_option,
+    require_torch,
     show,
     show_stopped,
     show_table,
 )
 from nas_engine.cli.options import command_options, run_argument, same_command
-from nas_engine.cli.train import require_torch
 from nas_engine.escaping import command_line
 
 if TYPE_CHECKING:

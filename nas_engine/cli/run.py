@@ -15,6 +15,7 @@ from nas_engine.cli.console import (
     emit,
     json_option,
     quiet_option,
+    require_torch,
     show,
     show_stopped,
     show_table,
@@ -82,11 +83,35 @@ def run(
     command continues after Ctrl-C or a kill. A stage that is done is not repeated unless something
     it depends on has changed.
     """
-    from nas_engine.cli.train import require_torch
-
     require_torch("a whole run")
     asked, folder = _resolve(config, _options(given, settings), out)
+    perform(
+        ctx,
+        asked,
+        folder,
+        force=force,
+        workers=workers,
+        threads=threads,
+        accelerator=accelerator,
+        kernels=kernels,
+        teacher_code=teacher_code,
+    )
 
+
+def perform(
+    ctx: click.Context,
+    asked: RunConfig,
+    folder: Path,
+    *,
+    force: bool,
+    threads: int | None,
+    accelerator: str | None,
+    kernels: str | None,
+    teacher_code: bool,
+    workers: int | None = None,
+    time_limit: float | None = None,
+) -> None:
+    """Do a whole run, show it, and end with its exit code."""
     from nas_engine.cli.progress import Screen
     from nas_engine.cli.search import cores
     from nas_engine.pipeline.run import run_pipeline
@@ -96,7 +121,7 @@ def run(
     from nas_engine.training.result import check_goal
 
     typed = command_line("nas-search", *sys.argv[1:])
-    with Screen() as screen:
+    with Screen(time_limit) as screen:
         screen.catch_interrupt()
         device = prepare_compute(accelerator or "auto", threads)
         record = run_pipeline(
@@ -122,7 +147,7 @@ def run(
     show_table(run_table(record, screen.kept))
     if last is None or not last.done or screen.stop():
         show_stopped(f"stopped; what is done is kept; go on with: {command_line(*again)}")
-        ctx.exit(INTERRUPTED)
+        ctx.exit(INTERRUPTED if time_limit is None or screen.stopped.is_set() else 0)
     show(f"firmware in {folder / 'final' / 'export' / 'c'}, report: {folder / 'report.html'}")
     verified = record.stage("verify")
     if verified is None or not (verified.figures or {}).get("passed"):

@@ -1,8 +1,8 @@
-"""``nas-search train RUN`` and ``nas-search evaluate RUN``."""
+"""``nas-search train RUN|FILE`` and ``nas-search evaluate RUN``."""
 
 from __future__ import annotations
 
-import sys
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nas_engine.cli.command import Explained, options_of
+from nas_engine.cli.completion import complete_runs
 from nas_engine.cli.console import (
     INTERRUPTED,
-    announce,
     emit,
     json_option,
     quiet_option,
+    require_torch,
     show,
     show_stopped,
     show_table,
     tell,
 )
 from nas_engine.cli.options import command_options, run_argument, same_command
-from nas_engine.errors import InputError
+from nas_engine.errors import InputError, shown_path
 from nas_engine.escaping import terminal_line
 
 if TYPE_CHECKING:
@@ -33,17 +34,19 @@ course = options_of("Course of the training")
 
 @click.command(
     cls=Explained,
-    short_help="Train the winner of a run, quantise it, lower it to integers.",
+    short_help="Train the winner of a run, or a network of your own, to integers.",
     examples=(
         "nas-search train runs/NAME",
         "nas-search train runs/NAME --data cifar-10-batches-py --teacher auto",
         "nas-search train runs/NAME --data cifar-10-batches-py --time-limit 1h --resume",
+        "nas-search train network.yaml --sram 64k --flash 96k --data cifar-10-batches-py",
     ),
 )
-@run_argument
+@click.argument("run", type=click.Path(), metavar="RUN|FILE", shell_complete=complete_runs)
 @command_options("train")
 @course("--resume", is_flag=True, help="Continue the training in RUN; give the same options again.")
 @course("--force", is_flag=True, help="Replace the training in RUN.")
+@course("--out", type=click.Path(), help="Folder of the run of FILE.  [default: runs/NAME-DATA]")
 @json_option
 @quiet_option
 @click.pass_context
@@ -51,6 +54,13 @@ def train(
     ctx: click.Context,
     /,
     run: str,
+    out: str | None,
+    device: str | None,
+    sram: int | None,
+    flash: int | None,
+    schedule: str | None,
+    input: str | None,
+    method: str | None,
     data: str | None,
     recipe: str | None,
     teacher: str | None,
@@ -68,6 +78,10 @@ def train(
 ) -> None:
     """Train the winner of a run: in float, then quantised to its bits, then lowered to integers.
 
+    FILE is an architecture of your own (best.yaml of a run directory is one): all that nas-search
+    run does but the search, for that network and its bits, in a folder of its own; the same command
+    goes on. Budgets, device and --method are for FILE alone.
+
     RUN is the directory that a search wrote. It gains training/ (checkpoint, metrics, networks,
     result) and integer/, the integer model that every export is measured against.
 
@@ -79,6 +93,39 @@ def train(
     """
     if resume and force:
         raise InputError("--resume continues a training, --force replaces it; give one of the two")
+    of_file = {"device": device, "sram": sram, "flash": flash, "schedule": schedule, "input": input}
+    if os.path.isfile(run) or (run.endswith((".yaml", ".yml")) and not os.path.isdir(run)):
+        require_torch("training")
+        _train_file(
+            ctx,
+            Path(run),
+            out,
+            {
+                "search": of_file | {"space": run},
+                "data": {"source": data, "limit": limit},
+                "train": {
+                    "recipe": recipe,
+                    "teacher": teacher,
+                    "min_accuracy": min_accuracy,
+                    **changes,
+                },
+                "refine": {"method": method},
+                "seed": seed,
+            },
+            force=force,
+            threads=threads,
+            accelerator=accelerator,
+            kernels=kernels,
+            teacher_code=teacher_code,
+            time_limit=time_limit,
+        )
+        return
+    for name, given in (of_file | {"method": method, "out": out}).items():
+        if given is not None:
+            raise InputError(
+                f"--{name} is for an architecture file, and {shown_path(run)} is none; leave it "
+                "out, or give the file of a network"
+            )
     require_torch("training")
     from nas_engine.api import chosen_recipe
     from nas_engine.cli.progress import Screen
@@ -131,6 +178,27 @@ def train(
         check_goal(
             result.accuracy.integer, result.accuracy.images, result.accuracy.split, min_accuracy
         )
+
+
+def _train_file(
+    ctx: click.Context, file: Path, out: str | None, options: dict[str, Any], **given: Any
+) -> None:
+    """Do a whole run of one network."""
+    from nas_engine.architecture import read_architecture
+    from nas_engine.cli.run import perform
+    from nas_engine.pipeline.run_config import resolve_run_config
+
+    found = {
+        section: {key: value for key, value in values.items() if value is not None}
+        if isinstance(values, dict)
+        else values
+        for section, values in options.items()
+        if values is not None
+    }
+    read_architecture(file)  # a space, which a run may also have, is refused
+    asked = resolve_run_config(found)
+    folder = f"runs/{file.stem}-{Path(asked.data.source).stem}" if out is None else out
+    perform(ctx, asked, Path(folder), **given)
 
 
 @click.command(
@@ -205,19 +273,6 @@ def evaluate(
         show_table(f"\n{errors_table(errors)}")
     if min_accuracy is not None:
         check_goal(accuracy.integer, accuracy.images, accuracy.split, min_accuracy)
-
-
-def require_torch(purpose: str) -> None:
-    """Check that torch is installed, without importing it, and say that it is about to be.
-
-    Raises:
-        MissingPackageError: It is not; says what to type.
-    """
-    from nas_engine import api
-
-    api.require_torch(purpose)
-    if "torch" not in sys.modules:
-        announce("loading torch ...")
 
 
 def _table(accuracy: Accuracy, where: str) -> str:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar
 
 from device_profiles import DeviceProfile, device_names, load_device
 from nas_engine import __version__
-from nas_engine.errors import InputError
+from nas_engine.errors import FileFormatError, InputError
 from nas_engine.evolution.feasibility import least_sram, require_feasible
 from nas_engine.evolution.limits import LIMITS, Limit
+from nas_engine.evolution.one_network import open_space
 from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.names import DEFAULT_SCHEDULE, ImageInput, Memory, Schedule
 from nas_engine.ranges import CANDIDATES, CLASSES, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
@@ -19,7 +20,7 @@ from nas_engine.records import Count, Share, key_of, plain, read
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.strict_yaml import Fields
 from nas_engine.units import MEMORY_REGION_BYTES, format_size
-from search_spaces import SearchSpace, load_space, space_names
+from search_spaces import SearchSpace, space_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ class SearchConfig:
     flash_bytes: Count
     """Flash of the device, reserved part included."""
     space: str
-    """Search space, by name or path."""
+    """Search space, by name or path; or the path of an architecture, a space of one network."""
     resolution: Annotated[int, RESOLUTION]
     """Height and width of the input image in pixels."""
     class_count: Annotated[int, CLASSES]
@@ -58,7 +59,8 @@ class SearchConfig:
     """Largest share of the inverted residuals in one stage, the guard against piling depth into
     one."""
     qbr: bool = True
-    """True if Quantization Bits Refinement sets the bits; else mutation does."""
+    """True if Quantization Bits Refinement sets the bits; else mutation does, or the file of a
+    network."""
     seed: Annotated[int, SEED] = 0
     """Seed of the search."""
     candidates: Annotated[int, CANDIDATES] = 500_000
@@ -121,7 +123,7 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     """
     given = {key: value for key, value in options.items() if value is not None}
     space_name, device_name = given.pop("space", "mobilenet"), given.pop("device", "cortex-m7")
-    space = load_space(space_name)
+    space, network = open_space(space_name)
     device = load_device(device_name).with_memory(given.pop("sram", None), given.pop("flash", None))
     for memory, size in (("SRAM", device.sram_bytes), ("Flash", device.flash_bytes)):
         if size > MEMORY_REGION_BYTES:
@@ -140,16 +142,32 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         "stage_weights": space.stage_weights,
         "max_stage_share": space.max_stage_share,
     }
+    if network is not None:
+        defaults |= {"qbr": False}
+        given["candidates"] = 1
     limits = {row.name: getattr(space, row.key) for row in LIMITS if row.of_space}
     limits |= {row.name: given.pop(row.key) for row in LIMITS if row.key in given}
     if given.get("memory_model") != "paper":
-        defaults["schedule"] = DEFAULT_SCHEDULE
+        own = network.schedule if network is not None else "layers"
+        defaults["schedule"] = DEFAULT_SCHEDULE if own == "layers" else own
+        defaults["input"] = network.image if network is not None else "whole"
     config = SearchConfig(**{**defaults, **given}, limits=limits)
-    if config.schedule == "layers" or "input" in given:
+    if network is not None and config.class_count != space.class_count:
+        raise FileFormatError(
+            space_name,
+            f"its classifier has {space.class_count} classes, asked for are "
+            f"{config.class_count} (those of the data, or --classes); change 'classes' in the file",
+        )
+    if config.schedule == "layers" or "input" in given or config.input == "rows":
         return config
-    problem, _ = build_problem(config)
-    fits = least_sram(problem) <= problem.arena_bytes
-    return config if fits else replace(config, input="rows")
+    return replace(config, input=at_fitting_input(build_problem(config)[0]).frame.image)
+
+
+def at_fitting_input(problem: SearchProblem) -> SearchProblem:
+    """Return a problem whose image comes by rows where no network fits with a whole one."""
+    if problem.frame.schedule == "layers" or least_sram(problem) <= problem.arena_bytes:
+        return problem
+    return replace(problem, frame=replace(problem.frame, image="rows"))
 
 
 def _name_or_path(given: str, shipped: tuple[str, ...]) -> str:
@@ -173,9 +191,8 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         for row in LIMITS
         if row.of_space and row.name in config.limits
     }
-    space: SearchSpace = replace(
-        load_space(config.space), max_stage_share=config.max_stage_share, **tighter
-    )
+    found, network = open_space(config.space)
+    space: SearchSpace = replace(found, max_stage_share=config.max_stage_share, **tighter)
     score = ScoreSettings(
         sigma_a=config.sigma_a, sigma_w=config.sigma_w, stage_weights=config.stage_weights
     )
@@ -190,6 +207,7 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         image=config.input,
         score=score,
         qbr=config.qbr,
+        network=network,
     )
     return _at_widest(problem), device
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,8 @@ import numpy.typing as npt
 from nas_engine.costs.flash import flash
 from nas_engine.costs.schedule import bit_costs
 from nas_engine.costs.sram import peak_sram
-from nas_engine.encoding import Genes, GeneView
+from nas_engine.encoding import Genes, GeneView, decode, encode
+from nas_engine.errors import InputError
 from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr import refine
@@ -111,6 +112,32 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     return Candidates(
         genes=genes, score=score, violation=violation, sram=sram, flash=flash_bytes, macs=macs
     )
+
+
+def evaluate_given(problem: SearchProblem) -> Candidates:
+    """Return the one network of a problem, with bits of its own or those of refinement.
+
+    Raises:
+        InputError: Its own bits, and the device forbids them.
+    """
+    frame, network = problem.frame, problem.network
+    assert network is not None
+    network = replace(network, schedule=frame.schedule, image=frame.image)
+    found = evaluate(problem, encode(frame, [network]))
+    got = decode(frame, found.genes[:, 0])
+    if not problem.qbr and got != network:
+        layer, bits = next(
+            (name, mine)
+            for name, mine, others in zip(
+                network.layer_names(), network.layer_bits(), got.layer_bits(), strict=True
+            )
+            if mine != others
+        )
+        raise InputError(
+            f"{problem.space.source}: layer {layer} has {bits}, which the device forbids; change "
+            "it, or choose another --device"
+        )
+    return found
 
 
 def exceeded(problem: SearchProblem, candidates: Candidates) -> dict[str, tuple[float, float]]:

@@ -12,7 +12,8 @@ import numpy as np
 from nas_engine.costs.flash import flash_per_layer
 from nas_engine.costs.sram import peak_sram, sram_per_layer
 from nas_engine.encoding import Genes, GeneView, decode, layer_rows
-from nas_engine.errors import InfeasibleBudgetError
+from nas_engine.errors import FileFormatError, InfeasibleBudgetError
+from nas_engine.evolution.evaluation import evaluate_given, exceeded
 from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.operators import smallest_of_each
 from nas_engine.evolution.problem import SearchProblem
@@ -35,6 +36,8 @@ def smallest_networks(problem: SearchProblem) -> Genes:
 
 def least_sram(problem: SearchProblem) -> float:
     """Return the least peak SRAM of the smallest networks, in bytes."""
+    if problem.network is not None and not problem.qbr:
+        return float(evaluate_given(problem).sram[0])
     genes = smallest_networks(problem)
     view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
     return float(peak_sram(problem.model, table, view.a_bits).min())
@@ -53,7 +56,11 @@ def require_feasible(
     Raises:
         InfeasibleBudgetError: There is none; names the resource, the layer that needs the most, the
             smallest possible and what to type.
+        FileFormatError: The one network there is, with bits of its own, does not keep them all.
     """
+    if problem.network is not None and not problem.qbr:
+        _require_fit(problem)
+        return
     genes = smallest_networks(problem)
     view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
 
@@ -107,6 +114,21 @@ def require_feasible(
             raise InfeasibleBudgetError(
                 row.title, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit=""
             )
+
+
+def _require_fit(problem: SearchProblem) -> None:
+    over = exceeded(problem, evaluate_given(problem))
+    if over:
+        needs = " and ".join(
+            f"{cost:,.12g} where {option} leaves {limit:,.12g}"
+            for option, (cost, limit) in over.items()
+        )
+        remedy = _by_rows(problem) if "--sram" in over else ""
+        raise FileFormatError(
+            problem.space.source,
+            f"does not fit: it needs {needs}; {remedy}give more, or set its bits to the budgets "
+            "with nas-search bits",
+        )
 
 
 def _by_rows(problem: SearchProblem) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from device_profiles import DeviceProfile
+from nas_engine.architecture import Architecture
 from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
 from nas_engine.encoding import Frame, space_frame
 from nas_engine.errors import InputError, UnknownNameError
@@ -47,7 +48,10 @@ class SearchProblem:
     cycles_per_mac: dict[str, Floats]
     """Cycles per MAC of each layer kind, each indexed like ``allowed``."""
     qbr: bool = True
-    """True if bits are set by Quantization Bits Refinement; else by mutation alone."""
+    """True if bits are set by Quantization Bits Refinement; else by mutation alone, or, of one
+    network, by its file."""
+    network: Architecture | None = None
+    """The network of a space of one; ``None`` where networks are searched."""
 
     def __post_init__(self) -> None:
         stage_coefficients(self.frame, self.score)
@@ -133,6 +137,7 @@ def make_problem(
     image: ImageInput = "whole",
     score: ScoreSettings | None = None,
     qbr: bool = True,
+    network: Architecture | None = None,
 ) -> SearchProblem:
     """Return the problem of fitting a network of a space to a device; ``None`` is its default.
 
@@ -155,4 +160,5 @@ def make_problem(
         allowed=device.allowed_table(),
         cycles_per_mac={kind: device.cycles_table(kind) for kind in KINDS},
         qbr=qbr,
+        network=network,
     )

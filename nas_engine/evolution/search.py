@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from nas_engine.architecture import Architecture
 from nas_engine.encoding import Genes, decode
-from nas_engine.evolution.evaluation import Candidates, evaluate
+from nas_engine.evolution.evaluation import Candidates, evaluate, evaluate_given
 from nas_engine.evolution.front import MAX_FRONT, thin, update_front
 from nas_engine.evolution.operators import mutate, sample
 from nas_engine.evolution.problem import SearchProblem
@@ -103,7 +103,11 @@ def breed(
 
 
 def init(problem: SearchProblem, settings: SearchSettings, run: Mapper) -> SearchState:
-    """Return the state after the random first generation."""
+    """Return the state after the random first generation, or that of the one network there is."""
+    if problem.network is not None:
+        only = evaluate_given(problem)
+        front = only.take(only.violation == 0)
+        return SearchState(generation=1, evaluated=1, population=only, front=front)
     empty = evaluate(
         problem, sample(problem.space, problem.frame, 1, np.random.default_rng(0))
     ).take(slice(0, 0))

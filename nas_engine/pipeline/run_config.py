@@ -15,11 +15,12 @@ from nas_engine import __version__
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError
 from nas_engine.evolution.config import SearchConfig, resolve_config
+from nas_engine.evolution.one_network import is_network
 from nas_engine.files import write_atomically
 from nas_engine.names import Method
 from nas_engine.pipeline.data import looked_at, recipe_for
 from nas_engine.records import plain
-from nas_engine.runs.run_options import FORMAT, Options, check_options
+from nas_engine.runs.run_options import FORMAT, Options, check_options, merged
 from nas_engine.sealed import seal_yaml
 from nas_engine.strict_yaml import dump_mapping
 
@@ -28,6 +29,10 @@ DIGITS_SEARCH = {"space": "mobilenet-32", "resolution": 16, "max_macs": 2e6}
 
 DIGITS_MEMORY = {"sram": 24 * 1024, "flash": 64 * 1024}
 """Its budgets if neither a device nor a size is given, small enough to bind (chosen here)."""
+
+
+OF_ONE_NETWORK = {"shortlist": {"count": 1}, "refine": {"method": Method.QBR}}
+"""Defaults of a run whose space is an architecture file: nothing to try, and its bits stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +155,8 @@ def resolve_run_config(options: Options) -> RunConfig:
         InputError: An unknown key, device, space, method or recipe, or data that are not there.
     """
     checked = check_options(options)
+    if is_network(checked.get("search", {}).get("space", "")):
+        checked = merged(OF_ONE_NETWORK, checked)
     sections = {name: record(**checked.get(name, {})) for name, record in SECTIONS.items()}
     data = DataSettings(
         source=_place(sections["data"].source, (DIGITS,)), limit=sections["data"].limit
@@ -175,7 +182,7 @@ def resolve_run_config(options: Options) -> RunConfig:
 
 
 def _resolve_search(given: dict[str, Any], data: DataSettings, seed: int) -> SearchConfig:
-    if data.source == DIGITS:
+    if data.source == DIGITS and not is_network(given.get("space", "")):
         memory = {} if given.keys() & {"device", *DIGITS_MEMORY} else DIGITS_MEMORY
         given = {**DIGITS_SEARCH, **memory, **given}
     if "classes" not in given:

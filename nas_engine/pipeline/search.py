@@ -120,7 +120,8 @@ def run_search(
         deadline = began + (time_limit if time_limit is not None else float("inf"))
         pending: list[dict[str, Any]] = []
         watch(Started(text=f"{config.resolution} px: the first networks ..."))
-        alone = mapper(min(workers, settings.chunks), lambda text: watch(Note(text=text)))
+        processes = 1 if problem.network is not None else min(workers, settings.chunks)
+        alone = mapper(processes, lambda text: watch(Note(text=text)))
         with stop_on_interrupt() as stopped, alone as run:
             interrupted = False
             while state is None or not (done(state, settings) or interrupted or now >= deadline):
@@ -221,7 +222,10 @@ def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
         "score",
         "qbr",
     )
-    course = repr([*(getattr(problem, name) for name in names), replace(settings, candidates=0)])
+    given = [] if problem.network is None else [problem.network]
+    course = repr(
+        [*(getattr(problem, name) for name in names), replace(settings, candidates=0), *given]
+    )
     tables = [
         problem.allowed.tobytes(),
         *(problem.cycles_per_mac[kind].tobytes() for kind in sorted(problem.cycles_per_mac)),

@@ -55,7 +55,8 @@ def _search_settings(work: Work) -> dict[str, Any]:
         "space_digest": digest_of(repr(problem.space)),
         "device_digest": digest_of(repr(device)),
     }
-    return work.config.search.as_options() | shipped
+    given = {} if problem.network is None else {"network_digest": digest_of(repr(problem.network))}
+    return work.config.search.as_options() | shipped | given
 
 
 def _shortlist_settings(work: Work) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def merged(*layers: Options) -> dict[str, Any]:
 _FOLLOWS = {
     ("search", "device"): (("search", "sram"), ("search", "flash")),
     ("search", "space"): tuple(
-        ("search", key) for key in ("resolution", "stage_weights", "max_layers", "max_stage_share")
+        ("search", key)
+        for key in ("resolution", "stage_weights", "max_layers", "max_stage_share", "qbr")
     ),
     ("search", "memory_model"): (("search", "schedule"), ("search", "input")),
     ("search", "schedule"): (("search", "input"),),

@@ -27,6 +27,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.architecture import Architecture
 from nas_engine.block_kinds import BLOCK_KINDS, BlockLayer
 from nas_engine.encoding import Frame
 from nas_engine.errors import InputError
@@ -66,6 +67,18 @@ class ScoreSettings:
     def last(self, stages: int) -> ScoreSettings:
         """Return the settings of a network with so many stages: its weights are the last ones."""
         return replace(self, stage_weights=self.stage_weights[-stages:])
+
+
+def default_stage_weights(network: Architecture) -> tuple[float, ...]:
+    """Return the paper's weights for five stages.
+
+    For fewer stages: the last ones of (0, 1, 1, 6); for more: zeros in front (chosen here).
+    """
+    stages = 1 + sum(block.stride == 2 for block in network.blocks)
+    if stages == len(PAPER_STAGE_WEIGHTS):
+        return PAPER_STAGE_WEIGHTS
+    tail = PAPER_STAGE_WEIGHTS[1:][-stages:]
+    return (0.0,) * (stages - len(tail)) + tail
 
 
 def stage_coefficients(frame: Frame, settings: ScoreSettings) -> Floats:

@@ -19,13 +19,13 @@ import pytest
 
 import nas_engine
 from device_profiles import device_names
-from nas_engine.api.look import default_stage_weights
 from nas_engine.architecture import read_architecture
 from nas_engine.cli.main import cli
 from nas_engine.cli.progress import Screen
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.events import Event, Progress
 from nas_engine.names import Memory
+from nas_engine.scoring.qe_score import default_stage_weights
 from search_spaces import space_names
 from tests.cli.command import SMALL, THREE, TWO, Run
 from tests.cli.test_bad_input import snapshot

@@ -18,7 +18,7 @@ from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.quantization.extract import extract
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.networks import load_network
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, blocks
 from tests.training.runs import small_run
 from tests.training.tasks import IMAGES, digits, small_recipe
 
@@ -88,6 +88,9 @@ def prepare(page: Path, run: Path, folder: Path) -> dict[str, Any]:
         run: From ``example_run``.
         folder: The folder in which they run.
     """
+    for block in blocks(page, "yaml"):
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
     if page.name in ("manifest.md", "read_the_report.md", "c_into_firmware.md"):
         shutil.copytree(run, folder / "run")
     if page.name == "integer_model.md":
