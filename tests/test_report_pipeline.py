@@ -188,10 +188,11 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
             comparison(methods, SETTING)
             | {"made_of": chain.made_of(whole.network, chain.COMPARISON)},
         )
+        judged = {"accuracy": methods[1].judged.accuracy, "loss": methods[1].judged.loss}
         stages.append(
             StageRecord(
                 name="refine",
-                figures={"chosen": "hawq", "methods": {"qbr": {}, "hawq": {}}},
+                figures={"chosen": "hawq", "methods": {"qbr": {}, "hawq": judged}},
                 **done,
             )
         )

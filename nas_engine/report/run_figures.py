@@ -71,9 +71,10 @@ def _pairs(
         methods = refine.figures.get("methods")
         for member in facts.allocations.members:
             said = methods.get(member.method) if isinstance(methods, Mapping) else None
+            found = {"accuracy": member.judged.accuracy, "loss": member.judged.loss}
             for name, value in said.items() if isinstance(said, Mapping) else ():
-                if name in ("accuracy", "loss"):
-                    yield "refine", f"of {member.method} {name}", value, getattr(member, name)
+                if name in found:
+                    yield "refine", f"of {member.method} {name}", value, found[name]
     for candidate in facts.shortlist.members if facts.shortlist else ():
         path = whole.candidate(candidate.rank).training.result
         if not path.exists():
