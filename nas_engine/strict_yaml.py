@@ -413,12 +413,6 @@ class Fields:
         items = {f"[{i}]": value for i, value in enumerate(values)}
         return Fields(items, self.path, self.name(key))
 
-    def take_each(self, key: str) -> list[Fields]:
-        """Return a non-empty list of mappings as a list of ``Fields``."""
-        self.take_list(key)
-        items = self.take_items(key)
-        return [items.take_fields(name) for name in items]
-
     def only(self, *keys: str) -> Fields:
         """Refuse other keys before any is read, so that a misspelt key is not reported as missing.
 

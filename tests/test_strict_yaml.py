@@ -255,7 +255,7 @@ class TestFields:
         )
         assert data.take_list("l", length=2, of=int) == [1, 2]
         assert data.take_fields("m").take_int("x") == 1
-        assert [part.take_int("y") for part in data.take_each("e")] == [2]
+        assert [data.take_items("e").take_fields("[0]").take_int("y")] == [2]
         assert data.has("i")
         assert not data.has("none")
         assert not data.has("absent")
@@ -275,7 +275,7 @@ class TestFields:
             False,
         )
 
-    @pytest.mark.parametrize("kind", ["int", "number", "str", "bool", "list", "fields", "each"])
+    @pytest.mark.parametrize("kind", ["int", "number", "str", "bool", "list", "fields"])
     def test_missing(self, kind: str) -> None:
         assert (
             refusal(lambda: getattr(fields(), f"take_{kind}")("a"))
@@ -294,7 +294,6 @@ class TestFields:
             *(("bool", value) for value in (0, 1, "true", None)),
             *(("list", value) for value in ([], "ab", None, 1, {"a": 1})),
             *(("fields", value) for value in ([], "ab", None, 1)),
-            *(("each", value) for value in ([], [1], [None], {}, "ab")),
         ],
     )
     def test_wrong_type_or_value(self, kind: str, value: object) -> None:
@@ -326,7 +325,9 @@ class TestFields:
     def test_place_is_named_with_its_parents(self) -> None:
         data = fields(stages=[{"depth": {"min": 1}}, {"depth": {"min": "x"}}])
         assert refusal(
-            lambda: data.take_each("stages")[1].take_fields("depth").take_int("min")
+            lambda: (
+                data.take_items("stages").take_fields("[1]").take_fields("depth").take_int("min")
+            )
         ).startswith("x.yaml: stages[1].depth.min: is 'x'")
 
     def test_key_that_nobody_asked_for(self) -> None:

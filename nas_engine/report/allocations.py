@@ -207,7 +207,7 @@ class Comparison:
     setting: AllocationSetting
     """Conditions of the methods."""
     methods: tuple[AllocationReport, ...]
-    """What each of them chose."""
+    """Their choices."""
 
 
 def write_allocation(
