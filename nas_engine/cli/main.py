@@ -7,7 +7,8 @@ import errno
 import io
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -37,6 +38,8 @@ from nas_engine.errors import NasEngineError, one_line, shortened, shown_path
 LONGEST = 700
 """Longest error shown, in characters (chosen here)."""
 
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 _directory = options_of("Run directory")
 
@@ -69,6 +72,56 @@ class _SearchGroup(Explained, click.Group):
             raise click.Abort from error
 
 
+_OF_A_SEARCH = (
+    command_options("search"),
+    _directory(
+        "--out",
+        type=click.Path(),
+        help="Run directory.  [default: runs/DEVICE-SRAM-FLASH-SPACE-RESOLUTION]",
+        shell_complete=complete_runs,
+    ),
+    _directory(
+        "--resume",
+        is_flag=True,
+        help="Continue the run in --out, with its options; more --candidates prolong it.",
+    ),
+    _directory("--force", is_flag=True, help="Replace the run in --out."),
+    _directory(
+        "--plots/--no-plots", default=True, help="Draw the pictures at the end.  [default: plots]"
+    ),
+    json_option,
+    quiet_option,
+)
+
+
+def _searches(function: _F) -> _F:
+    """Add the options of a search to a command."""
+    for option in reversed(_OF_A_SEARCH):
+        function = option(function)
+    return function
+
+
+@click.command(
+    cls=Explained,
+    short_help="Search architecture and bits; the command where none is named.",
+    examples=(
+        "nas-search search --device stm32f746 --sram 128k --max-macs 20m",
+        "nas-search search --resume --out runs/small",
+    ),
+)
+@_searches
+@click.pass_context
+def search(ctx: click.Context, /, **options: Any) -> None:
+    """Search a network and its bits for the budgets of a device; nas-search --sram 64k is the same.
+
+    Ctrl-C writes the best network so far; --resume --out DIR continues.
+    """
+    from nas_engine.cli.search import search
+
+    if search(**options):
+        ctx.exit(INTERRUPTED)
+
+
 @click.group(
     cls=_SearchGroup,
     invoke_without_command=True,
@@ -82,30 +135,14 @@ class _SearchGroup(Explained, click.Group):
         "nas-search --resume --out runs/small --candidates 2m",
     ),
 )
-@command_options("search")
-@_directory(
-    "--out",
-    type=click.Path(),
-    help="Run directory.  [default: runs/DEVICE-SRAM-FLASH-SPACE-RESOLUTION]",
-    shell_complete=complete_runs,
-)
-@_directory(
-    "--resume",
-    is_flag=True,
-    help="Continue the run in --out, with its options; more --candidates prolong it.",
-)
-@_directory("--force", is_flag=True, help="Replace the run in --out.")
-@_directory(
-    "--plots/--no-plots", default=True, help="Draw the pictures at the end.  [default: plots]"
-)
-@json_option
-@quiet_option
+@_searches
 @click.version_option(__version__, prog_name="nas-search")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: Any) -> None:
     """Design a mixed-precision network for a microcontroller: budget in, network and bits out.
 
-    Without a command it searches; nas-search run does all of it, to verified firmware and a report.
+    Without a command it searches (nas-search search); nas-search run does all of it, to verified
+    firmware and a report.
 
     Sizes are binary (256k = 262,144 bytes) and mean the whole device; what the profile reserves for
     firmware is taken off. Ctrl-C writes the best network so far; --resume --out DIR continues a
@@ -127,14 +164,12 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
     if not given:
         click.echo(ctx.get_help())
         return
-    from nas_engine.cli.search import search
-
-    if search(**options):
-        ctx.exit(INTERRUPTED)
+    ctx.invoke(search, **options)
 
 
 for _command in (
     run,
+    search,
     train,
     evaluate,
     refine,

@@ -80,7 +80,7 @@ def train(
 
     FILE is an architecture of your own (best.yaml of a run directory is one): all that nas-search
     run does but the search, for that network and its bits, in a folder of its own; the same command
-    goes on. Budgets, device and --method are for FILE alone.
+    goes on. Budgets, device and method are for FILE alone.
 
     RUN is the directory that a search wrote. It gains training/ (checkpoint, metrics, networks,
     result) and integer/, the integer model that every export is measured against.

@@ -62,12 +62,15 @@ class TestExitCodes:
 
     WORK = (
         ("--sram 64k --out run", "nas_engine.cli.search.run_search"),
+        ("search --sram 64k --out run", "nas_engine.cli.search.run_search"),
         ("train run", "nas_engine.pipeline.training.run_training"),
         ("evaluate run", "nas_engine.pipeline.evaluation.evaluate_run"),
         ("refine run", "nas_engine.pipeline.refine.run_refinement"),
         ("export run", "nas_engine.pipeline.export.export_run"),
         ("verify run", "nas_engine.pipeline.verify.verify_run"),
         ("plot run", "nas_engine.pipeline.load_runs"),
+        ("compare run", "nas_engine.report.compare.compare"),
+        ("bits run/best.yaml", "nas_engine.pipeline.bits.set_bits"),
         ("score run/best.yaml", "nas_engine.architecture.read_architecture"),
         ("devices", "device_profiles.load_device"),
         ("spaces", "search_spaces.load_space"),
@@ -245,7 +248,7 @@ class TestQuiet:
         assert run("evaluate", "run", "-q", "--limit", "40", "--threads", "1").out == ""
 
     def test_every_long_command_has_it(self) -> None:
-        short = {"score", "devices", "spaces"}
+        short = {"score", "bits", "devices", "spaces"}
         assert {
             name
             for name, command in cli.commands.items()
