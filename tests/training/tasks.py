@@ -36,6 +36,8 @@ def small_recipe(**changes: Any) -> TrainingRecipe:
     values: dict[str, Any] = {
         "name": "small",
         "epochs": 4,
+        "float_share": 0.5,
+        "freeze_norm_share": 0.2,
         "batch_size": 16,
         "learning_rate": 0.05,
         "quantised_learning_rate": 0.02,

@@ -72,6 +72,7 @@ def recipe(epochs: int, share: float, rate: float) -> TrainingRecipe:
         optimiser="sgd",
         learning_rate=0.1,
         quantised_learning_rate=rate,
+        freeze_norm_share=0.2,
         weight_decay=1e-4,
         warmup_epochs=0,
         augmentation=Augmentation(kind="crop", padding=2, flip=True),

@@ -80,6 +80,7 @@ def recipe(epochs: int) -> TrainingRecipe:
         batch_size=64,
         learning_rate=0.3,
         quantised_learning_rate=0.1,
+        freeze_norm_share=0.2,
         weight_decay=1e-4,
         warmup_epochs=0.5,
         gradient_clip=5.0,
