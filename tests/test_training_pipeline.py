@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nas_engine.architecture import dump_architecture
 from nas_engine.errors import (
@@ -356,6 +357,53 @@ class TestInterrupted:
             pytest.raises(RunDirectoryError, match="is in use by another"),
         ):
             run_training(run, request())
+        assert not (run / "training").exists()
+
+
+class TestInitFrom:
+    def test_it_begins_with_the_weights_but_those_of_the_classifier(
+        self, tmp_path: Path, finished: Path
+    ) -> None:
+        source = load_network(finished / "training" / "float.pt")
+        run = small_run(tmp_path / "run")
+        asked = replace(request(learning_rate=1e-9, epochs=1, float_share=1.0), seed=3)
+        found = []
+        for given in (None, str(finished)):
+            run_training(run, replace(asked, init_from=given), force=True)
+            found.append(load_network(run / "training" / "float.pt"))
+        for random, network in zip(found[0].units(), found[1].units(), strict=True):
+            weights = dict(source.units())[random[0]].weight, network[1].weight
+            same = random[1].weight if random[0] == "classifier" else weights[0]
+            torch.testing.assert_close(weights[1], same, rtol=1e-4, atol=1e-4)
+            assert random[0] == "classifier" or not torch.allclose(random[1].weight, weights[1])
+
+    def test_resumed_it_ends_alike_and_refuses_another_source(
+        self, tmp_path: Path, finished: Path
+    ) -> None:
+        whole, run = (small_run(tmp_path / name) for name in ("whole", "run"))
+        asked = replace(request(), init_from=str(finished))
+        assert run_training(whole, asked) is not None
+        assert run_training(run, asked, watch=after_steps(4)) is None
+        with pytest.raises(FileFormatError, match="begun with other data, seed or teacher"):
+            run_training(run, request(), resume=True)
+        assert run_training(run, asked, resume=True) is not None
+        assert results(run) == results(whole)
+
+    def test_what_does_not_fit_is_one_line(self, tmp_path: Path, finished: Path) -> None:
+        run, other = small_run(tmp_path / "run"), copied(finished, tmp_path / "other")
+        with pytest.raises(PathError, match=r"run: has no float weights .*; train it first: nas-"):
+            run_training(run, replace(request(), init_from=str(run)))
+        asked = replace(request(float_share=0.0), init_from=str(finished))
+        with pytest.raises(InputError, match=r"^--init-from: recipe 'small' has no float stage; "):
+            run_training(run, asked)
+        save_network(
+            other / "training" / "float.pt", GraphNetwork(widen(digits_architecture())).eval()
+        )
+        with pytest.raises(
+            FileFormatError,
+            match=r"float\.pt: has \d+x1x3x3 where this network has \d+x1x3x3 \('stem'\); --init",
+        ):
+            run_training(run, replace(request(), init_from=str(other)))
         assert not (run / "training").exists()
 
 

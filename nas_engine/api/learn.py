@@ -29,6 +29,7 @@ def train(
     recipe: TrainingRecipe | str | None = None,
     teacher: str | os.PathLike[str] = "none",
     teacher_code: bool = False,
+    init_from: Run | None = None,
     seed: int = 0,
     accelerator: str = "auto",
     kernels: str = "auto",
@@ -54,6 +55,8 @@ def train(
         teacher: A file, ``auto`` (a wider network, trained first) or ``none``.
         teacher_code: Whether that file may be a program (TorchScript); it runs here with your
             rights, and need not end.
+        init_from: A trained run of the same network but for its classes, whose float weights the
+            training begins with; random ones if not given.
         seed: Seed of weights, order and augmentation.
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
         kernels: ``auto`` (in C where the CPU trains and a compiler is there) or ``torch``.
@@ -96,6 +99,7 @@ def train(
         teacher_code=teacher_code,
         seed=seed,
         device=device,
+        init_from=None if init_from is None else str(path_of(init_from)),
         limit=limit,
         kernels=prepare_kernels(kernels, device, sink),
     )

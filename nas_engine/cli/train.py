@@ -65,6 +65,7 @@ def train(
     recipe: str | None,
     teacher: str | None,
     teacher_code: bool,
+    init_from: str | None,
     seed: int | None,
     accelerator: str | None,
     kernels: str | None,
@@ -95,6 +96,11 @@ def train(
         raise InputError("--resume continues a training, --force replaces it; give one of the two")
     of_file = {"device": device, "sram": sram, "flash": flash, "schedule": schedule, "input": input}
     if os.path.isfile(run) or (run.endswith((".yaml", ".yml")) and not os.path.isdir(run)):
+        if init_from is not None:
+            raise InputError(
+                "--init-from is for a run directory, and this is the file of a network; leave it "
+                "out, or search with it first and give RUN"
+            )
         require_torch("training")
         _train_file(
             ctx,
@@ -142,6 +148,7 @@ def train(
         teacher_code=teacher_code,
         seed=seed or 0,
         device=prepare_compute(accelerator or "auto", threads),
+        init_from=init_from,
         limit=limit,
     )
     if min_accuracy is not None and not request.recipe.quantised_epochs:

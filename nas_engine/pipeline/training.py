@@ -25,11 +25,13 @@ from nas_engine.datasets.holdout import held_out
 from nas_engine.datasets.records import judged_split
 from nas_engine.datasets.summary import summary_lines
 from nas_engine.errors import InputError, NasEngineError, PathError, RunDirectoryError
+from nas_engine.escaping import command_line
 from nas_engine.events import SILENT, Finished, Note, Sink, Started
 from nas_engine.files import storage_errors, write_atomically
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import save as save_integer
 from nas_engine.kernels.functions import Kernels
+from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.models.widen import widen
 from nas_engine.network.graph import NetworkError
 from nas_engine.pipeline.course import Course
@@ -57,7 +59,7 @@ from nas_engine.training.networks import load_network, save_network
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
 from nas_engine.training.result import TrainingResult, write_result
-from nas_engine.training.start import load_start
+from nas_engine.training.start import load_backbone, load_start
 from nas_engine.training.state import TORCH, TrainingState, name_of, read_checkpoint
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
 
@@ -89,6 +91,9 @@ class TrainingRequest:
     """Seed of weights, order and augmentation."""
     device: str = "cpu"
     """Torch device."""
+    init_from: str | None = None
+    """Trained run whose float weights but those of the classifier to begin with; ``None`` for
+    random ones."""
     limit: int | None = None
     """Most images per split."""
     holdout: float = 0.0
@@ -125,8 +130,8 @@ def run_training(
             written.
 
     Raises:
-        InputError: Data, teacher, checkpoint or directory that do not fit; nothing has been changed
-            then.
+        InputError: Data, teacher, weights, checkpoint or directory that do not fit; nothing has
+            been changed then.
         DivergedError: Loss or weights are not finite; the last checkpoint stays.
         TrainingError: Out of memory, likewise.
         StorageError: The disk is full, likewise.
@@ -147,6 +152,7 @@ def run_training(
         recipe = (
             request.recipe if start is None else _quantised_alone(request.recipe, directory.start)
         )
+        backbone = _given_backbone(request, directory, architecture)
         teacher = _load_given_teacher(request, architecture)
         watch(Started(text=f"reading {request.data} ..."))
         known = (
@@ -177,6 +183,7 @@ def run_training(
             device=request.device,
             fingerprint=_fingerprint(request, dataset, None if start is None else directory.start),
             start=start,
+            backbone=backbone,
             remedies=request.remedies,
             kernels=request.kernels,
         )
@@ -186,6 +193,7 @@ def run_training(
             recipe=replace(request.recipe, float_share=1.0),
             teacher=None,
             start=None,
+            backbone=None,
         )
         if resume:  # both looked at now, because a teacher may be trained for hours first
             _check_checkpoint(folder, task)
@@ -214,6 +222,39 @@ def _at_test_size(dataset: Dataset, resolution: int) -> Dataset:
     return replace(
         dataset, test=Split(images=dataset.test.images[:, inner, inner], labels=dataset.test.labels)
     )
+
+
+def _given_backbone(
+    request: TrainingRequest, directory: RunDirectory, architecture: Architecture
+) -> GraphNetwork | None:
+    """Return the network that the float stage begins with; ``None`` for random weights.
+
+    Raises:
+        InputError: There is none, it does not fit, or there is no float stage.
+    """
+    if request.init_from is None:
+        return None
+    if directory.start.exists() or not request.recipe.float_epochs:
+        why = (
+            f"{directory.start} holds float weights already"
+            if directory.start.exists()
+            else f"recipe '{request.recipe.name}' has no float stage"
+        )
+        raise InputError(f"--init-from: {why}; leave it out")
+    return load_backbone(_float_weights(request.init_from), architecture)
+
+
+def _float_weights(run: str) -> Path:
+    """Return the file of a run's float weights.
+
+    Raises:
+        PathError: There is none.
+    """
+    path = RunDirectory(Path(run)).training.float_network
+    if not os.path.exists(path):
+        train = command_line("nas-search", "train", run)
+        raise PathError(run, f"has no float weights (training/float.pt); train it first: {train}")
+    return path
 
 
 def _load_given_teacher(request: TrainingRequest, architecture: Architecture) -> Teacher | None:
@@ -297,6 +338,8 @@ def _fingerprint(request: TrainingRequest, dataset: Dataset, start: Path | None)
         f"{name}: {len(split):,} images, crc {_crc(split):08x}" for name, split in dataset.splits()
     ]
     starts = [] if start is None else [f"start {regular_digest(start, LARGE_FILE)}"]
+    if request.init_from is not None:
+        starts.append(f"init from {regular_digest(_float_weights(request.init_from), LARGE_FILE)}")
     return "; ".join([f"seed {request.seed}", f"teacher {teacher}", *parts, *starts])
 
 

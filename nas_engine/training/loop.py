@@ -34,6 +34,7 @@ from nas_engine.training.networks import save_network
 from nas_engine.training.recipe import TrainingRecipe
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
 from nas_engine.training.schedule import learning_rate
+from nas_engine.training.start import copy_backbone
 from nas_engine.training.state import (
     FOREIGN,
     STAGES,
@@ -101,6 +102,9 @@ class TrainingTask:
     start: GraphNetwork | None = None
     """Float network of this architecture whose weights the quantised stage begins with; the recipe
     has no float stage then."""
+    backbone: GraphNetwork | None = None
+    """Float network whose weights but those of the classifier the float stage begins with; ``None``
+    for random ones."""
     remedies: Remedies = OF_COMMANDS
     """Advice in the messages of errors."""
     kernels: Kernels | None = None
@@ -134,9 +138,11 @@ def random_of(*key: int) -> np.random.Generator:
 
 
 def first_state(task: TrainingTask) -> TrainingState:
-    """Return the state before the first step: random weights, or those of ``task.start``."""
+    """Return the state before the first step: random weights, or those that the task gives."""
     torch.manual_seed(task.seed)
     network = GraphNetwork(task.architecture) if task.start is None else copy_network(task.start)
+    if task.backbone is not None:
+        copy_backbone(task.backbone, network)
     return begin_stage(
         task,
         placed(network, task.device),

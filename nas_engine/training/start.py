@@ -74,6 +74,51 @@ def load_start(path: Path, architecture: Architecture) -> GraphNetwork:
     return with_widths_of(network, architecture)
 
 
+def load_backbone(path: Path, architecture: Architecture) -> GraphNetwork:
+    """Return the float network of a file whose layers have the shapes of an architecture's.
+
+    The classifier, the widths, strides and the resolution may be others.
+
+    Raises:
+        FileFormatError: A damaged file, quantised weights, or a layer that is missing or of another
+            shape.
+    """
+    network = load_network(path)
+    if is_quantised(network):
+        raise FileFormatError(path, "holds a quantised network; expected float weights")
+    shapes = [
+        {name: tuple(unit.weight.shape) for name, unit in each.units() if unit.bias is None}
+        for each in (network, GraphNetwork(architecture))
+    ]
+    theirs, own = shapes
+    for name in [*own, *theirs]:
+        if theirs.get(name) != own.get(name):
+            came, expected = (
+                "no layer" if shape is None else "x".join(map(str, shape))
+                for shape in (theirs.get(name), own.get(name))
+            )
+            raise FileFormatError(
+                path,
+                f"has {came} where this network has {expected} ('{name}'); --init-from takes a run "
+                "of the same network but for its classes; leave it out, or train the same "
+                "best.yaml on the other data first",
+            )
+    return network
+
+
+def copy_backbone(source: GraphNetwork, network: GraphNetwork) -> None:
+    """Copy all tensors but those of the classifier into a network with layers of the same shapes.
+
+    Both are in float; widths do not matter.
+    """
+    state = {
+        name: value
+        for name, value in source.state_dict().items()
+        if not name.startswith("classifier.")
+    }
+    network.load_state_dict(state, strict=False)
+
+
 def network_of_checkpoint(path: Path) -> GraphNetwork:
     """Return the (averaged) network of an unfinished training, with quantisers if inserted.
 

@@ -589,7 +589,12 @@ class TestBadInput:
         )
         (place / "best.yaml").unlink()
         assert "has no best.yaml yet" in run("train", "run").refusal()
-        assert "Missing argument 'RUN'" in run("train").refusal()
+        assert "Missing argument 'RUN|FILE'" in run("train").refusal()
+
+    def test_weights_of_another_run_are_for_runs(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "net.yaml").write_text("x: 1\n")
+        said = run("train", "net.yaml", "--init-from", "run").refusal()
+        assert said.startswith("--init-from is for a run directory, and this is the file of a net")
 
     def test_torch_is_missing(self, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
