@@ -1,6 +1,14 @@
 """Microcontrollers: budgets, bit widths and cycle estimates, one YAML file per board."""
 
-from device_profiles.loader import device_names, load_device
+from device_profiles.loader import device_names, load_device, shipped_name
 from device_profiles.profile import BITS, LAYER_KINDS, DeviceProfile, PairSupport
 
-__all__ = ["BITS", "LAYER_KINDS", "DeviceProfile", "PairSupport", "device_names", "load_device"]
+__all__ = [
+    "BITS",
+    "LAYER_KINDS",
+    "DeviceProfile",
+    "PairSupport",
+    "device_names",
+    "load_device",
+    "shipped_name",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -88,6 +89,7 @@ class _File:
 
     name: str
     title: str
+    boards: tuple[str, ...] = ()
     core: str
     dsp: bool
     fpu: str
@@ -118,12 +120,30 @@ def device_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _DATA.glob("*.yaml")))
 
 
+@functools.cache
+def _carried() -> dict[str, str]:
+    """Return the shipped device of each board."""
+    devices = {name: _read(_DATA / f"{name}.yaml") for name in device_names()}
+    return {board: name for name, device in devices.items() for board in device.boards}
+
+
+def shipped_name(text: str) -> str:
+    """Return the shipped device that a name or a board means, in its own spelling, or the text.
+
+    Example:
+        >>> shipped_name("Pico"), shipped_name("./mine.yaml")
+        ('rp2040', './mine.yaml')
+    """
+    name = text.strip().lower().replace("_", "-")
+    return name if name in device_names() else _carried().get(name, text)
+
+
 def load_device(name_or_path: str | os.PathLike[str]) -> DeviceProfile:
     """Return a shipped device by name, or a device from a YAML file.
 
     Args:
-        name_or_path: A shipped name (upper or lower case, ``_`` or ``-``), or a path: anything with
-            a path separator or the ending ``.yaml`` or ``.yml``.
+        name_or_path: A shipped name or a board that carries it (upper or lower case, ``_`` or
+            ``-``), or a path: anything with a path separator or the ending ``.yaml`` or ``.yml``.
 
     Raises:
         UnknownNameError: No shipped device of that name; the message gives the nearest one.
@@ -148,7 +168,7 @@ def load_device(name_or_path: str | os.PathLike[str]) -> DeviceProfile:
         or name_or_path.lower().endswith((".yaml", ".yml"))
     ):
         return _read(Path(name_or_path))
-    name = name_or_path.strip().lower().replace("_", "-")
+    name = shipped_name(name_or_path)
     if name not in device_names():
         raise UnknownDeviceError("device", " ".join(name_or_path.split()), device_names())
     return _read(_DATA / f"{name}.yaml")

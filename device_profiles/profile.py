@@ -109,6 +109,9 @@ class DeviceProfile:
     sources: Mapping[str, str] = field(hash=False)
     """Where each number comes from: one text for each of ``SOURCED_KEYS``."""
 
+    boards: tuple[str, ...] = ()
+    """Boards that carry it with this much memory; ``--device`` takes their names too."""
+
     compiler_flags: str | None = None
     """Flags that make the C compiler build for this core, if known."""
 

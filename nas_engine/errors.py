@@ -94,7 +94,7 @@ class UnknownNameError(InputError):
 
     def __str__(self) -> str:
         name = shortened(terminal_line(self.name))
-        near = difflib.get_close_matches(name, self.choices, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(name, self.choices, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         return one_line(
             f"unknown {self.kind}: '{name}'; {hint}expected one of: {', '.join(self.choices)}"

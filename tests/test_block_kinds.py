@@ -178,12 +178,12 @@ class TestSpace:
     @pytest.mark.parametrize(
         ("key", "value", "says"),
         [
-            ("kinds", [], "stages[0].kinds: is []"),
-            ("kinds", "residual", "stages[0].kinds: is 'residual'; expected a list of str"),
+            ("kinds", [], "stages[0]: kinds are []; expected some of"),
+            ("kinds", "residual", "stages[0].kinds: is 'residual'; expected a list of texts"),
             ("kinds", ["residul"], "did you mean 'residual'?"),
             ("kinds", ["residual"], "expected none for residual units, leave them out"),
             ("kinds", ["residual", "residual"], "each once"),
-            ("stride", [], "stages[0].stride: is []"),
+            ("stride", [], "stages[0]: stride is []; expected 1, 2 or [1, 2]"),
             ("stride", [2, 1], "stride is [2, 1]; expected 1, 2 or [1, 2]"),
             ("stride", [1, 3], "stride is [1, 3]; expected 1, 2 or [1, 2]"),
             ("stride", 3, "stride is 3; expected 1, 2 or [1, 2]"),

@@ -49,12 +49,14 @@ def devices(name: str | None) -> None:
                 f"{shipped:<14} {device.core:<12} {device.clock_hz / 1e6:>5.0f} MHz  {memory}"
             )
         click.echo(
-            "\nnas-search devices NAME shows one with its sources; --device also takes the path of "
-            "your own YAML file."
+            "\nnas-search devices NAME shows one with its sources; --device also takes a board "
+            "(pico, nucleo-f446re)\nor the path of your own YAML file."
         )
         return
     device = load_device(name)
     click.echo(terminal_line(f"{device.name}: {device.title}"))
+    if device.boards:
+        click.echo(terminal_line(f"  boards: {', '.join(device.boards)}"))
     dsp = "yes" if device.dsp else "no"
     click.echo(
         f"  core {device.core}, {device.clock_hz / 1e6:.0f} MHz, DSP instructions: {dsp}, FPU: "

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar
 
-from device_profiles import DeviceProfile, device_names, load_device
+from device_profiles import DeviceProfile, device_names, load_device, shipped_name
 from nas_engine import __version__
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.evolution.feasibility import least_sram, require_feasible
@@ -133,7 +133,7 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
                 "address as such; expected for example 256k or 1m"
             )
     defaults = {
-        "device": _name_or_path(device_name, device_names()),
+        "device": _name_or_path(shipped_name(device_name), device_names()),
         "space": _name_or_path(space_name, space_names()),
         "sram_bytes": device.sram_bytes,
         "flash_bytes": device.flash_bytes,

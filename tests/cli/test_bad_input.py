@@ -115,10 +115,11 @@ class TestOptions:
             (
                 "serach",
                 (
-                    "unknown command 'serach'; expected one of: run, train, evaluate, refine, "
-                    "export, verify"
+                    "unknown command 'serach'; did you mean 'search'? expected one of: run, "
+                    "search, train, evaluate, refine, export, verify"
                 ),
             ),
+            ("fly", "unknown command 'fly'; expected one of: run, search"),
             ("scor best.yaml", "unknown command 'scor'; did you mean 'score'?"),
             ("''", "unknown command ''"),
             ("--sram 256k score best.yaml", "--sram before 'score' belongs to a search"),

@@ -18,9 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import device_profiles
-from device_profiles import BITS, LAYER_KINDS, DeviceProfile, PairSupport, device_names, load_device
+from device_profiles import (
+    BITS,
+    LAYER_KINDS,
+    DeviceProfile,
+    PairSupport,
+    device_names,
+    load_device,
+    shipped_name,
+)
 from device_profiles.profile import SOURCED_KEYS
 from nas_engine.errors import InputError, PathError, UnknownNameError
+from nas_engine.evolution.config import resolve_config
 from tests.contracts.device_contract import DeviceContract
 
 DATA = Path(device_profiles.__file__).parent / "data"
@@ -108,6 +117,24 @@ def test_seven_boards_and_the_generic_one_ship() -> None:
         "stm32h743",
         "stm32u585",
     )
+
+
+def test_boards_stand_for_the_device_that_they_carry() -> None:
+    boards = [board for name in device_names() for board in load_device(name).boards]
+    assert len(boards) == len(set(boards)) > 10
+    assert not set(boards) & set(device_names())
+    for name in device_names():
+        for board in load_device(name).boards:
+            assert board == board.lower().replace("_", "-")
+            assert load_device(board) == load_device(name)
+    assert load_device(" RPi_Pico ").name == shipped_name("pico") == "rp2040"
+    assert shipped_name("./mine.yaml") == "./mine.yaml"
+    assert resolve_config({"device": "nucleo_f446re"}).device == "stm32f446"
+
+
+@pytest.mark.parametrize("name", ["esp32-s3", "msp430", "teensy"])
+def test_no_device_is_suggested_that_is_not_near(name: str) -> None:
+    assert "did you mean" not in one_line_error(name, UnknownNameError)
 
 
 @pytest.mark.parametrize(
