@@ -40,6 +40,8 @@ EPOCHS = Range(1, 100_000)
 """Epochs of a training."""
 TWO_STAGES = Range(2, EPOCHS.high)
 """Epochs of a training that has both stages."""
+MINUTES = Range(0.001, 100_000)
+"""Time for a shortlist."""
 BATCH = Range(2, 65536)
 """Images of one training step."""
 RATE = Range(1e-9, 100)

@@ -8,10 +8,11 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.small_sets import write_folder
 from benchmarks.whole_run import lasting
@@ -20,13 +21,17 @@ from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.datasets import open_dataset
 from nas_engine.digests import file_digest
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
+from nas_engine.events import SILENT
 from nas_engine.evolution.config import build_problem
 from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline import run as run_module
+from nas_engine.pipeline import stage_actions
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import write_new_run
+from nas_engine.pipeline.run import run_pipeline
 from nas_engine.pipeline.run_config import resolve_run_config
-from nas_engine.pipeline.shortlist import best_of, choose, depths, members
+from nas_engine.pipeline.rungs import FINALISTS, best_of_ranks
+from nas_engine.pipeline.shortlist import best_of, choose, members, noise_of, pattern
 from nas_engine.pipeline.stages import STAGE_TABLE
 from nas_engine.pipeline.training import LoweringError
 from nas_engine.pipeline.work import Work, recipe_of
@@ -39,8 +44,9 @@ from nas_engine.report.search_record import report_member
 from nas_engine.report.tables import depth_remark
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
-from nas_engine.runs.run_options import stored_options
+from nas_engine.runs.run_options import continued, stored_options
 from nas_engine.runs.run_record import STAGES, RunRecord
+from nas_engine.training.compute import threads_of_torch
 from nas_engine.training.loop import DivergedError, TrainingError
 from nas_engine.training.networks import save_network
 from nas_engine.training.result import TrainingResult, read_result
@@ -117,7 +123,7 @@ class TestOnce:
         )
         assert stage.figures["decided_by"] == ("accuracy" if apart else "loss")
 
-    def test_the_shortlist_takes_other_depths_before_other_channels(
+    def test_the_shortlist_takes_other_patterns_before_other_channels(
         self, whole: tuple[Path, RunRecord, int]
     ) -> None:
         search = PipelineDirectory(whole[0] / "run").search
@@ -130,18 +136,24 @@ class TestOnce:
             network
             for _, network in sorted(zip(scores, front, strict=True), key=lambda item: -item[0])
         ]
-        firsts: dict[tuple[int, ...], Architecture] = {}
+        firsts: dict[tuple[tuple[str, int, int], ...], Architecture] = {}
         for network in by_score:
-            firsts.setdefault(depths(network), network)
+            firsts.setdefault(pattern(network), network)
         assert len(firsts) > 1
-        found = members(search, len(front) + 1)
-        assert found[: len(firsts)] == list(firsts.values())
+        some = min(len(firsts), FINALISTS)
+        assert members(search, some) == list(firsts.values())[:some]
+        found = members(search, len(front) + 1)  # by score and by path noise in turn
+        assert {pattern(network) for network in found} == set(firsts)
+        places = [by_score.index(network) for network in found]
+        assert [sorted(scores)[-1 - place] for place in places] == sorted(
+            (sorted(scores)[-1 - place] for place in places), reverse=True
+        )
         assert not any(
             same_structure(one, other)
             for number, one in enumerate(found)
             for other in found[:number]
         )
-        assert members(search, 2) == found[:2]
+        assert members(search, 2) == list(firsts.values())[:2]
 
     def test_the_chosen_bits_are_the_final_ones(self, whole: tuple[Path, RunRecord, int]) -> None:
         stage = whole[1].stage("refine")
@@ -189,6 +201,79 @@ def test_the_loss_decides_where_accuracies_are_alike(
     assert best_of(accuracies, losses, images) == best
 
 
+class TestRungs:
+    """Several rungs: narrowed down in float, then as a shortlist of one rung."""
+
+    PLAN: ClassVar[dict[str, Any]] = {"rungs": "3x1,2x2"}
+
+    def test_who_goes_on_and_what_is_kept(self, space: Path, copy: Path) -> None:
+        record = run_tiny(space, copy, SILENT, shortlist=self.PLAN)
+        stage = record.stage("shortlist")
+        assert stage is not None
+        assert stage.figures is not None
+        (rung,), members = stage.figures["rungs"], stage.figures["members"]
+        assert (rung["epochs"], len(rung["members"]), stage.figures["epochs"]) == (1, 3, 2)
+        ranks = [row["rank"] for row in rung["members"] if row["goes_on"]]
+        losses, noises = ([row[key] for row in rung["members"]] for key in ("loss", "path_noise"))
+        assert [rank - 1 for rank in ranks] == best_of_ranks(losses, noises, 2)
+        assert [row["rank"] for row in members] == ranks
+        directory = PipelineDirectory(copy)
+        for row in rung["members"]:
+            run = directory.candidate(row["rank"], 1)
+            assert noise_of(run.read_best()) == row["path_noise"]
+            assert read_result(run.training.result).accuracy.floating == row["accuracy"]
+        shown = shortlist_of(stage.figures, copy)
+        assert [len(each.members) for each in shown.rungs] == [3]
+        page = (copy / "report.html").read_text()
+        assert "Rung 1: 3 networks after 1 epoch in float each" in page
+        assert "of 3 to 2: " in run_table(record)
+
+    def test_threads_do_not_change_it(self, space: Path, copy: Path) -> None:
+        config, before, found = tiny_config(space, shortlist=self.PLAN), torch.get_num_threads(), []
+        work = Work(config=config, recipe=recipe_of(config), directory=PipelineDirectory(copy))
+        for threads in (1, 2):
+            with threads_of_torch(threads):
+                found.append(stage_actions.shortlist(work, resume=False))
+        assert found[0] is not None
+        assert found[0]["threads"] == 1
+        assert found[0] == found[1]
+        assert torch.get_num_threads() == before
+
+    def test_minutes_are_turned_into_rungs_once(
+        self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: dict[str, Any] = {"count": 3, "epochs": None, "minutes": 0.2}
+        monkeypatch.setattr(stage_actions, "measured_epoch", lambda *_: (2.4, 100))
+        with pytest.raises(Killed):
+            run_tiny(space, copy, Recorder(kill_at=9), shortlist=asked)
+        directory = PipelineDirectory(copy)
+        assert stored_options(directory)["shortlist"]["rungs"] == "2x2"
+
+        def again(*_: Any) -> tuple[float, int]:
+            raise AssertionError("measured twice")
+
+        monkeypatch.setattr(stage_actions, "measured_epoch", again)
+        options = continued(stored_options(directory), {"shortlist": {"minutes": 0.2}})
+        record = run_pipeline(resolve_run_config(options), copy)
+        stage = record.stage("shortlist")
+        assert stage is not None
+        assert stage.figures is not None
+        assert (len(stage.figures["members"]), stage.figures["epochs"]) == (2, 2)
+        other = continued(stored_options(directory), {"shortlist": {"minutes": 5}})
+        assert "rungs" not in other["shortlist"]
+
+    def test_too_few_minutes_are_one_line(
+        self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stage_actions, "measured_epoch", lambda *_: (60.0, 100))
+        with pytest.raises(
+            InputError,
+            match=r"^--shortlist-minutes: is 1, and one epoch of a network takes 60 s here; "
+            r"expected at least 5 for two networks, or --shortlist 1 ",
+        ):
+            run_tiny(space, copy, shortlist={"count": 3, "epochs": None, "minutes": 1})
+
+
 class TestFailingCandidates:
     """Of a shortlist of two."""
 
@@ -204,7 +289,12 @@ class TestFailingCandidates:
 
         search = build_problem(tiny_config(space).search)[0]
         return choose(
-            directory, search, members(directory.search, 2), attempt, fresh=False, watch=notes
+            directory,
+            search,
+            dict(enumerate(members(directory.search, 2), 1)),
+            attempt,
+            fresh=False,
+            watch=notes,
         )
 
     @pytest.mark.parametrize(
@@ -398,7 +488,7 @@ class TestAgain:
         choose(
             directory,
             build_problem(after.config.search)[0],
-            [network],
+            {1: network},
             lambda path, what: None,
             fresh=False,
         )

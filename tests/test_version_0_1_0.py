@@ -45,7 +45,8 @@ def test_config_of_a_whole_run() -> None:
     stored = yaml.safe_load((RUN / "run.yaml").read_text(encoding="utf-8"))
     mapping = config.as_mapping() | {"version": "0.1.0"}
     assert mapping["train"].pop("min_accuracy") is None  # a key of 0.2.0
-    search = mapping["search"]
+    shortlist, search = mapping["shortlist"], mapping["search"]
+    assert shortlist.pop("minutes") is shortlist.pop("rungs") is None  # of 0.2.0
     assert (search.pop("schedule"), search.pop("input")) == ("layers", "whole")  # of 0.2.0
     assert mapping == stored
 

@@ -81,7 +81,7 @@ def _check_counts(work: Work, sample: Dataset) -> None:
         problem = f"{sample.source}: the data have {count} classes, {asked} are asked for"
         raise InputError(f"{problem}; give --classes {count}, or leave it out")
     counts = sample.train.class_counts(count).tolist()
-    if work.config.shortlist.count > 1 and sample.validation is None and min(counts) < 2:
+    if not work.config.shortlist.alone and sample.validation is None and min(counts) < 2:
         lone = sample.classes[counts.index(min(counts))]
         wanted = (
             "the shortlist sets one of each class aside to judge by; add images, or give "

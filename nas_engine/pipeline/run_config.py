@@ -19,6 +19,7 @@ from nas_engine.evolution.one_network import is_network
 from nas_engine.files import write_atomically
 from nas_engine.names import Method
 from nas_engine.pipeline.data import looked_at, recipe_for
+from nas_engine.pipeline.rungs import FEWEST_EPOCHS, SHARE, Rung, by_epochs, parsed
 from nas_engine.records import plain
 from nas_engine.runs.run_options import FORMAT, Options, check_options, merged
 from nas_engine.sealed import seal_yaml
@@ -50,10 +51,43 @@ class ShortlistSettings:
     """Settings of the shortlist: networks of the front that get a short training."""
 
     count: int = 3
-    """Networks; 1 takes the best score without training (default chosen here)."""
+    """Networks; 1 takes the best score without training (default chosen here; ``MOST`` of
+    ``nas_engine.pipeline.rungs`` where minutes are given)."""
     epochs: int | None = None
-    """Epochs of both stages; ``None`` for a quarter of the whole training, at least 2 (chosen
-    here)."""
+    """Epochs of each on the last rung, of both stages; ``None`` for a quarter of the whole
+    training, at least 2 (chosen here)."""
+    minutes: float | None = None
+    """Time for all of them, which the stage turns into ``rungs`` once; ``None`` for by epochs."""
+    rungs: str | None = None
+    """Networks x epochs of each rung, as ``nas_engine.pipeline.rungs.parsed`` reads it; ``None``
+    for by the others."""
+
+    def __post_init__(self) -> None:
+        if self.rungs is not None:
+            parsed(self.rungs)
+
+    @property
+    def alone(self) -> bool:
+        """True if one network is taken without training."""
+        return self.rungs is None and self.count == 1
+
+    @property
+    def planned(self) -> bool:
+        """True if the rungs come from a measured time."""
+        return self.minutes is not None and self.count > 1
+
+    def plan(self, epochs: int) -> tuple[Rung, ...] | None:
+        """Return the rungs; ``None`` while they are still to be measured.
+
+        Args:
+            epochs: Epochs of the whole training.
+        """
+        if self.rungs is not None:
+            return parsed(self.rungs)
+        if self.planned:
+            return None
+        last = max(FEWEST_EPOCHS, round(epochs * SHARE)) if self.epochs is None else self.epochs
+        return by_epochs(self.count, last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,38 +4,41 @@ Needs torch. They are judged in integers on training images set aside (or the va
 test image is looked at. Few images leave several alike: of these the one with the smallest loss in
 its last epoch is taken, a mean over all training images. Of 80 networks trained alike
 (``benchmarks.studies.proxy``) that loss ranks the accuracy on test images better than 1,000 images
-set aside do (measured here).
+set aside do (measured here). Many networks are narrowed down first, see
+``nas_engine.pipeline.rungs``.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nas_engine.architecture import Architecture
+from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import NasEngineError
 from nas_engine.events import SILENT, Note, Sink
 from nas_engine.evolution.problem import SearchProblem
+from nas_engine.layers import unroll
 from nas_engine.pipeline.judging import is_ahead
 from nas_engine.pipeline.new_run import keep_or_write
+from nas_engine.pipeline.rungs import FINALISTS, best_of_ranks
 from nas_engine.pipeline.training import LoweringError
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.search_record import report_member
 from nas_engine.runs.epochs import read_epochs
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
 from nas_engine.training.loop import DivergedError
-from nas_engine.training.recipe import TrainingRecipe
 from nas_engine.training.result import TrainingResult
 from nas_engine.training.start import same_structure
 
-SHARE = 0.25
-"""Share of the whole training's epochs (chosen here)."""
-
-FEWEST_EPOCHS = 2
-"""Least number of epochs: one in float and one quantised."""
+RANKED_BY = "path-noise-without-stem"
+"""Form of the path noise whose rank is added to that of the loss (chosen here)."""
 
 SCORE, ACCURACY, LOSS, FAILURES = "score", "accuracy", "loss", "failures"
 """Reasons for a decision: the score, without training; an accuracy ahead of all others by more than
@@ -46,50 +49,57 @@ Attempt = Callable[[Path, str], TrainingResult | None]
 was told to stop."""
 
 
-def short_recipe(recipe: TrainingRecipe, epochs: int | None) -> TrainingRecipe:
-    """Return a recipe with the given epochs, or a quarter of its own."""
-    return replace(
-        recipe,
-        epochs=max(FEWEST_EPOCHS, round(recipe.epochs * SHARE)) if epochs is None else epochs,
-    )
+def noise_of(network: Architecture) -> float:
+    """Return the path noise of a network in the form ``RANKED_BY``."""
+    frame = architecture_frame(network)
+    genes = encode(frame, [network])
+    view, form = GeneView(frame, genes), PATH_NOISE_FORMS[RANKED_BY]
+    return float(path_noise(unroll(frame, genes), view.w_bits, view.a_bits, form)[0])
 
 
 def members(run: RunDirectory, count: int) -> list[Architecture]:
-    """Return the ``count`` best networks of a front that differ in depth, best score first.
+    """Return the ``count`` best networks of a front that differ in pattern, best score first.
 
-    No two have the same number of inverted residuals in every block: the very best scores of a
+    No two have the same kind, stride and number of units in every block: the very best scores of a
     front belong to one network with a channel more or less, and to train those next to each
     other says nothing (chosen here). Only where that leaves too few, others of different
-    structure follow; no two differ in their widths alone.
+    structure follow; no two differ in their widths alone. More than ``FINALISTS`` are taken by
+    score and by path noise in turn, so that they lie along the front of the two.
 
     Raises:
         RunDirectoryError: There is no winner yet.
         FileFormatError: A damaged file.
     """
     scores = [row["qe_score"] for row in run.front.read()]
-    order = sorted(range(len(scores)), key=lambda index: -scores[index])
-    best = run.read_best()
-    chosen, others = [best], list[Architecture]()
+    read = functools.cache(lambda index: run.read_member(index + 1))
+    order = by_score = sorted(range(len(scores)), key=lambda index: -scores[index])
+    if count > FINALISTS:
+        quiet = sorted(by_score, key=lambda index: noise_of(read(index)))
+        order = list(dict.fromkeys(chain.from_iterable(zip(by_score, quiet, strict=True))))
+    chosen, others = [(math.inf, run.read_best())], list[tuple[float, Architecture]]()
     for index in order:
-        network = replace(run.read_member(index + 1), room=best.room)
-        if any(same_structure(network, other) for other in (*chosen, *others)):
+        network = read(index)
+        if any(same_structure(network, other) for _, other in (*chosen, *others)):
             continue
-        alike = any(depths(network) == depths(other) for other in chosen)
-        (others if alike else chosen).append(network)
+        alike = any(pattern(network) == pattern(other) for _, other in chosen)
+        (others if alike else chosen).append((scores[index], network))
         if len(chosen) == count:
-            return chosen
-    return [*chosen, *others][:count]
+            break
+    found = [*chosen, *others][:count]
+    if count > FINALISTS:
+        found.sort(key=lambda pair: -pair[0])
+    return [network for _, network in found]
 
 
-def depths(network: Architecture) -> tuple[int, ...]:
-    """Return the number of inverted residuals of each block, from the input to the output."""
-    return tuple(len(block.bits) for block in network.blocks)
+def pattern(network: Architecture) -> tuple[tuple[str, int, int], ...]:
+    """Return kind, stride and number of units of each block, from the input to the output."""
+    return tuple((block.kind, block.stride, len(block.bits)) for block in network.blocks)
 
 
 def choose(
     directory: PipelineDirectory,
     search: SearchProblem,
-    networks: list[Architecture],
+    networks: Mapping[int, Architecture],
     attempt: Attempt,
     *,
     fresh: bool,
@@ -104,7 +114,7 @@ def choose(
     Args:
         directory: The whole run.
         search: The search problem.
-        networks: The shortlist, the best score first.
+        networks: The shortlist by rank, the best score first.
         attempt: Trains one.
         fresh: Train again what is trained already.
         watch: Sink of a note on each network that is left out.
@@ -115,44 +125,111 @@ def choose(
         NasEngineError: A training ran out of memory, or every network failed.
         StorageError: The disk is full.
     """
-    rows = [_row(rank, report_member(network, search)) for rank, network in enumerate(networks, 1)]
+    rows = {rank: _row(rank, report_member(network, search)) for rank, network in networks.items()}
     trained: dict[int, TrainingResult] = {}
-    for index, network in enumerate(networks if len(networks) > 1 else []):
-        run, what = directory.candidate(index + 1), f"candidate {index + 1} of {len(networks)}"
+    for place, (rank, network) in enumerate(networks.items() if len(networks) > 1 else (), 1):
+        run, what = directory.candidate(rank), f"candidate {place} of {len(networks)}"
         keep_or_write(run, directory.search, search, network, keep=not fresh)
         try:
             result = attempt(run.path, what)
         except (DivergedError, LoweringError) as error:
-            rows[index]["failure"] = str(error)
+            rows[rank]["failure"] = str(error)
             watch(Note(text=f"{what} is left out: {error}"))
             continue
         if result is None:
             return None
-        trained[index] = result
-        rows[index] |= {
+        trained[rank] = result
+        rows[rank] |= {
             "accuracy": result.accuracy.integer or 0.0,
             "loss": read_epochs(run.training.metrics)[-1]["loss"],
         }
     if len(networks) > 1 and not trained:
-        every = (
-            f"none of the {len(networks)} networks of the shortlist could be trained; the first: "
-            f"{rows[0]['failure']}"
-        )
-        raise NasEngineError(
-            f"{every}; every network of a shortlist is trained alike: try another --recipe"
-        )
+        raise _nothing_left(rows)
     best, decided_by = _decision(rows, trained)
     rows[best]["chosen"] = True
     keep_or_write(directory.network, directory.search, search, networks[best])
-    return {**_common(trained), "decided_by": decided_by, "members": rows}
+    return {**_common(trained), "decided_by": decided_by, "members": list(rows.values())}
+
+
+def narrow(
+    directory: PipelineDirectory,
+    search: SearchProblem,
+    networks: Mapping[int, Architecture],
+    attempt: Attempt,
+    *,
+    rung: int,
+    go_on: int,
+    fresh: bool,
+    watch: Sink = SILENT,
+) -> dict[str, Any] | None:
+    """Train each network of a rung in float and return their figures, and which go on.
+
+    ``None`` if an attempt was told to stop. One whose training diverges is left out.
+
+    Args:
+        directory: The whole run.
+        search: The search problem.
+        networks: The networks by rank.
+        attempt: Trains one.
+        rung: Number of the rung, from 1.
+        go_on: Networks that go on.
+        fresh: Train again what is trained already.
+        watch: Sink of a note on each network that is left out.
+
+    Raises:
+        InputError: Data that do not fit.
+        FileFormatError: The epochs of a training are damaged.
+        NasEngineError: A training ran out of memory, or every network failed.
+        StorageError: The disk is full.
+    """
+    rows, epochs = dict[int, dict[str, Any]](), 0
+    for place, (rank, network) in enumerate(networks.items(), 1):
+        run, what = directory.candidate(rank, rung), f"candidate {place} of {len(networks)}"
+        keep_or_write(run, directory.search, search, network, keep=not fresh)
+        row: dict[str, Any] = {
+            "rank": rank,
+            "qe_score": report_member(network, search).qe_score,
+            "path_noise": noise_of(network),
+            "loss": None,
+            "accuracy": None,
+            "failure": None,
+            "goes_on": False,
+        }
+        rows[rank] = row
+        try:
+            result = attempt(run.path, what)
+        except DivergedError as error:
+            row["failure"] = str(error)
+            watch(Note(text=f"{what} is left out: {error}"))
+            continue
+        if result is None:
+            return None
+        epochs = result.float_epochs
+        row["loss"] = read_epochs(run.training.metrics)[-1]["loss"]
+        row["accuracy"] = result.accuracy.floating
+    there = [row for row in rows.values() if row["failure"] is None]
+    if not there:
+        raise _nothing_left(rows)
+    losses, noises = ([row[name] for row in there] for name in ("loss", "path_noise"))
+    for index in best_of_ranks(losses, noises, go_on):
+        there[index]["goes_on"] = True
+    return {"epochs": epochs, "members": list(rows.values())}
+
+
+def _nothing_left(rows: Mapping[int, Mapping[str, Any]]) -> NasEngineError:
+    first = next(iter(rows.values()))["failure"]
+    return NasEngineError(
+        f"none of the {len(rows)} networks of the shortlist could be trained; the first: {first}; "
+        "every network of a shortlist is trained alike: try another --recipe"
+    )
 
 
 def _decision(
-    rows: Sequence[dict[str, Any]], trained: Mapping[int, TrainingResult]
+    rows: Mapping[int, Mapping[str, Any]], trained: Mapping[int, TrainingResult]
 ) -> tuple[int, str]:
-    """Return the row that is taken, and the reason."""
+    """Return the rank that is taken, and the reason."""
     if not trained:
-        return 0, SCORE
+        return min(rows), SCORE
     places = list(trained)
     accuracies, losses = ([rows[place][name] for place in places] for name in ("accuracy", "loss"))
     images = trained[places[0]].accuracy.images

@@ -6,6 +6,8 @@ figures, or ``None`` if it was told to stop.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from nas_engine.digests import file_digest
@@ -15,14 +17,16 @@ from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.layer_errors import measure_layer_errors
 from nas_engine.pipeline.new_run import copy_file, keep_or_write
 from nas_engine.pipeline.refine import run_refinement
+from nas_engine.pipeline.run_config import write_run_config
+from nas_engine.pipeline.rungs import Rung, by_minutes, written
 from nas_engine.pipeline.search import run_search
-from nas_engine.pipeline.shortlist import choose, members
-from nas_engine.pipeline.training import TrainingRequest, run_training
+from nas_engine.pipeline.shortlist import Attempt, choose, members, narrow
+from nas_engine.pipeline.training import TrainingRequest, measured_epoch, run_training
 from nas_engine.pipeline.verify import verify_run
 from nas_engine.pipeline.work import Figures, Work
 from nas_engine.report.tables import depth_remark
 from nas_engine.runs.run_directory import RunDirectory
-from nas_engine.training.result import TrainingResult
+from nas_engine.training.compute import threads_of_torch
 from nas_engine.verification.claims import claim_of
 
 HOLDOUT = 0.2
@@ -53,28 +57,74 @@ def search(work: Work, resume: bool) -> Figures | None:
 
 
 def shortlist(work: Work, resume: bool) -> Figures | None:
-    """Train the best networks of the front briefly; the best of them is in ``network/``."""
-    watch, settings = work.watch, work.config.shortlist
-    request = work.request(work.short_recipe, holdout=HOLDOUT)
+    """Train the best networks of the front briefly; the best of them is in ``network/``.
 
-    def attempt(path: Path, what: str) -> TrainingResult | None:
-        return run_training(path, request, resume=True, name=what, watch=watch)
-
-    networks = members(work.directory.search, settings.count)
-    if len(networks) < settings.count:
-        problem = (
-            f"the front holds {len(networks)} networks of different structure, fewer than the "
-            f"{settings.count} asked for"
+    Each is trained by one thread, so that no number of cores changes which is taken.
+    """
+    settings, watch = work.config.shortlist, work.watch
+    with threads_of_torch(1):
+        rungs = work.rungs or _measured_rungs(work)
+        count = rungs[0].networks
+        found = members(work.directory.search, count)
+        if len(found) < count:
+            watch(
+                Note(
+                    text=f"the front holds {len(found)} networks of different structure, fewer "
+                    f"than the {count} asked for"
+                )
+            )
+        if not settings.alone and (settings.planned or len(rungs) > 1):
+            watch(Note(text=f"networks x epochs of each rung: {written(rungs)}"))
+        problem, networks = build_problem(work.config.search)[0], dict(enumerate(found, 1))
+        narrowed = []
+        for number, (rung, after) in enumerate(pairwise(rungs), 1):
+            figures = narrow(
+                work.directory,
+                problem,
+                networks,
+                _attempt(work, rung, last=False),
+                rung=number,
+                go_on=after.networks,
+                fresh=not resume,
+                watch=watch,
+            )
+            if figures is None:
+                return None
+            narrowed.append(figures)
+            going = [row["rank"] for row in figures["members"] if row["goes_on"]]
+            networks = {rank: networks[rank] for rank in going}
+        figures = choose(
+            work.directory,
+            problem,
+            networks,
+            _attempt(work, rungs[-1], last=True),
+            fresh=not resume,
+            watch=watch,
         )
-        watch(Note(text=problem))
-    return choose(
-        work.directory,
-        build_problem(work.config.search)[0],
-        networks,
-        attempt,
-        fresh=not resume,
-        watch=watch,
-    )
+    if figures is None or len(found) == 1:
+        return figures
+    return figures | {"threads": 1, **({"rungs": narrowed} if narrowed else {})}
+
+
+def _attempt(work: Work, rung: Rung, *, last: bool) -> Attempt:
+    """Return the training of a network on a rung."""
+    request = work.request(work.rung_recipe(rung, last=last), holdout=HOLDOUT)
+    return lambda path, what: run_training(path, request, resume=True, name=what, watch=work.watch)
+
+
+def _measured_rungs(work: Work) -> tuple[Rung, ...]:
+    """Return the rungs for the minutes that are given, and write them into ``run.yaml``.
+
+    A run that is stopped or killed goes on by these.
+    """
+    settings = work.config.shortlist
+    assert settings.minutes is not None
+    network = work.directory.search.read_best()
+    epoch_s, steps = measured_epoch(network, work.request(work.recipe, holdout=HOLDOUT))
+    rungs = by_minutes(settings.count, settings.minutes, epoch_s, steps, work.recipe.epochs)
+    planned = replace(settings, rungs=written(rungs))
+    write_run_config(work.directory.config, replace(work.config, shortlist=planned))
+    return rungs
 
 
 def train(work: Work, resume: bool) -> Figures | None:

@@ -60,12 +60,17 @@ def _search_settings(work: Work) -> dict[str, Any]:
 
 
 def _shortlist_settings(work: Work) -> dict[str, Any]:
-    settings = asdict(work.config.shortlist)
-    return (
-        settings
-        if work.config.shortlist.count == 1
-        else settings | _training_settings(work, work.short_recipe)
-    )
+    """Return what the shortlist depends on; rungs that were measured follow from the minutes."""
+    given, settings = work.config.shortlist, asdict(work.config.shortlist)
+    if given.planned:
+        del settings["rungs"]
+        return settings | _training_settings(work, work.recipe)
+    for name in ("minutes", "rungs"):
+        if settings[name] is None:
+            del settings[name]
+    if given.alone or work.rungs is None:
+        return settings
+    return settings | _training_settings(work, work.rung_recipe(work.rungs[-1], last=True))
 
 
 def _training_settings(work: Work, recipe: TrainingRecipe) -> dict[str, Any]:

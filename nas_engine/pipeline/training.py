@@ -56,11 +56,12 @@ from nas_engine.training.loop import (
     train,
 )
 from nas_engine.training.networks import load_network, save_network
+from nas_engine.training.pace import measured_pace
 from nas_engine.training.recipe import TrainingRecipe, dump_recipe
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
 from nas_engine.training.result import TrainingResult, write_result
 from nas_engine.training.start import load_backbone, load_start
-from nas_engine.training.state import TORCH, TrainingState, name_of, read_checkpoint
+from nas_engine.training.state import STAGES, TORCH, TrainingState, name_of, read_checkpoint
 from nas_engine.training.teachers import Teacher, check_teacher, load_teacher, teacher_from
 
 GOLDEN_IMAGES = 8
@@ -160,18 +161,7 @@ def run_training(
             if start is not None or (resume and folder.path.exists())
             else None
         )
-        dataset = read_data(
-            request.data,
-            architecture,
-            known=known,
-            limit=request.limit,
-            seed=request.seed,
-            for_training=True,
-        )
-        if request.holdout:
-            dataset = _at_test_size(
-                held_out(dataset, request.holdout, request.seed), architecture.resolution
-            )
+        dataset = _dataset(request, architecture, known)
         if teacher is not None:
             _check_teacher(teacher, dataset, request.device)
         task = TrainingTask(
@@ -213,6 +203,44 @@ def run_training(
         judged = "held-out" if request.holdout else "test"
         watch(Started(text=f"evaluating on {len(dataset.test):,} {judged} images ..."))
         return _conclude(directory, task, request, state)
+
+
+def measured_epoch(architecture: Architecture, request: TrainingRequest) -> tuple[float, int]:
+    """Return the seconds of an epoch in float on this machine, and the steps of an epoch.
+
+    Args:
+        architecture: The network.
+        request: How it would be trained.
+
+    Raises:
+        InputError: Data that do not fit.
+        DivergedError: A loss is not finite.
+    """
+    task = TrainingTask(
+        architecture=architecture,
+        recipe=replace(request.recipe, float_share=1.0),
+        dataset=_dataset(request, architecture),
+        device=request.device,
+        kernels=request.kernels,
+    )
+    return measured_pace(task).epoch_s(task, STAGES[0]), task.steps
+
+
+def _dataset(
+    request: TrainingRequest, architecture: Architecture, known: tuple[str, ...] | None = None
+) -> Dataset:
+    """Return the data of a training, with the images that are set aside as test images."""
+    dataset = read_data(
+        request.data,
+        architecture,
+        known=known,
+        limit=request.limit,
+        seed=request.seed,
+        for_training=True,
+    )
+    if not request.holdout:
+        return dataset
+    return _at_test_size(held_out(dataset, request.holdout, request.seed), architecture.resolution)
 
 
 def _at_test_size(dataset: Dataset, resolution: int) -> Dataset:

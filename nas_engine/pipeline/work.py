@@ -11,7 +11,7 @@ from nas_engine.kernels.functions import Kernels
 from nas_engine.names import ALL, Method
 from nas_engine.pipeline.refine_request import RefineRequest
 from nas_engine.pipeline.run_config import RunConfig
-from nas_engine.pipeline.shortlist import short_recipe
+from nas_engine.pipeline.rungs import Rung
 from nas_engine.pipeline.training import AUTO, NONE, TrainingRequest
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.training.recipe import TrainingRecipe, load_recipe
@@ -53,9 +53,14 @@ class Work:
         return replace(self.recipe, epochs=self.recipe.quantised_epochs, float_share=0.0)
 
     @property
-    def short_recipe(self) -> TrainingRecipe:
-        """Recipe of both stages of a network of the shortlist."""
-        return short_recipe(self.recipe, self.config.shortlist.epochs)
+    def rungs(self) -> tuple[Rung, ...] | None:
+        """Rungs of the shortlist; ``None`` while they are still to be measured."""
+        return self.config.shortlist.plan(self.recipe.epochs)
+
+    def rung_recipe(self, rung: Rung, *, last: bool) -> TrainingRecipe:
+        """Return the recipe of a rung: both stages on the last one, float alone before."""
+        recipe = replace(self.recipe, epochs=rung.epochs)
+        return recipe if last else replace(recipe, float_share=1.0)
 
     @property
     def teacher(self) -> str:

@@ -61,7 +61,8 @@ def _shortlist(figures: Mapping[str, Any]) -> str:
     by = {"loss": "has the smallest loss of those alike", "failures": "alone did not fail"}.get(
         str(figures.get("decided_by")), "does best"
     )
-    return f"number {chosen['rank']} by score {by}, of {len(members)}: {judged}"
+    before = "".join(f"{len(rung['members'])} to " for rung in figures.get("rungs", ()))
+    return f"number {chosen['rank']} by score {by}, of {before}{len(members)}: {judged}"
 
 
 def _train(figures: Mapping[str, Any]) -> str:

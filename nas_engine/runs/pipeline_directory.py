@@ -2,9 +2,10 @@
 
 ``run.yaml`` what was asked for, resolved; ``run.json`` the ``RunRecord``; ``search/`` the run
 directory of the search; ``shortlist/1`` ... one run directory per network of the front that got a
-short training; ``network/`` the run directory of the winner, with its float training and the
-refinement of its bits; ``final/`` that of the refined network: quantised training, integers,
-export, verification; ``report.html`` and ``report/``, its pictures.
+short training, and ``shortlist/rung1/1`` ... of rungs before the last; ``network/`` the run
+directory of the winner, with its float training and the refinement of its bits; ``final/`` that of
+the refined network: quantised training, integers, export, verification; ``report.html`` and
+``report/``, its pictures.
 """
 
 from __future__ import annotations
@@ -43,9 +44,15 @@ class PipelineDirectory:
         """The folder of the networks that got a short training."""
         return self.path / "shortlist"
 
-    def candidate(self, rank: int) -> RunDirectory:
-        """Return the run directory of one of them; ranks count from 1."""
-        return RunDirectory(self.shortlist / str(rank))
+    def candidate(self, rank: int, rung: int | None = None) -> RunDirectory:
+        """Return the run directory of one of them.
+
+        Args:
+            rank: Its place by score, from 1.
+            rung: Rung of its training, from 1; ``None`` for the last one.
+        """
+        folder = self.shortlist if rung is None else self.shortlist / f"rung{rung}"
+        return RunDirectory(folder / str(rank))
 
     @property
     def network(self) -> RunDirectory:

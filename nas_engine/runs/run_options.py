@@ -90,6 +90,7 @@ _FOLLOWS = {
     ("search", "memory_model"): (("search", "schedule"), ("search", "input")),
     ("search", "schedule"): (("search", "input"),),
     ("data", "source"): (("search", "classes"), ("train", "recipe")),
+    **{("shortlist", key): (("shortlist", "rungs"),) for key in ("count", "epochs", "minutes")},
 }
 """Values that were resolved from another one."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from nas_engine.errors import InputError
@@ -33,6 +36,17 @@ def prepare_compute(accelerator: str, threads: int | None = None) -> str:
         return "cpu"
     torch.backends.cudnn.benchmark = False
     return "cuda"
+
+
+@contextlib.contextmanager
+def threads_of_torch(count: int) -> Iterator[None]:
+    """Let torch use so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def prepare_kernels(choice: str, device: str, watch: Sink = SILENT) -> Kernels | None:

@@ -90,6 +90,36 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RungMember:
+    """One network of a rung before the last."""
+
+    rank: int
+    """Place by QE-Score, from 1."""
+    qe_score: float
+    """QE-Score."""
+    path_noise: float
+    """Path noise."""
+    loss: float | None
+    """Mean training loss of the last epoch; ``None`` if the training failed."""
+    accuracy: Percent | None
+    """In float on held-out training images, percent; ``None`` likewise."""
+    failure: Text | None
+    """Why it was left out; ``None`` if it was not."""
+    goes_on: bool
+    """True if it is on the next rung."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """Networks that were trained in float alike, and narrowed down."""
+
+    epochs: int
+    """Epochs of each."""
+    members: tuple[RungMember, ...]
+    """The networks, by rank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shortlist:
     """Networks of the front after a short training."""
 
@@ -102,6 +132,10 @@ class Shortlist:
     decided_by: Text = ""
     """``accuracy``: one was ahead by more than chance; ``loss``: the smallest training loss of
     several alike; ``failures``: all others failed; empty: not recorded."""
+    rungs: tuple[Rung, ...] = ()
+    """Rungs before this one."""
+    threads: int | None = None
+    """Threads of each training; ``None`` where they are not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from nas_engine.report.html.document import (
     Table,
     Tone,
 )
-from nas_engine.report.page.facts import Candidate, RunFacts, Shortlist
+from nas_engine.report.page.facts import Candidate, RunFacts, Rung, Shortlist
 from nas_engine.report.page.words import number, percent, plural, seconds, standard_error
 
 PROGRESS, FRONT, SHORTLIST = "search_progress", "pareto_front", "shortlist"
@@ -169,8 +169,39 @@ def shortlist(facts: RunFacts) -> Section | None:
         for one in found.members
         if one.failure
     ]
-    blocks: list[Block] = [Sentence(text), *failures, table, *([picture] if len(rows) > 1 else [])]
+    rungs = [_rung(number, rung) for number, rung in enumerate(found.rungs, 1)]
+    drawn = [picture] if len(rows) > 1 else []
+    blocks: list[Block] = [Sentence(text), *failures, *rungs, table, *drawn]
     return Section(key="shortlist", title="Shortlist", blocks=tuple(blocks))
+
+
+def _rung(number_of_rung: int, rung: Rung) -> Table:
+    """Return the table of a rung before the last."""
+    return Table(
+        caption=(
+            f"Rung {number_of_rung}: {plural(len(rung.members), 'network')} after "
+            f"{plural(rung.epochs, 'epoch')} in float each; the ranks of loss and path noise are "
+            "added, and the least go on"
+        ),
+        columns=("rank by score", "QE-Score", "path noise", "training loss", "accuracy", ""),
+        rows=tuple(
+            (
+                str(one.rank),
+                f"{one.qe_score:,.2f}",
+                f"{one.path_noise:.3g}",
+                number(one.loss, ".4g"),
+                percent(one.accuracy),
+                Cell("goes on", Tone.GOOD)
+                if one.goes_on
+                else Cell("left out", Tone.BAD)
+                if one.failure
+                else "",
+            )
+            for one in rung.members
+        ),
+        numbers=(1, 2, 3, 4),
+        marked=tuple(i for i, one in enumerate(rung.members) if one.goes_on),
+    )
 
 
 def order_sentence(found: Shortlist) -> str:
