@@ -22,12 +22,18 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
-from nas_engine.costs.memory import WORD_BYTES, dense_scratch, depthwise_scratch
+from nas_engine.costs.memory import (
+    CHANNELS_EXPANDED,
+    WORD_BYTES,
+    dense_scratch,
+    depthwise_scratch,
+)
 from nas_engine.costs.row_roles import Roles, roles_of
 from nas_engine.errors import InputError
 from nas_engine.names import ImageInput as ImageInput
 from nas_engine.names import Schedule as Schedule
 from nas_engine.network.graph import Graph, Node, Tensor
+from nas_engine.network.kernels import DEPTHWISE_KERNELS
 
 COUNTER_BYTES = WORD_BYTES
 """Word of a stage that counts the rows it has taken."""
@@ -45,7 +51,11 @@ class Stage:
     ring: int = 0
     """The ring; row i lies in slot ``i % kernel``."""
     filtered: int = 0
-    """One row between a depth-wise layer and the 1x1 layer behind it, or of the head's output."""
+    """One row between a depth-wise layer and the 1x1 layer behind it, or of the head's output; 0
+    where the ring holds it."""
+    in_pairs: bool = False
+    """True if a depth-wise layer makes two rows at once, over the two oldest of a ring that has one
+    row more than its kernel."""
     weights: int = 0
     """Weights of the depth-wise layer, unpacked."""
     counter: int = COUNTER_BYTES
@@ -118,7 +128,8 @@ def cut(
     """Return the segments of a chain of blocks with the fewest units by rows, in order.
 
     By layers takes fewer instructions, so units run by rows only where the room asks for it. Of
-    several such cuts it is the one with the shortest chains, of those with the least peak.
+    several such cuts it is the one with the shortest chains, of those with the least peak. Within
+    that peak depth-wise layers make two rows at once.
 
     Args:
         graph: A network of stem, blocks, head and, mostly, a classifier.
@@ -163,7 +174,19 @@ def cut(
         best.append(min(reached, key=lambda way: way[0], default=None))
     found = best[-1]
     assert found is not None
-    return found[1]
+    (*_, peak), way = found
+    return tuple(
+        max(
+            (
+                other
+                for other in ending[one.last_unit + 1]
+                if (other.first_unit, other.how) == (one.first_unit, one.how)
+                and other.bytes <= peak
+            ),
+            key=lambda one: sum(stage.in_pairs for stage in one.stages),
+        )
+        for one in way
+    )
 
 
 def segments_by_end(
@@ -202,33 +225,70 @@ class _Choices:
     def ending_at(self, end: int) -> Iterator[Segment]:
         """Yield the segments whose last unit is the one before ``end``."""
         last = end - 1
-        runs = [one for one in (self._by_rows(first, last) for first in range(end)) if one]
+        runs = [one for first in range(end) for one in self._by_rows(first, last)]
         alone = any(one.first_unit == last for one in runs)
         if not (self.schedule == "rows" and alone) and not (last == 0 and self.image == "rows"):
             live = max(self.by_layers[node.name] for node in self.units[last].nodes)
             yield Segment(first_unit=last, last_unit=last, how="layers", bytes=live)
         yield from runs
 
-    def _by_rows(self, first: int, last: int) -> Segment | None:
-        """Return the segment of some units by rows, ``None`` where they cannot run so."""
+    def _by_rows(self, first: int, last: int) -> Iterator[Segment]:
+        """Yield the segments of some units by rows; none where they cannot run so."""
         stages = [self.stages[unit] for unit in range(first, last + 1)]
         if first == last == 0 and self.image == "whole":
-            return None  # a stem by rows, alone and from a whole image, saves nothing
+            return  # a stem by rows, alone and from a whole image, saves nothing
         if (self.schedule == "layers" and last > 0) or (last >= self.head > first):
-            return None
+            return
         if not all(stages) or (not self.chains and last - first > (first == 0)):
-            return None
+            return
         if any(self._needs_its_rows(unit) for unit in range(first + 1, last + 1)):
-            return None
+            return
         found = [stage for stage in stages if stage is not None]
         found[0] = replace(found[0], waiting_rows=0, waiting=0)  # its input is whole
-        total = self._whole(first, last) + max(stage.scratch for stage in found)
-        return Segment(
-            first_unit=first,
-            last_unit=last,
-            how="rows",
-            stages=tuple(found),
-            bytes=total + sum(stage.own for stage in found),
+        whole = self._whole(first, last)
+        for ways in (found, [self._in_pairs(stage) for stage in found]):
+            scratch = max(stage.scratch for stage in ways)
+            yield Segment(
+                first_unit=first,
+                last_unit=last,
+                how="rows",
+                stages=tuple(ways),
+                bytes=whole + scratch + sum(stage.own for stage in ways),
+            )
+            if ways == found and not any(self._in_pairs(stage).in_pairs for stage in found):
+                return
+
+    def _in_pairs(self, stage: Stage) -> Stage:
+        """Return a stage with two rows at once where its depth-wise layer can make them.
+
+        They take the places of two rows of the ring, four channels after the other; a sum with rows
+        that wait would have to wait for one more.
+        """
+        roles = roles_of(self.units[stage.unit].nodes)
+        if roles is None or roles.project is None or (stage.waiting and roles.adds_source):
+            return stage
+        window = roles.window
+        source, target = self.tensors[window.input], self.tensors[window.output]
+        half, size = window.kernel_height // 2, (source.height, source.width)
+        if not (
+            window.kernel_height in DEPTHWISE_KERNELS
+            and window.stride == 1
+            and window.padding == (half,) * 4
+            and (target.height, target.width) == size
+            and source.bits == target.bits == 8
+            and source.channels % CHANNELS_EXPANDED == 0
+        ):
+            return stage
+        rows = window.kernel_height + 1
+        others = (self._scratch(node) for node in self.units[stage.unit].nodes if node != window)
+        planes = self._scratch(window) // window.kernel_height * rows
+        return replace(
+            stage,
+            in_pairs=True,
+            ring_rows=rows,
+            ring=rows * _row(source),
+            filtered=0,
+            scratch=max(planes, *others),
         )
 
     def _needs_its_rows(self, number: int) -> bool:

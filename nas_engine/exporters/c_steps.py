@@ -132,15 +132,9 @@ def c_steps(model: IntegerModel, plan: MemoryPlan, stages: Sequence[RowStage] = 
 
 
 def places(plan: MemoryPlan, stages: Sequence[RowStage]) -> dict[str, int]:
-    """Return the first byte of every tensor, of its rows where it is not whole, and of scratch.
-
-    Rows of a 1x1 shortcut are made where those of the sum go.
-    """
+    """Return the first byte of every tensor, of its rows where it is not whole, and of scratch."""
     found = {tensor.name: tensor.offset for tensor in plan.tensors}
-    for stage in stages:
-        if stage.roles.side is not None:
-            found[stage.roles.side.output] = found[stage.roles.last.output]
-    return found
+    return found | {name: found[place] for stage in stages for name, place in stage.within}
 
 
 def _step(

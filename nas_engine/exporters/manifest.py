@@ -65,9 +65,9 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
     stages = row_stages(model, plan)
     placed = {tensor.name: tensor for tensor in plan.tensors}
     for stage in stages:
-        if stage.roles.side is not None:  # its rows are made where those of the sum go
-            sum_place = placed[stage.roles.last.output]
-            placed[stage.roles.side.output] = replace(sum_place, rows=1)
+        for name, place in stage.within:
+            rows = 1 if stage.roles.side is not None else 2
+            placed[name] = replace(placed[place], rows=rows)
     by_rows = [node.name for stage in stages for node in stage.unit.nodes]
     if lacking := [tensor.name for tensor in model.tensors if tensor.name not in placed]:
         raise ExportError(

@@ -5,7 +5,7 @@ The fields are those of ``runtime/nas_rows.h``; sizes and places are the memory 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nas_engine.costs.plan import MemoryPlan
@@ -20,6 +20,13 @@ ROWS_RECORD_BYTES = 32
 ROW_PARTS = ("nas_rows", "nas_rows_pool", "nas_rows_unpack")
 """Parts of the runtime that run stages: chains of units, a head with its pool, and what unpacks
 weights for as long as a segment runs."""
+
+ROW_FUNCTIONS = {
+    "nas_rows": ("nas_rows_run", "nas_rows_layer"),
+    "nas_rows_pool": ("nas_rows_pool", "nas_rows_layer"),
+    "nas_rows_unpack": ("nas_rows_unpack",),
+}
+"""Functions that a network calls of each part."""
 
 MOST_ROWS = 255
 """Most rows that a ring or a line of waiting rows holds: an uint8 of the record."""
@@ -47,6 +54,9 @@ class RowStage:
     """First byte of weights that stay unpacked; 0 for none."""
     unpacked: tuple[bool, ...]
     """For each layer: true if its weights stay unpacked."""
+    within: tuple[tuple[str, str], ...]
+    """Tensors whose rows are made where those of another one lie, and that one: of a 1x1 shortcut
+    where those of the sum go, of a depth-wise layer in pairs over its ring."""
 
     @property
     def layers(self) -> int:
@@ -110,9 +120,17 @@ def row_stages(model: IntegerModel, plan: MemoryPlan) -> tuple[RowStage, ...]:
                     scratch=f"{name} scratch",
                     weights=min((offset for offset in kept if offset is not None), default=0),
                     unpacked=tuple(offset is not None for offset in kept),
+                    within=tuple(_within(stage, roles, flags["NAS_ROWS_WHOLE"])),
                 )
             )
     return tuple(found)
+
+
+def _within(stage: Stage, roles: Roles, whole: bool) -> Iterator[tuple[str, str]]:
+    if roles.side is not None:
+        yield roles.side.output, roles.last.output
+    if stage.in_pairs:
+        yield roles.filtered, roles.ring(whole=whole)
 
 
 def _offsets(

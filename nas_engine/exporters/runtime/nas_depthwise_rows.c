@@ -37,10 +37,8 @@ static NAS_RARE void output_row(nas_depthwise_job *job, uint8_t *output, uint32_
 {
     const nas_layer *const layer = job->layer;
     const uint32_t kernel = layer->kernel, stride = layer->stride, channels = layer->in_channels, columns = layer->out_width;
-    const uint32_t most = (job->plane / (2U * kernel) - kernel) / stride + 1U; /* results of which the planes hold all columns */
+    const uint32_t most = (job->plane / (2U * job->rows) - kernel) / stride + 1U; /* results of which the planes hold all columns */
     job->from = job->ring + job->slot * (job->row_bits / 8U);
-    job->wrap = job->ring + kernel * (job->row_bits / 8U);
-    job->back = job->ring;
     for (uint32_t o = 0U; o < columns; o += most) {
         const int32_t left = (int32_t)(o * stride) - layer->pad_left; /* input column that is column 0 of the planes */
         job->count = columns - o < most ? columns - o : most;
@@ -53,23 +51,26 @@ static NAS_RARE void output_row(nas_depthwise_job *job, uint8_t *output, uint32_
     }
 }
 
-/* Output row `out_height` alone, to the output's first byte; its input rows lie in the ring at `input`, row r in slot r % k. The
- * unpacked weights lie below the ring, from the first row on; scratch holds the planes. */
+/* Output row `out_height` alone, to the output's first byte; its input rows lie in the ring at `input`. The unpacked weights lie
+ * below the ring, from the first row on; scratch holds the planes. */
 static NAS_SMALL void one_row(nas_depthwise_job *job, uint8_t *arena, nas_depthwise_multiply *multiply)
 {
     const nas_layer *const layer = job->layer;
-    const uint32_t kernel = layer->kernel, row = layer->out_height;
-    const int32_t top = (int32_t)(row * layer->stride) - layer->pad_top, bottom = top + (int32_t)kernel;
+    const uint32_t row = layer->out_height, slots = layer->shortcut_bits, pair = job->rows - layer->kernel;
+    const int32_t top = (int32_t)(row * layer->stride) - layer->pad_top, bottom = top + (int32_t)job->rows;
     const int32_t first = top < 0 ? 0 : top, end = bottom > layer->in_height ? layer->in_height : bottom;
     job->ring = arena + layer->input;
     job->planes = arena + layer->scratch;
-    job->weights = (int8_t *)(job->ring - (kernel * kernel * layer->in_channels + 3U) / 4U * 4U);
+    job->weights = (int8_t *)(job->ring - ((uint32_t)layer->kernel * layer->kernel * layer->in_channels + 3U) / 4U * 4U);
+    job->back = job->ring;
+    job->wrap = job->ring + slots * (job->row_bits / 8U);
+    job->below = pair != 0U && row + 1U < layer->in_height ? job->row_bits / 8U : 0U;
     if (row == 0U) {
         nas_depthwise_unpack(job);
     }
     job->first = (uint32_t)(first - top);
     job->past = (uint32_t)(end - top);
-    job->slot = (uint32_t)first % kernel;
+    job->slot = ((uint32_t)first + pair * layer->pad_top) % slots;
     output_row(job, arena + layer->output, 0U, multiply);
 }
 
@@ -80,11 +81,13 @@ NAS_RARE void nas_depthwise_rows(const nas_layer *layer, uint8_t *arena, nas_dep
     job.layer = layer;
     job.expand = nas_depthwise_expander(layer);
     job.row_bits = (uint32_t)layer->in_width * layer->in_channels * layer->in_bits;
-    job.rows = kernel;
-    job.plane = 2U * kernel * pitch;
+    job.rows = kernel + ((layer->flags & NAS_ONE_ROW) != 0 && layer->shortcut_bits > kernel);
+    job.plane = 2U * job.rows * pitch;
     job.ring = arena + layer->scratch;
     job.planes = job.ring + 4U * ((kernel * job.row_bits + 31U) / 32U);
     job.weights = (int8_t *)(job.planes + NAS_PLANES * job.plane);
+    job.back = job.ring;
+    job.wrap = job.ring + kernel * (job.row_bits / 8U);
     job.step = layer->out_bits == 8U ? layer->in_channels : 2U * kernel * layer->stride;
     job.apart = layer->out_bits == 8U ? 1U : job.plane;
     job.below = 0U;

@@ -1,7 +1,19 @@
 /* The order of work in a segment: from its last stage back to the first that has what it needs, and on again. */
 #include "nas_rows.h"
 
-#include <string.h>
+#include "nas_words.h"
+
+NAS_RARE nas_layer nas_rows_record(const nas_rows *stage, const nas_layer *layer, const uint8_t *arena)
+{
+    const uint32_t index = (uint32_t)(layer - stage->layers);
+    nas_layer one = *layer;
+    one.scratch = stage->scratch;
+    if (NAS_ROWS_UNPACKED(stage, index)) {
+        one.weights = (const uint32_t *)(const void *)(arena + nas_rows_weights(stage, index));
+        one.weight_bits = 8U;
+    }
+    return one;
+}
 
 static uint32_t bytes_of(uint32_t width, uint32_t channels, uint32_t bits)
 {
@@ -66,7 +78,7 @@ static uint32_t in_line(uint32_t base, uint32_t slots, uint32_t count, uint32_t 
 }
 
 /* Returns where the next row goes; if the line is full, every row moves by one place. */
-static uint32_t next_in_line(const nas_call *call, uint32_t base, uint32_t slots, uint32_t count, uint32_t bytes)
+static NAS_RARE uint32_t next_in_line(const nas_call *call, uint32_t base, uint32_t slots, uint32_t count, uint32_t bytes)
 {
     if (count < slots) {
         return base + count * bytes;
@@ -78,18 +90,30 @@ static uint32_t next_in_line(const nas_call *call, uint32_t base, uint32_t slots
     return at;
 }
 
-static uint32_t ring_place(const nas_rows *stage, const nas_call *call)
+/* Whether a depth-wise layer makes two rows at once, over the two oldest of a ring that has one more than its kernel. */
+static uint32_t in_pairs(const nas_rows *stage)
+{
+    return (stage->flags & NAS_ROWS_PROJECT) != 0 && stage->slots > window_of(stage)->kernel;
+}
+
+/* The slot in which a depth-wise layer finds a row. */
+static uint32_t slot_of(const nas_rows *stage, uint32_t row)
 {
     const nas_layer *const window = window_of(stage);
-    const uint32_t bytes = in_bytes(window), count = counts_of(stage, call)[0];
-    if ((stage->flags & NAS_ROWS_PROJECT) != 0) { /* a depth-wise layer finds row r in slot r % k */
-        return stage->ring + count % window->kernel * bytes;
+    return in_pairs(stage) ? (row + window->pad_top) % stage->slots : row % window->kernel;
+}
+
+static NAS_RARE uint32_t ring_place(const nas_rows *stage, const nas_call *call)
+{
+    const uint32_t bytes = in_bytes(window_of(stage)), count = counts_of(stage, call)[0];
+    if ((stage->flags & NAS_ROWS_PROJECT) != 0) {
+        return stage->ring + slot_of(stage, count) * bytes;
     }
     return next_in_line(call, stage->ring, stage->slots, count, bytes);
 }
 
 /* Where the row of the source that enters next goes; it is asked once for each. */
-static uint32_t entry_place(const nas_rows *stage, const nas_call *call)
+static NAS_RARE uint32_t entry_place(const nas_rows *stage, const nas_call *call)
 {
     const uint32_t count = entered(stage, call), bytes = in_bytes(stage->layers);
     if ((stage->flags & NAS_ROWS_TAKE) == 0) {
@@ -100,21 +124,21 @@ static uint32_t entry_place(const nas_rows *stage, const nas_call *call)
 }
 
 /* Where a row of the source lies that is still needed. */
-static uint32_t source_row(const nas_rows *stage, const nas_call *call, uint32_t row)
+static NAS_RARE uint32_t source_row(const nas_rows *stage, const nas_call *call, uint32_t row)
 {
     const uint32_t bytes = in_bytes(stage->layers);
     if ((stage->flags & NAS_ROWS_WHOLE) != 0) {
         return stage->source + row * bytes;
     }
     if ((stage->flags & NAS_ROWS_TAKE) == 0) {
-        return stage->ring + row % stage->layers->kernel * bytes;
+        return stage->ring + slot_of(stage, row) * bytes;
     }
     return takes_window(stage) ? in_line(stage->source, stage->waiting, entered(stage, call), row, bytes)
                                : stage->source + row % stage->waiting * bytes;
 }
 
 /* One output row of a layer from the rows at `from`, the first of which is `first`. */
-static void run_row(const nas_layer *layer, const nas_rows *stage, const nas_call *call, uint32_t row, uint32_t from, uint32_t first, uint32_t to)
+static NAS_RARE void run_row(const nas_layer *layer, const nas_rows *stage, const nas_call *call, uint32_t row, uint32_t from, uint32_t first, uint32_t to)
 {
     nas_layer one = nas_rows_record(stage, layer, call->arena);
     one.in_height = (uint16_t)(past_of(layer, row) - first);
@@ -125,18 +149,26 @@ static void run_row(const nas_layer *layer, const nas_rows *stage, const nas_cal
     one.run(&one, call->arena);
 }
 
-/* The same of a 1x1 layer. */
-static void run_1x1(const nas_layer *layer, const nas_rows *stage, const nas_call *call, uint32_t from, uint32_t to)
+/* The same of a 1x1 layer: some rows that lie one behind the other. */
+static NAS_RARE void run_1x1(const nas_layer *layer, const nas_rows *stage, const nas_call *call, uint32_t from, uint32_t to, uint32_t rows)
 {
     nas_layer one = nas_rows_record(stage, layer, call->arena);
-    one.in_height = one.out_height = 1;
+    one.in_height = one.out_height = (uint16_t)rows;
     one.input = from;
     one.output = to;
     one.run(&one, call->arena);
 }
 
-/* The source row that entered goes into the ring, where it is not yet there. */
-static void enter(const nas_rows *stage, const nas_call *call)
+/* Tell of rows that lie one behind the other. */
+static NAS_RARE void tell(const nas_call *call, const nas_layer *layer, uint32_t row, uint32_t rows, uint32_t at)
+{
+    for (; rows != 0U; rows--, row++, at += out_bytes(layer)) {
+        nas_tell(call, layer, row, 1U, call->arena + at);
+    }
+}
+
+/* The source rows that entered go into the ring, where they are not yet there. */
+static NAS_RARE void enter(const nas_rows *stage, const nas_call *call, uint32_t rows)
 {
     uint16_t *const counts = counts_of(stage, call);
     if (takes_window(stage)) {
@@ -145,41 +177,47 @@ static void enter(const nas_rows *stage, const nas_call *call)
     }
     if ((stage->flags & NAS_ROWS_TAKE) != 0) {
         const uint32_t to = ring_place(stage, call);
-        run_1x1(stage->layers, stage, call, source_row(stage, call, counts[0]), to);
-        nas_tell(call, stage->layers, counts[0], 1U, call->arena + to);
+        run_1x1(stage->layers, stage, call, source_row(stage, call, counts[0]), to, rows);
+        tell(call, stage->layers, counts[0], rows, to);
     }
-    counts[0]++;
+    counts[0] = (uint16_t)(counts[0] + rows);
 }
 
-/* A row of the source from where all of it is. Returns 0 if the caller has none. */
-static int fetch(const nas_rows *stage, const nas_call *call)
+/* Rows of the source, of which those before `past` are needed, from where all of it is. Returns 0 if the caller has none. */
+static NAS_RARE int fetch(const nas_rows *stage, const nas_call *call, uint32_t past)
 {
+    const uint32_t row = counts_of(stage, call)[0];
+    uint32_t rows = 1U;
+    if (in_pairs(stage) && (stage->flags & NAS_ROWS_WHOLE) != 0) { /* as many as lie one behind the other */
+        const uint32_t room = stage->slots - slot_of(stage, row);
+        rows = past - row < room ? past - row : room;
+    }
     if ((stage->flags & NAS_ROWS_TAKE) == 0) { /* else it is read where it lies */
-        const uint32_t bytes = in_bytes(stage->layers), row = counts_of(stage, call)[0], to = ring_place(stage, call);
+        const uint32_t bytes = in_bytes(stage->layers), to = ring_place(stage, call);
         const uint8_t *const from =
             (stage->flags & NAS_ROWS_IMAGE) != 0 ? call->image(call->image_context, row) : call->arena + stage->source + row * bytes;
         if (from == NULL) {
             return 0;
         }
-        memcpy(call->arena + to, from, bytes);
+        memcpy(call->arena + to, from, rows * bytes);
     }
-    enter(stage, call);
+    enter(stage, call, rows);
     return 1;
 }
 
 /* A row of the ring from several rows of the source. */
-static void take(const nas_rows *stage, const nas_call *call)
+static NAS_RARE void take(const nas_rows *stage, const nas_call *call)
 {
     const nas_layer *const layer = stage->layers;
     uint16_t *const counts = counts_of(stage, call);
     const uint32_t row = counts[0], first = first_of(layer, row), to = ring_place(stage, call);
     run_row(layer, stage, call, row, source_row(stage, call, first), first, to);
-    nas_tell(call, layer, row, 1U, call->arena + to);
+    tell(call, layer, row, 1U, to);
     counts[0]++;
 }
 
 /* Copy to a lower address; the two may overlap. */
-static void move_down(uint8_t *to, const uint8_t *from, uint32_t bytes)
+static NAS_RARE void move_down(uint8_t *to, const uint8_t *from, uint32_t bytes)
 {
     const uint32_t apart = (uint32_t)(from - to);
     while (apart != 0U && bytes != 0U) {
@@ -192,7 +230,7 @@ static void move_down(uint8_t *to, const uint8_t *from, uint32_t bytes)
 }
 
 /* Copy to a higher address; the two may overlap. */
-static void move_up(uint8_t *to, const uint8_t *from, uint32_t bytes)
+static NAS_RARE void move_up(uint8_t *to, const uint8_t *from, uint32_t bytes)
 {
     const uint32_t apart = (uint32_t)(to - from);
     while (apart != 0U && bytes != 0U) {
@@ -202,37 +240,47 @@ static void move_up(uint8_t *to, const uint8_t *from, uint32_t bytes)
     }
 }
 
-/* A row of the output. A sum with the source is made where that row lies, which nothing needs any more, and then brought to
- * its place; it is not wider. Only a depth-wise layer whose ring holds that row still needs it: there it is copied before. */
-static void emit(const nas_rows *stage, const nas_call *call, uint32_t row, uint32_t to)
+/* A row of the output, or two where they lie one behind the other. A sum with the source is made where that row lies, which
+ * nothing needs any more, and then brought to its place; it is not wider. Only a depth-wise layer whose ring holds that row still
+ * needs it: there it is copied before. Returns how many rows there are. */
+static NAS_RARE uint32_t emit(const nas_rows *stage, const nas_call *call, uint32_t row, uint32_t to, uint32_t most)
 {
     const nas_layer *const window = window_of(stage), *last = window;
     uint8_t *const arena = call->arena;
-    const uint32_t first = first_of(window, row);
-    uint32_t at = to;
+    const uint32_t first = first_of(window, row), pairs = in_pairs(stage);
+    uint32_t at = to, rows = 1U, filtered = stage->filtered;
     if ((stage->flags & NAS_ROWS_PROJECT) != 0) {
-        nas_layer one = nas_rows_record(stage, window, arena);
-        one.flags |= NAS_ONE_ROW;
-        one.out_height = (uint16_t)row;
-        one.input = stage->ring;
-        one.output = stage->filtered;
-        one.run(&one, arena);
-        nas_tell(call, window, row, 1U, arena + stage->filtered);
+        if (pairs != 0U) { /* both, even if one is asked for now */
+            filtered = stage->ring + row % stage->slots * in_bytes(window);
+            rows = row + 1U < window->out_height ? 2U : 1U;
+        }
+        if (pairs == 0U || row % 2U == 0U) {
+            nas_layer one = nas_rows_record(stage, window, arena);
+            one.flags |= NAS_ONE_ROW;
+            one.shortcut_bits = pairs != 0U ? stage->slots : window->kernel;
+            one.out_height = (uint16_t)row;
+            one.input = stage->ring;
+            one.output = filtered;
+            one.run(&one, arena);
+            tell(call, window, row, rows, filtered);
+        }
+        rows = rows < most ? rows : most;
         last++;
     }
+    const uint32_t bytes = rows * out_bytes(last);
     if ((stage->flags & NAS_ROWS_SIDE) != 0) {
         const nas_layer *const side = stage->layers + 1;
-        run_1x1(side, stage, call, source_row(stage, call, row * side->stride), to);
-        nas_tell(call, side, row, 1U, arena + to);
+        run_1x1(side, stage, call, source_row(stage, call, row * side->stride), to, 1U);
+        tell(call, side, row, 1U, to);
     } else if ((last->flags & NAS_ADD_SHORTCUT) != 0) {
         at = source_row(stage, call, row);
         if ((stage->flags & (NAS_ROWS_TAKE | NAS_ROWS_WHOLE)) == 0) {
-            memcpy(arena + to, arena + at, out_bytes(last));
+            memcpy(arena + to, arena + at, bytes);
             at = to;
         }
     }
     if (last != window) {
-        run_1x1(last, stage, call, stage->filtered, at);
+        run_1x1(last, stage, call, filtered, at, rows);
     } else if (stage->slots == 0U) {
         run_row(window, stage, call, row, stage->source + first * in_bytes(window), first, at);
     } else {
@@ -240,16 +288,17 @@ static void emit(const nas_rows *stage, const nas_call *call, uint32_t row, uint
     }
     if (at != to) {
         if ((stage->flags & NAS_ROWS_OVER) != 0) {
-            move_down(arena + to, arena + at, out_bytes(last));
+            move_down(arena + to, arena + at, bytes);
         } else {
-            memcpy(arena + to, arena + at, out_bytes(last));
+            memcpy(arena + to, arena + at, bytes);
         }
     }
-    nas_tell(call, last, row, 1U, arena + to);
+    tell(call, last, row, rows, to);
+    return rows;
 }
 
 /* Kernels write sums and pools over what begins at the same byte; where both end at the same byte, one of the two is moved. */
-void nas_rows_layer(const nas_layer *layer, const nas_call *call)
+NAS_RARE void nas_rows_layer(const nas_layer *layer, const nas_call *call)
 {
     uint8_t *const output = call->arena + layer->output;
     if ((layer->flags & NAS_AT_END) == 0 || (layer->shortcut_bits == 0U && layer->weights != NULL)) {
@@ -270,7 +319,7 @@ void nas_rows_layer(const nas_layer *layer, const nas_call *call)
     nas_tell(call, layer, 0U, layer->out_height, output);
 }
 
-const nas_rows *nas_rows_run(const nas_rows *first, const nas_call *call)
+NAS_RARE const nas_rows *nas_rows_run(const nas_rows *first, const nas_call *call)
 {
     const nas_rows *stage = first, *last;
     for (;; stage++) {
@@ -286,18 +335,19 @@ const nas_rows *nas_rows_run(const nas_rows *first, const nas_call *call)
     const uint32_t bytes = out_bytes(made), output = (last->flags & NAS_ROWS_OVER) != 0 ? last->source : made->output;
     for (uint32_t row = 0; row < made->out_height;) {
         const uint32_t wanted = stage == last ? row : entered(stage + 1, call);
-        if (counts_of(stage, call)[0] >= past_of(window_of(stage), wanted)) {
-            emit(stage, call, wanted, stage == last ? output + row * bytes : entry_place(stage + 1, call));
+        const uint32_t past = past_of(window_of(stage), wanted | in_pairs(stage));
+        if (counts_of(stage, call)[0] >= past) {
             if (stage == last) {
-                row++;
+                row += emit(stage, call, wanted, output + row * bytes, 2U);
             } else {
-                enter(++stage, call);
+                (void)emit(stage, call, wanted, entry_place(stage + 1, call), 1U);
+                enter(++stage, call, 1U);
             }
         } else if (takes_window(stage) && entered(stage, call) >= past_of(stage->layers, counts_of(stage, call)[0])) {
             take(stage, call);
         } else if (stage != first) {
             stage--;
-        } else if (!fetch(stage, call)) {
+        } else if (!fetch(stage, call, past)) {
             return NULL;
         }
     }

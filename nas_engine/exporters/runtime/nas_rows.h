@@ -32,11 +32,12 @@ typedef struct {
     const nas_layer *layers; /* in the order of the table */
     uint32_t source;         /* the whole source, or those of its rows that are held beside the ring */
     uint32_t ring;           /* rows that the window reads; unpacked weights of a depth-wise layer lie below it */
-    uint32_t filtered;       /* a row between window and projection; of the head's output */
+    uint32_t filtered;       /* a row between window and projection, if it does not lie in the ring; of the head's output */
     uint32_t scratch;        /* of all layers, one after the other */
     uint32_t state;          /* two uint16: rows that came into the ring, and source rows that entered; sums of the pool */
     uint32_t weights;        /* of layers whose weights stay unpacked, one behind the other */
-    uint8_t waiting, slots;  /* rows held at `source` and in the ring; 0: the window reads the whole source */
+    uint8_t waiting, slots;  /* rows held at `source` and in the ring; 0: the window reads the whole source; k + 1 of a depth-wise layer: it
+                              * makes two rows at once, over the two oldest of the ring */
     uint8_t flags;
     uint8_t layers_unpacked; /* number of layers, and bit 4 + i set: the weights of layers[i] stay unpacked while the segment runs */
 } nas_rows;
@@ -59,17 +60,7 @@ static inline uint32_t nas_rows_weights(const nas_rows *stage, uint32_t index)
 }
 
 /* The record of a layer with the scratch of its stage, and its weights if they are unpacked: as such of 8 bits. */
-static inline nas_layer nas_rows_record(const nas_rows *stage, const nas_layer *layer, const uint8_t *arena)
-{
-    const uint32_t index = (uint32_t)(layer - stage->layers);
-    nas_layer one = *layer;
-    one.scratch = stage->scratch;
-    if (NAS_ROWS_UNPACKED(stage, index)) {
-        one.weights = (const uint32_t *)(const void *)(arena + nas_rows_weights(stage, index));
-        one.weight_bits = 8U;
-    }
-    return one;
-}
+nas_layer nas_rows_record(const nas_rows *stage, const nas_layer *layer, const uint8_t *arena);
 
 /* Run a layer that is no part of a unit by rows. */
 void nas_rows_layer(const nas_layer *layer, const nas_call *call);

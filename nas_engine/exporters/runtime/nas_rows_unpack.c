@@ -2,7 +2,7 @@
 #include "nas_dense_tile.h"
 #include "nas_rows.h"
 
-void nas_rows_unpack(const nas_rows *first, const nas_call *call)
+NAS_RARE void nas_rows_unpack(const nas_rows *first, const nas_call *call)
 {
     const nas_rows *stage = first;
     do {

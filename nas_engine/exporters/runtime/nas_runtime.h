@@ -34,7 +34,9 @@ enum {
     NAS_SAME_SCALE = 8,    /* shortcut, the layer's own result and output share their scale, shortcut and output their zero */
     NAS_QUICK_ADDITION = 16, /* one operand has multiplier 2^30 and shift 0, every other shift is in -20 .. -1: nas_dense_add.c */
     NAS_TWICE_THE_TILE = 32, NAS_FOUR_TIMES_THE_TILE = 64, /* dense layers: scratch for so many more channels; both: eight times */
-    NAS_ONE_ROW = 128      /* depth-wise: make output row `out_height` alone, from the ring at `input`; see nas_depthwise_rows.c */
+    NAS_ONE_ROW = 128      /* depth-wise: make output row `out_height` alone, from the ring of `shortcut_bits` rows at `input`: row r lies
+                            * in slot r % k, or, where the ring has k + 1, in slot (r + pad_top) % (k + 1); then also the row below,
+                            * behind the first. See nas_depthwise_rows.c */
 };
 
 typedef struct nas_layer nas_layer;
