@@ -63,7 +63,9 @@ static NAS_RARE void append(const nas_dense *dense, window *taps, uint32_t count
     while (elements) {
         const uint32_t room = WAITING - taps->waiting, some = elements < room ? elements : room;
         uint8_t *to = taps->bytes + taps->waiting;
-        if (size) {
+        if (size && dense->layer->in_bits == 8U) {
+            memcpy(to, dense->input + element, some);
+        } else if (size) {
             nas_fetch(dense->input, size, element, some, dense->layer->in_bits, to);
         } else {
             memset(to, dense->layer->in_zero, some);

@@ -1,22 +1,24 @@
 /* A stream of weights of any width to a tile. */
 #include "nas_dense_tile.h"
 
-#include "nas_bits.h"
+#include "nas_dense_streams.h"
 
-/* `count` weights, at most 4, from the stream, shifted to the left to 8 bits each; absent ones are 0. */
-static NAS_RARE uint32_t few_weights(const uint8_t *stream, uint32_t element, uint32_t count, uint32_t bits)
+/* `count` weights, 1 to 4, from the stream of `size` bytes, shifted to the left to 8 bits each; absent ones are 0. */
+static NAS_RARE uint32_t few_weights(const uint8_t *stream, uint32_t size, uint32_t element, uint32_t count, uint32_t bits)
 {
     uint32_t word = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        word |= (nas_get(stream, element + i, bits) << (8U - bits)) << (8U * i);
-    }
-    return word;
+    nas_fetch(stream, size, element, (element + 4U) * bits <= 8U * size ? 4U : count, bits, (uint8_t *)&word); /* four are quick */
+    return (word << (8U - bits)) & (0xFFFFFFFFU >> (32U - 8U * count));
 }
 
 /* Groups of eight weights that begin at a whole byte: `bits` bytes to two words. */
 static NAS_SMALL void unpack_eights(const uint8_t *from, uint32_t count, uint32_t bits, uint32_t *to)
 {
     const uint32_t second = bits >> 1, shift = (4U * bits) & 7U;
+    for (; bits == 8U && count; count--, to += 2, from += 8) {
+        to[0] = nas_word_at(from);
+        to[1] = nas_word_at(from + 4);
+    }
     for (const uint32_t *end = to + 2U * count; to != end; to += 2, from += bits) {
         const uint32_t a = nas_word_at(from), b = nas_word_at(from + second) >> shift;
         to[0] = nas_spread(a, bits);
@@ -30,7 +32,7 @@ const uint32_t *nas_dense_unpack(nas_dense *dense, uint32_t count)
     const nas_layer *layer = dense->layer;
     const uint8_t *stream = (const uint8_t *)layer->weights;
     const uint32_t bits = layer->weight_bits, taps = dense->taps, fours = taps / 4U;
-    const uint32_t last = nas_stream_bytes(taps * dense->channels, bits) - 4U - (bits >> 1); /* byte where eight may begin, or < 0 */
+    const uint32_t size = nas_stream_bytes(taps * dense->channels, bits), last = size - 4U - (bits >> 1); /* byte where eight may begin, or < 0 */
     uint32_t bit = dense->bit, *to = dense->tile;
     if (bits == 8U && (taps & 3U) == 0U && (count & 1U) == 0U) {
         dense->bit += count * taps * 8U;
@@ -47,9 +49,9 @@ const uint32_t *nas_dense_unpack(nas_dense *dense, uint32_t count)
         }
         for (; four * 4U < dense->padded; four++) {
             const uint32_t rest = taps - 4U * four < 4U ? taps - 4U * four : 4U;
-            *to++ = few_weights(stream, bit / bits, rest, bits);
+            *to++ = few_weights(stream, size, bit / bits, rest, bits);
             bit += rest * bits;
-            *to++ = count > 1U ? few_weights(stream, bit / bits, rest, bits) : 0U;
+            *to++ = count > 1U ? few_weights(stream, size, bit / bits, rest, bits) : 0U;
             bit += count > 1U ? rest * bits : 0U;
         }
     }
