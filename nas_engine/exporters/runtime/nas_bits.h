@@ -25,4 +25,7 @@ static inline void nas_put(uint8_t *base, uint32_t index, uint32_t bits, uint32_
     }
 }
 
+/* Write the low `count` bits of a value, at most 28, at bit `at`. */
+void nas_put_some(uint8_t *base, uint32_t at, uint32_t count, uint32_t value);
+
 #endif

@@ -21,14 +21,7 @@ NAS_INLINE uint32_t squeeze(uint32_t word, uint32_t above, uint32_t bits)
     return (word & 0xFFFFU) | (word >> 16) << (2U * bits);
 }
 
-/* Groups of eight results to whole bytes of nibbles, and of any width: `bits` bytes a group. */
-static NAS_SMALL void store_nibbles(uint8_t *to, const uint8_t *from, uint32_t groups, uint32_t above)
-{
-    for (; groups; groups--, from += 8, to += 4) {
-        nas_store_word(to, squeeze(nas_word_at(from), above, 4) | squeeze(nas_word_at(from + 4), above, 4) << 16);
-    }
-}
-
+/* Groups of eight results to whole bytes: `bits` bytes a group. */
 static NAS_SMALL void store_bits(uint8_t *to, const uint8_t *from, uint32_t groups, uint32_t above, uint32_t bits)
 {
     for (; groups; groups--, from += 8) {
@@ -60,11 +53,10 @@ void nas_dense_finish(nas_dense *dense, uint32_t pixel, uint32_t pixels, uint32_
         }
         if ((bit & 7U) == 0U) {
             done = count & ~7U;
-            if (bits == 4U) {
-                store_nibbles(dense->output + bit / 8U, from, count / 8U, 255U - most);
-            } else {
-                store_bits(dense->output + bit / 8U, from, count / 8U, 255U - most, bits);
-            }
+            store_bits(dense->output + bit / 8U, from, count / 8U, 255U - most, bits);
+        }
+        for (; bits < 8U && done + 4U <= count; done += 4U) {
+            nas_put_some(dense->output, bit + done * bits, 4U * bits, squeeze(nas_word_at(from + done), 255U - most, bits));
         }
         for (; done < count; done++) {
             nas_put(dense->output, element + done, bits, from[done] < most ? from[done] : most);

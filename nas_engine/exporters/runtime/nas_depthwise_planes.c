@@ -1,10 +1,11 @@
-/* Writes padding, the stored value of the real 0, into planes, and unpacks inputs of less than 8 bits.
+/* Writes padding, the stored value of the real 0, into planes, and unpacks inputs of any width.
  *
  * The columns of the input need not begin or end with a whole word. Where they do not, the word that is shared with padding is
  * written together with the input.
  */
 #include "nas_depthwise_planes.h"
 
+#include "nas_bits.h"
 #include "nas_depthwise_bytes.h"
 
 /* Columns column .. past - 1, from an even one on, in one row of all planes. */
@@ -41,71 +42,63 @@ NAS_INLINE uint32_t bit_of_row(const nas_depthwise_job *job, uint32_t i, uint32_
     return (slot < kernel ? slot : slot - kernel) * job->row_bits + job->start + channel * job->layer->in_bits;
 }
 
-/* 4 or 2 bits, where four channels begin at a whole byte: `both` has them in 16 bits, of either column in a half of its own. */
-NAS_INLINE void store_nibbles(uint8_t *to, uint32_t plane, uint32_t both, uint32_t bits)
+/* Four channels of columns p and q, in the low bits of a word each and below bits without meaning, to one word of each plane. */
+NAS_INLINE void store_column_pair(uint8_t *to, uint32_t plane, uint32_t p, uint32_t q, uint32_t bits, uint32_t mask)
 {
-    const uint32_t mask = ((1U << bits) - 1U) * NAS_TWICE;
-    const uint32_t second = both >> (bits - 1U), third = second >> bits, fourth = third >> bits;
-    nas_set_planes(to, plane, (both << 1) & mask, second & mask, third & mask, fourth & mask);
+    const uint32_t first = nas_lower_halves(p, q), third = nas_lower_halves(p >> (2U * bits), q >> (2U * bits));
+    nas_set_planes(to, plane, (first << 1) & mask, (first >> (bits - 1U)) & mask, (third << 1) & mask, (third >> (bits - 1U)) & mask);
 }
 
-static NAS_SMALL void expand_nibbles(const nas_depthwise_job *job, uint32_t channel)
+/* The same of a column that shares a word with padding. */
+static NAS_RARE void store_edge(uint8_t *to, uint32_t plane, uint32_t p, uint32_t q, uint32_t bits)
+{
+    store_column_pair(to, plane, p, q, bits, ((1U << bits) - 1U) * NAS_TWICE);
+}
+
+/* Where pixels begin at whole bytes: at most 7 bits before four channels, which a word then holds. */
+static NAS_SMALL void expand_bits(const nas_depthwise_job *job, uint32_t channel)
 {
     const uint32_t bits = job->layer->in_bits, pixel = job->layer->in_channels * bits / 8U, next = 4U * job->rows;
-    const uint32_t zeros = job->layer->in_zero * (bits == 4U ? 0x1111U : 0x55U), plane = job->plane;
+    const uint32_t mask = ((1U << bits) - 1U) * NAS_TWICE, plane = job->plane, zero = job->layer->in_zero;
+    const uint32_t zeros = zero * (1U + (1U << bits) + (1U << (2U * bits)) + (1U << (3U * bits)));
     uint8_t *row = nas_depthwise_top(job);
     for (uint32_t i = job->first; i < job->past; i++, row += 4) {
-        const uint8_t *from = job->ring + bit_of_row(job, i, channel) / 8U;
+        const uint32_t at = bit_of_row(job, i, channel), shift = at & 7U;
+        const uint8_t *from = job->ring + at / 8U;
         uint8_t *to = row;
         if ((job->begin & 1U) != 0U) {
-            store_nibbles(to, plane, nas_lower_halves(zeros, nas_half_at(from)), bits);
+            store_edge(to, plane, zeros, nas_word_at(from) >> shift, bits);
             to += next;
             from += pixel;
         }
         for (uint8_t *const end = to + next * job->pairs; to != end; to += next, from += 2U * pixel) {
-            store_nibbles(to, plane, nas_lower_halves(nas_half_at(from), nas_half_at(from + pixel)), bits);
+            store_column_pair(to, plane, nas_word_at(from) >> shift, nas_word_at(from + pixel) >> shift, bits, mask);
         }
         if ((job->stop & 1U) != 0U) {
-            store_nibbles(to, plane, nas_lower_halves(nas_half_at(from), zeros), bits);
+            store_edge(to, plane, nas_word_at(from) >> shift, zeros, bits);
         }
     }
 }
 
-/* Any width: four channels of a column at a bit of the ring, and above them bits without meaning. */
-NAS_INLINE uint32_t load_four(const uint8_t *ring, uint32_t at, uint32_t bits)
+/* Any width and any number of channels: one value at a time. */
+static NAS_RARE void expand_any(const nas_depthwise_job *job, uint32_t channel)
 {
-    const uint8_t *const from = ring + (at >> 3);
-    const uint32_t shift = at & 7U, word = nas_word_at(from) >> shift;
-    return shift + 4U * bits > 32U ? word | (uint32_t)from[4] << (32U - shift) : word;
-}
-
-/* Columns p and q, four channels each, to one word of each plane. */
-static NAS_SMALL void store_column_pair(uint8_t *to, uint32_t plane, uint32_t p, uint32_t q, uint32_t bits)
-{
-    const uint32_t mask = (1U << bits) - 1U;
-    for (uint32_t j = 0U; j < NAS_PLANES; j++, to += plane, p >>= bits, q >>= bits) {
-        nas_set_word(to, ((p & mask) << 1) | ((q & mask) << 17));
-    }
-}
-
-static NAS_SMALL void expand_any(const nas_depthwise_job *job, uint32_t channel)
-{
-    const uint32_t bits = job->layer->in_bits, pixel = job->layer->in_channels * bits, next = 4U * job->rows;
-    const uint32_t zeros = job->layer->in_zero * (1U + (1U << bits) + (1U << (2U * bits)) + (1U << (3U * bits)));
+    const uint32_t bits = job->layer->in_bits, zero = 2U * job->layer->in_zero;
+    const uint32_t channels = job->layer->in_channels - channel, held = channels < NAS_PLANES ? channels : NAS_PLANES;
     uint8_t *row = nas_depthwise_top(job);
     for (uint32_t i = job->first; i < job->past; i++, row += 4) {
-        uint32_t at = bit_of_row(job, i, channel), p = zeros; /* the even column of a word, kept until the odd one is there */
-        uint8_t *to = row;
-        for (uint32_t column = job->begin; column != job->stop; column++, at += pixel) {
-            const uint32_t q = load_four(job->ring, at, bits);
-            if ((column & 1U) != 0U) {
-                store_column_pair(to, job->plane, p, q, bits);
-                to += next;
+        for (uint32_t j = 0U; j < held; j++) {
+            uint32_t element = bit_of_row(job, i, channel + j) / bits;
+            uint8_t *to = row + j * job->plane;
+            for (uint32_t column = job->begin & ~1U; column < job->stop + (job->stop & 1U); column++) {
+                uint16_t value = (uint16_t)zero;
+                if (column >= job->begin && column < job->stop) {
+                    value = (uint16_t)(2U * nas_get(job->ring, element, bits));
+                    element += job->layer->in_channels;
+                }
+                NAS_COPY(to, &value, sizeof value);
+                to += (column & 1U) != 0U ? 4U * job->rows - 2U : 2U;
             }
-            p = q;
-        }
-        if ((job->stop & 1U) != 0U) {
-            store_column_pair(to, job->plane, p, zeros, bits);
         }
     }
 }
@@ -116,5 +109,5 @@ nas_depthwise_expand *nas_depthwise_expander(const nas_layer *layer)
     if (bits == 8U && nas_depthwise_expands_bytes(layer->kernel)) {
         return nas_depthwise_expand_bytes;
     }
-    return (bits == 4U || bits == 2U) && ((layer->in_channels * bits) & 7U) == 0U ? expand_nibbles : expand_any;
+    return ((layer->in_channels * bits) & 7U) == 0U && layer->in_channels % NAS_PLANES == 0U ? expand_bits : expand_any;
 }

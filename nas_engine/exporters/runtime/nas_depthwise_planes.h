@@ -5,7 +5,7 @@
 #include "nas_depthwise_job.h"
 
 /* The function that unpacks the input of a layer. */
-nas_depthwise_expand *nas_depthwise_expander(const nas_layer *layer);
+NAS_RARE nas_depthwise_expand *nas_depthwise_expander(const nas_layer *layer);
 
 /* Write the padding, but for columns that share a word with one of the input. */
 void nas_depthwise_pad(const nas_depthwise_job *job);

@@ -1,16 +1,7 @@
 /* Packed rows into the ring, packed weights to bytes, and bytes to packed results. */
 #include "nas_depthwise_streams.h"
 
-/* Write a value of `count` bits, at most 24, at bit `at`. */
-static NAS_SMALL void put(uint8_t *base, uint32_t at, uint32_t count, uint32_t value)
-{
-    const uint32_t shift = at & 7U;
-    uint32_t mask = ((1U << count) - 1U) << shift;
-    uint8_t *byte = base + (at >> 3);
-    for (value <<= shift; mask != 0U; mask >>= 8, value >>= 8, byte++) {
-        *byte = (uint8_t)((*byte & ~mask) | (value & mask));
-    }
-}
+#include "nas_bits.h"
 
 NAS_SMALL void nas_depthwise_copy(uint8_t *to, const uint8_t *from, uint32_t count)
 {
@@ -39,7 +30,7 @@ NAS_SMALL void nas_depthwise_fetch(const nas_depthwise_job *job, const uint8_t *
         const uint32_t bits = count < 8U ? count : 8U, shift = from & 7U;
         const uint8_t *const byte = input + (from >> 3);
         const uint32_t window = shift + bits > 8U ? byte[0] | (uint32_t)byte[1] << 8 : byte[0];
-        put(job->ring, to, bits, (window >> shift) & ((1U << bits) - 1U));
+        nas_put_some(job->ring, to, bits, (window >> shift) & ((1U << bits) - 1U));
         from += bits;
         to += bits;
         count -= bits;
@@ -89,14 +80,18 @@ NAS_SMALL void nas_depthwise_pack(const nas_depthwise_job *job, uint8_t *output,
         const uint32_t four = clamped(bytes, bits);
         const uint32_t two = (four & 0xFF00FFU) | ((four >> 8) & 0xFF00FFU) << bits; /* channels 0 and 1, 2 and 3 */
         const uint32_t value = (two & 0xFFFFU) | (two >> 16) << (2U * bits);
-        if (size == 16U && (at & 7U) == 0U) {
-            const uint16_t half = (uint16_t)value;
-            NAS_COPY(output + (at >> 3), &half, sizeof half);
-        } else if (size <= 24U) {
-            put(output, at, size, value);
+        if ((size & 7U) == 0U && (at & 7U) == 0U) { /* 8, 16 or 24 bits, of 2, 4 or 6 each */
+            uint8_t *to = output + (at >> 3);
+            if (size > 8U) {
+                const uint16_t half = (uint16_t)value;
+                NAS_COPY(to, &half, sizeof half);
+                to += 2;
+            }
+            if (size != 16U) {
+                *to = (uint8_t)(value >> (size - 8U));
+            }
         } else {
-            put(output, at, 16U, value & 0xFFFFU);
-            put(output, at + 16U, size - 16U, value >> 16);
+            nas_put_some(output, at, size, value);
         }
     }
 }
