@@ -27,7 +27,7 @@ from nas_engine.escaping import command_line
 from nas_engine.events import SILENT, Kind, Progress, Sink
 from nas_engine.exporters.bundle import check_export, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportSubject
-from nas_engine.exporters.row_stages import row_stages
+from nas_engine.exporters.row_stages import ROWS_RECORD_BYTES, row_stages
 from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import read_settings
 from nas_engine.exporters.sizes import step_macs
@@ -262,15 +262,18 @@ def _memory(
 ) -> tuple[MemoryLine, ...]:
     assert ran.footprint is not None
     kernels = {layer["storage"]["function"] for layer in subject.manifest["layers"]}
-    for stage in row_stages(subject.model, subject.plan):
+    stages = row_stages(subject.model, subject.plan)
+    for stage in stages:
         kernels |= set(stage.parts)
+    image = subject.model.tensor(subject.model.image)  # rows come through a line of the camera's
+    line = image.width * image.channels if subject.plan.image_rows else 0
     predicted = predict(row.core or "", find_toolchain().key, kernels)
     return memory_lines(
         row.backend.name,
         ran.footprint,
         arena=promise[0],
         packed=promise[1],
-        code=None if predicted is None else predicted.code,
-        static_ram=None if predicted is None else predicted.static_ram,
+        code=None if predicted is None else predicted.code + ROWS_RECORD_BYTES * len(stages),
+        static_ram=None if predicted is None else predicted.static_ram + line,
         stack=None if predicted is None else predicted.stack,
     )

@@ -73,7 +73,7 @@ class MemoryLine:
     what: str
     """Name of the memory."""
     predicted: int | None
-    """Bytes predicted; ``None`` without code sizes of the compiler, or of units by rows."""
+    """Bytes predicted; ``None`` without code sizes of the compiler."""
     measured: int
     """Bytes of the linked image, or of the painted stack."""
     tolerance: int
