@@ -2,9 +2,9 @@
 
 A gene matrix has shape ``(genes, n)``, int16, one *column* per network, so that every operation of
 the engine runs along memory. Rows: stem channels; kernel, bottleneck, channels and depth of each
-stage; head channels; kind of each stage if any stage has a choice, and stride likewise; then the
-weight bits and the activation bits of each layer (stem, three places per unit, head, classifier),
-compact from input to output, zero where a network has no layer.
+stage; head channels; kind of each stage if any stage has a choice, stride and the stem's stride
+likewise; then the weight bits and the activation bits of each layer (stem, three places per unit,
+head, classifier), compact from input to output, zero where a network has no layer.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Frame:
     """Channels of the input image."""
     stem_kernel: int
     """Kernel size of the stem."""
-    stem_stride: int
-    """Stride of the stem."""
+    stem_strides: tuple[int, ...]
+    """Strides that the stem may have; one where it is no gene."""
     kinds: tuple[tuple[str, ...], ...]
     """Kinds that each stage may have; one each where kinds are no genes."""
     strides: tuple[tuple[int, ...], ...]
@@ -70,7 +70,8 @@ class Frame:
     @property
     def n_structure(self) -> int:
         """Rows of a gene matrix that hold no widths; they come first."""
-        return 2 + (4 + self.free_kinds + self.free_strides) * self.n_stages
+        per_stage = 4 + self.free_kinds + self.free_strides
+        return 2 + per_stage * self.n_stages + self.free_stem_stride
 
     @property
     def n_genes(self) -> int:
@@ -86,6 +87,11 @@ class Frame:
     def free_strides(self) -> bool:
         """True if strides are genes."""
         return any(len(strides) > 1 for strides in self.strides)
+
+    @property
+    def free_stem_stride(self) -> bool:
+        """True if the stride of the stem is a gene."""
+        return len(self.stem_strides) > 1
 
     @property
     def all_kinds(self) -> tuple[str, ...]:
@@ -116,18 +122,20 @@ class Frame:
         """
         return _score_stages(self, stride) if self.free_strides else _fixed_geometry(self)[1]
 
-    def sizes(self, stride: Genes) -> npt.NDArray[np.int64]:
+    def sizes(self, view: GeneView) -> npt.NDArray[np.int64]:
         """Return height (= width) of the image, behind the stem and behind each stage, in pixels.
 
         Strides round up as padding does.
 
         Args:
-            stride: Stride of each stage, ``(stages, n)`` or ``(stages, 1)``.
+            view: Genes of ``n`` networks.
 
         Returns:
-            Pixels, ``(stages + 2, n)`` or ``(stages + 2, 1)``.
+            Pixels, ``(stages + 2, n)``, or ``(stages + 2, 1)`` where no stride is a gene.
         """
-        return _sizes(self, stride) if self.free_strides else _fixed_geometry(self)[0]
+        if self.free_strides or self.free_stem_stride:
+            return _sizes(self, view.stem_stride, view.stride)
+        return _fixed_geometry(self)[0]
 
 
 def space_frame(space: SearchSpace, resolution: int, class_count: int) -> Frame:
@@ -147,7 +155,7 @@ def space_frame(space: SearchSpace, resolution: int, class_count: int) -> Frame:
         resolution=resolution,
         input_channels=space.input_channels,
         stem_kernel=space.stem_kernel,
-        stem_stride=space.stem_stride,
+        stem_strides=space.stem_strides,
         kinds=tuple(stage.kinds for stage in space.stages),
         strides=tuple(stage.strides for stage in space.stages),
         max_residuals=space.max_residuals,
@@ -162,7 +170,7 @@ def architecture_frame(architecture: Architecture) -> Frame:
         resolution=architecture.resolution,
         input_channels=architecture.input_channels,
         stem_kernel=architecture.stem.kernel,
-        stem_stride=architecture.stem.stride,
+        stem_strides=(architecture.stem.stride,),
         kinds=tuple((block.kind,) for block in architecture.blocks),
         strides=tuple((block.stride,) for block in architecture.blocks),
         max_residuals=sum(block.depth for block in architecture.blocks),
@@ -185,6 +193,7 @@ class GeneView:
         kind: Kind of each stage, its position in ``KIND_NAMES``, ``(stages, n)``; a constant of
             shape ``(stages, 1)``, which cannot be written to, where kinds are no genes.
         stride: Stride of each stage, shaped likewise.
+        stem_stride: Stride of the stem, ``(n,)``, or a constant ``(1,)``.
         w_bits, a_bits: Widths of each layer, ``(layers, n)``; rows as in the module's description.
     """
 
@@ -197,6 +206,7 @@ class GeneView:
         "kernel",
         "kind",
         "stem",
+        "stem_stride",
         "stride",
         "w_bits",
     )
@@ -216,6 +226,11 @@ class GeneView:
         if stride is None:
             stride = genes[first : first + stages]
             first += stages
+        if frame.free_stem_stride:
+            self.stem_stride = genes[first]
+            first += 1
+        else:
+            self.stem_stride = _constant_stem(frame)
         self.kind, self.stride = kind, stride
         self.w_bits, self.a_bits = (
             genes[first : first + layers],
@@ -237,6 +252,13 @@ def _constants(frame: Frame) -> tuple[Genes | None, Genes | None]:
 
 
 @functools.cache
+def _constant_stem(frame: Frame) -> Genes:
+    constant = np.array(frame.stem_strides, np.int16)
+    constant.flags.writeable = False
+    return constant
+
+
+@functools.cache
 def _all_kinds(kinds: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     return tuple(name for name in KIND_NAMES if any(name in choices for choices in kinds))
 
@@ -246,12 +268,13 @@ def _fixed_geometry(frame: Frame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
     """Return ``sizes`` and ``score_stages`` of a frame whose strides are no genes."""
     stride = _constants(frame)[1]
     assert stride is not None
-    return _sizes(frame, stride), _score_stages(frame, stride)
+    stem = np.array(frame.stem_strides[:1], np.int16)
+    return _sizes(frame, stem, stride), _score_stages(frame, stride)
 
 
-def _sizes(frame: Frame, stride: Genes) -> npt.NDArray[np.int64]:
-    found = np.empty((frame.n_stages + 2, stride.shape[1]), np.int64)
-    found[0], found[1] = frame.resolution, -(-frame.resolution // frame.stem_stride)
+def _sizes(frame: Frame, stem: Genes, stride: Genes) -> npt.NDArray[np.int64]:
+    found = np.empty((frame.n_stages + 2, max(stem.size, stride.shape[1])), np.int64)
+    found[0], found[1] = frame.resolution, -(-frame.resolution // stem.astype(np.int64))
     for stage, step in enumerate(stride):
         found[stage + 2] = -(-found[stage + 1] // step)
     return found
@@ -391,9 +414,10 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
             or any(
                 getattr(own, name) != getattr(frame, name)
                 for name in Frame.__dataclass_fields__
-                if name not in ("max_residuals", "kinds", "strides")
+                if name not in ("max_residuals", "kinds", "strides", "stem_strides")
             )
             or not (_within(own.kinds, frame.kinds) and _within(own.strides, frame.strides))
+            or not set(own.stem_strides) <= set(frame.stem_strides)
         ):
             raise InputError(
                 f"a network with frame {own} cannot be encoded in frame {frame}; expected equal "
@@ -411,6 +435,8 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
             view.kind[:, i] = [KIND_NAMES.index(block.kind) for block in net.blocks]
         if frame.free_strides:
             view.stride[:, i] = [block.stride for block in net.blocks]
+        if frame.free_stem_stride:
+            view.stem_stride[i] = net.stem.stride
         rows = layer_rows(frame, net)
         view.w_bits[rows, i] = [width.w for width in net.layer_bits()]
         view.a_bits[rows, i] = [width.a for width in net.layer_bits()]
@@ -469,7 +495,7 @@ def decode(frame: Frame, column: Genes) -> Architecture:
         room=frame.room,
         stem=Convolution(
             kernel=frame.stem_kernel,
-            stride=frame.stem_stride,
+            stride=int(view.stem_stride[0]),
             channels=int(view.stem[0]),
             bits=stem_bits,
         ),

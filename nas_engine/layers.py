@@ -63,8 +63,9 @@ class LayerTable:
     """Output channels of each stage, ``(stages, n)``; the last row enters the head."""
     head_channels: Floats
     """Head output channels, ``(n,)``."""
-    stem_area: float
-    """Height times width behind the stem, in pixels."""
+    stem_area: Floats
+    """Height times width behind the stem, in pixels, ``(n,)``, or ``(1,)`` where no stride is a
+    gene."""
     head_area: Floats
     """Height times width of the head, in pixels, ``(n,)``."""
     score_stage: npt.NDArray[np.intp]
@@ -278,15 +279,13 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
     active = passed < frame.n_stages
     column = stage * n
     column += np.arange(n)
-    sizes = np.square(frame.sizes(view.stride).astype(np.float64))
+    sizes = np.square(frame.sizes(view).astype(np.float64))
     areas = np.zeros((2, frame.n_stages + 1, sizes.shape[1]))
     areas[0, :-1], areas[1, :-1] = sizes[1:-1], sizes[2:]
 
     # mode="clip" skips the bounds check of take, which costs more than the gather itself
-    if frame.free_strides:
-        area_in, area_out = (part.take(column, mode="clip") for part in areas)
-    else:
-        area_in, area_out = (part.take(stage, mode="clip") for part in areas)
+    place = stage if sizes.shape[1] == 1 else column
+    area_in, area_out = (part.take(place, mode="clip") for part in areas)
     np.copyto(area_in, area_out, where=~first_of_stage(passed))
     nothing = np.zeros((1, n))
     kernel, c_mid, c_out = (
@@ -314,7 +313,7 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
         stage_bottleneck=bottlenecks,
         stage_channels=channels,
         head_channels=head,
-        stem_area=float(sizes[1, 0]),
+        stem_area=sizes[1],
         head_area=np.broadcast_to(sizes[-1], (n,)),
         score_stage=frame.score_stages(view.stride),
         stage_kind=view.kind.astype(np.intp),

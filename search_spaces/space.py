@@ -60,6 +60,12 @@ class ChannelRange:
             )
 
 
+def _check_strides(what: str, strides: tuple[int, ...]) -> None:
+    if repr(strides) not in ("(1,)", "(2,)", "(1, 2)"):
+        given = strides[0] if len(strides) == 1 else list(strides)
+        raise InputError(f"{what} {given!r}; expected 1, 2 or [1, 2]")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSpace:
     """Row of the network's table: ``depth`` units of one kind, kernel, bottleneck and width.
@@ -101,9 +107,7 @@ class StageSpace:
                 f"kinds are {list(self.kinds)}; expected some of {', '.join(BLOCK_KINDS)}, "
                 "each once"
             )
-        if repr(self.strides) not in ("(1,)", "(2,)", "(1, 2)"):
-            given = self.strides[0] if len(self.strides) == 1 else list(self.strides)
-            raise InputError(f"stride is {given!r}; expected 1, 2 or [1, 2]")
+        _check_strides("stride is", self.strides)
         if not self.kernels or any(k not in (1, 3, 5, 7) for k in self.kernels):
             raise InputError(f"kernels are {list(self.kernels)}; expected some of 1, 3, 5, 7")
         if self.has_bottleneck != bool(self.expansions) or 0 in self.expansions:
@@ -140,7 +144,7 @@ class SearchSpace:
         "max_resolution": "resolution.max",
         "class_count": "classes",
         "stem_kernel": "stem.kernel",
-        "stem_stride": "stem.stride",
+        "stem_strides": "stem.stride",
         "stem_channels": "stem.channels",
         "head_channels": "head.channels",
         "end_bits": "bits.stem_and_classifier",
@@ -172,8 +176,8 @@ class SearchSpace:
     stage 0. A network with fewer stride-2 stages than the space allows takes the last ones."""
     stem_kernel: Annotated[int, Range(1, 7)]
     """Kernel size of the stem convolution."""
-    stem_stride: Annotated[int, Range(1, 2)]
-    """Stride of the stem convolution."""
+    stem_strides: Annotated[tuple[int, ...], _listed]
+    """Strides that the stem may have, of 1 and 2."""
     stem_channels: ChannelRange
     """Output channels of the stem."""
     stages: tuple[StageSpace, ...]
@@ -211,6 +215,7 @@ class SearchSpace:
         ):
             if not bits or list(bits) != sorted(set(bits)):
                 raise InputError(f"{what} are {list(bits)}; expected ascending widths from 2 to 8")
+        _check_strides("stem.stride: is", self.stem_strides)
         if not self.stages:
             raise InputError("stages is empty; expected at least one stage")
         n_stages = 1 + sum(2 in stage.strides for stage in self.stages)

@@ -27,6 +27,7 @@ def legal(space: SearchSpace, frame: Frame, genes: Genes) -> npt.NDArray[np.bool
     """
     view = GeneView(frame, genes)
     ok = _in_range(space.stem_channels, view.stem) & _in_range(space.head_channels, view.head)
+    ok &= np.isin(view.stem_stride, space.stem_strides)
     own = has_bottleneck(view)
     for s, stage in enumerate(space.stages):
         ok &= np.isin(view.kind[s], [KIND_NAMES.index(name) for name in stage.kinds])

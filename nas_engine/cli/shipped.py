@@ -134,7 +134,8 @@ def spaces(name: str | None) -> None:
         f"  input {space.input_channels} channels, {resolutions}; {space.class_count} classes"
     )
     click.echo(
-        f"  stem {space.stem_kernel}x{space.stem_kernel} stride {space.stem_stride}, "
+        f"  stem {space.stem_kernel}x{space.stem_kernel} stride "
+        f"{' or '.join(map(str, space.stem_strides))}, "
         f"{_range(space.stem_channels)} channels"
     )
     for number, stage in enumerate(space.stages, 1):

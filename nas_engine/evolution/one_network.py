@@ -85,7 +85,7 @@ def space_of(network: Architecture, path: str) -> SearchSpace:
         class_count=network.classifier.class_count if network.classifier else 0,
         stage_weights=default_stage_weights(network),
         stem_kernel=network.stem.kernel,
-        stem_stride=network.stem.stride,
+        stem_strides=(network.stem.stride,),
         stem_channels=_exactly(network.stem.channels),
         stages=stages,
         head_channels=_exactly(network.head.channels),

@@ -45,6 +45,9 @@ BIT_MUTATION_LAYERS = 3
 """Layers (units where bits are tied) whose bits a child without refinement may change (chosen
 here)."""
 
+STEM_STRIDES = 0.3
+"""Share of the changes of a stem that change its stride, where it is a gene (chosen here)."""
+
 KERNEL, EXPANSION, CHANNELS, DEPTH, MOVE = range(5)
 """Genes of a stage that a child may change; then its kind and its stride where they are genes."""
 
@@ -73,6 +76,9 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
             view.kind[s] = rng.choice(kind_codes(stage), n)
         if frame.free_strides:
             view.stride[s] = rng.choice(stage.strides, n)
+    if frame.free_stem_stride:
+        view.stem_stride[:] = rng.choice(space.stem_strides, n)
+        view.stem_stride[0] = max(space.stem_strides)
 
     view.stem[0], view.head[0] = space.stem_channels.minimum, space.head_channels.minimum
     for s, stage in enumerate(space.stages):
@@ -105,13 +111,15 @@ def smallest_of_each(space: SearchSpace, frame: Frame) -> Genes:
     """
     kinds = (kind_codes(stage) for stage in space.stages)
     strides = (stage.strides for stage in space.stages)
-    choices = np.array([*itertools.product(*kinds, *strides)], np.int16).T
+    choices = np.array([*itertools.product(*kinds, *strides, space.stem_strides)], np.int16).T
     genes = sample(space, frame, 1, np.random.default_rng(0)).repeat(choices.shape[1], axis=1)
     view = GeneView(frame, genes)
     if frame.free_kinds:
         view.kind[:] = choices[: frame.n_stages]
     if frame.free_strides:
-        view.stride[:] = choices[frame.n_stages :]
+        view.stride[:] = choices[frame.n_stages : -1]
+    if frame.free_stem_stride:
+        view.stem_stride[:] = choices[-1]
     least = [int(np.argmin(stage.expansions or (0,))) for stage in space.stages]
     _set_bottlenecks(space, view, np.repeat(np.array(least)[:, None], choices.shape[1], axis=1))
     view.w_bits[1:-1], view.a_bits[1:-1] = space.weight_bits[0], space.activation_bits[0]
@@ -161,7 +169,12 @@ def mutate(
         _mutate_depths(
             space, frame, view.depth, np.where(part < stages, part, -1), what, step, other
         )
-        _put(view.stem, part == stages, _scaled(space.stem_channels, view.stem, factor))
+        stem = part == stages
+        if frame.free_stem_stride:
+            strided = stem & (draw < STEM_STRIDES)
+            _put(view.stem_stride, strided, 3 - view.stem_stride)
+            stem &= ~strided
+        _put(view.stem, stem, _scaled(space.stem_channels, view.stem, factor))
         _put(view.head, part == stages + 1, _scaled(space.head_channels, view.head, factor))
         if mutate_bits:
             _mutate_bits(space, frame, view, part == stages + 2, rng)

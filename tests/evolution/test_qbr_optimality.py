@@ -365,7 +365,11 @@ def test_sampled_networks_of_other_kinds(name: str, tied: bool, model: str) -> N
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("name", OTHER_KINDS)
+@pytest.mark.parametrize(
+    "name",
+    # the networks of the two larger spaces are too large for these budgets
+    [name for name in OTHER_KINDS if not name.startswith("flexible")],
+)
 def test_a_bitops_limit_is_met_with_other_kinds(name: str, tied: bool) -> None:
     """A tensor that two layers read has one width, and no single width can be raised."""
     space = replace(OTHER_KINDS[name], tie_block_bits=tied)

@@ -63,6 +63,8 @@ class TestShippedSpaces(SpaceContract):
 class TestByName:
     def test_names(self) -> None:
         assert space_names() == (
+            "flexible",
+            "flexible-32",
             "hybrid-32",
             "mobilenet",
             "mobilenet-32",
@@ -82,8 +84,8 @@ class TestByName:
         with pytest.raises(
             UnknownNameError,
             match=(
-                rf"'{name}'; did you mean '{near}'\? expected one of: hybrid-32, mobilenet, "
-                r"mobilenet-32, qe-score-2022, residual-32"
+                rf"'{name}'; did you mean '{near}'\? expected one of: flexible, flexible-32, "
+                "hybrid-32, mobilenet, mobilenet-32, qe-score-2022, residual-32"
             ),
         ):
             load_space(name)
@@ -156,9 +158,9 @@ class TestByPath:
             4,
             True,
         )
-        assert (space.stem_kernel, space.stem_stride, space.stem_channels) == (
+        assert (space.stem_kernel, space.stem_strides, space.stem_channels) == (
             5,
-            1,
+            (1,),
             ChannelRange(minimum=12, maximum=36, step=12),
         )
         assert space.stages[1] == StageSpace(

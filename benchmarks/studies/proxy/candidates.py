@@ -52,7 +52,7 @@ def stage_scores(table: LayerTable, w_bits: Widths, a_bits: Widths) -> Floats:
 
 def _stage_sizes(table: LayerTable) -> tuple[Floats, Floats]:
     """Return ``ln C`` and ``ln r^2 C`` at the ends of the score's stages, ``(stages, n)``."""
-    size, strides = table.frame.resolution, [(table.frame.stem_stride,), *table.frame.strides]
+    size, strides = table.frame.resolution, [table.frame.stem_strides, *table.frame.strides]
     channels = np.empty((table.frame.n_score_stages, table.n))
     areas = np.empty((table.frame.n_score_stages, 1))
     outputs = (table.stem_channels, *table.stage_channels)

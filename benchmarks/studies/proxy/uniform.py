@@ -63,7 +63,7 @@ def uniform_network(
         pooled_shortcut=space.pooled_shortcut,
         stem=Convolution(
             kernel=space.stem_kernel,
-            stride=space.stem_stride,
+            stride=space.stem_strides[0],
             channels=_scaled(space.stem_channels, BASE_STEM * width),
             bits=end,
         ),
