@@ -27,6 +27,7 @@ from nas_engine.options import rows_of
 
 if TYPE_CHECKING:
     from nas_engine.pipeline.run_config import RunConfig
+    from nas_engine.runs.run_record import RunRecord
 
 _folder = options_of("Folder of the run")
 
@@ -143,7 +144,7 @@ def perform(
         folder,
         *(["--teacher-code"] if teacher_code else []),
     ]
-    emit({"folder": str(folder), **record_mapping(record)})
+    emit({"folder": str(folder), **_outcome(record), **record_mapping(record)})
     show_table(run_table(record, screen.kept))
     if last is None or not last.done or screen.stop():
         show_stopped(f"stopped; what is done is kept; go on with: {command_line(*again)}")
@@ -156,6 +157,15 @@ def perform(
     if goal is not None and judged is not None:
         accuracy = (judged.figures or {})["accuracy"]
         check_goal(accuracy["integer"], accuracy["images"], accuracy["split"], goal)
+
+
+def _outcome(record: RunRecord) -> dict[str, Any]:
+    """Return accuracy and verdict, ``None`` where the run has not come so far."""
+    trained, verified = record.stage("quantise"), record.stage("verify")
+    return {
+        "accuracy": (trained.figures or {}).get("accuracy") if trained else None,
+        "verified": (verified.figures or {}).get("passed") if verified else None,
+    }
 
 
 def _options(given: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from nas_engine.cli.console import announce, emit, show, show_stopped, show_tabl
 from nas_engine.cli.progress import Screen
 from nas_engine.errors import InputError, RunDirectoryError
 from nas_engine.escaping import command_line
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.pipeline import (
     SearchConfig,
     SearchRecord,
@@ -202,12 +203,13 @@ def _winner(record: SearchRecord) -> dict[str, Any]:
 
 def _summary(record: SearchRecord) -> dict[str, Any]:
     """Return what ``--json`` says of one winner."""
-    device = record.device
+    device, config = record.device, record.config
     return {
-        **_winner(record),
-        "schedule": record.config.schedule,
-        "input": record.config.input,
-        "layers": len(record.best.layer_names),
+        "resolution": config.resolution,
+        **record.best.as_json(),
+        "limits": {row.key: config.limits[row.name] for row in LIMITS if row.name in config.limits},
+        "schedule": config.schedule,
+        "input": config.input,
         "sram_budget": device.arena_bytes,
         "flash_budget": device.storage_bytes,
         "evaluated": record.evaluated,

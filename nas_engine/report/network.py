@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,19 +94,16 @@ class NetworkReport:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that ``nas-search score --json`` prints; whole numbers are integers."""
-
-        def number(value: float) -> float | int:
-            return int(value) if float(value).is_integer() else value
-
+        """Return what ``--json`` prints of a network; bytes and counts are integers, rounded up."""
         return {
             "qe_score": self.qe_score,
             "stage_terms": list(self.stage_terms),
-            "peak_sram_bytes": number(self.peak_sram_bytes),
-            "sram_bytes_per_layer": [number(size) for size in self.sram_bytes],
-            "flash_bytes": number(self.total_flash_bytes),
-            "macs": number(self.total_macs),
-            "bitops": number(self.bitops),
+            "peak_sram_bytes": math.ceil(self.peak_sram_bytes),
+            "sram_bytes_per_layer": [math.ceil(size) for size in self.sram_bytes],
+            "flash_bytes": math.ceil(self.total_flash_bytes),
+            "macs": math.ceil(self.total_macs),
+            "bitops": math.ceil(self.bitops),
+            "cycles": None if self.cycles is None else math.ceil(self.cycles),
             "effectiveness": self.effectiveness,
             "layers": len(self.layer_names),
         }

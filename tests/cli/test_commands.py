@@ -144,6 +144,7 @@ class TestScore:
         *MEMORY,
         "macs",
         "bitops",
+        "cycles",
         "effectiveness",
         "layers",
     ]

@@ -264,6 +264,10 @@ class TestOutcome:
         assert [stage["name"] for stage in values["stages"]] == [
             stage.name for stage in outcome[1].stages
         ]
+        verdict, trained = outcome[1].stage("verify"), outcome[1].stage("quantise")
+        assert values["verified"] == {"done": True, "failed": False, "stopped": None}[outcome[0]]
+        assert (verdict is None) == (values["verified"] is None)
+        assert (values["accuracy"] or {}).get("integer") == (89.0 if trained else None)
 
     def test_quietly_it_prints_nothing(self, run: Run, outcome: tuple[str, RunRecord]) -> None:
         assert run("run", "--out", "there", "--quiet").out == ""

@@ -52,9 +52,11 @@ def test_json_has_the_promised_keys_and_agrees_with_the_record() -> None:
         "flash_bytes",
         "macs",
         "bitops",
+        "cycles",
         "effectiveness",
         "layers",
     ]
+    assert all(type(data[key]) is int for key in ("peak_sram_bytes", "flash_bytes", "macs"))
     assert data["peak_sram_bytes"] == max(data["sram_bytes_per_layer"]) == report.peak_sram_bytes
     assert data["layers"] == len(data["sram_bytes_per_layer"]) == 47
     assert data["flash_bytes"] == sum(report.flash_bytes)
