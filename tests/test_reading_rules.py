@@ -59,6 +59,7 @@ HANDLERS: Mapping[str, str] = {
         "reads from memory, where an OSError is the reader's own"
     ),
     "nas_engine/interrupts.py:interruptible.run": "raised again by the caller",
+    "nas_engine/pipeline/course.py:Course.expect": "the training that follows says it itself",
     "nas_engine/verification/tflite_worker.py:main": (
         "one line for the calling process, which does not call it damage"
     ),
