@@ -302,7 +302,7 @@ class TestRefusals:
             (lambda: ne.load_run(run), "is not the folder of a whole run"),
             (lambda: ne.load_model(tmp_path), "is not a run directory"),
             (lambda: ne.score(run / "none.yaml"), "cannot be read"),
-            (lambda: path_of(5), ("run is a int; expected the path of a run directory")),  # type: ignore[arg-type]
+            (lambda: path_of(5), ("run is of type int; expected the path of a run directory")),  # type: ignore[arg-type]
         ):
             with pytest.raises(ne.InputError) as caught:
                 call()

@@ -121,7 +121,7 @@ def run(
     Args:
         config: A YAML file such as ``run.yaml`` of an earlier run, or its sections as a mapping.
         out: The folder of the run.
-        force: Do again also what took long, where something it depends on has changed.
+        force: Redo stages that take long too, where something they depend on has changed.
         workers: Processes of the search; they do not change the result.
         accelerator: ``auto`` (CUDA if there), ``cpu`` or ``cuda``.
         kernels: ``auto`` (in C where the CPU trains and a compiler is there) or ``torch``.

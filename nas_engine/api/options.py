@@ -59,8 +59,8 @@ def path_of(run: Run) -> Path:
     if isinstance(run, RunDirectory):
         return run.path
     raise InputError(
-        f"run is a {type(run).__name__}; expected the path of a run directory, or what search() or "
-        "refine().chosen gave"
+        f"run is of type {type(run).__name__}; expected the path of a run directory, or what "
+        "search() or refine().chosen gave"
     )
 
 

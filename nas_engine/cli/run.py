@@ -59,7 +59,7 @@ _folder = options_of("Folder of the run")
     help="Folder of the run, new or to go on with.  [default: runs/NAME]",
     shell_complete=complete_runs,
 )
-@_folder("--force", is_flag=True, help="Do again also what took long, where a setting has changed.")
+@_folder("--force", is_flag=True, help="Redo long stages too, where a setting has changed.")
 @json_option
 @quiet_option
 @click.pass_context

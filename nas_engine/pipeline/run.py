@@ -80,7 +80,7 @@ def run_pipeline(
     Args:
         config: What is asked for.
         path: The folder of the run, new or of an earlier one.
-        force: Do again also what took long, where something it depends on has changed.
+        force: Redo stages that take long too, where something they depend on has changed.
         workers: Processes of the search; they do not change the result.
         accelerator: A torch device.
         kernels: Kernels that trainings go through; ``None`` for torch's own way.

@@ -175,7 +175,7 @@ class TestVerdict:
 
     def test_each_state_names_the_next_command(self) -> None:
         assert "nas-search train runs/digits" in verdict_sentence(SEARCHED)[0]
-        assert "no accuracy" in verdict_sentence(SEARCHED)[0]
+        assert "not an accuracy" in verdict_sentence(SEARCHED)[0]
         assert (
             "nas-search export runs/digits and nas-search verify runs/digits"
             in verdict_sentence(trained())[0]

@@ -76,7 +76,7 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
     return (
         "Searched only: SRAM and Flash are exact counts of a memory plan and fit the budget, "
         "but the QE-Score ranks networks "
-        f"and is no accuracy; next: {_next(facts)}.",
+        f"and is not an accuracy; next: {_next(facts)}.",
         Tone.PLAIN,
     )
 
@@ -234,7 +234,7 @@ def _figures(facts: RunFacts, network: NetworkReport) -> tuple[Figure, ...]:
                 name="QE-Score",
                 value=f"{network.qe_score:,.2f}",
                 note="ranks networks of one resolution",
-                source="a score, no accuracy",
+                source="a score, not an accuracy",
             )
         )
     for name, what, used, limit in (
