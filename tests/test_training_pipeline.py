@@ -32,6 +32,7 @@ from nas_engine.pipeline.evaluation import evaluate_run
 from nas_engine.pipeline.training import (
     TrainingRequest,
     default_recipe,
+    measured_epoch,
     run_training,
     trained_architecture,
 )
@@ -261,6 +262,11 @@ class TestToldOnTheWay:
             r"quantised: 1 epochs of 3 steps of \d+ ms\)",
             kept.notes[0],
         )
+
+    def test_seconds_of_an_epoch_with_images_set_aside(self) -> None:
+        seconds, steps = measured_epoch(digits_architecture(), replace(request(), holdout=0.5))
+        assert seconds > 0
+        assert steps == 1 + (IMAGES // 2 % 16 > 1)
 
 
 class TestInterrupted:

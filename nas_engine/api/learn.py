@@ -146,6 +146,8 @@ def chosen_recipe(
             )
         if "epochs" in given:
             given["float_share"] = 0.0
+    if "batch_size" in given:
+        given["fewest_steps"] = 0
     if "learning_rate" in given:
         given["quantised_learning_rate"] = (
             recipe.quantised_learning_rate * given["learning_rate"] / recipe.learning_rate

@@ -164,6 +164,7 @@ def run_training(
         dataset = _dataset(request, architecture, known)
         if teacher is not None:
             _check_teacher(teacher, dataset, request.device)
+        recipe = recipe.for_images(len(dataset.train))
         task = TrainingTask(
             architecture=architecture,
             recipe=recipe,
@@ -180,7 +181,7 @@ def run_training(
         wide = replace(
             task,
             architecture=widen(architecture),
-            recipe=replace(request.recipe, float_share=1.0),
+            recipe=replace(request.recipe, float_share=1.0).for_images(len(dataset.train)),
             teacher=None,
             start=None,
             backbone=None,
@@ -216,10 +217,11 @@ def measured_epoch(architecture: Architecture, request: TrainingRequest) -> tupl
         InputError: Data that do not fit.
         DivergedError: A loss is not finite.
     """
+    dataset = _dataset(request, architecture)
     task = TrainingTask(
         architecture=architecture,
-        recipe=replace(request.recipe, float_share=1.0),
-        dataset=_dataset(request, architecture),
+        recipe=replace(request.recipe, float_share=1.0).for_images(len(dataset.train)),
+        dataset=dataset,
         device=request.device,
         kernels=request.kernels,
     )

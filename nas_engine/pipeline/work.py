@@ -118,6 +118,8 @@ def recipe_of(config: RunConfig) -> TrainingRecipe:
         for name in ("epochs", "float_share", "batch_size", "learning_rate")
     }
     given = {name: value for name, value in changes.items() if value is not None}
+    if "batch_size" in given:
+        given["fewest_steps"] = 0
     if "learning_rate" in given:
         given["quantised_learning_rate"] = (
             recipe.quantised_learning_rate * given["learning_rate"] / recipe.learning_rate

@@ -91,6 +91,6 @@ def _step_s(task: TrainingTask, stage: str) -> float:
         elapsed = time.perf_counter() - began
         if number or task.steps == 1:
             best = min(best, elapsed)
-        if elapsed > LONG_STEP_S:
-            return min(best, elapsed)
+        if number and elapsed > LONG_STEP_S:
+            break
     return best

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,8 @@ SHIPPED = Path(__file__).parent / "recipes"
 OPTIMISERS = ("sgd", "adamw")
 """Values of ``optimiser``: SGD with Nesterov momentum 0.9, or AdamW."""
 
+SMALLEST_BATCH = 32
+"""Least number of images of a halved batch (chosen here)."""
 
 _Weight = Annotated[float, Range(0, 100)]
 
@@ -61,6 +63,9 @@ class TrainingRecipe:
     rate loses least at equal time (``benchmarks.studies.recipe``)."""
     batch_size: Annotated[int, BATCH] = 128
     """Images of one step."""
+    fewest_steps: Annotated[int, Range(0, 10**6)] = 0
+    """Least number of steps of an epoch: where images are too few, batches are halved, down to
+    ``SMALLEST_BATCH``."""
     optimiser: str = "sgd"
     """One of ``OPTIMISERS``."""
     learning_rate: Annotated[float, RATE] = 0.1
@@ -96,6 +101,13 @@ class TrainingRecipe:
         for name, options in (("optimiser", OPTIMISERS), ("step_init", STEP_RULES)):
             if getattr(self, name) not in options:
                 raise UnknownNameError(f"value for {name}", str(getattr(self, name)), options)
+
+    def for_images(self, images: int) -> TrainingRecipe:
+        """Return the recipe with batches that give so many images enough steps."""
+        batch = self.batch_size
+        while batch >= 2 * SMALLEST_BATCH and images < batch * self.fewest_steps:
+            batch //= 2
+        return replace(self, batch_size=batch)
 
     @property
     def float_epochs(self) -> int:

@@ -22,6 +22,7 @@ from benchmarks import (
 )
 from benchmarks.exact_bits import exact_score
 from benchmarks.studies.lsq_steps import study as lsq_steps
+from benchmarks.studies.recipe import study as recipe_study
 from device_profiles import load_device
 from nas_engine.costs.compute import macs
 from nas_engine.encoding import architecture_frame, decode, encode
@@ -172,3 +173,32 @@ def test_the_page_of_results_is_that_of_the_records(
     assert harness.renew(["--check"]) == 0
     harness.PAGE.write_text(harness.PAGE.read_text(encoding="utf-8") + "mine\n", encoding="utf-8")
     assert harness.renew(["--check"]) == 1
+
+
+def test_recipe_study_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = (
+        recipe_study.Arm(name="two and one", floats=2, quantised=1, width=3),
+        recipe_study.Arm(name="three in float", floats=3, batch=20),
+    )
+    monkeypatch.setattr(recipe_study, "GROUPS", {"tiny": arms})
+    sizes = {
+        "data": "digits",
+        "images": 40,
+        "folder": str(tmp_path / "networks"),
+        "records": str(tmp_path / "records.jsonl"),
+        "seeds": 2,
+        "groups": "tiny",
+    }
+    rows = recipe_study.run(**sizes)
+    assert [row.what for row in rows] == ["tiny: two and one", "tiny: three in float"]
+    assert " points" not in rows[0].measured
+    assert " points" in rows[1].measured
+    records = (tmp_path / "records.jsonl").read_text()
+    assert len(records.splitlines()) == 4
+
+    def never(*_: object) -> None:
+        raise AssertionError("trained twice")
+
+    monkeypatch.setattr(recipe_study.Plan, "trained", never)
+    assert recipe_study.run(**sizes) == rows
+    assert (tmp_path / "records.jsonl").read_text() == records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,24 @@ class TestEpochs:
         recipe = small_recipe(epochs=epochs, float_share=share)
         assert recipe.float_epochs == expected
         assert recipe.float_epochs + recipe.quantised_epochs == epochs
+
+    @pytest.mark.parametrize(
+        ("images", "batch", "fewest", "expected"),
+        [
+            (50_000, 128, 60, 128),
+            (7680, 128, 60, 128),
+            (7679, 128, 60, 64),
+            (1000, 128, 60, 32),
+            (10, 128, 60, 32),
+            (10, 48, 60, 48),
+            (10, 128, 0, 128),
+        ],
+    )
+    def test_few_images_get_smaller_batches(
+        self, images: int, batch: int, fewest: int, expected: int
+    ) -> None:
+        recipe = small_recipe(batch_size=batch, fewest_steps=fewest)
+        assert recipe.for_images(images) == replace(recipe, batch_size=expected)
 
 
 class TestRefused:

@@ -1,0 +1,1 @@
+"""How the epochs of a short training are best used."""
