@@ -190,9 +190,11 @@ class Option:
             case Kind.NUMBER | Kind.PERCENT:
                 return part.take_number(key, low=low, high=high)
             case Kind.NUMBERS:
-                return part.take_numbers(key, low=low, high=high)
+                items = part.take_items(key, of="numbers")
+                return tuple(float(items.take_number(at, low=low, high=high)) for at in items)
             case Kind.NAMES:
-                return list(part.take_list(key, of=str)) if part.take(key) else []
+                items = part.take_items(key, of="texts")
+                return [items.take_str(at) for at in items]
             case Kind.SWITCH | Kind.FLAG:
                 return part.take_bool(key)
         return part.take_str(key, choices=self.choices)

@@ -340,19 +340,6 @@ class Fields:
             f"a number from {low:g} to {high:g}",
         )
 
-    def take_numbers(self, key: str, *, low: float = 0.0, high: float = 1e18) -> tuple[float, ...]:
-        """Return a non-empty list of numbers in ``[low, high]``."""
-        expected = f"a list of numbers from {low:g} to {high:g}"
-
-        def accepts(values: Any) -> bool:
-            return (
-                isinstance(values, list | tuple)
-                and bool(values)
-                and all(type(v) in (int, float) and low <= v <= high for v in values)
-            )
-
-        return tuple(float(value) for value in self._typed(key, ..., accepts, expected))
-
     def take_str(
         self, key: str, default: Any = ..., *, choices: Iterable[str] = (), empty: bool = False
     ) -> Any:
@@ -370,29 +357,6 @@ class Fields:
     def take_bool(self, key: str, default: Any = ...) -> Any:
         """Return true or false (or the default)."""
         return self._typed(key, default, lambda v: isinstance(v, bool), "true or false")
-
-    def take_list(
-        self, key: str, default: Any = ..., *, length: int | None = None, of: type = object
-    ) -> Any:
-        """Return a non-empty list, of ``length`` items of type ``of`` if given (or the default)."""
-        expected = (
-            "a "
-            f"list{f' of {length}' if length else ''}{'' if of is object else f' of {of.__name__}'}"
-        )
-
-        def accepts(value: Any) -> bool:
-            if (
-                not isinstance(value, list)
-                or not value
-                or (length is not None and len(value) != length)
-            ):
-                return False
-            return all(
-                isinstance(item, of) and (of is object or not isinstance(item, bool))
-                for item in value
-            )
-
-        return self._typed(key, default, accepts, expected)
 
     def take_fields(self, key: str) -> Fields:
         """Return the mapping under a key as ``Fields`` of its own."""

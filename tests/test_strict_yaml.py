@@ -253,7 +253,8 @@ class TestFields:
             "text",
             True,
         )
-        assert data.take_list("l", length=2, of=int) == [1, 2]
+        items = data.take_items("l", 2, "whole numbers")
+        assert [items.take_int(at) for at in items] == [1, 2]
         assert data.take_fields("m").take_int("x") == 1
         assert [data.take_items("e").take_fields("[0]").take_int("y")] == [2]
         assert data.has("i")
@@ -266,16 +267,14 @@ class TestFields:
         assert (
             data.take_int("i", 7),
             data.take_str("s", None),
-            data.take_list("l", ()),
             data.take_bool("b", False),
         ) == (
             7,
             None,
-            (),
             False,
         )
 
-    @pytest.mark.parametrize("kind", ["int", "number", "str", "bool", "list", "fields"])
+    @pytest.mark.parametrize("kind", ["int", "number", "str", "bool", "items", "fields"])
     def test_missing(self, kind: str) -> None:
         assert (
             refusal(lambda: getattr(fields(), f"take_{kind}")("a"))
@@ -292,7 +291,7 @@ class TestFields:
             ),
             *(("str", value) for value in ("", "  ", 1, None, True, ["a"])),
             *(("bool", value) for value in (0, 1, "true", None)),
-            *(("list", value) for value in ([], "ab", None, 1, {"a": 1})),
+            *(("items", value) for value in ("ab", None, 1, {"a": 1})),
             *(("fields", value) for value in ([], "ab", None, 1)),
         ],
     )
@@ -309,14 +308,9 @@ class TestFields:
             "a: is 10; expected a whole number from 6 to 9"
         )
         assert fields(a=6).take_int("a", low=6, high=6) == 6
-        assert refusal(lambda: fields(a=[1]).take_list("a", length=2)).endswith(
-            "expected a list of 2"
-        )
-        assert refusal(lambda: fields(a=[1, "b"]).take_list("a", of=int)).endswith(
-            "expected a list of int"
-        )
-        assert refusal(lambda: fields(a=[True]).take_list("a", of=int)).endswith(
-            "expected a list of int"
+        assert refusal(lambda: fields(a=[1]).take_items("a", 2)).endswith("expected a list of 2")
+        assert refusal(lambda: fields(a=1).take_items("a", 2, "texts")).endswith(
+            "expected a list of 2 texts"
         )
         assert "did you mean 'red'" in refusal(
             lambda: fields(a="rde").take_str("a", choices=("red", "blue"))

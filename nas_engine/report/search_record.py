@@ -90,7 +90,8 @@ def load_configs(path: Path) -> list[SearchConfig]:
     mapping = directory.read_config()
     if "resolutions" not in mapping:
         return [SearchConfig.from_mapping(mapping, file)]
-    sizes = Fields(mapping, file).take_list("resolutions", of=int)
+    items = Fields(mapping, file).take_items("resolutions", of="whole numbers")
+    sizes = [items.take_int(at) for at in items]
     del mapping["resolutions"]
     return [SearchConfig.from_mapping({**mapping, "resolution": size}, file) for size in sizes]
 
