@@ -9,14 +9,18 @@ from typing import Annotated, Any, ClassVar
 
 from device_profiles import DeviceProfile, device_names, load_device, shipped_name
 from nas_engine import __version__
+from nas_engine.encoding import GeneView
 from nas_engine.errors import FileFormatError, InputError
-from nas_engine.evolution.feasibility import least_sram, require_feasible
+from nas_engine.evolution.feasibility import least_sram, require_feasible, smallest_networks
+from nas_engine.evolution.least_noise import least_path_noise
 from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.one_network import open_space
 from nas_engine.evolution.problem import SearchProblem, make_problem
+from nas_engine.layers import unroll
 from nas_engine.names import DEFAULT_SCHEDULE, ImageInput, Memory, Schedule
 from nas_engine.ranges import CANDIDATES, CLASSES, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
 from nas_engine.records import Count, Share, key_of, plain, read
+from nas_engine.scoring.objective import QE_SCORE, check_objective, objective_values
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.strict_yaml import Fields
 from nas_engine.units import MEMORY_REGION_BYTES, format_size
@@ -61,6 +65,8 @@ class SearchConfig:
     qbr: bool = True
     """True if Quantization Bits Refinement sets the bits; else mutation does, or the file of a
     network."""
+    score: str = QE_SCORE
+    """Figure that is searched for: the QE-Score, a form of path noise, or a function of a file."""
     seed: Annotated[int, SEED] = 0
     """Seed of the search."""
     candidates: Annotated[int, CANDIDATES] = 500_000
@@ -96,7 +102,8 @@ class SearchConfig:
         limits = {
             row.name: _limit(row, part) for row in LIMITS if part.has(row.key) or row.of_space
         }
-        since = {"schedule": "layers", "input": "whole"}  # keys that files of 0.1.0 lack
+        # keys that files of 0.1.0 lack
+        since = {"schedule": "layers", "input": "whole", "score": QE_SCORE}
         others = Fields({**since, **mapping, "limits": limits}, path)
         return read(SearchConfig, others, "version", *(row.key for row in LIMITS))
 
@@ -122,6 +129,8 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         InputError: An unknown device or space, a size the device cannot have.
     """
     given = {key: value for key, value in options.items() if value is not None}
+    if "score" in given:
+        given["score"] = check_objective(given["score"])
     space_name, device_name = given.pop("space", "mobilenet"), given.pop("device", "cortex-m7")
     space, network = open_space(space_name)
     device = load_device(device_name).with_memory(given.pop("sram", None), given.pop("flash", None))
@@ -207,9 +216,27 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         image=config.input,
         score=score,
         qbr=config.qbr,
+        objective=config.score,
         network=network,
     )
-    return _at_widest(problem), device
+    problem = _at_widest(problem)
+    if (multiple := config.limits.get("path_noise")) is not None:
+        problem = replace(
+            problem, limits={**problem.limits, "path_noise": multiple * _least_noise(problem)}
+        )
+    return problem, device
+
+
+_LEAST: dict[str, float] = {}
+"""Least path noise of problems, which a run asks for many times."""
+
+
+def _least_noise(problem: SearchProblem) -> float:
+    limits = {name: limit for name, limit in problem.limits.items() if name != "path_noise"}
+    key = repr(replace(problem, limits=limits, objective=QE_SCORE))
+    if key not in _LEAST:
+        _LEAST[key] = least_path_noise(problem)
+    return _LEAST[key]
 
 
 def _at_widest(problem: SearchProblem) -> SearchProblem:
@@ -240,6 +267,10 @@ def check_config(config: SearchConfig) -> None:
                 f"{row.example}"
             )
     problem, device = build_problem(config)
+    if problem.objective != QE_SCORE:  # a function that fails does so before anything is begun
+        genes = smallest_networks(problem)
+        view = GeneView(problem.frame, genes)
+        objective_values(problem.objective, unroll(problem.frame, genes), view.w_bits, view.a_bits)
     require_feasible(
         problem,
         reserved_sram=device.reserved_sram_bytes,

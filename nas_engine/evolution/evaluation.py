@@ -17,6 +17,7 @@ from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import Floats, LayerTable, macs_per_layer, unroll
+from nas_engine.scoring.objective import QE_SCORE, objective_values
 from nas_engine.scoring.qe_score import bits_score, layer_coefficients, structure_score
 
 
@@ -27,7 +28,7 @@ class Candidates:
     genes: Genes
     """``(genes, n)``, bits included."""
     score: Floats
-    """QE-Score, ``(n,)``."""
+    """The objective of the problem, the QE-Score unless it names another, ``(n,)``."""
     violation: Floats
     """Sum over budgets and limits of the relative excess, 0 for a network that fits, ``(n,)``."""
     sram: Floats
@@ -100,9 +101,11 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
             problem, view.w_bits[inner], view.a_bits[inner]
         )
     w_bits, a_bits = view.w_bits, view.a_bits
-    score = structure_score(table, problem.score) + bits_score(
-        coefficients, w_bits, a_bits, problem.score
-    )
+    if problem.objective == QE_SCORE:
+        score = structure_score(table, problem.score)
+        score += bits_score(coefficients, w_bits, a_bits, problem.score)
+    else:
+        score = objective_values(problem.objective, table, w_bits, a_bits)
     sram, flash_bytes = peak_sram(model, table, a_bits, costs), flash(model, table, w_bits)
     macs = np.asarray(macs_per_layer(table).sum(axis=0))
     violation = np.zeros(table.n)

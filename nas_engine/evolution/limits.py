@@ -99,6 +99,13 @@ def _effectiveness(counting: Counting, table: LayerTable, view: GeneView) -> Flo
     return effectiveness(table)
 
 
+def _path_noise(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    from nas_engine.scoring.objective import PATH_NOISE
+    from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
+
+    return path_noise(table, view.w_bits, view.a_bits, PATH_NOISE_FORMS[PATH_NOISE])
+
+
 def _layers(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
     from nas_engine.block_kinds import PLACES
 
@@ -137,6 +144,17 @@ LIMITS: tuple[Limit, ...] = (
         cost=_effectiveness,
         monotone=False,
         range=Range(1e-6, 1e6),
+        form=",.2f",
+        counted=False,
+    ),
+    Limit(
+        name="path_noise",
+        title="path noise",
+        help="Limit on path noise, as a multiple of the least found for the budget",
+        example="1.4",
+        cost=_path_noise,
+        monotone=False,
+        range=Range(1, 1e6),
         form=",.2f",
         counted=False,
     ),

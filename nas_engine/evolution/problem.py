@@ -15,6 +15,7 @@ from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.evolution.limits import UNLIMITED, Counting
 from nas_engine.layers import KINDS, Bools, Floats
 from nas_engine.names import ImageInput, Memory, Schedule
+from nas_engine.scoring.objective import QE_SCORE
 from nas_engine.scoring.qe_score import ScoreSettings, stage_coefficients
 from search_spaces import SearchSpace
 
@@ -50,6 +51,8 @@ class SearchProblem:
     qbr: bool = True
     """True if bits are set by Quantization Bits Refinement; else by mutation alone, or, of one
     network, by its file."""
+    objective: str = QE_SCORE
+    """Figure that is searched for, larger is better: ``nas_engine.scoring.objective``."""
     network: Architecture | None = None
     """The network of a space of one; ``None`` where networks are searched."""
 
@@ -137,6 +140,7 @@ def make_problem(
     image: ImageInput = "whole",
     score: ScoreSettings | None = None,
     qbr: bool = True,
+    objective: str = QE_SCORE,
     network: Architecture | None = None,
 ) -> SearchProblem:
     """Return the problem of fitting a network of a space to a device; ``None`` is its default.
@@ -160,5 +164,6 @@ def make_problem(
         allowed=device.allowed_table(),
         cycles_per_mac={kind: device.cycles_table(kind) for kind in KINDS},
         qbr=qbr,
+        objective=objective,
         network=network,
     )

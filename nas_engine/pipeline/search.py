@@ -30,6 +30,7 @@ from nas_engine.interrupts import stop_on_interrupt
 from nas_engine.report.search_record import SearchRecord, load_configs, report_member
 from nas_engine.report.tables import budget_text
 from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.scoring.objective import QE_SCORE, objective_digest
 
 CHECKPOINT_SECONDS = 2.0
 """Seconds between checkpoints: the most that a kill loses."""
@@ -222,7 +223,9 @@ def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
         "score",
         "qbr",
     )
-    given = [] if problem.network is None else [problem.network]
+    given: list[object] = [] if problem.network is None else [problem.network]
+    if problem.objective != QE_SCORE:
+        given += [problem.objective, objective_digest(problem.objective)]
     course = repr(
         [*(getattr(problem, name) for name in names), replace(settings, candidates=0), *given]
     )

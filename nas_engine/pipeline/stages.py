@@ -21,6 +21,7 @@ from nas_engine.runs.chain import CHAIN, RESULT
 from nas_engine.runs.ledger import digest_of, stamp
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
+from nas_engine.scoring.objective import QE_SCORE, objective_digest
 from nas_engine.training.recipe import TrainingRecipe
 
 
@@ -56,6 +57,8 @@ def _search_settings(work: Work) -> dict[str, Any]:
         "device_digest": digest_of(repr(device)),
     }
     given = {} if problem.network is None else {"network_digest": digest_of(repr(problem.network))}
+    if problem.objective != QE_SCORE:
+        given["score_digest"] = objective_digest(problem.objective)
     return work.config.search.as_options() | shipped | given
 
 

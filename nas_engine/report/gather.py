@@ -198,7 +198,7 @@ def _facts(path: Path, run: RunDirectory, config: SearchConfig, reader: _Reader)
         space=config.space,
         resolution=config.resolution,
         class_count=config.class_count,
-        limits=config.limits,
+        limits={**config.limits, **problem.limits},
         candidates=config.candidates,
         seed=config.seed,
         options=config.as_options(),
