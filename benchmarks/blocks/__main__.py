@@ -1,7 +1,7 @@
 """Random units by rows and by layers in C, every value of every tensor against the reference.
 
 python -m benchmarks.blocks --cases 1000 [--on host|qemu|unicorn] [--core cortex-m4]
-[--compiler zig] [--seed 0] [--first 0]
+[--compiler zig] [--seed 0] [--first 0] [--record]
 
 Networks of one to three units, cut at random, are data; the runtime is compiled once, on the host
 under sanitizers. Kernels 3, 5 and 7, maps from 1x1 on, strides 1 and 2, all 49 pairs of widths.
@@ -10,6 +10,7 @@ under sanitizers. Kernels 3, 5 and 7, maps from 1x1 on, strides 1 and 2, all 49 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.blocks.cases import Case, case
+from benchmarks.harness import RESULTS, Row, write
 from nas_engine.exporters.row_stages import ROW_PARTS
 from nas_engine.exporters.to_c import runtime_files
 from nas_engine.network.kernels import KERNELS
@@ -137,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--on", choices=("host", *(one.name for one in MACHINES)), default="host")
     parser.add_argument("--core", default="cortex-m7")
     parser.add_argument("--compiler", default="gcc")
+    parser.add_argument("--record", action="store_true", help="keep the counts in RESULTS.md")
     given = parser.parse_args(arguments)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="nas-search-") as name:
@@ -155,7 +158,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     told = ", ".join(f"{count:,} {what}" for what, count in counts.items())
     print(f"{where}: {told}, {time.monotonic() - began:.0f} s", flush=True)
+    if given.record:
+        place = "host, sanitized" if given.on == "host" else where
+        record(f"{place}, seed {given.seed}, networks from {given.first} on", told, not failed)
     return int(bool(failed))
+
+
+def record(what: str, told: str, is_right: bool) -> None:
+    """Put one row into the results, in the place of one of the same name."""
+    row = Row(what=what, measured=told, at_least="0 differing", reached=is_right)
+    path = RESULTS / "blocks.json"
+    old = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    rows = {one.what: one for one in (*(Row(**each) for each in old), row)}
+    write("blocks", "python -m benchmarks.blocks --record", [rows[name] for name in sorted(rows)])
 
 
 if __name__ == "__main__":
