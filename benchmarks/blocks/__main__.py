@@ -1,7 +1,7 @@
 """Random units by rows and by layers in C, every value of every tensor against the reference.
 
 python -m benchmarks.blocks --cases 1000 [--on host|qemu|unicorn] [--core cortex-m4]
-[--compiler zig] [--seed 0] [--first 0] [--record]
+[--compiler zig] [--seed 0] [--first 0] [--pairs] [--record]
 
 Networks of one to three units, cut at random, are data; the runtime is compiled once, on the host
 under sanitizers. Kernels 3, 5 and 7, maps from 1x1 on, strides 1 and 2, all 49 pairs of widths.
@@ -115,6 +115,7 @@ def run(runner: OnHost | OnCore, cases: Iterable[Case]) -> tuple[Counter[str], l
         for one, result in zip(waiting, results, strict=True):
             counts["networks"] += 1
             counts["units by rows"] += len(one.blocks)
+            counts["two rows at once"] += one.in_pairs
             counts["differing"] += result != 0
             if result:
                 failed.append(one)
@@ -139,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--on", choices=("host", *(one.name for one in MACHINES)), default="host")
     parser.add_argument("--core", default="cortex-m7")
     parser.add_argument("--compiler", default="gcc")
+    parser.add_argument("--pairs", action="store_true", help="mostly two rows at once")
     parser.add_argument("--record", action="store_true", help="keep the counts in RESULTS.md")
     given = parser.parse_args(arguments)
     began = time.monotonic()
@@ -150,7 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else OnCore(folder, given.core, given.compiler, given.on)
         )
         numbers = range(given.first, given.first + given.cases)
-        counts, failed = run(runner, (case(given.seed, index) for index in numbers))
+        made = (case(given.seed, index, pairs=given.pairs) for index in numbers)
+        counts, failed = run(runner, made)
     where = (
         shlex.join(find_compiler())
         if given.on == "host"
@@ -160,7 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{where}: {told}, {time.monotonic() - began:.0f} s", flush=True)
     if given.record:
         place = "host, sanitized" if given.on == "host" else where
-        record(f"{place}, seed {given.seed}, networks from {given.first} on", told, not failed)
+        kind = ", pairs" if given.pairs else ""
+        what = f"{place}, seed {given.seed}{kind}, networks from {given.first} on"
+        record(what, told, not failed)
     return int(bool(failed))
 
 

@@ -33,16 +33,22 @@ class Case:
     """The network as ``driver.c`` reads it, the count of its words in front."""
     blocks: tuple[str, ...]
     """Names of the units that run by rows, without stem and head."""
+    in_pairs: int
+    """Number of those whose depth-wise layers make two rows at once."""
     what: str
     """Cut and shapes, for messages."""
 
 
-def case(seed: int, index: int) -> Case:
-    """Return a case; the same seed and index give the same."""
+def case(seed: int, index: int, *, pairs: bool = False) -> Case:
+    """Return a case; the same seed and index give the same.
+
+    With ``pairs`` depth-wise layers that make two rows at once are the rule: activations inside
+    units have 8 bits, and cuts with such layers are likelier.
+    """
     rng = np.random.default_rng((seed, index))
-    model = network(rng, pair=(2 + index % 7, 2 + index // 7 % 7))
+    model = network(rng, pair=(2 + index % 7, 8 if pairs else 2 + index // 7 % 7))
     image: ImageInput = "rows" if rng.integers(2) else "whole"
-    segments = random_cut(rng, model, image)
+    segments = random_cut(rng, model, image, likelier=20 if pairs else 1)
     shape = model.tensor(model.image).shape
     golden = GoldenVectors.of(model, rng.integers(0, 256, (1, *shape), np.uint8))
     units = units_of(model)
@@ -57,6 +63,7 @@ def case(seed: int, index: int) -> Case:
         index=index,
         words=words_of(model, segments, golden),
         blocks=tuple(unit.name for unit in by_rows if unit.name not in ("stem", "head")),
+        in_pairs=sum(stage.in_pairs for one in segments for stage in one.stages),
         what=f"image {image}, {cuts}, {kept} layers unpacked",
     )
 
@@ -120,11 +127,12 @@ def network(rng: np.random.Generator, pair: tuple[int, int]) -> IntegerModel:
 
 
 def random_cut(
-    rng: np.random.Generator, model: IntegerModel, image: ImageInput
+    rng: np.random.Generator, model: IntegerModel, image: ImageInput, likelier: float = 1
 ) -> tuple[Segment, ...]:
     """Return a cut in which every segment that is possible may be; the longer the likelier.
 
-    The image comes whole where no cut can take it by rows.
+    Segments with two rows at once are by a factor ``likelier``. The image comes whole where no cut
+    can take it by rows.
     """
     by_layers = live_bytes(plan_graph(model))
     ending = segments_by_end(model, by_layers, "auto", image)
@@ -132,11 +140,12 @@ def random_cut(
     for found in ending.values():
         reached.append(any(reached[one.first_unit] for one in found))
     if not reached[-1]:
-        return random_cut(rng, model, "whole")
+        return random_cut(rng, model, "whole", likelier)
     end, cut = len(ending), list[Segment]()
     while end:
         ways = [one for one in ending[end] if reached[one.first_unit]]
         odds = np.array([1 + 3 * len(one.stages) for one in ways], float)
+        odds[[any(stage.in_pairs for stage in one.stages) for one in ways]] *= likelier
         cut.insert(0, ways[int(rng.choice(len(ways), p=odds / odds.sum()))])
         end = cut[0].first_unit
     return tuple(cut)

@@ -246,7 +246,8 @@ class _Choices:
         found = [stage for stage in stages if stage is not None]
         found[0] = replace(found[0], waiting_rows=0, waiting=0)  # its input is whole
         whole = self._whole(first, last)
-        for ways in (found, [self._in_pairs(stage) for stage in found]):
+        in_pairs = [self._in_pairs(stage, first) for stage in found]
+        for ways in [found] + [in_pairs] * (in_pairs != found):
             scratch = max(stage.scratch for stage in ways)
             yield Segment(
                 first_unit=first,
@@ -255,17 +256,16 @@ class _Choices:
                 stages=tuple(ways),
                 bytes=whole + scratch + sum(stage.own for stage in ways),
             )
-            if ways == found and not any(self._in_pairs(stage).in_pairs for stage in found):
-                return
 
-    def _in_pairs(self, stage: Stage) -> Stage:
+    def _in_pairs(self, stage: Stage, first: int) -> Stage:
         """Return a stage with two rows at once where its depth-wise layer can make them.
 
-        They take the places of two rows of the ring, four channels after the other; a sum with rows
-        that wait would have to wait for one more.
+        They take the places of two rows of the ring, four channels after the other. A unit behind
+        the ``first`` of a segment cannot that adds its source: two rows of that do not always lie
+        one behind the other, and they would have to wait for one row more.
         """
         roles = roles_of(self.units[stage.unit].nodes)
-        if roles is None or roles.project is None or (stage.waiting and roles.adds_source):
+        if roles is None or roles.project is None or (stage.unit > first and roles.adds_source):
             return stage
         window = roles.window
         source, target = self.tensors[window.input], self.tensors[window.output]

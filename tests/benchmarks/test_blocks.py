@@ -34,6 +34,12 @@ def test_every_value_is_the_reference_s(on_host: OnHost, cases: list[Case]) -> N
     assert counts["units by rows"] > CASES
 
 
+def test_two_rows_at_once_are_the_reference_s(on_host: OnHost) -> None:
+    counts, failed = run(on_host, [case(0, index, pairs=True) for index in range(24)])
+    assert not failed
+    assert counts["two rows at once"] > 3
+
+
 def test_cases_are_of_every_kind(cases: list[Case]) -> None:
     told = " ".join(one.what for one in cases)
     parts = (
