@@ -37,6 +37,7 @@ from nas_engine.datasets import Dataset, Split, open_dataset
 from nas_engine.datasets.selection import ranks_within_class
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.files import write_atomically
+from nas_engine.kernels.functions import Kernels
 from nas_engine.records import plain
 from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.loop import (
@@ -102,6 +103,8 @@ class Plan:
     """Of weights, order and crops; the images are the same for every seed."""
     device: str = "cpu"
     """A torch device."""
+    kernels: Kernels | None = None
+    """Kernels that trainings go through; ``None`` for torch's own way."""
 
     def place(self, name: str, ending: str) -> Path:
         """Return a file of a network."""
@@ -214,6 +217,7 @@ def trained(network: Chosen, plan: Plan, dataset: Dataset) -> dict[str, Any]:
         dataset=dataset,
         seed=plan.seed,
         device=plan.device,
+        kernels=plan.kernels,
         fingerprint=f"{dataset.name}; {plan.images} images; seed {plan.seed}",
     )
     checkpoint, log = plan.place(network.name, "pt"), plan.place(network.name, "epochs.jsonl")
@@ -242,6 +246,7 @@ def trained(network: Chosen, plan: Plan, dataset: Dataset) -> dict[str, Any]:
         "seconds": round(state.elapsed_s, 1),
         "processor_seconds": round(sum(row["processor_s"] for row in rows), 1),
         "device": plan.device,
+        "kernels": state.history,
         "torch": version("torch"),
         "history": [
             {key: row[key] for key in ("stage", "epoch", "loss", "accuracy")} for row in rows
