@@ -90,7 +90,10 @@ def load_configs(path: Path) -> list[SearchConfig]:
     mapping = directory.read_config()
     if "resolutions" not in mapping:
         return [SearchConfig.from_mapping(mapping, file)]
-    items = Fields(mapping, file).take_items("resolutions", of="whole numbers")
+    part = Fields(mapping, file)
+    items = part.take_items("resolutions", of="whole numbers")
+    if not len(items):
+        raise part.error("resolutions", "is []; expected at least one size")
     sizes = [items.take_int(at) for at in items]
     del mapping["resolutions"]
     return [SearchConfig.from_mapping({**mapping, "resolution": size}, file) for size in sizes]

@@ -40,7 +40,11 @@ def places(plan: costs.MemoryPlan) -> list[tuple[int, int, int, str]]:
         ("mobilenet", 49),
         ("mobilenet-32", 16),
         ("mobilenet-32", 27),
-        *((name, size) for name in OTHER_KINDS for size in (16, 27)),
+        *(
+            (name, size)
+            for name, space in OTHER_KINDS.items()
+            for size in ((16, 27) if space.min_resolution <= 16 else (33, 40))
+        ),
     ],
 )
 def test_it_is_the_plan_of_the_architecture_and_the_cost_of_the_search(
