@@ -414,14 +414,14 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
             or any(
                 getattr(own, name) != getattr(frame, name)
                 for name in Frame.__dataclass_fields__
-                if name not in ("max_residuals", "kinds", "strides", "stem_strides")
+                if name not in ("max_residuals", "kinds", "strides", "stem_strides", "room")
             )
             or not (_within(own.kinds, frame.kinds) and _within(own.strides, frame.strides))
             or not set(own.stem_strides) <= set(frame.stem_strides)
         ):
             raise InputError(
                 f"a network with frame {own} cannot be encoded in frame {frame}; expected equal "
-                "but for a smaller max_residuals and one of its kinds and strides per stage"
+                "but for room, a smaller max_residuals, one of its kinds and strides per stage"
             )
         view.stem[i], view.head[i] = net.stem.channels, net.head.channels
         for row, name in (

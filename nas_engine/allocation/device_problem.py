@@ -29,6 +29,7 @@ from nas_engine.architecture import Architecture
 from nas_engine.block_kinds import PLACES, BlockLayer
 from nas_engine.costs.flash import fixed_flash, weight_bytes
 from nas_engine.costs.memory import share
+from nas_engine.costs.plan import live_per_layer
 from nas_engine.costs.schedule import (
     JOINED,
     Row,
@@ -49,7 +50,7 @@ from nas_engine.costs.tensors import LAYER_WIDTHS, TENSORS, BitCosts, Width
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode, layer_rows
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
-from nas_engine.names import Schedule
+from nas_engine.names import Memory, Schedule
 from nas_engine.network.from_architecture import graph_of
 
 SRAM, FLASH = "peak SRAM", "Flash"
@@ -219,8 +220,24 @@ class _Builder:
         """Yield the terms of the peak: one per row of each block's schedule.
 
         Where a block may run in several ways it has the one that needs the least at the widest
-        activations: whatever fits it fits the memory plan.
+        activations, that by layers if its own sum is wider than its input: whatever fits it fits
+        the memory plan. Where activations have no choice, it is the bytes of the memory plan
+        itself, which may have chains.
         """
+        if len(self.search.activation_options) == 1 and self.search.memory_model == Memory.ARENA:
+            first = np.zeros(len(self.bare.variables), np.intp)
+            network = with_levels(self.bare, self.architecture, first)
+            live = dict(zip(self.names, live_per_layer(network), strict=True))
+            most = max(live, key=live.__getitem__)
+            yield Constraint(
+                name=f"{SRAM} at {most}",
+                resource=SRAM,
+                unit="B",
+                limit=self.search.arena_bytes,
+                fixed=float(live[most]),
+                linear=np.zeros(self.bare.n),
+            )
+            return
         for block in self._blocks():
             layer_of = dict(zip(LAYER_WIDTHS, map(block.places.get, range(PLACES)), strict=True))
             layer_of |= {"a": block.entering, "next": block.following}
@@ -239,13 +256,15 @@ class _Builder:
         entering = [
             next(name for name, layer in unit.layers if layer.reads_input) for unit in self.units
         ]
+        own = dict(zip(self.names, self.architecture.layer_bits(), strict=True))
+        widths = [own[name].a for name in (*entering, "head")]
         blocks = [
             _Placed(rows=stem_rows(model, table), costs=costs, places={0: "stem"}, entering="stem")
         ]
         for index, unit in enumerate(self.units):
             ways = ways_of(model, unit.kind, schedule)
             part = of_block(costs, tuple(ways.values()), index)
-            rows = self._taken(ways, part)
+            rows = self._taken(ways, part, widens=widths[index + 1] > widths[index])
             blocks.append(
                 _Placed(rows=rows, costs=part, places=unit.places, entering=entering[index])
             )
@@ -253,7 +272,8 @@ class _Builder:
             rows = JOINED[self.units[0].kind][table.frame.image]
             part = of_block(joined_costs(table), (rows,), 0)
             apart = max(self._at_widest(one.rows, one.costs) for one in blocks[:2])
-            if self._at_widest(rows, part) < apart:
+            outgrows = widths[1] > widths[0] and _adds(rows, part)
+            if self._at_widest(rows, part) < apart and not outgrows:
                 blocks[:2] = [replace(blocks[1], rows=rows, costs=part)]
         rows = self._taken(ways_of(model, "head", schedule), costs)
         places = {0: "head", 1: "classifier"} if table.frame.class_count else {0: "head"}
@@ -265,11 +285,15 @@ class _Builder:
         for block, after in zip(blocks, [*blocks[1:], None], strict=True):
             yield replace(block, following=after.entering if after else None)
 
-    def _taken(self, ways: Mapping[Schedule, Rows], costs: BitCosts) -> Rows:
-        """Return the schedule that a block takes at the widest activations."""
+    def _taken(
+        self, ways: Mapping[Schedule, Rows], costs: BitCosts, *, widens: bool = False
+    ) -> Rows:
+        """Return the schedule that a block takes: by layers where a sum outgrows its shortcut."""
         if "rows" not in ways:
             return ways["layers"]
         by_rows, by_layers = (self._at_widest(ways[way], costs) for way in ("rows", "layers"))
+        if widens and _adds(ways["rows"], costs):
+            return ways["layers"]
         rows = takes(self.table.frame.schedule, by_rows, by_layers)
         return ways["rows" if rows else "layers"]
 
@@ -282,8 +306,7 @@ class _Builder:
 
     def _sums(self, block: _Placed) -> Iterator[Constraint]:
         """Yield the limit on a sum that is written over its shortcut: it is not wider."""
-        added = [block.costs[term].added for term in terms_of((block.rows,))]
-        if not any(mask is not None and mask.any() for mask in added):
+        if not _adds(block.rows, block.costs):
             return
         at, following = (
             self._choices(ACTIVATIONS, layer) if layer else None
@@ -373,6 +396,12 @@ class _Builder:
             linear=linear,
             quadratic=quadratic,
         )
+
+
+def _adds(rows: Rows, costs: BitCosts) -> bool:
+    """Return whether a block under a schedule writes a sum over its input."""
+    added = [costs[term].added for term in terms_of((rows,))]
+    return any(mask is not None and bool(mask.any()) for mask in added)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

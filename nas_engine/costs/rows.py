@@ -35,6 +35,11 @@ from nas_engine.names import Schedule as Schedule
 from nas_engine.network.graph import Graph, Node, Tensor
 from nas_engine.network.kernels import DEPTHWISE_KERNELS
 
+NO_ROWS_OF_STEM = (
+    "--input rows: the rows of the stem's output are no whole number of bytes; give --input whole"
+)
+"""Message where the image comes by rows and the stem cannot."""
+
 COUNTER_BYTES = WORD_BYTES
 """Word of a stage that counts the rows it has taken."""
 
@@ -155,10 +160,7 @@ def cut(
             )
         )
     if math.isinf(least[-1]):
-        raise InputError(
-            "--input rows: the rows of the stem's output are no whole number of bytes; give "
-            "--input whole"
-        )
+        raise InputError(NO_ROWS_OF_STEM)
     most = max(least[-1], room or 0)
     # units by rows and segments add up, so the best way to an end goes on from best ways
     best: list[tuple[tuple[int, int, int], tuple[Segment, ...]] | None] = [((0, 0, 0), ())]

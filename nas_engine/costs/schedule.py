@@ -10,7 +10,8 @@ set per schedule in ``SCHEDULES``: all its tensors are in ``TENSORS`` (``costs.t
   that either of them counts, and a sum over its shortcut.
 - ``rows``: all layers of a unit run for one row of its output, then for the next; whole tensors lie
   at its two ends alone, between them rings and rows (``costs.rows``). The first unit may take its
-  rows from the stem, whose output then never is whole (``JOINED``).
+  rows from the stem, whose output then never is whole (``JOINED``), and any unit from the one
+  before (``LINKS``, ``costs.chains``).
 
 A network takes for each block the smaller one (``auto``), the first alone, or the second wherever
 it can.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, reduce
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,7 +67,7 @@ SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
             "rows": _rows(
                 (
                     0,
-                    "inverted work, expanded rows, filtered row, "
+                    "filter work, inverted scratch, expanded rows, filtered row, "
                     "input at one end, output at the other",
                 )
             ),
@@ -80,7 +82,7 @@ SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
             "rows": _rows(
                 (
                     0,
-                    "separable work, input rows, filtered row, "
+                    "filter work, separable scratch, input rows, filtered row, "
                     "input at one end, output at the other",
                 )
             ),
@@ -93,7 +95,13 @@ SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
                 (2, "conv2 scratch, filtered, held"),
                 (2, "conv2 scratch, filtered, output"),
             ),
-            "rows": _rows((0, "residual work, middle rows, input at one end, output at the other")),
+            "rows": _rows(
+                (
+                    0,
+                    "plain work, residual scratch, middle rows, "
+                    "input at one end, output at the other",
+                )
+            ),
         },
         "head": {
             "layers": _rows(
@@ -127,16 +135,45 @@ SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
 """Schedules by memory model and block kind; stem, head (with its pool) and classifier are kinds of
 their own. Rows of one step alone hold for all steps of the block."""
 
+
+class Link(NamedTuple):
+    """One unit of a chain, by names of tensors."""
+
+    own: tuple[str, ...]
+    """Tensors of every unit."""
+    waiting: tuple[str, ...]
+    """Rows of the unit before, which wait in front of every unit but the first."""
+    scratch: str
+    """Scratch, which the units of a chain share."""
+
+
+LINKS: dict[str, Link] = {
+    "inverted-residual": Link(
+        ("filter work", "expanded rows", "filtered row"), ("waiting rows",), "inverted scratch"
+    ),
+    "depthwise-separable": Link(
+        ("filter work", "input rows", "filtered row"), ("equal rows",), "separable scratch"
+    ),
+    "residual": Link(("plain work", "middle rows"), ("waiting window",), "residual scratch"),
+}
+"""Links of a chain by kind of unit."""
+
+CHAIN_ENDS = ("input", "input at one end", "output")
+"""What is whole before and behind a chain; and the second, whose sums decide whether a unit may be
+the first."""
+
+CHAIN_BEGINS: dict[ImageInput, tuple[str, str]] = {
+    "whole": ("image", "stem scratch"),
+    "rows": ("image rows", "stem scratch"),
+}
+"""Image and scratch of a stem that begins a chain."""
+
 JOINED: dict[str, dict[ImageInput, Rows]] = {
     kind: {
-        "whole": _rows((0, f"joined {rows}, image, output")),
-        "rows": _rows((0, f"joined {rows}, image rows, output")),
+        "whole": _rows((0, f"joined {scratch}, {', '.join((*own, *waiting))}, image, output")),
+        "rows": _rows((0, f"joined {scratch}, {', '.join((*own, *waiting))}, image rows, output")),
     }
-    for kind, rows in {
-        "inverted-residual": "inverted work, waiting rows, expanded rows, filtered row",
-        "depthwise-separable": "separable work, input rows, filtered row",
-        "residual": "residual work, waiting window, middle rows",
-    }.items()
+    for kind, (own, waiting, scratch) in LINKS.items()
 }
 """Rows of the stem and a first unit that takes its rows, by kind of unit and image."""
 
@@ -215,7 +252,9 @@ def term_sizes(
         if pieces is not None:
             size = size * pieces
         if added is not None:
-            size = np.where(added & (widths["next"] > own), np.inf, size)
+            after = widths["next"]
+            unlike = after != own if TENSORS[name].equal else after > own
+            size = np.where(added & unlike, np.inf, size)
         sizes[name] = size
     return sizes
 

@@ -64,29 +64,60 @@ def _live(
     model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any], costs: BitCosts | None
 ) -> tuple[Any, ...]:
     """Return the granules live at each step: stem, a unit's three places, head and classifier."""
-    costs = costs or bit_costs(model, table)
+    costs, widths = costs or bit_costs(model, table), widths_of(model, table, a_bits)
+    stem, units = _stem_live(model, table, costs, widths), _units_live(model, table, costs, widths)
+    if joins(model, table):
+        stem = _join(model, table, widths, stem, units)
+    if table.first is not None:
+        units[0] = units[0] * table.first
+    return (stem, *units, *_ends(model, table, costs, a_bits))
+
+
+def live_alone(
+    model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any]
+) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Return the granules of each unit that runs apart from the others.
+
+    Arguments as ``sram_per_layer``.
+
+    Returns:
+        Those of the stem, ``(n,)``; of units, the most at any of their steps, ``(residuals, n)``;
+        and of head and classifier, ``(n,)`` each.
+    """
+    costs, widths = bit_costs(model, table), widths_of(model, table, a_bits)
+    units = reduce(np.maximum, _units_live(model, table, costs, widths))
+    stem = _stem_live(model, table, costs, widths)
+    return stem, units, _ends(model, table, costs, a_bits)
+
+
+def widths_of(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any]) -> dict[Width, Any]:
+    """Return the granules of one element at each width of the units, ``(residuals, n)`` each."""
     shares = share(model, a_bits)
     entering = unit_inputs(table, shares)
     after = np.empty((table.frame.max_residuals, table.n))
     after[:-1], after[-1] = entering[1:], 0.0
     after[table.last_row - 1, np.arange(table.n)] = shares[-2]
-    widths: dict[Width, Any] = {
+    return {
         "a": entering,
         "b": shares[2:-2:PLACES],
         "c": shares[PLACES:-2:PLACES],
         "next": after,
     }
+
+
+def _stem_live(
+    model: MemoryModel, table: LayerTable, costs: BitCosts, widths: Mapping[Width, Any]
+) -> Any:
     rows = stem_rows(model, table)
-    stem: Any = largest_rows(
-        rows, term_sizes(model, terms_of((rows,)), costs, {"next": entering[0]})
-    )[0]
-    units = _units_live(model, table, costs, widths)
-    if joins(model, table):
-        stem = _join(model, table, widths, stem, units)
-    if table.first is not None:
-        units[0] = units[0] * table.first
-    out = shares[-1] if table.frame.class_count else share(model, head_out_bits(table, 0))
-    return (stem, *units, *ends_live(model, table, costs, shares[-2], out))
+    sizes = term_sizes(model, terms_of((rows,)), costs, {"next": widths["a"][0]})
+    return largest_rows(rows, sizes)[0]
+
+
+def _ends(
+    model: MemoryModel, table: LayerTable, costs: BitCosts, a_bits: npt.NDArray[Any]
+) -> tuple[Any, Any]:
+    bits = a_bits[-1] if table.frame.class_count else head_out_bits(table, 0)
+    return ends_live(model, table, costs, share(model, a_bits[-2]), share(model, bits))
 
 
 def _units_live(

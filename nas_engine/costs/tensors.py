@@ -66,6 +66,8 @@ class Tensor:
     """Pieces of that many elements; one if there is none."""
     added: Callable[[LayerTable], Bools] | None = None
     """Mask of ``Amount``."""
+    equal: bool = False
+    """True if a sum that is written over it must not be narrower either."""
 
     def amount(self, table: LayerTable) -> Amount:
         """Return its cost in a table of networks."""
@@ -195,39 +197,38 @@ def _unpacked(table: LayerTable) -> Floats:
     return found
 
 
-def _work(table: LayerTable, *scratch: Sizes, filters: bool, joined: bool) -> Floats:
-    """Return what a unit by rows needs beside rows, in words: weights, row counters and scratch.
+def _planes(table: LayerTable) -> Floats:
+    return depthwise_scratch(table.kernel, _width_in(table), 0.0)
 
-    Args:
-        table: Units of ``n`` networks.
-        scratch: That of each of its layers.
-        filters: Whether it has a depth-wise layer, whose weights are unpacked.
-        joined: Whether the stem makes its rows.
+
+def _inverted_scratch(table: LayerTable) -> Floats:
+    layers = dense_scratch(table.c_in, table.c_mid), dense_scratch(table.c_mid, table.c_out)
+    return np.asarray(reduce(np.maximum, (*layers, _planes(table))))
+
+
+def _separable_scratch(table: LayerTable) -> Floats:
+    return np.asarray(np.maximum(dense_scratch(table.c_mid, table.c_out), _planes(table)))
+
+
+def _residual_scratch(table: LayerTable) -> Floats:
+    layers = _window_scratch(table, table.c_in), _window_scratch(table, table.c_out)
+    return np.asarray(reduce(np.maximum, (*layers, _shortcut_scratch(table))))
+
+
+def _work(table: LayerTable, *, filters: bool) -> Floats:
+    """Return what a unit by rows holds beside rows and scratch, in words.
+
+    That is its row counter and, if it has a depth-wise layer, the unpacked weights of that one.
     """
-    parts = (*scratch, _stem_scratch(table)) if joined else scratch
-    words = reduce(np.maximum, parts) + (1.0 + joined) + _unpacked(table)
+    words = _unpacked(table) + 1.0
     if filters:
         words += np.ceil(np.square(table.kernel) * table.c_mid / WORD_BYTES)
     return np.asarray(words)
 
 
-def _planes(table: LayerTable) -> Floats:
-    return depthwise_scratch(table.kernel, _width_in(table), 0.0)
-
-
-def _inverted_work(table: LayerTable, *, joined: bool = False) -> Floats:
-    layers = dense_scratch(table.c_in, table.c_mid), dense_scratch(table.c_mid, table.c_out)
-    return _work(table, *layers, _planes(table), filters=True, joined=joined)
-
-
-def _separable_work(table: LayerTable, *, joined: bool = False) -> Floats:
-    project = dense_scratch(table.c_mid, table.c_out)
-    return _work(table, project, _planes(table), filters=True, joined=joined)
-
-
-def _residual_work(table: LayerTable, *, joined: bool = False) -> Floats:
-    layers = _window_scratch(table, table.c_in), _window_scratch(table, table.c_out)
-    return _work(table, *layers, _shortcut_scratch(table), filters=False, joined=joined)
+def _joined(scratch: Callable[[LayerTable], Sizes]) -> Callable[[LayerTable], Sizes]:
+    """Return the words beside rows of a stem that a unit asks for rows: counter, most scratch."""
+    return lambda table: np.maximum(scratch(table), _stem_scratch(table)) + 1.0
 
 
 def _image_rows(table: LayerTable) -> float:
@@ -309,20 +310,23 @@ TENSORS: dict[str, Tensor] = {
         pieces=_waiting_of_expand,
         added=_in_place,
     ),
+    "equal rows": Tensor(  # in the ring of input rows, no more bytes
+        width="a", elements=lambda t: np.zeros_like(t.c_in), added=_in_place, equal=True
+    ),
     "waiting window": Tensor(
         width="a",
         elements=lambda t: _width_in(t) * t.c_in,
         pieces=_waiting_of_convolution,
         added=_in_place,
     ),
-    "inverted work": Tensor(width="none", elements=_inverted_work),
-    "separable work": Tensor(width="none", elements=_separable_work),
-    "residual work": Tensor(width="none", elements=_residual_work),
-    "joined inverted work": Tensor(width="none", elements=lambda t: _inverted_work(t, joined=True)),
-    "joined separable work": Tensor(
-        width="none", elements=lambda t: _separable_work(t, joined=True)
-    ),
-    "joined residual work": Tensor(width="none", elements=lambda t: _residual_work(t, joined=True)),
+    "filter work": Tensor(width="none", elements=lambda t: _work(t, filters=True)),
+    "plain work": Tensor(width="none", elements=lambda t: _work(t, filters=False)),
+    "inverted scratch": Tensor(width="none", elements=_inverted_scratch),
+    "separable scratch": Tensor(width="none", elements=_separable_scratch),
+    "residual scratch": Tensor(width="none", elements=_residual_scratch),
+    "joined inverted scratch": Tensor(width="none", elements=_joined(_inverted_scratch)),
+    "joined separable scratch": Tensor(width="none", elements=_joined(_separable_scratch)),
+    "joined residual scratch": Tensor(width="none", elements=_joined(_residual_scratch)),
     "head row": Tensor(width="next", elements=lambda t: np.sqrt(t.head_area) * t.head_channels),
     "head pooled": Tensor(width="next", elements=lambda t: t.head_channels),
     "head work": Tensor(width="none", elements=_head_work),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from nas_engine.costs.chains import fitting_sram
 from nas_engine.costs.flash import flash
 from nas_engine.costs.schedule import bit_costs
-from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import Genes, GeneView, decode, encode
 from nas_engine.errors import InputError
 from nas_engine.evolution.limits import LIMITS
@@ -106,7 +106,8 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
         score += bits_score(coefficients, w_bits, a_bits, problem.score)
     else:
         score = objective_values(problem.objective, table, w_bits, a_bits)
-    sram, flash_bytes = peak_sram(model, table, a_bits, costs), flash(model, table, w_bits)
+    sram = fitting_sram(model, table, a_bits, problem.arena_bytes, costs)
+    flash_bytes = flash(model, table, w_bits)
     macs = np.asarray(macs_per_layer(table).sum(axis=0))
     violation = np.zeros(table.n)
     known = {"sram": sram, "flash": flash_bytes, "macs": macs}
@@ -125,7 +126,7 @@ def evaluate_given(problem: SearchProblem) -> Candidates:
     """
     frame, network = problem.frame, problem.network
     assert network is not None
-    network = replace(network, schedule=frame.schedule, image=frame.image)
+    network = replace(network, schedule=frame.schedule, image=frame.image, room=frame.room)
     found = evaluate(problem, encode(frame, [network]))
     got = decode(frame, found.genes[:, 0])
     if not problem.qbr and got != network:

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from nas_engine.costs.chains import fitting_sram
 from nas_engine.costs.flash import flash_per_layer
-from nas_engine.costs.sram import peak_sram, sram_per_layer
+from nas_engine.costs.rows import NO_ROWS_OF_STEM
+from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import Genes, GeneView, decode, layer_rows
-from nas_engine.errors import FileFormatError, InfeasibleBudgetError
+from nas_engine.errors import FileFormatError, InfeasibleBudgetError, InputError
 from nas_engine.evolution.evaluation import evaluate_given, exceeded
 from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.operators import smallest_of_each
@@ -35,12 +37,12 @@ def smallest_networks(problem: SearchProblem) -> Genes:
 
 
 def least_sram(problem: SearchProblem) -> float:
-    """Return the least peak SRAM of the smallest networks, in bytes."""
+    """Return the least peak SRAM of the smallest networks, in bytes, in chains where it must be."""
     if problem.network is not None and not problem.qbr:
         return float(evaluate_given(problem).sram[0])
     genes = smallest_networks(problem)
     view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
-    return float(peak_sram(problem.model, table, view.a_bits).min())
+    return float(fitting_sram(problem.model, table, view.a_bits, problem.arena_bytes).min())
 
 
 def require_feasible(
@@ -69,9 +71,12 @@ def require_feasible(
         rows = layer_rows(problem.frame, network)
         return network.layer_names()[int(costs[rows, column].argmax())]
 
-    sram = sram_per_layer(problem.model, table, view.a_bits)
-    at = int(sram.max(axis=0).argmin())
-    if (needed := float(sram[:, at].max())) > problem.arena_bytes:
+    peak = fitting_sram(problem.model, table, view.a_bits, problem.arena_bytes)
+    at = int(peak.argmin())
+    if np.isinf(peak[at]):
+        raise InputError(NO_ROWS_OF_STEM)
+    if (needed := float(peak[at])) > problem.arena_bytes:
+        sram = sram_per_layer(problem.model, table, view.a_bits)
         remedy = (
             f"{_by_rows(problem)}give --sram {int(np.ceil(needed)) + reserved_sram} or more, a "
             "lower --resolution or another --space"

@@ -118,6 +118,11 @@ class SearchProblem:
         return self.limits.get(name, UNLIMITED)
 
     @property
+    def room(self) -> int | None:
+        """Bytes of SRAM that a winner may take where units by rows are as few as fit."""
+        return int(self.arena_bytes) if self.frame.schedule == "auto" else None
+
+    @property
     def counting(self) -> Counting:
         """How candidates are counted."""
         return Counting(memory_model=self.memory_model, cycles_per_mac=self.cycles_per_mac)

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.block_kinds import KIND_NAMES, PLACES, BlockLayer
+from nas_engine.costs.chains import peak_in_chains
 from nas_engine.costs.memory import MemoryModel, share
 from nas_engine.costs.schedule import (
     JOINED,
@@ -85,20 +86,30 @@ def refine_activations(
         coefficients: Worth of each layer, ``(layers, n)``, above 0.
 
     Returns:
-        Input width of each layer, ``(layers, n)``, 0 in rows that a network does not have; the
-        smallest widths where none fit.
+        Input width of each layer, ``(layers, n)``, 0 in rows that a network does not have. Where
+        none fit, the widest if they fit in chains of units, else the smallest.
     """
     a_bits = _all_widest(problem, table)
+    if len(problem.activation_options) == 1:
+        return a_bits
     room = float(np.floor(problem.arena_bytes / problem.model.granule))
     over = peak_sram(problem.model, table, a_bits, costs) > room * problem.model.granule
     some = np.flatnonzero(over)
+    if some.size == 0:
+        return a_bits
     if some.size > FEW * table.n:
-        return _best_path(problem, table, costs, coefficients, room)
-    if some.size:
+        some, part = np.arange(table.n), table
+    else:
         part = table.take(some)
-        a_bits[:, some] = _best_path(
-            problem, part, bit_costs(problem.model, part), coefficients[:, some], room
-        )
+        costs = bit_costs(problem.model, part)
+    found, fits = _best_path(problem, part, costs, coefficients[:, some], room)
+    others = np.flatnonzero(~fits)
+    if others.size and joins(problem.model, table):
+        widest = a_bits[:, some[others]]
+        peak = peak_in_chains(problem.model, part.take(others), widest)
+        fitting = peak <= room * problem.model.granule
+        found[:, others[fitting]] = widest[:, fitting]
+    a_bits[:, some] = found
     return a_bits
 
 
@@ -112,8 +123,11 @@ def _all_widest(problem: SearchProblem, table: LayerTable) -> npt.NDArray[np.int
 
 def _best_path(
     problem: SearchProblem, table: LayerTable, costs: BitCosts, coefficients: Floats, room: float
-) -> npt.NDArray[np.int16]:
-    """Return the best widths by dynamic programming, the smallest where none fit ``room``."""
+) -> tuple[npt.NDArray[np.int16], Bools]:
+    """Return the best widths by dynamic programming, and the mask of networks that fit ``room``.
+
+    The others have the smallest widths.
+    """
     model, n, tied = problem.model, table.n, problem.space.tie_block_bits
     options = np.array(problem.activation_options, np.int16)
     shares = share(model, options)[:, None]
@@ -179,7 +193,7 @@ def _best_path(
     a_bits[1:-1] *= table.weights[1:-1] > 0
     a_bits[0] = end
     a_bits[-1] = end if table.frame.class_count else 0
-    return a_bits
+    return a_bits, fits
 
 
 def _entry_worth(table: LayerTable, coefficients: Floats) -> Floats:
@@ -232,9 +246,8 @@ def _offers(
         for rows, block, is_joined in reversed(found):
             yield _Offer(rows, block, is_joined, free)
             if table.frame.schedule == "rows" and not is_joined:  # what can run by rows does
-                for term in terms_of((rows,)):
-                    if TENSORS[term].width == "none":
-                        free = free & np.isinf(block[term].elements)
+                work = [block[t] for t in terms_of((rows,)) if TENSORS[t].width == "none"]
+                free = free & np.isinf(sum(amount.elements for amount in work))
 
 
 class _Way:

@@ -151,8 +151,7 @@ def finish(state: SearchState, problem: SearchProblem) -> SearchResult | None:
         return None
     front = tuple(decode(problem.frame, column) for column in thin(state.front, MAX_FRONT).genes.T)
     best = decode(problem.frame, state.population.genes[:, 0])
-    room = int(problem.arena_bytes) if problem.frame.schedule == "auto" else None
-    return SearchResult(best=replace(best, room=room), front=front)
+    return SearchResult(best=replace(best, room=problem.room), front=front)
 
 
 def unique_networks(genes: Genes, *, structure_only: bool, rows: int) -> npt.NDArray[np.intp]:

@@ -55,7 +55,7 @@ def set_bits(
         reserved_flash=device.reserved_flash_bytes,
     )
     network = decode(problem.frame, evaluate_given(problem).genes[:, 0])
-    return report_member(network, problem), device
+    return report_member(replace(network, room=problem.room), problem), device
 
 
 def with_uniform(network: Architecture, bits: Bits) -> Architecture:

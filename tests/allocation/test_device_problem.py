@@ -93,7 +93,10 @@ def test_what_fits_the_constraints_fits_by_rows(name: str, image: ImageInput) ->
     rng, wider = np.random.default_rng(6), 0
     for architecture in networks(search, 4):
         problem = device_problem(search, architecture)
+        own = problem.usage(levels_of(problem, architecture))
+        assert not any(cost for name, (cost, _) in own.items() if name.startswith("sum wider"))
         widest = np.asarray(problem.counts - 1, np.intp)
+        problem = device_problem(search, with_levels(problem, architecture, widest))
         for levels in (widest, *(random_levels(problem, rng) for _ in range(3))):
             changed = with_levels(problem, architecture, levels)
             spent = problem.usage(levels)

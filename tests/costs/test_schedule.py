@@ -191,7 +191,8 @@ def row_granules(
     total = 0.0
     for term in row.terms:
         (elements, pieces, added), width = costs[term], TENSORS[term].width
-        if added and width_of["next"] > width_of[width]:
+        wider = width_of["next"] - width_of[width] if added else 0.0
+        if wider > 0 or (wider < 0 and TENSORS[term].equal):
             return math.inf
         share = 1.0 if width == "none" else width_of[width] / (8 * model.granule)
         exact = float(elements) * share
