@@ -154,7 +154,7 @@ def random_cut(
 def flag_values(header: str) -> dict[str, int]:
     """Return the flags of a header of the runtime by name."""
     text = (files("nas_engine.exporters") / "runtime" / header).read_text(encoding="utf-8")
-    found = re.findall(r"^\s+(NAS_\w+) = (\d+)", text, re.MULTILINE)
+    found = re.findall(r"\b(NAS_\w+) = (\d+)", text)
     return {name: int(value) for name, value in found}
 
 
