@@ -77,7 +77,7 @@ whichever needs less SRAM; see ``nas_engine.costs.schedule``."""
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 """Values of ``--schedule``."""
 
-DEFAULT_SCHEDULE: Schedule = "layers"
+DEFAULT_SCHEDULE: Schedule = "auto"
 """Schedule of a search that names none."""
 
 ImageInput = Literal["whole", "rows"]
@@ -85,3 +85,6 @@ ImageInput = Literal["whole", "rows"]
 
 IMAGE_INPUTS: tuple[ImageInput, ...] = get_args(ImageInput)
 """Values of ``--input``."""
+
+BEFORE_ROWS: dict[str, str] = {"schedule": "layers", "input": "whole"}
+"""Values of options that files of version 0.1.0 lack."""

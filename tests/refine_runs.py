@@ -27,9 +27,8 @@ def usable_run(folder: Path) -> Path:
     space = folder / "space.yaml"
     space.write_text(SPACE)
     budgets = {name.removesuffix("_bytes"): RESERVED[name] + NEEDED[name] for name in NEEDED}
-    config = resolve_config(
-        {"device": "cortex-m7", "space": str(space), "resolution": 8, "classes": 10, **budgets}
-    )
+    options = {"device": "cortex-m7", "space": str(space), "schedule": "layers"}
+    config = resolve_config({**options, "resolution": 8, "classes": 10, **budgets})
     run = small_run(folder / "run")
     RunDirectory(run).write_config(config.as_mapping())
     recipe = small_recipe(epochs=5, float_share=0.8, batch_size=32)

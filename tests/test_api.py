@@ -265,7 +265,7 @@ class TestRefusals:
             ({"device": "cortex-m8"}, "did you mean 'cortex-m7'?"),
             ({"space": "mobilnet"}, "did you mean 'mobilenet'?"),
             ({"time_limit": "soon"}, "time_limit: 'soon' is not a duration"),
-            ({"sram": "16k", "resolution": 64}, "smallest possible peak SRAM"),
+            ({"sram": "6k", "resolution": 64}, "smallest possible peak SRAM"),
         ],
     )
     def test_search(self, tmp_path: Path, options: dict[str, Any], says: str) -> None:

@@ -128,8 +128,9 @@ class TestOnce:
     ) -> None:
         search = PipelineDirectory(whole[0] / "run").search
         scores = [row["qe_score"] for row in search.front.read()]
+        room = search.read_best().room
         front = [
-            read_architecture(search.path / "pareto" / f"{number:03d}.yaml")
+            replace(read_architecture(search.path / "pareto" / f"{number:03d}.yaml"), room=room)
             for number in range(1, len(scores) + 1)
         ]
         by_score = [

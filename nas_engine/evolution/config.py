@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +18,7 @@ from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.one_network import open_space
 from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.layers import unroll
-from nas_engine.names import DEFAULT_SCHEDULE, ImageInput, Memory, Schedule
+from nas_engine.names import BEFORE_ROWS, DEFAULT_SCHEDULE, ImageInput, Memory, Schedule
 from nas_engine.ranges import CANDIDATES, CLASSES, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
 from nas_engine.records import Count, Share, key_of, plain, read
 from nas_engine.scoring.objective import QE_SCORE, check_objective, objective_values
@@ -103,7 +104,7 @@ class SearchConfig:
             row.name: _limit(row, part) for row in LIMITS if part.has(row.key) or row.of_space
         }
         # keys that files of 0.1.0 lack
-        since = {"schedule": "layers", "input": "whole", "score": QE_SCORE}
+        since = {**BEFORE_ROWS, "score": QE_SCORE}
         others = Fields({**since, **mapping, "limits": limits}, path)
         return read(SearchConfig, others, "version", *(row.key for row in LIMITS))
 
@@ -169,14 +170,19 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         )
     if config.schedule == "layers" or "input" in given or config.input == "rows":
         return config
-    return replace(config, input=at_fitting_input(build_problem(config)[0]).frame.image)
+    try:
+        problem, _ = build_problem(config)
+    except InputError:
+        return config  # check_config says why, before a search
+    return replace(config, input=at_fitting_input(problem).frame.image)
 
 
 def at_fitting_input(problem: SearchProblem) -> SearchProblem:
     """Return a problem whose image comes by rows where no network fits with a whole one."""
     if problem.frame.schedule == "layers" or least_sram(problem) <= problem.arena_bytes:
         return problem
-    return replace(problem, frame=replace(problem.frame, image="rows"))
+    by_rows = replace(problem, frame=replace(problem.frame, image="rows"))
+    return by_rows if least_sram(by_rows) < math.inf else problem
 
 
 def _name_or_path(given: str, shipped: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,13 @@ def members(run: RunDirectory, count: int) -> list[Architecture]:
         FileFormatError: A damaged file.
     """
     scores = [row["qe_score"] for row in run.front.read()]
-    read = functools.cache(lambda index: run.read_member(index + 1))
+    best = run.read_best()
+    read = functools.cache(lambda index: replace(run.read_member(index + 1), room=best.room))
     order = by_score = sorted(range(len(scores)), key=lambda index: -scores[index])
     if count > FINALISTS:
         quiet = sorted(by_score, key=lambda index: noise_of(read(index)))
         order = list(dict.fromkeys(chain.from_iterable(zip(by_score, quiet, strict=True))))
-    chosen, others = [(math.inf, run.read_best())], list[tuple[float, Architecture]]()
+    chosen, others = [(math.inf, best)], list[tuple[float, Architecture]]()
     for index in order:
         network = read(index)
         if any(same_structure(network, other) for _, other in (*chosen, *others)):

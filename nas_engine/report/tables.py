@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas_engine.architecture import Architecture
+from nas_engine.costs.plan import segments_of
+from nas_engine.costs.rows import units_of
 from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
 from nas_engine.network.from_architecture import graph_of
-from nas_engine.report.network import NetworkReport
+from nas_engine.report.network import LAYERS_WHOLE, NetworkReport
 from nas_engine.units import format_count, format_size
 
 WIDTH = 120
@@ -199,6 +201,20 @@ def depth_remark(report: NetworkReport) -> str | None:
     )
 
 
+def _by_rows(network: Architecture) -> str:
+    """Return the units that run by rows, chains by their ends."""
+    graph = graph_of(network)
+    units, names, count = units_of(graph), [], 0
+    for one in segments_of(graph, network.schedule, network.image, network.room):
+        if one.stages:
+            ends = (units[one.first_unit].name, units[one.last_unit].name)
+            names.append("..".join(dict.fromkeys(ends)))
+            count += len(one.stages)
+    if not count:
+        return f"none of {len(units)} units"
+    return f"{count} of {len(units)} units: {', '.join(names)}; the others run by layers"
+
+
 def _summary(
     report: NetworkReport, sram_budget: float | None, flash_budget: float | None
 ) -> list[str]:
@@ -212,8 +228,6 @@ def _summary(
         return f"{text}{over}  ({note})"
 
     model = f"memory model '{report.memory_model}'"
-    if report.architecture.schedule != "layers":
-        model += f", schedule '{report.architecture.schedule}'"
     terms = " + ".join(f"{term:,.2f}" for term in report.stage_terms)
     facts = [
         ("QE-Score", f"{report.qe_score:,.2f}  (stage terms, stem to last: {terms})"),
@@ -242,6 +256,9 @@ def _summary(
                 ),
             )
         )
+    network = report.architecture
+    if report.memory_model == "arena" and (network.schedule, network.image) != LAYERS_WHOLE:
+        facts.append(("by rows", _by_rows(network)))
     wrapper = textwrap.TextWrapper(
         width=WIDTH, subsequent_indent=" " * _LABEL, break_long_words=False, drop_whitespace=True
     )

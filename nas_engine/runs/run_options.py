@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.escaping import command_line
+from nas_engine.names import BEFORE_ROWS
 from nas_engine.options import SECTIONS, read_rows, rows_in
 from nas_engine.ranges import SEED
 from nas_engine.runs.pipeline_directory import PipelineDirectory
@@ -67,6 +68,8 @@ def check_options(options: Options, origin: object = "options") -> dict[str, Any
         checked["seed"] = top.take_int("seed", low=low, high=high)
     for section in filter(top.has, SECTIONS):
         checked[section] = read_rows(rows_in(section), top.take_fields(section))
+    if top.has("version"):  # written by a run, which says all that it resolved
+        checked["search"] = {**BEFORE_ROWS, **checked.get("search", {})}
     return checked
 
 

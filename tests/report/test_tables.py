@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.errors import InputError
+from nas_engine.names import Schedule
 from nas_engine.report.tables import (
     RESOLUTION_NOTE,
     WIDTH,
@@ -41,6 +43,20 @@ class TestBudgetText:
     def test_errors(self, used: float, budget: float) -> None:
         with pytest.raises(InputError, match="cannot be shown"):
             budget_text(used, budget)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "room", "says"),
+    [
+        ("auto", None, "1 of 4 units: head; the others run by layers"),
+        ("auto", 10**6, "none of 4 units"),
+        ("rows", None, "2 of 4 units: s1.b1, head; the others run by layers"),
+    ],
+)
+def test_units_by_rows_are_named(schedule: Schedule, room: int | None, says: str) -> None:
+    network = replace(make_network(), schedule=schedule, room=room)
+    lines = network_table(make_report(network)).splitlines()
+    assert [line for line in lines if line.startswith("by rows")] == [f"by rows     {says}"]
 
 
 def test_network_table() -> None:
