@@ -37,6 +37,7 @@ def test_config_of_a_search() -> None:
     assert config.stage_weights == (0.0, 1.0, 1.0, 6.0)
     written = config.as_mapping() | {"version": "0.1.0"}
     assert (written.pop("schedule"), written.pop("input")) == ("layers", "whole")  # of 0.2.0
+    assert (written.pop("score"), written.pop("max_path_noise")) == ("qe-score", None)  # likewise
     assert written == mapping
 
 
@@ -48,6 +49,7 @@ def test_config_of_a_whole_run() -> None:
     shortlist, search = mapping["shortlist"], mapping["search"]
     assert shortlist.pop("minutes") is shortlist.pop("rungs") is None  # of 0.2.0
     assert (search.pop("schedule"), search.pop("input")) == ("layers", "whole")  # of 0.2.0
+    assert (search.pop("score"), search.pop("max_path_noise")) == ("qe-score", None)  # likewise
     assert mapping == stored
 
 
