@@ -174,9 +174,15 @@ def _case(rng: np.random.Generator, index: int, network: Architecture, space: st
     golden = GoldenVectors.of(model, rng.integers(0, 256, (1, *shape), np.uint8))
     words = words_of(model, plan.segments, golden)
     units = units_of(model)
-    by_rows = tuple(units[stage.unit].name for one in plan.segments for stage in one.stages)
+    stages = [stage for one in plan.segments for stage in one.stages]
     what = f"{space}, {network.resolution} px, {network.schedule}, image {network.image}"
-    case = Case(index=index, words=words, blocks=by_rows, what=what)
+    case = Case(
+        index=index,
+        words=words,
+        blocks=tuple(units[stage.unit].name for stage in stages),
+        in_pairs=sum(stage.in_pairs for stage in stages),
+        what=what,
+    )
     return case if len(words) <= 4 * MOST_WORDS else None
 
 

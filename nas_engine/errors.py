@@ -163,7 +163,7 @@ class InfeasibleBudgetError(InputError):
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         return (
-            f"no network of the space fits: the smallest possible {self.resource} is "
+            f"no network fits: the smallest possible {self.resource} is "
             f"{self.smallest:,.0f}{unit} "
             f"({'most of it ' if self.is_sum else ''}at layer {self.layer}), the budget leaves "
             f"{self.budget:,.0f}{unit}; {self.remedy}"

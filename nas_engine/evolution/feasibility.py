@@ -78,8 +78,8 @@ def require_feasible(
     if (needed := float(peak[at])) > problem.arena_bytes:
         sram = sram_per_layer(problem.model, table, view.a_bits)
         remedy = (
-            f"{_by_rows(problem)}give --sram {int(np.ceil(needed)) + reserved_sram} or more, a "
-            "lower --resolution or another --space"
+            f"{_by_rows(problem)}give --sram {int(np.ceil(needed)) + reserved_sram} or more, "
+            f"{_other(problem, 'a lower --resolution')}"
         )
         raise InfeasibleBudgetError(
             "peak SRAM",
@@ -94,8 +94,8 @@ def require_feasible(
     at = int(flash.sum(axis=0).argmin())
     if (needed := float(flash[:, at].sum())) > problem.flash_bytes:
         remedy = (
-            f"give --flash {int(np.ceil(needed)) + reserved_flash} or more, fewer --classes "
-            "or another --space"
+            f"give --flash {int(np.ceil(needed)) + reserved_flash} or more, "
+            f"{_other(problem, 'fewer --classes')}"
         )
         raise InfeasibleBudgetError(
             "Flash",
@@ -112,8 +112,8 @@ def require_feasible(
         limit = problem.limit(row.name)
         if row.monotone and (smallest := _least(problem, row, genes)) > limit:
             remedy = (
-                f"give {row.option} {np.ceil(smallest):.0f} or more, a lower --resolution or "
-                "another --space"
+                f"give {row.option} {np.ceil(smallest):.0f} or more, "
+                f"{_other(problem, 'a lower --resolution')}"
             )
             layer = layer_with_most(macs, at)
             raise InfeasibleBudgetError(
@@ -134,6 +134,11 @@ def _require_fit(problem: SearchProblem) -> None:
             f"does not fit: it needs {needs}; {remedy}give more, or set its bits to the budgets "
             "with nas-search bits",
         )
+
+
+def _other(problem: SearchProblem, option: str) -> str:
+    """Return the end of a remedy: what else to change."""
+    return "or a smaller network" if problem.network else f"{option} or another --space"
 
 
 def _by_rows(problem: SearchProblem) -> str:

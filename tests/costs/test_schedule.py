@@ -277,8 +277,9 @@ def test_refinement_takes_the_best_widths_of_every_kind(model: str, name: str, t
     worth = gain_coefficients(layer_coefficients(table, score))
     gain = width_gain(log_std_table(score.sigma_a), np.arange(9))
     reached = 0
-    for sram in (12_000.0, 20_000.0, 32_000.0):
-        problem = problem_for(space, frame, sram, 1e6, model=model, score=score)
+    widest = np.where(table.weights > 0, 8, 0).astype(np.int16)
+    for sram in 0.7 * np.quantile(peak_sram(MEMORY_MODELS[model], table, widest), (0.2, 0.5, 0.8)):
+        problem = problem_for(space, frame, float(sram), 1e6, model=model, score=score)
         reached += mixed_and_best(problem, table, worth, gain)
     assert reached > 5, "budgets that ask for no choice"
 
@@ -324,8 +325,8 @@ def test_refinement_takes_the_best_widths_by_rows(
     widest = np.where(table.weights > 0, 8, 0).astype(np.int16)
     most = peak_sram(memory, table, widest)
     reached = 0
-    for share in (0.5, 0.7, 0.9):
-        problem = problem_for(space, frame, float(np.median(most) * share), 1e6, score=score)
+    for sram in 0.75 * np.quantile(most, (0.2, 0.5, 0.8)):
+        problem = problem_for(space, frame, float(sram), 1e6, score=score)
         reached += mixed_and_best(problem, table, worth, gain)
     assert reached > 1, "budgets that ask for no choice"
 

@@ -58,6 +58,9 @@ HELD_OUT = 1000
 """Training images that are left out and show the progress after each epoch; nothing is selected by
 them."""
 
+ADDED = {"fewest_steps": 0}
+"""Keys of recipes that older records lack, with the value that changes nothing."""
+
 REQUIRED = {
     "network",
     "title",
@@ -284,7 +287,7 @@ def read_records(plan: Plan, part: str) -> list[dict[str, Any]]:
             raise FileFormatError(
                 path, "is no record of this study; remove it, so that its network is trained again"
             ) from error
-        if record["recipe"] != plain(recipe(plan.epochs)):
+        if ADDED | record["recipe"] != plain(recipe(plan.epochs)):
             raise FileFormatError(
                 path, "was trained under another recipe; remove it, or give another --folder"
             )
