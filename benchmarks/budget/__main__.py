@@ -4,7 +4,8 @@ python -m benchmarks.budget --data cifar-10-batches-py --folder runs/benchmark-b
 
 Trains the networks of ``networks.json`` in their order, writes the record of each at once, then
 prints and records the tables and ``budget.csv`` in the folder. It goes on where it was stopped; any
-number of first networks is a fair sample. The recipe is that of ``benchmarks.studies.proxy``.
+number of first networks is a fair sample. The recipe follows ``benchmarks.studies.recipe``: all
+epochs but one in float, norms frozen in that one.
 
 --count N      the first N networks; 0 trains nothing and tells what is there
 --again K      the first K once more with another seed
@@ -27,7 +28,25 @@ from benchmarks.studies.proxy.study import share
 from benchmarks.studies.proxy.training import Plan, read_records, study_data, train_missing
 from nas_engine.errors import InputError
 from nas_engine.files import write_atomically
+from nas_engine.training.augmentation import Augmentation
 from nas_engine.training.compute import prepare_compute, prepare_kernels
+from nas_engine.training.recipe import TrainingRecipe
+
+
+def recipe(epochs: int) -> TrainingRecipe:
+    """Return the recipe of the benchmark; numbers are chosen here."""
+    return TrainingRecipe(
+        name="budget",
+        epochs=epochs,
+        float_share=(epochs - 1) / epochs,
+        batch_size=64,
+        learning_rate=0.2,
+        quantised_learning_rate=0.01,
+        weight_decay=5e-4,
+        warmup_epochs=0.5,
+        gradient_clip=5.0,
+        augmentation=Augmentation(kind="crop", padding=2),
+    )
 
 
 def run(
@@ -53,6 +72,7 @@ def run(
         images=images,
         device=place,
         kernels=prepare_kernels(kernels, place) if count else None,
+        recipe_of=recipe,
     )
     size = entries[0].architecture.resolution if entries else Budget().resolution
     dataset = functools.cache(lambda: study_data(data, size, images))

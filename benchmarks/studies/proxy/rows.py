@@ -30,7 +30,7 @@ from benchmarks.studies.proxy.candidates import (
     trivial,
 )
 from benchmarks.studies.proxy.sampling import MODEL, Setting, costs
-from benchmarks.studies.proxy.training import HELD_OUT, Plan, read_records, recipe
+from benchmarks.studies.proxy.training import HELD_OUT, Plan, read_records
 from nas_engine.architecture import parse_architecture
 from nas_engine.costs.effectiveness import effectiveness
 from nas_engine.encoding import GeneView, encode
@@ -208,7 +208,7 @@ def _short_trainings(records: list[dict[str, Any]]) -> dict[str, Floats]:
 
 def _recipe_row(part: str, plan: Plan, records: list[dict[str, Any]]) -> Row:
     accuracy = np.array([record["accuracy"] for record in records])
-    made = recipe(plan.epochs)
+    made = plan.recipe_of(plan.epochs)
     seconds = np.mean([record["processor_seconds"] for record in records])
     return _row(
         f"{part}: {len(records)} networks, each {made.float_epochs} float and "

@@ -108,6 +108,8 @@ class Plan:
     """A torch device."""
     kernels: Kernels | None = None
     """Kernels that trainings go through; ``None`` for torch's own way."""
+    recipe_of: Callable[[int], TrainingRecipe] = recipe
+    """Recipe of so many epochs."""
 
     def place(self, name: str, ending: str) -> Path:
         """Return a file of a network."""
@@ -216,7 +218,7 @@ def trained(network: Chosen, plan: Plan, dataset: Dataset) -> dict[str, Any]:
     """Train one network, from its checkpoint if there is one, and return its record."""
     task = TrainingTask(
         architecture=network.architecture,
-        recipe=recipe(plan.epochs),
+        recipe=plan.recipe_of(plan.epochs),
         dataset=dataset,
         seed=plan.seed,
         device=plan.device,
@@ -287,7 +289,7 @@ def read_records(plan: Plan, part: str) -> list[dict[str, Any]]:
             raise FileFormatError(
                 path, "is no record of this study; remove it, so that its network is trained again"
             ) from error
-        if ADDED | record["recipe"] != plain(recipe(plan.epochs)):
+        if ADDED | record["recipe"] != plain(plan.recipe_of(plan.epochs)):
             raise FileFormatError(
                 path, "was trained under another recipe; remove it, or give another --folder"
             )
