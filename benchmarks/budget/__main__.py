@@ -7,6 +7,8 @@ prints and records the tables and ``budget.csv`` in the folder. It goes on where
 number of first networks is a fair sample. The recipe follows ``benchmarks.studies.recipe``: all
 epochs but one in float, norms frozen in that one.
 
+``--folder benchmarks/budget/records`` goes on with the networks that are trained already.
+
 --count N      the first N networks; 0 trains nothing and tells what is there
 --again K      the first K once more with another seed
 --shard i/n    i-th of n shares; on one machine the same command can run twice

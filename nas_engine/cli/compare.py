@@ -33,11 +33,12 @@ def compare(runs: tuple[str, ...], out: str | None) -> None:
     RUNS are directories that nas-search run or a search wrote, of any device, resolution, space and
     seed, or a folder of them: nas-search compare runs is the index of runs/.
     """
+    from nas_engine.cli.progress import Screen
     from nas_engine.report.compare import compare as rows_of
     from nas_engine.report.compare import comparison_table, remarks, write_comparison
 
     announce("reading the runs ...")
-    rows = rows_of([Path(run) for run in runs])
+    rows = rows_of([Path(run) for run in runs], Screen())
     show_table(comparison_table(rows))
     for remark in remarks(rows):
         tell(f"note: {remark}")

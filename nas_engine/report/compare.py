@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas_engine.errors import RunDirectoryError
+from nas_engine.errors import InputError, RunDirectoryError
+from nas_engine.events import SILENT, Note, Sink
 from nas_engine.files import write_atomically
 from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.report.gather import gather
@@ -66,7 +67,7 @@ class Compared:
     cycles: int | None = None
     """Cycles as the device's table estimates them."""
     instructions: int | None = None
-    """Instructions counted on an emulated core, the most of all compilers."""
+    """Instructions counted on the device's own core, emulated."""
     sram_bytes: int | None = None
     """Peak SRAM."""
     sram_budget: int = 0
@@ -162,7 +163,10 @@ def _is_run(path: Path) -> bool:
     if PipelineDirectory(path).started():
         return True
     run = RunDirectory(path)
-    return run.started() and "resolutions" not in run.read_config()
+    try:
+        return run.started() and "resolutions" not in run.read_config()
+    except InputError:  # a run, if a damaged one
+        return True
 
 
 def _below(path: Path) -> list[Path]:
@@ -179,18 +183,27 @@ def _below(path: Path) -> list[Path]:
     return found
 
 
-def compare(paths: Sequence[Path]) -> list[Compared]:
+def compare(paths: Sequence[Path], watch: Sink = SILENT) -> list[Compared]:
     """Return one row per run, in the order given.
 
     Args:
         paths: Runs, or folders of runs; see ``runs_in``.
+        watch: Sink of a note on each run of a folder that cannot be read and is left out.
 
     Raises:
-        RunDirectoryError: No run, or a run of another version.
-        InputError: A device or space that is no longer there.
-        FileFormatError: A damaged config or network.
+        RunDirectoryError: No run, or a run of another version that was named itself.
+        InputError: A device or space that is no longer there, likewise.
+        FileFormatError: A damaged config or network, likewise.
     """
-    return [compared(gather(path)) for path in runs_in(paths)]
+    rows = []
+    for path in runs_in(paths):
+        try:
+            rows.append(compared(gather(path)))
+        except InputError as error:
+            if path in paths:
+                raise
+            watch(Note(text=f"left out: {error}"))
+    return rows
 
 
 def compared(facts: RunFacts) -> Compared:
@@ -217,7 +230,12 @@ def compared(facts: RunFacts) -> Compared:
             "layers": len(network.layer_names),
             "weight_bits": sum(widths) / len(widths),
         }
-    counted = facts.verification.instructions if facts.verification is not None else {}
+    proof = facts.verification
+    counted = {
+        sum(steps.values())
+        for name, steps in (proof.instructions if proof is not None else {}).items()
+        if name.lower().startswith(asked.device.core)
+    }
     return Compared(
         run=facts.path,
         device=asked.device.name,
@@ -227,7 +245,7 @@ def compared(facts: RunFacts) -> Compared:
         state=state_of(facts),
         sram_budget=asked.device.arena_bytes,
         flash_budget=asked.device.storage_bytes,
-        instructions=max((sum(steps.values()) for steps in counted.values()), default=None),
+        instructions=max(counted, default=None),
         **known,
     )
 

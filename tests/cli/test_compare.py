@@ -22,6 +22,12 @@ def test_takes_runs_and_folders_of_them(run: Run, tmp_path: Path):
     assert found.out.count("searched") == 3
     assert "rank networks of one resolution" in found.err
     assert (tmp_path / "out" / "compare.html").exists()
+    (folder / "one" / "config.yaml").write_text("version: 0.0.1\n", encoding="utf-8")
+    index = run("compare", folder)
+    assert index.code == 0
+    assert index.out.count("searched") == 2
+    assert "note: left out: " in index.err
+    run("compare", folder / "one").refusal()
 
 
 def test_refuses_what_holds_no_run(run: Run, tmp_path: Path):
