@@ -19,8 +19,9 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from nas_engine.costs.rows import units_of
 from nas_engine.encoding import decode, space_frame
 from nas_engine.errors import InputError
 from nas_engine.evolution.operators import sample
+from nas_engine.files import write_atomically
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.names import ImageInput, Schedule
 from nas_engine.pipeline import resolve_config, run_search
@@ -205,6 +207,11 @@ def compare(what: str, runner: Callable[[Path], OnHost | OnCore], cases: list[Ca
     )
 
 
+def on_core(core: str, compiler: str, machine: str, work: Path) -> OnCore:
+    """Return the driver on an emulated core, compiled in a folder."""
+    return OnCore(work, core, compiler, machine)
+
+
 def parts(candidates: int, networks: int, folder: Path) -> Iterator[Part]:
     """Yield all parts, in order.
 
@@ -237,9 +244,7 @@ def parts(candidates: int, networks: int, folder: Path) -> Iterator[Part]:
     for machine, core, compiler in product(("qemu", "unicorn"), CORES, COMPILERS):
         yield against(
             f"{core}-{compiler}-{machine}",
-            lambda work, core=core, compiler=compiler, machine=machine: OnCore(  # type: ignore[misc]
-                work, core, compiler, machine
-            ),
+            partial(on_core, core, compiler, machine),
             SLOW if machine == "unicorn" else 1,
         )
 
@@ -256,10 +261,9 @@ def run(candidates: int = 500_000, networks: int = 50, only: str = "", work: str
             began = time.monotonic()
             row = asdict(part.measure())
             print(f"{part.name}: {row['measured']} ({time.monotonic() - began:.0f} s)", flush=True)
-            done.write_text(json.dumps(row), encoding="utf-8")
+            write_atomically(done, json.dumps(row))
         if done.exists():
-            found: Mapping[str, object] = json.loads(done.read_text(encoding="utf-8"))
-            rows.append(Row(**found))  # type: ignore[arg-type]
+            rows.append(Row(**json.loads(done.read_text(encoding="utf-8"))))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What ranks networks of one small budget? Trained alike, and every figure against the outcome.
+"""Networks of one small budget, trained alike: how well each figure ranks their accuracy.
 
 python -m benchmarks.budget --data cifar-10-batches-py --folder runs/benchmark-budget
 

@@ -74,6 +74,7 @@ def search(
     from nas_engine.escaping import command_line, terminal_line
     from nas_engine.options import arguments, rows_in
     from nas_engine.pipeline import load_configs, resolve_config, run_search
+    from nas_engine.scoring.objective import check_named
     from nas_engine.units import parse_duration
 
     place = None if device is None else os.fspath(device)
@@ -85,6 +86,8 @@ def search(
         raise InputError(
             f"{terminal_line(str(out))}: holds one run per resolution; continue them with: {again}"
         )
+    if stored:
+        check_named(stored[0].score, fields.get("score"))
     config = resolve_config({**(stored[0].as_options() if stored else {}), **fields})
 
     return run_search(
@@ -150,6 +153,7 @@ def run(
         check_options,
         continued,
         merged,
+        over_file,
         read_options,
         stored_options,
     )
@@ -162,8 +166,10 @@ def run(
 
     given, before = check_options(options, "run()"), PipelineDirectory(Path(out))
     if config is not None:
-        layers = merged(
-            config if isinstance(config, Mapping) else read_options(Path(config)), given
+        layers = (
+            merged(config, given)
+            if isinstance(config, Mapping)
+            else over_file(read_options(Path(config)), given)
         )
     else:
         layers = continued(stored_options(before), given) if before.started() else given

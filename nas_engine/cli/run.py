@@ -118,6 +118,7 @@ def perform(
     from nas_engine.pipeline.run import run_pipeline
     from nas_engine.report.run_table import run_table
     from nas_engine.runs.run_record import STAGES, record_mapping
+    from nas_engine.scoring.objective import is_program
     from nas_engine.training.compute import prepare_compute, prepare_kernels
     from nas_engine.training.result import check_goal
 
@@ -143,6 +144,7 @@ def perform(
         "--out",
         folder,
         *(["--teacher-code"] if teacher_code else []),
+        *(["--score", asked.search.score] if is_program(asked.search.score) else []),
     ]
     emit({"folder": str(folder), **_outcome(record), **record_mapping(record)})
     show_table(run_table(record, screen.kept))
@@ -199,10 +201,10 @@ def _resolve(
     from nas_engine.cli.search import run_name
     from nas_engine.pipeline.run_config import resolve_run_config
     from nas_engine.runs.pipeline_directory import PipelineDirectory
-    from nas_engine.runs.run_options import continued, merged, read_options, stored_options
+    from nas_engine.runs.run_options import continued, over_file, read_options, stored_options
 
     if config is not None:
-        layers = merged(read_options(Path(config)), options)
+        layers = over_file(read_options(Path(config)), options)
     elif out is not None and PipelineDirectory(Path(out)).started():
         layers = continued(stored_options(PipelineDirectory(Path(out))), options)
     else:

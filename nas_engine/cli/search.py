@@ -26,6 +26,7 @@ from nas_engine.pipeline import (
     write_winners,
 )
 from nas_engine.report.tables import depth_remark, network_table, winners_table
+from nas_engine.scoring.objective import check_named, is_program
 
 MAX_DEFAULT_WORKERS = 4
 """More processes than batches per generation would only wait."""
@@ -93,7 +94,9 @@ def search(
             sum(record.evaluated for record in records),
             sum(config.candidates for config in configs),
         )
-        command = command_line("nas-search", "--resume", "--out", path)
+        score = configs[0].score
+        named = ["--score", score] if is_program(score) else []
+        command = command_line("nas-search", "--resume", "--out", path, *named)
         show_stopped(f"stopped after {spent:,} of {wanted:,} candidates; continue with: {command}")
     return records[-1].interrupted
 
@@ -117,6 +120,7 @@ def _resolve(
     stored = load_configs(path) if resume else []
     if stored:
         given = {key: value for key, value in options.items() if value is not None}
+        check_named(stored[0].score, given.get("score"))
         return resolve(
             {**stored[0].as_options(), **given},
             resolution or [config.resolution for config in stored],

@@ -85,9 +85,9 @@ class _Links(NamedTuple):
     """Granules of every unit as a link, ``(residuals, n)`` each; infinity where it is none."""
 
     own: Floats
-    """What it holds while the chain runs."""
+    """Its tensors while the chain runs."""
     waiting: Floats
-    """What it holds besides where it is not the first."""
+    """Rows in front of it, where it is not the first."""
     scratch: Floats
     """Scratch of its layers."""
     entering: Floats

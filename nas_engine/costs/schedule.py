@@ -159,8 +159,8 @@ LINKS: dict[str, Link] = {
 """Links of a chain by kind of unit."""
 
 CHAIN_ENDS = ("input", "input at one end", "output")
-"""What is whole before and behind a chain; and the second, whose sums decide whether a unit may be
-the first."""
+"""Whole tensors before and behind a chain. The second has no size where a unit cannot be the
+first."""
 
 CHAIN_BEGINS: dict[ImageInput, tuple[str, str]] = {
     "whole": ("image", "stem scratch"),

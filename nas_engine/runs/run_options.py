@@ -11,6 +11,7 @@ from nas_engine.names import BEFORE_ROWS
 from nas_engine.options import SECTIONS, read_rows, rows_in
 from nas_engine.ranges import SEED
 from nas_engine.runs.pipeline_directory import PipelineDirectory
+from nas_engine.scoring.objective import check_named
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 
 FORMAT = "nas-search/run-config/1"
@@ -84,6 +85,16 @@ def merged(*layers: Options) -> dict[str, Any]:
     return result
 
 
+def over_file(stored: Options, given: Options) -> dict[str, Any]:
+    """Return the options of a file with those of a command or call over them.
+
+    Raises:
+        InputError: The file names a program as score, and the command does not.
+    """
+    check_named(*(layer.get("search", {}).get("score") for layer in (stored, given)))
+    return merged(stored, given)
+
+
 _FOLLOWS = {
     ("search", "device"): (("search", "sram"), ("search", "flash")),
     ("search", "space"): tuple(
@@ -102,6 +113,9 @@ def continued(stored: Options, given: Options) -> dict[str, Any]:
     """Return the options of a run with others over them.
 
     Values derived from one that is given anew are resolved anew.
+
+    Raises:
+        InputError: As ``over_file``.
     """
     kept = {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in stored.items()
@@ -111,4 +125,4 @@ def continued(stored: Options, given: Options) -> dict[str, Any]:
         if value is not None and value != kept.get(section, {}).get(key):
             for other, name in places:
                 kept.get(other, {}).pop(name, None)
-    return merged(kept, given)
+    return over_file(kept, given)

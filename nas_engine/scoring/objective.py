@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from nas_engine.errors import FileFormatError, InputError, shortened
+from nas_engine.escaping import command_line
 from nas_engine.layers import Floats, LayerTable
 from nas_engine.reading import SMALL_FILE, regular_digest
 from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
@@ -52,8 +53,32 @@ def check_objective(given: str) -> str:
             "or FILE.py:FUNCTION such as my_proxy.py:score"
         )
     kept = f"{os.path.abspath(path)}:{function}"
+    _function.cache_clear()  # a search runs the text that is there when it is asked for
     _function(kept)
     return kept
+
+
+def is_program(objective: object) -> bool:
+    """Return whether an objective is a function of a Python file, which runs as a program."""
+    return isinstance(objective, str) and ":" in objective
+
+
+def check_named(stored: object, given: object) -> None:
+    """Check that no file of options brings a program along that the user does not name as well.
+
+    Args:
+        stored: Objective in the file of a run or of options.
+        given: Objective of the command or call; ``None`` if it names none.
+
+    Raises:
+        InputError: A program, and the command names no objective.
+    """
+    if given is None and is_program(stored):
+        raise InputError(
+            f"--score: the options that are there name the program {shortened(str(stored), 300)}, "
+            "which runs only if the command names it; look at it, and add "
+            f"{command_line('--score', str(stored))} (in Python score=...)"
+        )
 
 
 def objective_digest(objective: str) -> str:
@@ -62,8 +87,9 @@ def objective_digest(objective: str) -> str:
     Raises:
         UnreadableError: The file cannot be read.
     """
-    path, colon, _ = objective.rpartition(":")
-    return regular_digest(path, SMALL_FILE) if colon else hashlib.sha256(b"").hexdigest()
+    if not is_program(objective):
+        return hashlib.sha256(b"").hexdigest()
+    return regular_digest(objective.rpartition(":")[0], SMALL_FILE)
 
 
 def objective_values(objective: str, table: LayerTable, w_bits: Any, a_bits: Any) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,12 @@ from tests.populations import EVERY_SPACE, OTHER_KINDS, networks, population
 W8A8 = Bits(8, 8)
 
 
-def segments(network: Architecture, **options: object) -> tuple[Segment, ...]:
+def segments(network: Architecture, **options: Any) -> tuple[Segment, ...]:
     graph = graph_of(network)
-    return cut(graph, live_bytes(plan_graph(graph)), **options)  # type: ignore[arg-type]
+    return cut(graph, live_bytes(plan_graph(graph)), **options)
 
 
-def peak(network: Architecture, **options: object) -> int:
+def peak(network: Architecture, **options: Any) -> int:
     return max(segment.bytes for segment in segments(network, **options))
 
 

@@ -241,26 +241,14 @@ def test_refinement_takes_the_best_widths_under_any_schedule(
     space = replace(SPACES["mobilenet-32"], activation_bits=options, tie_block_bits=tied)
     frame, genes = population(space, 16, seed=7)
     frame = replace(frame, schedule=frame_schedule)
-    table, memory = unroll(frame, genes), MEMORY_MODELS[model]
+    table = unroll(frame, genes)
     score = ScoreSettings(stage_weights=space.stage_weights)
     worth = gain_coefficients(layer_coefficients(table, score))
     gain = width_gain(log_std_table(score.sigma_a), np.arange(9))
     reached = 0
     for sram in (9_000.0, 14_000.0, 24_000.0):
         problem = problem_for(space, frame, sram, 1e6, model=model, score=score)
-        bits = refine_activations(problem, table, bit_costs(memory, table), worth)
-        for i in range(table.n):
-            best = best_gain(table, memory, sram, worth[:, i], gain, options, tied, i)
-            fits = peak_sram(memory, table, bits)[i] <= sram
-            assert fits == (best > -math.inf)
-            if fits:
-                counted = table.weights[:, i] > 0
-                counted[[0, -1]] = False
-                if schedules == "two layers":
-                    counted[3:-2:3] = False
-                total = (worth[:, i] * gain[bits[:, i]])[counted].sum()
-                assert total == pytest.approx(best, rel=1e-12)
-                reached += len(np.unique(bits[1:-1, i])) > 2
+        reached += mixed_and_best(problem, table, worth, gain, two_layers=schedules == "two layers")
     assert reached > 5, "budgets that ask for no choice"
 
 
@@ -284,10 +272,18 @@ def test_refinement_takes_the_best_widths_of_every_kind(model: str, name: str, t
     assert reached > 5, "budgets that ask for no choice"
 
 
-def mixed_and_best(problem: SearchProblem, table: LayerTable, worth: Floats, gain: Floats) -> int:
+def mixed_and_best(
+    problem: SearchProblem,
+    table: LayerTable,
+    worth: Floats,
+    gain: Floats,
+    *,
+    two_layers: bool = False,
+) -> int:
     """Refine all networks, hold each against the best of a reference; return those of mixed widths.
 
-    ``worth`` is the worth of a layer's width, ``gain`` that of each width.
+    ``worth`` is the worth of a layer's width, ``gain`` that of each width; with ``two_layers`` the
+    third layer of units has none.
     """
     memory, sram, mixed = problem.model, problem.arena_bytes, 0
     options, tied = problem.space.activation_bits, problem.space.tie_block_bits
@@ -299,6 +295,8 @@ def mixed_and_best(problem: SearchProblem, table: LayerTable, worth: Floats, gai
         if fits:
             counted = table.weights[:, i] > 0
             counted[[0, -1]] = False
+            if two_layers:
+                counted[3:-2:3] = False
             total = (worth[:, i] * gain[bits[:, i]])[counted].sum()
             assert total == pytest.approx(best, rel=1e-12)
             mixed += len(np.unique(bits[1:-1, i][bits[1:-1, i] > 0])) > 1

@@ -1,4 +1,4 @@
-"""What a search looks for and what it keeps away from: own scores, and the limit on path noise."""
+"""Objectives of a search: functions of a file, and the limit on path noise."""
 
 from __future__ import annotations
 
@@ -114,8 +114,15 @@ def test_what_is_no_score(file: str, given: str, says: str) -> None:
 
 def test_another_text_of_the_file_is_another_search(file: str) -> None:
     before = objective_digest(check_objective(f"{file}:score"))
-    Path(file).write_text(FILE + "# changed\n")
-    assert objective_digest(check_objective(f"{file}:score")) != before
+    Path(file).write_text(
+        FILE + "\n\ndef score(table, *widths):\n    return 0.0 * table.depth[0]\n"
+    )
+    changed = check_objective(f"{file}:score")
+    assert objective_digest(changed) != before
+    problem, _ = build_problem(resolve_config(OPTIONS))
+    genes = sample(problem.space, problem.frame, 5, np.random.default_rng(0))
+    view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
+    assert not objective_values(changed, table, view.w_bits, view.a_bits).any()  # not the old text
 
 
 def test_a_limit_on_path_noise_is_a_multiple_of_the_least() -> None:

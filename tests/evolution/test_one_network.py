@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,10 +35,10 @@ SEVERAL = [
 ]
 
 
-def problem_of(network: Architecture, **changes: object) -> SearchProblem:
+def problem_of(network: Architecture, **changes: Any) -> SearchProblem:
     space = space_of(network, "mine.yaml")
-    given = {"qbr": False, "network": network} | changes
-    return make_problem(space, load_device("cortex-m7"), **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"qbr": False, "network": network} | changes
+    return make_problem(space, load_device("cortex-m7"), **given)
 
 
 @pytest.mark.parametrize("network", SEVERAL, ids=str)

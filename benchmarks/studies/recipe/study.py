@@ -3,7 +3,7 @@ frozen or not, crops, rates, sizes of batches.
 
 python -m benchmarks.studies.recipe --data cifar-10-batches-py
 
-One small network of inverted residuals and residual units; every training takes the same number of
+One small network of inverted residuals; every training takes the same number of
 epochs in all, and three seeds. A training that is recorded is not done again: the records lie in
 ``records.jsonl`` beside this file, the float networks that quantised stages start from in
 ``--folder``.
@@ -124,7 +124,7 @@ def architecture(width: int, class_count: int) -> Architecture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What all trainings share."""
+    """Data, kernels and folder of all trainings."""
 
     dataset: Dataset
     """Training images."""
