@@ -16,6 +16,7 @@ from device_profiles.profile import (
     DeviceProfile,
     PairSupport,
 )
+from device_profiles.timing import CyclesPerInstruction, PublishedCycles
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.ranges import Range
 from nas_engine.records import read
@@ -102,6 +103,8 @@ class _File:
     reserved_flash_bytes: _Size
     bit_pairs: _Pairs
     cycles_per_mac: _Cycles
+    cycles_per_instruction: CyclesPerInstruction | None = None
+    published_cycles: tuple[PublishedCycles, ...] = ()
 
 
 class UnknownDeviceError(UnknownNameError):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from device_profiles.timing import CyclesPerInstruction, PublishedCycles
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.units import ADDRESS_SPACE_BYTES, format_size
 
@@ -118,6 +119,12 @@ class DeviceProfile:
     emulator_machine: str | None = None
     """Emulated machine with the same core, if there is one; its memory map is not the board's."""
 
+    cycles_per_instruction: CyclesPerInstruction | None = None
+    """Range from which latency follows; ``None`` where nobody said, and cycles are no time."""
+
+    published_cycles: tuple[PublishedCycles, ...] = ()
+    """Other engines on this board, for comparison."""
+
     def __post_init__(self) -> None:
         """Check every field and freeze the mappings."""
         self._check_words()
@@ -199,6 +206,15 @@ class DeviceProfile:
     def arena_bytes(self) -> int:
         """SRAM left for the activations of a network, in bytes."""
         return self.sram_bytes - self.reserved_sram_bytes
+
+    @property
+    def milliseconds_per_cycle(self) -> tuple[float, float] | None:
+        """Least and most milliseconds per cycle of ``cycles_per_mac``; ``None`` if not known."""
+        pace = self.cycles_per_instruction
+        if pace is None:
+            return None
+        each = 1000 / (pace.assumed * self.clock_hz)
+        return pace.least * each, pace.most * each
 
     @property
     def storage_bytes(self) -> int:

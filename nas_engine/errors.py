@@ -137,7 +137,7 @@ class InfeasibleBudgetError(InputError):
         is_sum: Whether ``smallest`` is the sum over all layers rather than what is live at
             ``layer``.
         remedy: What to type instead.
-        unit: ``"B"``, or empty for a count.
+        unit: ``"B"``, ``"ms"``, or empty for a count.
     """
 
     def __init__(
@@ -162,9 +162,10 @@ class InfeasibleBudgetError(InputError):
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
+        form = ",.3g" if self.unit == "ms" and self.smallest < 1000 else ",.0f"
         return (
             f"no network fits: the smallest possible {self.resource} is "
-            f"{self.smallest:,.0f}{unit} "
+            f"{self.smallest:{form}}{unit} "
             f"({'most of it ' if self.is_sum else ''}at layer {self.layer}), the budget leaves "
-            f"{self.budget:,.0f}{unit}; {self.remedy}"
+            f"{self.budget:{form}}{unit}; {self.remedy}"
         )

@@ -19,7 +19,7 @@ from nas_engine import names, ranges
 from nas_engine.errors import InputError, UnknownNameError, shortened
 from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.ranges import ANY, Range
-from nas_engine.units import parse_count, parse_duration, parse_size
+from nas_engine.units import parse_count, parse_duration, parse_latency, parse_size
 
 if TYPE_CHECKING:
     from nas_engine.strict_yaml import Fields
@@ -50,6 +50,8 @@ class Kind(StrEnum):
     """Several sizes of images, with commas between."""
     PERCENT = "percent"
     """A share from 0 to 100."""
+    LATENCY = "latency"
+    """Milliseconds of one inference, such as ``200ms``, or ``none``."""
     DURATION = "duration"
     """Seconds, such as ``5m``."""
     TEXT = "text"
@@ -128,6 +130,8 @@ class Option:
                 return parse_count(text, what)
             case Kind.DURATION:
                 return parse_duration(text, what)
+            case Kind.LATENCY:
+                return parse_latency(text, what)
             case Kind.NAMES:
                 return [part.strip() for part in text.split(",")]
             case Kind.NUMBERS:
@@ -178,6 +182,8 @@ class Option:
                 return parse_count(part.take(key), key)
             case Kind.DURATION:
                 return parse_duration(part.take(key), key)
+            case Kind.LATENCY:
+                return parse_latency(part.take(key), key)
             case Kind.WHOLE:
                 return self.from_text(str(part.take(key)), key)
             case Kind.INT:
@@ -232,11 +238,17 @@ def _read(row: dict[str, Any]) -> Option:
     )
 
 
+def _limit_kind(row: Limit) -> Kind:
+    if row.timed:
+        return Kind.LATENCY
+    return Kind.COUNT if row.counted else Kind.INT if row.of_space else Kind.NUMBER
+
+
 def _limit(row: Limit) -> Option:
     """Return the option of a limit."""
     return Option(
         name=row.key,
-        kind=Kind.COUNT if row.counted else Kind.INT if row.of_space else Kind.NUMBER,
+        kind=_limit_kind(row),
         help=row.help,
         commands=dict.fromkeys(("search", "run"), "the space's" if row.of_space else "none"),
         group="Limits",

@@ -23,6 +23,10 @@ _SIZE_FACTOR = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _COUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:e\+?\d+)?)\s*(?P<prefix>[kmg]?)", re.IGNORECASE)
 _COUNT_FACTOR = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>s|m|min|h)?", re.IGNORECASE)
+_LATENCY = re.compile(
+    r"(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(?P<unit>us|ms|s)?", re.IGNORECASE
+)
+_LATENCY_FACTOR = {"us": 1e-3, "": 1, "ms": 1, "s": 1e3}
 _DURATION_FACTOR = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -99,6 +103,51 @@ def parse_duration(text: str | int | float, what: str = "duration") -> float:
     if not 0 < seconds < float("inf"):
         raise InputError(f"{what}: '{text}' is not a duration; expected for example 60s, 5m or 1h")
     return seconds
+
+
+def parse_latency(text: str | int | float, what: str = "latency") -> float:
+    """Return the time of one inference in milliseconds, infinity for ``"none"``.
+
+    Args:
+        text: ``"200ms"``, ``"0.2s"``, ``"800us"``, ``"none"``, or plain milliseconds.
+        what: Name used in the error message, such as ``"--max-latency"``.
+
+    Raises:
+        InputError: Not a positive time.
+
+    Example:
+        >>> parse_latency("0.2s")
+        200.0
+    """
+    words = str(text).strip() if not isinstance(text, bool) else ""
+    if words.lower() in ("none", "inf"):
+        return float("inf")
+    match = _LATENCY.fullmatch(words)
+    found = (
+        float(match["number"]) * _LATENCY_FACTOR[(match["unit"] or "").lower()] if match else 0.0
+    )
+    if not 0 < found < float("inf"):
+        raise InputError(
+            f"{what}: '{text}' is not the time of one inference; expected for example 200ms, 0.2s "
+            "or none"
+        )
+    return found
+
+
+def format_latency(milliseconds: tuple[float, float]) -> str:
+    """Return a range of times, such as ``"478 to 999 ms"``, with three digits.
+
+    Example:
+        >>> format_latency((477.9, 999.2)), format_latency((2612.0, 5894.0))
+        ('478 to 999 ms', '2.61 to 5.89 s')
+    """
+    low, high = milliseconds
+    unit, factor = ("ms", 1.0) if high < 999.5 else ("s", 1e-3)
+    return f"{_three(low * factor)} to {_three(high * factor)} {unit}"
+
+
+def _three(value: float) -> str:
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
 def format_size(size: float) -> str:

@@ -153,5 +153,6 @@ def problem_for(
         score=score or ScoreSettings(stage_weights=space.stage_weights),
         allowed=allowed,
         cycles_per_mac={kind: np.where(allowed, 1.5, np.nan) for kind in KINDS},
+        milliseconds_per_cycle=(1e-6, 2e-6),
         qbr=qbr,
     )

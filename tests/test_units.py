@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_engine.errors import InputError
-from nas_engine.units import format_count, format_size, parse_count, parse_duration, parse_size
+from nas_engine.units import (
+    format_count,
+    format_latency,
+    format_size,
+    parse_count,
+    parse_duration,
+    parse_latency,
+    parse_size,
+)
 
 
 class TestParseSize:
@@ -175,3 +183,43 @@ class TestFormat:
             count,
             rel_tol=0.005 if prefix else 0.5,
         )
+
+
+class TestLatency:
+    @pytest.mark.parametrize(
+        ("text", "milliseconds"),
+        [
+            ("200ms", 200.0),
+            ("0.2 s", 200.0),
+            ("1S", 1000.0),
+            ("800us", 0.8),
+            ("200", 200.0),
+            (0.5, 0.5),
+            ("none", math.inf),
+            ("1e+20", 1e20),
+        ],
+    )
+    def test_reads(self, text: str | float, milliseconds: float) -> None:
+        assert parse_latency(text) == pytest.approx(milliseconds)
+
+    @pytest.mark.parametrize("text", ["", "0", "-1ms", "200 MHz", "1h", "nan", "ms", True, "1,5s"])
+    def test_nonsense(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"expected for example 200ms, 0\.2s or none$"):
+            parse_latency(text)
+
+    @given(st.floats(1e-3, 1e5))
+    def test_a_plain_number_is_read_back(self, milliseconds: float) -> None:
+        assert parse_latency(milliseconds) == milliseconds
+
+    @pytest.mark.parametrize(
+        ("range_", "text"),
+        [
+            ((477.9, 999.2), "478 to 999 ms"),
+            ((0.0123, 4.0), "0.0123 to 4 ms"),
+            ((99.96, 120.0), "100 to 120 ms"),
+            ((477.9, 999.6), "0.478 to 1 s"),
+            ((2612.0, 5894.0), "2.61 to 5.89 s"),
+        ],
+    )
+    def test_writes_a_range_in_one_unit(self, range_: tuple[float, float], text: str) -> None:
+        assert format_latency(range_) == text

@@ -11,6 +11,7 @@ constraints allow what the memory plan then finds, and nothing else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -132,10 +133,10 @@ class _Builder:
             constraints.append(
                 self._pairs("BitOps", "", search.limit("bitops"), fixed, lambda kind: products)
             )
-        if "cycles" in search.limits:
+        if math.isfinite(search.cycle_limit):
             costs = {kind: np.nan_to_num(search.cycles_per_mac[kind]) for kind in KINDS}
             constraints.append(
-                self._pairs("cycles", "", search.limit("cycles"), 0.0, costs.__getitem__)
+                self._pairs("cycles", "", search.cycle_limit, 0.0, costs.__getitem__)
             )
         pairs = search.allowed[np.ix_(search.weight_options, search.activation_options)]
         if not pairs.all():

@@ -303,6 +303,7 @@ def score(
         memory_model=memory_model,
         score=ScoreSettings(stage_weights=weights, **sigmas),
         cycles_per_mac={kind: profile.cycles_table(kind) for kind in KINDS} if profile else None,
+        milliseconds_per_cycle=profile.milliseconds_per_cycle if profile else None,
     )
 
 

@@ -27,6 +27,7 @@ from nas_engine.pipeline import (
 )
 from nas_engine.report.tables import depth_remark, network_table, winners_table
 from nas_engine.scoring.objective import check_named, is_program
+from nas_engine.units import format_latency
 
 MAX_DEFAULT_WORKERS = 4
 """More processes than batches per generation would only wait."""
@@ -167,9 +168,8 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
         network_table(best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes)
     )
     seconds = (
-        f"; about {best.cycles / device.clock_hz:.2g} s at {device.clock_hz / 1e6:.0f} MHz "
-        "(estimate)"
-        if best.cycles
+        f"; {format_latency(best.latency)} at {device.clock_hz / 1e6:.0f} MHz (predicted)"
+        if best.latency
         else ""
     )
     show("")
@@ -202,6 +202,7 @@ def _winner(record: SearchRecord) -> dict[str, Any]:
         "flash_bytes": best.total_flash_bytes,
         "macs": best.total_macs,
         "bitops": best.bitops,
+        "latency_ms": best.latency,
     }
 
 

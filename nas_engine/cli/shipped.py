@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,6 +71,8 @@ def devices(name: str | None) -> None:
             f"  {memory} {format_size(total)}, {format_size(reserved)} reserved, "
             f"{format_size(left)} for {use}"
         )
+    for line in _timing(device):
+        click.echo(terminal_line(f"  {line}"))
     click.echo(
         "  widths (rows: weights 2 to 8, columns: activations 2 to 8; N native, S storage-only, F "
         "forbidden):"
@@ -81,15 +84,35 @@ def devices(name: str | None) -> None:
         click.echo(terminal_line(f"    {key}: {' '.join(source.split())}"))
 
 
+def _timing(device: DeviceProfile) -> Iterator[str]:
+    """Yield what a profile says of time, line by line."""
+    pace = device.cycles_per_instruction
+    if pace is None:
+        yield "time: no cycles_per_instruction, so that cycles are no time"
+    else:
+        yield (
+            f"time: {pace.least:g} to {pace.most:g} cycles per instruction, no board measured; "
+            f"{' '.join(pace.source.split())}"
+        )
+    for one in device.published_cycles:
+        more = "" if one.convolution is None else f", k x k {one.convolution:g}"
+        yield (
+            f"published, {one.engine} on {one.board}: cycles per MAC first {one.first:g}, "
+            f"pointwise {one.pointwise:g}, depthwise {one.depthwise:g}, dense {one.dense:g}{more}; "
+            f"{one.networks} networks, mean error {one.mean_error:.1%}, left out "
+            f"{one.left_out_error:.1%}"
+        )
+
+
 def _device(device: DeviceProfile) -> dict[str, Any]:
     """Return a profile as plain values, with what it leaves for a network."""
     from dataclasses import fields
 
-    values = {field.name: getattr(device, field.name) for field in fields(device)}
-    tables = {name: dict(values[name]) for name in ("cycles_per_mac", "sources")}
+    from nas_engine.records import plain
+
+    values = {field.name: plain(getattr(device, field.name)) for field in fields(device)}
     return {
         **values,
-        **tables,
         "arena_bytes": device.arena_bytes,
         "storage_bytes": device.storage_bytes,
     }

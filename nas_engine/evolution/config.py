@@ -14,7 +14,7 @@ from nas_engine.encoding import GeneView
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.evolution.feasibility import least_sram, require_feasible, smallest_networks
 from nas_engine.evolution.least_noise import least_path_noise
-from nas_engine.evolution.limits import LIMITS, Limit
+from nas_engine.evolution.limits import LIMITS, UNLIMITED, Limit
 from nas_engine.evolution.one_network import open_space
 from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.layers import unroll
@@ -24,7 +24,7 @@ from nas_engine.records import Count, Share, key_of, plain, read
 from nas_engine.scoring.objective import QE_SCORE, check_objective, objective_values
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.strict_yaml import Fields
-from nas_engine.units import MEMORY_REGION_BYTES, format_size
+from nas_engine.units import MEMORY_REGION_BYTES, format_size, parse_latency
 from search_spaces import SearchSpace, space_names
 
 
@@ -82,7 +82,9 @@ class SearchConfig:
         return {**plain(self._values()), "version": __version__}
 
     def _values(self) -> dict[str, Any]:
-        limits = {row.key: self.limits.get(row.name) for row in LIMITS}
+        limits = {
+            row.key: self.limits.get(row.name, "none" if row.timed else None) for row in LIMITS
+        }
         values: dict[str, Any] = {}
         for each in fields(self):
             key = key_of(SearchConfig, each.name)
@@ -103,6 +105,7 @@ class SearchConfig:
         limits = {
             row.name: _limit(row, part) for row in LIMITS if part.has(row.key) or row.of_space
         }
+        limits = {name: limit for name, limit in limits.items() if limit < UNLIMITED}
         # keys that files of 0.1.0 lack
         since = {**BEFORE_ROWS, "score": QE_SCORE}
         others = Fields({**since, **mapping, "limits": limits}, path)
@@ -110,6 +113,9 @@ class SearchConfig:
 
 
 def _limit(row: Limit, part: Fields) -> float:
+    if row.timed:
+        with part.located():
+            return parse_latency(part.take(row.key), row.key)
     low, high = row.range.whole
     value: float = (
         part.take_int(row.key, low=low, high=high)
@@ -157,6 +163,9 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         given["candidates"] = 1
     limits = {row.name: getattr(space, row.key) for row in LIMITS if row.of_space}
     limits |= {row.name: given.pop(row.key) for row in LIMITS if row.key in given}
+    if "latency" in limits:
+        limits["latency"] = parse_latency(limits["latency"], "--max-latency")
+    limits = {name: limit for name, limit in limits.items() if limit < UNLIMITED}
     if given.get("memory_model") != "paper":
         own = network.schedule if network is not None else "layers"
         defaults["schedule"] = DEFAULT_SCHEDULE if own == "layers" else own

@@ -109,15 +109,23 @@ def require_feasible(
     macs = macs_per_layer(table)
     at = int(macs.sum(axis=0).argmin())
     for row in LIMITS:
+        if row.name not in problem.limits:
+            continue
         limit = problem.limit(row.name)
         if row.monotone and (smallest := _least(problem, row, genes)) > limit:
             remedy = (
-                f"give {row.option} {np.ceil(smallest):.0f} or more, "
+                f"give {row.option} {np.ceil(smallest):.0f}{'ms' * row.timed} or more, "
                 f"{_other(problem, 'a lower --resolution')}"
             )
             layer = layer_with_most(macs, at)
             raise InfeasibleBudgetError(
-                row.title, smallest, limit, layer=layer, is_sum=True, remedy=remedy, unit=""
+                row.name if row.timed else row.title,
+                smallest,
+                limit,
+                layer=layer,
+                is_sum=True,
+                remedy=remedy,
+                unit="ms" if row.timed else "",
             )
 
 

@@ -30,6 +30,8 @@ class Counting:
     """``"arena"`` or ``"paper"``."""
     cycles_per_mac: dict[str, Floats]
     """Cycle tables of a device, empty without one; see ``nas_engine.costs.compute.cycles``."""
+    milliseconds_per_cycle: tuple[float, float] | None = None
+    """Least and most milliseconds of each of these cycles; ``None`` where cycles are no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,9 @@ class Limit:
     """True if it counts operations: the option takes ``k``, ``m`` and ``g``."""
     of_space: bool = False
     """True if every space sets it, under its key, and has no network beyond it."""
+    timed: bool = False
+    """True if it is a time in milliseconds, which needs ``milliseconds_per_cycle``: the option
+    takes ``ms`` and ``s``, and ``none`` against the default of the device."""
 
     @property
     def key(self) -> str:
@@ -68,6 +73,12 @@ class Limit:
     def option(self) -> str:
         """Option of the command line, such as ``--max-macs``."""
         return f"--max-{self.name.replace('_', '-')}"
+
+    def known(self, counting: Counting) -> bool:
+        """Return whether the quantity can be counted."""
+        if self.timed:
+            return bool(counting.cycles_per_mac) and counting.milliseconds_per_cycle is not None
+        return bool(counting.cycles_per_mac) or not self.estimate
 
     def shown(self, value: float) -> str:
         """Return a number with its unit, such as ``1,234 MACs``."""
@@ -91,6 +102,11 @@ def _cycles(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
     from nas_engine.costs.compute import cycles
 
     return cycles(table, view.w_bits, view.a_bits, counting.cycles_per_mac)
+
+
+def _latency(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    assert counting.milliseconds_per_cycle is not None
+    return _cycles(counting, table, view) * counting.milliseconds_per_cycle[1]
 
 
 def _effectiveness(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
@@ -137,6 +153,18 @@ LIMITS: tuple[Limit, ...] = (
         estimate=True,
     ),
     Limit(
+        name="latency",
+        title="ms",
+        help="Limit on the upper end of the predicted time of one inference; none for no limit",
+        example="200ms",
+        cost=_latency,
+        range=Range(1e-3, 1e5),
+        form=",.4g",
+        estimate=True,
+        counted=False,
+        timed=True,
+    ),
+    Limit(
         name="effectiveness",
         title="depth/width",
         help="Limit on depth over width (DeepMAD's rho)",
@@ -175,7 +203,5 @@ LIMITS: tuple[Limit, ...] = (
 def spent(counting: Counting, table: LayerTable, view: GeneView) -> dict[str, float]:
     """Return every quantity of the first network by name, estimates only with cycle tables."""
     return {
-        row.name: float(row.cost(counting, table, view)[0])
-        for row in LIMITS
-        if counting.cycles_per_mac or not row.estimate
+        row.name: float(row.cost(counting, table, view)[0]) for row in LIMITS if row.known(counting)
     }

@@ -48,6 +48,8 @@ class SearchProblem:
     activation bits]``."""
     cycles_per_mac: dict[str, Floats]
     """Cycles per MAC of each layer kind, each indexed like ``allowed``."""
+    milliseconds_per_cycle: tuple[float, float] | None = None
+    """Least and most milliseconds per cycle; ``None`` where cycles are no time."""
     qbr: bool = True
     """True if bits are set by Quantization Bits Refinement; else by mutation alone, or, of one
     network, by its file."""
@@ -118,6 +120,13 @@ class SearchProblem:
         return self.limits.get(name, UNLIMITED)
 
     @property
+    def cycle_limit(self) -> float:
+        """Most cycles by the limits on cycles and latency together, infinity without them."""
+        pace = self.milliseconds_per_cycle
+        latency = self.limit("latency") / pace[1] if pace else UNLIMITED
+        return min(self.limit("cycles"), latency)
+
+    @property
     def room(self) -> int | None:
         """Bytes of SRAM that a winner may take where units by rows are as few as fit."""
         return int(self.arena_bytes) if self.frame.schedule == "auto" else None
@@ -125,7 +134,11 @@ class SearchProblem:
     @property
     def counting(self) -> Counting:
         """How candidates are counted."""
-        return Counting(memory_model=self.memory_model, cycles_per_mac=self.cycles_per_mac)
+        return Counting(
+            memory_model=self.memory_model,
+            cycles_per_mac=self.cycles_per_mac,
+            milliseconds_per_cycle=self.milliseconds_per_cycle,
+        )
 
     @property
     def model(self) -> MemoryModel:
@@ -153,6 +166,12 @@ def make_problem(
     Raises:
         InputError: A value that does not fit the space or the device.
     """
+    if "latency" in (limits or {}) and device.milliseconds_per_cycle is None:
+        raise InputError(
+            f"--max-latency: profile '{device.name}' ({device.core}) has no "
+            "cycles_per_instruction, without which cycles are no time; add it to the profile "
+            "(docs/devices.md), or give --max-cycles"
+        )
     frame = space_frame(
         space,
         space.resolution if resolution is None else resolution,
@@ -168,6 +187,7 @@ def make_problem(
         score=score or ScoreSettings(stage_weights=space.stage_weights),
         allowed=device.allowed_table(),
         cycles_per_mac={kind: device.cycles_table(kind) for kind in KINDS},
+        milliseconds_per_cycle=device.milliseconds_per_cycle,
         qbr=qbr,
         objective=objective,
         network=network,

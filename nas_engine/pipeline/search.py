@@ -224,6 +224,8 @@ def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
         "qbr",
     )
     given: list[object] = [] if problem.network is None else [problem.network]
+    if "latency" in problem.limits:
+        given.append(problem.milliseconds_per_cycle)
     if problem.objective != QE_SCORE:
         given += [problem.objective, objective_digest(problem.objective)]
     course = repr(
@@ -238,10 +240,13 @@ def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
 
 def write_winners(path: Path, records: Iterable[SearchRecord]) -> None:
     """Write ``resolutions.csv``: the winners of several resolutions side by side."""
-    lines = ["resolution,qe_score,peak_sram_bytes,flash_bytes,macs,bitops"]
+    lines = [
+        "resolution,qe_score,peak_sram_bytes,flash_bytes,macs,bitops,latency_ms_least,latency_ms_most"
+    ]
     for record in records:
         best = record.best
         costs = (best.peak_sram_bytes, best.total_flash_bytes, best.total_macs, best.bitops)
         figures = ",".join(f"{cost:.0f}" for cost in costs)
-        lines.append(f"{record.config.resolution},{best.qe_score!r},{figures}")
+        times = ",".join(f"{time:.4g}" for time in best.latency) if best.latency else ","
+        lines.append(f"{record.config.resolution},{best.qe_score!r},{figures},{times}")
     write_atomically(path / "resolutions.csv", "\n".join(lines) + "\n")

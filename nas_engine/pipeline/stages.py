@@ -87,6 +87,8 @@ def _training_settings(work: Work, recipe: TrainingRecipe) -> dict[str, Any]:
 def _budgets(work: Work) -> dict[str, Any]:
     search = work.config.search
     limits = {row.key: search.limits.get(row.name) for row in LIMITS if row.counted}
+    if "latency" in search.limits:
+        limits["max_latency"] = search.limits["latency"]
     return {
         "device_digest": digest_of(repr(build_problem(search)[1])),
         "memory_model": search.memory_model,

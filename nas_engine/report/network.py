@@ -45,6 +45,8 @@ class NetworkReport:
     """Multiply-accumulates of each layer."""
     limited: Mapping[str, float]
     """Quantity of each row of ``LIMITS`` by name; estimates only with a device."""
+    milliseconds_per_cycle: tuple[float, float] | None = None
+    """Least and most milliseconds per cycle; ``None`` where cycles are no time."""
 
     @property
     def bitops(self) -> float:
@@ -55,6 +57,14 @@ class NetworkReport:
     def cycles(self) -> float | None:
         """Estimated cycles on a device, ``None`` without one."""
         return self.limited.get("cycles")
+
+    @property
+    def latency(self) -> tuple[float, float] | None:
+        """Least and most milliseconds of one inference, predicted; ``None`` if not known."""
+        if self.cycles is None or self.milliseconds_per_cycle is None:
+            return None
+        low, high = self.milliseconds_per_cycle
+        return self.cycles * low, self.cycles * high
 
     @property
     def effectiveness(self) -> float:
@@ -104,6 +114,7 @@ class NetworkReport:
             "macs": math.ceil(self.total_macs),
             "bitops": math.ceil(self.bitops),
             "cycles": None if self.cycles is None else math.ceil(self.cycles),
+            "latency_ms": None if self.latency is None else list(self.latency),
             "effectiveness": self.effectiveness,
             "layers": len(self.layer_names),
         }
@@ -119,6 +130,7 @@ def report_network(
     memory_model: str = Memory.ARENA,
     score: ScoreSettings | None = None,
     cycles_per_mac: dict[str, Floats] | None = None,
+    milliseconds_per_cycle: tuple[float, float] | None = None,
 ) -> NetworkReport:
     """Return the report of one network.
 
@@ -127,6 +139,7 @@ def report_network(
         memory_model: ``"arena"`` or ``"paper"``.
         score: Sigmas and stage weights; the paper's by default.
         cycles_per_mac: Cycle tables of a device, see ``nas_engine.costs.compute.cycles``.
+        milliseconds_per_cycle: Least and most time of a cycle, that of the device.
 
     Raises:
         InputError: An unknown memory model or one that does not count the network's schedule, or
@@ -165,6 +178,13 @@ def report_network(
         flash_bytes=column(flash_per_layer(model, table, view.w_bits)),
         macs=column(macs_per_layer(table)),
         limited=spent(
-            Counting(memory_model=memory_model, cycles_per_mac=cycles_per_mac or {}), table, view
+            Counting(
+                memory_model=memory_model,
+                cycles_per_mac=cycles_per_mac or {},
+                milliseconds_per_cycle=milliseconds_per_cycle,
+            ),
+            table,
+            view,
         ),
+        milliseconds_per_cycle=milliseconds_per_cycle,
     )

@@ -13,7 +13,7 @@ from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.report.network import LAYERS_WHOLE, NetworkReport
-from nas_engine.units import format_count, format_size
+from nas_engine.units import format_count, format_latency, format_size
 
 WIDTH = 120
 """Columns that no table exceeds."""
@@ -112,12 +112,15 @@ def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
         rows: One mapping per resolution with ``resolution`` (pixels), ``qe_score``,
-            ``peak_sram_bytes``, ``flash_bytes``, ``macs`` and ``bitops``; other keys are ignored.
+            ``peak_sram_bytes``, ``flash_bytes``, ``macs`` and ``bitops``, and ``latency_ms``, least
+            and most or ``None``; other keys are ignored.
 
     Raises:
         InputError: A row without one of the keys.
     """
+    timed = any(row.get("latency_ms") for row in rows)
     lines = [["resolution", "QE-Score", "peak SRAM", "Flash", "MACs", "BitOps"]]
+    lines[0] += ["latency"] if timed else []
     for i, row in enumerate(rows):
         try:
             size, score, sram, flash, macs, bitops = (
@@ -141,8 +144,9 @@ def winners_table(rows: Sequence[Mapping[str, Any]]) -> str:
             (format_size(sram), format_size(flash)),
             (format_count(macs), format_count(bitops)),
         )
-        lines.append([f"{size}x{size}", score, *sizes, *counts])
-    table = aligned(lines, right=range(6)) if rows else ["no feasible network at any resolution"]
+        time = [format_latency(row["latency_ms"])] if timed else []
+        lines.append([f"{size}x{size}", score, *sizes, *counts, *time])
+    table = aligned(lines, right=range(7)) if rows else ["no feasible network at any resolution"]
     return "\n".join([*table, "", *textwrap.wrap(RESOLUTION_NOTE, WIDTH)])
 
 
@@ -253,6 +257,16 @@ def _summary(
                 (
                     f"about {format_count(report.cycles)}  (an estimate from the device's cost "
                     "table, not a measured latency)"
+                ),
+            )
+        )
+    if report.latency is not None:
+        facts.append(
+            (
+                "latency",
+                (
+                    f"{format_latency(report.latency)}  (predicted from cycles per instruction; no "
+                    "board was measured)"
                 ),
             )
         )

@@ -84,6 +84,21 @@ def test_every_constraint_is_the_cost_to_the_byte(name: str, model: str) -> None
         assert (levels_of(problem, changed) == levels).all()
 
 
+def test_a_limit_on_latency_is_one_on_cycles() -> None:
+    """The tighter of the two is the constraint; either alone is one too."""
+    space = EVERY_SPACE["mobilenet-32"]
+    for limits, cycles_limit in (
+        ({"latency": 3.0}, 1.5e6),
+        ({"latency": 3.0, "cycles": 1e6}, 1e6),
+        ({"latency": 3.0, "cycles": 2e6}, 1.5e6),
+    ):
+        search = problem_for(space, "arena", limits=limits)
+        (architecture,) = networks(search, 1)
+        constraints = device_problem(search, architecture).constraints
+        (cycles_at,) = [one for one in constraints if one.name == "cycles"]
+        assert cycles_at.limit == pytest.approx(cycles_limit)
+
+
 @pytest.mark.parametrize("image", IMAGE_INPUTS)
 @pytest.mark.parametrize("name", EVERY_SPACE)
 def test_what_fits_the_constraints_fits_by_rows(name: str, image: ImageInput) -> None:

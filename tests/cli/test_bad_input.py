@@ -64,6 +64,12 @@ class TestOptions:
             ("--max-macs 1k", "smallest possible MACs"),
             ("--max-bitops 1k", "smallest possible BitOps"),
             ("--max-cycles 1k", "smallest possible cycles"),
+            ("--max-latency 1us", "smallest possible latency is "),
+            ("--max-latency 0", "--max-latency: '0' is not the time of one inference"),
+            ("--max-latency 3mhz", "--max-latency: '3mhz' is not the time of one inference; "),
+            ("--max-latency nan", "expected for example 200ms, 0.2s or none"),
+            ("--max-latency 2h", "--max-latency: '2h' is not the time of one inference"),
+            ("--max-latency 101s", "max_latency is 101000; expected a number from 0.001 to 100000"),
             ("--max-macs 0", "--max-macs: '0' is not a positive number"),
             ("--max-macs nan", "--max-macs: 'nan'"),
             (
@@ -244,6 +250,17 @@ class TestFiles:
         file = tmp_path / "board.yaml"
         file.write_text(text.replace("clock_hz:", "clok_hz:"), encoding="utf-8")
         assert "did you mean 'clock_hz'?" in run("--device", file).refusal()
+
+    def test_latency_on_a_core_that_nobody_measured_says_what_is_missing(
+        self, run: Run, tmp_path: Path
+    ) -> None:
+        board = device_file(tmp_path / "board.yaml", pairs=["NNNNNNN"] * 7)
+        text = re.sub(r"(?m)^cycles_per_instruction:\n( .*\n)+", "", board.read_text("utf-8"))
+        board.write_text(text, encoding="utf-8")
+        refusal = run("--device", board, *SMALL, "--max-latency", "1s", "--out", "run").refusal()
+        assert "has no cycles_per_instruction, without which cycles are no time" in refusal
+        assert "give --max-cycles" in refusal
+        assert run("--device", board, *SMALL, "--out", "run").code == 0
 
 
 class TestForbiddenWidths:

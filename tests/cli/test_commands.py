@@ -146,6 +146,7 @@ class TestScore:
         "macs",
         "bitops",
         "cycles",
+        "latency_ms",
         "effectiveness",
         "layers",
     ]

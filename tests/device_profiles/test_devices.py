@@ -106,7 +106,7 @@ class TestShippedDevices(DeviceContract):
         assert "assumed" in profile.sources["cycles_per_mac"]
 
 
-def test_seven_boards_and_the_generic_one_ship() -> None:
+def test_eight_boards_and_the_generic_one_ship() -> None:
     assert device_names() == (
         "cortex-m7",
         "nrf52840",
@@ -115,6 +115,7 @@ def test_seven_boards_and_the_generic_one_ship() -> None:
         "stm32f746",
         "stm32f767",
         "stm32h743",
+        "stm32h747",
         "stm32u585",
     )
 
@@ -147,6 +148,7 @@ def test_no_device_is_suggested_that_is_not_near(name: str) -> None:
         ("stm32f746", 216, 320, 1024),
         ("stm32f767", 216, 512, 2048),
         ("stm32h743", 480, 512, 2048),
+        ("stm32h747", 400, 512, 2048),
         ("stm32u585", 160, 768, 2048),
     ],
 )
@@ -167,6 +169,22 @@ def test_boards_with_the_same_core_share_their_cycle_table() -> None:
         like = first.setdefault(profile.core, profile)
         assert profile.cycles_per_mac == like.cycles_per_mac, f"{name} differs from {like.name}"
     assert set(first) == {"cortex-m0plus", "cortex-m33", "cortex-m4", "cortex-m7"}
+
+
+def test_latency_of_a_cycle_is_a_range_of_instructions_at_the_clock() -> None:
+    profile = load_device("nrf52840")
+    pace = profile.cycles_per_instruction
+    assert pace is not None
+    assert profile.milliseconds_per_cycle == pytest.approx(
+        (pace.least / 1.3 / 64e3, pace.most / 1.3 / 64e3)
+    )
+    for name in device_names():
+        pace = load_device(name).cycles_per_instruction
+        assert pace is not None
+        assert pace.least < pace.most
+        assert f"Times {pace.assumed:g}" in load_device(name).sources["cycles_per_mac"].replace(
+            "1.0", "1"
+        )
 
 
 def test_cycles_follow_the_measured_instructions_on_cortex_m7() -> None:
@@ -446,6 +464,11 @@ class TestOwnFile:
                 "cycles_per_mac.estimate",
                 "yes?",
                 "cycles_per_mac.estimate: is 'yes?'; expected true or false",
+            ),
+            (
+                "cycles_per_instruction",
+                {"least": 2.0, "most": 1.0, "source": "a made-up board"},
+                "cycles_per_instruction: least is 2; expected at most the 1 of 'most'",
             ),
             ("cycles_per_mac.conv", 0, "cycles_per_mac.conv, w2a2: 0 is not a number of cycles"),
             (

@@ -53,6 +53,7 @@ def test_json_has_the_promised_keys_and_agrees_with_the_record() -> None:
         "macs",
         "bitops",
         "cycles",
+        "latency_ms",
         "effectiveness",
         "layers",
     ]

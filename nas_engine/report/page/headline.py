@@ -19,6 +19,7 @@ from nas_engine.report.page.words import (
     standard_error,
 )
 from nas_engine.training.result import Accuracy, chance_remark
+from nas_engine.units import format_latency
 from nas_engine.verification.claims import claim_of
 from nas_engine.verification.result import Verdict, VerificationReport
 
@@ -304,9 +305,12 @@ def _cycles(facts: RunFacts, network: NetworkReport) -> str:
     device = facts.asked.device
     if network.cycles is None:
         return "Nothing here says how fast the network runs: the device has no table of cycles."
-    time = network.cycles / device.clock_hz
+    time = (
+        f"{format_latency(network.latency)} at {device.clock_hz / 1e6:.0f} MHz"
+        if network.latency
+        else "of unknown length, because the profile has no cycles_per_instruction"
+    )
     return (
-        f"About {format_count(network.cycles)} cycles, {time:.2g} s at "
-        f"{device.clock_hz / 1e6:.0f} MHz: an estimate from the device's cost "
+        f"About {format_count(network.cycles)} cycles, {time}: an estimate from the device's cost "
         "table, not a measured latency."
     )
