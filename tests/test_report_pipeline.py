@@ -38,7 +38,7 @@ from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.runs.run_record import DONE, RUNNING, RunRecord, StageRecord, write_record
 from nas_engine.training.result import write_result
 from tests.generations import GENERATION, SMALL_SETTINGS
-from tests.report.page_facts import CLOSE, EQUAL, OWN_CORE, proof, trained
+from tests.report.page_facts import CLOSE, EQUAL, OWN_CORE, TWO_CLASSES, proof, trained
 from tests.report.page_html import Reader
 from tests.report.test_allocations import SETTING
 from tests.resealed import rewrite
@@ -178,7 +178,7 @@ def whole_run(folder: Path, searched: Path, *, finished: bool = True) -> Path:
         for name in ("search.jsonl", "plots"):
             path = whole.final.path / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        write_training(whole.final.path, "quantised")
+        write_training(whole.final.path, "quantised", by_class=TWO_CLASSES)
         write_proof(whole.final.path)
         write_errors(whole.final.path)
         whole.network.refine.path.mkdir()
@@ -241,7 +241,7 @@ class TestRunDirectory:
         page = read(searched)
         assert "Searched only" in page.words
         assert "nas-search train '" in page.words
-        assert len(page.images) == 6
+        assert len(page.drawings) == 6
         assert pictures(searched / "plots") == OF_A_SEARCH
         assert "Front" in page.words
 
@@ -273,14 +273,16 @@ class TestRunDirectory:
 
     def test_pictures_of_the_same_data_are_kept(self, run: Path) -> None:
         before = write_report(run).read_bytes()
-        marked = run / "plots" / "bit_map.svg"
-        marked.write_bytes(marked.read_bytes().replace(b"</svg>", b"<!-- kept --></svg>"))
+        marked, edited = run / "plots" / "bit_map.png", run / "plots" / "pareto_front.svg"
+        marked.write_bytes(marked.read_bytes() + b"kept")
+        edited.write_bytes(edited.read_bytes().replace(b"</svg>", b"<script/></svg>"))
         (run / "plots" / "memory_plan.png").unlink()
-        write_report(run)
-        assert b"kept" in marked.read_bytes()
+        assert write_report(run).read_bytes() == before
+        assert marked.read_bytes().endswith(b"kept")
         assert (run / "plots" / "memory_plan.png").exists()
+        assert b"script" not in edited.read_bytes()
         assert write_report(run, redraw=True).read_bytes() == before
-        assert b"kept" not in marked.read_bytes()
+        assert not marked.read_bytes().endswith(b"kept")
 
     def test_a_picture_of_other_data_is_drawn_anew(self, run: Path) -> None:
         before = (run / "plots" / "pareto_front.svg").read_bytes()
@@ -295,7 +297,7 @@ class TestRunDirectory:
             (run / name).unlink()
         page = read(run)
         assert "No network yet" in page.words
-        assert page.images == []
+        assert page.drawings == []
 
     def test_damaged_files_are_named_and_the_rest_is_there(self, run: Path) -> None:
         write_training(run, "float", "quantised")

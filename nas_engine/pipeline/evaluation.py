@@ -88,7 +88,7 @@ def measure(
         quantised=right(fake),
         integer=right(integer),
         agreement=None if fake is None or integer is None else _percent(integer == fake),
-        by_class=by_class(chosen.labels, integer, judged.classes),
+        by_class=by_class(chosen.images, chosen.labels, integer, judged.classes),
     )
 
 

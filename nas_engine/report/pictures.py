@@ -29,7 +29,8 @@ BUDGETS = "budget_bars"
 for slides and papers."""
 
 KEPT = "pictures.json"
-"""File next to the pictures: a digest of what each of them shows."""
+"""File next to the pictures: digests of what each of them shows and of its SVG, which becomes a
+part of the page."""
 
 Drawing = tuple[Any, "Callable[[Any], Figure]"]
 """Data of a picture, and the function that draws it."""
@@ -54,15 +55,19 @@ def draw_pictures(
     makers, before, now, found = _makers(facts), {} if redraw else _kept(folder), {}, {}
     for name in names:
         record, draw = makers[name]()
-        now[name] = hashlib.sha256(
-            f"{facts.version} {version('matplotlib')} {record!r}".encode()
-        ).hexdigest()
+        shown = _digest(f"{facts.version} {version('matplotlib')} {record!r}".encode())
         png, svg = (folder / f"{name}.{kind}" for kind in ("png", "svg"))
-        if now[name] != before.get(name) or not (png.exists() and svg.exists()):
+        drawn = read_regular(svg, LARGE_FILE) if svg.exists() and png.exists() else b""
+        if before.get(name) != f"{shown} {_digest(drawn)}":
             save_figure(draw(record), folder, name)
-        found[name] = read_regular(svg, LARGE_FILE)
+            drawn = read_regular(svg, LARGE_FILE)
+        now[name], found[name] = f"{shown} {_digest(drawn)}", drawn
     write_atomically(folder / KEPT, seal_json(now))
     return found
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _kept(folder: Path) -> Mapping[str, str]:

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from device_profiles import load_device
 from nas_engine.allocation.device_problem import FLASH, SRAM
 from nas_engine.architecture import Bits
@@ -28,14 +30,27 @@ from nas_engine.report.page.facts import (
 )
 from nas_engine.runs.run_record import DONE, RunRecord, StageRecord
 from nas_engine.scoring.qe_score import ScoreSettings
+from nas_engine.training.by_class import ByClass, Shown
 from nas_engine.training.result import Accuracy, TrainingResult
+from nas_engine.training.thumbnails import thumbnail
 from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
 from tests.report.networks import make_network
 
 NETWORK = make_network((1, 2))
 """A network of two blocks."""
 
-COUNTED = report_network(NETWORK, score=ScoreSettings(stage_weights=(0.0, 1.0, 1.0)))
+SCORE_SETTINGS = ScoreSettings(stage_weights=(0.0, 1.0, 1.0))
+
+COUNTED = report_network(NETWORK, score=SCORE_SETTINGS)
+
+TWO_CLASSES = ByClass(
+    largest="cat",
+    share=50.0,
+    confusion=((192, 8), (40, 160)),
+    classes=("cat", "dog"),
+    shown=(Shown(png=thumbnail(np.full((4, 4, 1), 7, np.uint8)), is_class="cat", said="dog"),),
+)
+"""Two classes of 200 images."""
 
 ASKED = Asked(
     device=load_device("cortex-m7").with_memory(132 * 1024, 64 * 1024),
@@ -258,7 +273,7 @@ def complete() -> RunFacts:
         ),
     )
     return replace(
-        trained(),
+        trained(by_class=TWO_CLASSES),
         whole=True,
         network_is="the refined network",
         exports={"c/model.c": "ab" * 32},

@@ -49,7 +49,8 @@ ALLOWED = {
         "figure",
         "figcaption",
     ),
-    *("img", "pre", "code"),
+    *("img", "pre", "code", "details", "summary", "small"),
+    *("svg", "g", "path", "defs", "use", "clippath", "rect", "image", "pattern"),
 }
 """Elements that the report has."""
 
@@ -72,6 +73,7 @@ class Reader(HTMLParser):
         self.links: list[str] = []
         self.referred: list[str] = []
         self.images: list[dict[str, str | None]] = []
+        self.drawings: list[dict[str, str | None]] = []
         self.headings: list[dict[str, str | None]] = []
         self.text: list[str] = []
         assert text.startswith("<!DOCTYPE html>\n")
@@ -95,9 +97,13 @@ class Reader(HTMLParser):
             assert str(values["href"]).startswith("#")
             self.links.append(str(values["href"])[1:])
         for name in ("src", "href", "action", "srcset", "data", "background"):
-            if name in values and tag != "a":
+            if name in values and tag not in ("a", "use"):
                 assert str(values[name]).startswith("data:"), (tag, values)
         assert not any(name.startswith("on") for name in values)
+        if tag == "use":
+            self.links.append(str(values["href"])[1:])
+        if tag == "svg" and values.get("class") == "plot":
+            self.drawings.append(values)
         if tag == "img":
             self.images.append(values)
         if tag == "th":

@@ -10,34 +10,44 @@ from dataclasses import replace
 
 import pytest
 
+from nas_engine.costs.plan import plan_memory
+from nas_engine.names import Schedule
 from nas_engine.pipeline.shortlist import ACCURACY, FAILURES, LOSS, SCORE
 from nas_engine.report.html.document import (
     Bars,
     Cell,
     Commands,
     Figures,
+    Gallery,
+    Matrix,
     Page,
     Section,
     Sentence,
     Table,
     Tone,
+    flat,
 )
+from nas_engine.report.network import report_network
 from nas_engine.report.page import PARTS, build_page
+from nas_engine.report.page.cover import cover
 from nas_engine.report.page.facts import RunFacts
-from nas_engine.report.page.headline import verdict_sentence
+from nas_engine.report.page.headline import short_verdict, verdict_sentence
 from nas_engine.report.page.provenance import search_command
 from nas_engine.report.page.search import WHY, order_sentence
 from nas_engine.report.page.words import NONE, interval, listed, seconds, share, standard_error
-from nas_engine.training.by_class import ByClass
+from nas_engine.training.by_class import ByClass, Shown
 from nas_engine.verification.result import MemoryLine
 from tests.report.page_facts import (
     ARENA,
     CLOSE,
     DIFFERS,
     EQUAL,
+    NETWORK,
     OWN_CORE,
+    SCORE_SETTINGS,
     SEARCHED,
     SKIPPED,
+    TWO_CLASSES,
     accuracy,
     allocation,
     allocations,
@@ -47,7 +57,7 @@ from tests.report.page_facts import (
     trained,
 )
 
-TITLES = [title for title, _, _ in PARTS]
+TITLES = [title for title, *_ in PARTS]
 
 
 def section(page: Page, key: str) -> Section:
@@ -57,12 +67,12 @@ def section(page: Page, key: str) -> Section:
 
 def tables(part: Section) -> list[Table]:
     """Return the tables of a part."""
-    return [block for block in part.blocks if isinstance(block, Table)]
+    return [block for block in flat(part.blocks) if isinstance(block, Table)]
 
 
 def sentences(part: Section) -> str:
     """Return the sentences of a part."""
-    return " ".join(block.text for block in part.blocks if isinstance(block, Sentence))
+    return " ".join(block.text for block in flat(part.blocks) if isinstance(block, Sentence))
 
 
 def column(table: Table, name: str) -> list[str]:
@@ -89,6 +99,23 @@ class TestVerdict:
         assert "images like those of digits" in text
         assert "nothing is known of TFLite Micro" in text
         assert "QCDQ" not in text
+
+    def test_the_first_line_is_short(self) -> None:
+        proven = replace(trained(), verification=proof(EQUAL, OWN_CORE, CLOSE, SKIPPED))
+        assert short_verdict(proven) == (
+            "Recorded, digests fit: equal on 2 back-ends, 400 values, 0 differ."
+        )
+        page = build_page(proven)
+        assert page.sections[0].blocks[0] == Sentence(short_verdict(proven), Tone.GOOD)
+        assert verdict_sentence(proven)[0] in sentences(page.sections[0])
+        elsewhere = short_verdict(replace(proven, verification=proof(EQUAL)))
+        assert elsewhere.startswith("Recorded, digests fit, not verified for this device: equal")
+        for other in (trained(), replace(proven, verification=proof(DIFFERS)), SEARCHED):
+            assert short_verdict(other) == ""
+        chance = replace(
+            trained(by_class=ByClass(largest="dog", share=86.0)), verification=proof(OWN_CORE)
+        )
+        assert short_verdict(chance).endswith("0 differ; but the accuracy is barely above chance.")
 
     def test_barely_above_chance_is_not_trusted(self) -> None:
         facts = replace(
@@ -230,6 +257,82 @@ class TestParts:
         assert "x.json is damaged" in sentences(
             build_page(replace(SEARCHED, problems=("x.json is damaged",))).sections[0]
         )
+
+
+class TestCover:
+    def test_it_holds_every_width_and_every_tensor_where_it_lies(self) -> None:
+        network, plan = SEARCHED.network, SEARCHED.plan
+        assert network is not None
+        assert plan is not None
+        found = cover(network, plan, 2 * plan.arena_bytes)
+        names = [text.partition(":")[0] for text in found.lanes[0].texts]
+        assert names == list(plan.steps)  # by layers, a column is a step
+        for lane, widths in zip(
+            found.lanes,
+            ([bits.w for bits in network.bits], [bits.a for bits in network.bits]),
+            strict=True,
+        ):
+            assert [value for value in lane.values if value is not None] == widths
+            assert lane.values[names.index("pool")] is None
+        assert [(area.first, area.last, area.low, area.high) for area in found.areas] == [
+            (one.first_step, one.last_step, one.offset, one.offset + one.size)
+            for one in plan.tensors
+        ]
+        assert names[found.marked] == network.peak_layer
+        assert "50.0 % of the budget" in found.caption
+        covered = [i for band in found.bands for i in range(band.first, band.last + 1)]
+        assert covered == list(range(len(names)))
+
+    @pytest.mark.parametrize("schedule", ["auto", "rows"])
+    def test_units_by_rows_take_the_columns_of_their_layers(self, schedule: Schedule) -> None:
+        network = replace(NETWORK, schedule=schedule)
+        counted, plan = report_network(network, score=SCORE_SETTINGS), plan_memory(network)
+        found = cover(counted, plan, plan.arena_bytes)
+        names = [text.partition(":")[0] for text in found.lanes[0].texts]
+        spans = {
+            step: {area.first for area, one in zip(found.areas, plan.tensors, strict=True)
+                   if plan.steps[one.first_step] == step}
+            for step in plan.steps
+        }  # fmt: skip
+        assert [name for name in names if name != "pool"] == list(counted.layer_names)
+        for step, firsts in spans.items():
+            unit = step.partition("..")[0]
+            assert all(names[first] == step or names[first].startswith(unit) for first in firsts)
+
+
+class TestMistakes:
+    def test_what_is_taken_for_what(self) -> None:
+        page = build_page(complete())
+        part = section(page, "mistakes")
+        assert "wrong about 48 of 400 test images of digits. It knows 'dog' least" in sentences(
+            part
+        )
+        (table,) = tables(part)
+        assert column(table, "class") == ["dog", "cat"]
+        assert column(table, "right") == ["160 of 200", "192 of 200"]
+        assert column(table, "most often taken for") == ["cat (40)", "dog (8)"]
+        (matrix,) = [block for block in part.blocks if isinstance(block, Matrix)]
+        assert matrix.counts == ((192, 8), (40, 160))
+        (gallery,) = [block for block in part.blocks if isinstance(block, Gallery)]
+        assert [one.text for one in gallery.items] == ["cat, taken for dog"]
+
+    def test_many_classes_are_told_by_their_worst_pairs(self) -> None:
+        names = tuple(f"c{i}" for i in range(25))
+        rows = [[10 if i == j else 0 for j in range(25)] for i in range(25)]
+        rows[3][7], rows[8][1] = 9, 5
+        confusion = tuple(map(tuple, rows))
+        found = ByClass(largest="c3", share=10.0, confusion=confusion, classes=names)
+        part = section(build_page(trained(images=264, by_class=found)), "mistakes")
+        assert not [block for block in part.blocks if isinstance(block, Matrix)]
+        classes, pairs = tables(part)
+        assert column(classes, "class")[:2] == ["c3", "c8"]
+        assert pairs.rows == (("c3", "c7", "9"), ("c8", "c1", "5"))
+        assert "kept none" in sentences(part)
+
+    def test_a_thumbnail_that_is_no_picture_is_left_out(self) -> None:
+        found = replace(TWO_CLASSES, shown=(Shown(png="<b>", is_class="a", said="b"),))
+        part = section(build_page(trained(by_class=found)), "mistakes")
+        assert not [block for block in part.blocks if isinstance(block, Gallery)]
 
 
 class TestBudgets:

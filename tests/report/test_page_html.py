@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import replace
 
@@ -12,23 +11,32 @@ from hypothesis import strategies as st
 
 from nas_engine.errors import NasEngineError
 from nas_engine.report.html.document import (
+    Area,
+    Band,
     Bar,
     Bars,
     Cell,
     Commands,
+    Cover,
     Facts,
     Figure,
     Figures,
+    Fold,
+    Gallery,
     Heading,
     Items,
+    Lane,
+    Matrix,
     Page,
     Picture,
     Section,
     Sentence,
     Table,
+    Thumbnail,
     Tone,
 )
-from nas_engine.report.html.render import lean_svg, render_page, svg_size
+from nas_engine.report.html.render import render_page
+from nas_engine.report.html.svg import GRAPHICS, WORDS, drawing_of
 from nas_engine.report.page import build_page
 from tests.report.page_facts import SEARCHED, complete
 from tests.report.page_html import Reader
@@ -37,9 +45,22 @@ SVG = b"""<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"
   "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">
 <svg width="720pt" height="360pt" viewBox="0 0 720 360" xmlns="http://www.w3.org/2000/svg">
+ <title>of the file</title>
  <metadata><x/></metadata>
  <!-- a comment -->
- <g id="figure_1"/>
+ <defs>
+  <style type="text/css">*{stroke-linejoin: round}</style>
+ </defs>
+ <g id="figure_1">
+  <defs>
+   <path id="DejaVuSans-41" d="M 0 0" transform="scale(0.1)"/>
+   <path id="m1" d="M 1 1"/>
+   <clipPath id="p1"><rect x="0" y="0" width="1" height="1"/></clipPath>
+  </defs>
+  <path d="M 0 0" style="fill: #ffffff; stroke: #0072b2; stroke-width: 2"/>
+  <g style="fill: #ffffff"><use xlink:href="#DejaVuSans-41"/></g>
+  <g clip-path="url(#p1)"><title>stem: 7 B</title><use xlink:href="#m1" x="1" y="2"/></g>
+ </g>
 </svg>
 """
 
@@ -63,17 +84,31 @@ def everything(text: str) -> Page:
         ),
         Figures((Figure(name=text, value=text, note=text, source=text),)),
         Bars((Bar(name=text, used=1, limit=2, reserved=1, text=text),)),
+        Cover(
+            text=text,
+            caption=text,
+            bands=(Band(name=text, first=0, last=0),),
+            lanes=(Lane(name=text, values=(8,), texts=(text,)),),
+            name=text,
+            height=2.0,
+            top=text,
+            areas=(Area(text=text, kind=0, first=0, last=0, low=0.0, high=1.0),),
+            kinds=(text,),
+            marked=0,
+        ),
+        Matrix(caption=text, names=(text,), counts=((3,),)),
+        Gallery(caption=text, items=(Thumbnail(png="AAAA", text=text),)),
+        Fold(title=text, blocks=(Sentence(text),)),
         Picture(name="a", text=text, caption=text),
         Facts(((text, text),)),
         Commands((text, text)),
         Items((text,)),
     )
-    return Page(
-        title=text,
-        subtitle=text,
-        sections=(Section(key="part", title=text, blocks=blocks),),
-        footer=text,
+    parts = (
+        Section(key="top", title=text, blocks=()),
+        Section(key="part", title=text, blocks=blocks, folded=True),
     )
+    return Page(title=text, subtitle=text, sections=parts, footer=text)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +119,8 @@ def test_a_page_is_well_formed_and_fetches_nothing(facts: object) -> None:
     page = build_page(facts)  # type: ignore[arg-type]
     text = render(page)
     read = Reader(text)
-    assert len(read.images) == len(list(page.pictures()))
-    assert all(str(image["alt"]).strip() for image in read.images)
+    assert len(read.drawings) == len(list(page.pictures()))
+    assert all(str(drawing["aria-label"]).strip() for drawing in read.drawings)
     assert {heading["scope"] for heading in read.headings} <= {"row", "col"}
     assert '<html lang="en">' in text
     assert "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"" in text
@@ -124,6 +159,7 @@ def test_text_is_readable_in_light_and_dark() -> None:
             (ink, ground) for ink in ("ink", "good", "bad", "warn") for ground in ("card", "mark")
         ]
         pairs += [("ink", "good-back"), ("ink", "bad-back"), ("ink", "warn-back")]
+        pairs += [(ink, "card") for ink in WORDS.values()]
         for ink, ground in pairs:
             dark, light = sorted(luminance(colours[name]) for name in (ink, ground))
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
@@ -132,7 +168,7 @@ def test_text_is_readable_in_light_and_dark() -> None:
 @given(st.text(max_size=30))
 def test_any_text_is_escaped(text: str) -> None:
     read = Reader(render(everything(text)))
-    assert len(read.images) == 1
+    assert (len(read.images), len(read.drawings)) == (1, 1)
 
 
 def test_markup_in_texts_stays_text() -> None:
@@ -140,9 +176,9 @@ def test_markup_in_texts_stays_text() -> None:
     text = render(everything(evil))
     assert "<script" not in text
     read = Reader(text)
-    assert read.images[0]["alt"] == evil
+    assert read.drawings[0]["aria-label"] == evil
     assert evil in read.words
-    assert read.words.count("<script>") == 24  # every place that shows a text
+    assert read.words.count("<script>") == 40  # every place that shows a text
 
 
 def test_what_html_forbids_is_shown_as_escapes() -> None:
@@ -167,16 +203,35 @@ def test_bars_fill_the_track() -> None:
     assert widths(Bar(name="n", used=5, limit=10, reserved=0, text="")) == [50, 50, 0]
 
 
-def test_pictures_lose_what_the_page_does_not_need() -> None:
-    lean = lean_svg(SVG)
-    assert lean == (
-        b'<svg width="720pt" height="360pt" viewBox="0 0 720 360" '
-        b'xmlns="http://www.w3.org/2000/svg"> <g id="figure_1"/> </svg>'
+def test_pictures_become_part_of_the_page() -> None:
+    found = drawing_of(SVG, "a")
+    assert found.content == (
+        '<g><defs><path id="a-m1" d="M 1 1"/><clipPath id="a-p1">'
+        '<rect x="0" y="0" width="1" height="1"/></clipPath></defs>'
+        '<path d="M 0 0" style="fill: var(--card); stroke: var(--blue); stroke-width: 2"/>'
+        '<g style="fill: #ffffff"><use href="#DejaVuSans-41"/></g>'
+        '<g clip-path="url(#a-p1)"><title>stem: 7 B</title><use href="#a-m1" x="1" y="2"/></g></g>'
     )
-    assert svg_size(SVG) == (960, 480)
-    (image,) = Reader(render(everything("x"))).images
-    assert base64.b64decode(str(image["src"]).removeprefix("data:image/svg+xml;base64,")) == lean
-    assert (image["width"], image["height"]) == ("960", "480")
+    assert (found.width, found.height, found.view) == (960, 480, "0 0 720 360")
+    assert found.glyphs == {"DejaVuSans-41": 'd="M 0 0" transform="scale(0.1)"'}
+    page = everything("x")
+    twice = replace(page.sections[1], key="again", blocks=(Picture(name="b", text="", caption=""),))
+    text = render(replace(page, sections=(*page.sections, twice)))
+    read = Reader(text)
+    assert len(read.drawings) == 2
+    assert text.count('id="DejaVuSans-41"') == 1  # letters are kept once
+
+
+def test_a_picture_brings_no_program_along() -> None:
+    for bad in (b"<script>alert(1)</script>", b'<g onload="alert(1)"/>', b"<foreignObject/>"):
+        with pytest.raises(NasEngineError, match="a picture with"):
+            drawing_of(SVG.replace(b"</svg>", bad + b"</svg>"), "a")
+
+
+def test_every_colour_of_the_pictures_is_one_of_the_page() -> None:
+    style = render(everything("x"))
+    for name in {*GRAPHICS.values(), *WORDS.values()}:
+        assert style.count(f"--{name}: #") == 3  # light, dark, print
 
 
 def test_errors_of_the_programmer_are_told() -> None:
@@ -186,7 +241,7 @@ def test_errors_of_the_programmer_are_told() -> None:
     with pytest.raises(NasEngineError, match="each once"):
         render(replace(page, sections=page.sections * 2))
     with pytest.raises(NasEngineError, match="without width"):
-        svg_size(b"<svg/>")
+        drawing_of(b"<svg/>", "a")
 
 
 def test_equal_pages_are_equal_to_the_byte() -> None:

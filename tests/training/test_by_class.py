@@ -4,18 +4,21 @@ accuracy that was asked for.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from nas_engine.errors import FileFormatError, GoalMissedError
 from nas_engine.sealed import read_sealed_json, seal_json
 from nas_engine.training import by_class as module
-from nas_engine.training.by_class import by_class
+from nas_engine.training.by_class import MOST_SHOWN, Shown, by_class
 from nas_engine.training.result import (
     Accuracy,
     TrainingResult,
@@ -24,6 +27,9 @@ from nas_engine.training.result import (
     read_result,
     write_result,
 )
+from nas_engine.training.thumbnails import SIDE, thumbnail
+
+BLACK = np.zeros((9, 2, 2, 1), np.uint8)
 
 PAIRS = st.integers(1, 6).flatmap(
     lambda n: st.tuples(
@@ -51,7 +57,8 @@ def accuracy(integer: float | None, share: float, images: int = 400, **changes: 
 def test_every_image_is_counted_once(drawn: tuple[int, list[tuple[int, int]]]) -> None:
     count, pairs = drawn
     labels, predicted = (np.array(part, np.int64) for part in zip(*pairs, strict=True))
-    found = by_class(labels, predicted, [f"c{n}" for n in range(count)])
+    images = np.arange(len(pairs) * 4).astype(np.uint8).reshape(-1, 2, 2, 1)
+    found = by_class(images, labels, predicted, [f"c{n}" for n in range(count)])
     assert found.confusion is not None
     assert found.wrong is not None
     for true in range(count):
@@ -60,6 +67,14 @@ def test_every_image_is_counted_once(drawn: tuple[int, list[tuple[int, int]]]) -
     assert list(found.wrong) == [
         (at, said) for at, (true, said) in enumerate(pairs) if true != said
     ]
+    assert (
+        found.shown
+        == tuple(
+            Shown(png=thumbnail(images[at]), is_class=f"c{true}", said=f"c{said}")
+            for at, (true, said) in enumerate(pairs)
+            if true != said
+        )[:MOST_SHOWN]
+    )
     totals = [sum(row) for row in found.confusion]
     assert found.largest == f"c{totals.index(max(totals))}"
     assert found.share == pytest.approx(100 * max(totals) / len(pairs))
@@ -68,10 +83,27 @@ def test_every_image_is_counted_once(drawn: tuple[int, list[tuple[int, int]]]) -
 def test_what_grows_too_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_CLASSES", 2)
     monkeypatch.setattr(module, "MOST_WRONG", 3)
-    found = by_class(np.zeros(9, np.int64), np.ones(9, np.int64), "abc")
+    monkeypatch.setattr(module, "MOST_SHOWN", 2)
+    found = by_class(BLACK[:9], np.zeros(9, np.int64), np.ones(9, np.int64), "abc")
     assert found.confusion is None
     assert found.wrong == ((0, 1), (1, 1), (2, 1))
-    assert by_class(np.zeros(3, np.int64), None, "ab") == module.ByClass(largest="a", share=100.0)
+    assert found.shown is not None
+    assert len(found.shown) == 2
+    assert by_class(BLACK[:3], np.zeros(3, np.int64), None, "ab") == module.ByClass(
+        largest="a", share=100.0, classes=("a", "b")
+    )
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 1), (48, 48, 3), (100, 100, 3)])
+def test_a_thumbnail_is_the_mean_of_its_pixels(shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    with Image.open(BytesIO(base64.b64decode(thumbnail(image)))) as drawn:
+        found = np.asarray(drawn).reshape(drawn.height, drawn.width, shape[2])
+    step = max(1, -(-max(shape[:2]) // SIDE))
+    assert found.shape == (shape[0] // step, shape[1] // step, shape[2])
+    for y, x, channel in np.ndindex(*found.shape):
+        pixels = image[y * step : (y + 1) * step, x * step : (x + 1) * step, channel]
+        assert found[y, x, channel] == round(float(pixels.mean()))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +177,8 @@ def result(found: Accuracy) -> TrainingResult:
 
 def test_the_file_holds_it(tmp_path: Path) -> None:
     labels = np.array([0, 1, 1], np.int64)
-    for found in (by_class(labels, np.array([1, 1, 0]), "ab"), by_class(labels, None, "ab"), None):
+    said = np.array([1, 1, 0])
+    for found in (*(by_class(BLACK[:3], labels, each, "ab") for each in (said, None)), None):
         whole = result(accuracy(50.0, 50.0, 3, by_class=found))
         write_result(tmp_path / "result.json", whole)
         assert read_result(tmp_path / "result.json") == whole
@@ -160,6 +193,8 @@ def test_the_file_holds_it(tmp_path: Path) -> None:
         ("confusion", [[0, -1], [3, 1]]),
         ("wrong", [[3, 0]]),
         ("wrong", [[0]]),
+        ("classes", ["a"]),
+        ("shown", [{"png": 7}]),
     ],
 )
 def test_counts_that_do_not_add_up_are_damage(tmp_path: Path, key: str, value: object) -> None:
@@ -168,7 +203,10 @@ def test_counts_that_do_not_add_up_are_damage(tmp_path: Path, key: str, value: o
         path,
         result(
             accuracy(
-                50.0, 50.0, 3, by_class=by_class(np.array([0, 1, 1]), np.array([1, 1, 0]), "ab")
+                50.0,
+                50.0,
+                3,
+                by_class=by_class(BLACK[:3], np.array([0, 1, 1]), np.array([1, 1, 0]), "ab"),
             )
         ),
     )

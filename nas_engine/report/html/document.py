@@ -5,7 +5,7 @@ Text is plain text; drawing escapes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -110,6 +110,106 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Neighbouring columns of a cover with a common name."""
+
+    name: str
+    """The name; empty where there is no room for one."""
+    first: int
+    """Index of the first column."""
+    last: int
+    """Index of the last column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """A row of a cover: a number of 2 to 8 in each column that has one."""
+
+    name: str
+    """Name."""
+    values: tuple[int | None, ...]
+    """One per column."""
+    texts: tuple[str, ...]
+    """The same in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """A rectangle of a cover, below its lanes."""
+
+    text: str
+    """Description of it."""
+    kind: int
+    """Index of its kind in ``Cover.kinds``."""
+    first: int
+    """Index of the first column."""
+    last: int
+    """Index of the last column."""
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cover:
+    """The network in one figure: bits of its layers, and its memory below them."""
+
+    text: str
+    """Description for screen readers."""
+    caption: str
+    """Caption."""
+    bands: tuple[Band, ...]
+    """Names of the columns, which they cover together."""
+    lanes: tuple[Lane, ...]
+    """Rows of bits."""
+    name: str
+    """Name of the plan."""
+    height: float
+    """What the plan goes up to."""
+    top: str
+    """The same in words."""
+    areas: tuple[Area, ...]
+    """Rectangles of the plan, lowest first."""
+    kinds: tuple[str, ...]
+    """Names of their kinds."""
+    marked: int
+    """Index of the column of the peak."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """Counts by row and column of the same names."""
+
+    caption: str
+    """Caption."""
+    names: tuple[str, ...]
+    """Names, of rows and columns alike."""
+    counts: tuple[tuple[int, ...], ...]
+    """Counts, ``[row][column]``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """A small image."""
+
+    png: str
+    """Its PNG in base64."""
+    text: str
+    """Words below it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gallery:
+    """Small images side by side."""
+
+    caption: str
+    """Caption."""
+    items: tuple[Thumbnail, ...]
+    """The images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """A figure; its drawing is handed to ``render_page`` by name."""
 
@@ -153,7 +253,31 @@ class Heading:
     """Text of the heading."""
 
 
-Block = Sentence | Table | Figures | Bars | Picture | Facts | Commands | Items | Heading
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Blocks that are shown on request."""
+
+    title: str
+    """Title, which is always shown."""
+    blocks: tuple[Block, ...]
+    """The blocks."""
+
+
+Block = (
+    Sentence
+    | Table
+    | Figures
+    | Bars
+    | Cover
+    | Matrix
+    | Gallery
+    | Picture
+    | Facts
+    | Commands
+    | Items
+    | Heading
+    | Fold
+)
 """Block of a section."""
 
 
@@ -167,6 +291,8 @@ class Section:
     """Its heading."""
     blocks: tuple[Block, ...]
     """Blocks of the section."""
+    folded: bool = False
+    """True if it is closed at first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +311,14 @@ class Page:
     def pictures(self) -> Iterator[str]:
         """Yield the names of the pictures, in their order."""
         for section in self.sections:
-            for block in section.blocks:
+            for block in flat(section.blocks):
                 if isinstance(block, Picture):
                     yield block.name
+
+
+def flat(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield blocks in their order, those within folds too."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Fold):
+            yield from flat(block.blocks)

@@ -1,38 +1,44 @@
 """HTML of a page as one file: style and pictures inside, no script, nothing fetched, text escaped.
 
-A policy in the head forbids the browser every request, so that this holds even if a text slipped
-through. Pictures are SVG in ``img`` elements: their inner names cannot clash with those of the page
-or of each other, and screen readers get one text for each.
+A policy in the head forbids the browser every request and every script, so that this holds even if
+a text slipped through. Pictures are SVG elements in the colours of the page; their inner names have
+the name of the picture in front, and screen readers get one text for each.
 """
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
 from nas_engine.errors import NasEngineError
 from nas_engine.escaping import html_text
+from nas_engine.report.html.cover import cover_figure
 from nas_engine.report.html.document import (
     Bar,
     Bars,
     Block,
     Cell,
     Commands,
+    Cover,
     Facts,
     Figure,
     Figures,
+    Fold,
+    Gallery,
     Heading,
     Items,
+    Matrix,
     Page,
     Picture,
     Section,
     Sentence,
     Table,
+    Thumbnail,
     Tone,
 )
+from nas_engine.report.html.svg import Drawing, drawing_of, glyph_sheet, svg_element
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -60,7 +66,12 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
         f'<li><a href="#{section.key}">{html_text(section.title)}</a></li>'
         for section in page.sections[1:]
     )
-    parts = "\n".join(_section(section, pictures) for section in page.sections)
+    drawings = {name: drawing_of(pictures[name], name) for name in page.pictures()}
+    glyphs = {name: rest for one in drawings.values() for name, rest in one.glyphs.items()}
+    first, *others = (
+        _section(section, drawings, place) for place, section in enumerate(page.sections)
+    )
+    parts = "\n".join(others)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -74,18 +85,24 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
 {_style()}</style>
 </head>
 <body>
+{glyph_sheet(glyphs)}
 <header>
 <p class="kind">nas-search report</p>
 <h1>{html_text(page.title)}</h1>
 <p class="subtitle">{html_text(page.subtitle)}</p>
 </header>
+<main>
+{first}
+<div class="parts">
 <nav aria-label="Parts of this page">
 <ul>
 {links}
 </ul>
 </nav>
-<main>
+<div>
 {parts}
+</div>
+</div>
 </main>
 <footer>
 <p>{html_text(page.footer)}</p>
@@ -100,18 +117,28 @@ def _style() -> str:
     return files(__package__).joinpath("style.css").read_text(encoding="utf-8")
 
 
-def _section(section: Section, pictures: Mapping[str, bytes]) -> str:
+def _section(section: Section, drawings: Mapping[str, Drawing], place: int) -> str:
+    """Return a section; all but the first can be folded, and are opened by a link to them."""
     heading, label = f"{section.key}-title", html_text(section.title)
-    blocks = "\n".join(
-        _block(block, f"{section.key}-{i}", pictures) for i, block in enumerate(section.blocks, 1)
-    )
+    blocks = _blocks(section.blocks, section.key, drawings)
+    if not place:
+        return (
+            f'<section id="{section.key}" class="first" aria-labelledby="{heading}">\n'
+            f'<h2 id="{heading}" class="unseen">{label}</h2>\n{blocks}\n</section>'
+        )
+    state = "" if section.folded else " open"
     return (
-        f'<section id="{section.key}" aria-labelledby="{heading}">\n<h2 '
-        f'id="{heading}">{label}</h2>\n{blocks}\n</section>'
+        f'<section aria-labelledby="{heading}">\n<details{state}>\n<summary><h2 '
+        f'id="{heading}">{label}</h2></summary>\n<div class="part" id="{section.key}">\n{blocks}\n'
+        "</div>\n</details>\n</section>"
     )
 
 
-def _block(block: Block, key: str, pictures: Mapping[str, bytes]) -> str:
+def _blocks(blocks: Sequence[Block], key: str, drawings: Mapping[str, Drawing]) -> str:
+    return "\n".join(_block(block, f"{key}-{i}", drawings) for i, block in enumerate(blocks, 1))
+
+
+def _block(block: Block, key: str, drawings: Mapping[str, Drawing]) -> str:
     match block:
         case Sentence():
             return f'<p class="{block.tone}">{html_text(block.text)}</p>'
@@ -134,7 +161,18 @@ def _block(block: Block, key: str, pictures: Mapping[str, bytes]) -> str:
                 + "\n</div>"
             )
         case Picture():
-            return _picture(block, key, pictures[block.name])
+            return _picture(block, key, drawings[block.name])
+        case Cover():
+            return cover_figure(block, key)
+        case Matrix():
+            return _matrix(block, key)
+        case Gallery():
+            return _gallery(block, key)
+        case Fold():
+            return (
+                f"<details>\n<summary>{html_text(block.title)}</summary>\n"
+                f"{_blocks(block.blocks, key, drawings)}\n</details>"
+            )
         case Facts():
             rows = "\n".join(
                 f"<div><dt>{html_text(name)}</dt><dd>{html_text(value)}</dd></div>"
@@ -222,41 +260,48 @@ def _bar(bar: Bar) -> str:
     )
 
 
-def _picture(picture: Picture, key: str, svg: bytes) -> str:
+def _picture(picture: Picture, key: str, drawing: Drawing) -> str:
     """Return a figure; it scrolls in its own box where it would get too small to read."""
-    width, height = svg_size(svg)
-    data = base64.b64encode(lean_svg(svg)).decode()
     return (
-        f'<figure>\n<div class="sheet" role="region" tabindex="0" aria-labelledby="{key}">\n<img '
-        f'alt="{html_text(picture.text)}" '
-        f'width="{width}" height="{height}" style="--natural:{width}px" '
-        f'src="data:image/svg+xml;base64,{data}">\n</div>\n'
+        f'<figure>\n<div class="sheet" role="region" tabindex="0" aria-labelledby="{key}">\n'
+        f"{svg_element(drawing, picture.text)}\n</div>\n"
         f'<figcaption id="{key}">{html_text(picture.caption)}</figcaption>\n</figure>'
     )
 
 
-_PROLOGUE = re.compile(rb"^.*?(?=<svg\b)", re.DOTALL)
-_METADATA = re.compile(rb"<metadata>.*?</metadata>", re.DOTALL)
-_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
-_BREAKS = re.compile(rb"\s*\n\s*")
-_POINT = re.compile(rb' (width|height)="([0-9.]+)pt"')
+def _matrix(matrix: Matrix, key: str) -> str:
+    """Return a table whose fields are the darker, the larger their share of the row."""
+    titles = "".join(f'<th scope="col">{html_text(name)}</th>' for name in matrix.names)
+    rows = []
+    for place, (name, counts) in enumerate(zip(matrix.names, matrix.counts, strict=True)):
+        total = sum(counts) or 1
+        fields = "".join(
+            f'<td class="{"right" if place == column else "wrong"}" '
+            f'style="--share:{100 * count / total:.1f}%" '
+            f'title="{html_text(f"{name}, taken for {other}: {count:,}")}">'
+            f"{f'{count:,}' if count else ''}</td>"
+            for column, (other, count) in enumerate(zip(matrix.names, counts, strict=True))
+        )
+        rows.append(f'<tr><th scope="row">{html_text(name)}</th>{fields}</tr>')
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">\n'
+        f'<table class="matrix">\n<caption id="{key}">{html_text(matrix.caption)}</caption>\n'
+        f"<thead>\n<tr><td></td>{titles}</tr>\n</thead>\n<tbody>\n"
+        + "\n".join(rows)
+        + "\n</tbody>\n</table>\n</div>"
+    )
 
 
-def lean_svg(svg: bytes) -> bytes:
-    """Return the SVG of matplotlib without prologue, metadata, comments and line breaks."""
-    for pattern, instead in ((_PROLOGUE, b""), (_METADATA, b""), (_COMMENT, b""), (_BREAKS, b" ")):
-        svg = pattern.sub(instead, svg)
-    return svg.strip()
+def _gallery(gallery: Gallery, key: str) -> str:
+    items = "\n".join(_thumbnail(one) for one in gallery.items)
+    return (
+        f'<figure role="group" aria-labelledby="{key}">\n<ul class="gallery">\n{items}\n</ul>\n'
+        f'<figcaption id="{key}">{html_text(gallery.caption)}</figcaption>\n</figure>'
+    )
 
 
-def svg_size(svg: bytes) -> tuple[int, int]:
-    """Return width and height in pixels of 1/96 inch.
-
-    Raises:
-        NasEngineError: Not the SVG of matplotlib.
-    """
-    start = _PROLOGUE.sub(b"", svg)[:1000]
-    found = {name: float(value) * 96 / 72 for name, value in _POINT.findall(start)}
-    if found.keys() != {b"width", b"height"}:
-        raise NasEngineError("internal error: a picture without width and height in points")
-    return round(found[b"width"]), round(found[b"height"])
+def _thumbnail(one: Thumbnail) -> str:
+    return (
+        f'<li><img alt="" src="data:image/png;base64,{html_text(one.png)}">'
+        f"<span>{html_text(one.text)}</span></li>"
+    )

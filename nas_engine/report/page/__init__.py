@@ -6,11 +6,21 @@ Drawing is ``nas_engine.report.html``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePath
 
 from nas_engine.escaping import command_line
 from nas_engine.report.html.document import Page, Section, Sentence, Table, Tone
-from nas_engine.report.page import budgets, headline, network, proof, provenance, search, training
+from nas_engine.report.page import (
+    budgets,
+    headline,
+    mistakes,
+    network,
+    proof,
+    provenance,
+    search,
+    training,
+)
 from nas_engine.report.page.facts import RunFacts
 from nas_engine.units import format_size
 
@@ -18,23 +28,25 @@ __all__ = ["PARTS", "build_page"]
 
 Part = Callable[[RunFacts], Section | None]
 
-PARTS: tuple[tuple[str, Part, str], ...] = (
-    ("Budgets", budgets.budgets, "search"),
-    ("Accuracy", budgets.accuracy, "train"),
-    ("Verification", proof.verification, "verify"),
-    ("Network", network.network, "search"),
-    ("Memory over time", network.memory, "search"),
-    ("Flash by layer and kind", network.flash, "search"),
-    ("Search", search.progress, "search"),
-    ("Front", search.front, "search"),
-    ("Shortlist", search.shortlist, "run"),
-    ("Training", training.training, "train"),
-    ("How the bits were chosen", training.allocations, "refine"),
-    ("Quantisation error by layer", training.errors, "errors"),
-    ("Stages", provenance.stages, "search"),
-    ("Versions, digests, commands", provenance.provenance, "search"),
+PARTS: tuple[tuple[str, Part, str, bool], ...] = (
+    ("Accuracy", budgets.accuracy, "train", False),
+    ("Mistakes", mistakes.mistakes, "train", False),
+    ("Budgets", budgets.budgets, "search", False),
+    ("Verification", proof.verification, "verify", False),
+    ("Network", network.network, "search", False),
+    ("Memory over time", network.memory, "search", True),
+    ("Flash by layer and kind", network.flash, "search", True),
+    ("Search", search.progress, "search", True),
+    ("Front", search.front, "search", True),
+    ("Shortlist", search.shortlist, "run", True),
+    ("Training", training.training, "train", True),
+    ("How the bits were chosen", training.allocations, "refine", True),
+    ("Quantisation error by layer", training.errors, "errors", True),
+    ("Stages", provenance.stages, "search", True),
+    ("Versions, digests, commands", provenance.provenance, "search", True),
 )
-"""Titles and makers of the parts below the headline, in their order, and what makes their data."""
+"""Titles and makers of the parts below the headline, in their order, what makes their data, and
+whether they are folded at first."""
 
 
 def build_page(facts: RunFacts) -> Page:
@@ -43,12 +55,12 @@ def build_page(facts: RunFacts) -> Page:
     Parts whose data are missing are named at the end with the command that makes them.
     """
     sections, missing = [headline.headline(facts)], []
-    for title, make, maker in PARTS:
+    for title, make, maker, folded in PARTS:
         section = make(facts)
         if section is None:
             missing.append((title, _maker(maker, facts)))
         else:
-            sections.append(section)
+            sections.append(replace(section, folded=folded))
     if missing:
         sections.append(_missing(missing, facts))
     device, asked = facts.asked.device, facts.asked

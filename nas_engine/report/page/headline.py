@@ -6,8 +6,17 @@ from pathlib import PurePath
 
 from nas_engine.escaping import command_line
 from nas_engine.evolution.limits import LIMITS
-from nas_engine.report.html.document import Block, Figure, Figures, Section, Sentence, Tone
+from nas_engine.report.html.document import (
+    Block,
+    Figure,
+    Figures,
+    Fold,
+    Section,
+    Sentence,
+    Tone,
+)
 from nas_engine.report.network import NetworkReport
+from nas_engine.report.page.cover import cover
 from nas_engine.report.page.facts import RunFacts, Stale
 from nas_engine.report.page.words import (
     NONE,
@@ -27,8 +36,9 @@ from nas_engine.verification.result import Verdict, VerificationReport
 def headline(facts: RunFacts) -> Section:
     """Return the first section: verdict and large numbers."""
     text, tone = verdict_sentence(facts)
+    short = short_verdict(facts)
     blocks: list[Block] = [
-        Sentence(text, tone),
+        Sentence(short or text, tone),
         *(Sentence(problem, Tone.BAD) for problem in facts.problems),
     ]
     blocks += [Sentence(f"Stale: {_stale(one)}.", Tone.BAD) for one in facts.stale[1:]]
@@ -36,7 +46,10 @@ def headline(facts: RunFacts) -> Section:
         blocks.append(Sentence(_unchecked(facts), Tone.WARN))
     if facts.network:
         blocks.append(Figures(_figures(facts, facts.network)))
-        blocks.append(Sentence(_cycles(facts, facts.network), Tone.FAINT))
+        if facts.plan:
+            blocks.append(cover(facts.network, facts.plan, facts.asked.device.arena_bytes))
+    if short:
+        blocks.append(Fold(title="What was proven, and of what", blocks=(Sentence(text),)))
     return Section(key="verdict", title="Verdict", blocks=tuple(blocks))
 
 
@@ -80,6 +93,25 @@ def verdict_sentence(facts: RunFacts) -> tuple[str, Tone]:
         f"and is not an accuracy; next: {_next(facts)}.",
         Tone.PLAIN,
     )
+
+
+def short_verdict(facts: RunFacts) -> str:
+    """Return a proof that passed in one short line; empty where there is more to say."""
+    proof, tone = facts.verification, verdict_sentence(facts)[1]
+    if facts.network is None or proof is None or not proof.passed or tone is Tone.BAD:
+        return ""
+    exact = [one for one in proof.backends if one.verdict is Verdict.EQUAL]
+    state = "digests fit" if facts.checked else "not checked"
+    if not claim_of(proof.core, proof.backends).proven:
+        state += ", not verified for this device"
+    line = (
+        f"Recorded{f' on {proof.date}' if proof.date else ''}, {state}: equal on "
+        f"{plural(len(exact), 'back-end')}, {sum(one.values for one in exact):,} values, 0 differ"
+    )
+    result = facts.result
+    if result is not None and result.accuracy.beats_chance is False:
+        line += "; but the accuracy is barely above chance"
+    return f"{line}."
 
 
 def _stale(one: Stale) -> str:
@@ -263,14 +295,7 @@ def _figures(facts: RunFacts, network: NetworkReport) -> tuple[Figure, ...]:
                 tone=Tone.BAD if wrong else Tone.GOOD if good else Tone.PLAIN,
             )
         )
-    macs = network.total_macs
-    limit_macs = facts.asked.limits.get("macs")
-    note = (
-        f"{share(macs, limit_macs)} of the limit of {format_count(limit_macs)}"
-        if limit_macs
-        else "no limit was set"
-    )
-    items.append(Figure(name="MACs", value=format_count(macs), note=note, source="counted"))
+    items.insert(1, _time_figure(facts, network))
     return tuple(items)
 
 
@@ -301,16 +326,19 @@ def _accuracy_figure(accuracy: Accuracy, dataset: str, proven: bool) -> Figure:
     )
 
 
-def _cycles(facts: RunFacts, network: NetworkReport) -> str:
-    device = facts.asked.device
+def _time_figure(facts: RunFacts, network: NetworkReport) -> Figure:
+    """Return the time of one image as the device's table estimates it."""
+    device, macs = facts.asked.device, f"{format_count(network.total_macs)} MACs"
     if network.cycles is None:
-        return "Nothing here says how fast the network runs: the device has no table of cycles."
-    time = (
-        f"{format_latency(network.latency)} at {device.clock_hz / 1e6:.0f} MHz"
-        if network.latency
-        else "of unknown length, because the profile has no cycles_per_instruction"
-    )
-    return (
-        f"About {format_count(network.cycles)} cycles, {time}: an estimate from the device's cost "
-        "table, not a measured latency."
+        note = f"the device has no table of cycles; {macs}"
+        return Figure(name="time per image", value=NONE, note=note, source="not known")
+    cycles = f"{format_count(network.cycles)} cycles at {device.clock_hz / 1e6:.0f} MHz"
+    if network.latency is None:
+        note = f"{cycles}, whose time the profile does not say (cycles_per_instruction); {macs}"
+        return Figure(name="time per image", value=NONE, note=note, source="not known")
+    return Figure(
+        name="time per image",
+        value=format_latency(network.latency),
+        note=f"{cycles}; {macs}",
+        source="estimated, no board was measured",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from nas_engine.costs.plan import MemoryPlan, bytes_in_use
-from nas_engine.report.html.document import Block, Facts, Picture, Section, Sentence, Table
+from nas_engine.report.html.document import Block, Facts, Fold, Picture, Section, Sentence, Table
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.page.facts import RunFacts
 from nas_engine.report.page.words import format_count, format_size, number, plural, share
@@ -50,7 +50,13 @@ def network(facts: RunFacts) -> Section | None:
         text=f"Bit map: {text}",
         caption="Bits of weights and of the activations that enter, by layer.",
     )
-    return Section(key="network", title="Network", blocks=(Facts(pairs), picture, _layers(found)))
+    return Section(
+        key="network", title="Network", blocks=(Facts(pairs), picture, _folded(_layers(found)))
+    )
+
+
+def _folded(table: Table) -> Fold:
+    return Fold(title=table.caption, blocks=(table,))
 
 
 def _layers(found: NetworkReport) -> Table:

@@ -87,7 +87,7 @@ def verification(facts: RunFacts) -> Section | None:
     if found.instructions:
         blocks += [Heading("Instructions for one image"), _instructions(found)]
     if found.exceptions:
-        blocks += [Heading("What formats do not carry in its own width"), Items(found.exceptions)]
+        blocks += [Heading("Widths that a format cannot carry"), Items(found.exceptions)]
     return Section(key="verification", title="Verification", blocks=tuple(blocks))
 
 

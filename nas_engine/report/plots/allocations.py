@@ -154,7 +154,7 @@ def _draw_cells(grid: Axes, bits: Sequence[Sequence[int]]) -> None:
     )
     for row, widths in enumerate(bits):
         for place, bit in enumerate(widths):
-            ink = "white" if bit - LOWEST < 0.6 * (HIGHEST - LOWEST) else "black"
+            ink = "white" if bit - LOWEST < 0.5 * (HIGHEST - LOWEST) else "black"
             grid.text(
                 place,
                 row + 0.52,

@@ -25,6 +25,7 @@ from nas_engine.report.plots.style import (
     new_figure,
     picture_style,
 )
+from nas_engine.report.plots.tips import tip
 
 LOWEST, HIGHEST = 2, 8
 """Widths that occur."""
@@ -122,11 +123,13 @@ def draw_bit_map(record: BitMap) -> Figure:
     grid = add_panel(figure, left, margin, width, cells)
     colours = matplotlib.colormaps["viridis"]
     for row, bits in enumerate((record.a_bits, record.w_bits)):
+        what = ("activations", "weights")[row]
         for i, b in enumerate(bits):
             shade = (b - LOWEST) / (HIGHEST - LOWEST)
-            grid.add_patch(
-                Rectangle((i - 0.5, row), 1, 1, facecolor=colours(shade), edgecolor="white", lw=0.8)
+            cell = Rectangle(
+                (i - 0.5, row), 1, 1, facecolor=colours(shade), edgecolor="white", lw=0.8
             )
+            tip(grid.add_patch(cell), f"{axis.names[i]}: {what} {b} bits")
             grid.text(
                 i,
                 row + 0.47,
@@ -135,7 +138,7 @@ def draw_bit_map(record: BitMap) -> Figure:
                 va="center",
                 fontsize=9,
                 fontweight="bold",
-                color="white" if shade < 0.6 else "black",
+                color="white" if shade < 0.5 else "black",
             )
     grid.set(ylim=(0, 2), yticks=[0.5, 1.5], yticklabels=["activations", "weights"])
     grid.tick_params(length=0)

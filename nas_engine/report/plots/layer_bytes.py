@@ -29,6 +29,7 @@ from nas_engine.report.plots.style import (
     new_figure,
     picture_style,
 )
+from nas_engine.report.plots.tips import tip
 from nas_engine.units import format_size
 
 MEMORY_MODEL_NOTES: dict[str, str] = {
@@ -203,7 +204,7 @@ def draw_sram(record: SramBars) -> Figure:
     peak_size = record.sizes[record.peak]
     for i, size in enumerate(record.sizes):
         colour = VERMILLION if size == peak_size else BLUE
-        axes.bar(
+        bar = axes.bar(
             i,
             size / KIB,
             width=0.8,
@@ -213,6 +214,7 @@ def draw_sram(record: SramBars) -> Figure:
             lw=0,
             zorder=2,
         )
+        tip(bar[0], f"{axis.names[i]}: {format_size(size)}")
     more = f" and {record.ties} more" if record.ties else ""
     used = f", {percent(peak_size, record.budget)} of the budget" if record.budget else ""
     finish_kib_axis(axes, max(peak_size, record.budget or 0), height / (height - 0.74))
@@ -244,9 +246,11 @@ def draw_flash(record: FlashBars) -> Figure:
     axes = add_panel(figure, left, margin, width, heights[0])
     upper = add_panel(figure, left, margin + heights[0] + gap, width, heights[1])
     colours = [ORANGE if i == record.largest else BLUE for i in range(count)]
-    axes.bar(
+    bars = axes.bar(
         range(count), [size / KIB for size in record.sizes], width=0.8, color=colours, zorder=2
     )
+    for bar, name, size in zip(bars, axis.names, record.sizes, strict=True):
+        tip(bar, f"{name}: {format_size(size)}")
     finish_kib_axis(axes, record.sizes[record.largest], heights[0] / (heights[0] - 0.36))
     share = f", {100 * record.sizes[record.largest] / total:.1f} % of all" if total else ""
     most = record.sizes[record.largest]

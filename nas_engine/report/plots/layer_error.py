@@ -30,6 +30,7 @@ from nas_engine.report.plots.style import (
     new_figure,
     picture_style,
 )
+from nas_engine.report.plots.tips import tip
 
 WORST = 3
 """Number of marked layers (chosen here)."""
@@ -114,12 +115,15 @@ def draw_layer_error(record: LayerErrorBars) -> Figure:
     low, top = _limits(record)
     for i, value in enumerate(record.own_db):
         if value < math.inf:
-            bars.bar(
+            bar = bars.bar(
                 i,
                 max(value, low),
                 width=0.8,
                 color=VERMILLION if i in record.worst else BLUE,
                 zorder=2,
+            )
+            tip(
+                bar[0], f"{axis.names[i]}: {value:.1f} dB alone, {record.total_db[i]:.1f} dB so far"
             )
         else:
             bars.bar(i, top, width=0.8, color="white", edgecolor=PALE, hatch="////", lw=0, zorder=2)
@@ -184,7 +188,7 @@ def _draw_widths(grid: Axes, rows: Sequence[Sequence[int]]) -> None:
     )
     for row, widths in enumerate(rows):
         for place, bits in enumerate(widths):
-            ink = "white" if bits - LOWEST < 0.6 * (HIGHEST - LOWEST) else "black"
+            ink = "white" if bits - LOWEST < 0.5 * (HIGHEST - LOWEST) else "black"
             grid.text(
                 place,
                 row + 0.47,

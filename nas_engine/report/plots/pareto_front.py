@@ -25,6 +25,7 @@ from nas_engine.report.plots.style import (
     new_figure,
     picture_style,
 )
+from nas_engine.report.plots.tips import tip
 from nas_engine.units import format_size
 
 _MEGA = 1e6
@@ -136,7 +137,8 @@ def _draw_panel(
     shades = matplotlib.colormaps["viridis"](
         colours([point.flash_bytes / KIB for point in record.points])
     )
-    axes.scatter(xs, ys, c=shades, s=34, edgecolors="white", linewidths=0.6, zorder=2)
+    dots = axes.scatter(xs, ys, c=shades, s=34, edgecolors="white", linewidths=0.6, zorder=2)
+    tip(dots, *map(_in_words, record.points))
     assert record.best is not None
     axes.scatter(
         xs[record.best],
@@ -162,6 +164,11 @@ def _draw_panel(
         direction.set_major_locator(MaxNLocator(6))
         direction.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     return line is not None
+
+
+def _in_words(point: FrontPoint) -> str:
+    sizes = f"SRAM {format_size(point.peak_sram_bytes)}, Flash {format_size(point.flash_bytes)}"
+    return f"QE-Score {point.qe_score:,.2f}: {point.macs / _MEGA:,.2f} M MACs, {sizes}"
 
 
 @picture_style()

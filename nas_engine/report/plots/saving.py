@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from nas_engine.errors import InputError
 from nas_engine.files import write_atomically
 from nas_engine.report.plots.style import picture_style
+from nas_engine.report.plots.tips import with_tips
 
 
 @picture_style()
@@ -43,6 +44,7 @@ def save_figure(figure: Figure, folder: str | os.PathLike[str], stem: str) -> tu
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=metadata)
         path = target / f"{stem}.{kind}"
-        write_atomically(path, buffer.getvalue())
+        data = buffer.getvalue()
+        write_atomically(path, with_tips(data.decode()).encode() if kind == "svg" else data)
         paths.append(path)
     return paths[0], paths[1]

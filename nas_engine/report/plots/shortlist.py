@@ -23,6 +23,7 @@ from nas_engine.report.plots.style import (
     panel_inches,
     picture_style,
 )
+from nas_engine.report.plots.tips import tip
 
 FEWEST_RANKED = 3
 """Fewest networks for a meaningful rank correlation (chosen here)."""
@@ -187,7 +188,7 @@ def draw_shortlist(record: Shortlist) -> Figure:
             zorder=2 + member.chosen,
         )
         mark, size = ("*", 190) if member.chosen else ("o", 44)
-        axes.scatter(
+        point = axes.scatter(
             member.qe_score,
             member.accuracy,
             marker=mark,
@@ -196,6 +197,10 @@ def draw_shortlist(record: Shortlist) -> Figure:
             edgecolors="white",
             linewidths=0.7,
             zorder=4 + member.chosen,
+        )
+        tip(
+            point,
+            f"rank {member.rank}: QE-Score {member.qe_score:,.2f}, {member.accuracy:.2f} %",
         )
     _write_ranks(axes, record.members)
     axes.set_xlabel("QE-Score, before any training (numbers: rank by score)")

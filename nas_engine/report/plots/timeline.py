@@ -34,6 +34,7 @@ from nas_engine.report.plots.style import (
     picture_style,
     text_width,
 )
+from nas_engine.report.plots.tips import tip
 from nas_engine.units import format_size
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, "#F0E442", "#999999")
@@ -160,9 +161,8 @@ def draw_timeline(record: Timeline) -> Figure:
     for tensor in record.tensors:
         corner = (tensor.first_step - 0.5, tensor.offset / KIB)
         size = (tensor.last_step - tensor.first_step + 1, tensor.size / KIB)
-        axes.add_patch(
-            Rectangle(corner, *size, facecolor=colours[tensor.kind], alpha=0.55, lw=0, zorder=2)
-        )
+        area = Rectangle(corner, *size, facecolor=colours[tensor.kind], alpha=0.55, lw=0, zorder=2)
+        tip(axes.add_patch(area), f"{tensor.name}: {format_size(tensor.size)} at {tensor.offset:,}")
         axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", lw=1.0, zorder=2.5))
         last = _last_alone(tensor, record.tensors)
         _write_name(axes, tensor, last, width / count, kib_inch)

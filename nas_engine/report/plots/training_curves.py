@@ -26,6 +26,7 @@ from nas_engine.report.plots.style import (
     picture_style,
     text_width,
 )
+from nas_engine.report.plots.tips import tip
 from nas_engine.training.result import Accuracy
 
 FLOAT, QUANTISED = "float", "quantised"
@@ -169,7 +170,7 @@ def draw_training_curves(record: TrainingCurves) -> Figure:
     lower = add_panel(figure, left, bottom, width, heights[0], sharex=upper)
     for curve in record.stages:
         colour, dots = _COLOURS[curve.stage], "o" if len(curve.epochs) < 40 else None
-        upper.plot(
+        (line,) = upper.plot(
             curve.epochs,
             curve.accuracy,
             color=colour,
@@ -178,6 +179,9 @@ def draw_training_curves(record: TrainingCurves) -> Figure:
             ms=3.5,
             label=f"{curve.stage}, held-out images",
         )
+        if dots:
+            pairs = zip(curve.epochs, curve.accuracy, strict=True)
+            tip(line, *(f"{curve.stage}, epoch {epoch}: {share:.2f} %" for epoch, share in pairs))
         alone = "D" if len(curve.epochs) == 1 else None
         shown = f"{curve.stage}, training images"
         upper.plot(
