@@ -146,6 +146,17 @@ def format_latency(milliseconds: tuple[float, float]) -> str:
     return f"{_three(low * factor)} to {_three(high * factor)} {unit}"
 
 
+def format_milliseconds(milliseconds: float) -> str:
+    """Return one time with three digits, such as ``"300 ms"``.
+
+    Example:
+        >>> format_milliseconds(300), format_milliseconds(1000)
+        ('300 ms', '1 s')
+    """
+    small = milliseconds < 999.5
+    return f"{_three(milliseconds)} ms" if small else f"{_three(milliseconds / 1000)} s"
+
+
 def _three(value: float) -> str:
     return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 

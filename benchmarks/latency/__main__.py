@@ -3,17 +3,18 @@
 python -m benchmarks.latency
 
 Prints the coefficients of each board and engine and the error of every row of ``rows.csv``; rows of
-networks whose kinds are not known stand without a claim. Takes a second.
+networks whose kinds are not known stand without a claim. Then the cycles per instruction that
+device profiles give the exported runtime, and what they are made of. Takes some seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
 from benchmarks.harness import Row, main
+from benchmarks.latency.boards import OWN, base_of, convolutional, factor_model, own_rows
 from benchmarks.latency.fit import (
     FEW,
     MANY,
@@ -24,25 +25,15 @@ from benchmarks.latency.fit import (
     known_networks,
     model_of,
     read_rows,
-    scaled,
 )
 from benchmarks.latency.networks import KINDS
+from benchmarks.latency.pace import CORES, M7_BOARDS, modelled, ranges, ratios
 
 LEFT_OUT = 0.05
 """Largest mean error of networks left out of a fit with coefficients of its own."""
 
 AIM = 0.10
 """Aim for a factor on another board's coefficients."""
-
-OWN = ("first", "pointwise", "depthwise", "dense")
-"""Kinds that a fit of its own is about; the only networks with others are ResNets."""
-
-
-def _has(row: Published, kinds: Sequence[str]) -> bool:
-    """Return whether all multiply-accumulates of a row are of some kinds."""
-    return row.macs is not None and all(
-        not macs or kind in kinds for kind, macs in zip(KINDS, row.macs, strict=True)
-    )
 
 
 def _print(rows: Sequence[Published], model: Model) -> None:
@@ -75,37 +66,60 @@ def _own(pair: tuple[str, str], rows: Sequence[Published]) -> tuple[Model, Row]:
     )
 
 
-def _with_convolution(model: Model, rows: Sequence[Published]) -> Model:
-    """Return a model with the coefficient of k x k convolutions, from the ResNets of its board."""
-    macs = np.array([row.macs for row in rows], np.float64)
-    cycles = np.array([row.cycles for row in rows])
-    place = KINDS.index("convolution")
-    found = model.coefficients.copy()
-    found[place] = np.mean((cycles - macs @ found) / macs[:, place])
-    return Model(coefficients=found, errors=macs @ found / cycles - 1, left_out=model.left_out)
+def _paces(rows: Sequence[Published]) -> list[Row]:
+    """Return the range of each core, and what it is made of."""
+    parts = []
+    for core, (boards, slow) in CORES.items():
+        times = ratios(rows, boards, M7_BOARDS)
+        parts.append(f"{core} over M7 {min(times):.2f} to {max(times):.2f}")
+        if slow:
+            parts.append(f"slow over fast {core} up to {max(ratios(rows, slow, boards)):.2f}")
+    found = ", ".join(f"{core} {low} to {high}" for core, (low, high) in ranges(rows).items())
+    loops = modelled()
+    every = [cycles for each in loops.values() for cycles in each]
+    for name, each in loops.items():
+        print(f"  {name:24s} {', '.join(f'{cycles:.2f}' for cycles in each)} cycles each")
+    model = (
+        f"{len(every)} innermost loops of the kernels {min(every):.2f} to {max(every):.2f}"
+        if every
+        else "not modelled: llvm-mca or arm-none-eabi-gcc is missing"
+    )
+    return [
+        Row(
+            what="cycles per instruction of the exported runtime, as device profiles have them",
+            measured=f"{found}; the same engine and network: {', '.join(parts)}",
+            at_least="no board measured",
+            reached=True,
+        ),
+        Row(
+            what="cycles per instruction of a Cortex-M7 by LLVM's model of its pipeline",
+            measured=model,
+            at_least="for comparison",
+            reached=True,
+        ),
+    ]
 
 
 def run() -> list[Row]:
-    pairs = by_pair(read_rows())
+    every = read_rows()
+    pairs = by_pair(every)
     first, *others = pairs
-    plain = [row for row in pairs[first] if _has(row, OWN)]
-    model, row = _own(first, plain)
-    residual = [row for row in pairs[first] if row.macs is not None and row not in plain]
-    base = _with_convolution(model, residual)
+    plain = own_rows(pairs[first])
+    _, row = _own(first, plain)
+    _, base = base_of(pairs[first])
     found, means, claimed = [row], [], set(plain)
     for pair in others:
-        convolutional = [row for row in pairs[pair] if row.macs is not None and row.macs[1]]
         if known_networks(pairs[pair]) >= MANY:
-            own = [row for row in pairs[pair] if _has(row, OWN)]
+            own = own_rows(pairs[pair])
             found.append(_own(pair, own)[1])
             claimed |= set(own)
         elif known_networks(pairs[pair]) >= FEW:
-            scaled_model = model_of(convolutional, partial(scaled, base.coefficients))
+            scaled_model = factor_model(base, pairs[pair])
             factor = scaled_model.coefficients[0] / base.coefficients[0]
             print(f"{' with '.join(pair)}: {factor:.2f} of the cycles of {' with '.join(first)}")
-            _print(convolutional, scaled_model)
+            _print(convolutional(pairs[pair]), scaled_model)
             means.append(float(np.abs(scaled_model.left_out).mean()))
-            claimed |= set(convolutional)
+            claimed |= set(convolutional(pairs[pair]))
     for pair, rows in pairs.items():
         for row_ in rows:
             if row_ not in claimed:
@@ -124,7 +138,7 @@ def run() -> list[Row]:
             reached=True,
         )
     )
-    return found
+    return found + _paces(every)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ class Published:
     """Network, with its input."""
     board: str
     """Board as its source spells it."""
+    core: str
+    """Core, such as ``M7``."""
     engine: str
     """Inference engine and version."""
     milliseconds: float
@@ -84,6 +86,7 @@ def read_rows(path: Path = ROWS) -> list[Published]:
                 Published(
                     network=" ".join(filter(None, (row["network"], row["input"], task))),
                     board=row["board"].replace("_", "-").upper(),
+                    core=row["core"],
                     engine=row["runtime"],
                     milliseconds=float(row["latency_ms"]),
                     cycles=float(row["latency_ms"]) * float(row["clock_mhz"]) * 1000,

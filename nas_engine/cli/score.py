@@ -8,7 +8,7 @@ import click
 
 from nas_engine.cli.command import Explained
 from nas_engine.cli.completion import complete_devices
-from nas_engine.cli.console import emit, json_option, show_table
+from nas_engine.cli.console import emit, json_option, show, show_table
 from nas_engine.cli.options import command_options
 
 
@@ -44,6 +44,7 @@ def score(
     """
     from device_profiles import load_device
     from nas_engine import api
+    from nas_engine.report.latency import published_remark
     from nas_engine.report.tables import network_table
 
     report = api.score(
@@ -55,3 +56,5 @@ def score(
         (float(profile.arena_bytes), float(profile.storage_bytes)) if profile else (None, None)
     )
     show_table(network_table(report, *budgets))
+    if profile and (remark := published_remark(report, profile)):
+        show(remark)

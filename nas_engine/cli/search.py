@@ -25,6 +25,7 @@ from nas_engine.pipeline import (
     run_search,
     write_winners,
 )
+from nas_engine.report.latency import published_remark
 from nas_engine.report.tables import depth_remark, network_table, winners_table
 from nas_engine.scoring.objective import check_named, is_program
 from nas_engine.units import format_latency
@@ -181,8 +182,9 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
         f"{device.reserved_sram_bytes:,} B of SRAM and {device.reserved_flash_bytes:,} B of Flash "
         "for firmware"
     )
-    if remark := depth_remark(best):
-        show(remark)
+    for remark in (published_remark(best, device), depth_remark(best)):
+        if remark:
+            show(remark)
     drawn = plots and not record.interrupted
     if drawn and not plots_are_current(record):
         announce(f"drawing the pictures of {record.directory.path} ...")

@@ -82,6 +82,7 @@ class CExporter:
         values |= {
             "OBJECTS": " ".join(f"{name[:-2]}.o" for name in sources),
             "HEADERS": " ".join(headers),
+            "OBJECTS_C": " ".join(sources),
             "SOURCES": "".join(f"    {name}\n" for name in sources),
             "ZEPHYR": " ".join(f"c/{name}" for name in sources),
             "ALIASES": ""

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.latency.__main__ import run
-from benchmarks.latency.fit import Published, fitted, model_of, read_rows, scaled
+from benchmarks.latency.boards import PROFILES, published_cycles
+from benchmarks.latency.fit import Published, by_pair, fitted, model_of, read_rows, scaled
 from benchmarks.latency.networks import KINDS, macs_by_kind
+from benchmarks.latency.pace import loops, ranges
+from device_profiles import device_names, load_device
 
 RNG = np.random.default_rng(0)
 PER_MAC = np.array([2.9, 0.95, 6.4, 8.0, 0.8])
@@ -17,6 +20,7 @@ def rows(count: int) -> list[Published]:
         Published(
             network=str(number),
             board="B",
+            core="M7",
             engine="E",
             milliseconds=1.0,
             cycles=float(each @ PER_MAC),
@@ -56,3 +60,36 @@ def test_study_prints_every_row_and_keeps_its_goal(capsys: pytest.CaptureFixture
     assert found[0].reached
     assert found[0].what.startswith("STM32H747I-DISCO")
     assert printed.count(" ms ") == len(read_rows())
+
+
+def test_profiles_hold_the_published_fits_and_the_ranges_of_their_cores():
+    rows = read_rows()
+    found, paces = published_cycles(by_pair(rows)), ranges(rows)
+    assert set(found) == set(PROFILES.values())
+    for name in device_names():
+        profile = load_device(name)
+        assert profile.published_cycles == found.get(name, ()), name
+        pace = profile.cycles_per_instruction
+        assert pace is not None
+        core = profile.core.removeprefix("cortex-").upper()
+        if core != "M0PLUS":
+            assert (pace.least, pace.most) == paces[core], name
+
+
+def test_loops_are_innermost_and_without_calls():
+    assembly = """f:
+.L2:
+	ldr	r1, [r0]	@ outer
+.L3:
+	adds	r1, r1, #1
+	@ remark
+	.loc 1
+	bne	.L3
+	cmp	r1, r2
+	bne	.L2
+.L4:
+	bl	g
+	bne	.L4
+	b	.L9
+"""
+    assert list(loops(assembly)) == [["\tadds\tr1, r1, #1", "\tbne\t.Lx"]]

@@ -16,7 +16,7 @@ from nas_engine.costs.plan import plan_schedule
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.manifest import manifest
 from nas_engine.integer.reference import run
-from tests.exporters.c_exports import compile_c, export_c, host_compiler, subject_of
+from tests.exporters.c_exports import arm_compilers, compile_c, export_c, host_compiler, subject_of
 from tests.exporters.manifests import validator
 from tests.integer.networks import random_images
 from tests.training.networks import small_architecture
@@ -123,3 +123,11 @@ def test_self_test_passes(folder: Path, tmp_path: Path) -> None:
     done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "FAIL" not in done.stdout
+
+
+def test_cycle_counter_compiles(folder: Path, tmp_path: Path) -> None:
+    for compiler in arm_compilers() or pytest.skip("needs a compiler for Cortex-M"):
+        for more in ((), ("-DMODEL_DWT",)):
+            compile_c(
+                compiler, "-std=c99", *more, "-c", folder / "main.c", "-o", tmp_path / "main.o"
+            )

@@ -261,6 +261,27 @@ class TestCompiling:
             for path in [*sources(folder), folder / "main.c"]:
                 compile_c(compiler, *STRICT[:-1], "-O2", "-c", path, "-o", tmp_path / "x.o")
 
+    @pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="needs arm-none-eabi-gcc")
+    def test_cycle_counter_links_for_cortex_m7(self, folder: Path, tmp_path: Path) -> None:
+        """Not run: no emulator counts cycles."""
+        gcc = arm_compilers()[0]
+        program = tmp_path / "cycles.elf"
+        compile_c(
+            gcc,
+            *STRICT[:-1],
+            *("-O2", "-DMODEL_DWT", "-DMODEL_PRINTF", "--specs=rdimon.specs"),
+            folder / "main.c",
+            *sources(folder),
+            "-o",
+            program,
+        )
+        symbols = subprocess.run(
+            ["arm-none-eabi-nm", program], capture_output=True, text=True, check=True
+        ).stdout
+        assert " model_cycles" in symbols
+        for path in (folder / "main.c", folder / "model.c"):  # without a printf
+            compile_c(gcc, *STRICT[:-1], "-O2", "-DMODEL_DWT", "-c", path, "-o", tmp_path / "x.o")
+
     @pytest.mark.skipif(not shutil.which("make") or sys.platform == "win32", reason="needs make")
     def test_make(self, folder: Path, tmp_path: Path) -> None:
         copy = Path(shutil.copytree(folder, tmp_path / "c"))

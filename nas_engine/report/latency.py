@@ -1,0 +1,52 @@
+"""Time of other engines: their published cycles per multiply-accumulate, for one network."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from device_profiles import DeviceProfile, PublishedCycles
+from nas_engine.network.from_architecture import graph_of
+from nas_engine.report.network import NetworkReport
+from nas_engine.units import format_milliseconds
+
+
+def macs_by_kind(report: NetworkReport) -> Counter[str]:
+    """Return multiply-accumulates by the kinds of ``PublishedCycles``."""
+    found: Counter[str] = Counter()
+    nodes = graph_of(report.architecture).layers
+    for place, (node, macs) in enumerate(zip(nodes, report.macs, strict=True)):
+        if place == 0:
+            kind = "first"
+        elif report.layer_names[place] == "classifier":
+            kind = "dense"
+        elif node.kind == "depthwise":
+            kind = "depthwise"
+        else:
+            kind = "pointwise" if node.kernel_height == node.kernel_width == 1 else "convolution"
+        found[kind] += int(macs)
+    return found
+
+
+def published_times(
+    report: NetworkReport, device: DeviceProfile
+) -> list[tuple[PublishedCycles, float]]:
+    """Return what the published cycles of a device predict for a network, in milliseconds."""
+    macs = macs_by_kind(report)
+    times = []
+    for one in device.published_cycles:
+        cycles = one.cycles(macs)
+        if cycles is not None:
+            times.append((one, 1000 * cycles / device.clock_hz))
+    return times
+
+
+def published_remark(report: NetworkReport, device: DeviceProfile) -> str | None:
+    """Return one line on other engines on the board; ``None`` where none is published."""
+    times = published_times(report, device)
+    if not times:
+        return None
+    each = ", ".join(
+        f"{one.engine} {format_milliseconds(time)} (left-out error {one.left_out_error:.0%})"
+        for one, time in times
+    )
+    return f"other engines at 8 bits, from what they published for this board: {each}"
