@@ -98,7 +98,8 @@ def measurement(folder: Path) -> Read:
 def checkpoint_of_a_search(folder: Path) -> Read:
     found = Candidates(
         genes=np.zeros((3, 2), np.int16),
-        **{name: np.zeros(2) for name in ("score", "violation", "sram", "flash", "macs")},
+        group=np.zeros(2, np.int64),
+        **{name: np.zeros(2) for name in ("score", "violation", "sram", "flash", "macs", "noise")},
     )
     save_state(
         folder / "checkpoint.npz",

@@ -27,11 +27,12 @@ from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline import run as run_module
 from nas_engine.pipeline import stage_actions
 from nas_engine.pipeline.judging import is_ahead
+from nas_engine.pipeline.members import figures_of, members, pattern
 from nas_engine.pipeline.new_run import write_new_run
 from nas_engine.pipeline.run import run_pipeline
 from nas_engine.pipeline.run_config import resolve_run_config
 from nas_engine.pipeline.rungs import FINALISTS, best_of_ranks
-from nas_engine.pipeline.shortlist import best_of, choose, members, noise_of, pattern
+from nas_engine.pipeline.shortlist import best_of, choose
 from nas_engine.pipeline.stages import STAGE_TABLE
 from nas_engine.pipeline.training import LoweringError
 from nas_engine.pipeline.work import Work, recipe_of
@@ -221,7 +222,7 @@ class TestRungs:
         directory = PipelineDirectory(copy)
         for row in rung["members"]:
             run = directory.candidate(row["rank"], 1)
-            assert noise_of(run.read_best()) == row["path_noise"]
+            assert figures_of(run.read_best()).noise == row["path_noise"]
             assert read_result(run.training.result).accuracy.floating == row["accuracy"]
         shown = shortlist_of(stage.figures, copy)
         assert [len(each.members) for each in shown.rungs] == [3]
@@ -244,10 +245,12 @@ class TestRungs:
         self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: dict[str, Any] = {"count": 3, "epochs": None, "minutes": 0.2}
-        monkeypatch.setattr(stage_actions, "measured_epoch", lambda *_: (2.4, 100))
+        directory = PipelineDirectory(copy)
+        macs = [figures_of(network).macs for network in members(directory.search, 3)]
+        epoch_s = 2.39 * macs[0] / (sum(macs) / 3)  # 2.39 s of the network with the mean MACs
+        monkeypatch.setattr(stage_actions, "measured_epoch", lambda *_: (epoch_s, 100))
         with pytest.raises(Killed):
             run_tiny(space, copy, Recorder(kill_at=9), shortlist=asked)
-        directory = PipelineDirectory(copy)
         assert stored_options(directory)["shortlist"]["rungs"] == "2x2"
 
         def again(*_: Any) -> tuple[float, int]:

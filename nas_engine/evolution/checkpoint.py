@@ -88,6 +88,9 @@ def load_state(path: Path, fingerprint: str) -> SearchState:
                 "belongs to another search (was the device or the space file changed?); put it "
                 "back, or start again with --force",
             )
+        for part in _PARTS:  # files of 0.1.0 lack them
+            for name, kind in (("noise", np.float64), ("group", np.int64)):
+                arrays.setdefault(f"{part}_{name}", np.zeros(arrays[f"{part}_score"].shape, kind))
         population, front = (
             Candidates(**{name: arrays[f"{part}_{name}"] for name in Candidates.__slots__})
             for part in _PARTS

@@ -13,11 +13,13 @@ from nas_engine.costs.flash import flash
 from nas_engine.costs.schedule import bit_costs
 from nas_engine.encoding import Genes, GeneView, decode, encode
 from nas_engine.errors import InputError
+from nas_engine.evolution.classes import classes
 from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import Floats, LayerTable, macs_per_layer, unroll
-from nas_engine.scoring.objective import QE_SCORE, objective_values
+from nas_engine.scoring.objective import PATH_NOISE, QE_SCORE, objective_values
+from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
 from nas_engine.scoring.qe_score import bits_score, layer_coefficients, structure_score
 
 
@@ -37,6 +39,10 @@ class Candidates:
     """Flash in bytes, ``(n,)``."""
     macs: Floats
     """Multiply-accumulates, ``(n,)``."""
+    noise: Floats
+    """Path noise of a network that has a class, else 0, ``(n,)``."""
+    group: npt.NDArray[np.int64]
+    """Class (``nas_engine.evolution.classes``), 0 where all networks compete, ``(n,)``."""
 
     @property
     def n(self) -> int:
@@ -113,8 +119,19 @@ def evaluate(problem: SearchProblem, genes: Genes) -> Candidates:
     known = {"sram": sram, "flash": flash_bytes, "macs": macs}
     for cost, budget in _spending(problem, table, view, known).values():
         violation += np.maximum(cost / budget - 1.0, 0.0)
+    noise, group = np.zeros(table.n), np.zeros(table.n, np.int64)
+    if problem.classed:
+        noise = path_noise(table, w_bits, a_bits, PATH_NOISE_FORMS[PATH_NOISE])
+        group = classes(problem.frame, view)
     return Candidates(
-        genes=genes, score=score, violation=violation, sram=sram, flash=flash_bytes, macs=macs
+        genes=genes,
+        score=score,
+        violation=violation,
+        sram=sram,
+        flash=flash_bytes,
+        macs=macs,
+        noise=noise,
+        group=group,
     )
 
 

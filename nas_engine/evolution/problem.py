@@ -132,6 +132,14 @@ class SearchProblem:
         return int(self.arena_bytes) if self.frame.schedule == "auto" else None
 
     @property
+    def classed(self) -> bool:
+        """True if networks are kept apart by what the QE-Score cannot see: where strides are genes.
+
+        A search by another figure has that figure's best, whatever it sees.
+        """
+        return self.frame.free_strides and self.objective == QE_SCORE
+
+    @property
     def counting(self) -> Counting:
         """How candidates are counted."""
         return Counting(

@@ -1,7 +1,8 @@
 """The evolutionary search: ``init / step / finish`` over explicit state.
 
 Each generation, ``chunks`` batches of children are bred from the population and evaluated; then
-parents and children compete, feasible first, then by score. A batch is a pure function of (problem,
+parents and children compete, feasible first, then by score, each within its class where a space has
+classes (``nas_engine.evolution.classes``). A batch is a pure function of (problem,
 seed, generation, batch number, population), so that the result is the same for any number of
 workers and the state needs no random state of its own: ten steps equal five steps, save, load, five
 steps.
@@ -17,8 +18,9 @@ import numpy.typing as npt
 
 from nas_engine.architecture import Architecture
 from nas_engine.encoding import Genes, decode
+from nas_engine.evolution.classes import niches, ranks_within, standing
 from nas_engine.evolution.evaluation import Candidates, evaluate, evaluate_given
-from nas_engine.evolution.front import MAX_FRONT, thin, update_front
+from nas_engine.evolution.front import most, thin, update_front
 from nas_engine.evolution.operators import mutate, sample
 from nas_engine.evolution.problem import SearchProblem
 
@@ -69,7 +71,8 @@ class SearchResult:
     """Result of a search."""
 
     best: Architecture
-    """The feasible network with the highest score, which may take all the SRAM there is."""
+    """The feasible network with the highest score, or, where there are classes, with the highest
+    ``standing`` on the front; it may take all the SRAM there is."""
     front: tuple[Architecture, ...]
     """Networks of the Pareto front, best score first, each in its smallest arena."""
 
@@ -126,8 +129,7 @@ def step(
     children = Candidates.concatenate(list(run(breed, jobs)))
     union = Candidates.concatenate([state.population, children])
     fresh = unique_networks(union.genes, structure_only=problem.qbr, rows=problem.frame.n_structure)
-    best = np.lexsort((-union.score[fresh], union.violation[fresh]))[: settings.population]
-    survivors = fresh[best]
+    survivors = _survivors(union, fresh, settings.population)
     population = union.take(survivors)
     front = update_front(
         state.front, union.take(np.sort(survivors[survivors >= state.population.n]))
@@ -140,6 +142,24 @@ def step(
     )
 
 
+def _survivors(union: Candidates, fresh: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
+    """Return who survives, best first: an equal number of each niche, at least one.
+
+    Args:
+        union: Parents and children.
+        fresh: Indices of those that differ.
+        count: Survivors, where there are not more niches.
+    """
+    best = fresh[np.lexsort((-union.score[fresh], union.violation[fresh]))]
+    if not union.group.any():
+        return best[:count]
+    chosen = union.take(best)
+    niche = niches(chosen.group, chosen.noise, chosen.macs, chosen.violation)
+    best, niche = best[niche >= 0], niche[niche >= 0]
+    share = max(count // np.unique(niche).size, 1)
+    return best[ranks_within(niche) < share]
+
+
 def done(state: SearchState, settings: SearchSettings) -> bool:
     """Return whether the candidates are spent."""
     return state.evaluated >= settings.candidates
@@ -149,9 +169,12 @@ def finish(state: SearchState, problem: SearchProblem) -> SearchResult | None:
     """Return the result, or ``None`` if no network that fits has been found yet."""
     if state.best_score is None:
         return None
-    front = tuple(decode(problem.frame, column) for column in thin(state.front, MAX_FRONT).genes.T)
+    front = thin(state.front, most(state.front))
+    members = tuple(decode(problem.frame, column) for column in front.genes.T)
     best = decode(problem.frame, state.population.genes[:, 0])
-    return SearchResult(best=replace(best, room=problem.room), front=front)
+    if problem.classed:
+        best = members[int(standing(front.score, front.noise, front.macs).argmax())]
+    return SearchResult(best=replace(best, room=problem.room), front=members)
 
 
 def unique_networks(genes: Genes, *, structure_only: bool, rows: int) -> npt.NDArray[np.intp]:

@@ -10,36 +10,25 @@ set aside do (measured here). Many networks are narrowed down first, see
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from nas_engine.architecture import Architecture
-from nas_engine.encoding import GeneView, architecture_frame, encode
 from nas_engine.errors import NasEngineError
 from nas_engine.events import SILENT, Note, Sink
 from nas_engine.evolution.problem import SearchProblem
-from nas_engine.layers import unroll
 from nas_engine.pipeline.judging import is_ahead
+from nas_engine.pipeline.members import figures_of
 from nas_engine.pipeline.new_run import keep_or_write
-from nas_engine.pipeline.rungs import FINALISTS, best_of_ranks
+from nas_engine.pipeline.rungs import best_of_ranks
 from nas_engine.pipeline.training import LoweringError
 from nas_engine.report.network import NetworkReport
 from nas_engine.report.search_record import report_member
 from nas_engine.runs.epochs import read_epochs
 from nas_engine.runs.pipeline_directory import PipelineDirectory
-from nas_engine.runs.run_directory import RunDirectory
-from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
 from nas_engine.training.loop import DivergedError
 from nas_engine.training.result import TrainingResult
-from nas_engine.training.start import same_structure
-
-RANKED_BY = "path-noise-without-stem"
-"""Form of the path noise whose rank is added to that of the loss (chosen here)."""
 
 SCORE, ACCURACY, LOSS, FAILURES = "score", "accuracy", "loss", "failures"
 """Reasons for a decision: the score, without training; an accuracy ahead of all others by more than
@@ -48,54 +37,6 @@ chance; the training loss of several alike in accuracy; failure of all others.""
 Attempt = Callable[[Path, str], TrainingResult | None]
 """Training (or its continuation) of a run directory, under a name for its progress; ``None`` if it
 was told to stop."""
-
-
-def noise_of(network: Architecture) -> float:
-    """Return the path noise of a network in the form ``RANKED_BY``."""
-    frame = architecture_frame(network)
-    genes = encode(frame, [network])
-    view, form = GeneView(frame, genes), PATH_NOISE_FORMS[RANKED_BY]
-    return float(path_noise(unroll(frame, genes), view.w_bits, view.a_bits, form)[0])
-
-
-def members(run: RunDirectory, count: int) -> list[Architecture]:
-    """Return the ``count`` best networks of a front that differ in pattern, best score first.
-
-    No two have the same kind, stride and number of units in every block: the very best scores of a
-    front belong to one network with a channel more or less, and to train those next to each
-    other says nothing (chosen here). Only where that leaves too few, others of different
-    structure follow; no two differ in their widths alone. More than ``FINALISTS`` are taken by
-    score and by path noise in turn, so that they lie along the front of the two.
-
-    Raises:
-        RunDirectoryError: There is no winner yet.
-        FileFormatError: A damaged file.
-    """
-    scores = [row["qe_score"] for row in run.front.read()]
-    best = run.read_best()
-    read = functools.cache(lambda index: replace(run.read_member(index + 1), room=best.room))
-    order = by_score = sorted(range(len(scores)), key=lambda index: -scores[index])
-    if count > FINALISTS:
-        quiet = sorted(by_score, key=lambda index: noise_of(read(index)))
-        order = list(dict.fromkeys(chain.from_iterable(zip(by_score, quiet, strict=True))))
-    chosen, others = [(math.inf, best)], list[tuple[float, Architecture]]()
-    for index in order:
-        network = read(index)
-        if any(same_structure(network, other) for _, other in (*chosen, *others)):
-            continue
-        alike = any(pattern(network) == pattern(other) for _, other in chosen)
-        (others if alike else chosen).append((scores[index], network))
-        if len(chosen) == count:
-            break
-    found = [*chosen, *others][:count]
-    if count > FINALISTS:
-        found.sort(key=lambda pair: -pair[0])
-    return [network for _, network in found]
-
-
-def pattern(network: Architecture) -> tuple[tuple[str, int, int], ...]:
-    """Return kind, stride and number of units of each block, from the input to the output."""
-    return tuple((block.kind, block.stride, len(block.bits)) for block in network.blocks)
 
 
 def choose(
@@ -191,7 +132,7 @@ def narrow(
         row: dict[str, Any] = {
             "rank": rank,
             "qe_score": report_member(network, search).qe_score,
-            "path_noise": noise_of(network),
+            "path_noise": figures_of(network).noise,
             "loss": None,
             "accuracy": None,
             "failure": None,

@@ -6,21 +6,24 @@ figures, or ``None`` if it was told to stop.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from nas_engine.architecture import Architecture
 from nas_engine.digests import file_digest
 from nas_engine.events import Note, Started
 from nas_engine.evolution.config import build_problem
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.layer_errors import measure_layer_errors
+from nas_engine.pipeline.members import figures_of, members
 from nas_engine.pipeline.new_run import copy_file, keep_or_write
 from nas_engine.pipeline.refine import run_refinement
 from nas_engine.pipeline.run_config import write_run_config
 from nas_engine.pipeline.rungs import Rung, by_minutes, written
 from nas_engine.pipeline.search import run_search
-from nas_engine.pipeline.shortlist import Attempt, choose, members, narrow
+from nas_engine.pipeline.shortlist import Attempt, choose, narrow
 from nas_engine.pipeline.training import TrainingRequest, measured_epoch, run_training
 from nas_engine.pipeline.verify import verify_run
 from nas_engine.pipeline.work import Figures, Work
@@ -63,9 +66,12 @@ def shortlist(work: Work, resume: bool) -> Figures | None:
     """
     settings, watch = work.config.shortlist, work.watch
     with threads_of_torch(1):
-        rungs = work.rungs or _measured_rungs(work)
+        problem = build_problem(work.config.search)[0]
+        asked = work.rungs[0].networks if work.rungs else settings.count
+        found = members(work.directory.search, asked, classed=problem.classed)
+        rungs = work.rungs or _measured_rungs(work, found)
         count = rungs[0].networks
-        found = members(work.directory.search, count)
+        found = found[:count]
         if len(found) < count:
             watch(
                 Note(
@@ -75,7 +81,7 @@ def shortlist(work: Work, resume: bool) -> Figures | None:
             )
         if not settings.alone and (settings.planned or len(rungs) > 1):
             watch(Note(text=f"networks x epochs of each rung: {written(rungs)}"))
-        problem, networks = build_problem(work.config.search)[0], dict(enumerate(found, 1))
+        networks = dict(enumerate(found, 1))
         narrowed = []
         for number, (rung, after) in enumerate(pairwise(rungs), 1):
             figures = narrow(
@@ -112,15 +118,17 @@ def _attempt(work: Work, rung: Rung, *, last: bool) -> Attempt:
     return lambda path, what: run_training(path, request, resume=True, name=what, watch=work.watch)
 
 
-def _measured_rungs(work: Work) -> tuple[Rung, ...]:
+def _measured_rungs(work: Work, found: Sequence[Architecture]) -> tuple[Rung, ...]:
     """Return the rungs for the minutes that are given, and write them into ``run.yaml``.
 
-    A run that is stopped or killed goes on by these.
+    The time of an epoch is measured of the winner, and taken to grow with the MACs. A run that is
+    stopped or killed goes on by these.
     """
     settings = work.config.shortlist
     assert settings.minutes is not None
-    network = work.directory.search.read_best()
-    epoch_s, steps = measured_epoch(network, work.request(work.recipe, holdout=HOLDOUT))
+    epoch_s, steps = measured_epoch(found[0], work.request(work.recipe, holdout=HOLDOUT))
+    macs = [figures_of(network).macs for network in found]
+    epoch_s *= sum(macs) / len(macs) / macs[0]
     rungs = by_minutes(settings.count, settings.minutes, epoch_s, steps, work.recipe.epochs)
     planned = replace(settings, rungs=written(rungs))
     write_run_config(work.directory.config, replace(work.config, shortlist=planned))

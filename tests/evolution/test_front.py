@@ -40,6 +40,8 @@ def candidates(
         sram=columns[1],
         flash=columns[2],
         macs=columns[3],
+        noise=np.zeros(n),
+        group=np.zeros(n, np.int64),
     )
 
 
