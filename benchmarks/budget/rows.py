@@ -17,6 +17,7 @@ from benchmarks.budget.networks import HALVES, KINDS, Entry
 from benchmarks.harness import Row
 from benchmarks.statistics import Floats, spearman_estimate
 from nas_engine.encoding import GeneView, architecture_frame, encode
+from nas_engine.evolution.classes import standing
 from nas_engine.layers import unroll
 from nas_engine.report.network import report_network
 from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
@@ -114,6 +115,7 @@ def predictors(found: Sequence[Record]) -> dict[str, Floats]:
         "- effectiveness": -column("effectiveness"),
         "- convolutions": -column("convolutions"),
         "MACs": column("macs"),
+        "standing": standing(column("qe-score"), column("path-noise-without-stem"), column("macs")),
         "parameters": column("parameters"),
     }
     for epochs in (1, 2):
