@@ -89,6 +89,12 @@ _OF_A_SEARCH = (
     _directory(
         "--plots/--no-plots", default=True, help="Draw the pictures at the end.  [default: plots]"
     ),
+    _directory(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        help="Of several resolutions show every layer of each winner.",
+    ),
     json_option,
     quiet_option,
 )

@@ -26,7 +26,7 @@ from nas_engine.pipeline import (
     write_winners,
 )
 from nas_engine.report.latency import published_remark
-from nas_engine.report.tables import depth_remark, network_table, winners_table
+from nas_engine.report.tables import binding_remark, depth_remark, network_table, winners_table
 from nas_engine.scoring.objective import check_named, is_program
 from nas_engine.units import format_latency
 
@@ -42,6 +42,7 @@ def search(
     workers: int | None,
     time_limit: float | None,
     plots: bool,
+    verbose: bool,
     resolution: tuple[int, ...] | None,
     **options: Any,
 ) -> bool:
@@ -75,12 +76,18 @@ def search(
                 watch=screen,
             )
         records.append(record)
-        _show(record, plots=plots)
+        _draw(record, plots=plots)
+        if verbose or len(configs) == 1:
+            show_table(_table(record))
+        if len(configs) == 1:
+            _show(record, plots=plots)
         if record.interrupted:
             break
     if len(configs) > 1:
         write_winners(path, records)
         show_table("\n" + winners_table([_winner(record) for record in records]))
+        for record in records:
+            _show(record, plots=plots)
     complete = len(records) == len(configs) and all(record.complete for record in records)
     winners = [_summary(record) for record in records]
     emit(
@@ -162,12 +169,23 @@ def _short(size: int) -> str:
     return str(size)
 
 
-def _show(record: SearchRecord, *, plots: bool) -> None:
-    """Print the winner and draw the pictures; after Ctrl-C there is no time for pictures."""
-    best, device, config = record.best, record.device, record.config
-    show_table(
-        network_table(best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes)
+def _table(record: SearchRecord) -> str:
+    device = record.device
+    return network_table(
+        record.best, sram_budget=device.arena_bytes, flash_budget=device.storage_bytes
     )
+
+
+def _draw(record: SearchRecord, *, plots: bool) -> None:
+    """Draw the pictures, but not after Ctrl-C, when there is no time."""
+    if plots and not record.interrupted and not plots_are_current(record):
+        announce(f"drawing the pictures of {record.directory.path} ...")
+        draw_plots(record)
+
+
+def _show(record: SearchRecord, *, plots: bool) -> None:
+    """Print what was found, in few lines."""
+    best, device, config = record.best, record.device, record.config
     seconds = (
         f"; {format_latency(best.latency)} at {device.clock_hz / 1e6:.0f} MHz (predicted)"
         if best.latency
@@ -182,13 +200,11 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
         f"{device.reserved_sram_bytes:,} B of SRAM and {device.reserved_flash_bytes:,} B of Flash "
         "for firmware"
     )
+    show(binding_remark(best, device, config.limits))
     for remark in (published_remark(best, device), depth_remark(best)):
         if remark:
             show(remark)
     drawn = plots and not record.interrupted
-    if drawn and not plots_are_current(record):
-        announce(f"drawing the pictures of {record.directory.path} ...")
-        draw_plots(record)
     show(
         f"written to {record.directory.path} (best.yaml, memory_plan.json, "
         f"pareto.csv{', plots/' if drawn else ''})"

@@ -7,7 +7,7 @@ from collections import Counter
 from device_profiles import DeviceProfile, PublishedCycles
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.report.network import NetworkReport
-from nas_engine.units import format_milliseconds
+from nas_engine.units import format_latency, format_milliseconds
 
 
 def macs_by_kind(report: NetworkReport) -> Counter[str]:
@@ -45,8 +45,14 @@ def published_remark(report: NetworkReport, device: DeviceProfile) -> str | None
     times = published_times(report, device)
     if not times:
         return None
-    each = ", ".join(
-        f"{one.engine} {format_milliseconds(time)} (left-out error {one.left_out_error:.0%})"
-        for one, time in times
-    )
-    return f"other engines at 8 bits, from what they published for this board: {each}"
+    if len(times) == 1:
+        ((one, time),) = times
+        text = f"{one.engine} {format_milliseconds(time)} (left-out error {one.left_out_error:.0%})"
+    else:
+        spent = [time for _, time in times]
+        worst = max(one.left_out_error for one, _ in times)
+        text = (
+            f"{len(times)} of them {format_latency((min(spent), max(spent)))} "
+            f"(left-out error up to {worst:.0%})"
+        )
+    return f"other engines at 8 bits, from what they published for this board: {text}"

@@ -6,11 +6,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from device_profiles import DeviceProfile
 from nas_engine.architecture import Architecture
 from nas_engine.costs.plan import segments_of
 from nas_engine.costs.rows import units_of
 from nas_engine.errors import InputError
 from nas_engine.escaping import terminal_line
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.report.network import LAYERS_WHOLE, NetworkReport
 from nas_engine.units import format_count, format_latency, format_size
@@ -27,6 +29,13 @@ RESOLUTION_NOTE = (
 DEEP = 1.0
 """Depth over width from which a remark is made. Our choice: limits of 1 and 0.7 were tried
 (``benchmarks.studies.proxy``), and both helped."""
+
+BINDS, FREE = 0.95, 0.8
+"""Share of a budget from which it binds, and below which the rest is worth a remark (chosen
+here)."""
+
+COMPUTE = ("macs", "bitops", "cycles", "latency")
+"""Limits on computation."""
 
 OPERATIONS = {"conv": "conv", "depthwise": "dw"}
 """Names of layers in a table, by the kind of their node."""
@@ -203,6 +212,40 @@ def depth_remark(report: NetworkReport) -> str | None:
         f"deep for its width (depth/width {report.effectiveness:.2f}); on CIFAR-10, "
         "--max-effectiveness 0.7 gave better ones"
     )
+
+
+def binding_remark(
+    report: NetworkReport, device: DeviceProfile, limits: Mapping[str, float]
+) -> str:
+    """Return one line on what a network is limited by, and what it leaves free.
+
+    Args:
+        report: The network.
+        device: Its memory.
+        limits: Those of ``LIMITS`` that are set, by name.
+    """
+    memory = {
+        "SRAM": report.peak_sram_bytes / device.arena_bytes,
+        "Flash": report.total_flash_bytes / device.storage_bytes,
+    }
+    used = {
+        row.name.replace("_", " "): report.limited[row.name] / limits[row.name]
+        for row in LIMITS
+        if row.monotone and row.name in limits and row.name in report.limited
+    }
+    binding = [f"{name} ({share:.1%})" for name, share in (memory | used).items() if share >= BINDS]
+    free = [f"{1 - share:.0%} of {name}" for name, share in memory.items() if share < FREE]
+    text = (
+        f"what binds: {', '.join(binding)}" if binding else "nothing binds: the space has no more"
+    )
+    if free:
+        text += f"; free: {' and '.join(free)}"
+    if any(name in COMPUTE for name in limits) and len(free) == len(memory) and binding:
+        text += (
+            ", so that another board as fast gets the same network; a larger --resolution or "
+            "another --space may use it"
+        )
+    return text
 
 
 def _by_rows(network: Architecture) -> str:

@@ -69,7 +69,7 @@ class TestHelp:
             assert re.search(rf"^  {command} ", outcome.out, re.MULTILINE)
             assert run(command, "--help").code == 0
         for option in cli.params:
-            flags = ("version", "resume", "force", "help", "json", "quiet")
+            flags = ("version", "resume", "force", "help", "json", "quiet", "verbose")
             assert "default" in (getattr(option, "help", "") or "") or option.name in flags, option
 
     def test_version(self, run: Run) -> None:

@@ -340,10 +340,8 @@ class TestHelp:
         command = cli.commands[name] if name else cli
         for param in command.params:
             if isinstance(param, click.Option):
-                assert (
-                    len(re.findall(rf"^  (?:-q, )?{param.opts[-1]}(?![-\w])", shown, re.MULTILINE))
-                    == 1
-                ), param.opts
+                shape = rf"^  (?:-[qv], )?{param.opts[-1]}(?![-\w])"
+                assert len(re.findall(shape, shown, re.MULTILINE)) == 1, param.opts
 
 
 def completions(*words: str) -> list[CompletionItem]:

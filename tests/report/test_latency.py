@@ -50,6 +50,11 @@ def test_times_are_the_scalar_sum_at_the_clock_with_their_error() -> None:
     )
     assert remark.endswith("s (left-out error 12%)")
     assert published_remark(REPORT, load_device("cortex-m7")) is None
+    twice = replace(ONE, first=4.0, pointwise=2.0, depthwise=12.0, dense=16.0, left_out_error=0.3)
+    remark = published_remark(REPORT, replace(device, published_cycles=(twice, ONE)))
+    assert remark is not None
+    low, high = (cycles / 1e8, 2 * cycles / 1e8)
+    assert remark.endswith(f": 2 of them {low:.3g} to {high:.3g} s (left-out error up to 30%)")
 
 
 def test_a_kind_that_was_not_fitted_is_no_time() -> None:

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_profiles import load_device
 from nas_engine.errors import InputError
 from nas_engine.names import Schedule
 from nas_engine.report.tables import (
     RESOLUTION_NOTE,
     WIDTH,
+    binding_remark,
     budget_text,
     network_table,
     winners_table,
@@ -180,3 +182,31 @@ def test_matplotlib_is_not_needed() -> None:
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+class TestBindingRemark:
+    def remark(self, sram: float, flash: float, **limits: float) -> str:
+        device = load_device("cortex-m7").with_memory(4096 + 1000, 32768 + 1000)
+        report = replace(
+            make_report(sram=(sram,) * 6),
+            flash_bytes=(flash, *(0.0,) * 5),
+            limited={"macs": 98.0, "latency": 50.0, "effectiveness": 1.0},
+        )
+        return binding_remark(report, device, limits)
+
+    def test_says_what_binds_and_what_is_free(self) -> None:
+        assert self.remark(970, 300) == "what binds: SRAM (97.0%); free: 70% of Flash"
+        assert self.remark(970, 1000, macs=100) == (
+            "what binds: SRAM (97.0%), Flash (100.0%), macs (98.0%)"
+        )
+
+    def test_nothing_binds(self) -> None:
+        text = self.remark(100, 200, latency=100.0, effectiveness=1.0)
+        assert text == "nothing binds: the space has no more; free: 90% of SRAM and 80% of Flash"
+
+    def test_time_alone_binds(self) -> None:
+        text = self.remark(390, 400, latency=51.0)
+        assert text.startswith(
+            "what binds: latency (98.0%); free: 61% of SRAM and 60% of Flash, so"
+        )
+        assert "a larger --resolution" in text
