@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import Row, main
-from benchmarks.integer_reference import Untrained
 from benchmarks.kernels import write_export
 from nas_engine.exporters.packing import addition_flags
 from nas_engine.integer.arithmetic import add
@@ -25,6 +24,7 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import Images, trace
 from nas_engine.quantization.record import QuantisedLayer
+from nas_engine.testing.networks import Untrained
 from nas_engine.verification.cortex_m import CortexM
 
 CHANNELS = 16

@@ -20,7 +20,6 @@ import yaml
 
 import nas_engine.verification.code_size as code_size
 from benchmarks.harness import Row, main
-from benchmarks.integer_reference import Untrained
 from benchmarks.kernels import read_objects, write_export
 from benchmarks.sections import needed_sections
 from nas_engine.costs.plan import MemoryPlan, plan_graph, plan_schedule
@@ -34,6 +33,7 @@ from nas_engine.exporters.row_stages import (
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.network.kernels import KERNELS
+from nas_engine.testing.networks import Untrained
 from nas_engine.verification.backend import Footprint
 from nas_engine.verification.code_size import CodePrediction, CodeSizes, read_table
 from nas_engine.verification.cortex_m import CortexM

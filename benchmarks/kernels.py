@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Row, main
-from benchmarks.integer_reference import Untrained
 from benchmarks.sections import needed_sections
 from nas_engine.costs.plan import MemoryPlan, plan_graph
 from nas_engine.exporters.exporter import ExportSubject
@@ -31,6 +30,7 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import Images
 from nas_engine.integer.store import GoldenVectors
+from nas_engine.testing.networks import Untrained
 from nas_engine.verification.backend import BackendRun
 from nas_engine.verification.cortex_m import OBJECTS, CortexM
 from nas_engine.verification.elf import Elf

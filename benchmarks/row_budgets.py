@@ -31,7 +31,7 @@ from benchmarks.blocks.__main__ import OnCore, OnHost
 from benchmarks.blocks.__main__ import run as run_cases
 from benchmarks.blocks.cases import Case, words_of
 from benchmarks.harness import Row, main
-from benchmarks.integer_reference import pictures, untrained
+from benchmarks.integer_reference import pictures
 from benchmarks.kernels import write_export
 from nas_engine.architecture import Architecture
 from nas_engine.costs.plan import plan_memory, plan_schedule
@@ -43,6 +43,7 @@ from nas_engine.files import write_atomically
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.names import ImageInput, Schedule
 from nas_engine.pipeline import resolve_config, run_search
+from nas_engine.testing.networks import untrained
 from nas_engine.units import parse_size
 from nas_engine.verification.cortex_m import CortexM
 from search_spaces import load_space, space_names

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Row, main
-from benchmarks.integer_reference import pictures, residual_record, untrained
+from benchmarks.integer_reference import pictures
 from device_profiles import DeviceProfile, load_device
 from nas_engine.architecture import Architecture
 from nas_engine.costs.compute import macs
@@ -37,6 +37,7 @@ from nas_engine.integer.store import GoldenVectors, SavedModel
 from nas_engine.layers import unroll
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.verify import promised, verify, verify_run
+from nas_engine.testing.networks import residual_record, untrained
 from nas_engine.verification.result import Verdict, VerificationReport
 from nas_engine.verification.table import back_ends
 from search_spaces import load_space

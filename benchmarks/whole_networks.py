@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from benchmarks.harness import HERE, Row, main
-from benchmarks.integer_reference import pictures, untrained
+from benchmarks.integer_reference import pictures
 from benchmarks.kernels import write_export
 from nas_engine.architecture import (
     Architecture,
@@ -38,6 +38,7 @@ from nas_engine.exporters.sizes import step_macs
 from nas_engine.integer.model import IntegerModel
 from nas_engine.names import ImageInput, Schedule
 from nas_engine.network.graph import Node
+from nas_engine.testing.networks import untrained
 from nas_engine.verification.cortex_m import CortexM
 
 NETWORKS = HERE / "networks"

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Contract suites are not named test_*; let their asserts explain themselves too.
-pytest.register_assert_rewrite("tests.contracts")
+pytest.register_assert_rewrite("tests.contracts", "nas_engine.testing")
 
 # The same examples on every run and machine, and no verdict that depends on how busy the machine
 # is.

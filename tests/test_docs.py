@@ -126,9 +126,9 @@ def check_command(words: list[str]) -> None:
     for option, value in itertools.pairwise(given):
         if option in values() and value != "1":
             for part in value.split(","):
-                assert part.endswith((".yaml", ".yml")) or part in values()[option], (
-                    f"{option} {value}"
-                )
+                assert (
+                    part.endswith((".yaml", ".yml")) or ".py:" in part or part in values()[option]
+                ), f"{option} {value}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

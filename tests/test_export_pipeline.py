@@ -43,6 +43,8 @@ from tests.test_layering import HEAVY
 from tests.training.runs import small_run
 from tests.training.tasks import IMAGES, small_recipe
 
+PARTS = Path(__file__).parent / "parts" / "example_part" / "example_part" / "parts.py"
+
 CONFIG: Mapping[str, Any] = {
     "device": "cortex-m7",
     "sram": 32 << 10,
@@ -232,6 +234,24 @@ class TestExport:
         )
         run_training(copied, request, force=True)
         assert not (copied / "export").exists()
+
+
+class TestOwnParts:
+    def test_an_exporter_and_a_back_end_of_files(self, copied: Path, command: Run) -> None:
+        before = dict(EXPORTERS)
+        assert command("export", copied, "--format", f"{PARTS}:NamesExporter,onnx").code == 0
+        assert "names.txt" in snapshot(copied / "export")
+        verify = ("verify", copied, "--images", "1", "--backend", f"{PARTS}:ReferenceBackend")
+        EXPORTERS.clear()  # as the next command has it
+        EXPORTERS.update(before)
+        told = command(*verify).refusal()
+        assert "unknown format: 'names'" in told
+        assert "--format FILE.py:NAME" in told
+        found = command(*verify, "--format", f"{PARTS}:NamesExporter", "--json")
+        EXPORTERS.clear()
+        EXPORTERS.update(before)
+        assert found.code == 0
+        assert [one["verdict"] for one in json.loads(found.out)["backends"]] == ["equal"]
 
 
 class TestVerify:

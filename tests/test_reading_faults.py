@@ -32,6 +32,7 @@ from nas_engine.models.cifar_resnet import cifar_resnet
 from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.reading import UnreadableError
 from nas_engine.runs.search_history import SearchHistory
+from nas_engine.testing.networks import random_images, random_model
 from nas_engine.training.loop import first_state
 from nas_engine.training.measurement_state import MeasurementState
 from nas_engine.training.networks import load_network, save_network
@@ -39,7 +40,6 @@ from nas_engine.training.recipe import load_recipe
 from nas_engine.training.state import read_checkpoint, save_checkpoint
 from nas_engine.training.teachers import load_teacher
 from nas_engine.verification.backend import read_exported
-from tests.integer.networks import random_images, random_model
 from tests.training.networks import small_architecture
 from tests.training.tasks import small_task
 

@@ -28,6 +28,7 @@ ALONE = (
 READS: Mapping[str, str] = {
     "nas_engine/faces.py:face": PACKAGE_FILE,
     "nas_engine/options.py:_rows": PACKAGE_FILE,
+    "nas_engine/testing/back_ends.py:BackendContract.test_it_computes_the_network": "a test",
     "nas_engine/kernels/build.py:_texts": PACKAGE_FILE,
     "nas_engine/kernels/build.py:_processor": "the system's list of processors",
     "nas_engine/verification/code_size.py:shipped_table": PACKAGE_FILE,

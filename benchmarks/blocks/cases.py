@@ -9,7 +9,6 @@ from importlib.resources import files
 
 import numpy as np
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.costs.plan import live_bytes, plan_graph
 from nas_engine.costs.rows import ImageInput, Segment, segments_by_end, units_of
 from nas_engine.exporters.c_steps import c_steps
@@ -18,6 +17,7 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.network.kernels import KERNELS
+from nas_engine.testing.networks import Untrained
 
 KINDS = ("inverted-residual", "inverted-residual", "residual", "residual", "depthwise-separable")
 """Kinds of units, drawn with equal chances."""

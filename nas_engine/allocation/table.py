@@ -23,6 +23,7 @@ from nas_engine.allocation.records import (
     Sensitivity,
 )
 from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.parts import ALLOCATOR, blamed
 
 ALLOCATORS: dict[str, Allocator] = {
     allocator.name: allocator
@@ -38,7 +39,7 @@ ALLOCATORS: dict[str, Allocator] = {
         EntropyWindowAllocator(),
     )
 }
-"""Allocators by the name that ``--method`` takes."""
+"""Allocators by the name that ``--method`` takes; ``adopt`` adds those of users."""
 
 NO_LIMIT_BINDS = "no limit binds: every variable has its widest choice"
 """The note of an allocation that no limit holds back."""
@@ -90,12 +91,10 @@ def allocate(
             notes=(NO_LIMIT_BINDS,),
         )
     feasible_start(problem)
-    found = allocator.allocate(problem, evidence, seed=seed, time_limit_s=time_limit_s)
-    if not problem.is_feasible(found.levels):
-        raise AssertionError(
-            f"internal error: method '{name}' chose widths that do not fit: "
-            f"{problem.usage(found.levels)}"
-        )
+    with blamed(ALLOCATOR, name, allocator):
+        found = allocator.allocate(problem, evidence, seed=seed, time_limit_s=time_limit_s)
+        if not problem.is_feasible(found.levels):
+            raise AssertionError(f"its widths do not fit: {problem.usage(found.levels)}")
     return replace(found, seconds=time.perf_counter() - began)
 
 

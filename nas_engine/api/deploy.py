@@ -23,8 +23,8 @@ def export(
 
     Args:
         run: The run.
-        formats: Of ``c``, ``tflite`` and ``onnx``; all if not given. The manifest is always
-            written.
+        formats: Of ``c``, ``tflite`` and ``onnx``, or ``FILE.py:NAME`` of your own; all if not
+            given. The manifest is always written.
         prefix: Start of every symbol, macro, section and file name of the C, so that one program
             can hold several networks.
         metadata: Whether the TFLite files carry the manifest; without it they are smaller.
@@ -53,6 +53,7 @@ def verify(
     images: int = 200,
     emulated_images: int = 20,
     backends: Sequence[str] | None = None,
+    formats: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> VerificationReport:
     """Run the export of a run through every back-end and the integer reference.
@@ -64,7 +65,9 @@ def verify(
         data: Whose test images are used; what the run was trained on if not given.
         images: Test images for back-ends of this machine, all at most.
         emulated_images: Test images for emulated cores.
-        backends: Names of back-ends; all that are quick if not given.
+        backends: Names of back-ends, or ``FILE.py:NAME`` of your own; all that are quick if not
+            given.
+        formats: Exporters of your own that the export was written with, ``FILE.py:NAME``.
         watch: Told the verdict of every back-end.
 
     Returns:
@@ -90,6 +93,7 @@ def verify(
         images=images,
         emulated_images=emulated_images,
         backends=backends,
+        formats=formats,
         watch=sink_of(watch),
     )
 

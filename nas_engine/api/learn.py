@@ -212,7 +212,8 @@ def refine(
 
     Args:
         run: The run.
-        method: One of the allocators, several with commas between, or ``all``.
+        method: One of the allocators or ``FILE.py:NAME`` of your own, several with commas between,
+            or ``all``.
         data: Whose training images are used; what the run was trained on if not given.
         threads: CPU threads; torch's own choice if not given.
         force: Take a run that is not trained, and replace refined runs that are.

@@ -73,8 +73,8 @@ def search(
     from nas_engine.errors import InputError
     from nas_engine.escaping import command_line, terminal_line
     from nas_engine.options import arguments, rows_in
+    from nas_engine.parts import SCORE, check_named
     from nas_engine.pipeline import load_configs, resolve_config, run_search
-    from nas_engine.scoring.objective import check_named
     from nas_engine.units import parse_duration
 
     place = None if device is None else os.fspath(device)
@@ -87,7 +87,7 @@ def search(
             f"{terminal_line(str(out))}: holds one run per resolution; continue them with: {again}"
         )
     if stored:
-        check_named(stored[0].score, fields.get("score"))
+        check_named(SCORE, stored[0].score, fields.get("score"))
     config = resolve_config({**(stored[0].as_options() if stored else {}), **fields})
 
     return run_search(

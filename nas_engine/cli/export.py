@@ -28,7 +28,7 @@ from nas_engine.names import BackEnd, Format
     "--format",
     "formats",
     metavar=",".join(Format),
-    help="Formats to write, the manifest always.  [default: all]",
+    help="Formats to write, or FILE.py:NAME of your own; the manifest always.  [default: all]",
     shell_complete=complete_list(*Format),
 )
 @click.option(
@@ -86,8 +86,15 @@ def export(run: str, formats: str | None, prefix: str, metadata: bool) -> None:
     "backends",
     multiple=True,
     metavar="NAME",
-    help="Only this back-end; may be given several times.",
+    help="Only this back-end, or FILE.py:NAME of your own; may be given several times.",
     shell_complete=complete_words(*BackEnd),
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="FILE.py:NAME",
+    help="Exporter of your own that the export was written with; may be given several times.",
 )
 @click.option("--layers", is_flag=True, help="Show instructions layer by layer.")
 @json_option
@@ -99,6 +106,7 @@ def verify(
     run: str,
     data: str | None,
     backends: tuple[str, ...],
+    formats: tuple[str, ...],
     layers: bool,
     **images: int | None,
 ) -> None:
@@ -117,6 +125,7 @@ def verify(
             Path(run),
             data,
             backends=backends or None,
+            formats=formats,
             watch=screen,
             **{name: count for name, count in images.items() if count is not None},
         )

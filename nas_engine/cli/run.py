@@ -115,10 +115,10 @@ def perform(
     """Do a whole run, show it, and end with its exit code."""
     from nas_engine.cli.progress import Screen
     from nas_engine.cli.search import cores
+    from nas_engine.parts import is_program
     from nas_engine.pipeline.run import run_pipeline
     from nas_engine.report.run_table import run_table
     from nas_engine.runs.run_record import STAGES, record_mapping
-    from nas_engine.scoring.objective import is_program
     from nas_engine.training.compute import prepare_compute, prepare_kernels
     from nas_engine.training.result import check_goal
 
@@ -145,6 +145,7 @@ def perform(
         folder,
         *(["--teacher-code"] if teacher_code else []),
         *(["--score", asked.search.score] if is_program(asked.search.score) else []),
+        *(["--method", asked.refine.method] if is_program(asked.refine.method) else []),
     ]
     emit({"folder": str(folder), **_outcome(record), **record_mapping(record)})
     show_table(run_table(record, screen.kept))

@@ -14,6 +14,7 @@ from nas_engine.cli.progress import Screen
 from nas_engine.errors import InputError, RunDirectoryError
 from nas_engine.escaping import command_line
 from nas_engine.evolution.limits import LIMITS
+from nas_engine.parts import SCORE, check_named, is_program
 from nas_engine.pipeline import (
     SearchConfig,
     SearchRecord,
@@ -27,7 +28,6 @@ from nas_engine.pipeline import (
 )
 from nas_engine.report.latency import published_remark
 from nas_engine.report.tables import binding_remark, depth_remark, network_table, winners_table
-from nas_engine.scoring.objective import check_named, is_program
 from nas_engine.units import format_latency
 
 MAX_DEFAULT_WORKERS = 4
@@ -129,7 +129,7 @@ def _resolve(
     stored = load_configs(path) if resume else []
     if stored:
         given = {key: value for key, value in options.items() if value is not None}
-        check_named(stored[0].score, given.get("score"))
+        check_named(SCORE, stored[0].score, given.get("score"))
         return resolve(
             {**stored[0].as_options(), **given},
             resolution or [config.resolution for config in stored],

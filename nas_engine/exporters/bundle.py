@@ -20,6 +20,7 @@ from nas_engine.exporters.settings import PACKAGES, ExportSettings, settings_fil
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.integer.store import SavedModel
 from nas_engine.names import ImageInput, Schedule
+from nas_engine.parts import EXPORTER, adopt, blamed
 from nas_engine.reading import read_regular
 
 DIGESTS = "SHA256SUMS"
@@ -60,18 +61,24 @@ def subject_of(
 
 
 def formats_of(names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the named formats, or all, in the order of the table.
+    """Return the named formats, or all, in the order of the table; a user's own are put into it.
 
     The manifest, which is always written, is left out.
 
     Raises:
         UnknownNameError: There is no such format.
     """
+    wanted = None
+    if names is not None:
+        try:
+            wanted = [adopt(EXPORTER, name, EXPORTERS) for name in names]
+        except UnknownNameError as error:
+            others = (name for name in error.choices if name != ManifestExporter.name)
+            raise UnknownNameError("format", error.name, others) from error
     known = [name for name in EXPORTERS if name != ManifestExporter.name]
-    for name in names or ():
-        if name not in known:
-            raise UnknownNameError("format", name, known)
-    return tuple(name for name in known if names is None or name in names)
+    if wanted is not None and ManifestExporter.name in wanted:
+        raise UnknownNameError("format", ManifestExporter.name, known)
+    return tuple(name for name in known if wanted is None or name in wanted)
 
 
 def missing_for(formats: Sequence[str]) -> dict[str, str]:
@@ -109,7 +116,8 @@ def export_files(
     subject = replace(subject, settings=settings)
     files: dict[str, bytes] = {}
     for name in (ManifestExporter.name, *formats_of(settings.formats)):
-        files |= EXPORTERS[name].files(subject)
+        with blamed(EXPORTER, name, EXPORTERS[name]):
+            files |= EXPORTERS[name].files(subject)
     files[SETTINGS] = settings_file(
         settings, versions_for(settings) if versions is None else versions, made_of
     )

@@ -10,6 +10,7 @@ from typing import Any
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.names import ALL, Method
+from nas_engine.parts import ALLOCATOR, adopt
 from nas_engine.pipeline.choice import require_optuna
 from nas_engine.pipeline.evidence import PAIRS
 from nas_engine.pipeline.judging import FEWEST_IMAGES
@@ -58,17 +59,17 @@ def request_of(options: Mapping[str, Any]) -> RefineRequest:
 
 
 def methods_of(request: RefineRequest) -> tuple[str, ...]:
-    """Return the names of the methods that are asked for.
+    """Return the names of the methods that are asked for; a user's own are put into the table.
 
     Raises:
         UnknownNameError: There is no such method.
     """
     if request.method != ALL:
-        names = tuple(dict.fromkeys(name.strip() for name in request.method.split(",")))
-        for name in names:
-            if name not in ALLOCATORS:
-                raise UnknownNameError("method", name, (*ALLOCATORS, ALL))
-        return names
+        given = dict.fromkeys(name.strip() for name in request.method.split(","))
+        try:
+            return tuple(dict.fromkeys(adopt(ALLOCATOR, name, ALLOCATORS) for name in given))
+        except UnknownNameError as error:
+            raise UnknownNameError("method", error.name, (*error.choices, ALL)) from error
     return tuple(
         name
         for name, allocator in ALLOCATORS.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from nas_engine.costs.memory import Arena
 from nas_engine.costs.plan import live_per_layer
 from nas_engine.digests import FILE, contents
 from nas_engine.encoding import GeneView, architecture_frame, encode
-from nas_engine.errors import FileFormatError, InputError, RunDirectoryError
+from nas_engine.errors import FileFormatError, InputError, RunDirectoryError, UnknownNameError
 from nas_engine.escaping import command_line
 from nas_engine.events import SILENT, Kind, Progress, Sink
 from nas_engine.exporters.bundle import check_export, formats_of, missing_for, subject_of
@@ -35,6 +35,7 @@ from nas_engine.exporters.to_tflite import exceptions as tflite_exceptions
 from nas_engine.files import storage_errors, sweep, write_atomically
 from nas_engine.integer.reference import Images, run
 from nas_engine.layers import unroll
+from nas_engine.parts import BACK_END, blamed
 from nas_engine.pipeline.data import read_judged, source_of_data
 from nas_engine.pipeline.export import device_of, load_trained
 from nas_engine.runs import chain
@@ -44,7 +45,7 @@ from nas_engine.verification.backend import BackendRun
 from nas_engine.verification.code_size import predict
 from nas_engine.verification.compare import checksums, memory_lines, run_backend
 from nas_engine.verification.result import Comparison, MemoryLine, VerificationReport
-from nas_engine.verification.table import Row, back_ends
+from nas_engine.verification.table import Row, back_ends, foreign_row
 from nas_engine.verification.toolchain import find_toolchain
 
 
@@ -55,6 +56,7 @@ def verify_run(
     images: int = 200,
     emulated_images: int = 20,
     backends: Sequence[str] | None = None,
+    formats: Sequence[str] = (),
     watch: Sink = SILENT,
 ) -> VerificationReport:
     """Verify the export of a run, and write ``verification.json``.
@@ -67,7 +69,8 @@ def verify_run(
         data: A path or ``digits``; those it was trained on if ``None``.
         images: Test images for back-ends of this machine, all at most.
         emulated_images: Test images for emulated cores.
-        backends: Names in the table; all if ``None``.
+        backends: Names in the table, or parts of the user's own; all if ``None``.
+        formats: Exporters of the user's own that the export was written with.
         watch: Sink of progress before and after every back-end.
 
     Raises:
@@ -76,6 +79,7 @@ def verify_run(
         InputError: Data that do not fit, or a back-end that does not exist.
         StorageError: The report cannot be written.
     """
+    formats_of(formats)
     directory = RunDirectory(path)
     result = finished_training(directory)
     saved, device = load_trained(directory), device_of(directory)
@@ -84,7 +88,8 @@ def verify_run(
         saved, device.name, schedule=best.schedule, image=best.image, room=best.room
     )
     files = written_anew(directory, subject)
-    rows = _chosen(back_ends(device, images, emulated_images), backends, files)
+    shipped = back_ends(device, images, emulated_images)
+    rows = _chosen(shipped, backends, files, lambda name: foreign_row(name, images))
     watch(_progress(f"reading {source_of_data(data, result)} ...", 0, rows))
     judged = read_judged(data, directory, best, result)
     chosen = judged.images.images[: max(row.images for row in rows)]
@@ -142,7 +147,8 @@ def written_anew(directory: RunDirectory, subject: ExportSubject) -> dict[str, b
     try:
         formats_of(settings.formats)
     except InputError as error:
-        raise FileFormatError(path / SETTINGS, f"{error}; {remedy}") from error
+        own = "name an exporter of your own as it was exported with, --format FILE.py:NAME"
+        raise FileFormatError(path / SETTINGS, f"{error}; {own}, or {remedy}") from error
     remedy = (
         "type: "
         f"{command_line('nas-search', 'export', directory.path, *settings.options(formats_of()))}"
@@ -171,20 +177,35 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             path.write_bytes(content)
 
 
-def _chosen(rows: Sequence[Row], names: Sequence[str] | None, files: Container[str]) -> list[Row]:
-    """Return the rows of the given names; by default the quick ones whose file was exported."""
+def _chosen(
+    rows: Sequence[Row],
+    names: Sequence[str] | None,
+    files: Container[str],
+    foreign: Callable[[str], Row],
+) -> list[Row]:
+    """Return the rows of the given names; by default the quick ones whose file was exported.
+
+    ``foreign`` returns the row of a name that is none of them.
+    """
     if names is None:
         return [row for row in rows if row.by_default and row.file in files]
-    known = {row.name: row for row in rows}
+    known, chosen = {row.name: row for row in rows}, set()
     for name in names:
-        if name not in known:
-            raise InputError(f"--backend '{name}' is unknown; expected one of: {', '.join(known)}")
-        if known[name].file not in files:
+        try:
+            row = known[name] if name in known else foreign(name)
+        except UnknownNameError as error:
+            choices = ", ".join((*known, *error.choices))
             raise InputError(
-                f"--backend {name} needs {known[name].file}, which was not exported; export again "
+                f"--backend '{name}' is unknown; expected one of: {choices}"
+            ) from error
+        if row.file not in files:
+            raise InputError(
+                f"--backend {name} needs {row.file}, which was not exported; export again "
                 "without --format"
             )
-    return [row for row in rows if row.name in names]
+        known[row.name] = row
+        chosen.add(row.name)
+    return [row for row in known.values() if row.name in chosen]
 
 
 def promised(network: Architecture) -> tuple[int, int]:
@@ -228,7 +249,10 @@ def verify(
     for done, row in enumerate(rows):
         count = min(row.images, len(images))
         watch(_progress(f"{row.backend.name} on {count:,} images ...", done, rows))
-        with tempfile.TemporaryDirectory(prefix="nas-search-") as work:
+        with (
+            tempfile.TemporaryDirectory(prefix="nas-search-") as work,
+            blamed(BACK_END, row.name, row.backend),
+        ):
             comparison, ran = run_backend(
                 row.backend, export, model, images[:count], Path(work), expected, tensors
             )

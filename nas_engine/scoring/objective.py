@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas_engine.errors import FileFormatError, InputError, shortened
-from nas_engine.escaping import command_line
 from nas_engine.layers import Floats, LayerTable
-from nas_engine.reading import SMALL_FILE, regular_digest
+from nas_engine.parts import SCORE, digest, load, registered, told
 from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
 
 QE_SCORE = "qe-score"
@@ -46,39 +43,17 @@ def check_objective(given: str) -> str:
     """
     if given == QE_SCORE or given in PATH_NOISE_FORMS:
         return given
-    path, colon, function = given.rpartition(":")
-    if not colon or not function.isidentifier() or not path.endswith(".py"):
+    place, colon, function = given.rpartition(":")
+    if not colon and given not in (known := registered(SCORE)):
+        names = ", ".join((QE_SCORE, *PATH_NOISE_FORMS, *known))
         raise InputError(
-            f"--score is '{shortened(given)}'; expected {QE_SCORE}, {', '.join(PATH_NOISE_FORMS)}, "
-            "or FILE.py:FUNCTION such as my_proxy.py:score"
+            f"--score is '{shortened(given)}'; expected {names}, or FILE.py:FUNCTION such as "
+            "my_proxy.py:score"
         )
-    kept = f"{os.path.abspath(path)}:{function}"
+    kept = f"{os.path.abspath(place)}:{function}" if place.endswith(".py") else given
     _function.cache_clear()  # a search runs the text that is there when it is asked for
     _function(kept)
     return kept
-
-
-def is_program(objective: object) -> bool:
-    """Return whether an objective is a function of a Python file, which runs as a program."""
-    return isinstance(objective, str) and ":" in objective
-
-
-def check_named(stored: object, given: object) -> None:
-    """Check that no file of options brings a program along that the user does not name as well.
-
-    Args:
-        stored: Objective in the file of a run or of options.
-        given: Objective of the command or call; ``None`` if it names none.
-
-    Raises:
-        InputError: A program, and the command names no objective.
-    """
-    if given is None and is_program(stored):
-        raise InputError(
-            f"--score: the options that are there name the program {shortened(str(stored), 300)}, "
-            "which runs only if the command names it; look at it, and add "
-            f"{command_line('--score', str(stored))} (in Python score=...)"
-        )
 
 
 def objective_digest(objective: str) -> str:
@@ -87,9 +62,9 @@ def objective_digest(objective: str) -> str:
     Raises:
         UnreadableError: The file cannot be read.
     """
-    if not is_program(objective):
+    if objective == QE_SCORE or objective in PATH_NOISE_FORMS:
         return hashlib.sha256(b"").hexdigest()
-    return regular_digest(objective.rpartition(":")[0], SMALL_FILE)
+    return digest(objective, _function(objective))
 
 
 def objective_values(objective: str, table: LayerTable, w_bits: Any, a_bits: Any) -> Floats:
@@ -101,12 +76,13 @@ def objective_values(objective: str, table: LayerTable, w_bits: Any, a_bits: Any
     if objective in PATH_NOISE_FORMS:
         return -path_noise(table, w_bits, a_bits, PATH_NOISE_FORMS[objective])
     path, _, name = objective.rpartition(":")
+    path = path or objective
     try:
         values = np.asarray(_function(objective)(table, w_bits, a_bits), np.float64)
     except (MemoryError, OSError):
         raise
     except Exception as error:
-        raise _failed(path, f"{name}() fails with {_told(error)}") from error
+        raise _failed(path, f"{name}() fails with {told(error)}") from error
     if values.shape != (table.n,):
         raise _failed(path, f"{name}() returns shape {values.shape} for {table.n} networks")
     if not np.isfinite(values).all():
@@ -117,22 +93,7 @@ def objective_values(objective: str, table: LayerTable, w_bits: Any, a_bits: Any
 
 @functools.cache
 def _function(objective: str) -> Score:
-    path, _, name = objective.rpartition(":")
-    if not os.path.isfile(path):
-        raise FileFormatError(path, "cannot be read; give the path of an existing Python file")
-    spec = importlib.util.spec_from_file_location(f"_score_of_{Path(path).stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:
-        raise _failed(path, f"cannot be run: {_told(error)}") from error
-    found: Score | None = getattr(module, name, None)
-    if not callable(found):
-        raise FileFormatError(path, f"has no function '{name}'; give --score {path}:FUNCTION")
+    found: Score = load(SCORE, objective)
     return found
 
 
@@ -140,7 +101,3 @@ def _failed(path: str, problem: str) -> FileFormatError:
     return FileFormatError(
         path, f"{problem}; expected one finite number per network, (n,), larger is better"
     )
-
-
-def _told(error: Exception) -> str:
-    return shortened(f"{type(error).__name__}: {error}", 200)

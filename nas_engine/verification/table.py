@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from device_profiles import DeviceProfile
 from nas_engine.names import BackEnd
+from nas_engine.parts import BACK_END, adopt
 from nas_engine.verification.backend import Backend
 from nas_engine.verification.claims import stand_in
 from nas_engine.verification.cortex_m import CortexM
@@ -31,6 +33,10 @@ SLOW_IMAGES = 1
 (chosen here)."""
 
 
+FOREIGN: dict[str, Any] = {}
+"""Back-ends of users; beside what all have, ``file`` is the file of the export that they run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One back-end with what it takes."""
@@ -49,8 +55,23 @@ class Row:
     """True if the back-end runs without being named."""
 
 
+def foreign_row(given: str, images: int) -> Row:
+    """Return the row of a back-end of the user's own.
+
+    Args:
+        given: ``FILE.py:NAME``, ``module:NAME``, or the name that a package registers.
+        images: Images for back-ends of this machine.
+
+    Raises:
+        UnknownNameError: Neither a program nor registered.
+        InputError: No back-end, or one that cannot be loaded.
+    """
+    backend = FOREIGN[adopt(BACK_END, given, FOREIGN)]
+    return Row(name=backend.name, backend=backend, file=backend.file, images=images)
+
+
 def back_ends(device: DeviceProfile, images: int, emulated_images: int) -> tuple[Row, ...]:
-    """Return every back-end in the order in which they run.
+    """Return every back-end that ships, in the order in which they run.
 
     Args:
         device: Its SRAM and Flash bound the emulated memory, and its core gets all

@@ -32,9 +32,9 @@ from nas_engine.encoding import GeneView, decode
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import unroll
-from tests.allocation import exhaustive
-from tests.allocation.evidence import PROBLEMS, evidence_for, knapsack, peak
-from tests.contracts.allocator_contract import AllocatorContract
+from nas_engine.testing import exhaustive
+from nas_engine.testing.allocators import AllocatorContract
+from nas_engine.testing.problems import PROBLEMS, evidence_for, knapsack, peak
 from tests.populations import SPACES, population, problem_for
 
 
@@ -145,7 +145,7 @@ def test_an_unknown_name_lists_the_names() -> None:
         allocate("gready", knapsack(0), Evidence())
 
 
-def test_an_answer_that_does_not_fit_is_an_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True)
     class Wrong:
         name: ClassVar[str] = "wrong"
@@ -167,7 +167,7 @@ def test_an_answer_that_does_not_fit_is_an_internal_error(monkeypatch: pytest.Mo
 
     monkeypatch.setitem(ALLOCATORS, "wrong", Wrong())
     with pytest.raises(
-        AssertionError, match="internal error: method 'wrong' chose widths that do not fit"
+        InputError, match="allocator wrong fails with AssertionError: its widths do not fit"
     ):
         allocate("wrong", knapsack(0), Evidence())
 

@@ -14,8 +14,8 @@ from nas_engine.allocation.iqp import Solution
 from nas_engine.allocation.problem import AllocationProblem, Floats, Levels
 from nas_engine.allocation.records import FEASIBLE, OPTIMAL, Evidence
 from nas_engine.allocation.table import allocate
-from tests.allocation import exhaustive
-from tests.allocation.evidence import PROBLEMS, evidence_for, knapsack, peak
+from nas_engine.testing import exhaustive
+from nas_engine.testing.problems import PROBLEMS, evidence_for, knapsack, peak
 
 PROGRAMS = ("diagonal", "hawq", "clado", "gauss-newton")
 

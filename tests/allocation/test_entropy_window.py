@@ -24,7 +24,7 @@ from nas_engine.allocation.entropy_window import (
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Variable
 from nas_engine.allocation.records import Evidence, LayerEntropies
 from nas_engine.errors import InputError, UnknownNameError
-from tests.allocation.evidence import PROBLEMS, evidence_for, knapsack, peak
+from nas_engine.testing.problems import PROBLEMS, evidence_for, knapsack, peak
 
 ENTROPIES = arrays(
     np.float64, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.floats(-20, 20)

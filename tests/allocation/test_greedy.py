@@ -19,7 +19,7 @@ from nas_engine.allocation.problem import (
 from nas_engine.allocation.quadratic import monotone_losses
 from nas_engine.allocation.records import HEURISTIC, Evidence, Sensitivity
 from nas_engine.allocation.table import allocate
-from tests.allocation.evidence import PROBLEMS, every_allocation, evidence_for, knapsack
+from nas_engine.testing.problems import PROBLEMS, every_allocation, evidence_for, knapsack
 
 
 def with_losses(problem: AllocationProblem, losses: list[float]) -> Evidence:

@@ -15,8 +15,8 @@ from nas_engine.allocation.records import FEASIBLE, OPTIMAL, Evidence
 from nas_engine.allocation.swaps import real_loss_swaps
 from nas_engine.allocation.table import allocate
 from nas_engine.errors import InputError
-from tests.allocation import exhaustive
-from tests.allocation.evidence import PROBLEMS, every_allocation, evidence_for, knapsack, peak
+from nas_engine.testing import exhaustive
+from nas_engine.testing.problems import PROBLEMS, every_allocation, evidence_for, knapsack, peak
 
 
 def model_of(problem: AllocationProblem, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import yaml
 
 from nas_engine import verification
 from nas_engine.integer.reference import predict
+from nas_engine.testing.networks import random_images
 from nas_engine.verification.elf import SHT_NOBITS, Elf
 from nas_engine.verification.toolchain import compile_files, find_toolchain, link, missing_compiler
 from tests.docs.pages import DOCS, blocks, pages_with
@@ -26,7 +27,6 @@ from tests.exporters.c_exports import (
     small_network,
     subject_of,
 )
-from tests.integer.networks import random_images
 
 PAGE = DOCS / "how_to" / "c_into_firmware.md"
 OWN_NETWORKS = DOCS / "how_to" / "two_networks.md"

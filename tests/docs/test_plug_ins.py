@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -13,40 +10,40 @@ from nas_engine.allocation.allocator import Allocator
 from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.exporters.exporter import Exporter
 from nas_engine.exporters.table import EXPORTERS
-from tests.contracts.allocator_contract import AllocatorContract
-from tests.contracts.exporter_contract import ExporterContract
+from nas_engine.parts import ALLOCATOR, EXPORTER
+from nas_engine.testing.adopted import adopted
+from nas_engine.testing.allocators import AllocatorContract
+from nas_engine.testing.exporters import ExporterContract
 from tests.docs.pages import DOCS, blocks
 
 PAGE = DOCS / "how_to" / "own_allocator_or_exporter.md"
 
 
-def imported(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Save one of the page's files and import it."""
+def saved(name: str, folder: Path) -> str:
+    """Save one of the page's files and return its path."""
     (text,) = [block.text for block in blocks(PAGE, "python") if block.file == f"{name}.py"]
     path = folder / f"{name}.py"
     path.write_text(text, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(f"documented_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+    return str(path)
 
 
 class TestAllocator(AllocatorContract):
     @pytest.fixture
-    def allocator(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Allocator:
-        found: Allocator = imported("small_first", tmp_path, monkeypatch).SmallFirst()
-        assert found.name not in ALLOCATORS
-        monkeypatch.setitem(ALLOCATORS, found.name, found)
-        return found
+    def allocator(self, request: pytest.FixtureRequest, tmp_path: Path) -> Allocator:
+        given = f"{saved('small_first', tmp_path)}:SmallFirst"
+        return adopted(request, ALLOCATOR, given, ALLOCATORS)
 
 
 class TestExporter(ExporterContract):
     @pytest.fixture
-    def exporter(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Exporter:
-        found: Exporter = imported("to_csv", tmp_path, monkeypatch).CsvExporter()
-        assert found.name not in EXPORTERS
-        monkeypatch.setitem(EXPORTERS, found.name, found)
-        return found
+    def exporter(self, request: pytest.FixtureRequest, tmp_path: Path) -> Exporter:
+        given = f"{saved('to_csv', tmp_path)}:CsvExporter"
+        return adopted(request, EXPORTER, given, EXPORTERS)
+
+
+def test_the_page_tests_them_by_two_lines() -> None:
+    (text,) = [block.text for block in blocks(PAGE, "python") if block.file == "test_mine.py"]
+    names: dict[str, object] = {}
+    exec(compile(text, "test_mine.py", "exec"), names)
+    assert issubclass(names["TestSmallFirst"], AllocatorContract)  # type: ignore[arg-type]
+    assert issubclass(names["TestCsv"], ExporterContract)  # type: ignore[arg-type]

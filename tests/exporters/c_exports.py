@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine import verification
 from nas_engine.compilers import find_compiler
 from nas_engine.costs.plan import plan_graph
@@ -23,7 +22,7 @@ from nas_engine.exporters.to_c import CExporter
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import GoldenVectors
-from tests.integer.networks import random_images
+from nas_engine.testing.networks import Untrained, random_images
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-pedantic")
 

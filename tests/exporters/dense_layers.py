@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.quantization.record import QuantisedLayer, QuantisedTensor, weight_shift
+from nas_engine.testing.networks import Untrained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.manifest import manifest, schema
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import GoldenVectors
-from tests.integer.networks import random_images, random_model
+from nas_engine.testing.networks import random_images, random_model
 
 SEED = 1
 """A network with a pooled shortcut, an addition and every kind of step."""

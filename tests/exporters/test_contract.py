@@ -6,7 +6,7 @@ import pytest
 
 from nas_engine.exporters.exporter import Exporter
 from nas_engine.exporters.table import EXPORTERS
-from tests.contracts.exporter_contract import ExporterContract
+from nas_engine.testing.exporters import ExporterContract
 
 
 class TestExporters(ExporterContract):

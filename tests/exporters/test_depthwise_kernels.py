@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.integer_reference import same_padding
 from nas_engine.integer.arithmetic import multiply_by_quantized_multiplier
+from nas_engine.testing.networks import same_padding
 from tests.exporters.depthwise_harness import (
     BACKWARD,
     GUARD,

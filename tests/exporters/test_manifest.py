@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import nas_engine
-from benchmarks.integer_reference import Untrained
 from nas_engine.costs.plan import MemoryPlan, plan_graph
 from nas_engine.errors import FileFormatError, PathError
 from nas_engine.exporters.exporter import ExportError, ExportSubject
@@ -36,8 +35,8 @@ from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution
 from nas_engine.network.graph import value_range
+from nas_engine.testing.networks import RESIDUAL, Untrained, random_model
 from tests.exporters.manifests import SCHEMA, SEED, Json, side_by_side, subject_of, validator
-from tests.integer.networks import RESIDUAL, random_model
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.manifest import ManifestExporter, manifest
 from nas_engine.exporters.packing import pack_layer
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution
 from nas_engine.integer.store import save
+from nas_engine.testing.networks import Untrained, random_images
 from tests.exporters.manifests import ROOT, SCHEMA, SEED, Json, side_by_side, subject_of, validator
-from tests.integer.networks import random_images
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from nas_engine.exporters.onnx_graph import CLASSES_KEY, QUANT_KEY, OnnxGraph
 from nas_engine.exporters.to_onnx import OnnxExporter
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.store import GoldenVectors
-from tests.integer.networks import random_images, random_model
+from nas_engine.testing.networks import random_images, random_model
 
 onnx = pytest.importorskip("onnx")
 

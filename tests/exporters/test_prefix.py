@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.exporters.bundle import export_files
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.settings import ExportSettings
@@ -22,6 +21,7 @@ from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.exporters.to_c import CExporter
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.reference import run
+from nas_engine.testing.networks import Untrained, random_images
 from nas_engine.verification.cortex_m import CortexM
 from nas_engine.verification.host_c import HostC
 from tests.docs.pages import DOCS, blocks
@@ -34,7 +34,6 @@ from tests.exporters.c_exports import (
     small_network,
     subject_of,
 )
-from tests.integer.networks import random_images
 
 PAGE = DOCS / "how_to" / "two_networks.md"
 

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import untrained
 from nas_engine.costs.plan import plan_schedule
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.manifest import manifest
 from nas_engine.integer.reference import run
+from nas_engine.testing.networks import random_images, untrained
 from tests.exporters.c_exports import arm_compilers, compile_c, export_c, host_compiler, subject_of
 from tests.exporters.manifests import validator
-from tests.integer.networks import random_images
 from tests.training.networks import small_architecture
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.exporters.bundle import subject_of
 from nas_engine.exporters.exporter import ExportError
 from nas_engine.integer.lowering import lower
@@ -15,6 +14,7 @@ from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.store import SavedModel
 from nas_engine.network.graph import Node
 from nas_engine.quantization.record import QuantisedNetwork
+from nas_engine.testing.networks import Untrained
 from tests.exporters.c_exports import small_network
 from tests.exporters.c_exports import subject_of as small_subject
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.costs.memory import LAYER_RECORD_BYTES
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.sizes import packed_bytes, packed_bytes_per_step, step_macs
@@ -23,6 +22,7 @@ from nas_engine.exporters.to_c import CExporter, render, runtime_files
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import run, trace
+from nas_engine.testing.networks import Untrained, random_images
 from tests.exporters.c_exports import (
     STRICT,
     arm_compilers,
@@ -34,7 +34,6 @@ from tests.exporters.c_exports import (
     small_network,
     subject_of,
 )
-from tests.integer.networks import random_images
 
 
 @pytest.fixture(scope="module")

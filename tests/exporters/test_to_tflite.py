@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.exporters.exporter import ExportError
 from nas_engine.exporters.tflite_file import ALIGNMENT, VERSIONS, TfliteFile, packed_int4
 from nas_engine.exporters.to_tflite import (
@@ -34,7 +33,7 @@ from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import run, trace
 from nas_engine.network.graph import Node
 from nas_engine.quantization.record import QuantisedLayer, QuantisedTensor
-from tests.integer.networks import RESIDUAL, random_images, random_model
+from nas_engine.testing.networks import RESIDUAL, Untrained, random_images, random_model
 from tests.integer.tflite_runner import (
     MANIFEST,
     export_files,

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.integer.arithmetic import round_half_away
 from nas_engine.integer.bounds import accumulator_bounds, sum_range
 from nas_engine.integer.lowering import lower
@@ -32,7 +31,7 @@ from nas_engine.quantization.record import (
     QuantisedTensor,
     weight_shift,
 )
-from tests.integer.networks import random_images, random_model, random_record
+from nas_engine.testing.networks import Untrained, random_images, random_model, random_record
 
 
 def small(**changes: Any) -> QuantisedNetwork:

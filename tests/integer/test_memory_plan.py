@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.integer_reference import Untrained, untrained
 from nas_engine.architecture import Architecture
 from nas_engine.costs import plan as costs
 from nas_engine.costs.memory import Arena
@@ -26,7 +25,14 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.layers import unroll
 from nas_engine.network.graph import Graph, Node, Tensor
-from tests.integer.networks import RESIDUAL, branching_record, random_images, random_model
+from nas_engine.testing.networks import (
+    RESIDUAL,
+    Untrained,
+    branching_record,
+    random_images,
+    random_model,
+    untrained,
+)
 from tests.populations import EVERY_SPACE, OTHER_KINDS
 
 

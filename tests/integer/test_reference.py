@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import integer_reference
-from benchmarks.integer_reference import Untrained
 from nas_engine.architecture import (
     Architecture,
     Bits,
@@ -30,8 +29,8 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.integer.reference import predict, run, trace
 from nas_engine.network.graph import KINDS, NetworkError, value_range
+from nas_engine.testing.networks import Untrained, branching_record, random_images, random_model
 from tests.integer import scalar
-from tests.integer.networks import branching_record, random_images, random_model
 
 
 @settings(max_examples=40)

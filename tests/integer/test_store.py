@@ -28,7 +28,7 @@ from nas_engine.integer.reference import run, trace
 from nas_engine.integer.store import load, save
 from nas_engine.network.graph import NetworkError
 from nas_engine.reading import UnreadableError
-from tests.integer.networks import RESIDUAL, branching_record, random_images, random_model
+from nas_engine.testing.networks import RESIDUAL, branching_record, random_images, random_model
 from tests.resealed import content as json_content
 from tests.resealed import rewrite
 

@@ -9,12 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained, same_padding
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import trace
 from nas_engine.quantization.record import QuantisedTensor
-from tests.integer.networks import random_images
+from nas_engine.testing.networks import Untrained, random_images, same_padding
 from tests.integer.tflite_runner import run_tflite
 
 

@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import untrained
 from nas_engine.costs.plan import plan_graph
 from nas_engine.encoding import decode, space_frame
 from nas_engine.evolution.operators import sample
@@ -15,6 +14,7 @@ from nas_engine.exporters.manifest import manifest
 from nas_engine.exporters.to_c import CExporter
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.network.kernels import KERNELS, kernel_of
+from nas_engine.testing.networks import untrained
 from search_spaces import load_space
 from tests.exporters.c_exports import subject_of
 

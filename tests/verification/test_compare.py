@@ -14,10 +14,10 @@ import pytest
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images, run, trace
 from nas_engine.report.verification_table import verification_table
+from nas_engine.testing.networks import random_images, random_model
 from nas_engine.verification.backend import BackendError, BackendRun, Footprint
 from nas_engine.verification.compare import checksums, compare, memory_lines, run_backend
 from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
-from tests.integer.networks import random_images, random_model
 
 MODEL = random_model(4)
 IMAGES = random_images(MODEL, 5)

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from benchmarks.kernels import write_export
 from nas_engine.costs.plan import plan_graph
 from nas_engine.errors import InputError
@@ -22,6 +21,7 @@ from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import GoldenVectors
 from nas_engine.quantization.record import QuantisedTensor
+from nas_engine.testing.networks import Untrained, random_images
 from nas_engine.verification.backend import BackendError
 from nas_engine.verification.board import (
     REGIONS,
@@ -43,7 +43,6 @@ from nas_engine.verification.cortex_m import (
 from nas_engine.verification.elf import Elf
 from nas_engine.verification.toolchain import CORES, find_toolchain
 from nas_engine.verification.unicorn_machine import MODELS, Unicorn, instructions_in
-from tests.integer.networks import random_images
 from tests.verification import standin
 from tests.verification.standin import BEHAVIOURS, compilers, emulators
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine import compilers
 from nas_engine.compilers import find_compiler
 from nas_engine.errors import InputError
@@ -20,10 +19,10 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import run, trace
 from nas_engine.network.graph import NetworkError
+from nas_engine.testing.networks import RESIDUAL, Untrained, random_images, random_model
 from nas_engine.verification.backend import BackendError
 from nas_engine.verification.host_c import HostC
 from tests.exporters.c_exports import export_c, host_compiler, small_network, subject_of
-from tests.integer.networks import RESIDUAL, random_images, random_model
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.costs.plan import MemoryPlan
 from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.to_onnx import OnnxExporter
@@ -21,9 +20,9 @@ from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images, run
 from nas_engine.integer.store import GoldenVectors
+from nas_engine.testing.networks import RESIDUAL, Untrained, random_images, random_model
 from nas_engine.verification.backend import Backend, BackendError, BackendRun
 from nas_engine.verification.onnx import BATCH, OnnxReference, OnnxRuntimeInteger, OnnxRuntimeQcdq
-from tests.integer.networks import RESIDUAL, random_images, random_model
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -13,16 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.integer_reference import Untrained
 from nas_engine.exporters.to_tflite import EXACT_NAME, INT4_NAME
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
 from nas_engine.integer.reference import Images, run
 from nas_engine.integer.store import GoldenVectors
+from nas_engine.testing.networks import RESIDUAL, Untrained, random_images, random_model
 from nas_engine.verification import tflite, tflite_worker
 from nas_engine.verification.backend import Backend, BackendError, BackendRun
 from nas_engine.verification.tflite import LiteRT, LiteRTDefault, TfliteInt4, TfliteMicro
-from tests.integer.networks import RESIDUAL, random_images, random_model
 from tests.integer.tflite_runner import export_files
 
 needs_micro = pytest.mark.skipif(

@@ -1,8 +1,9 @@
-"""Contract of exporters; inherit ``ExporterContract`` and provide the ``exporter`` fixture."""
+"""Contract of exporters; inherit ``ExporterContract`` and name the exporter in ``part``."""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 import pytest
 
@@ -10,13 +11,16 @@ from nas_engine.exporters.bundle import subject_of
 from nas_engine.exporters.exporter import Exporter, ExportSubject
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.integer.store import GoldenVectors, SavedModel
-from tests.integer.networks import random_images, random_model
+from nas_engine.parts import EXPORTER
+from nas_engine.testing.adopted import adopted
+from nas_engine.testing.networks import random_images, random_model
 
 SEEDS = (1, 4, 7, 1003)
 """Networks with shortcuts, pooled shortcuts, and widths from 2 to 8."""
 
 
 def subject_from(seed: int) -> ExportSubject:
+    """Return a random network, ready to be exported."""
     model = random_model(seed)
     return subject_of(
         SavedModel(model=model, golden=GoldenVectors.of(model, random_images(model, 2))),
@@ -25,11 +29,17 @@ def subject_from(seed: int) -> ExportSubject:
 
 
 class ExporterContract:
-    """Inherit this and override ``exporter``."""
+    """Inherit this and name the exporter, ``FILE.py:NAME``, ``module:NAME`` or a registered name.
+
+    One that is at hand comes from an ``exporter`` fixture of its own.
+    """
+
+    part: ClassVar[str] = ""
 
     @pytest.fixture
-    def exporter(self) -> Exporter:
-        raise NotImplementedError("a contract class needs an `exporter` fixture of its own")
+    def exporter(self, request: pytest.FixtureRequest) -> Exporter:
+        """Return the exporter under test, which stands in the table."""
+        return adopted(request, EXPORTER, self.part, EXPORTERS)
 
     @pytest.fixture(autouse=True)
     def can_run(self, exporter: Exporter) -> None:

@@ -1,6 +1,4 @@
-"""Random problems that are small enough to try every allocation, and evidence as a network would
-give it.
-"""
+"""Small allocation problems with all that can be measured, which can be solved exhaustively."""
 
 from __future__ import annotations
 
@@ -24,6 +22,7 @@ WIDTHS = ((2, 4, 8), (2, 3, 4, 6, 8), (4, 8), (3, 5), (8,), (2, 8))
 
 
 def variables(rng: np.random.Generator, kind: str, count: int) -> list[Variable]:
+    """Return random variables of one kind."""
     found = []
     for i in range(count):
         bits = WIDTHS[rng.integers(len(WIDTHS))]
@@ -42,8 +41,9 @@ def variables(rng: np.random.Generator, kind: str, count: int) -> list[Variable]
 def stored(
     bare: AllocationProblem, kind: str, slack: float, name: str = "Flash", least: int = 0
 ) -> Constraint:
-    """The bytes of all tensors of a kind, limited at ``slack`` of the way from level ``least`` to
-    the widest.
+    """Return a limit on the bytes of all tensors of a kind.
+
+    It is at ``slack`` of the way from level ``least`` to the widest.
     """
     mine = np.array([variable.kind == kind for variable in bare.variables])[bare.owner]
     elements = np.array([variable.elements for variable in bare.variables])[bare.owner]
@@ -93,8 +93,9 @@ def peak(seed: int, slack: float = 0.4) -> AllocationProblem:
 
 
 def forbidding(seed: int, slack: float = 0.5) -> AllocationProblem:
-    """A limit on the weights, and a device that computes no narrow weights beside narrow
-    activations: the narrowest fails.
+    """Return a problem whose narrowest choice fails.
+
+    The device computes no narrow weights beside narrow activations; the weights are limited.
     """
     rng = np.random.default_rng(seed)
     count = int(rng.integers(2, 4))
@@ -138,6 +139,7 @@ PROBLEMS = {"knapsack": knapsack, "peak": peak, "forbidding": forbidding}
 
 
 def every_allocation(problem: AllocationProblem) -> Iterator[Levels]:
+    """Yield every choice of levels, whether it fits or not."""
     for levels in product(*(range(count) for count in problem.counts)):
         yield np.array(levels, np.intp)
 
@@ -145,12 +147,12 @@ def every_allocation(problem: AllocationProblem) -> Iterator[Levels]:
 def evidence_for(
     problem: AllocationProblem, seed: int = 0, noise: float = 0.02, images: int = 24
 ) -> Evidence:
-    """All kinds of evidence at once: losses that fall by 4 with every bit, correlated between
-    neighbours.
+    """Return all kinds of evidence, with losses that fall by 4 with every bit.
 
-    Every choice moves the outputs by a random vector; losses and pair terms are inner products of
-    those vectors, so the matrix is positive semi-definite but for what is left out within a
-    variable. ``noise`` is that of the measured pairs, in parts of ``sqrt(G_ii G_jj)``.
+    Those of neighbours are correlated. Every choice moves the outputs by a random vector; losses
+    and pair terms are inner products of those vectors, so the matrix is positive semi-definite but
+    for what is left out within a variable. ``noise`` is that of the measured pairs, in parts of
+    ``sqrt(G_ii G_jj)``.
     """
     rng = np.random.default_rng(seed)
     count, n = len(problem.variables), problem.n

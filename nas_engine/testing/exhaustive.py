@@ -1,6 +1,4 @@
-"""``solve`` by trying every allocation: the same contract, for problems of a few thousand
-allocations.
-"""
+"""Reference solutions: every allocation is tried."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import numpy as np
 from nas_engine.allocation.iqp import Solution
 from nas_engine.allocation.moves import feasible_start
 from nas_engine.allocation.problem import TOLERANCE, AllocationProblem, Floats, Levels
-from tests.allocation.evidence import every_allocation
+from nas_engine.testing.problems import every_allocation
 
 
 def worth(
@@ -26,9 +24,7 @@ def worth(
 
 
 def feasible_ones(problem: AllocationProblem) -> Levels:
-    """Every allocation that meets all constraints, ``(allocations, variables)``, in the order of
-    levels.
-    """
+    """Return all allocations that meet all constraints, ``(allocations, variables)``, by levels."""
     every = np.array(list(every_allocation(problem)))
     for constraint in problem.constraints:
         cost = constraint.fixed + worth(problem, every, constraint.linear, constraint.quadratic)

@@ -1,8 +1,9 @@
-"""Contract of allocators; inherit ``AllocatorContract`` and provide the ``allocator`` fixture."""
+"""Contract of allocators; inherit ``AllocatorContract`` and name the allocator in ``part``."""
 
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,26 +22,28 @@ from nas_engine.allocation.problem import (
 from nas_engine.allocation.records import FEASIBLE, HEURISTIC, OPTIMAL, BitAllocation, Evidence
 from nas_engine.allocation.table import ALLOCATORS, NO_LIMIT_BINDS, allocate
 from nas_engine.errors import InputError
-from tests.allocation import exhaustive
-from tests.allocation.evidence import PROBLEMS, evidence_for, knapsack, stored
+from nas_engine.parts import ALLOCATOR
+from nas_engine.testing import exhaustive
+from nas_engine.testing.adopted import adopted
+from nas_engine.testing.problems import PROBLEMS, evidence_for, knapsack, stored
 
 SEEDS = range(5)
 TIME_LIMIT_S = 2.0
 
 
 def some_feasible(problem: AllocationProblem) -> Levels:
-    """The first feasible allocation in the order of levels: a stand-in for the widths that come
-    with a network.
-    """
-    return exhaustive.feasible_ones(problem)[0]
+    """Return the first feasible allocation by levels: it stands for widths that a network has."""
+    found: Levels = exhaustive.feasible_ones(problem)[0]
+    return found
 
 
 def known(problem: AllocationProblem, seed: int = 0) -> Evidence:
-    """Evidence of everything, with given widths that fit."""
+    """Return evidence of everything, with given widths that fit."""
     return replace(evidence_for(problem, seed), given=some_feasible(problem))
 
 
 def same(one: BitAllocation, other: BitAllocation) -> bool:
+    """Return whether two allocations are equal but for their times."""
     figures = [(a.bits, a.status, a.notes, a.levels.tolist()) for a in (one, other)]
     return figures[0] == figures[1] and np.array_equal(
         one.objective, other.objective, equal_nan=True
@@ -48,17 +51,21 @@ def same(one: BitAllocation, other: BitAllocation) -> bool:
 
 
 class AllocatorContract:
-    """Inherit this and override ``allocator``."""
+    """Inherit this and name the allocator, ``FILE.py:NAME``, ``module:NAME`` or a registered name.
+
+    One that is at hand comes from an ``allocator`` fixture of its own.
+    """
+
+    part: ClassVar[str] = ""
 
     @pytest.fixture
-    def allocator(self) -> Allocator:
-        raise NotImplementedError("a contract class needs an `allocator` fixture of its own")
+    def allocator(self, request: pytest.FixtureRequest) -> Allocator:
+        """Return the allocator under test, which stands in the table."""
+        return adopted(request, ALLOCATOR, self.part, ALLOCATORS)
 
     @pytest.fixture(autouse=True)
     def try_them_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The program's solver has tests of its own; here every program is solved by trying all
-        allocations.
-        """
+        """Solve every program by trying all allocations; the solver has tests of its own."""
         monkeypatch.setattr(clado, "solve", exhaustive.solve)
 
     def test_stands_in_the_table_under_its_name(self, allocator: Allocator) -> None:
@@ -135,6 +142,7 @@ class AllocatorContract:
                 evidence = known(problem, seed)
                 found = allocate(allocator.name, problem, evidence, time_limit_s=TIME_LIMIT_S)
                 if "given" in allocator.needs:
+                    assert evidence.given is not None
                     assert found.levels.tolist() == list(evidence.given)
                     continue
                 assert found.levels.tolist() == problem.widest.tolist()
@@ -190,7 +198,8 @@ class AllocatorContract:
     def test_missing_evidence_is_one_line(self, allocator: Allocator) -> None:
         problem = knapsack(2)
         for field in allocator.needs:
-            gone = replace(known(problem), **{field: () if field == "entropies" else None})
+            missing: dict[str, Any] = {field: () if field == "entropies" else None}
+            gone = replace(known(problem), **missing)
             with pytest.raises(
                 MissingEvidenceError, match=f"method '{allocator.name}' needs .*; measure it first"
             ) as caught:
@@ -227,7 +236,7 @@ class AllocatorContract:
         choice, variable = problem.n - 1, problem.variables[-1]
         vector, matrix = full.hessian.copy(), full.singles.matrix.copy()
         vector[choice], matrix[choice, 0] = np.nan, np.inf
-        broken = {
+        broken: dict[str, list[Any]] = {
             "singles": [replace(full.singles, losses=vector), replace(full.singles, matrix=matrix)],
             "pairs": [replace(full.pairs, losses=vector), replace(full.pairs, matrix=matrix)],
             "hessian": [vector],
@@ -283,9 +292,7 @@ class AllocatorContract:
     def test_the_only_allocation_that_fits_is_found_off_the_narrowest(
         self, allocator: Allocator
     ) -> None:
-        """A device that computes only 4-bit weights beside 8-bit activations or the other way
-        round, and too little memory.
-        """
+        """A device computes 4-bit weights beside 8-bit inputs alone, or the other way round."""
         bare = AllocationProblem(
             [
                 Variable(name="w", kind=WEIGHTS, layers=("l",), bits=(4, 8), elements=100),

@@ -1,9 +1,10 @@
-"""Contract of back-ends; inherit ``BackendContract`` and provide the ``backend`` fixture."""
+"""Contract of back-ends; inherit ``BackendContract`` and name the back-end in ``part``."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,12 +15,15 @@ from nas_engine.exporters.exporter import ExportSubject
 from nas_engine.exporters.settings import ExportSettings
 from nas_engine.integer.reference import run
 from nas_engine.integer.store import GoldenVectors, SavedModel
+from nas_engine.parts import BACK_END
+from nas_engine.testing.adopted import adopted
+from nas_engine.testing.networks import random_images, random_model
 from nas_engine.verification.backend import Backend, BackendError
 from nas_engine.verification.compare import checksums
-from nas_engine.verification.table import Row, back_ends
-from tests.integer.networks import random_images, random_model
+from nas_engine.verification.table import FOREIGN, Row, back_ends, foreign_row
 
 SEEDS = (1, 4, 1003)
+IMAGES = 6
 
 
 def exported(folder: Path, seed: int) -> ExportSubject:
@@ -38,11 +42,18 @@ def exported(folder: Path, seed: int) -> ExportSubject:
 
 
 class BackendContract:
-    """Inherit this and override ``row``."""
+    """Inherit this and name the back-end, ``FILE.py:NAME``, ``module:NAME`` or a registered name.
+
+    A row that is at hand comes from a ``row`` fixture of its own.
+    """
+
+    part: ClassVar[str] = ""
 
     @pytest.fixture
-    def row(self) -> Row:
-        raise NotImplementedError("a contract class needs a `row` fixture of its own")
+    def row(self, request: pytest.FixtureRequest) -> Row:
+        """Return the row of the back-end under test."""
+        found = adopted(request, BACK_END, self.part, FOREIGN)
+        return foreign_row(found.name, IMAGES)
 
     @pytest.fixture
     def backend(self, row: Row) -> Backend:
@@ -51,9 +62,10 @@ class BackendContract:
         return row.backend
 
     def test_has_a_name_of_its_own(self, row: Row) -> None:
-        rows = back_ends(load_device("cortex-m7"), 10, 2)
-        assert [other.name for other in rows].count(row.name) == 1
-        assert [other.backend.name for other in rows].count(row.backend.name) == 1
+        others = [
+            other for other in back_ends(load_device("cortex-m7"), 10, 2) if other.name != row.name
+        ]
+        assert row.backend.name not in {other.backend.name for other in others}
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_it_computes_the_network(
@@ -90,6 +102,7 @@ class BackendContract:
         shutil.rmtree(tmp_path / "export" / "c")
         for path in (tmp_path / "export").glob("model*"):
             path.unlink()
+        (tmp_path / "export" / row.file).unlink(missing_ok=True)
         (tmp_path / "work").mkdir()
         with pytest.raises(BackendError) as caught:
             backend.run(
