@@ -29,6 +29,11 @@ LEVELS = 8
 OCTAVES = 3
 """Octaves of MACs in a class, down from its most (chosen here)."""
 
+WITHIN = (1.4, 2.0)
+"""Most path noise of the networks of a class that are taken first, as multiples of its least: what
+trained best of the settings tried for ``mobilenet-32`` (docs/qe_score.md), and, as short trainings
+are kind to shallow networks, a deeper one (chosen here)."""
+
 LEAST_MAP = 4
 """Pixels of the last map below which all networks are of one class (chosen here): half of 8, which
 train better than 4 at equal Flash (docs/qe_score.md)."""
@@ -104,18 +109,39 @@ def octave(macs: Floats) -> Floats:
     return np.asarray(np.floor(np.log2(macs)))
 
 
-def standing(score: Floats, noise: Floats, macs: Floats) -> Floats:
-    """Return the sum of three ranks, larger is better, ``(n,)``.
+def standing(noise: Floats, macs: Floats) -> Floats:
+    """Return the ranks by little path noise and by octave of MACs, added, ``(n,)``.
 
-    The ranks by score, by little path noise and by octave of MACs. None of the three says alone
-    which of several networks of one budget learns best (docs/qe_score.md).
+    Larger is better. Networks of different classes are compared by no more (docs/qe_score.md).
+
+    Args:
+        noise: Path noise, ``(n,)``.
+        macs: Multiply-accumulates, ``(n,)``.
+    """
+    return _ranks(-noise) + _ranks(octave(macs))
+
+
+def picks(score: Floats, noise: Floats, macs: Floats, group: Ints) -> list[int]:
+    """Return the indices of one or two networks of each class, those of a class together.
+
+    Of the highest octave of MACs of a class they are the best scores with at most each of
+    ``WITHIN`` times its least path noise. Classes come by the ``standing`` of their first ones.
 
     Args:
         score: QE-Score, ``(n,)``.
         noise: Path noise, ``(n,)``.
         macs: Multiply-accumulates, ``(n,)``.
+        group: Class, ``(n,)``.
     """
-    return _ranks(score) + _ranks(-noise) + _ranks(octave(macs))
+    found = []
+    for each in np.unique(group):
+        here = np.flatnonzero(group == each)
+        here = here[octave(macs[here]) == octave(macs[here]).max()]
+        within = (here[noise[here] <= multiple * noise[here].min()] for multiple in WITHIN)
+        found.append([int(some[score[some].argmax()]) for some in within])
+    first = np.array(found, np.intp).reshape(-1, len(WITHIN))[:, 0]
+    order = np.argsort(-standing(noise[first], macs[first]), kind="stable")
+    return list(dict.fromkeys(index for row in order for index in found[row]))
 
 
 def _ranks(values: Floats) -> Floats:

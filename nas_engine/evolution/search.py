@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from nas_engine.architecture import Architecture
 from nas_engine.encoding import Genes, decode
-from nas_engine.evolution.classes import niches, ranks_within, standing
+from nas_engine.evolution.classes import niches, picks, ranks_within
 from nas_engine.evolution.evaluation import Candidates, evaluate, evaluate_given
 from nas_engine.evolution.front import most, thin, update_front
 from nas_engine.evolution.operators import mutate, sample
@@ -71,8 +71,8 @@ class SearchResult:
     """Result of a search."""
 
     best: Architecture
-    """The feasible network with the highest score, or, where there are classes, with the highest
-    ``standing`` on the front; it may take all the SRAM there is."""
+    """The feasible network with the highest score, or, where there are classes, the first of
+    their ``picks`` on the front; it may take all the SRAM there is."""
     front: tuple[Architecture, ...]
     """Networks of the Pareto front, best score first, each in its smallest arena."""
 
@@ -173,7 +173,7 @@ def finish(state: SearchState, problem: SearchProblem) -> SearchResult | None:
     members = tuple(decode(problem.frame, column) for column in front.genes.T)
     best = decode(problem.frame, state.population.genes[:, 0])
     if problem.classed:
-        best = members[int(standing(front.score, front.noise, front.macs).argmax())]
+        best = members[picks(front.score, front.noise, front.macs, front.group)[0]]
     return SearchResult(best=replace(best, room=problem.room), front=members)
 
 

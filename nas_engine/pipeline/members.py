@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -18,7 +18,7 @@ import numpy as np
 from nas_engine.architecture import Architecture
 from nas_engine.costs.compute import macs
 from nas_engine.encoding import GeneView, architecture_frame, encode
-from nas_engine.evolution.classes import classes, standing
+from nas_engine.evolution.classes import classes, picks, standing
 from nas_engine.layers import unroll
 from nas_engine.pipeline.rungs import FINALISTS
 from nas_engine.runs.run_directory import RunDirectory
@@ -61,8 +61,7 @@ def members(run: RunDirectory, count: int, *, classed: bool = False) -> list[Arc
     No two have the same pattern, unless that leaves too few; no two differ in their widths alone.
     Where all networks compete the best scores are taken, and of more than ``FINALISTS`` the best by
     score and by path noise in turn, so that they lie along the front of the two; they come back
-    by score. Where networks have classes the highest ``standing`` of each class comes first, and
-    the order is that of ``standing``.
+    by score. Where networks have classes the ``picks`` of all classes come first, in their order.
 
     Args:
         run: Run directory of the search.
@@ -76,7 +75,7 @@ def members(run: RunDirectory, count: int, *, classed: bool = False) -> list[Arc
     scores = [row["qe_score"] for row in run.front.read()]
     best = run.read_best()
     read = functools.cache(lambda index: replace(run.read_member(index + 1), room=best.room))
-    order = _across(best, read, scores) if classed else _by_score(read, scores, count)
+    order = _across(read, scores) if classed else _by_score(read, scores, count)
     chosen, others = [(math.inf, best)], list[tuple[float, Architecture]]()
     for index in order:
         network = read(index)
@@ -106,18 +105,11 @@ def _by_score(read: _Front, scores: Sequence[float], count: int) -> list[int]:
     return list(dict.fromkeys(chain.from_iterable(zip(by_score, quiet, strict=True))))
 
 
-def _across(best: Architecture, read: _Front, scores: Sequence[float]) -> Iterator[int]:
-    """Yield indices by standing: first one of each class, then all others."""
+def _across(read: _Front, scores: Sequence[float]) -> list[int]:
+    """Return indices: first the picks of all classes, then all others by standing."""
     figures = [figures_of(read(index)) for index in range(len(scores))]
-    noises, sizes = (
-        np.array([getattr(each, name) for each in figures]) for name in ("noise", "macs")
+    noises, macs, groups = (
+        np.array([getattr(each, name) for each in figures]) for name in ("noise", "macs", "group")
     )
-    order = np.argsort(-standing(np.array(scores), noises, sizes), kind="stable").tolist()
-    taken, left = {figures_of(best).group}, list[int]()
-    for index in order:
-        if figures[index].group in taken:
-            left.append(index)
-            continue
-        taken.add(figures[index].group)
-        yield index
-    yield from left
+    others = np.argsort(-standing(noises, macs), kind="stable")
+    return list(dict.fromkeys([*picks(np.array(scores), noises, macs, groups), *map(int, others)]))

@@ -22,6 +22,7 @@ from nas_engine.evolution.classes import (
     OCTAVES,
     classes,
     niches,
+    picks,
     ranks_within,
     standing,
 )
@@ -109,10 +110,43 @@ def test_ranks_within(niche: list[int]) -> None:
     assert found == [niche[:index].count(one) for index, one in enumerate(niche)]
 
 
-def test_standing_adds_three_ranks() -> None:
-    score, noise = np.array([3.0, 1.0, 2.0, 2.0]), np.array([4.0, 1.0, 2.0, 3.0])
+def test_standing_adds_two_ranks() -> None:
+    noise = np.array([4.0, 1.0, 2.0, 3.0])
     macs = np.array([5e6, 9e6, 1e6, 7e6])  # the first and the last are of one octave
-    assert standing(score, noise, macs).tolist() == [3 + 0 + 1.5, 0 + 3 + 3, 1.5 + 2, 1.5 + 1 + 1.5]
+    assert standing(noise, macs).tolist() == [0 + 1.5, 3 + 3, 2 + 0, 1 + 1.5]
+
+
+PICKED = st.lists(
+    st.tuples(st.floats(1, 900), st.floats(0.1, 5), st.floats(1e6, 9e6), st.integers(1, 3)),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(PICKED)
+def test_picks_are_the_best_within_a_multiple_of_the_least_noise(
+    rows: list[tuple[float, float, float, int]],
+) -> None:
+    score, noise, macs, group = (np.array(column) for column in zip(*rows, strict=True))
+    found = picks(score, noise, macs, group)
+    octaves = [math.floor(math.log2(row[2])) for row in rows]
+    expected = dict[int, list[float]]()
+    for each in set(group.tolist()):
+        most = max(o for o, row in zip(octaves, rows, strict=True) if row[3] == each)
+        top = [row for o, row in zip(octaves, rows, strict=True) if (row[3], o) == (each, most)]
+        least = min(row[1] for row in top)
+        expected[each] = [
+            max(row[0] for row in top if row[1] <= multiple * least) for multiple in (1.4, 2.0)
+        ]
+    classes_found = [int(group[index]) for index in found]
+    order = list(dict.fromkeys(classes_found))
+    assert classes_found == sorted(classes_found, key=order.index), "those of a class together"
+    for each in order:
+        scores = [score[index] for index in found if group[index] == each]
+        assert sorted(set(scores)) == sorted(set(expected[each]))
+    first = [next(index for index in found if group[index] == each) for each in order]
+    assert (np.diff(standing(noise[first], macs[first])) <= 0).all()
+    assert set(order) == set(expected)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +167,7 @@ def searched() -> tuple[SearchState, SearchState]:
     result = finish(state, problem)
     assert result is not None
     front = thin(state.front, MAX_CLASSED)
-    best = int(standing(front.score, front.noise, front.macs).argmax())
+    best = picks(front.score, front.noise, front.macs, front.group)[0]
     assert figures_of(result.best) == figures_of(result.front[best])
     for index, network in enumerate(result.front):
         figures = figures_of(network)
