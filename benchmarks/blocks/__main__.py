@@ -81,11 +81,13 @@ class OnHost:
 class OnCore:
     """The driver as firmware of an emulated core."""
 
-    def __init__(self, folder: Path, core: str, compiler: str, emulator: str) -> None:
+    def __init__(
+        self, folder: Path, core: str, compiler: str, emulator: str, main_file: str = "core.c"
+    ) -> None:
         tools = find_toolchain(compiler)
         board = Board(core=core, sram_bytes=4 << 20, flash_bytes=1 << 20, stack_bytes=8192)
         folder = folder / f"{core}-{compiler}"
-        files = sources(folder, "core.c")
+        sources(folder, main_file)
         for name in set(FIRMWARE_FILES) - {"harness.c"}:
             (folder / f"firmware.{name}" if name.endswith(".c") else folder / name).write_bytes(
                 (FIRMWARE / name).read_bytes()
@@ -101,8 +103,11 @@ class OnCore:
 
     def __call__(self, cases: Sequence[Case]) -> list[int]:
         """Return what differs in each case: 0 for nothing."""
-        content = b"".join(one.words for one in cases)
-        return list(self.machine.run(self.firmware, content, 3600).files["logits"])
+        return list(self.output(b"".join(one.words for one in cases)))
+
+    def output(self, words: bytes) -> bytes:
+        """Return what the firmware writes of some networks."""
+        return self.machine.run(self.firmware, words, 3600).files["logits"]
 
 
 def run(runner: OnHost | OnCore, cases: Iterable[Case]) -> tuple[Counter[str], list[Case]]:

@@ -31,6 +31,12 @@ const uint8_t *take(const uint8_t *row, uint32_t bytes)
     return row;
 }
 
+int counts(unsigned step)
+{
+    (void)step;
+    return 0;
+}
+
 int main(void)
 {
     const uint32_t in = open_file("images", 6U, OPEN_READ), out = open_file("logits", 6U, OPEN_WRITE);

@@ -1,4 +1,4 @@
-"""Costs of whole populations: peak SRAM, Flash, MACs, BitOps, cycles. One cost, one file."""
+"""Costs of whole populations: peak SRAM, Flash, MACs, BitOps, instructions. One cost, one file."""
 
 from nas_engine.faces import face
 

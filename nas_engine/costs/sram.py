@@ -92,15 +92,24 @@ def live_alone(
 
 def widths_of(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any]) -> dict[Width, Any]:
     """Return the granules of one element at each width of the units, ``(residuals, n)`` each."""
-    shares = share(model, a_bits)
-    entering = unit_inputs(table, shares)
-    after = np.empty((table.frame.max_residuals, table.n))
-    after[:-1], after[-1] = entering[1:], 0.0
-    after[table.last_row - 1, np.arange(table.n)] = shares[-2]
+    return unit_widths(table, share(model, a_bits))
+
+
+def unit_widths(table: LayerTable, a_bits: npt.NDArray[Any]) -> dict[Width, Any]:
+    """Return the widths of each unit, ``(residuals, n)`` each; what follows the last is the head.
+
+    Args:
+        table: ``n`` networks.
+        a_bits: Input width of each layer, or another figure of it, ``(layers, n)``.
+    """
+    entering = unit_inputs(table, a_bits)
+    after = np.zeros((table.frame.max_residuals, table.n), a_bits.dtype)
+    after[:-1] = entering[1:]
+    after[table.last_row - 1, np.arange(table.n)] = a_bits[-2]
     return {
         "a": entering,
-        "b": shares[2:-2:PLACES],
-        "c": shares[PLACES:-2:PLACES],
+        "b": a_bits[2:-2:PLACES],
+        "c": a_bits[PLACES:-2:PLACES],
         "next": after,
     }
 
