@@ -278,6 +278,7 @@ def score(
 
     from device_profiles import DeviceProfile, load_device
     from nas_engine.architecture import Architecture, read_architecture
+    from nas_engine.costs.instructions import cycle_model
     from nas_engine.layers import KINDS
     from nas_engine.report.network import report_network
     from nas_engine.scoring.qe_score import ScoreSettings, default_stage_weights
@@ -303,6 +304,7 @@ def score(
         memory_model=memory_model,
         score=ScoreSettings(stage_weights=weights, **sigmas),
         cycles_per_mac={kind: profile.cycles_table(kind) for kind in KINDS} if profile else None,
+        cycle_model=cycle_model(profile) if profile else None,
         milliseconds_per_cycle=profile.milliseconds_per_cycle if profile else None,
     )
 

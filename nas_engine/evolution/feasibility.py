@@ -111,8 +111,8 @@ def require_feasible(
     for row in LIMITS:
         if row.name not in problem.limits:
             continue
-        limit = problem.limit(row.name)
-        if row.monotone and (smallest := _least(problem, row, genes)) > limit:
+        limit, spare = problem.limits[row.name], 1 + problem.margin(row.name)
+        if row.monotone and (smallest := spare * _least(problem, row, genes)) > limit:
             remedy = (
                 f"give {row.option} {np.ceil(smallest):.0f}{'ms' * row.timed} or more, "
                 f"{_other(problem, 'a lower --resolution')}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nas_engine.ranges import LAYERS, POSITIVE, Range
 
 if TYPE_CHECKING:
+    from nas_engine.costs.instructions import CycleModel
     from nas_engine.encoding import GeneView
     from nas_engine.layers import Floats, LayerTable
 
@@ -30,6 +31,8 @@ class Counting:
     """``"arena"`` or ``"paper"``."""
     cycles_per_mac: dict[str, Floats]
     """Cycle tables of a device, empty without one; see ``nas_engine.costs.compute.cycles``."""
+    cycle_model: CycleModel | None = None
+    """Cycles of a device by its instructions; else those of the tables."""
     milliseconds_per_cycle: tuple[float, float] | None = None
     """Least and most milliseconds of each of these cycles; ``None`` where cycles are no time."""
 
@@ -100,7 +103,10 @@ def _bitops(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
 
 def _cycles(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
     from nas_engine.costs.compute import cycles
+    from nas_engine.costs.instructions import instructions
 
+    if (found := counting.cycle_model) is not None:
+        return found.each * instructions(found.instructions, table, view.w_bits, view.a_bits)
     return cycles(table, view.w_bits, view.a_bits, counting.cycles_per_mac)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from device_profiles import DeviceProfile
 from nas_engine.architecture import Architecture
+from nas_engine.costs.instructions import CycleModel, cycle_model
 from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
 from nas_engine.encoding import Frame, space_frame
 from nas_engine.errors import InputError, UnknownNameError
-from nas_engine.evolution.limits import UNLIMITED, Counting
+from nas_engine.evolution.limits import LIMITS, UNLIMITED, Counting
 from nas_engine.layers import KINDS, Bools, Floats
 from nas_engine.names import ImageInput, Memory, Schedule
 from nas_engine.scoring.objective import QE_SCORE
@@ -48,6 +49,8 @@ class SearchProblem:
     activation bits]``."""
     cycles_per_mac: dict[str, Floats]
     """Cycles per MAC of each layer kind, each indexed like ``allowed``."""
+    cycle_model: CycleModel | None = None
+    """Cycles by the instructions of the core, where it was measured."""
     milliseconds_per_cycle: tuple[float, float] | None = None
     """Least and most milliseconds per cycle; ``None`` where cycles are no time."""
     qbr: bool = True
@@ -116,8 +119,16 @@ class SearchProblem:
         )
 
     def limit(self, name: str) -> float:
-        """Return one of ``LIMITS``, infinity where it is not set."""
-        return self.limits.get(name, UNLIMITED)
+        """Return what one of ``LIMITS`` may be by prediction, infinity where it is not set.
+
+        That is less than the limit that is set by the model's largest error.
+        """
+        return self.limits.get(name, UNLIMITED) / (1 + self.margin(name))
+
+    def margin(self, name: str) -> float:
+        """Return by what share one of ``LIMITS`` may be more than it was predicted."""
+        is_estimate = any(row.estimate for row in LIMITS if row.name == name)
+        return self.cycle_model.margin if self.cycle_model and is_estimate else 0.0
 
     @property
     def cycle_limit(self) -> float:
@@ -125,6 +136,13 @@ class SearchProblem:
         pace = self.milliseconds_per_cycle
         latency = self.limit("latency") / pace[1] if pace else UNLIMITED
         return min(self.limit("cycles"), latency)
+
+    @property
+    def most_instructions(self) -> float:
+        """Most instructions that the limits leave, infinity without any or without a model."""
+        if self.cycle_model is None:
+            return UNLIMITED
+        return self.cycle_limit * (1 + self.cycle_model.margin) / self.cycle_model.each
 
     @property
     def room(self) -> int | None:
@@ -145,6 +163,7 @@ class SearchProblem:
         return Counting(
             memory_model=self.memory_model,
             cycles_per_mac=self.cycles_per_mac,
+            cycle_model=self.cycle_model,
             milliseconds_per_cycle=self.milliseconds_per_cycle,
         )
 
@@ -195,6 +214,7 @@ def make_problem(
         score=score or ScoreSettings(stage_weights=space.stage_weights),
         allowed=device.allowed_table(),
         cycles_per_mac={kind: device.cycles_table(kind) for kind in KINDS},
+        cycle_model=cycle_model(device),
         milliseconds_per_cycle=device.milliseconds_per_cycle,
         qbr=qbr,
         objective=objective,

@@ -11,6 +11,7 @@ from nas_engine.costs.plan import MemoryPlan
 from nas_engine.errors import InputError, RunDirectoryError
 from nas_engine.escaping import command_line
 from nas_engine.evolution.config import SearchConfig, build_problem
+from nas_engine.evolution.problem import SearchProblem
 from nas_engine.exporters.bundle import export_files, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportError
 from nas_engine.exporters.settings import ExportSettings
@@ -37,15 +38,20 @@ class ExportResult:
     """Size of weights, constants and layer table in Flash."""
 
 
-def device_of(directory: RunDirectory) -> DeviceProfile:
-    """Return the device that a run was searched for, with the run's own SRAM and Flash.
+def problem_of(directory: RunDirectory) -> tuple[SearchProblem, DeviceProfile]:
+    """Return what a run was searched for, with the device, which has the run's own memory.
 
     Raises:
         RunDirectoryError: Not a run directory.
         InputError: A device profile that is not there any more.
     """
     config = SearchConfig.from_mapping(directory.read_config(), directory.path / "config.yaml")
-    return build_problem(config)[1]
+    return build_problem(config)
+
+
+def device_of(directory: RunDirectory) -> DeviceProfile:
+    """Return the device that a run was searched for; errors as ``problem_of``."""
+    return problem_of(directory)[1]
 
 
 def load_trained(directory: RunDirectory) -> SavedModel:

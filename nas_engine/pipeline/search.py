@@ -226,6 +226,8 @@ def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
     given: list[object] = [] if problem.network is None else [problem.network]
     if "latency" in problem.limits:
         given.append(problem.milliseconds_per_cycle)
+    if problem.cycle_model is not None and {"cycles", "latency"} & problem.limits.keys():
+        given.append(problem.cycle_model)
     if problem.objective != QE_SCORE:
         given += [problem.objective, objective_digest(problem.objective)]
     course = repr(

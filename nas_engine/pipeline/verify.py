@@ -6,6 +6,7 @@ No torch.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from nas_engine.architecture import Architecture
 from nas_engine.costs.flash import flash
+from nas_engine.costs.instructions import instruction_model
 from nas_engine.costs.memory import Arena
 from nas_engine.costs.plan import live_per_layer
 from nas_engine.digests import FILE, contents
@@ -27,6 +29,7 @@ from nas_engine.escaping import command_line
 from nas_engine.events import SILENT, Kind, Progress, Sink
 from nas_engine.exporters.bundle import check_export, formats_of, missing_for, subject_of
 from nas_engine.exporters.exporter import ExportSubject
+from nas_engine.exporters.instructions import predicted_instructions
 from nas_engine.exporters.row_stages import ROWS_RECORD_BYTES, row_stages
 from nas_engine.exporters.settings import FILE as SETTINGS
 from nas_engine.exporters.settings import read_settings
@@ -37,14 +40,19 @@ from nas_engine.integer.reference import Images, run
 from nas_engine.layers import unroll
 from nas_engine.parts import BACK_END, blamed
 from nas_engine.pipeline.data import read_judged, source_of_data
-from nas_engine.pipeline.export import device_of, load_trained
+from nas_engine.pipeline.export import load_trained, problem_of
 from nas_engine.runs import chain
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.training.finished import finished_training
 from nas_engine.verification.backend import BackendRun
 from nas_engine.verification.code_size import predict
 from nas_engine.verification.compare import checksums, memory_lines, run_backend
-from nas_engine.verification.result import Comparison, MemoryLine, VerificationReport
+from nas_engine.verification.result import (
+    Comparison,
+    InstructionLine,
+    MemoryLine,
+    VerificationReport,
+)
 from nas_engine.verification.table import Row, back_ends, foreign_row
 from nas_engine.verification.toolchain import find_toolchain
 
@@ -82,7 +90,7 @@ def verify_run(
     formats_of(formats)
     directory = RunDirectory(path)
     result = finished_training(directory)
-    saved, device = load_trained(directory), device_of(directory)
+    saved, (problem, device) = load_trained(directory), problem_of(directory)
     best = directory.read_best()
     subject = subject_of(
         saved, device.name, schedule=best.schedule, image=best.image, room=best.room
@@ -105,6 +113,7 @@ def verify_run(
             told,
             watch,
             core=device.core,
+            limit=problem.most_instructions,
         )
     report = replace(report, date=datetime.now(UTC).date().isoformat())
     exported = {
@@ -226,6 +235,7 @@ def verify(
     watch: Sink = SILENT,
     *,
     core: str = "",
+    limit: float = math.inf,
 ) -> VerificationReport:
     """Run images through back-ends and return their comparisons with the integer reference.
 
@@ -238,6 +248,7 @@ def verify(
         data: Where they came from, for the report.
         watch: Sink of progress before and after every back-end.
         core: Core of the device, as its profile names it.
+        limit: Most instructions that the limits of the search leave on it.
     """
     model = subject.model
     watch(_progress(f"integer reference on {len(images):,} images ...", 0, rows))
@@ -245,7 +256,7 @@ def verify(
     tensors = checksums(model, images[:1])
     comparisons: list[Comparison] = []
     memory: list[MemoryLine] = []
-    instructions = {}
+    instructions, predictions = {}, []
     for done, row in enumerate(rows):
         count = min(row.images, len(images))
         watch(_progress(f"{row.backend.name} on {count:,} images ...", done, rows))
@@ -261,6 +272,8 @@ def verify(
         watch(_progress(verdict, done + 1, rows, whole=True))
         if ran is not None and ran.instructions:
             instructions[row.backend.name] = ran.instructions
+            own = limit if row.core == core and math.isfinite(limit) else None
+            predictions.append(_instructions(subject, row, ran, own))
         if ran is not None and ran.footprint is not None:
             memory += _memory(subject, predicted, row, ran)
     return VerificationReport(
@@ -268,6 +281,7 @@ def verify(
         backends=tuple(comparisons),
         memory=tuple(memory),
         instructions=instructions,
+        predictions=tuple(predictions),
         macs={step.name: step_macs(model, step) for step in model.nodes},
         core=core,
         exceptions=(
@@ -279,6 +293,22 @@ def verify(
 
 def _progress(text: str, done: int, rows: Sequence[Row], *, whole: bool = False) -> Progress:
     return Progress(kind=Kind.VERIFYING, at=text, done=done, total=len(rows), whole=whole)
+
+
+def _instructions(
+    subject: ExportSubject, row: Row, ran: BackendRun, limit: float | None
+) -> InstructionLine:
+    model = instruction_model(row.core or "", find_toolchain().key)
+    predicted = None
+    if model is not None:
+        steps = predicted_instructions(model, subject.model, subject.plan)
+        predicted = {name: round(count) for name, count in steps.items()}
+    return InstructionLine(
+        backend=row.backend.name,
+        predicted=predicted,
+        counted=sum(ran.instructions.values()),
+        limit=None if limit is None else math.floor(limit),
+    )
 
 
 def _memory(

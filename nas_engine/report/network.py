@@ -9,6 +9,7 @@ from typing import Any
 
 from nas_engine.architecture import Architecture, Bits
 from nas_engine.costs.flash import flash_per_layer
+from nas_engine.costs.instructions import CycleModel
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.costs.plan import live_per_layer
 from nas_engine.costs.sram import sram_per_layer
@@ -130,6 +131,7 @@ def report_network(
     memory_model: str = Memory.ARENA,
     score: ScoreSettings | None = None,
     cycles_per_mac: dict[str, Floats] | None = None,
+    cycle_model: CycleModel | None = None,
     milliseconds_per_cycle: tuple[float, float] | None = None,
 ) -> NetworkReport:
     """Return the report of one network.
@@ -139,6 +141,7 @@ def report_network(
         memory_model: ``"arena"`` or ``"paper"``.
         score: Sigmas and stage weights; the paper's by default.
         cycles_per_mac: Cycle tables of a device, see ``nas_engine.costs.compute.cycles``.
+        cycle_model: Cycles of a device by its instructions, in place of the tables.
         milliseconds_per_cycle: Least and most time of a cycle, that of the device.
 
     Raises:
@@ -181,6 +184,7 @@ def report_network(
             Counting(
                 memory_model=memory_model,
                 cycles_per_mac=cycles_per_mac or {},
+                cycle_model=cycle_model,
                 milliseconds_per_cycle=milliseconds_per_cycle,
             ),
             table,

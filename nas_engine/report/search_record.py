@@ -106,5 +106,6 @@ def report_member(network: Architecture, problem: SearchProblem) -> NetworkRepor
         memory_model=problem.memory_model,
         score=problem.score.last(1 + sum(block.stride == 2 for block in network.blocks)),
         cycles_per_mac=problem.cycles_per_mac,
+        cycle_model=problem.cycle_model,
         milliseconds_per_cycle=problem.milliseconds_per_cycle,
     )

@@ -8,7 +8,22 @@ from collections.abc import Iterable
 from nas_engine.escaping import terminal_line
 from nas_engine.report.tables import WIDTH, aligned
 from nas_engine.verification.claims import claim_of
-from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
+from nas_engine.verification.result import (
+    MOST_OFF,
+    Comparison,
+    InstructionLine,
+    MemoryLine,
+    Verdict,
+    VerificationReport,
+)
+
+INSTRUCTIONS = {
+    Verdict.EQUAL: f"within {MOST_OFF:.0%}",
+    Verdict.DIFFERS: f"off by more than {MOST_OFF:.0%}",
+    Verdict.SKIPPED: "core or compiler not measured",
+    Verdict.FAILED: "beyond the limit",
+}
+"""Results of predicted instructions in words."""
 
 
 def verification_table(report: VerificationReport, *, layers: bool = False) -> str:
@@ -23,6 +38,8 @@ def verification_table(report: VerificationReport, *, layers: bool = False) -> s
         parts.append(_memory(report.memory))
     if report.instructions:
         parts.append(_instructions(report, layers))
+    if report.predictions:
+        parts.append(_predictions(report.predictions))
     if report.exceptions:
         parts.append(
             [
@@ -105,8 +122,13 @@ def _instructions(report: VerificationReport, layers: bool) -> list[str]:
     names = list(report.instructions)
     rows = [["instructions per image", *names, "MACs", "per MAC"]]
     first = report.instructions[names[0]]
+    known = next((line for line in report.predictions if line.predicted), None)
+    if layers and known:
+        rows[0].insert(1, f"predicted, {known.backend}")
     for step, macs in report.macs.items() if layers else ():
         counts = [f"{report.instructions[name].get(step, 0):,}" for name in names]
+        if known and known.predicted:
+            counts.insert(0, f"{known.predicted.get(step, 0):,}")
         rows.append(
             [step, *counts, f"{macs:,}", f"{first.get(step, 0) / macs:.2f}" if macs else "-"]
         )
@@ -115,12 +137,25 @@ def _instructions(report: VerificationReport, layers: bool) -> list[str]:
     rows.append(
         [
             "total",
+            *([f"{known.total:,}"] if layers and known else []),
             *(f"{total:,}" for total in totals),
             f"{macs:,}",
             f"{totals[0] / max(macs, 1):.2f}",
         ]
     )
     return aligned(rows, right=range(1, len(rows[0])))
+
+
+def _predictions(lines: Iterable[InstructionLine]) -> list[str]:
+    rows = [["instructions per image", "predicted", "counted", "off", "limit", "result"]]
+    for line in lines:
+        predicted = "-" if line.total is None else f"{line.total:,}"
+        off = "-" if line.off is None else f"{line.off:+.1%}"
+        limit = "-" if line.limit is None else f"{line.limit:,}"
+        rows.append(
+            [line.backend, predicted, f"{line.counted:,}", off, limit, INSTRUCTIONS[line.verdict]]
+        )
+    return aligned(rows, right=range(1, 5))
 
 
 def _verdict(report: VerificationReport) -> str:
@@ -134,6 +169,11 @@ def _verdict(report: VerificationReport) -> str:
             f"{line.what} on {line.backend}"
             for line in report.memory
             if line.verdict is Verdict.DIFFERS
+        ]
+        failed += [
+            f"instructions on {line.backend}"
+            for line in report.predictions
+            if line.verdict is Verdict.FAILED
         ]
         return f"FAILED: {', '.join(failed) or 'no exact back-end could run'}"
     left = ", ".join(comparison.backend for comparison in report.skipped)

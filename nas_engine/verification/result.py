@@ -93,6 +93,46 @@ class MemoryLine:
         )
 
 
+MOST_OFF = 0.05
+"""Largest relative error of predicted instructions that is within the prediction (chosen here)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstructionLine:
+    """Instructions of one image on one core, predicted and counted."""
+
+    backend: str
+    """Where they were counted."""
+    predicted: Mapping[str, int] | None
+    """Instructions of each step; ``None`` for a core or compiler that was not measured."""
+    counted: int
+    """Instructions of all steps."""
+    limit: int | None = None
+    """Most that the limits of the search leave; ``None`` without such a limit, and on other cores
+    than the device's own."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = ("verdict",)
+
+    @property
+    def total(self) -> int | None:
+        """Predicted instructions of all steps."""
+        return None if self.predicted is None else sum(self.predicted.values())
+
+    @property
+    def off(self) -> float | None:
+        """Relative error of the prediction."""
+        return None if self.total is None else self.total / max(self.counted, 1) - 1
+
+    @property
+    def verdict(self) -> Verdict:
+        """How it ended; only a limit that is exceeded fails the verification."""
+        if self.limit is not None and self.counted > self.limit:
+            return Verdict.FAILED
+        if self.off is None:
+            return Verdict.SKIPPED
+        return Verdict.EQUAL if abs(self.off) <= MOST_OFF else Verdict.DIFFERS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationReport:
     """The whole."""
@@ -105,6 +145,8 @@ class VerificationReport:
     """Amounts of memory, none where no firmware was built."""
     instructions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Instructions per step for one image, by back-end."""
+    predictions: tuple[InstructionLine, ...] = ()
+    """The same, predicted and counted; none in files of 0.1.0."""
     macs: Mapping[str, int] = field(default_factory=dict)
     """Multiply-accumulates per step."""
     exceptions: tuple[str, ...] = ()
@@ -120,12 +162,15 @@ class VerificationReport:
     def passed(self) -> bool:
         """True if there is no forbidden difference, no failure and at least one exact run.
 
+        Instructions that were predicted otherwise are no failure, those beyond a limit are.
+
         An exact run is that of a back-end whose values must all equal the reference's.
         """
         verdicts = {
             *(comparison.verdict for comparison in self.backends),
             *(line.verdict for line in self.memory),
         }
+        verdicts |= {line.verdict for line in self.predictions} & {Verdict.FAILED}
         ran = any(comparison.verdict is Verdict.EQUAL for comparison in self.backends)
         return ran and not {Verdict.DIFFERS, Verdict.FAILED} & verdicts
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from device_profiles import device_names, load_device
+from nas_engine.costs.instructions import cycle_model, instructions
 from nas_engine.costs.memory import MEMORY_MODELS
+from nas_engine.encoding import GeneView
 from nas_engine.errors import InputError, UnknownNameError
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.problem import make_problem
-from nas_engine.layers import KINDS
+from nas_engine.layers import KINDS, unroll
 from nas_engine.scoring.qe_score import ScoreSettings
 from tests.populations import SHIPPED, pairs_table, population, problem_for
 
@@ -55,6 +58,34 @@ def test_what_is_given_goes_before_the_defaults() -> None:
         5.0,
     )
     assert (problem.score, problem.model.name, problem.qbr) == (settings, "paper", False)
+
+
+def test_a_limit_on_cycles_leaves_room_for_the_error_of_the_model() -> None:
+    limits = {"cycles": 1e7, "macs": 1e6}
+    m4, m0 = (
+        make_problem(SHIPPED["mobilenet"], load_device(name), limits=limits)
+        for name in ("nrf52840", "rp2040")
+    )
+    assert m4.cycle_model is not None
+    assert m4.limit("macs") == m0.limit("macs") == 1e6
+    assert m4.limit("cycles") * (1 + m4.cycle_model.margin) == pytest.approx(1e7)
+    assert 0 < m4.cycle_model.margin < 0.05
+    assert m4.most_instructions == pytest.approx(1e7 / m4.cycle_model.each)
+    assert m0.cycle_model is None  # nobody counted on such a core
+    assert (m0.limit("cycles"), m0.most_instructions) == (1e7, np.inf)
+
+
+def test_cycles_are_instructions_where_the_core_was_measured() -> None:
+    problem = make_problem(SHIPPED["mobilenet"], load_device("stm32f446"))
+    frame, genes = population(problem.space, 8)
+    view, table = GeneView(frame, genes), unroll(frame, genes)
+    row = next(row for row in LIMITS if row.name == "cycles")
+    model = problem.cycle_model
+    assert model is not None
+    counted = instructions(model.instructions, table, view.w_bits, view.a_bits)
+    assert row.cost(problem.counting, table, view).tolist() == (model.each * counted).tolist()
+    measured = replace(load_device("stm32f446"), cycles_are_estimates=False)
+    assert cycle_model(measured) is None
 
 
 def test_refusals() -> None:

@@ -17,7 +17,13 @@ from nas_engine.report.verification_table import verification_table
 from nas_engine.testing.networks import random_images, random_model
 from nas_engine.verification.backend import BackendError, BackendRun, Footprint
 from nas_engine.verification.compare import checksums, compare, memory_lines, run_backend
-from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
+from nas_engine.verification.result import (
+    Comparison,
+    InstructionLine,
+    MemoryLine,
+    Verdict,
+    VerificationReport,
+)
 
 MODEL = random_model(4)
 IMAGES = random_images(MODEL, 5)
@@ -224,6 +230,28 @@ class TestReport:
 
     def test_a_failure_fails(self) -> None:
         assert not report(EQUAL, compared(Told(EXPECTED, {}, problem="x"))).passed
+
+    def test_instructions_fail_beyond_a_limit_alone(self) -> None:
+        def told(count: int, limit: int | None = None, *, known: bool = True) -> InstructionLine:
+            steps = {"stem": 90, "pool": 10} if known else None
+            return InstructionLine(backend="M7", predicted=steps, counted=count, limit=limit)
+
+        for line, verdict, shown in (
+            (told(105), Verdict.EQUAL, "-4.8%"),
+            (told(106), Verdict.DIFFERS, "off by more than 5%"),
+            (told(106, known=False), Verdict.SKIPPED, "core or compiler not measured"),
+            (told(100, limit=100), Verdict.EQUAL, "+0.0%"),
+            (told(101, limit=100), Verdict.FAILED, "beyond the limit"),
+            (told(101, limit=100, known=False), Verdict.FAILED, "beyond the limit"),
+        ):
+            made = replace(report(EQUAL), predictions=(line,))
+            assert line.verdict is verdict
+            assert made.passed is (verdict is not Verdict.FAILED)
+            assert shown in verification_table(made)
+            assert ("FAILED: instructions on M7" in verification_table(made)) is not made.passed
+        assert "predicted, M7" in verification_table(
+            replace(report(EQUAL), predictions=(told(105),)), layers=True
+        )
 
     def test_wrong_memory_fails(self) -> None:
         made = report(EQUAL, memory=tuple(lines(arena=4).values()))

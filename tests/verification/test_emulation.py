@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels import write_export
+from nas_engine.costs.instructions import instruction_model
 from nas_engine.costs.plan import plan_graph
 from nas_engine.errors import InputError
+from nas_engine.exporters.instructions import predicted_instructions
 from nas_engine.exporters.sizes import packed_bytes
 from nas_engine.integer.lowering import lower
 from nas_engine.integer.model import IntegerModel
@@ -41,6 +43,7 @@ from nas_engine.verification.cortex_m import (
     unpacked,
 )
 from nas_engine.verification.elf import Elf
+from nas_engine.verification.result import MOST_OFF
 from nas_engine.verification.toolchain import CORES, find_toolchain
 from nas_engine.verification.unicorn_machine import MODELS, Unicorn, instructions_in
 from tests.verification import standin
@@ -438,6 +441,9 @@ def test_a_network_equals_the_integers(
     assert Elf((tmp_path / "firmware.elf").read_bytes()).size(".runtime") <= 16 << 10
     assert 100 < used.stack < 2048
     assert used.static_ram <= 16
+    if (prices := instruction_model(core, find_toolchain(compiler).key)) is not None:
+        steps = predicted_instructions(prices, exported.model, plan_graph(exported.model))
+        assert sum(steps.values()) == pytest.approx(sum(result.instructions.values()), rel=MOST_OFF)
     assert emulator in result.version
     assert "\n" not in result.version
 

@@ -14,7 +14,13 @@ from nas_engine.report.html.document import (
 )
 from nas_engine.report.page.facts import RunFacts
 from nas_engine.report.page.words import NONE, format_count, number, plural, seconds, verdict
-from nas_engine.verification.result import Comparison, MemoryLine, Verdict, VerificationReport
+from nas_engine.verification.result import (
+    Comparison,
+    InstructionLine,
+    MemoryLine,
+    Verdict,
+    VerificationReport,
+)
 
 
 def verification(facts: RunFacts) -> Section | None:
@@ -137,13 +143,16 @@ def _instructions(found: VerificationReport) -> Table:
     names = tuple(found.instructions)
     macs = sum(found.macs.values())
     rows = []
+    lines = {line.backend: line for line in found.predictions}
     for name in names:
         total = sum(found.instructions[name].values())
+        line = lines.get(name)
         rows.append(
             (
                 name,
                 f"{total:,}",
                 format_count(total),
+                *_predicted(line),
                 f"{macs:,}",
                 f"{total / macs:.2f}" if macs else NONE,
             )
@@ -153,7 +162,15 @@ def _instructions(found: VerificationReport) -> Table:
             f"Counted by the emulator, over {plural(len(found.macs), 'step')}; instructions are "
             "not cycles"
         ),
-        columns=("core", "instructions", "in short", "MACs", "per MAC"),
+        columns=("core", "instructions", "in short", "predicted", "off", "MACs", "per MAC"),
         rows=tuple(rows),
-        numbers=(1, 2, 3, 4),
+        numbers=(1, 2, 3, 4, 5, 6),
     )
+
+
+def _predicted(line: InstructionLine | None) -> tuple[Cell | str, Cell | str]:
+    """Return the predicted instructions of a core and how far they are off."""
+    if line is None or line.off is None:
+        return Cell("not measured", Tone.FAINT), Cell(NONE, Tone.FAINT)
+    bad = line.verdict in (Verdict.DIFFERS, Verdict.FAILED)
+    return number(line.total), Cell(f"{line.off:+.1%}", Tone.BAD if bad else Tone.PLAIN)
