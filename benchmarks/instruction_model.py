@@ -8,8 +8,8 @@ Sampled networks of every space run once on an emulated core; how often each loo
 is known (``nas_engine.costs.layer_work``), and what it takes is fitted by non-negative least
 squares of relative errors, for each core and compiler. Errors are those of other networks: further
 sampled ones, and those of ``benchmarks.whole_networks``. The table lies beside
-``nas_engine.costs.instructions``. Weights are random, one image is run. Networks are data for a
-runtime that is compiled once for each core and compiler (as in ``benchmarks.blocks``).
+``nas_engine.costs.instruction_model``. Weights are random, one image is run. Networks are data for
+a runtime that is compiled once for each core and compiler (as in ``benchmarks.blocks``).
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from benchmarks.harness import Row, main
 from benchmarks.integer_reference import untrained
 from benchmarks.whole_networks import ANCHORS, read_network, with_bits
 from nas_engine.architecture import Architecture
-from nas_engine.costs import instructions
-from nas_engine.costs.instructions import FAMILIES, FORMAT, GROUPS, TABLE, InstructionModel
+from nas_engine.costs import instruction_model
+from nas_engine.costs.instruction_model import FAMILIES, FORMAT, GROUPS, TABLE, InstructionModel
+from nas_engine.costs.instructions import instructions
 from nas_engine.costs.layer_work import Layers
 from nas_engine.costs.plan import plan_memory, plan_schedule
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode, space_frame
@@ -53,14 +54,19 @@ from nas_engine.verification.qemu_machine import TICKS_PER_INSTRUCTION
 from nas_engine.verification.toolchain import COMPILERS, find_toolchain
 from search_spaces import load_space, space_names
 
-PLACE = Path(instructions.__file__).parent / TABLE
+PLACE = Path(instruction_model.__file__).parent / TABLE
 
 CORES = ("cortex-m7", "cortex-m4")
 
 WIDTHS = ("a8", "own", "8,8")
 """Widths of sampled networks in turn, ``with_bits``."""
 
-WAYS: tuple[tuple[Schedule, ImageInput], ...] = (("layers", "whole"),)
+WAYS: tuple[tuple[Schedule, ImageInput], ...] = (
+    ("layers", "whole"),
+    ("auto", "rows"),
+    ("layers", "whole"),
+    ("rows", "whole"),
+)
 """Schedules and images of sampled networks, in turn."""
 
 FITTED, LEFT_OUT = 63, 50
@@ -104,7 +110,9 @@ class Case:
     def steps(self) -> dict[str, tuple[str, Layers]]:
         """Family, shapes and widths of its steps by name."""
         stages = row_stages(self.model, self.plan)
-        return {step.step.name: work_of(step) for step in c_steps(self.model, self.plan, stages)}
+        return {
+            step.step.name: work_of(step, stages) for step in c_steps(self.model, self.plan, stages)
+        }
 
     def predicted(self, model: InstructionModel) -> float:
         """Return the instructions of the steps, all together."""
@@ -115,7 +123,7 @@ class Case:
         frame = architecture_frame(self.architecture)
         genes = encode(frame, [self.architecture])
         view, table = GeneView(frame, genes), unroll(frame, genes)
-        return float(instructions.instructions(model, table, view.w_bits, view.a_bits)[0])
+        return float(instructions(model, table, view.w_bits, view.a_bits)[0])
 
 
 def sampled(count: int, seed: int) -> Iterator[Case]:

@@ -31,7 +31,7 @@ READS: Mapping[str, str] = {
     "nas_engine/testing/back_ends.py:BackendContract.test_it_computes_the_network": "a test",
     "nas_engine/kernels/build.py:_texts": PACKAGE_FILE,
     "nas_engine/kernels/build.py:_processor": "the system's list of processors",
-    "nas_engine/costs/instructions.py:shipped_table": PACKAGE_FILE,
+    "nas_engine/costs/instruction_model.py:shipped_table": PACKAGE_FILE,
     "nas_engine/verification/code_size.py:shipped_table": PACKAGE_FILE,
     "nas_engine/verification/board.py:Board.script": PACKAGE_FILE,
     "nas_engine/verification/host_c.py:shipped_flags": PACKAGE_FILE,

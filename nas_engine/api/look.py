@@ -278,7 +278,7 @@ def score(
 
     from device_profiles import DeviceProfile, load_device
     from nas_engine.architecture import Architecture, read_architecture
-    from nas_engine.costs.instructions import cycle_model
+    from nas_engine.costs.instruction_model import cycle_model
     from nas_engine.layers import KINDS
     from nas_engine.report.network import report_network
     from nas_engine.scoring.qe_score import ScoreSettings, default_stage_weights

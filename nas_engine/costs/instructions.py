@@ -1,166 +1,68 @@
-"""Instructions of networks on a core, layer by layer: the work of their kernels, priced.
+"""Instructions of populations, layer by layer, as their networks run.
 
-How often each loop of a kernel runs follows from shapes and widths (``costs.layer_work``); what
-it takes is measured, for a core and a compiler, in ``instructions.yaml``. That file also says how
-far the model was off at most: a limit holds with that margin.
-
-``python -m benchmarks.instruction_model`` measures the table and prints the errors.
+Networks that run by layers, or that fit by layers, are counted exactly as their exports are. Of the
+others those units run by rows that would not fit else, as ``costs.rows.cut`` chooses them but for
+chains; what rows take more is little, and the table's errors include it.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles import DeviceProfile
 from nas_engine.block_kinds import BLOCK_KINDS, KIND_NAMES, PLACES, BlockLayer
-from nas_engine.costs.dense_work import convolution, pointwise, tile_channels
-from nas_engine.costs.depthwise_work import depthwise
-from nas_engine.costs.layer_work import Layers, Prices, average_pool
-from nas_engine.costs.memory import Arena, share
+from nas_engine.costs.chains import fitting_sram
+from nas_engine.costs.dense_work import tile_channels
+from nas_engine.costs.instruction_model import InstructionModel
+from nas_engine.costs.layer_work import Layers
+from nas_engine.costs.memory import CHANNELS_EXPANDED, Arena, share
 from nas_engine.costs.schedule import bit_costs, live_steps
 from nas_engine.costs.sram import head_out_bits, sram_per_layer, unit_widths
-from nas_engine.costs.tensors import Width
-from nas_engine.errors import InputError
+from nas_engine.costs.tensors import Width, not_packed
 from nas_engine.layers import Bools, Floats, LayerTable
 from nas_engine.network.from_architecture import LOGIT_BITS
-
-FORMAT = "nas-search/instructions/1"
-"""Version of the table's form."""
-
-TABLE = "instructions.yaml"
-"""Name of the table, beside this file."""
-
-FAMILIES: dict[str, Callable[[Layers, Prices], Any]] = {
-    "pointwise": pointwise,
-    "convolution": convolution,
-    "depthwise": depthwise,
-    "average_pool": average_pool,
-}
-"""Instructions by family of kernels."""
-
-GROUPS = {
-    "pointwise": "dense",
-    "convolution": "dense",
-    "depthwise": "depthwise",
-    "average_pool": "average_pool",
-}
-"""Families of kernels whose loops are the same functions of the runtime."""
+from nas_engine.network.kernels import DEPTHWISE_KERNELS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstructionModel:
-    """One row of the table: a core and a compiler."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Way:
+    """How networks run."""
 
-    core: str
-    """One of ``CORES`` of the tool chain."""
-    compiler: str
-    """Program with major and minor version, ``Toolchain.key``."""
-    mean_error: float
-    """Mean relative error of the totals of networks that were counted and not fitted."""
-    worst_error: float
-    """Largest such error."""
-    loops: Mapping[str, Mapping[str, float]]
-    """Instructions of each loop, by group of ``GROUPS`` and its name there."""
-
-    def count(self, family: str, layers: Layers) -> Floats:
-        """Return the instructions of layers.
-
-        Args:
-            family: One of ``FAMILIES``.
-            layers: Their shapes and widths.
-
-        Returns:
-            Instructions, in the shape that the fields of ``layers`` broadcast to.
-        """
-        return np.asarray(FAMILIES[family](layers, Known(self.loops[GROUPS[family]])))
+    room: Floats
+    """Bytes of the arena that are free at each layer, ``(layers, n)``."""
+    behind: Floats
+    """The same at the classifier without the pool in front of it, ``(n,)``."""
+    stem: Any = False
+    """Whether the stem runs by rows, ``(n,)`` or one for all."""
+    units: Any = False
+    """Which units do, ``(residuals, n)`` or one for all."""
+    head: Any = False
+    """Whether head and pool do, ``(n,)`` or one for all."""
 
 
-class Known(dict[str, float]):
-    """Prices of loops; one that no measured network ran costs nothing."""
-
-    def __missing__(self, name: str) -> float:
-        return 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CycleModel:
-    """Cycles of a device as its instructions times an assumed number of cycles for each."""
-
-    instructions: InstructionModel
-    """Instructions of its core."""
-    each: float
-    """Cycles of an instruction."""
-
-    @property
-    def margin(self) -> float:
-        """Largest relative error of the instructions; a limit holds with as much to spare."""
-        return self.instructions.worst_error
-
-
-def cycle_model(device: DeviceProfile) -> CycleModel | None:
-    """Return the cycles of a device, ``None`` where its table of cycles per MAC has to do.
-
-    That is where nobody measured the core, and where the table was measured on the board.
-    """
-    model = instruction_model(device.core) if device.cycles_are_estimates else None
-    pace = device.cycles_per_instruction
-    return CycleModel(instructions=model, each=pace.assumed if pace else 1.0) if model else None
-
-
-def read_table(text: str) -> tuple[InstructionModel, ...]:
-    """Return the rows of a table.
-
-    Args:
-        text: Content of ``instructions.yaml``.
-
-    Raises:
-        InputError: It is no such table.
-    """
-    import yaml
-
-    try:
-        table = yaml.safe_load(text)
-        if table["format"] != FORMAT:
-            raise ValueError(f"format {table['format']!r}")
-        return tuple(InstructionModel(**row) for row in table["rows"])
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
-        expected = "expected what python -m benchmarks.instruction_model writes"
-        raise InputError(
-            f"the table of instructions cannot be read ({error}); {expected}"
-        ) from error
-
-
-@functools.cache
-def shipped_table() -> tuple[InstructionModel, ...]:
-    """Return the rows of the table that is shipped."""
-    return read_table((files("nas_engine.costs") / TABLE).read_text(encoding="utf-8"))
-
-
-def instruction_model(core: str, compiler: str | None = None) -> InstructionModel | None:
-    """Return the model of a core, ``None`` where it was not measured.
-
-    Args:
-        core: Its name, such as ``cortex-m7``.
-        compiler: ``Toolchain.key``; if not given, the measured one whose code takes most, so that
-            a limit holds for all of them.
-    """
-    rows = [row for row in shipped_table() if row.core == core]
-    if compiler is not None:
-        return next((row for row in rows if row.compiler == compiler), None)
-    return rows[0] if rows else None
+def instructions(
+    model: InstructionModel,
+    table: LayerTable,
+    w_bits: npt.NDArray[Any],
+    a_bits: npt.NDArray[Any],
+    room: float | None = None,
+) -> Floats:
+    """Return the instructions of each network, ``(n,)``; arguments as below."""
+    return np.asarray(instructions_per_layer(model, table, w_bits, a_bits, room).sum(axis=0))
 
 
 def instructions_per_layer(
-    model: InstructionModel, table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any]
+    model: InstructionModel,
+    table: LayerTable,
+    w_bits: npt.NDArray[Any],
+    a_bits: npt.NDArray[Any],
+    room: float | None = None,
 ) -> Floats:
-    """Return the instructions of each layer of networks that run by layers.
+    """Return the instructions of each layer of networks.
 
     Pools count at the layer behind them: that of the head at the classifier, those of shortcuts at
     the last layer of their unit.
@@ -170,31 +72,92 @@ def instructions_per_layer(
         table: ``n`` networks.
         w_bits: Weight width of each layer, ``(layers, n)``.
         a_bits: Input width of each layer, ``(layers, n)``.
+        room: Bytes that the arena may take, if units run by rows where they would not fit else; the
+            frame's if not given.
 
     Returns:
         Instructions, ``(layers, n)``; zero in rows that a network does not have.
     """
-    found = np.zeros((table.frame.n_layers, table.n))
-    memory = Arena()
-    costs = bit_costs(memory, table)
-    live = sram_per_layer(memory, table, a_bits, costs)
-    peak = live.max(axis=0)
-    room = peak - live
+    frame = table.frame
+    whole = replace(table, frame=replace(frame, schedule="layers", image="whole"))
+    live = _live(whole, a_bits)
+    found = _counted(model, table, w_bits, a_bits, _way(whole, a_bits, live))
+    if (frame.schedule, frame.image) == ("layers", "whole"):
+        return found
+    most = frame.room if room is None else room
+    over = live.max(axis=0) > (most or 0)
+    if "rows" in (frame.schedule, frame.image):
+        over[:] = True
+    if at := np.flatnonzero(over).tolist():
+        some = table.take(np.array(at))
+        way = _way_by_rows(some, w_bits[:, at], a_bits[:, at], live[:, at], most or 0.0)
+        found[:, at] = _counted(model, some, w_bits[:, at], a_bits[:, at], way)
+    return found
+
+
+def _live(table: LayerTable, a_bits: npt.NDArray[Any]) -> Floats:
+    """Return the bytes live at each layer, ``(layers, n)``."""
+    return sram_per_layer(Arena(), table, a_bits)
+
+
+def _way(table: LayerTable, a_bits: npt.NDArray[Any], live: Floats) -> _Way:
+    """Return the way of networks by layers, from the bytes live at each layer."""
+    memory, peak = Arena(), live.max(axis=0)
+    behind = np.zeros(table.n)
+    if table.frame.class_count:
+        widths: dict[Width, Any] = {"a": share(memory, a_bits[-1])}
+        behind = live_steps(memory, "classifier", bit_costs(memory, table), widths)[0]
+    return _Way(room=peak - live, behind=peak - behind * memory.granule)
+
+
+def _way_by_rows(
+    table: LayerTable,
+    w_bits: npt.NDArray[Any],
+    a_bits: npt.NDArray[Any],
+    live: Floats,
+    most: float,
+) -> _Way:
+    """Return the way of networks that do not fit by layers.
+
+    Args:
+        table: ``n`` networks.
+        w_bits: Weight width of each layer, ``(layers, n)``.
+        a_bits: Input width of each layer, ``(layers, n)``.
+        live: Bytes live at each layer if all run by layers.
+        most: Bytes that the arena may take; where nothing fits them it is the smallest.
+    """
     frame, widths = table.frame, unit_widths(table, a_bits)
-    first = widths["a"][0]
-    size, stem_size = float(frame.resolution), np.sqrt(table.stem_area)
-    found[0] = model.count(
-        "convolution" if frame.stem_kernel > 1 else "pointwise",
-        _tiled(
-            Layers(
-                height=size, width=size, out_height=stem_size, out_width=stem_size,
-                inputs=float(frame.input_channels), outputs=table.stem_channels,
-                kernel=frame.stem_kernel, stride=np.ceil(size / stem_size),
-                w_bits=w_bits[0], a_bits=a_bits[0], out_bits=first,
-            ),
-            room[0],
-        ),
-    )  # fmt: skip
+    arena = np.maximum(most, fitting_sram(Arena(), table, a_bits, most))
+    by_rows = _live(replace(table, frame=replace(frame, schedule="rows")), a_bits)
+    every, packed = frame.schedule == "rows", not_packed(table) == 0
+    sums = table.shortcut if table.projected is None else table.shortcut & ~table.projected
+    packed &= ~(sums & (widths["next"] > widths["a"])) & table.active
+    allowed = frame.schedule != "layers"
+    units = live[1:-2].reshape(frame.max_residuals, PLACES, table.n).max(axis=1)
+    units = packed & (every | (units > arena)) & allowed
+    stem, head = (every | (live[row] > arena) & allowed for row in (0, -2))
+    units[0] |= packed[0] & stem & allowed
+    stem = stem & packed[0] | (frame.image == "rows")
+    head = head & (frame.class_count > 0)
+    used = live.copy()
+    np.copyto(used[0], by_rows[0], where=stem)
+    np.copyto(used[1:-2], by_rows[1:-2], where=np.repeat(units, PLACES, axis=0))
+    np.copyto(used[-2], by_rows[-2], where=head)
+    way = _way(table, a_bits, used)
+    return replace(way, stem=stem, units=units, head=head)
+
+
+def _counted(
+    model: InstructionModel,
+    table: LayerTable,
+    w_bits: npt.NDArray[Any],
+    a_bits: npt.NDArray[Any],
+    way: _Way,
+) -> Floats:
+    """Return the instructions of each layer of networks that run in a way, ``(layers, n)``."""
+    found = np.zeros((table.frame.n_layers, table.n))
+    widths = unit_widths(table, a_bits)
+    found[0] = _stem(model, table, widths["a"][0], w_bits[0], a_bits[0], way)
     for place in range(PLACES):
         rows = slice(1 + place, -2, PLACES)
         for code in table.kinds:
@@ -207,42 +170,139 @@ def instructions_per_layer(
             if place == 0 and table.first is not None:
                 mask = mask & table.first
             shapes = _unit_layers(table, layer, place, widths, w_bits[rows], a_bits[rows])
+            shapes = _driven(shapes, table, layer, place, widths, way)
+            free = way.room[rows]
             family = "convolution" if layer.kind == "conv" else layer.kind
             shapes = _those(shapes, mask)
             if family != "depthwise":
-                shapes = _tiled(shapes, room[rows][mask])
+                shapes = _tiled(shapes, free[mask])
             found[rows][mask] += model.count(family, shapes)
     if table.pooled is not None:
         counts = model.count("average_pool", _shortcut_pools(table, widths["a"]))
         found[PLACES:-2:PLACES] += np.where(table.pooled, counts, 0.0)
-    head = np.sqrt(table.head_area)
-    leaving = a_bits[-1] if frame.class_count else head_out_bits(table, 8)
-    found[-2] = model.count(
-        "pointwise",
-        _tiled(
-            Layers(
-                height=head, width=head, out_height=head, out_width=head,
-                inputs=table.stage_channels[-1], outputs=table.head_channels,
-                w_bits=w_bits[-2], a_bits=a_bits[-2], out_bits=leaving,
-            ),
-            room[-2],
-        ),
-    )  # fmt: skip
-    if frame.class_count:
-        pool = Layers(
-            height=head, width=head, out_height=1.0, out_width=1.0,
-            inputs=table.head_channels, outputs=table.head_channels, kernel=head,
-            a_bits=a_bits[-1], out_bits=a_bits[-1],
-        )  # fmt: skip
-        dense = Layers(
-            height=1.0, width=1.0, out_height=1.0, out_width=1.0,
-            inputs=table.head_channels, outputs=float(frame.class_count),
-            w_bits=w_bits[-1], a_bits=a_bits[-1], out_bits=LOGIT_BITS,
-        )  # fmt: skip
-        behind = live_steps(memory, "classifier", costs, {"a": share(memory, a_bits[-1])})[0]
-        found[-1] = model.count("average_pool", pool)
-        found[-1] += model.count("pointwise", _tiled(dense, peak - behind * memory.granule))
+    found[-2:] = _ends(model, table, w_bits, a_bits, way)
     return found
+
+
+def _stem(
+    model: InstructionModel, table: LayerTable, out_bits: Any, w_bits: Any, a_bits: Any, way: _Way
+) -> Floats:
+    """Return the instructions of the stem, ``(n,)``."""
+    frame, size = table.frame, float(table.frame.resolution)
+    after = np.sqrt(table.stem_area)
+    layer = Layers(
+        height=size,
+        width=size,
+        out_height=after,
+        out_width=after,
+        inputs=float(frame.input_channels),
+        outputs=table.stem_channels,
+        kernel=frame.stem_kernel,
+        stride=np.ceil(size / after),
+        w_bits=w_bits,
+        a_bits=a_bits,
+        out_bits=out_bits,
+        rows=way.stem * 1,
+        moved=way.stem * (frame.image == "rows") * frame.stem_kernel
+        * _words(size, size * frame.input_channels * 8),
+    )  # fmt: skip
+    family = "convolution" if frame.stem_kernel > 1 else "pointwise"
+    return model.count(family, _tiled(layer, way.room[0]))
+
+
+def _ends(
+    model: InstructionModel,
+    table: LayerTable,
+    w_bits: npt.NDArray[Any],
+    a_bits: npt.NDArray[Any],
+    way: _Way,
+) -> Floats:
+    """Return the instructions of head and classifier, with the pool between them, ``(2, n)``."""
+    size, classes = np.sqrt(table.head_area), table.frame.class_count
+    leaving = a_bits[-1] if classes else head_out_bits(table, 8)
+    head = Layers(
+        height=size,
+        width=size,
+        out_height=size,
+        out_width=size,
+        inputs=table.stage_channels[-1],
+        outputs=table.head_channels,
+        w_bits=w_bits[-2],
+        a_bits=a_bits[-2],
+        out_bits=leaving,
+        rows=way.head * 1,
+        kept=way.head & (w_bits[-2] < 8)
+        & (table.stage_channels[-1] * table.head_channels <= way.room[-2]),
+    )  # fmt: skip
+    found = np.zeros((2, table.n))
+    found[0] = model.count("pointwise", _tiled(head, way.room[-2]))
+    if not classes:
+        return found
+    pool = Layers(
+        height=size,
+        width=size,
+        out_height=1.0,
+        out_width=1.0,
+        inputs=table.head_channels,
+        outputs=table.head_channels,
+        kernel=size,
+        a_bits=a_bits[-1],
+        out_bits=a_bits[-1],
+        rows=way.head * 1,
+    )
+    dense = Layers(
+        height=1.0,
+        width=1.0,
+        out_height=1.0,
+        out_width=1.0,
+        inputs=table.head_channels,
+        outputs=float(classes),
+        w_bits=w_bits[-1],
+        a_bits=a_bits[-1],
+        out_bits=LOGIT_BITS,
+    )
+    found[1] = model.count("average_pool", pool)
+    found[1] += model.count("pointwise", _tiled(dense, way.behind))
+    return found
+
+
+def _driven(
+    layers: Layers,
+    table: LayerTable,
+    layer: BlockLayer,
+    place: int,
+    widths: Mapping[Width, Any],
+    way: _Way,
+) -> Layers:
+    """Return the layers of units that run by rows: rows at once, weights kept, rows moved."""
+    if way.units is False:
+        return layers
+    units, last = way.units, place == PLACES - 1
+    of_plain = BLOCK_KINDS["residual"].layers  # its ring is a line of rows
+    plain = layer in of_plain
+    entering = widths["a"] if layer.inputs == "in" else widths["b"]
+    pairs = np.isin(table.kernel, tuple(DEPTHWISE_KERNELS)) & (table.area_in == table.area_out)
+    pairs &= (entering == 8) & (widths["c"] == 8) & (table.c_mid % CHANNELS_EXPANDED == 0)
+    rows = np.where(units, np.where(pairs & (not plain), 2, 1), 0)
+    taps = layers.inputs * layers.kernel**2
+    size = taps * layers.outputs
+    kept = units & (layers.w_bits < 8) & (taps % 4 == 0) & (layers.outputs % 2 == 0)
+    kept &= (layer.kind != "depthwise") & (size <= way.room[1 + place : -2 : PLACES])
+    source = _words(layers.height, layers.width * layers.inputs * layers.a_bits)
+    target = _words(layers.out_height, layers.out_width * layers.outputs * layers.out_bits)
+    moved: Any = 0.0
+    if plain and not last and not layer.reshaping:
+        moved = target * (table.kernel - 1)
+    elif layer.kind == "depthwise" and layer.reads_input:
+        moved = source
+    elif last and not plain:
+        moved = target * (table.shortcut & (widths["next"] != widths["a"]))
+    return replace(layers, rows=rows, kept=kept, moved=moved * units)
+
+
+def _words(rows: Any, bits: Any) -> Any:
+    """Return the words of rows of so many bits, or their bytes where they are no whole words."""
+    return rows * np.where(bits % 32 == 0, bits / 32, np.ceil(bits / 8))
 
 
 def _tiled(layer: Layers, room: Any) -> Layers:
@@ -312,10 +372,3 @@ def _shortcut_pools(table: LayerTable, bits: Any) -> Layers:
         height=size_in, width=size_in, out_height=size_out, out_width=size_out,
         inputs=table.c_in, outputs=table.c_in, kernel=2, stride=2, a_bits=bits, out_bits=bits,
     )  # fmt: skip
-
-
-def instructions(
-    model: InstructionModel, table: LayerTable, w_bits: npt.NDArray[Any], a_bits: npt.NDArray[Any]
-) -> Floats:
-    """Return the instructions of each network, ``(n,)``; arguments as above."""
-    return np.asarray(instructions_per_layer(model, table, w_bits, a_bits).sum(axis=0))

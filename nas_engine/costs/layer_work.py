@@ -1,10 +1,10 @@
 """Work of layers: how often each loop of a C kernel runs, from shapes and widths, and its price.
 
 What a loop takes in instructions, its price, is measured for a core and a compiler and lies in
-``instructions.yaml`` (``costs.instructions``); how often it runs follows from the layer alone and
-is the same everywhere. A kernel that is changed in ``exporters/runtime`` changes in the file of its
-family (``costs.dense_work``, ``costs.depthwise_work``), and then the table is renewed: ``python -m
-benchmarks.instruction_model``.
+``instructions.yaml`` (``costs.instruction_model``); how often it runs follows from the layer alone
+and is the same everywhere. A kernel that is changed in ``exporters/runtime`` changes in the file of
+its family (``costs.dense_work``, ``costs.depthwise_work``), and then the table is renewed:
+``python -m benchmarks.instruction_model``.
 
 All numbers are arrays that broadcast to one shape: one layer and a population are the same code.
 Roundings are the quick ones, which every network but a badly scaled one has. What no layer asks for

@@ -181,7 +181,7 @@ def _waiting_of_convolution(table: LayerTable) -> Floats:
     return np.minimum(reach, _width_in(table))
 
 
-def _unpacked(table: LayerTable) -> Floats:
+def not_packed(table: LayerTable) -> Floats:
     """Return infinity for units that cannot run by rows, else 0.
 
     Their rows do not begin at whole bytes at every width, or their shortcut is pooled.
@@ -220,7 +220,7 @@ def _work(table: LayerTable, *, filters: bool) -> Floats:
 
     That is its row counter and, if it has a depth-wise layer, the unpacked weights of that one.
     """
-    words = _unpacked(table) + 1.0
+    words = not_packed(table) + 1.0
     if filters:
         words += np.ceil(np.square(table.kernel) * table.c_mid / WORD_BYTES)
     return np.asarray(words)

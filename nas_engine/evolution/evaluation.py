@@ -195,5 +195,5 @@ def _spending(
             cost = known.get(row.name)
             if cost is None:
                 cost = row.cost(problem.counting, table, view)
-            spent[row.option] = cost, problem.limit(row.name)
+            spent[row.option] = cost * (1 + problem.margin(row.name)), problem.limit(row.name)
     return spent

@@ -111,7 +111,7 @@ def require_feasible(
     for row in LIMITS:
         if row.name not in problem.limits:
             continue
-        limit, spare = problem.limits[row.name], 1 + problem.margin(row.name)
+        limit, spare = problem.limit(row.name), 1 + problem.margin(row.name)
         if row.monotone and (smallest := spare * _least(problem, row, genes)) > limit:
             remedy = (
                 f"give {row.option} {np.ceil(smallest):.0f}{'ms' * row.timed} or more, "

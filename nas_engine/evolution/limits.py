@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from nas_engine.ranges import LAYERS, POSITIVE, Range
 
 if TYPE_CHECKING:
-    from nas_engine.costs.instructions import CycleModel
+    from nas_engine.costs.instruction_model import CycleModel
     from nas_engine.encoding import GeneView
     from nas_engine.layers import Floats, LayerTable
 
@@ -33,6 +33,9 @@ class Counting:
     """Cycle tables of a device, empty without one; see ``nas_engine.costs.compute.cycles``."""
     cycle_model: CycleModel | None = None
     """Cycles of a device by its instructions; else those of the tables."""
+    room: float | None = None
+    """Bytes that the arena may take, if units run by rows where they would not fit else; the
+    frame's if not given."""
     milliseconds_per_cycle: tuple[float, float] | None = None
     """Least and most milliseconds of each of these cycles; ``None`` where cycles are no time."""
 
@@ -106,7 +109,8 @@ def _cycles(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
     from nas_engine.costs.instructions import instructions
 
     if (found := counting.cycle_model) is not None:
-        return found.each * instructions(found.instructions, table, view.w_bits, view.a_bits)
+        widths = view.w_bits, view.a_bits
+        return found.each * instructions(found.instructions, table, *widths, counting.room)
     return cycles(table, view.w_bits, view.a_bits, counting.cycles_per_mac)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from device_profiles import DeviceProfile
 from nas_engine.architecture import Architecture
-from nas_engine.costs.instructions import CycleModel, cycle_model
+from nas_engine.costs.instruction_model import CycleModel, cycle_model
 from nas_engine.costs.memory import MEMORY_MODELS, MemoryModel
 from nas_engine.encoding import Frame, space_frame
 from nas_engine.errors import InputError, UnknownNameError
@@ -119,11 +119,8 @@ class SearchProblem:
         )
 
     def limit(self, name: str) -> float:
-        """Return what one of ``LIMITS`` may be by prediction, infinity where it is not set.
-
-        That is less than the limit that is set by the model's largest error.
-        """
-        return self.limits.get(name, UNLIMITED) / (1 + self.margin(name))
+        """Return one of ``LIMITS``, infinity where it is not set."""
+        return self.limits.get(name, UNLIMITED)
 
     def margin(self, name: str) -> float:
         """Return by what share one of ``LIMITS`` may be more than it was predicted."""
@@ -132,10 +129,10 @@ class SearchProblem:
 
     @property
     def cycle_limit(self) -> float:
-        """Most cycles by the limits on cycles and latency together, infinity without them."""
+        """Most predicted cycles by the limits on cycles and latency, infinity without them."""
         pace = self.milliseconds_per_cycle
         latency = self.limit("latency") / pace[1] if pace else UNLIMITED
-        return min(self.limit("cycles"), latency)
+        return min(self.limit("cycles"), latency) / (1 + self.margin("cycles"))
 
     @property
     def most_instructions(self) -> float:
@@ -164,6 +161,7 @@ class SearchProblem:
             memory_model=self.memory_model,
             cycles_per_mac=self.cycles_per_mac,
             cycle_model=self.cycle_model,
+            room=self.room,
             milliseconds_per_cycle=self.milliseconds_per_cycle,
         )
 

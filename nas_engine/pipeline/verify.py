@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nas_engine.architecture import Architecture
 from nas_engine.costs.flash import flash
-from nas_engine.costs.instructions import instruction_model
+from nas_engine.costs.instruction_model import instruction_model
 from nas_engine.costs.memory import Arena
 from nas_engine.costs.plan import live_per_layer
 from nas_engine.digests import FILE, contents

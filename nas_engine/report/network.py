@@ -9,7 +9,7 @@ from typing import Any
 
 from nas_engine.architecture import Architecture, Bits
 from nas_engine.costs.flash import flash_per_layer
-from nas_engine.costs.instructions import CycleModel
+from nas_engine.costs.instruction_model import CycleModel
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.costs.plan import live_per_layer
 from nas_engine.costs.sram import sram_per_layer

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from nas_engine.costs.dense_work import channels_held, tile_channels
-from nas_engine.costs.instructions import (
+from nas_engine.costs.instruction_model import (
     GROUPS,
     InstructionModel,
     instruction_model,
-    instructions_per_layer,
     read_table,
     shipped_table,
 )
+from nas_engine.costs.instructions import instructions_per_layer
 from nas_engine.costs.layer_work import Layers
 from nas_engine.costs.memory import MOST_DOUBLINGS, dense_scratch, tile_bytes
 from nas_engine.encoding import GeneView

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from device_profiles import device_names, load_device
-from nas_engine.costs.instructions import cycle_model, instructions
+from nas_engine.costs.instruction_model import cycle_model
+from nas_engine.costs.instructions import instructions
 from nas_engine.costs.memory import MEMORY_MODELS
 from nas_engine.encoding import GeneView
 from nas_engine.errors import InputError, UnknownNameError
@@ -68,11 +69,12 @@ def test_a_limit_on_cycles_leaves_room_for_the_error_of_the_model() -> None:
     )
     assert m4.cycle_model is not None
     assert m4.limit("macs") == m0.limit("macs") == 1e6
-    assert m4.limit("cycles") * (1 + m4.cycle_model.margin) == pytest.approx(1e7)
+    assert m4.cycle_limit * (1 + m4.cycle_model.margin) == pytest.approx(1e7)
+    assert (m4.margin("cycles"), m4.margin("macs")) == (m4.cycle_model.margin, 0)
     assert 0 < m4.cycle_model.margin < 0.05
     assert m4.most_instructions == pytest.approx(1e7 / m4.cycle_model.each)
     assert m0.cycle_model is None  # nobody counted on such a core
-    assert (m0.limit("cycles"), m0.most_instructions) == (1e7, np.inf)
+    assert (m0.cycle_limit, m0.most_instructions) == (1e7, np.inf)
 
 
 def test_cycles_are_instructions_where_the_core_was_measured() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels import write_export
-from nas_engine.costs.instructions import instruction_model
+from nas_engine.costs.instruction_model import instruction_model
 from nas_engine.costs.plan import plan_graph
 from nas_engine.errors import InputError
 from nas_engine.exporters.instructions import predicted_instructions
