@@ -19,6 +19,7 @@ static void divide(nas_dense *dense, uint8_t *scratch)
     const uint32_t few = even < NAS_CHANNELS_AT_ONCE ? even : NAS_CHANNELS_AT_ONCE, least = padded * (few + (windows ? 6U : 4U));
     const uint32_t in_flash = layer->weight_bits == 8U && ((dense->taps & 3U) | (dense->channels & 1U)) == 0U;
     const uint32_t each = in_flash ? 0U : padded, constants = (uint32_t)sizeof(nas_three) / 2U;
+    const uint32_t together = 8U / (dense->slot_bits & (0U - dense->slot_bits)); /* results that are whole bytes */
     uint32_t beside = windows || in_flash ? few : few - 2U, end = least, spread = 0;
     if (in_flash && (least - 6U * padded) / constants > few) {
         beside = (least - 6U * padded) / constants & ~1U;
@@ -28,6 +29,9 @@ static void divide(nas_dense *dense, uint8_t *scratch)
     if (dense->three) {
         beside <<= (layer->flags & (NAS_TWICE_THE_TILE | NAS_FOUR_TIMES_THE_TILE)) / NAS_TWICE_THE_TILE;
         dense->at_once = beside < even ? beside : even;
+        if (dense->at_once < even && dense->at_once >= 4U * (dense->at_once % together)) { /* else pixels would be expanded too often */
+            dense->at_once -= dense->at_once % together;
+        }
         spread = dense->at_once > NAS_CHANNELS_AT_ONCE ? dense->at_once * constants : 0U;
         end = 6U * padded + spread + dense->at_once * each;
     }
@@ -70,42 +74,33 @@ void nas_dense_end(const nas_dense *dense)
     }
 }
 
-void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bits)
+/* Results of one or two pixels that are loaded for `count` channels; 16 of these at once where they wait in dense->bytes. A channel
+ * has `words` words of weights. */
+static void rows(nas_dense *dense, void (*pairs)(nas_row *row), const uint32_t *weights, uint32_t words, uint32_t pixel, uint32_t pixels,
+    uint32_t channel, uint32_t count)
 {
-    const uint32_t pair_words = dense->padded * bits / 16U, at_once = dense->direct ? dense->channels : NAS_CHANNELS_AT_ONCE;
-    dense->carried = 8U - bits;
-    for (uint32_t pixel = 0; pixel < dense->pixels; pixel += 2U) {
-        nas_dense_expand(dense, pixel, 2);
-        nas_dense_offset(dense, bits - 1U);
-        for (uint32_t channel = 0; channel < dense->channels; channel += at_once) {
-            const uint32_t left = dense->channels - channel, count = left < at_once ? left : at_once;
-            nas_dense_row(dense, pairs, dense->layer->weights + channel / 2U * pair_words, pixel, channel, count);
-            if (!dense->direct) {
-                nas_dense_finish(dense, pixel, 2, channel, count);
-            }
-        }
-    }
-    nas_dense_end(dense);
-}
-
-/* One, two or three pixels that are loaded, with a tile of channels; 16 of these at once where results wait in dense->bytes. */
-static void work(nas_dense *dense, const uint32_t *weights, uint32_t pixel, uint32_t pixels, uint32_t channel, uint32_t count)
-{
-    const uint32_t at_once = dense->direct ? count : NAS_CHANNELS_AT_ONCE, words = dense->padded / 4U;
+    const uint32_t at_once = dense->direct ? count : NAS_CHANNELS_AT_ONCE;
     for (uint32_t done = 0; done < count; done += at_once) {
         const uint32_t left = count - done, some = left < at_once ? left : at_once;
-        if (pixels == 3U) {
-            nas_dense_row_of_three(dense, weights + done * words, dense->constants + done / 2U, pixel, channel + done, some);
-        } else {
-            nas_dense_row(dense, pixels == 1U ? nas_dense_one : nas_dense_pairs_w8, weights + done * words, pixel, channel + done, some);
-        }
+        nas_dense_row(dense, pairs, weights + done * words, pixel, channel + done, some);
         if (!dense->direct) {
             nas_dense_finish(dense, pixel, pixels, channel + done, some);
         }
     }
 }
 
-void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uint32_t pixel, uint32_t count))
+void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bits)
+{
+    dense->carried = 8U - bits;
+    for (uint32_t pixel = 0; pixel < dense->pixels; pixel += 2U) {
+        nas_dense_expand(dense, pixel, 2);
+        nas_dense_offset(dense, bits - 1U);
+        rows(dense, pairs, dense->layer->weights, dense->padded * bits / 32U, pixel, 2, 0, dense->channels);
+    }
+    nas_dense_end(dense);
+}
+
+void nas_dense_stream(nas_dense *dense, nas_dense_load *load)
 {
     const uint32_t threes = dense->three ? dense->pixels - dense->pixels % 3U : 0U;
     const uint32_t quick = dense->layer->flags & (uint32_t)NAS_FAST_ROUNDING;
@@ -116,15 +111,14 @@ void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uin
     for (uint32_t channel = 0; channel < dense->channels; channel += dense->at_once) {
         const uint32_t left = dense->channels - channel, count = left < dense->at_once ? left : dense->at_once;
         const uint32_t *weights = nas_dense_unpack(dense, count);
-        uint32_t pixel = 0;
         if (threes) {
             nas_dense_spread(dense, channel, count);
-            pixel = nas_dense_run_of_threes(dense, weights, threes, channel, count);
+            nas_dense_run_of_threes(dense, load, weights, threes, channel, count);
         }
-        for (uint32_t pixels; pixel < dense->pixels; pixel += pixels) {
-            pixels = pixel < threes ? 3U : quick && pixel + 1U == dense->pixels ? 1U : 2U;
+        for (uint32_t pixel = threes, pixels; pixel < dense->pixels; pixel += pixels) {
+            pixels = quick && pixel + 1U == dense->pixels ? 1U : 2U;
             load(dense, pixel, pixels);
-            work(dense, weights, pixel, pixels, channel, count);
+            rows(dense, pixels == 1U ? nas_dense_one : nas_dense_pairs_w8, weights, dense->padded / 4U, pixel, pixels, channel, count);
         }
     }
     nas_dense_end(dense);

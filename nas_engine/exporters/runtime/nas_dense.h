@@ -68,6 +68,9 @@ typedef struct {
 
 typedef struct nas_row nas_row; /* nas_dense_row.h */
 
+/* Expand one to three pixels from `pixel` on into dense->pairs, the first of two again where there is no second. */
+typedef void nas_dense_load(const nas_dense *dense, uint32_t pixel, uint32_t count);
+
 /* Fill in the record; bring the shortcut to the slot width. */
 NAS_RARE void nas_dense_begin(nas_dense *dense, const nas_layer *layer, uint8_t *arena);
 
@@ -78,8 +81,7 @@ NAS_RARE void nas_dense_end(const nas_dense *dense);
  * `pairs` is the inner loop for these bits. */
 void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bits);
 
-/* All of a 1x1 or k x k layer: tiles of channels, and for each all pixels. `load` expands one to three pixels, the first of two
- * again where there is no second. */
-void nas_dense_stream(nas_dense *dense, void (*load)(const nas_dense *dense, uint32_t pixel, uint32_t count));
+/* All of a 1x1 or k x k layer: tiles of channels, and for each all pixels. */
+void nas_dense_stream(nas_dense *dense, nas_dense_load *load);
 
 #endif

@@ -4,62 +4,106 @@
 #include "nas_bits.h"
 #include "nas_dense_add.h"
 
-/* Four bytes of results, clamped to at most 255 - above in each, to 4 * bits bits. */
-NAS_INLINE uint32_t squeeze(uint32_t word, uint32_t above, uint32_t bits)
+/* Four bytes of results, clamped to at most 255 - above, which stands in each byte. */
+NAS_INLINE uint32_t clamped(uint32_t word, uint32_t above)
 {
 #if defined(__ARM_FEATURE_DSP)
-    __asm__("uqadd8 %0, %0, %1\n uqsub8 %0, %0, %1" : "+r"(word) : "r"(above * 0x01010101U));
+    __asm__("uqadd8 %0, %0, %1\n uqsub8 %0, %0, %1" : "+r"(word) : "r"(above));
+    return word;
 #else
-    uint32_t clamped = 0;
+    uint32_t result = 0;
     for (uint32_t i = 0; i < 32U; i += 8U) {
-        const uint32_t value = (word >> i) & 0xFFU;
-        clamped |= (value < 255U - above ? value : 255U - above) << i;
+        const uint32_t value = (word >> i) & 0xFFU, most = 255U - (above & 0xFFU);
+        result |= (value < most ? value : most) << i;
     }
-    word = clamped;
+    return result;
 #endif
-    word = nas_even_bytes(word) | nas_odd_bytes(word) << bits;
-    return (word & 0xFFFFU) | (word >> 16) << (2U * bits);
 }
 
-/* Groups of eight results to whole bytes: `bits` bytes a group. */
-static NAS_SMALL void store_bits(uint8_t *to, const uint8_t *from, uint32_t groups, uint32_t above, uint32_t bits)
+/* Four bytes of at most 7 bits to 4 * bits bits. Multiplications add and shift at once. */
+NAS_INLINE uint32_t squeezed(uint32_t word, uint32_t bits)
 {
-    for (; groups; groups--, from += 8) {
-        const uint32_t a = squeeze(nas_word_at(from), above, bits), b = squeeze(nas_word_at(from + 4), above, bits);
-        uint32_t window = bits == 8U ? a : a | b << (4U * bits), rest = bits;
-        if (bits >= 4U) {
-            nas_store_word(to, window);
-            to += 4;
-            rest = bits - 4U;
-            window = b >> (32U - 4U * bits) % 32U;
+    const uint32_t scale = 1U << bits, halves = 1U | scale * scale << 16;
+#if defined(__ARM_FEATURE_DSP)
+    uint32_t odd = nas_odd_bytes(word);
+    __asm__("uxtb16 %0, %0\n mla %0, %1, %2, %0\n smuad %0, %0, %3" : "+r"(word) : "r"(odd), "r"(scale), "r"(halves));
+    return word;
+#else
+    word = nas_odd_bytes(word) * scale + nas_even_bytes(word);
+    return (word >> 16) * (halves >> 16) + (word & 0xFFFFU);
+#endif
+}
+
+/* Groups of eight results of each pixel, and of four where these are whole bytes. Returns how many of each pixel were stored. */
+static NAS_SMALL uint32_t store_bits(const nas_dense *dense, uint32_t element, uint32_t pixels, uint32_t count)
+{
+    const uint32_t bits = dense->slot_bits, eights = bits < 8U ? count & ~7U : 0U, fours = bits & 1U ? eights : count & ~3U;
+    const uint32_t above = (256U - (1U << dense->layer->out_bits)) * 0x01010101U;
+    const uint32_t up = 4U * bits & 31U, down = (32U - up) & 31U, apart = dense->channels * bits / 8U;
+    const uint8_t *from = dense->bytes[0];
+    uint8_t *row = dense->output + element * bits / 8U;
+    for (; pixels; pixels--, row += apart, from += NAS_CHANNELS_AT_ONCE) {
+        const uint8_t *at = from;
+        uint8_t *to = row;
+        for (const uint8_t *const end = from + eights; at != end; at += 8) {
+            const uint32_t low = squeezed(clamped(nas_word_at(at), above), bits), high = squeezed(clamped(nas_word_at(at + 4), above), bits);
+            uint32_t window = low | high << up;
+            if (bits & 4U) {
+                nas_store_word(to, window);
+                to += 4;
+                window = high >> down;
+            }
+            if (bits & 2U) {
+                nas_store_half(to, window);
+                to += 2;
+                window >>= 16;
+            }
+            if (bits & 1U) {
+                *to++ = (uint8_t)window;
+            }
         }
-        for (; rest; rest--, window >>= 8) {
-            *to++ = (uint8_t)window;
+        for (const uint8_t *const end = from + fours; at != end; at += 4) {
+            uint32_t window = clamped(nas_word_at(at), above);
+            window = bits == 8U ? window : squeezed(window, bits);
+            for (uint32_t bytes = bits / 2U; bytes; bytes--, window >>= 8) {
+                *to++ = (uint8_t)window;
+            }
+        }
+    }
+    return fours;
+}
+
+/* Results of each pixel from number `done` on, one by one. */
+static NAS_RARE void store_rest(const nas_dense *dense, uint32_t element, uint32_t pixels, uint32_t done, uint32_t count)
+{
+    const uint32_t most = (1U << dense->layer->out_bits) - 1U;
+    for (uint32_t pixel = 0; pixel < pixels; pixel++, element += dense->channels) {
+        for (uint32_t i = done; i < count; i++) {
+            const uint32_t value = dense->bytes[pixel][i];
+            nas_put(dense->output, element + i, dense->slot_bits, value < most ? value : most);
         }
     }
 }
 
 void nas_dense_finish(nas_dense *dense, uint32_t pixel, uint32_t pixels, uint32_t channel, uint32_t count)
 {
-    const nas_layer *layer = dense->layer;
-    const uint32_t bits = dense->slot_bits, most = (1U << layer->out_bits) - 1U;
-    const uint32_t after = pixel + pixels < dense->pixels ? pixel + pixels : dense->pixels;
-    uint8_t *from = dense->bytes[0];
-    for (; pixel < after; pixel++, from += NAS_CHANNELS_AT_ONCE) {
-        const uint32_t element = pixel * dense->channels + channel, bit = element * bits;
-        uint32_t done = 0;
-        if (layer->flags & NAS_ADD_SHORTCUT && nas_dense_add(dense, element, count, from)) {
-            continue;
+    const nas_layer *const layer = dense->layer;
+    const uint32_t channels = dense->channels, bits = dense->slot_bits, element = pixel * channels + channel, left = dense->pixels - pixel;
+    uint32_t done = 0;
+    pixels = pixels < left ? pixels : left;
+    if (layer->flags & NAS_ADD_SHORTCUT) {
+        int in_place = 0;
+        for (uint32_t i = 0; i < pixels; i++) {
+            in_place = nas_dense_add(dense, element + i * channels, count, dense->bytes[i]);
         }
-        if ((bit & 7U) == 0U) {
-            done = count & ~7U;
-            store_bits(dense->output + bit / 8U, from, count / 8U, 255U - most, bits);
+        if (in_place) {
+            return;
         }
-        for (; bits < 8U && done + 4U <= count; done += 4U) {
-            nas_put_some(dense->output, bit + done * bits, 4U * bits, squeeze(nas_word_at(from + done), 255U - most, bits));
-        }
-        for (; done < count; done++) {
-            nas_put(dense->output, element + done, bits, from[done] < most ? from[done] : most);
-        }
+    }
+    if (((element | channels) * bits & 7U) == 0U) {
+        done = store_bits(dense, element, pixels, count);
+    }
+    if (done != count) {
+        store_rest(dense, element, pixels, done, count);
     }
 }

@@ -2,6 +2,7 @@
 #include "nas_dense_three.h"
 
 #include "nas_dense_expand.h"
+#include "nas_dense_output.h"
 #include "nas_dense_pairs.h"
 #include "nas_requantise.h"
 
@@ -97,39 +98,36 @@ void nas_dense_spread(const nas_dense *dense, uint32_t channel, uint32_t count)
     }
 }
 
-static nas_job job_of(
-    nas_dense *dense, const uint32_t *weights, const nas_three *constants, uint32_t pixel, uint32_t channel, uint32_t count)
-{
-    nas_job job;
-    job.weights = weights;
-    job.pairs = dense->pairs;
-    job.end = dense->pairs + dense->padded / 2U * 3U;
-    job.constants = constants;
-    job.last = constants + (count + 1U) / 2U;
-    job.to = dense->direct ? dense->output + pixel * dense->channels + channel : dense->bytes[0];
-    job.apart = dense->direct ? dense->channels : NAS_CHANNELS_AT_ONCE;
-    job.skip = (0U - dense->padded / 4U) % 4U * NAS_FOUR_BYTES;
-    return job;
-}
-
-void nas_dense_row_of_three(
-    nas_dense *dense, const uint32_t *weights, const nas_three *constants, uint32_t pixel, uint32_t channel, uint32_t count)
-{
-    const nas_job job = job_of(dense, weights, constants, pixel, channel, count);
-    work(&job);
-}
-
-uint32_t nas_dense_run_of_threes(nas_dense *dense, const uint32_t *weights, uint32_t end, uint32_t channel, uint32_t count)
+void nas_dense_run_of_threes(
+    nas_dense *dense, nas_dense_load *load, const uint32_t *weights, uint32_t end, uint32_t channel, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
-    const uint32_t taps = dense->taps;
-    nas_job job = job_of(dense, weights, dense->constants, 0, channel, count);
-    uint32_t pixel = 0;
-    if (dense->direct && layer->kernel == 1U && layer->stride == 1U && layer->in_bits == 8U && taps % 4U == 0U) {
-        for (const uint8_t *from = dense->input; pixel + 3U <= end; pixel += 3U, from += 3U * taps, job.to += 3U * job.apart) {
+    const uint32_t taps = dense->taps, channels = dense->channels, direct = dense->direct, at_once = direct ? count : NAS_CHANNELS_AT_ONCE;
+    const int plain = layer->kernel == 1U && layer->stride == 1U && layer->in_bits == 8U && taps % 4U == 0U;
+    const uint8_t *from = dense->input;
+    nas_job job;
+    job.pairs = dense->pairs;
+    job.end = dense->pairs + dense->padded / 2U * 3U;
+    job.to = direct ? dense->output + channel : dense->bytes[0];
+    job.apart = direct ? channels : NAS_CHANNELS_AT_ONCE;
+    job.skip = (0U - dense->padded / 4U) % 4U * NAS_FOUR_BYTES;
+    for (uint32_t pixel = 0; pixel < end; pixel += 3U, from += 3U * taps) {
+        if (plain) {
             nas_dense_expand_three(dense->pairs, from, from + taps, from + 2U * taps, taps / 4U);
-            work(&job);
+        } else {
+            load(dense, pixel, 3U);
         }
+        job.weights = weights;
+        job.last = dense->constants;
+        for (uint32_t done = 0; done < count; done += at_once, job.weights += at_once * dense->padded / 4U) {
+            const uint32_t left = count - done, some = left < at_once ? left : at_once;
+            job.constants = job.last;
+            job.last += (some + 1U) / 2U;
+            work(&job);
+            if (!direct) {
+                nas_dense_finish(dense, pixel, 3U, channel + done, some);
+            }
+        }
+        job.to += direct ? 3U * channels : 0U;
     }
-    return pixel;
 }

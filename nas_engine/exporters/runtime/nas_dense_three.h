@@ -12,13 +12,8 @@
 /* Spread the constants of `count` channels from `channel` on, an odd count with one more, as nas_dense_row.h says. */
 NAS_RARE void nas_dense_spread(const nas_dense *dense, uint32_t channel, uint32_t count);
 
-/* Results of `count` channels from `channel` on, for three pixels. Their weights are w8; `constants` are those spread for them. */
-NAS_SMALL void nas_dense_row_of_three(
-    nas_dense *dense, const uint32_t *weights, const nas_three *constants, uint32_t pixel, uint32_t channel, uint32_t count);
-
-/* The same of as many threes of pixels as there are up to `end`, expanded too, where that takes nothing but bytes one after the
- * other and results go straight to the output. Return the first pixel that is left. */
-NAS_SMALL uint32_t nas_dense_run_of_threes(
-    nas_dense *dense, const uint32_t *weights, uint32_t end, uint32_t channel, uint32_t count);
+/* Results of `count` channels from `channel` on, for the pixels before `end`, a multiple of three; their weights are w8. */
+NAS_SMALL void nas_dense_run_of_threes(
+    nas_dense *dense, nas_dense_load *load, const uint32_t *weights, uint32_t end, uint32_t channel, uint32_t count);
 
 #endif

@@ -23,6 +23,12 @@ NAS_INLINE void nas_store_word(uint8_t *to, uint32_t word) /* any address */
     NAS_COPY(to, &word, sizeof word);
 }
 
+NAS_INLINE void nas_store_half(uint8_t *to, uint32_t word) /* the same */
+{
+    const uint16_t half = (uint16_t)word;
+    NAS_COPY(to, &half, sizeof half);
+}
+
 /* Four elements in the low 4 * bits bits of a word to the upper bits of its four bytes; what lies above them is ignored. */
 NAS_INLINE uint32_t nas_spread(uint32_t word, uint32_t bits)
 {
