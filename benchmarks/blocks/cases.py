@@ -170,7 +170,8 @@ def words_of(model: IntegerModel, segments: tuple[Segment, ...], golden: GoldenV
         plan.arena_bytes, len(steps), len(stages), image.elements, row_bytes, steps[0].source.offset
     ]  # fmt: skip
     for step in steps:
-        words += [KERNELS.index(step.kernel.name), *(n for line in step.numbers for n in line)]
+        kernel = KERNELS.index(step.kernel.name) if step.kernel.name in KERNELS else 0
+        words += [kernel, *(n for line in step.numbers for n in line)]
         words.append(sum(layer_flags[name] for name in step.flags))
         arrays = (step.packed.weights, step.packed.constants) if step.packed else ((), ())
         words += [len(arrays[0]), len(arrays[1]), *map(int, arrays[0]), *map(int, arrays[1])]

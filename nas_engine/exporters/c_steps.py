@@ -14,7 +14,7 @@ from nas_engine.costs.plan import MemoryPlan
 from nas_engine.exporters.exporter import ExportError
 from nas_engine.exporters.inplace import Placed, row_order
 from nas_engine.exporters.packing import PackedLayer, addition_flags, pack_layer
-from nas_engine.exporters.row_stages import RowStage
+from nas_engine.exporters.row_stages import ROWS_OF_POOL, RowStage
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.network.graph import Node
 from nas_engine.network.kernels import Kernel, kernel_of
@@ -46,7 +46,7 @@ class CStep:
     packed: PackedLayer | None
     """Weights and constants; ``None`` for a pool."""
     kernel: Kernel
-    """C function that runs it."""
+    """C function that runs it; for a pool by rows, the one that runs its head too."""
     flags: tuple[str, ...]
     """Names of the record's flags."""
     by_rows: bool
@@ -153,6 +153,8 @@ def _step(
     target = Placed(tensor=model.tensor(step.output), offset=offsets[step.output])
     _check_ranges(step, source.tensor, target.tensor)
     kernel = kernel_of(step, source.tensor, target.tensor, in_place=in_place)
+    if by_rows and step.kind == "average_pool":
+        kernel = Kernel(name=ROWS_OF_POOL)
     packed, shortcut, flags = None, None, []
     if isinstance(step, IntegerConvolution):
         packed = pack_layer(step, source.tensor, target.tensor, in_place=in_place)

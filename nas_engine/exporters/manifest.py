@@ -27,7 +27,7 @@ from nas_engine.costs.plan import MemoryPlan, PlannedTensor
 from nas_engine.errors import FileFormatError, shortened
 from nas_engine.exporters.exporter import ExportError, ExportSubject
 from nas_engine.exporters.packing import pack_layer
-from nas_engine.exporters.row_stages import row_stages
+from nas_engine.exporters.row_stages import ROWS_OF_POOL, row_stages
 from nas_engine.exporters.sizes import step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
 from nas_engine.network.graph import Node
@@ -78,7 +78,7 @@ def manifest(model: IntegerModel, plan: MemoryPlan, *, device: str | None) -> di
     layers = [
         _convolution(model, step, placed, by_rows=step.name in by_rows)
         if isinstance(step, IntegerConvolution)
-        else _pool(model, step)
+        else _pool(model, step, by_rows=step.name in by_rows)
         for step in model.nodes
     ]
     document: dict[str, Any] = {
@@ -224,11 +224,11 @@ def _window(model: IntegerModel, step: Node, kind: str) -> dict[str, Any]:
     }
 
 
-def _pool(model: IntegerModel, step: Node) -> dict[str, Any]:
+def _pool(model: IntegerModel, step: Node, *, by_rows: bool) -> dict[str, Any]:
     flash = {"record": LAYER_RECORD_BYTES, "total": LAYER_RECORD_BYTES}
     return {
         **_window(model, step, "average_pool"),
-        "storage": {"function": POOL_KERNEL, "flash": flash},
+        "storage": {"function": ROWS_OF_POOL if by_rows else POOL_KERNEL, "flash": flash},
     }
 
 

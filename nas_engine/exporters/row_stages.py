@@ -17,13 +17,16 @@ from nas_engine.integer.model import IntegerModel
 ROWS_RECORD_BYTES = 32
 """Bytes of a ``nas_rows`` record."""
 
-ROW_PARTS = ("nas_rows", "nas_rows_pool", "nas_rows_unpack")
+ROWS_OF_POOL = "nas_rows_pool"
+"""C function that runs a head by rows and its pool: no other kernel of a pool is needed."""
+
+ROW_PARTS = ("nas_rows", ROWS_OF_POOL, "nas_rows_unpack")
 """Parts of the runtime that run stages: chains of units, a head with its pool, and what unpacks
 weights for as long as a segment runs."""
 
 ROW_FUNCTIONS = {
     "nas_rows": ("nas_rows_run", "nas_rows_layer"),
-    "nas_rows_pool": ("nas_rows_pool", "nas_rows_layer"),
+    ROWS_OF_POOL: (ROWS_OF_POOL, "nas_rows_layer"),
     "nas_rows_unpack": ("nas_rows_unpack",),
 }
 """Functions that a network calls of each part."""

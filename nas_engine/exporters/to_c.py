@@ -27,7 +27,7 @@ from nas_engine.escaping import (
 )
 from nas_engine.exporters.c_steps import LARGEST, TARGET, CStep, c_steps
 from nas_engine.exporters.exporter import ExportError, ExportSubject
-from nas_engine.exporters.row_stages import ROW_PARTS, RowStage, row_stages
+from nas_engine.exporters.row_stages import ROW_PARTS, ROWS_OF_POOL, RowStage, row_stages
 from nas_engine.exporters.settings import DEFAULT_PREFIX
 from nas_engine.exporters.sizes import packed_bytes, step_bytes, step_macs
 from nas_engine.integer.model import IntegerConvolution, IntegerModel
@@ -320,10 +320,11 @@ def _record(step: CStep, prefix: str) -> str:
         f"weights_{label}, (const int32_t *)constants_{label}" if step.packed else "NULL, NULL"
     )
     pointers += f", &addition_{label}" if step.shortcut else ", NULL"
+    kernel = "NULL" if step.kernel.name == ROWS_OF_POOL else own_names(step.kernel.name, prefix)
     return "\n".join(
         [
             f"    /* {c_comment(_summary(step))} */",
-            f"    {{{own_names(step.kernel.name, prefix)}, {pointers},",
+            f"    {{{kernel}, {pointers},",
             *(f"     {', '.join(map(str, line))}," for line in step.numbers),
             f"     {own_names(' | '.join(step.flags), prefix) or '0'}}},",
         ]

@@ -43,7 +43,7 @@ typedef struct nas_layer nas_layer;
 
 /* One step of the network: 52 bytes where pointers have 4. */
 struct nas_layer {
-    void (*run)(const nas_layer *layer, uint8_t *arena); /* the kernel */
+    void (*run)(const nas_layer *layer, uint8_t *arena); /* the kernel; NULL for a pool that nas_rows_pool works on */
     const uint32_t *weights;      /* packed; NULL for a pool */
     const int32_t *constants;     /* bias[O], multiplier[O] (Q31), then int8 shift[O] (positive to the left), padded to words */
     const nas_addition *addition; /* with NAS_ADD_SHORTCUT, else NULL */
