@@ -104,7 +104,8 @@ def budget(
     """
     sizes = {"sram": parse_size(sram), "flash": parse_size(flash)}
     options = {**sizes, "space": space, "resolution": resolution, "schedule": "auto"}
-    config = resolve_config({**options, "input": "rows", "candidates": candidates})
+    options |= {"max_latency": "none", "input": "rows", "candidates": candidates}
+    config = resolve_config(options)
     record = run_search(config, folder / "run", force=True)
     best = record.best
     network = best.architecture

@@ -21,7 +21,11 @@ def searched(folder: Path, options: Mapping[str, Any]) -> SearchRecord:
     """Return the run of a search, from its folder if it was done before."""
     run = folder / "search"
     if not (run / "best.yaml").exists():
-        run_search(resolve_config(dict(options)), run, resume=(run / "config.yaml").exists())
+        run_search(
+            resolve_config({"max_latency": "none", **options}),
+            run,
+            resume=(run / "config.yaml").exists(),
+        )
     return load_runs(run)[0]
 
 

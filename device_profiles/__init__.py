@@ -2,12 +2,13 @@
 
 from device_profiles.loader import device_names, load_device, shipped_name
 from device_profiles.profile import BITS, LAYER_KINDS, DeviceProfile, PairSupport
-from device_profiles.timing import CyclesPerInstruction, PublishedCycles
+from device_profiles.timing import CyclesPerInstruction, DefaultLatency, PublishedCycles
 
 __all__ = [
     "BITS",
     "LAYER_KINDS",
     "CyclesPerInstruction",
+    "DefaultLatency",
     "DeviceProfile",
     "PairSupport",
     "PublishedCycles",

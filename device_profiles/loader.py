@@ -16,7 +16,7 @@ from device_profiles.profile import (
     DeviceProfile,
     PairSupport,
 )
-from device_profiles.timing import CyclesPerInstruction, PublishedCycles
+from device_profiles.timing import CyclesPerInstruction, DefaultLatency, PublishedCycles
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.ranges import Range
 from nas_engine.records import read
@@ -104,6 +104,7 @@ class _File:
     bit_pairs: _Pairs
     cycles_per_mac: _Cycles
     cycles_per_instruction: CyclesPerInstruction | None = None
+    default_latency: DefaultLatency | None = None
     published_cycles: tuple[PublishedCycles, ...] = ()
 
 

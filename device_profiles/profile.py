@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from device_profiles.timing import CyclesPerInstruction, PublishedCycles
+from device_profiles.timing import CyclesPerInstruction, DefaultLatency, PublishedCycles
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.units import ADDRESS_SPACE_BYTES, format_size
 
@@ -121,6 +121,9 @@ class DeviceProfile:
 
     cycles_per_instruction: CyclesPerInstruction | None = None
     """Range from which latency follows; ``None`` where nobody said, and cycles are no time."""
+
+    default_latency: DefaultLatency | None = None
+    """Latency limit of searches that are given none; ``None`` for no limit."""
 
     published_cycles: tuple[PublishedCycles, ...] = ()
     """Other engines on this board, for comparison."""

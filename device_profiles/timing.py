@@ -1,4 +1,4 @@
-"""Time on a board: cycles per instruction, and other engines' published cycles.
+"""Time on a board: cycles per instruction, a default limit, other engines' published cycles.
 
 No time here was measured with this runtime: ``docs/explanation/milliseconds.md`` says how the
 ranges are made. ``python -m benchmarks.latency`` derives them from the published rows.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from nas_engine.errors import InputError
 from nas_engine.ranges import Range
+from nas_engine.units import parse_latency
 
 PER_INSTRUCTION = Range(0.1, 100)
 """Cycles per instruction accepted; anything outside is a typing error."""
@@ -21,6 +22,16 @@ PER_MAC = Range(0, 1e4)
 
 ERROR = Range(0, 10)
 """Relative errors accepted."""
+
+
+def _milliseconds(value: Any, name: str) -> float:
+    """Return a default latency in milliseconds, which must be finite."""
+    found = parse_latency(value, name)
+    if found == float("inf"):
+        raise InputError(
+            f"{name}: is {value!r}; expected a time such as 200ms; leave it out for no default"
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,16 @@ class CyclesPerInstruction:
             raise InputError(
                 f"least is {self.least:g}; expected at most the {self.most:g} of 'most'"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultLatency:
+    """Latency limit of searches that are given none."""
+
+    value: Annotated[float, _milliseconds]
+    """Milliseconds."""
+    source: str
+    """Who chose it, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

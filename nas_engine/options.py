@@ -244,13 +244,19 @@ def _limit_kind(row: Limit) -> Kind:
     return Kind.COUNT if row.counted else Kind.INT if row.of_space else Kind.NUMBER
 
 
+def _limit_default(row: Limit) -> str:
+    if row.timed:
+        return "the device's"
+    return "the space's" if row.of_space else "none"
+
+
 def _limit(row: Limit) -> Option:
     """Return the option of a limit."""
     return Option(
         name=row.key,
         kind=_limit_kind(row),
         help=row.help,
-        commands=dict.fromkeys(("search", "run"), "the space's" if row.of_space else "none"),
+        commands=dict.fromkeys(("search", "run"), _limit_default(row)),
         group="Limits",
         section="search",
         range=row.range,

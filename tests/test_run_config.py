@@ -89,7 +89,7 @@ def test_without_anything_it_is_the_digits_in_a_small_device() -> None:
     assert (search.sram_bytes, search.flash_bytes, search.limits) == (
         24576,
         65536,
-        {"macs": 2e6, "layers": 32},
+        {"macs": 2e6, "layers": 32, "latency": 1000.0},
     )
     assert config.train.recipe == "digits"
 

@@ -18,6 +18,7 @@ from nas_engine.parts import SCORE, check_named, is_program
 from nas_engine.pipeline import (
     SearchConfig,
     SearchRecord,
+    best_without_latency,
     draw_plots,
     load_configs,
     open_group,
@@ -27,8 +28,14 @@ from nas_engine.pipeline import (
     write_winners,
 )
 from nas_engine.report.latency import published_remark
-from nas_engine.report.tables import binding_remark, depth_remark, network_table, winners_table
-from nas_engine.units import format_latency
+from nas_engine.report.tables import (
+    BINDS,
+    binding_remark,
+    depth_remark,
+    network_table,
+    winners_table,
+)
+from nas_engine.units import format_latency, format_milliseconds
 
 MAX_DEFAULT_WORKERS = 4
 """More processes than batches per generation would only wait."""
@@ -80,14 +87,14 @@ def search(
         if verbose or len(configs) == 1:
             show_table(_table(record))
         if len(configs) == 1:
-            _show(record, plots=plots)
+            _show(record, plots=plots, workers=workers or cores())
         if record.interrupted:
             break
     if len(configs) > 1:
         write_winners(path, records)
         show_table("\n" + winners_table([_winner(record) for record in records]))
         for record in records:
-            _show(record, plots=plots)
+            _show(record, plots=plots, workers=workers or cores())
     complete = len(records) == len(configs) and all(record.complete for record in records)
     winners = [_summary(record) for record in records]
     emit(
@@ -183,7 +190,27 @@ def _draw(record: SearchRecord, *, plots: bool) -> None:
         draw_plots(record)
 
 
-def _show(record: SearchRecord, *, plots: bool) -> None:
+def _default_remark(record: SearchRecord, workers: int) -> str | None:
+    """Return one line on a default limit on time, and what a search would find without it."""
+    device, limit = record.device, record.config.limits.get("latency")
+    if device.default_latency is None or limit != device.default_latency.value:
+        return None
+    text = f"limited to {format_milliseconds(limit)} by the default of {device.name}"
+    lift = "--max-latency none lifts it"
+    if record.best.limited["latency"] < BINDS * limit or not record.complete:
+        return f"{text}; {lift}"
+    other = best_without_latency(record.config, workers=workers)
+    if other is None or other.latency is None:
+        return f"{text}; {lift}"
+    return (
+        f"{text}; {lift}, and a short search found QE-Score {other.qe_score:,.2f} at "
+        f"{format_latency(other.latency)}, with "
+        f"{100 * other.peak_sram_bytes / device.arena_bytes:.1f} % of SRAM and "
+        f"{100 * other.total_flash_bytes / device.storage_bytes:.1f} % of Flash"
+    )
+
+
+def _show(record: SearchRecord, *, plots: bool, workers: int) -> None:
     """Print what was found, in few lines."""
     best, device, config = record.best, record.device, record.config
     seconds = (
@@ -201,7 +228,11 @@ def _show(record: SearchRecord, *, plots: bool) -> None:
         "for firmware"
     )
     show(binding_remark(best, device, config.limits))
-    for remark in (published_remark(best, device), depth_remark(best)):
+    for remark in (
+        _default_remark(record, workers),
+        published_remark(best, device),
+        depth_remark(best),
+    ):
         if remark:
             show(remark)
     drawn = plots and not record.interrupted

@@ -86,13 +86,20 @@ def devices(name: str | None) -> None:
 
 def _timing(device: DeviceProfile) -> Iterator[str]:
     """Yield what a profile says of time, line by line."""
-    pace = device.cycles_per_instruction
+    from nas_engine.units import format_milliseconds
+
+    pace, default = device.cycles_per_instruction, device.default_latency
     if pace is None:
         yield "time: no cycles_per_instruction, so that cycles are no time"
     else:
         yield (
             f"time: {pace.least:g} to {pace.most:g} cycles per instruction, no board measured; "
             f"{' '.join(pace.source.split())}"
+        )
+    if default is not None:
+        yield (
+            f"default of --max-latency: {format_milliseconds(default.value)} "
+            f"({' '.join(default.source.split())})"
         )
     for one in device.published_cycles:
         more = "" if one.convolution is None else f", k x k {one.convolution:g}"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from device_profiles import DeviceProfile, device_names, load_device, shipped_name
 from nas_engine import __version__
+from nas_engine.architecture import Architecture
 from nas_engine.encoding import GeneView
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.evolution.feasibility import least_sram, require_feasible, smallest_networks
@@ -165,6 +166,12 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     limits |= {row.name: given.pop(row.key) for row in LIMITS if row.key in given}
     if "latency" in limits:
         limits["latency"] = parse_latency(limits["latency"], "--max-latency")
+    elif (
+        device.default_latency
+        and device.milliseconds_per_cycle
+        and _has_default_latency(space, network, given, limits)
+    ):
+        limits["latency"] = device.default_latency.value
     limits = {name: limit for name, limit in limits.items() if limit < UNLIMITED}
     if given.get("memory_model") != "paper":
         own = network.schedule if network is not None else "layers"
@@ -184,6 +191,21 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     except InputError:
         return config  # check_config says why, before a search
     return replace(config, input=at_fitting_input(problem).frame.image)
+
+
+def _has_default_latency(
+    space: SearchSpace,
+    network: Architecture | None,
+    given: Mapping[str, Any],
+    limits: Mapping[str, float],
+) -> bool:
+    """Return whether the default latency of a device limits a search.
+
+    Not one of a single network, not one that has a limit on cycles, and not what is counted or
+    sampled as in the paper, whose figures are without a limit.
+    """
+    as_published = given.get("memory_model") == "paper" or space.name == "qe-score-2022"
+    return network is None and "cycles" not in limits and not as_published
 
 
 def at_fitting_input(problem: SearchProblem) -> SearchProblem:

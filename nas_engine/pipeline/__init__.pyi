@@ -14,6 +14,7 @@ from nas_engine.pipeline.run import run_pipeline as run_pipeline
 from nas_engine.pipeline.run_config import RunConfig as RunConfig
 from nas_engine.pipeline.run_config import resolve_run_config as resolve_run_config
 from nas_engine.pipeline.search import CHECKPOINT_SECONDS as CHECKPOINT_SECONDS
+from nas_engine.pipeline.search import best_without_latency as best_without_latency
 from nas_engine.pipeline.search import open_group as open_group
 from nas_engine.pipeline.search import run_search as run_search
 from nas_engine.pipeline.search import write_winners as write_winners

@@ -27,6 +27,7 @@ from nas_engine.evolution.processes import mapper
 from nas_engine.evolution.search import SearchSettings, SearchState, done, finish, init, step
 from nas_engine.files import write_atomically
 from nas_engine.interrupts import stop_on_interrupt
+from nas_engine.report.network import NetworkReport
 from nas_engine.report.search_record import SearchRecord, load_configs, report_member
 from nas_engine.report.tables import budget_text
 from nas_engine.runs.run_directory import RunDirectory
@@ -34,6 +35,11 @@ from nas_engine.scoring.objective import QE_SCORE, objective_digest
 
 CHECKPOINT_SECONDS = 2.0
 """Seconds between checkpoints: the most that a kill loses."""
+
+
+SHARE_WITHOUT = 8
+"""Candidates of a search over those of the short one beside it without a limit on time (chosen
+here)."""
 
 
 def open_group(
@@ -152,6 +158,30 @@ def run_search(
         evaluated=state.evaluated,
         interrupted=interrupted or stopped.is_set(),
     )
+
+
+def best_without_latency(config: SearchConfig, *, workers: int = 1) -> NetworkReport | None:
+    """Return the best network of a short search that is not limited in time, counted alike.
+
+    It evaluates ``SHARE_WITHOUT`` of the candidates, by the same seed, and writes nothing.
+
+    Args:
+        config: A search with a limit on latency.
+        workers: Processes; the result is the same for any number.
+
+    Returns:
+        ``None`` where none that fits was found.
+    """
+    limits = {name: limit for name, limit in config.limits.items() if name != "latency"}
+    problem, _ = build_problem(replace(config, limits=limits))
+    candidates = max(1, config.candidates // SHARE_WITHOUT)
+    settings = SearchSettings(seed=config.seed, candidates=candidates)
+    with mapper(min(workers, settings.chunks), lambda text: None) as run:
+        state = init(problem, settings, run)
+        while not done(state, settings):
+            state = step(state, problem, settings, run)
+    result = finish(state, problem)
+    return None if result is None else report_member(result.best, problem)
 
 
 def _progress(state: SearchState, config: SearchConfig, device: DeviceProfile) -> Progress:

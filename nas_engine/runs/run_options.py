@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.escaping import command_line
+from nas_engine.evolution.limits import UNLIMITED
 from nas_engine.names import BEFORE_ROWS
 from nas_engine.options import SECTIONS, read_rows, rows_in
 from nas_engine.ranges import SEED
@@ -70,7 +71,8 @@ def check_options(options: Options, origin: object = "options") -> dict[str, Any
     for section in filter(top.has, SECTIONS):
         checked[section] = read_rows(rows_in(section), top.take_fields(section))
     if top.has("version"):  # written by a run, which says all that it resolved
-        checked["search"] = {**BEFORE_ROWS, **checked.get("search", {})}
+        since = {**BEFORE_ROWS, "max_latency": UNLIMITED}
+        checked["search"] = {**since, **checked.get("search", {})}
     return checked
 
 

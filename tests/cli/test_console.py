@@ -175,7 +175,7 @@ class TestJson:
             key: winner[key]
             for key in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "bitops", "layers")
         }
-        assert winner["limits"] == {"max_layers": 32}
+        assert winner["limits"] == {"max_layers": 32, "max_latency": 1000.0}
         whole = ("peak_sram_bytes", "flash_bytes", "macs", "bitops", "cycles")
         assert all(type(winner[key]) is int for key in whole)
         assert (winner["sram_budget"], winner["flash_budget"], winner["evaluated"]) == (

@@ -182,6 +182,9 @@ def test_latency_of_a_cycle_is_a_range_of_instructions_at_the_clock() -> None:
         pace = load_device(name).cycles_per_instruction
         assert pace is not None
         assert pace.least < pace.most
+        default = load_device(name).default_latency
+        assert default is not None
+        assert default.value == (300 if name.startswith("stm32h74") else 1000)
         assert f"Times {pace.assumed:g}" in load_device(name).sources["cycles_per_mac"].replace(
             "1.0", "1"
         )
@@ -469,6 +472,11 @@ class TestOwnFile:
                 "cycles_per_instruction",
                 {"least": 2.0, "most": 1.0, "source": "a made-up board"},
                 "cycles_per_instruction: least is 2; expected at most the 1 of 'most'",
+            ),
+            (
+                "default_latency",
+                {"value": "none", "source": "a made-up board"},
+                "default_latency.value: is 'none'; expected a time such as 200ms; leave it out",
             ),
             ("cycles_per_mac.conv", 0, "cycles_per_mac.conv, w2a2: 0 is not a number of cycles"),
             (
