@@ -115,7 +115,9 @@ def predictors(found: Sequence[Record]) -> dict[str, Floats]:
         "- effectiveness": -column("effectiveness"),
         "- convolutions": -column("convolutions"),
         "MACs": column("macs"),
-        "standing": standing(column("path-noise-without-stem"), column("macs")),
+        "- path-noise-without-stem and octave of MACs, ranks added": standing(
+            column("path-noise-without-stem"), column("macs")
+        ),
         "parameters": column("parameters"),
     }
     for epochs in (1, 2):
