@@ -140,10 +140,12 @@ def sampled(count: int, seed: int) -> Iterator[Case]:
         genes = sample(space, frame, 2, rng)[:, 1:]  # the first is the smallest
         network = with_bits(decode(frame, genes[:, 0]), WIDTHS[turn % len(WIDTHS)])
         try:
-            plan_memory(network)
+            least = plan_memory(network).arena_bytes
         except InputError:  # rows of the stem's output that cannot be packed
             continue
         table = unroll(frame, genes)
+        if schedule == "auto" and rng.integers(2):
+            network = replace(network, room=int(least * rng.uniform(1, 2)))
         small = macs_per_layer(table).sum() <= MOST_MACS and table.weights.sum() <= MOST_WEIGHTS
         if small and len(graph_of(network).nodes) <= MOST_LAYERS:
             yield Case(f"{name} {pixels} px, number {index} of seed {seed}", network)

@@ -49,7 +49,7 @@ def pointwise(layer: Layers, price: Prices) -> Any:
     pixels = layer.pixels
     threes = np.floor(pixels / PIXELS_AT_ONCE)
     left = pixels - PIXELS_AT_ONCE * threes
-    runs = _direct(layer) & (layer.a_bits == 8) & (layer.stride == 1) & (layer.inputs % FOUR == 0)
+    runs = (layer.a_bits == 8) & (layer.stride == 1) & (layer.inputs % FOUR == 0)
     load = threes * np.where(runs, price["load run"], price["load"]) + (left > 0) * price["load"]
     load = load + _expanded(layer, threes, left, price)
     return _dense(layer, layer.inputs, load, price) + driven + copied
@@ -147,7 +147,8 @@ def _dense(layer: Layers, taps: Any, load: Any, price: Prices) -> Any:
     runs, results = tiles, np.asarray(0.0)
     if some(~direct):
         runs = np.where(direct, tiles, _split(channels, tile))
-        results = np.where(direct, 0.0, _results(layer, tile, runs, price))
+        groups = threes + (left > 0)
+        results = np.where(direct, 0.0, _results(layer, tile, runs, groups, price))
     found = threes * (
         runs * price["three"]
         + pairs
@@ -195,7 +196,7 @@ def _natively(layer: Layers, price: Prices) -> Any:
     pair = price["native pair"] + taps / EIGHT * price["native pair eight"]
     found = price["load"] + taps / FOUR * price["native offset"] + runs * price["native"]
     found = halves * (found + up(channels, 2) * pair) + _expanded(layer, 0, 2 * halves, price)
-    results = np.where(direct, 0.0, _results(layer, whole, runs, price))
+    results = np.where(direct, 0.0, _results(layer, whole, runs, halves, price))
     return found + results
 
 
@@ -205,38 +206,62 @@ def _split(channels: Any, tile: Any) -> Any:
     return whole * up(tile, CHANNELS_UNPACKED) + up(channels - whole * tile, CHANNELS_UNPACKED)
 
 
-def _results(layer: Layers, tile: Any, runs: Any, price: Prices) -> Any:
-    """Return what it takes to add shortcuts and to pack, per call."""
+def _results(layer: Layers, tile: Any, runs: Any, groups: Any, price: Prices) -> Any:
+    """Return what it takes to add shortcuts and to pack, per call.
+
+    Args:
+        layer: The layers.
+        tile: Channels of a tile.
+        runs: Runs of 16 channels at most.
+        groups: Groups of one to three pixels that are finished together.
+        price: Prices of the loops.
+    """
     channels, pixels = layer.outputs, layer.pixels
-    found = runs * price["finish"]
+    found = groups * runs * price["finish"]
     summed = layer.shortcut_bits > 0
-    stored = ~summed | (layer.out_bits < 8)
-    slot_bits = np.maximum(layer.out_bits, layer.shortcut_bits).astype(np.intp)
     if some(summed):
         wider = layer.shortcut_bits - layer.out_bits
         added = runs * price["add"] + channels / 2 * price["add two"]
-        added = added + stored * channels / FOUR * price["fetch four"]
+        added = added + (layer.out_bits < 8) * channels / FOUR * price["fetch four"]
         added = added + channels * ((wider < 0) * price["widen"] + (wider > 0) * price["narrowed"])
-        found = found + summed * added
+        found = found + summed * pixels * added
+    stored = ~summed | (layer.out_bits < 8)
     if some(stored):
-        begins = np.gcd(tile.astype(np.intp), channels.astype(np.intp)) * slot_bits
-        in_bytes = np.gcd(EIGHT, begins) / EIGHT  # share of what is packed from a whole byte on
-        whole = np.floor(channels / tile)
-        groups = in_bytes * (whole * _eights(tile) + _eights(channels - whole * tile))
-        rest = channels - EIGHT * groups
-        narrow = slot_bits < 4
-        each = np.where(narrow, 0.0, price["store word"])
-        each = each + np.where(narrow, slot_bits, slot_bits - 4) * price["store byte"]
-        packed = groups * each + np.floor(rest / FOUR) * price["store four"]
-        found = found + stored * (packed + rest % FOUR * price["store one"])
-    return pixels * found
+        found = found + stored * (
+            groups * runs * price["store"] + pixels * _packed(layer, tile, price)
+        )
+    return found
 
 
-def _eights(channels: Any) -> Any:
-    """Return the groups of eight results that are packed at once, of 16 channels at most each."""
+def _packed(layer: Layers, tile: Any, price: Prices) -> Any:
+    """Return what it takes to pack the results of a pixel."""
+    channels, bits = layer.outputs, _slot_bits(layer)
+    whole = np.floor(channels / tile)
+    rest = channels - tile * whole
+    begins = np.gcd(EIGHT, tile.astype(np.intp) * bits) / EIGHT  # share of tiles at whole bytes
+    in_bytes = np.where(channels * bits % EIGHT == 0, begins, 0.0)
+    wide, odd = bits == 8, bits % 2 == 1
+    eights = np.where(wide, 0.0, whole * _groups(tile, EIGHT) + _groups(rest, EIGHT))
+    fours = whole * _groups(tile, FOUR) + _groups(rest, FOUR) - 2 * eights
+    fours = np.where(odd, 0.0, fours)
+    each = price["store eight"] + (bits & 4 > 0) * price["store word"]
+    each = each + (bits & 2 > 0) * price["store half"] + (bits & 1 > 0) * price["store byte"]
+    found = eights * each + fours * (price["store four"] + bits / 2 * price["store four byte"])
+    runs = _split(channels, tile)
+    left = channels - in_bytes * (EIGHT * eights + FOUR * fours)
+    return in_bytes * (runs * price["store pixel"] + found) + left * price["store one"]
+
+
+def _slot_bits(layer: Layers) -> Any:
+    """Return the width at which results are written: that of the shortcut where that is wider."""
+    return np.maximum(layer.out_bits, layer.shortcut_bits).astype(np.intp)
+
+
+def _groups(channels: Any, size: int) -> Any:
+    """Return the groups of so many results in runs of 16 channels at most."""
     whole = np.floor(channels / CHANNELS_UNPACKED)
     rest = channels - CHANNELS_UNPACKED * whole
-    return whole * (CHANNELS_UNPACKED // EIGHT) + np.floor(rest / EIGHT)
+    return whole * (CHANNELS_UNPACKED // size) + np.floor(rest / size)
 
 
 def _held(layer: Layers) -> tuple[Any, Any, Any, Any]:
@@ -265,8 +290,16 @@ def channels_held(layer: Layers, doublings: int) -> Any:
         layer: Layers over all channels.
         doublings: How often the tile is doubled, 0 to ``MOST_DOUBLINGS``.
     """
-    even, beside = 2 * up(layer.outputs, 2), _held(layer)[-1]
-    return np.maximum(np.minimum(beside * 2**doublings, even), np.minimum(even, 2))
+    return _in_bytes(layer, _held(layer)[-1] * 2**doublings)
+
+
+def _in_bytes(layer: Layers, channels: Any) -> Any:
+    """Return a number of channels, or a few less whose results end at a whole byte."""
+    even, bits = 2 * up(layer.outputs, 2), _slot_bits(layer)
+    channels = np.minimum(channels, even)
+    over = channels % (EIGHT // (bits & -bits))
+    found = channels - over * ((channels < even) & (channels >= 4 * over))
+    return np.maximum(found, np.minimum(even, 2))
 
 
 def tile_channels(layer: Layers, room: Any) -> Any:
@@ -282,5 +315,4 @@ def tile_channels(layer: Layers, room: Any) -> Any:
     doubled = np.floor(np.log2(np.maximum(fits / np.maximum(beside, 1), 1)))
     found = beside * np.exp2(np.minimum(doubled, MOST_DOUBLINGS))
     all_fit = (fits >= even) & (even <= beside * 2**MOST_DOUBLINGS)
-    found = np.where(all_fit, even, np.minimum(found, even))
-    return np.maximum(found, np.minimum(even, 2))
+    return _in_bytes(layer, np.where(all_fit, even, found))

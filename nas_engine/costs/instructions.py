@@ -137,14 +137,20 @@ def _way_by_rows(
     units = packed & (every | (units > arena)) & allowed
     stem, head = (every | (live[row] > arena) & allowed for row in (0, -2))
     units[0] |= packed[0] & stem & allowed
-    stem = stem & packed[0] | (frame.image == "rows")
+    alone = np.minimum(by_rows, live)[1:-2].reshape(frame.max_residuals, PLACES, table.n)
+    over = alone.max(axis=1) > arena  # these run with those before them
+    chained = packed & allowed & np.logical_or.accumulate(over[::-1])[::-1]
+    units |= chained
+    stem = stem & packed[0] | (frame.image == "rows") | chained[0]
     head = head & (frame.class_count > 0)
     used = live.copy()
     np.copyto(used[0], by_rows[0], where=stem)
     np.copyto(used[1:-2], by_rows[1:-2], where=np.repeat(units, PLACES, axis=0))
     np.copyto(used[-2], by_rows[-2], where=head)
     way = _way(table, a_bits, used)
-    return replace(way, stem=stem, units=units, head=head)
+    room = np.where(used > arena, 0.0, np.minimum(way.room, arena - used))
+    room[1:-2] *= ~np.repeat(chained, PLACES, axis=0)
+    return replace(way, stem=stem, units=units, head=head, room=room)
 
 
 def _counted(
@@ -156,7 +162,9 @@ def _counted(
 ) -> Floats:
     """Return the instructions of each layer of networks that run in a way, ``(layers, n)``."""
     found = np.zeros((table.frame.n_layers, table.n))
-    widths = unit_widths(table, a_bits)
+    widths, left = unit_widths(table, a_bits), None
+    if way.units is not False:
+        left = way.room[1:-2].reshape(-1, PLACES, table.n).min(axis=1)
     found[0] = _stem(model, table, widths["a"][0], w_bits[0], a_bits[0], way)
     for place in range(PLACES):
         rows = slice(1 + place, -2, PLACES)
@@ -170,8 +178,9 @@ def _counted(
             if place == 0 and table.first is not None:
                 mask = mask & table.first
             shapes = _unit_layers(table, layer, place, widths, w_bits[rows], a_bits[rows])
-            shapes = _driven(shapes, table, layer, place, widths, way)
             free = way.room[rows]
+            if left is not None:
+                shapes = _driven(shapes, table, layer, place, widths, way.units & mask, left)
             family = "convolution" if layer.kind == "conv" else layer.kind
             shapes = _those(shapes, mask)
             if family != "depthwise":
@@ -272,12 +281,14 @@ def _driven(
     layer: BlockLayer,
     place: int,
     widths: Mapping[Width, Any],
-    way: _Way,
+    units: Bools,
+    left: Floats,
 ) -> Layers:
-    """Return the layers of units that run by rows: rows at once, weights kept, rows moved."""
-    if way.units is False:
-        return layers
-    units, last = way.units, place == PLACES - 1
+    """Return the layers of units that run by rows: rows at once, weights kept, rows moved.
+
+    Kept weights are taken off the bytes that are ``left``, in place.
+    """
+    last = place == PLACES - 1
     of_plain = BLOCK_KINDS["residual"].layers  # its ring is a line of rows
     plain = layer in of_plain
     entering = widths["a"] if layer.inputs == "in" else widths["b"]
@@ -287,7 +298,8 @@ def _driven(
     taps = layers.inputs * layers.kernel**2
     size = taps * layers.outputs
     kept = units & (layers.w_bits < 8) & (taps % 4 == 0) & (layers.outputs % 2 == 0)
-    kept &= (layer.kind != "depthwise") & (size <= way.room[1 + place : -2 : PLACES])
+    kept &= (layer.kind != "depthwise") & (size <= left)
+    left -= size * kept
     source = _words(layers.height, layers.width * layers.inputs * layers.a_bits)
     target = _words(layers.out_height, layers.out_width * layers.outputs * layers.out_bits)
     moved: Any = 0.0
