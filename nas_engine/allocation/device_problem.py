@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -49,6 +50,8 @@ from nas_engine.costs.schedule import (
 from nas_engine.costs.sram import head_out_bits
 from nas_engine.costs.tensors import LAYER_WIDTHS, TENSORS, BitCosts, Width
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode, layer_rows
+from nas_engine.errors import InputError
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
 from nas_engine.names import Memory, Schedule
@@ -133,7 +136,9 @@ class _Builder:
             constraints.append(
                 self._pairs("BitOps", "", search.limit("bitops"), fixed, lambda kind: products)
             )
-        if math.isfinite(search.cycle_limit):
+        if math.isfinite(search.cycle_limit) and search.cycle_model is not None:
+            constraints.append(self._cycles())
+        elif math.isfinite(search.cycle_limit):
             costs = {kind: np.nan_to_num(search.cycles_per_mac[kind]) for kind in KINDS}
             constraints.append(
                 self._pairs("cycles", "", search.cycle_limit, 0.0, costs.__getitem__)
@@ -362,6 +367,89 @@ class _Builder:
             fixed=fixed * model.granule,
             linear=linear,
         )
+
+    def _cycles(self) -> Constraint:
+        """Return the limit on cycles by instructions, from differences of what a search counts.
+
+        Those of widths alone and of pairs of widths that meet in a layer: of its weights and its
+        input, of its input and its output, of a sum and what is added. Differences are from the
+        network's own widths; far from them they leave out that tiles grow with the memory that
+        other layers leave free.
+        """
+        counting = self.search.counting
+        row = next(row for row in LIMITS if row.name == "cycles")
+        changes: list[tuple[int, ...]] = [(), *((choice,) for choice in range(self.bare.n))]
+        pairs = sorted(self._meeting())
+        choices = [
+            range(first, first + count)
+            for first, count in zip(self.bare.first, self.bare.counts, strict=True)
+        ]
+        changes += [both for i, j in pairs for both in product(choices[i], choices[j])]
+        frame = self.table.frame
+        own_levels = self._own_levels()
+        genes = encode(frame, [with_levels(self.bare, self.architecture, own_levels)])
+        genes = np.repeat(genes, len(changes), axis=1)
+        view, position = GeneView(frame, genes), dict(zip(self.names, self.rows, strict=True))
+        of_choice = np.repeat(np.arange(len(choices)), self.bare.counts)
+        for column, change in enumerate(changes):
+            for choice in change:
+                variable = self.bare.variables[of_choice[choice]]
+                bits = view.w_bits if variable.kind == WEIGHTS else view.a_bits
+                for layer in variable.layers:
+                    bits[position[layer], column] = self.bare.choice_bits[choice]
+        found = row.cost(counting, unroll(frame, genes), view)
+        fixed, linear = float(found[0]), found[1 : 1 + self.bare.n] - found[0]
+        quadratic = np.zeros((self.bare.n, self.bare.n))
+        at = 1 + self.bare.n
+        for i, j in pairs:
+            one, other = choices[i], choices[j]
+            both = found[at : at + len(one) * len(other)].reshape(len(one), len(other))
+            at += both.size
+            more = both - found[0] - linear[one, None] - linear[other]
+            least = float(more.min())
+            quadratic[np.ix_(one, other)] = more - least
+            quadratic[np.ix_(other, one)] = (more - least).T
+            fixed += least
+        for own in choices:
+            least = float(linear[own].min())
+            linear[own] -= least
+            fixed += least
+        return Constraint(
+            name="cycles",
+            resource="cycles",
+            unit="",
+            limit=self.search.cycle_limit,
+            fixed=fixed,
+            linear=linear,
+            quadratic=quadratic,
+        )
+
+    def _own_levels(self) -> Levels:
+        """Return the network's own widths, the widest where the device does not allow them."""
+        try:
+            return levels_of(self.bare, self.architecture)
+        except InputError:
+            return self.bare.widest
+
+    def _meeting(self) -> set[tuple[int, int]]:
+        """Return the pairs of variables that meet in a layer, the first one first."""
+        graph, found = graph_of(self.architecture), set[tuple[int, int]]()
+        reader = {node.input: node.name for node in graph.layers}
+        for node in graph.layers:  # a layer in a shortcut is as wide as the sum
+            if node.shortcut is not None and node.shortcut not in reader:
+                reader[node.shortcut] = reader.get(node.output, node.name)
+        for node in graph.layers:
+            own = self.variable_of.get((WEIGHTS, node.name))
+            names = [node.name, reader.get(node.output)]
+            names.append(reader.get(node.shortcut) if node.shortcut else None)
+            source, target, added = (
+                None if name is None else self.variable_of.get((ACTIVATIONS, name))
+                for name in names
+            )
+            for one, other in ((own, source), (source, target), (target, added)):
+                if one is not None and other is not None and one != other:
+                    found.add((min(one, other), max(one, other)))
+        return found
 
     def _pairs(
         self,

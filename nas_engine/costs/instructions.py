@@ -81,17 +81,18 @@ def instructions_per_layer(
     frame = table.frame
     whole = replace(table, frame=replace(frame, schedule="layers", image="whole"))
     live = _live(whole, a_bits)
-    found = _counted(model, table, w_bits, a_bits, _way(whole, a_bits, live))
     if (frame.schedule, frame.image) == ("layers", "whole"):
-        return found
-    most = frame.room if room is None else room
-    over = live.max(axis=0) > (most or 0)
-    if "rows" in (frame.schedule, frame.image):
-        over[:] = True
-    if at := np.flatnonzero(over).tolist():
-        some = table.take(np.array(at))
-        way = _way_by_rows(some, w_bits[:, at], a_bits[:, at], live[:, at], most or 0.0)
-        found[:, at] = _counted(model, some, w_bits[:, at], a_bits[:, at], way)
+        return _counted(model, table, w_bits, a_bits, _way(whole, a_bits, live))
+    most = (frame.room if room is None else room) or 0.0
+    every = "rows" in (frame.schedule, frame.image)
+    over = (live.max(axis=0) > most) | every
+    found = np.empty(live.shape)
+    for mask in (over, ~over):
+        if at := np.flatnonzero(mask).tolist():
+            w, a, own = w_bits[:, at], a_bits[:, at], live[:, at]
+            some = table if len(at) == table.n else table.take(np.array(at))
+            way = _way_by_rows(some, a, own, most) if mask is over else _way(some, a, own)
+            found[:, at] = _counted(model, some, w, a, way)
     return found
 
 
@@ -110,24 +111,17 @@ def _way(table: LayerTable, a_bits: npt.NDArray[Any], live: Floats) -> _Way:
     return _Way(room=peak - live, behind=peak - behind * memory.granule)
 
 
-def _way_by_rows(
-    table: LayerTable,
-    w_bits: npt.NDArray[Any],
-    a_bits: npt.NDArray[Any],
-    live: Floats,
-    most: float,
-) -> _Way:
+def _way_by_rows(table: LayerTable, a_bits: npt.NDArray[Any], live: Floats, most: float) -> _Way:
     """Return the way of networks that do not fit by layers.
 
     Args:
         table: ``n`` networks.
-        w_bits: Weight width of each layer, ``(layers, n)``.
         a_bits: Input width of each layer, ``(layers, n)``.
         live: Bytes live at each layer if all run by layers.
-        most: Bytes that the arena may take; where nothing fits them it is the smallest.
+        most: Bytes that the arena may take; 0 for the smallest.
     """
     frame, widths = table.frame, unit_widths(table, a_bits)
-    arena = np.maximum(most, fitting_sram(Arena(), table, a_bits, most))
+    arena = most or fitting_sram(Arena(), table, a_bits, most)
     by_rows = _live(replace(table, frame=replace(frame, schedule="rows")), a_bits)
     every, packed = frame.schedule == "rows", not_packed(table) == 0
     sums = table.shortcut if table.projected is None else table.shortcut & ~table.projected

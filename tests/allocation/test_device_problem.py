@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_profiles import load_device
 from nas_engine.allocation.device_problem import FLASH, SRAM, device_problem, levels_of, with_levels
 from nas_engine.allocation.problem import (
     ACTIVATIONS,
@@ -25,8 +26,9 @@ from nas_engine.costs.plan import plan_memory
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode
 from nas_engine.errors import InputError
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.operators import sample
-from nas_engine.evolution.problem import SearchProblem
+from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import unroll
 from nas_engine.names import IMAGE_INPUTS, ImageInput
@@ -82,6 +84,37 @@ def test_every_constraint_is_the_cost_to_the_byte(name: str, model: str) -> None
             peak[constraint.resource] = max(peak.get(constraint.resource, 0.0), cost)
         assert peak == pytest.approx(costs(search, changed), rel=1e-12)
         assert (levels_of(problem, changed) == levels).all()
+
+
+@pytest.mark.parametrize("name", ["mobilenet-32", "hybrid-32", "flexible-32"])
+def test_cycles_by_instructions_are_those_of_a_search(name: str) -> None:
+    """At a network's own widths, and wherever one or two that meet in a layer are others."""
+    limits = {"cycles": 1e9}
+    search = make_problem(EVERY_SPACE[name], load_device("cortex-m7"), limits=limits)
+    assert search.cycle_model is not None
+    row = next(row for row in LIMITS if row.name == "cycles")
+    rng = np.random.default_rng(3)
+    for architecture in networks(search, 3)[1:]:
+        problem = device_problem(search, architecture)
+        (at,) = [i for i, one in enumerate(problem.constraints) if one.name == "cycles"]
+        limit = problem.constraints[at].limit
+        assert limit * (1 + search.cycle_model.margin) == pytest.approx(1e9)
+        own, first = levels_of(problem, architecture), problem.first
+        quadratic = problem.constraints[at].quadratic
+        assert quadratic is not None
+        sums = np.add.reduceat(np.add.reduceat(quadratic, first), first, axis=1)
+        meeting = np.argwhere(np.triu(sums))
+        tried = [own]
+        for pair in rng.permutation(meeting)[:20]:
+            levels = own.copy()
+            levels[pair] = rng.integers(0, problem.counts[pair])
+            tried.append(levels)
+        for levels in tried:
+            changed = with_levels(problem, architecture, levels)
+            frame = architecture_frame(changed)
+            genes = encode(frame, [changed])
+            (counted,) = row.cost(search.counting, unroll(frame, genes), GeneView(frame, genes))
+            assert problem.costs(levels)[at] == pytest.approx(counted, rel=1e-9)
 
 
 def test_a_limit_on_latency_is_one_on_cycles() -> None:
