@@ -26,6 +26,8 @@ SEED = Range(0, 2**32 - 1)
 """Seeds of searches, trainings and measurements."""
 RESOLUTION = Range(1, 1024)
 """Height and width of the input image, pixels."""
+CHANNELS = Range(1, 64)
+"""Channels of an image."""
 CLASSES = Range(0, 65536)
 """Outputs of a classifier; 0 for none."""
 CANDIDATES = Range(1, 10**12)

@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from nas_engine.allocation.table import ALLOCATORS
+from nas_engine.architecture import dump_architecture
 from nas_engine.errors import InputError
+from nas_engine.evolution.config import build_problem, resolve_config
 from nas_engine.pipeline.run_config import RunConfig, resolve_run_config, write_run_config
 from nas_engine.runs.run_options import check_options, continued, merged, read_options
+from tests.training.networks import small_architecture
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -163,6 +168,67 @@ def test_bad_options_are_one_clear_line(bad: dict[str, Any], said: str) -> None:
         resolve_run_config(bad)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def images(path: Path, side: int, *, grey: bool) -> str:
+    """Write arrays of two classes and return their file."""
+    rng = np.random.default_rng(0)
+    shape = (4, side, side) if grey else (4, side, side, 3)
+    arrays = {f"x_{split}": rng.integers(0, 256, shape, np.uint8) for split in ("train", "test")}
+    labels = np.arange(4) % 2
+    np.savez(path, y_train=labels, y_test=labels, **arrays)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("side", "grey", "search", "space", "resolution", "channels"),
+    [
+        (28, True, {}, "mobilenet-32", 28, 1),
+        (49, True, {}, "mobilenet-32", 49, 1),
+        (32, False, {}, "mobilenet-32", 32, None),
+        (4, True, {}, "mobilenet-32", 8, 1),
+        (96, False, {}, "mobilenet", 96, None),
+        (180, False, {}, "mobilenet", 160, None),
+        (28, True, {"resolution": 20}, "mobilenet-32", 20, 1),
+        (28, True, {"space": "mobilenet"}, "mobilenet", 32, None),
+        (28, True, {"channels": 3}, "mobilenet-32", 28, 3),
+        (28, True, {"space": "residual-32", "channels": 1}, "residual-32", 28, 1),
+    ],
+)
+def test_space_size_and_channels_follow_the_images(
+    tmp_path: Path,
+    side: int,
+    grey: bool,
+    search: dict[str, Any],
+    space: str,
+    resolution: int,
+    channels: int | None,
+) -> None:
+    source = images(tmp_path / "data.npz", side, grey=grey)
+    config = resolve_run_config({"data": {"source": source}, "search": search})
+    found = config.search
+    assert (found.space, found.resolution, found.channels) == (space, resolution, channels)
+    problem, _ = build_problem(found)
+    assert problem.frame.input_channels == (channels or 3)
+    assert resolve_run_config(check_options(config.as_mapping())) == config
+
+
+def test_photos_keep_the_default(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        for number, shape in enumerate(((30, 40), (50, 20), (40, 40))):
+            path = tmp_path / "photos" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            colour = np.random.default_rng(number).integers(0, 256, (*shape, 3), np.uint8)
+            Image.fromarray(colour).save(path)
+    found = resolve_run_config({"data": {"source": str(tmp_path / "photos")}}).search
+    assert (found.space, found.resolution, found.channels) == ("mobilenet", 160, None)
+
+
+def test_a_network_of_a_file_keeps_its_channels(tmp_path: Path) -> None:
+    path = tmp_path / "network.yaml"
+    path.write_text(dump_architecture(small_architecture()), encoding="utf-8")
+    with pytest.raises(InputError, match="takes images of 3 channels, asked for are 1; leave"):
+        resolve_config({"space": str(path), "classes": 4, "channels": 1})
 
 
 def test_every_setting_is_in_the_file() -> None:

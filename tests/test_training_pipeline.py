@@ -252,16 +252,21 @@ class TestToldOnTheWay:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(course, "WORTH_TELLING_S", 0.0)
-        for least, notes in ((10**6, 0), (0, 1)):
-            monkeypatch.setattr(course, "WORTH_MEASURING", least)
-            kept = Kept()
-            run_training(small_run(tmp_path / str(least)), request(), watch=kept)
-            assert len(kept.notes) == notes
-        assert re.fullmatch(
+        told = (
             r"network: about [^()]+ left \(float: 1 epochs of 3 steps of \d+ ms; "
-            r"quantised: 1 epochs of 3 steps of \d+ ms\)",
-            kept.notes[0],
+            r"quantised: 1 epochs of 3 steps of \d+ ms\)"
         )
+        for least, days, notes in (
+            (10**6, 0.0, []),
+            (0, 1e9, [told]),
+            (0, 0.0, [f"{told}; to shorten it give fewer --epochs.*"]),
+        ):
+            monkeypatch.setattr(course, "WORTH_MEASURING", least)
+            monkeypatch.setattr(course, "WORTH_LOWERING_S", days)
+            kept = Kept()
+            run_training(small_run(tmp_path / f"{least}-{days}"), request(), watch=kept)
+            assert len(kept.notes) == len(notes)
+            assert all(map(re.fullmatch, notes, kept.notes))
 
     def test_seconds_of_an_epoch_with_images_set_aside(self) -> None:
         seconds, steps = measured_epoch(digits_architecture(), replace(request(), holdout=0.5))

@@ -38,7 +38,7 @@ def test_config_of_a_search() -> None:
     written = config.as_mapping() | {"version": "0.1.0"}
     assert (written.pop("schedule"), written.pop("input")) == ("layers", "whole")  # of 0.2.0
     assert (written.pop("score"), written.pop("max_path_noise")) == ("qe-score", None)  # likewise
-    assert written.pop("max_latency") == "none"  # likewise
+    assert (written.pop("max_latency"), written.pop("channels")) == ("none", None)  # likewise
     assert written == mapping
 
 
@@ -51,7 +51,7 @@ def test_config_of_a_whole_run() -> None:
     assert shortlist.pop("minutes") is shortlist.pop("rungs") is None  # of 0.2.0
     assert (search.pop("schedule"), search.pop("input")) == ("layers", "whole")  # of 0.2.0
     assert (search.pop("score"), search.pop("max_path_noise")) == ("qe-score", None)  # likewise
-    assert search.pop("max_latency") == "none"  # likewise
+    assert (search.pop("max_latency"), search.pop("channels")) == ("none", None)  # likewise
     assert mapping == stored
 
 

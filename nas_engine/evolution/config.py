@@ -20,13 +20,16 @@ from nas_engine.evolution.one_network import open_space
 from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.layers import unroll
 from nas_engine.names import BEFORE_ROWS, DEFAULT_SCHEDULE, ImageInput, Memory, Schedule
-from nas_engine.ranges import CANDIDATES, CLASSES, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
+from nas_engine.ranges import CANDIDATES, CHANNELS, CLASSES, RESOLUTION, SEED, SIGMA, STAGE_WEIGHT
 from nas_engine.records import Count, Share, key_of, plain, read
 from nas_engine.scoring.objective import QE_SCORE, check_objective, objective_values
 from nas_engine.scoring.qe_score import ScoreSettings
 from nas_engine.strict_yaml import Fields
 from nas_engine.units import MEMORY_REGION_BYTES, format_size, parse_latency
 from search_spaces import SearchSpace, space_names
+
+DEFAULT_SPACE = "mobilenet"
+"""Search space of searches that are given none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class SearchConfig:
     """Height and width of the input image in pixels."""
     class_count: Annotated[int, CLASSES]
     """Outputs of the classifier, 0 for none."""
+    channels: Annotated[int, CHANNELS] | None = None
+    """Channels of the image, 1 for grey; ``None`` for the space's."""
     memory_model: str = Memory.ARENA
     """Model that counts SRAM, Flash and BitOps, ``arena`` or ``paper``."""
     schedule: Schedule = "layers"
@@ -139,7 +144,7 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     given = {key: value for key, value in options.items() if value is not None}
     if "score" in given:
         given["score"] = check_objective(given["score"])
-    space_name, device_name = given.pop("space", "mobilenet"), given.pop("device", "cortex-m7")
+    space_name, device_name = given.pop("space", DEFAULT_SPACE), given.pop("device", "cortex-m7")
     space, network = open_space(space_name)
     device = load_device(device_name).with_memory(given.pop("sram", None), given.pop("flash", None))
     for memory, size in (("SRAM", device.sram_bytes), ("Flash", device.flash_bytes)):
@@ -178,6 +183,12 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         defaults["schedule"] = DEFAULT_SCHEDULE if own == "layers" else own
         defaults["input"] = network.image if network is not None else "whole"
     config = SearchConfig(**{**defaults, **given}, limits=limits)
+    if network is not None and config.channels not in (None, space.input_channels):
+        raise FileFormatError(
+            space_name,
+            f"it takes images of {space.input_channels} channels, asked for are {config.channels}; "
+            "leave --channels out",
+        )
     if network is not None and config.class_count != space.class_count:
         raise FileFormatError(
             space_name,
@@ -238,6 +249,8 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         if row.of_space and row.name in config.limits
     }
     found, network = open_space(config.space)
+    if config.channels is not None:
+        tighter["input_channels"] = config.channels
     space: SearchSpace = replace(found, max_stage_share=config.max_stage_share, **tighter)
     score = ScoreSettings(
         sigma_a=config.sigma_a, sigma_w=config.sigma_w, stage_weights=config.stage_weights

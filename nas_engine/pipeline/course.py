@@ -19,6 +19,15 @@ from nas_engine.units import format_duration
 WORTH_TELLING_S = 60.0
 """Least expected duration that is told before a training, in seconds (chosen here)."""
 
+WORTH_LOWERING_S = 86_400.0
+"""Expected duration from which a remark says what to lower, in seconds (chosen here)."""
+
+SHORTER = (
+    "to shorten it give fewer --epochs, fewer images (--limit), or search a smaller network: a "
+    "lower --max-latency, --max-macs or --resolution"
+)
+"""Remark on a training of days."""
+
 WORTH_MEASURING = 100
 """Least number of steps of a training whose duration is measured (chosen here)."""
 
@@ -64,7 +73,10 @@ class Course:
             for stage in STAGES
             if self._task.epochs(stage)
         )
-        self._watch(Note(text=f"{self._name}: about {format_duration(seconds)} left ({steps})"))
+        text = f"{self._name}: about {format_duration(seconds)} left ({steps})"
+        if seconds >= WORTH_LOWERING_S:
+            text += f"; {SHORTER}"
+        self._watch(Note(text=text))
 
     def step(self, state: TrainingState) -> None:
         """Tell a step."""

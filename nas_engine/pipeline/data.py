@@ -193,6 +193,11 @@ def recipe_for(data: str, resolution: int) -> str:
     return "photos" if resolution >= PHOTO_PIXELS else "cifar"
 
 
+def is_grey(sample: Dataset) -> bool:
+    """Return whether no image of a sample, read in colour, has a colour."""
+    return all(bool((split.images == split.images[..., :1]).all()) for _, split in sample.splits())
+
+
 def looked_at(data: str, *, limit: int | None = None, seed: int = 0) -> Dataset:
     """Return a sample of data in colour at few pixels, up to ``COUNTED_IMAGES`` images per split.
 

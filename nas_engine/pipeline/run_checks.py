@@ -15,7 +15,7 @@ from nas_engine.events import Note
 from nas_engine.evolution.config import build_problem, check_config
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.names import Method
-from nas_engine.pipeline.data import COUNTED_IMAGES, looked_at
+from nas_engine.pipeline.data import COUNTED_IMAGES, is_grey, looked_at
 from nas_engine.pipeline.judging import images_to_measure, shortage
 from nas_engine.pipeline.refine_request import check_request, methods_of
 from nas_engine.pipeline.training import AUTO, NONE
@@ -95,11 +95,11 @@ def _check_counts(work: Work, sample: Dataset) -> None:
 def _remarks(work: Work, sample: Dataset, channels: int) -> list[str]:
     """Return remarks on these data under these settings."""
     config, images, found = work.config, len(sample.train), list[str]()
-    grey = all(bool((split.images == split.images[..., :1]).all()) for _, split in sample.splits())
+    grey = is_grey(sample)
     if grey and channels == 3:
         found.append(
-            f"the images are grey; space '{config.search.space}' takes them in 3 equal channels (a "
-            "space of your own can take 1)"
+            f"the images are grey; space '{config.search.space}' takes them in 3 equal channels "
+            "(--channels 1 takes one)"
         )
     if sample.side is not None and config.search.resolution > MOST_ENLARGED * sample.side:
         sizes = " and the network's input ".join(

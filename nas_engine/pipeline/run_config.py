@@ -14,19 +14,23 @@ from typing import Any
 from nas_engine import __version__
 from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError
-from nas_engine.evolution.config import SearchConfig, resolve_config
+from nas_engine.evolution.config import DEFAULT_SPACE, SearchConfig, resolve_config
 from nas_engine.evolution.one_network import is_network
 from nas_engine.files import write_atomically
 from nas_engine.names import Method
-from nas_engine.pipeline.data import looked_at, recipe_for
+from nas_engine.pipeline.data import is_grey, looked_at, recipe_for
 from nas_engine.pipeline.rungs import FEWEST_EPOCHS, SHARE, Rung, by_epochs, parsed
 from nas_engine.records import plain
 from nas_engine.runs.run_options import FORMAT, Options, check_options, merged
 from nas_engine.sealed import seal_yaml
 from nas_engine.strict_yaml import dump_mapping
+from search_spaces import load_space
 
 DIGITS_SEARCH = {"space": "mobilenet-32", "resolution": 16, "max_macs": 2e6}
 """Search defaults of a run on the digits, whose 8 x 8 pixels need no more (chosen here)."""
+
+SMALL_SPACE = "mobilenet-32"
+"""Space of runs on small images that are given none."""
 
 DIGITS_MEMORY = {"sram": 24 * 1024, "flash": 64 * 1024}
 """Its budgets if neither a device nor a size is given, small enough to bind (chosen here)."""
@@ -219,6 +223,8 @@ def _resolve_search(given: dict[str, Any], data: DataSettings, seed: int) -> Sea
     if data.source == DIGITS and not is_network(given.get("space", "")):
         memory = {} if given.keys() & {"device", *DIGITS_MEMORY} else DIGITS_MEMORY
         given = {**DIGITS_SEARCH, **memory, **given}
+    if not is_network(given.get("space", "")):
+        given = {**of_data(given, data, seed), **given}
     if "classes" not in given:
         given["classes"] = len(looked_at(data.source, limit=data.limit, seed=seed).classes)
     config = resolve_config(given)
@@ -228,6 +234,35 @@ def _resolve_search(given: dict[str, Any], data: DataSettings, seed: int) -> Sea
             "to take that of the data"
         )
     return config
+
+
+def of_data(given: Mapping[str, Any], data: DataSettings, seed: int) -> dict[str, Any]:
+    """Return space, resolution and channels that suit the images of a run (chosen here).
+
+    Images of one size up to the largest of ``SMALL_SPACE`` get that space and their own size;
+    others get the default space at its default resolution, or at their own if that is less. Grey
+    images are taken in one channel. The digits have defaults of their own.
+
+    Args:
+        given: Options of the search that were given; what is given decides what is not.
+        data: The images.
+        seed: That of their sample.
+    """
+    missing = {"space", "resolution", "channels"} - given.keys()
+    if data.source == DIGITS or not missing:
+        return {}
+    sample = looked_at(data.source, limit=data.limit, seed=seed)
+    small, found, side = load_space(SMALL_SPACE), dict[str, Any](), sample.side
+    if "space" in missing and side is not None and side <= small.max_resolution:
+        found["space"] = SMALL_SPACE
+    name = found.get("space", given.get("space"))
+    space = load_space(DEFAULT_SPACE if name is None else name)
+    if "resolution" in missing and side is not None:
+        most = space.resolution if side > small.max_resolution else side
+        found["resolution"] = max(space.min_resolution, min(side, most, space.max_resolution))
+    if "channels" in missing and "space" in missing and is_grey(sample):
+        found["channels"] = 1
+    return found
 
 
 def write_run_config(path: Path, config: RunConfig) -> None:

@@ -106,7 +106,11 @@ _FOLLOWS = {
     ),
     ("search", "memory_model"): (("search", "schedule"), ("search", "input")),
     ("search", "schedule"): (("search", "input"),),
-    ("data", "source"): (("search", "classes"), ("train", "recipe")),
+    ("data", "source"): (
+        ("search", "classes"),
+        ("search", "channels"),
+        ("train", "recipe"),
+    ),
     **{("shortlist", key): (("shortlist", "rungs"),) for key in ("count", "epochs", "minutes")},
 }
 """Values that were resolved from another one."""
