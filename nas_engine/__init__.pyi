@@ -14,6 +14,7 @@ from nas_engine.api import refine as refine
 from nas_engine.api import run as run
 from nas_engine.api import score as score
 from nas_engine.api import search as search
+from nas_engine.api import take as take
 from nas_engine.api import train as train
 from nas_engine.api import verify as verify
 from nas_engine.api import write_report as write_report

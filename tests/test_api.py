@@ -61,6 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 ne.load_model,
                 ne.write_report,
                 ne.compare,
+                ne.take,
             )
             for function in (ne.search, ne.load, ne.score, ne.bits, *trained):
                 (test,) = finder.find(function, function.__name__)

@@ -3,6 +3,7 @@
 from nas_engine.api.deploy import compare as compare
 from nas_engine.api.deploy import export as export
 from nas_engine.api.deploy import load_model as load_model
+from nas_engine.api.deploy import take as take
 from nas_engine.api.deploy import verify as verify
 from nas_engine.api.deploy import write_report as write_report
 from nas_engine.api.learn import chosen_recipe as chosen_recipe

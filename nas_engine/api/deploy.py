@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nas_engine.integer.model import IntegerModel
     from nas_engine.pipeline.export import ExportResult
     from nas_engine.report.compare import Compared
+    from nas_engine.runs.run_directory import RunDirectory
     from nas_engine.verification.result import VerificationReport
 
 
@@ -132,6 +133,31 @@ def compare(*runs: Run) -> list[Compared]:
     from nas_engine.report.compare import compare as rows_of
 
     return rows_of([path_of(run) for run in runs])
+
+
+def take(
+    run: Run, pick: int, out: str | os.PathLike[str] | None = None, *, force: bool = False
+) -> RunDirectory:
+    """Make a run of a network of a front, and return its directory.
+
+    Args:
+        run: A search, or a whole run.
+        pick: Number of the network, from 1, as in ``pareto/``.
+        out: The new directory; ``RUN-PICK`` if not given.
+        force: Replace a run that is there.
+
+    Raises:
+        InputError: No such network, no front, or a run in the new directory already.
+        NasEngineError: The disk is full.
+
+    Example:
+        >>> import nas_engine as ne
+        >>> ne.take("runs/digits", 2, "taken").read_best().resolution
+        16
+    """
+    from nas_engine.pipeline.take import take as taken
+
+    return taken(path_of(run), pick, None if out is None else Path(out), force=force)
 
 
 def write_report(run: Run) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_engine.api.options import (
     Run,
+    Size,
     Stop,
     Watch,
     path_of,
@@ -17,15 +18,20 @@ from nas_engine.api.options import (
 )
 
 if TYPE_CHECKING:
+    from nas_engine.architecture import Architecture
     from nas_engine.pipeline.refine import Refinement
     from nas_engine.training.recipe import TrainingRecipe
     from nas_engine.training.result import Accuracy, TrainingResult
 
 
 def train(
-    run: Run,
+    run: Run | Architecture,
     *,
     data: str | os.PathLike[str] = "digits",
+    out: str | os.PathLike[str] | None = None,
+    device: str | os.PathLike[str] | None = None,
+    sram: Size | None = None,
+    flash: Size | None = None,
     recipe: TrainingRecipe | str | None = None,
     teacher: str | os.PathLike[str] = "none",
     teacher_code: bool = False,
@@ -49,8 +55,12 @@ def train(
     long.
 
     Args:
-        run: The run.
+        run: The run; or an architecture, which becomes the run ``out``.
         data: A path (CIFAR archive, IDX, ``.npz``, image folder), or ``digits``.
+        out: Run directory of an architecture; its file is written beside it, as ``OUT.yaml``.
+        device: Device of an architecture.
+        sram: SRAM of that device; all it has if not given.
+        flash: Flash likewise.
         recipe: How to train: a name, a file or a recipe; by the data if not given.
         teacher: A file, ``auto`` (a wider network, trained first) or ``none``.
         teacher_code: Whether that file may be a program (TorchScript); it runs here with your
@@ -86,28 +96,67 @@ def train(
     every = rows_of("train")
     changes = arguments("train", changes, {name: every[name] for name in OF_RECIPES})
     require_torch("training")
-    from nas_engine.errors import StoppedError
+    from nas_engine.architecture import Architecture
+    from nas_engine.errors import InputError, StoppedError
     from nas_engine.pipeline.training import TrainingRequest, run_training
     from nas_engine.training.compute import prepare_compute, prepare_kernels
 
+    if isinstance(run, Architecture):
+        run = _run_of(run, out, {"device": device, "sram": sram, "flash": flash}, resume, force)
+    elif given := [
+        name
+        for name, value in (("out", out), ("device", device), ("sram", sram), ("flash", flash))
+        if value is not None
+    ]:
+        raise InputError(f"{given[0]} is for an architecture, and {path_of(run)} is a run")
     path, source, sink = path_of(run), os.fspath(data), sink_of(watch, stop)
-    device = prepare_compute(accelerator, threads)
+    place = prepare_compute(accelerator, threads)
     request = TrainingRequest(
         data=source,
         recipe=chosen_recipe(path, source, recipe, changes),
         teacher=os.fspath(teacher),
         teacher_code=teacher_code,
         seed=seed,
-        device=device,
+        device=place,
         init_from=None if init_from is None else str(path_of(init_from)),
         limit=limit,
-        kernels=prepare_kernels(kernels, device, sink),
+        kernels=prepare_kernels(kernels, place, sink),
     )
 
     result = run_training(path, request, resume=resume, force=force, watch=sink)
     if result is None:
         raise StoppedError(str(path), "call train() again with resume=True")
     return result
+
+
+def _run_of(
+    network: Architecture,
+    out: str | os.PathLike[str] | None,
+    budgets: Mapping[str, Any],
+    resume: bool,
+    force: bool,
+) -> Path:
+    """Return the run directory of an architecture, written unless it is resumed."""
+    from nas_engine.architecture import dump_architecture
+    from nas_engine.errors import InputError
+    from nas_engine.files import write_atomically
+    from nas_engine.options import arguments, rows_in
+    from nas_engine.pipeline import resolve_config, run_search
+    from nas_engine.runs.run_directory import RunDirectory
+
+    if out is None:
+        raise InputError('an architecture needs a folder for its run; give out="runs/NAME"')
+    path = Path(out)
+    if resume and RunDirectory(path).started():
+        return path
+    if RunDirectory(path).started() and not force:
+        raise InputError(f"{path} holds a run already; give another out, or force=True")
+    given = {name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in budgets.items()}
+    file = path.with_name(f"{path.name}.yaml")
+    write_atomically(file, dump_architecture(network))
+    fields = arguments("train", {**given, "space": str(file)}, rows_in("search"))
+    run_search(resolve_config(fields), path, force=force)
+    return path
 
 
 def chosen_recipe(

@@ -32,6 +32,7 @@ from nas_engine.cli.report import report
 from nas_engine.cli.run import run
 from nas_engine.cli.score import score
 from nas_engine.cli.shipped import devices, spaces
+from nas_engine.cli.take import take
 from nas_engine.cli.train import evaluate, train
 from nas_engine.errors import NasEngineError, one_line, shortened, shown_path
 
@@ -183,6 +184,7 @@ for _command in (
     verify,
     report,
     compare,
+    take,
     score,
     bits,
     plot,

@@ -164,6 +164,21 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
+def front_table(rows: Sequence[Mapping[str, float]], numbers: Sequence[int]) -> str:
+    """Return some members of a front as lines of text.
+
+    Args:
+        rows: The front, as ``pareto.csv`` has it.
+        numbers: Which of them, from 1.
+    """
+    lines = [["pick", "QE-Score", "peak SRAM", "Flash", "MACs"]]
+    for number in numbers:
+        row = rows[number - 1]
+        sizes = (format_size(row["peak_sram_bytes"]), format_size(row["flash_bytes"]))
+        lines.append([str(number), f"{row['qe_score']:,.2f}", *sizes, format_count(row["macs"])])
+    return "\n".join(aligned(lines, right=range(5)))
+
+
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] | range) -> list[str]:
     """Return one line per row, columns two blanks apart, a rule below the first row.
 

@@ -451,11 +451,12 @@ class TestNetwork:
 
 
 class TestSearch:
-    def test_a_front_shows_its_best(self) -> None:
+    def test_a_front_shows_ten_that_differ(self) -> None:
         (table,) = tables(section(build_page(SEARCHED), "front"))
-        assert column(table, "QE-Score")[:2] == ["12.50", "11.50"]
+        assert (column(table, "number")[0], column(table, "QE-Score")[0]) == ("1", "12.50")
+        assert (column(table, "number")[-1], column(table, "QE-Score")[-1]) == ("12", "1.50")
         assert len(table.rows) == 10
-        assert "12 networks" in table.caption
+        assert "differ most of 12" in table.caption
 
     @pytest.mark.parametrize(
         ("pairs", "chosen", "expected"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
+from nas_engine.report.front import differing
 from nas_engine.report.html.document import (
     Block,
     Cell,
@@ -31,9 +32,6 @@ WHY = {
     "failures": "because the training of all others failed",
 }
 """Why a network was chosen, by what decided."""
-
-SHOWN = 10
-"""Members of the front in its table (chosen here)."""
 
 
 def progress(facts: RunFacts) -> Section | None:
@@ -70,13 +68,14 @@ def front(facts: RunFacts) -> Section | None:
     """Return the front; ``None`` if there is none, or only the one network of a refined run."""
     if len(facts.front) < 2:
         return None
-    rows = sorted(facts.front, key=lambda row: -row["qe_score"])
+    rows, numbers = facts.front, differing(facts.front)
+    best = max(row["qe_score"] for row in rows)
     table = Table(
         caption=(
-            f"The {min(SHOWN, len(rows))} best of {len(rows):,} networks of the front, by "
-            "QE-Score; all stand in pareto.csv"
+            f"{len(numbers)} networks that differ most of {len(rows):,} on the front; nas-search "
+            "take makes a run of one by its number, all stand in pareto.csv"
         ),
-        columns=("place", "QE-Score", "peak SRAM, bytes", "Flash, bytes", "MACs", "BitOps"),
+        columns=("number", "QE-Score", "peak SRAM, bytes", "Flash, bytes", "MACs", "BitOps"),
         rows=tuple(
             (
                 str(i),
@@ -86,7 +85,7 @@ def front(facts: RunFacts) -> Section | None:
                 number(row["macs"]),
                 number(row["bitops"]),
             )
-            for i, row in enumerate(rows[:SHOWN], 1)
+            for i, row in ((number, rows[number - 1]) for number in numbers)
         ),
         numbers=(1, 2, 3, 4, 5),
     )
@@ -94,7 +93,7 @@ def front(facts: RunFacts) -> Section | None:
         name=FRONT,
         text=(
             f"Front of {len(rows):,} networks: QE-Score against SRAM, Flash and MACs; the best "
-            f"score is {rows[0]['qe_score']:,.2f}."
+            f"score is {best:,.2f}."
         ),
         caption=(
             "Networks that no other beats in score, SRAM, Flash and MACs at once; the star has the "
