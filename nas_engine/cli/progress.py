@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self
 
@@ -119,14 +121,24 @@ class Screen:
         self._stack.close()
 
 
+def _has_widgets() -> bool:
+    """Return whether bars can be elements of a notebook."""
+    return console.in_notebook() and find_spec("ipywidgets") is not None
+
+
+def _bar() -> Any:
+    """Return the class of bars: of text, or in a notebook those of ``tqdm.auto``."""
+    return import_module("tqdm.auto" if _has_widgets() else "tqdm").tqdm
+
+
 def _open(look: str, event: Progress, text: str, position: int = 0) -> Any:
     """Return a bar on standard error."""
-    from tqdm import tqdm
-
-    width = NOTEBOOK_WIDTH
-    if sys.stderr.isatty():  # 0 columns where a terminal does not know
+    width: int | None = NOTEBOOK_WIDTH
+    if _has_widgets():
+        width = None
+    elif sys.stderr.isatty():  # 0 columns where a terminal does not know
         width = min(WIDTH, os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH)
-    return tqdm(
+    return _bar()(
         total=event.total,
         initial=min(event.done, event.total),
         desc=text,

@@ -18,12 +18,13 @@ from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.evolution.limits import Counting, spent
 from nas_engine.layers import Floats, macs_per_layer, unroll
 from nas_engine.names import Memory
+from nas_engine.report.shown import Shown
 from nas_engine.runs.search_front import FrontRow
 from nas_engine.scoring.qe_score import ScoreSettings, qe_score, stage_terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkReport:
+class NetworkReport(Shown):
     """Score and costs of one network; per-layer tuples run from stem to head and classifier."""
 
     architecture: Architecture

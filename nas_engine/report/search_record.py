@@ -10,6 +10,7 @@ from nas_engine.architecture import Architecture
 from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.report.network import NetworkReport, report_network
+from nas_engine.report.shown import Shown
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.strict_yaml import Fields
 from nas_engine.training.finished import finished_training
@@ -17,7 +18,7 @@ from nas_engine.training.result import TrainingResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchRecord:
+class SearchRecord(Shown):
     """State of a search on disk."""
 
     config: SearchConfig

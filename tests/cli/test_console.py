@@ -70,6 +70,7 @@ class TestExitCodes:
         ("verify run", "nas_engine.pipeline.verify.verify_run"),
         ("plot run", "nas_engine.pipeline.load_runs"),
         ("compare run", "nas_engine.report.compare.compare"),
+        ("take run", "nas_engine.pipeline.take.front_of"),
         ("bits run/best.yaml", "nas_engine.pipeline.bits.set_bits"),
         ("score run/best.yaml", "nas_engine.architecture.read_architecture"),
         ("devices", "device_profiles.load_device"),

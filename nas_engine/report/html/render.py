@@ -72,20 +72,9 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
         _section(section, drawings, place) for place, section in enumerate(page.sections)
     )
     parts = "\n".join(others)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{html_text(page.title)}</title>
-<link rel="icon" href="data:,">
-<style>
-{_style()}</style>
-</head>
-<body>
-{glyph_sheet(glyphs)}
+    return _document(
+        page.title,
+        f"""{glyph_sheet(glyphs)}
 <header>
 <p class="kind">nas-search report</p>
 <h1>{html_text(page.title)}</h1>
@@ -106,7 +95,30 @@ def render_page(page: Page, pictures: Mapping[str, bytes]) -> str:
 </main>
 <footer>
 <p>{html_text(page.footer)}</p>
-</footer>
+</footer>""",
+    )
+
+
+def render_part(section: Section) -> str:
+    """Return the text of an HTML file with one section, which has no pictures, and nothing else."""
+    return _document(section.title, f"<main>\n{_section(section, {}, 0)}\n</main>")
+
+
+def _document(title: str, body: str) -> str:
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{html_text(title)}</title>
+<link rel="icon" href="data:,">
+<style>
+{_style()}</style>
+</head>
+<body>
+{body}
 </body>
 </html>
 """

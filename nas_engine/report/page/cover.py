@@ -27,13 +27,13 @@ _NARROW = 3
 """Columns below which there is no room for a name (chosen here)."""
 
 
-def cover(network: NetworkReport, plan: MemoryPlan, budget: int) -> Cover:
+def cover(network: NetworkReport, plan: MemoryPlan, budget: int | None = None) -> Cover:
     """Return the cover of a report.
 
     Args:
         network: The network.
         plan: Its arena.
-        budget: Bytes available for the arena.
+        budget: Bytes available for the arena; ``None`` if that is not known.
     """
     columns = columns_of(network.layer_names, plan.steps)
     spans = [_span(step, columns) for step in plan.steps]
@@ -65,7 +65,8 @@ def cover(network: NetworkReport, plan: MemoryPlan, budget: int) -> Cover:
     )
     peak = network.layer_names.index(network.peak_layer)
     w, a = ([bits.w for bits in network.bits], [bits.a for bits in network.bits])
-    used = f"{format_size(plan.arena_bytes)}, {share(plan.arena_bytes, budget)} of the budget"
+    used = format_size(plan.arena_bytes)
+    used += f", {share(plan.arena_bytes, budget)} of the budget" if budget else ""
     return Cover(
         text=(
             f"{len(w)} layers from input to output with weights of {min(w)} to {max(w)} bits and "
