@@ -98,7 +98,7 @@ def test_a_function_that_fails_is_one_line(file: str, function: str, says: str) 
     [
         ("scores", "--score is 'scores'; expected qe-score, path-noise"),
         ("mine.py", "expected qe-score"),
-        ("mine.py:no name", "expected qe-score"),
+        ("mine.py:no name", "has no function 'no name'"),
         ("mine.py:none", "has no function 'none'"),
         ("none.py:score", "none.py: cannot be read"),
         ("broken.py:score", "broken.py: cannot be run: SyntaxError"),
