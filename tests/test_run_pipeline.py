@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import results
 from benchmarks.small_sets import write_folder
 from benchmarks.whole_run import lasting
 from nas_engine.api.look import load_run
@@ -99,6 +100,16 @@ class TestOnce:
         assert verified.figures is not None
         assert verified.figures["passed"]
         assert (folder / "run" / "report.html").exists()
+
+    def test_it_becomes_a_row_of_results(
+        self, whole: tuple[Path, RunRecord, int], tmp_path: Path
+    ) -> None:
+        made = results.add(whole[0] / "run", "tiny", "a tiny run", None, tmp_path)
+        assert results.read_results(tmp_path) == {"tiny": made}
+        assert made.command == "nas-search run tiny.yaml"
+        assert (made.data, made.images) == ("digits", 359)
+        assert made.instructions is None, "no emulator was asked for"
+        assert results.check({"tiny": made}, None, tmp_path) == 0
 
     def test_the_shortlist_has_two_networks_of_different_structure(
         self, whole: tuple[Path, RunRecord, int]

@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar
 from device_profiles import DeviceProfile, device_names, load_device, shipped_name
 from nas_engine import __version__
 from nas_engine.architecture import Architecture
-from nas_engine.encoding import GeneView
+from nas_engine.costs.sram import peak_sram
+from nas_engine.encoding import GeneView, encode
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.evolution.feasibility import least_sram, require_feasible, smallest_networks
 from nas_engine.evolution.least_noise import least_path_noise
@@ -293,13 +294,35 @@ def _at_widest(problem: SearchProblem) -> SearchProblem:
     """Return a problem by rows with the widest activations alone, where a network fits with them.
 
     By rows SRAM need not decide widths, and narrow activations take more instructions. Those of a
-    search with a BitOps limit stay free (chosen here).
+    search with a BitOps limit stay free (chosen here), and those of a given network, unless it is
+    in chains of units alone that it fits: their bytes are known at one width.
     """
     widest = problem.activation_options[-1:]
-    if problem.frame.schedule == "layers" or not problem.qbr or "bitops" in problem.limits:
+    if problem.frame.schedule == "layers" or "bitops" in problem.limits:
+        return problem
+    if not problem.qbr and not _fits_in_chains_alone(problem):
         return problem
     wide = replace(problem, space=replace(problem.space, activation_bits=widest))
     return wide if least_sram(wide) <= wide.arena_bytes else problem
+
+
+def _fits_in_chains_alone(problem: SearchProblem) -> bool:
+    """Return whether a network is given whose activations are the widest, and too many for units.
+
+    Too many where each unit runs by itself.
+    """
+    if problem.network is None:
+        return False
+    free = problem.network.layer_bits()[1 : -1 if problem.network.classifier else None]
+    if {bits.a for bits in free} != {problem.activation_options[-1]}:
+        return False
+    frame = problem.frame
+    genes = encode(
+        frame,
+        [replace(problem.network, schedule=frame.schedule, image=frame.image, room=frame.room)],
+    )
+    alone = peak_sram(problem.model, unroll(frame, genes), GeneView(frame, genes).a_bits)
+    return float(alone[0]) > problem.arena_bytes
 
 
 def check_config(config: SearchConfig) -> None:
