@@ -230,6 +230,7 @@ OF_A_SEARCH = {
     "sram_per_layer",
     "memory_plan",
     "flash_per_layer",
+    "time_per_layer",
     "search_progress",
     "pareto_front",
     "budget_bars",
@@ -241,7 +242,7 @@ class TestRunDirectory:
         page = read(searched)
         assert "Searched only" in page.words
         assert "nas-search train '" in page.words
-        assert len(page.drawings) == 6
+        assert len(page.drawings) == 7
         assert pictures(searched / "plots") == OF_A_SEARCH
         assert "Front" in page.words
 

@@ -67,6 +67,16 @@ def cycles(
     Returns:
         Cycles, ``(n,)``: an estimate, never a latency claim.
     """
+    return np.asarray(cycles_per_layer(table, w_bits, a_bits, cycles_per_mac).sum(axis=0))
+
+
+def cycles_per_layer(
+    table: LayerTable,
+    w_bits: npt.NDArray[Any],
+    a_bits: npt.NDArray[Any],
+    cycles_per_mac: dict[str, Floats],
+) -> Floats:
+    """Return that estimate for each layer, ``(layers, n)``; arguments as ``cycles``."""
     prices = {kind: np.nan_to_num(cycles_per_mac[kind]) for kind in KINDS}
     per_mac = np.empty(w_bits.shape)
     for row, kind in ((0, "conv"), (-2, "pointwise"), (-1, "dense")):
@@ -78,4 +88,4 @@ def cycles(
     for place in range(PLACES):
         rows = slice(1 + place, -2, PLACES)
         per_mac[rows] = by_kind(table, place, per_mac_at(rows))
-    return np.asarray((macs_per_layer(table) * per_mac).sum(axis=0))
+    return np.asarray(macs_per_layer(table) * per_mac)

@@ -114,6 +114,19 @@ def _cycles(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
     return cycles(table, view.w_bits, view.a_bits, counting.cycles_per_mac)
 
 
+def cycles_per_layer(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    """Return the cycles of each layer, ``(layers, n)``; their sums are the limited quantity."""
+    from nas_engine.costs.compute import cycles_per_layer
+    from nas_engine.costs.instructions import instructions_per_layer
+
+    widths = view.w_bits, view.a_bits
+    if (found := counting.cycle_model) is not None:
+        return found.each * instructions_per_layer(
+            found.instructions, table, *widths, counting.room
+        )
+    return cycles_per_layer(table, *widths, counting.cycles_per_mac)
+
+
 def _latency(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
     assert counting.milliseconds_per_cycle is not None
     return _cycles(counting, table, view) * counting.milliseconds_per_cycle[1]

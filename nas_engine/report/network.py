@@ -15,7 +15,7 @@ from nas_engine.costs.plan import live_per_layer
 from nas_engine.costs.sram import sram_per_layer
 from nas_engine.encoding import GeneView, architecture_frame, encode, layer_rows
 from nas_engine.errors import InputError, UnknownNameError
-from nas_engine.evolution.limits import Counting, spent
+from nas_engine.evolution.limits import Counting, cycles_per_layer, spent
 from nas_engine.layers import Floats, macs_per_layer, unroll
 from nas_engine.names import Memory
 from nas_engine.report.shown import Shown
@@ -49,6 +49,8 @@ class NetworkReport(Shown):
     """Quantity of each row of ``LIMITS`` by name; estimates only with a device."""
     milliseconds_per_cycle: tuple[float, float] | None = None
     """Least and most milliseconds per cycle; ``None`` where cycles are no time."""
+    layer_cycles: tuple[float, ...] = ()
+    """Cycles of each layer; empty without a device."""
 
     @property
     def bitops(self) -> float:
@@ -67,6 +69,14 @@ class NetworkReport(Shown):
             return None
         low, high = self.milliseconds_per_cycle
         return self.cycles * low, self.cycles * high
+
+    @property
+    def layer_latency(self) -> tuple[tuple[float, float], ...]:
+        """Least and most milliseconds of each layer; empty if not known."""
+        if self.milliseconds_per_cycle is None:
+            return ()
+        low, high = self.milliseconds_per_cycle
+        return tuple((cycles * low, cycles * high) for cycles in self.layer_cycles)
 
     @property
     def effectiveness(self) -> float:
@@ -169,6 +179,12 @@ def report_network(
         sram = tuple(map(float, live_per_layer(architecture)))
     else:
         sram = column(sram_per_layer(model, table, view.a_bits))
+    counting = Counting(
+        memory_model=memory_model,
+        cycles_per_mac=cycles_per_mac or {},
+        cycle_model=cycle_model,
+        milliseconds_per_cycle=milliseconds_per_cycle,
+    )
     return NetworkReport(
         architecture=architecture,
         memory_model=memory_model,
@@ -181,15 +197,9 @@ def report_network(
         sram_bytes=sram,
         flash_bytes=column(flash_per_layer(model, table, view.w_bits)),
         macs=column(macs_per_layer(table)),
-        limited=spent(
-            Counting(
-                memory_model=memory_model,
-                cycles_per_mac=cycles_per_mac or {},
-                cycle_model=cycle_model,
-                milliseconds_per_cycle=milliseconds_per_cycle,
-            ),
-            table,
-            view,
-        ),
+        limited=spent(counting, table, view),
         milliseconds_per_cycle=milliseconds_per_cycle,
+        layer_cycles=(
+            column(cycles_per_layer(counting, table, view)) if counting.cycles_per_mac else ()
+        ),
     )

@@ -15,7 +15,7 @@ from nas_engine.errors import PathError
 from nas_engine.files import write_atomically
 from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.report.page.facts import TEACHER, RunFacts
-from nas_engine.report.page.network import BIT_MAP, FLASH, SRAM, TIMELINE
+from nas_engine.report.page.network import BIT_MAP, FLASH, SRAM, TIME, TIMELINE
 from nas_engine.report.page.search import FRONT, PROGRESS, SHORTLIST
 from nas_engine.report.page.training import ALLOCATIONS, CURVES, ERRORS
 from nas_engine.sealed import read_sealed_json, seal_json
@@ -148,6 +148,7 @@ def _makers(facts: RunFacts) -> Mapping[str, Callable[[], Drawing]]:
                 plots.timeline_data(plan.tensors, plan.steps, device.arena_bytes),
                 plots.draw_timeline,
             ),
+            TIME: lambda: (plots.time_data(network), plots.draw_time),
             FLASH: lambda: (plots.flash_data(network, device.storage_bytes), plots.draw_flash),
             BUDGETS: lambda: (
                 budget_bars.budget_bars_data(network, device, limits=facts.asked.limits),

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -30,12 +31,14 @@ from nas_engine.report.plots import (
     draw_front,
     draw_progress,
     draw_sram,
+    draw_time,
     draw_timeline,
     flash_data,
     front_data,
     progress_data,
     save_figure,
     sram_data,
+    time_data,
     timeline_data,
 )
 from tests.architectures import W8A8, small
@@ -85,6 +88,9 @@ NETWORK_PICTURES: dict[str, Callable[[NetworkReport], Figure]] = {
     "sram_free": lambda report: draw_sram(sram_data(report)),
     "flash": lambda report: draw_flash(flash_data(report, 2**20)),
     "flash_over": lambda report: draw_flash(flash_data(report, 500)),
+    "time": lambda report: draw_time(
+        time_data(replace(report, layer_cycles=report.macs, milliseconds_per_cycle=(1e-6, 2.5e-6)))
+    ),
     "plan": draw_plan,
 }
 NETWORKS = {

@@ -68,11 +68,19 @@ def test_cycles_need_a_device_and_scale_with_its_table() -> None:
     network = read_architecture(GOLDEN / "mixed7d0G.txt")
     assert report_network(network).cycles is None
     tables = {kind: load_device("cortex-m7").cycles_table(kind) for kind in KINDS}
-    once = report_network(network, cycles_per_mac=tables).cycles
+    report = report_network(network, cycles_per_mac=tables)
+    once = report.cycles
     twice = report_network(
         network, cycles_per_mac={kind: 2 * table for kind, table in tables.items()}
     ).cycles
     assert once is not None
+    assert sum(report.layer_cycles) == pytest.approx(once)
+    assert report.layer_latency == ()
+    low, high = zip(
+        *replace(report, milliseconds_per_cycle=(1e-6, 2e-6)).layer_latency, strict=True
+    )
+    assert sum(low) == pytest.approx(1e-6 * once)
+    assert high == pytest.approx([2 * each for each in low])
     assert once > report_network(network).total_macs
     assert twice == pytest.approx(2 * once)
 

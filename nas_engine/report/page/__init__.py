@@ -36,6 +36,7 @@ PARTS: tuple[tuple[str, Part, str, bool], ...] = (
     ("Network", network.network, "search", False),
     ("Memory over time", network.memory, "search", True),
     ("Flash by layer and kind", network.flash, "search", True),
+    ("Time by layer", network.time, "search", True),
     ("Search", search.progress, "search", True),
     ("Front", search.front, "search", True),
     ("Shortlist", search.shortlist, "run", True),

@@ -10,8 +10,10 @@ from nas_engine.report.network import NetworkReport
 from nas_engine.report.page.facts import RunFacts
 from nas_engine.report.page.words import format_count, format_size, number, plural, share
 from nas_engine.report.tables import layer_shapes
+from nas_engine.units import format_latency
 
 BIT_MAP, SRAM, TIMELINE, FLASH = "bit_map", "sram_per_layer", "memory_plan", "flash_per_layer"
+TIME = "time_per_layer"
 """Names of pictures."""
 
 
@@ -136,6 +138,30 @@ def peak_of(plan: MemoryPlan) -> tuple[str, int]:
     """Return the first step at which the most bytes are in use, and how many."""
     used = [bytes_in_use(plan.live(i)) for i in range(len(plan.steps))]
     return plan.steps[used.index(max(used))], max(used)
+
+
+def time(facts: RunFacts) -> Section | None:
+    """Return the time of each layer; ``None`` without a network or its plan."""
+    found = facts.network
+    if found is None or facts.plan is None:
+        return None
+    key, title = "time", "Time by layer"
+    times = found.layer_latency
+    if not times:
+        text = "The device's profile has no cycles_per_instruction, so that no time is known."
+        return Section(key=key, title=title, blocks=(Sentence(text),))
+    most = [high for _, high in times]
+    at = most.index(max(most))
+    text = (
+        f"{found.layer_names[at]} takes longest, {format_latency(times[at])}, "
+        f"{share(most[at], sum(most))} of all."
+    )
+    picture = Picture(
+        name=TIME,
+        text=f"Time of each layer. {text}",
+        caption="Predicted time of each layer, from the least to the most; no board was measured.",
+    )
+    return Section(key=key, title=title, blocks=(Sentence(text), picture))
 
 
 def flash(facts: RunFacts) -> Section | None:

@@ -22,6 +22,9 @@ from nas_engine.report.plots.layer_bytes import sram_data as sram_data
 from nas_engine.report.plots.layer_error import LayerErrorBars as LayerErrorBars
 from nas_engine.report.plots.layer_error import draw_layer_error as draw_layer_error
 from nas_engine.report.plots.layer_error import layer_error_data as layer_error_data
+from nas_engine.report.plots.layer_time import TimeBars as TimeBars
+from nas_engine.report.plots.layer_time import draw_time as draw_time
+from nas_engine.report.plots.layer_time import time_data as time_data
 from nas_engine.report.plots.pareto_front import FrontPoint as FrontPoint
 from nas_engine.report.plots.pareto_front import ParetoFront as ParetoFront
 from nas_engine.report.plots.pareto_front import draw_front as draw_front
