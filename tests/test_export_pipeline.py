@@ -37,6 +37,7 @@ from nas_engine.verification.result import Verdict
 from nas_engine.verification.table import FEW_CORES, FEW_IMAGES
 from tests.cli.command import Run, runner
 from tests.cli.test_bad_input import snapshot
+from tests.cli.test_json import check_json
 from tests.resealed import change, content, rewrite
 from tests.sinks import Kept
 from tests.test_layering import HEAVY
@@ -239,7 +240,8 @@ class TestExport:
 class TestOwnParts:
     def test_an_exporter_and_a_back_end_of_files(self, copied: Path, command: Run) -> None:
         before = dict(EXPORTERS)
-        assert command("export", copied, "--format", f"{PARTS}:NamesExporter,onnx").code == 0
+        formats = f"{PARTS}:NamesExporter,onnx"
+        check_json("export", command("export", copied, "--format", formats, "--json").out)
         assert "names.txt" in snapshot(copied / "export")
         verify = ("verify", copied, "--images", "1", "--backend", f"{PARTS}:ReferenceBackend")
         EXPORTERS.clear()  # as the next command has it
@@ -251,7 +253,7 @@ class TestOwnParts:
         EXPORTERS.clear()
         EXPORTERS.update(before)
         assert found.code == 0
-        assert [one["verdict"] for one in json.loads(found.out)["backends"]] == ["equal"]
+        assert [one["verdict"] for one in check_json("verify", found.out)["backends"]] == ["equal"]
 
 
 class TestVerify:
