@@ -173,10 +173,19 @@ def measure(
     backend: CortexM,
     schedule: Schedule = "layers",
     image_input: ImageInput = "whole",
+    room: int | None = None,
 ) -> Measured:
-    """Export a network with random weights and run one image on the emulated core."""
+    """Export a network with random weights and run one image on the emulated core.
+
+    Args:
+        network: The network.
+        backend: Compiler, core and emulator.
+        schedule: How its units may run.
+        image_input: How its image comes.
+        room: Bytes that its arena may take; without them the arena is the smallest.
+    """
     model = untrained(network)
-    plan = plan_schedule(model, schedule, image_input)
+    plan = plan_schedule(model, schedule, image_input, room)
     image = pictures(1, network.resolution, network.input_channels)
     with tempfile.TemporaryDirectory(prefix="nas-search-") as name:
         folder = Path(name)
@@ -276,7 +285,7 @@ def rows_of(name: str, bits: str, found: Measured, anchors: Mapping[str, Any]) -
 def rows_against_layers(what: str, layers: Measured, rows: Measured) -> Row:
     """Return what rows save and cost: the arena, and instructions in those by layers."""
     return Row(
-        what=f"{what}: units and image by rows against layers",
+        what=f"{what} against layers",
         measured=(
             f"arena {layers.arena_bytes:,} to {rows.arena_bytes:,} B, instructions "
             f"{rows.instructions / layers.instructions - 1:+.1%} ({_millions(rows.instructions)}), "
@@ -307,8 +316,13 @@ def run(
             found = measure(with_bits(read_network(name), width), backend)
             versions.add(found.version)
             rows += rows_of(name, width, found, anchors)
-            by_rows = measure(with_bits(read_network(name), width), backend, "auto", "rows")
-            rows.append(rows_against_layers(f"{name}, {width}", found, by_rows))
+            network, room = with_bits(read_network(name), width), anchors["networks"][name]["room"]
+            for within, how in (
+                (room, f"as many units by rows as {room:,} B ask for, image by rows"),
+                (None, "units by rows for the smallest arena, image by rows"),
+            ):
+                by_rows = measure(network, backend, "auto", "rows", within)
+                rows.append(rows_against_layers(f"{name}, {width}: {how}", found, by_rows))
     engines = "; ".join(f"{engine}: {about}" for engine, about in anchors["engines"].items())
     rows.append(Row(what="for comparison", measured=engines, at_least="-", reached=True))
     rows.append(

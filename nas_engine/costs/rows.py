@@ -134,7 +134,7 @@ def cut(
 
     By layers takes fewer instructions, so units run by rows only where the room asks for it. Of
     several such cuts it is the one with the shortest chains, of those with the least peak. Within
-    that peak depth-wise layers make two rows at once.
+    the room, without one that peak, depth-wise layers make two rows at once.
 
     Args:
         graph: A network of stem, blocks, head and, mostly, a classifier.
@@ -176,18 +176,17 @@ def cut(
         best.append(min(reached, key=lambda way: way[0], default=None))
     found = best[-1]
     assert found is not None
-    (*_, peak), way = found
     return tuple(
         max(
             (
                 other
                 for other in ending[one.last_unit + 1]
                 if (other.first_unit, other.how) == (one.first_unit, one.how)
-                and other.bytes <= peak
+                and other.bytes <= most
             ),
             key=lambda one: sum(stage.in_pairs for stage in one.stages),
         )
-        for one in way
+        for one in found[1]
     )
 
 

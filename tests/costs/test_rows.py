@@ -142,6 +142,19 @@ def small_networks() -> Iterator[Architecture]:
         )
 
 
+@pytest.mark.parametrize(
+    ("resolution", "room", "within"), [(160, 45_056, 37_932), (224, 61_440, 60_012)]
+)
+def test_two_rows_at_once_take_the_room(resolution: int, room: int, within: int) -> None:
+    """The chain that is the peak has them only where there is more room than it needs."""
+    network = mobilenet_v2(resolution)
+    least, roomy = (segments(network, image="rows", room=limit)[0] for limit in (None, room))
+    assert (least.last_unit, roomy.last_unit, roomy.bytes) == (2, 2, within)
+    assert [stage.in_pairs for stage in least.stages] == [False, False, False]
+    assert [stage.in_pairs for stage in roomy.stages] == [False, True, False]
+    assert peak(network, image="rows", room=room) == within
+
+
 @pytest.mark.parametrize("image", ["whole", "rows"])
 def test_cuts_are_those_of_brute_force_over_a_scalar_formula(image: str) -> None:
     chains = refused = in_pairs = 0
@@ -182,7 +195,9 @@ def test_cuts_are_those_of_brute_force_over_a_scalar_formula(image: str) -> None
         for room in rooms:
             found = segments(network, image=image, room=room)
             most = max(peaks[0], room or 0)
-            assert order(found) == min(o for o in map(order, every) if o[2] <= most)
+            best = min(o for o in map(order, every) if o[2] <= most)
+            assert order(found)[:2] == best[:2]
+            assert best[2] <= order(found)[2] <= most
             starts = [one.first_unit for one in found]
             assert starts == [0, *(one.last_unit + 1 for one in found)][:-1]
             for one in found:
@@ -191,6 +206,9 @@ def test_cuts_are_those_of_brute_force_over_a_scalar_formula(image: str) -> None
                     for other in options[one.first_unit]
                     if (other.last_unit, other.how) == (one.last_unit, one.how)
                 ]
+                if one.how == "rows" and one.last_unit < head:
+                    size = scalar_bytes(network, one.first_unit, one.last_unit, image, pairs=True)
+                    assert size is None or size > most or size == one.bytes
             chains += any(one.last_unit > max(one.first_unit, image == "rows") for one in found)
             in_pairs += any(stage.in_pairs for one in found for stage in one.stages)
         last = segments(network, image=image, room=max(one.bytes for one in plain))
