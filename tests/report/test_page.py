@@ -17,6 +17,7 @@ from nas_engine.report.html.document import (
     Bars,
     Cell,
     Commands,
+    Figure,
     Figures,
     Gallery,
     Matrix,
@@ -58,6 +59,21 @@ from tests.report.page_facts import (
 )
 
 TITLES = [title for title, *_ in PARTS]
+
+
+def test_the_tile_of_time_has_the_range_and_what_the_own_core_counted() -> None:
+    def tile(core: str) -> Figure:
+        counted = {"Cortex-M7": {"stem": 9, "head": 1000}}
+        facts = replace(trained(), verification=proof(EQUAL, core=core, instructions=counted))
+        assert facts.network is not None
+        network = replace(facts.network, milliseconds_per_cycle=(1e-6, 2e-6))
+        figures = build_page(replace(facts, network=network)).sections[0].blocks
+        (found,) = [block for block in figures if isinstance(block, Figures)]
+        return next(one for one in found.items if one.name == "time per image")
+
+    assert tile("cortex-m7").value == "3 to 6 ms"
+    assert "3 M cycles at 216 MHz; 1.01 k instructions counted; " in tile("cortex-m7").note
+    assert "counted" not in tile("cortex-m4").note
 
 
 def section(page: Page, key: str) -> Section:

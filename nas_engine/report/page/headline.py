@@ -336,9 +336,20 @@ def _time_figure(facts: RunFacts, network: NetworkReport) -> Figure:
     if network.latency is None:
         note = f"{cycles}, whose time the profile does not say (cycles_per_instruction); {macs}"
         return Figure(name="time per image", value=NONE, note=note, source="not known")
+    counted = _counted_instructions(facts.verification)
     return Figure(
         name="time per image",
         value=format_latency(network.latency),
-        note=f"{cycles}; {macs}",
+        note=f"{cycles}; {counted}{macs}",
         source="estimated, no board was measured",
     )
+
+
+def _counted_instructions(proof: VerificationReport | None) -> str:
+    """Return the instructions counted on the device's own core, empty where it did not run."""
+    if proof is None:
+        return ""
+    for name, steps in proof.instructions.items():
+        if name.lower() == proof.core.lower():
+            return f"{format_count(sum(steps.values()))} instructions counted; "
+    return ""
