@@ -122,7 +122,7 @@ def standing(noise: Floats, macs: Floats) -> Floats:
 
 
 def picks(score: Floats, noise: Floats, macs: Floats, group: Ints) -> list[int]:
-    """Return the indices of one or two networks of each class, those of a class together.
+    """Return the indices of one network of each class, then of a second one where it differs.
 
     Of the highest octave of MACs of a class they are the best scores with at most each of
     ``WITHIN`` times its least path noise. Classes come by the ``standing`` of their first ones.
@@ -141,7 +141,7 @@ def picks(score: Floats, noise: Floats, macs: Floats, group: Ints) -> list[int]:
         found.append([int(some[score[some].argmax()]) for some in within])
     first = np.array(found, np.intp).reshape(-1, len(WITHIN))[:, 0]
     order = np.argsort(-standing(noise[first], macs[first]), kind="stable")
-    return list(dict.fromkeys(index for row in order for index in found[row]))
+    return list(dict.fromkeys(found[row][place] for place in range(len(WITHIN)) for row in order))
 
 
 def _ranks(values: Floats) -> Floats:
