@@ -28,7 +28,7 @@ from nas_engine.integer.reference import run as run_integers
 from nas_engine.integer.store import load
 from nas_engine.names import Format
 from nas_engine.pipeline.data import read_data
-from nas_engine.pipeline.export import device_of, export_run
+from nas_engine.pipeline.export import export_run, problem_of
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.pipeline.verify import verify_run, write_files
 from nas_engine.runs.run_directory import RunDirectory
@@ -317,8 +317,11 @@ class TestVerify:
     def test_too_small_a_device(
         self, copied: Path, command: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        small = replace(device_of(RunDirectory(copied)), sram_bytes=3000, reserved_sram_bytes=0)
-        monkeypatch.setattr("nas_engine.pipeline.verify.device_of", lambda directory: small)
+        problem, device = problem_of(RunDirectory(copied))
+        small = replace(device, sram_bytes=3000, reserved_sram_bytes=0)
+        monkeypatch.setattr(
+            "nas_engine.pipeline.verify.problem_of", lambda directory: (problem, small)
+        )
         outcome = command("verify", copied, "--backend", "cortex-m7", "--json")
         assert outcome.code == 1
         assert re.search(
