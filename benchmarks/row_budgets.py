@@ -156,7 +156,8 @@ def sampled(count: int, seed: int = 0) -> Iterator[Case]:
         space = load_space(names[index // len(WAYS) % len(names)])
         pixels = int(rng.integers(space.min_resolution, space.min_resolution + 25))
         frame = replace(space_frame(space, pixels, 10), schedule=schedule, image=image)
-        made = _case(rng, index, decode(frame, sample(space, frame, 1, rng)[:, 0]), space.name)
+        network = decode(frame, sample(space, frame, 2, rng)[:, 1])  # the first is the smallest
+        made = _case(rng, index, network, space.name)
         if made is not None:
             yield made
             index += 1

@@ -262,7 +262,9 @@ def test_it_is_refused_in_one_line_and_nothing_of_it_runs(
     refusal = command("verify", run, "--images", "2", "--emulated-images", "1").refusal()
     assert message in refusal
     options = ["--format", "c"] if name == "settings of fewer formats" else []
-    assert refusal.endswith(f"; type: {shlex.join(['nas-search', 'export', str(run), *options])}")
+    before = ", or" if name == "settings with an unknown format" else ";"
+    command_line = shlex.join(["nas-search", "export", str(run), *options])
+    assert refusal.endswith(f"{before} type: {command_line}")
     assert not effect.exists()
     assert not (run / "verification.json").exists()
 

@@ -280,11 +280,14 @@ class TestRungs:
     def test_too_few_minutes_are_one_line(
         self, space: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """The epoch of a mean network of the shortlist counts, here with three fourths of the MACs
+        of the one that was measured.
+        """
         monkeypatch.setattr(stage_actions, "measured_epoch", lambda *_: (60.0, 100))
         with pytest.raises(
             InputError,
-            match=r"^--shortlist-minutes: is 1, and one epoch of a network takes 60 s here; "
-            r"expected at least 5 for two networks, or --shortlist 1 ",
+            match=r"^--shortlist-minutes: is 1, and one epoch of a network takes 46 s here; "
+            r"expected at least 3\.9 for two networks, or --shortlist 1 ",
         ):
             run_tiny(space, copy, shortlist={"count": 3, "epochs": None, "minutes": 1})
 

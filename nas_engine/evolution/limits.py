@@ -170,7 +170,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         name="cycles",
         title="cycles",
-        help="Limit on the device's estimated cycles",
+        help="Limit on the predicted cycles",
         example="100m",
         cost=_cycles,
         estimate=True,

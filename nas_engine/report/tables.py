@@ -310,13 +310,7 @@ def _summary(
     ]
     if report.cycles is not None:
         facts.append(
-            (
-                "cycles",
-                (
-                    f"about {format_count(report.cycles)}  (an estimate from the device's cost "
-                    "table, not a measured latency)"
-                ),
-            )
+            ("cycles", f"about {format_count(report.cycles)}  (predicted, not a measured latency)")
         )
     if report.latency is not None:
         facts.append(

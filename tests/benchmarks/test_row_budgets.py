@@ -32,7 +32,7 @@ def test_a_budget_is_searched_linked_and_kept(
 def test_sampled_networks_of_every_schedule_are_the_reference_s() -> None:
     if not find_compiler():
         pytest.skip("needs a C compiler")
-    cases = list(sampled(len(WAYS), seed=1))
+    cases = list(sampled(len(WAYS), seed=5))
     ways = [tuple(one.what.split(", image ")) for one in cases]
     assert [(way[0].split(", ")[-1], way[1]) for way in ways] == list(WAYS)
     assert any(one.blocks for one in cases)

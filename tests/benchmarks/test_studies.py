@@ -117,11 +117,12 @@ def test_code_sizes_of_one_core_and_compiler(tmp_path: Path) -> None:
 @needs_firmware
 def test_one_whole_network() -> None:
     rows = whole_networks.run(networks="mobilenet-16-24k-64k", bits="4,8")
-    counts, kinds, by_rows = rows[:3]
+    counts, kinds, within_room, by_rows = rows[:4]
     assert "0 differing" in counts.measured
     assert "1x1 with sum" in kinds.measured
+    assert "arena 16,864 to 16,864 B" in within_room.measured
     assert "arena 16,864 to 7,392 B" in by_rows.measured
-    assert "0 differing" in by_rows.measured
+    assert all("0 differing" in row.measured for row in (within_room, by_rows))
     assert rows[-1].reached
 
 

@@ -89,10 +89,7 @@ def test_network_table() -> None:
         "MACs        6 M  (6,000,000)",
         "BitOps      2.5 G  (2,500,000,000)",
         "depth/width 0.55  (DeepMAD's effectiveness; --max-effectiveness limits it)",
-        (
-            "cycles      about 3.2 M  (an estimate from the device's cost table, not a measured "
-            "latency)"
-        ),
+        "cycles      about 3.2 M  (predicted, not a measured latency)",
     ]
 
 
