@@ -85,7 +85,7 @@ unsigned run_network(const uint32_t *word)
             *small[i] = (uint8_t)*word++;
         }
         const uint32_t weights = *word++, constants = *word++;
-        layer->weights = keep(word, weights);
+        layer->weights = weights != 0U ? keep(word, weights) : NULL; /* a pool has none, which nas_rows_layer asks */
         layer->constants = (const int32_t *)keep(word + weights, constants);
         word += weights + constants;
         layer->addition = layer->shortcut_bits != 0U ? (const nas_addition *)(const void *)word : NULL;
