@@ -32,6 +32,11 @@ from nas_engine.reading import SMALL_FILE, regular_digest
 
 _Part = TypeVar("_Part")
 
+FAILURES = (Exception, SystemExit)
+"""Anything that a program of the user's may raise; its ``sys.exit`` would end the command without a
+word.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
@@ -197,24 +202,26 @@ def blamed(kind: Kind, name: str, part: object = None) -> Iterator[None]:
         yield
     except (NasEngineError, MemoryError, OSError):
         raise
-    except Exception as error:
+    except FAILURES as error:
         if part is not None and not is_foreign(part):
             raise
         raise InputError(f"{_bare(kind)} {shortened(name)} fails with {told(error)}") from error
 
 
 def digest(given: str, part: object) -> str:
-    """Return what tells apart two parts of one name: the digest of the file that holds them.
+    """Return what tells apart two parts of one name: the digest of the Python file that holds them.
 
     Raises:
         UnreadableError: The file cannot be read.
     """
-    path = given.rpartition(":")[0] if given.rpartition(":")[0].endswith(".py") else None
-    path = path or inspect.getsourcefile(part)  # type: ignore[arg-type]
-    return regular_digest(path, SMALL_FILE) if path else hashlib.sha256(b"").hexdigest()
+    module = sys.modules.get(getattr(part, "__module__", None) or "")
+    for path in (given.rpartition(":")[0], getattr(module, "__file__", None) or ""):
+        if path.endswith(".py"):
+            return regular_digest(path, SMALL_FILE)
+    return hashlib.sha256(b"").hexdigest()
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """Return an error of a part in a few words."""
     return shortened(f"{type(error).__name__}: {error}", 200)
 
@@ -239,6 +246,6 @@ def _module(place: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (FileFormatError, MemoryError, OSError):
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise FileFormatError(place, f"cannot be run: {told(error)}") from error
     return module

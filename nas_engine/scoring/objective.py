@@ -21,7 +21,7 @@ import numpy as np
 
 from nas_engine.errors import FileFormatError, InputError, shortened
 from nas_engine.layers import Floats, LayerTable
-from nas_engine.parts import SCORE, digest, load, registered, told
+from nas_engine.parts import FAILURES, SCORE, digest, load, registered, told
 from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
 
 QE_SCORE = "qe-score"
@@ -81,7 +81,7 @@ def objective_values(objective: str, table: LayerTable, w_bits: Any, a_bits: Any
         values = np.asarray(_function(objective)(table, w_bits, a_bits), np.float64)
     except (MemoryError, OSError):
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise _failed(path, f"{name}() fails with {told(error)}") from error
     if values.shape != (table.n,):
         raise _failed(path, f"{name}() returns shape {values.shape} for {table.n} networks")

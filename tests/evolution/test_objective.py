@@ -41,6 +41,9 @@ def wrong(table, w_bits, a_bits):
 def fails(table, w_bits, a_bits):
     return {}["none"]
 
+def exits(table, w_bits, a_bits):
+    raise SystemExit(4)
+
 def short(table, w_bits, a_bits):
     return 0.5
 """
@@ -77,6 +80,7 @@ def test_a_function_of_a_file_is_what_is_searched_for(file: str) -> None:
     [
         ("wrong", "wrong() returns inf for 1 networks; expected one finite number per network"),
         ("fails", "fails() fails with KeyError: 'none'; expected"),
+        ("exits", "exits() fails with SystemExit: 4; expected"),
         ("short", "short() returns shape () for 5 networks"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,17 @@ from nas_engine.errors import FileFormatError, InputError, UnknownNameError
 from nas_engine.evolution.config import build_problem, resolve_config
 from nas_engine.exporters.bundle import formats_of
 from nas_engine.exporters.table import EXPORTERS
-from nas_engine.parts import ALLOCATOR, BACK_END, EXPORTER, SCORE, adopt, load, registered
+from nas_engine.parts import (
+    ALLOCATOR,
+    BACK_END,
+    EXPORTER,
+    SCORE,
+    adopt,
+    blamed,
+    digest,
+    load,
+    registered,
+)
 from nas_engine.pipeline.refine_request import RefineRequest, methods_of
 from nas_engine.runs.run_options import over_file
 from nas_engine.scoring.objective import check_objective
@@ -134,10 +146,27 @@ class TestRefusals:
         with pytest.raises(InputError, match="allocator broken fails with RuntimeError: out of"):
             allocate(name, problem, known(problem))
 
-    def test_a_module_that_fails_is_named(self, tmp_path: Path) -> None:
-        (tmp_path / "bad.py").write_text("1 / 0")
-        with pytest.raises(FileFormatError, match="cannot be run: ZeroDivisionError"):
+    @pytest.mark.parametrize(
+        ("program", "error"),
+        [("1 / 0", "ZeroDivisionError"), ("raise SystemExit(3)", "SystemExit: 3")],
+    )
+    def test_a_module_that_fails_is_named(self, program: str, error: str, tmp_path: Path) -> None:
+        (tmp_path / "bad.py").write_text(program)
+        with pytest.raises(FileFormatError, match=f"cannot be run: {error}"):
             load(ALLOCATOR, f"{tmp_path / 'bad.py'}:Part")
+
+    def test_parts_without_a_python_file_have_one_digest(self) -> None:
+        assert digest("math:sqrt", math.sqrt) == digest("x:y", 1) == hashlib.sha256(b"").hexdigest()
+        import example_part.parts as parts
+
+        assert digest("example_part.parts:CASE", parts.FirstComesFirst()) == digest(
+            f"{FILE}:FirstComesFirst", parts.FirstComesFirst
+        )
+
+    def test_a_part_that_exits_is_named(self) -> None:
+        with pytest.raises(InputError, match="exporter x fails with SystemExit: 4"):  # noqa: SIM117
+            with blamed(EXPORTER, "x"):
+                raise SystemExit(4)
 
     def test_no_file_of_options_brings_a_method_along(self) -> None:
         stored = {"refine": {"method": f"qbr,{FILE}:FirstComesFirst"}}
