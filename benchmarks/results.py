@@ -1,6 +1,6 @@
 """Results that a stranger may check: trained integer models, kept with every prediction they make.
 
-python -m benchmarks.results                         the table, and who is ahead of whom
+python -m benchmarks.results                         table, and paired differences of models
 python -m benchmarks.results --check --data DIR      evaluates them again on whole test sets
 
 Every folder of ``winners/`` is one row: the integer model that runs on the device (tens of
@@ -67,7 +67,7 @@ DIGITS = "digits"
 """Data that come with scikit-learn."""
 
 Rights = npt.NDArray[np.bool_]
-"""Whether each test image is predicted rightly, ``(images,)``."""
+"""True for test images with the right prediction, ``(images,)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Result:
     """Figures of a trained network."""
 
     title: str
-    """What it is."""
+    """Title of the row in the table."""
     data: str
     """Name of its data: a file or folder, or ``digits``."""
     command: str
@@ -99,11 +99,11 @@ class Result:
     images: int
     """Test images."""
     right: str
-    """Which of them the integers predict rightly: packed bits in base64."""
+    """Test images that the integers predict rightly: packed bits in base64, 1 for a right one."""
 
     @property
     def rights(self) -> Rights:
-        """Whether each test image is predicted rightly."""
+        """True for test images with the right prediction, ``(images,)``."""
         packed = np.frombuffer(base64.b64decode(self.right), np.uint8)
         return np.unpackbits(packed, count=self.images).astype(bool)
 

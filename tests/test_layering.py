@@ -34,6 +34,7 @@ ORDER = (
     "nas_engine.names",
     "nas_engine.ranges",
     "nas_engine.records",
+    "nas_engine.measured",
     "nas_engine.files",
     "nas_engine.arrays",
     "nas_engine.heap",

@@ -21,8 +21,8 @@ from device_profiles import DeviceProfile
 from nas_engine.costs.dense_work import convolution, pointwise
 from nas_engine.costs.depthwise_work import depthwise
 from nas_engine.costs.layer_work import Layers, Prices, average_pool
-from nas_engine.errors import InputError
 from nas_engine.layers import Floats
+from nas_engine.measured import read_rows
 
 FORMAT = "nas-search/instructions/1"
 """Version of the table's form."""
@@ -116,18 +116,9 @@ def read_table(text: str) -> tuple[InstructionModel, ...]:
     Raises:
         InputError: It is no such table.
     """
-    import yaml
-
-    try:
-        table = yaml.safe_load(text)
-        if table["format"] != FORMAT:
-            raise ValueError(f"format {table['format']!r}")
-        return tuple(InstructionModel(**row) for row in table["rows"])
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
-        expected = "expected what python -m benchmarks.instruction_model writes"
-        raise InputError(
-            f"the table of instructions cannot be read ({error}); {expected}"
-        ) from error
+    return read_rows(
+        text, InstructionModel, FORMAT, "instructions", "python -m benchmarks.instruction_model"
+    )
 
 
 @functools.cache

@@ -37,11 +37,11 @@ class _Way:
     behind: Floats
     """The same at the classifier without the pool in front of it, ``(n,)``."""
     stem: Any = False
-    """Whether the stem runs by rows, ``(n,)`` or one for all."""
+    """True where the stem runs by rows, ``(n,)`` or one for all."""
     units: Any = False
-    """Which units do, ``(residuals, n)`` or one for all."""
+    """True for units that run by rows, ``(residuals, n)`` or one for all."""
     head: Any = False
-    """Whether head and pool do, ``(n,)`` or one for all."""
+    """True where head and pool run by rows, ``(n,)`` or one for all."""
 
 
 def instructions(

@@ -56,11 +56,11 @@ class Layers:
     tile: Any = CHANNELS_UNPACKED
     """Output channels of which a dense layer holds weights or constants at once."""
     in_place: Any = False
-    """Whether a 1x1 layer is written over its input, row by row."""
+    """True for a 1x1 layer that is written over its input, row by row."""
     rows: Any = 0
-    """By rows: those of the output that one call makes. By layers 0: all at once."""
+    """Rows of the output that one call makes; 0 by layers, for all at once."""
     kept: Any = False
-    """By rows: whether weights stay unpacked, as bytes."""
+    """True by rows where weights stay unpacked, as bytes."""
     moved: Any = 0
     """By rows: words, or bytes where rows are no whole words, that are copied from place to
     place."""

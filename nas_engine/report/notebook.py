@@ -30,7 +30,11 @@ _HEIGHT = 520
 
 @singledispatch
 def html_of(record: object) -> str:
-    """Return what a notebook shows of a record."""
+    """Return the HTML that a notebook shows of a record; each kind registers its own.
+
+    Raises:
+        NotImplementedError: A record of no such kind.
+    """
     raise NotImplementedError(type(record))
 
 
@@ -41,6 +45,7 @@ def frame_of(record: object) -> Any:
     Raises:
         InputError: pandas is not installed.
         FileFormatError: A damaged file.
+        NotImplementedError: A record of no such kind.
     """
     raise NotImplementedError(type(record))
 
@@ -52,6 +57,7 @@ def figure_of(record: object, name: str) -> Figure:
     Raises:
         UnknownNameError: No such picture.
         FileFormatError: A damaged file.
+        NotImplementedError: A record of no such kind.
     """
     raise NotImplementedError(type(record))
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
-from nas_engine.errors import InputError
+from nas_engine.measured import read_rows
 
 FORMAT = "nas-search/code-size/1"
 """Version of the table's form."""
@@ -74,16 +74,7 @@ def read_table(text: str) -> tuple[CodeSizes, ...]:
     Raises:
         InputError: It is no such table.
     """
-    import yaml
-
-    try:
-        table = yaml.safe_load(text)
-        if table["format"] != FORMAT:
-            raise ValueError(f"format {table['format']!r}")
-        return tuple(CodeSizes(**row) for row in table["rows"])
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
-        expected = "expected what python -m benchmarks.code_size writes"
-        raise InputError(f"the table of code sizes cannot be read ({error}); {expected}") from error
+    return read_rows(text, CodeSizes, FORMAT, "code sizes", "python -m benchmarks.code_size")
 
 
 @functools.cache

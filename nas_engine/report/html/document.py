@@ -166,7 +166,7 @@ class Cover:
     name: str
     """Name of the plan."""
     height: float
-    """What the plan goes up to."""
+    """Top of the plan's axis, in the unit of ``areas``."""
     top: str
     """The same in words."""
     areas: tuple[Area, ...]
