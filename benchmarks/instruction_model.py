@@ -2,13 +2,16 @@
 off.
 
 python -m benchmarks.instruction_model [--table FILE] [--cores NAME,NAME] [--compilers NAME,NAME]
-[--fitted 63] [--others 50]
+[--fitted 63] [--others 50] [--runs DIR,DIR]
 
 Sampled networks of every space run once on an emulated core; how often each loop of a kernel runs
 is known (``nas_engine.costs.layer_work``), and what it takes is fitted by non-negative least
 squares of relative errors, for each core and compiler. Errors are those of other networks: further
 sampled ones, and those of ``benchmarks.whole_networks``. The table lies beside
-``nas_engine.costs.instruction_model``. Weights are random, one image is run. Networks are data for
+``nas_engine.costs.instruction_model``. Weights are random, one image is run. Sums of every other
+fitted network, and of all others, have the scales that training leaves them, which is what a search
+counts; networks of ``benchmarks.whole_networks`` are also predicted with scales that are all
+random. ``--runs`` adds the trained networks of runs to them. Networks are data for
 a runtime that is compiled once for each core and compiler (as in ``benchmarks.blocks``).
 """
 
@@ -46,10 +49,11 @@ from nas_engine.exporters.instructions import work_of
 from nas_engine.exporters.row_stages import row_stages
 from nas_engine.files import write_atomically
 from nas_engine.integer.model import IntegerModel
-from nas_engine.integer.store import GoldenVectors
+from nas_engine.integer.store import GoldenVectors, load
 from nas_engine.layers import macs_per_layer, unroll
 from nas_engine.names import ImageInput, Schedule
 from nas_engine.network.from_architecture import graph_of
+from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.verification.qemu_machine import TICKS_PER_INSTRUCTION
 from nas_engine.verification.toolchain import COMPILERS, find_toolchain
 from search_spaces import load_space, space_names
@@ -94,11 +98,17 @@ class Case:
 
     name: str
     architecture: Architecture
+    alike: bool = True
+    """Whether sums have the scales that training leaves them; else all are random."""
+    trained: Path | None = None
+    """Run whose integers these are, if its weights are not random."""
 
     @cached_property
     def model(self) -> IntegerModel:
-        """The network with random weights."""
-        return untrained(self.architecture)
+        """The network with its integers."""
+        if self.trained is not None:
+            return load(RunDirectory(self.trained).integer).model
+        return untrained(self.architecture, alike=self.alike)
 
     @cached_property
     def plan(self) -> Any:
@@ -126,8 +136,14 @@ class Case:
         return float(instructions(model, table, view.w_bits, view.a_bits)[0])
 
 
-def sampled(count: int, seed: int) -> Iterator[Case]:
-    """Yield random networks of every space under the schedules in turn."""
+def sampled(count: int, seed: int, *, alike: Sequence[bool] = (True,)) -> Iterator[Case]:
+    """Yield random networks of every space under the schedules in turn.
+
+    Args:
+        count: How many.
+        seed: Of the random numbers.
+        alike: Whether sums have the scales that training leaves them, in turn.
+    """
     rng, names, index = np.random.default_rng(seed), space_names(), 0
     while index < count:
         name = names[index % len(names)]
@@ -148,15 +164,25 @@ def sampled(count: int, seed: int) -> Iterator[Case]:
             network = replace(network, room=int(least * rng.uniform(1, 2)))
         small = macs_per_layer(table).sum() <= MOST_MACS and table.weights.sum() <= MOST_WEIGHTS
         if small and len(graph_of(network).nodes) <= MOST_LAYERS:
-            yield Case(f"{name} {pixels} px, number {index} of seed {seed}", network)
+            what = f"{name} {pixels} px, number {index} of seed {seed}"
+            yield Case(what, network, alike=alike[(index % len(names) + turn) % len(alike)])
             index += 1
 
 
-def known() -> Iterator[Case]:
-    """Yield the networks of ``benchmarks.whole_networks`` at their own widths."""
+def known(runs: Sequence[Path] = (), *, alike: bool = True) -> Iterator[Case]:
+    """Yield the networks of ``benchmarks.whole_networks`` at their own widths, and those of runs.
+
+    Args:
+        runs: Run directories.
+        alike: Whether sums have the scales that training leaves them.
+    """
     names = yaml.safe_load(ANCHORS.read_text(encoding="utf-8"))["networks"]
     for name in names:
-        yield Case(name, read_network(name))
+        yield Case(name, read_network(name), alike=alike)
+    for run in runs:
+        yield Case(
+            f"{run.parent.name}/{run.name} (trained)", RunDirectory(run).read_best(), trained=run
+        )
 
 
 def words(case: Case) -> bytes:
@@ -243,9 +269,14 @@ def work_of_loops(
 def errors(
     model: InstructionModel, cases: Sequence[Case], counts: Sequence[dict[str, int]]
 ) -> npt.NDArray[np.float64]:
-    """Return relative errors of the totals, ``(2, networks)``: of the steps, and of a search."""
+    """Return relative errors of the totals, ``(2, networks)``: of the steps, and of a search.
+
+    A search takes scales for those that training leaves; of other networks it has no error (NaN).
+    """
     totals = np.array([sum(count.values()) for count in counts])
-    found = np.array([[case.predicted(model), case.searched(model)] for case in cases]).T
+    found = np.array(
+        [[case.predicted(model), case.searched(model) if case.alike else np.nan] for case in cases]
+    ).T
     return np.asarray(found / totals - 1)
 
 
@@ -266,9 +297,12 @@ def run(
     compilers: str = ",".join(COMPILERS),
     fitted: int = FITTED,
     others: int = LEFT_OUT,
+    runs: str = "",
 ) -> list[Row]:
     ways = list(product(cores.split(","), compilers.split(",")))
-    learned, checked = list(sampled(fitted, 1)), [*sampled(others, 2), *known()]
+    learned = list(sampled(fitted, 1, alike=(True, False)))
+    paths = [Path(run) for run in filter(None, runs.split(","))]
+    checked = [*sampled(others, 2), *known(paths), *known(alike=False)]
     models, rows = [], []
     for core, compiler in ways:
         mine = counted([*learned, *checked], core, compiler)
@@ -280,8 +314,8 @@ def run(
             loops=fit(learned, mine[:fitted]),
         )
         found = errors(model, checked, mine[fitted:])
-        worst = float(np.ceil(np.abs(found).max() * 1000) / 1000)
-        mean = float(np.ceil(np.abs(found).mean(axis=1).max() * 1000) / 1000)
+        worst = float(np.ceil(np.nanmax(np.abs(found)) * 1000) / 1000)
+        mean = float(np.ceil(np.nanmean(np.abs(found), axis=1).max() * 1000) / 1000)
         model = replace(model, mean_error=mean, worst_error=worst)
         models.append((sum(sum(one.values()) for one in mine), model))
         rows += rows_of(model, found, checked, others)
@@ -298,18 +332,26 @@ def rows_of(
     Args:
         model: Core, compiler and prices.
         found: Errors, as ``errors`` returns them.
-        cases: Their networks, sampled ones first.
+        cases: Their networks: sampled ones, known ones, and those whose scales are all random.
         sampled: Number of sampled ones.
     """
     where = f"{model.core}, {model.compiler}"
     rows = []
-    for what, part in (("sampled", slice(0, sampled)), ("known", slice(sampled, None))):
-        for who, own in (("steps", found[0, part]), ("search", found[1, part])):
+    trained = sum(case.alike for case in cases)
+    parts = {
+        "sampled": slice(0, sampled),
+        "known": slice(sampled, trained),
+        "known, all scales random": slice(trained, None),
+    }
+    for what, part in parts.items():
+        for who, own in zip(("steps", "search"), found[:, part], strict=True):
+            if np.isnan(own).any():
+                continue
             off = np.abs(own)
             worst = cases[part][int(off.argmax())].name
             rows.append(
                 Row(
-                    what=f"{where}: {own.size} {what} networks, predicted by {who}",
+                    what=f"{where}: {own.size} networks, {what}, predicted by {who}",
                     measured=(
                         f"{own.min():+.1%} to {own.max():+.1%} of the instructions counted, mean "
                         f"{off.mean():.1%}; most in {worst}"
@@ -320,7 +362,7 @@ def rows_of(
             )
     listed = ", ".join(
         f"{case.name} {off:+.1%}"
-        for case, off in zip(cases[sampled:], found[0, sampled:], strict=True)
+        for case, off in zip(cases[sampled:trained], found[0, sampled:trained], strict=True)
     )
     rows.append(
         Row(what=f"{where}: each known network", measured=listed, at_least="reported", reached=True)
@@ -337,4 +379,5 @@ if __name__ == "__main__":
         compilers=",".join(COMPILERS),
         fitted=FITTED,
         others=LEFT_OUT,
+        runs="",
     )

@@ -207,6 +207,22 @@ def unit_inputs(table: LayerTable, values: npt.NDArray[Any]) -> npt.NDArray[Any]
     return first if table.frame.plain else np.where(_reads_late(table), second, first)
 
 
+def rectified_inputs(table: LayerTable) -> Bools:
+    """Return the mask of units whose input went through an activation, ``(residuals, n)``."""
+    rectified = np.zeros(table.active.shape, bool)
+    rectified[0] = True  # the stem's output
+    rectified[1:] = activated_units(table)[:-1]
+    return rectified
+
+
+def activated_units(table: LayerTable) -> Bools:
+    """Return the mask of units whose output goes through an activation, ``(residuals, n)``."""
+    flags = np.array([kind.activated for kind in BLOCK_KINDS.values()])
+    if table.kind is None:
+        return np.full(table.active.shape, flags[table.kinds[0]])
+    return np.asarray(flags[table.kind])
+
+
 def _reads_late(table: LayerTable) -> Bools | bool:
     """Return the mask of units whose second layer takes their input, or one value for all."""
     late = np.array([_second(kind).reads_input for kind in BLOCK_KINDS.values()])

@@ -221,7 +221,10 @@ def _results(layer: Layers, tile: Any, runs: Any, groups: Any, price: Prices) ->
     summed = layer.shortcut_bits > 0
     if some(summed):
         wider = layer.shortcut_bits - layer.out_bits
-        added = runs * price["add"] + channels / 2 * price["add two"]
+        scaled = runs * price["add"] + channels / 2 * price["add two"]
+        alike = runs * price["add alike"] + np.floor(channels / FOUR) * price["add alike four"]
+        alike = alike + channels % FOUR * price["add alike one"]
+        added = np.where(layer.same_scale, alike, scaled)
         added = added + (layer.out_bits < 8) * channels / FOUR * price["fetch four"]
         added = added + channels * ((wider < 0) * price["widen"] + (wider > 0) * price["narrowed"])
         found = found + summed * pixels * added

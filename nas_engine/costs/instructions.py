@@ -1,8 +1,10 @@
 """Instructions of populations, layer by layer, as their networks run.
 
-Networks that run by layers, or that fit by layers, are counted exactly as their exports are. Of the
-others those units run by rows that would not fit else, as ``costs.rows.cut`` chooses them but for
-chains; what rows take more is little, and the table's errors include it.
+A sum has one scale where both operands and the result are signed and of one width, as training
+leaves it (``quantization.prepare``). Networks that run by layers, or that fit by layers, are
+counted exactly as their exports are. Of the others those units run by rows that would not fit
+else, as ``costs.rows.cut`` chooses them but for chains; what rows take more is little, and the
+table's errors include it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from nas_engine.costs.memory import CHANNELS_EXPANDED, Arena, share
 from nas_engine.costs.schedule import bit_costs, live_steps
 from nas_engine.costs.sram import head_out_bits, sram_per_layer, unit_widths
 from nas_engine.costs.tensors import Width, not_packed
-from nas_engine.layers import Bools, Floats, LayerTable
+from nas_engine.layers import Bools, Floats, LayerTable, activated_units, rectified_inputs
 from nas_engine.network.from_architecture import LOGIT_BITS
 from nas_engine.network.kernels import DEPTHWISE_KERNELS
 
@@ -338,11 +340,14 @@ def _unit_layers(
     before = size_in if layer.strided or place == 0 else size_out
     after = size_out if layer.strided or place > 0 else size_in
     shortcut: Any = 0
+    alike: Any = False
     if place == PLACES - 1:
         added = widths["a"]
         if table.projected is not None:
             added = np.where(table.projected, widths["next"], added)
         shortcut = np.where(table.shortcut, added, 0)
+        signed = ~(activated_units(table) | rectified_inputs(table))
+        alike = table.shortcut & signed & (widths["next"] == widths["a"])
     stride = np.where(table.area_in == table.area_out, 1, 2) if layer.strided else 1
     out = (
         widths["next"]
@@ -362,6 +367,7 @@ def _unit_layers(
         a_bits=a_bits,
         out_bits=out,
         shortcut_bits=shortcut,
+        same_scale=alike,
         in_place=_in_place(table, layer, place),
     )
 

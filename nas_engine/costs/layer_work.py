@@ -53,6 +53,8 @@ class Layers:
     """Width of the output."""
     shortcut_bits: Any = 0
     """Width of the tensor that is added; 0 for none."""
+    same_scale: Any = False
+    """True where that tensor, the layer's own result and the output share one scale."""
     tile: Any = CHANNELS_UNPACKED
     """Output channels of which a dense layer holds weights or constants at once."""
     in_place: Any = False

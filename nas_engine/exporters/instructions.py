@@ -51,6 +51,7 @@ def work_of(step: CStep, stages: Sequence[RowStage] = ()) -> tuple[str, Layers]:
         a_bits=source.bits,
         out_bits=target.bits,
         shortcut_bits=step.shortcut.bits if step.shortcut else 0,
+        same_scale="NAS_SAME_SCALE" in step.flags,
         in_place=step.kernel.name == "nas_pointwise_rows",
     )
     for stage in stages:

@@ -34,7 +34,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nas_engine.block_kinds import BLOCK_KINDS, KIND_NAMES, PLACES
-from nas_engine.layers import Bools, Floats, LayerTable, by_kind, interleave, output_channels
+from nas_engine.layers import (
+    Bools,
+    Floats,
+    LayerTable,
+    activated_units,
+    by_kind,
+    interleave,
+    output_channels,
+    rectified_inputs,
+)
 from nas_engine.scoring.quantised_gaussian import MAX_BITS
 
 ACTIVATION_WEIGHT = 4.0
@@ -179,10 +188,7 @@ def _input_errors(table: LayerTable, a_bits: npt.NDArray[Any]) -> Floats:
     rectified, signed = (
         _errors(kind).take(a_bits, mode="clip") for kind in ("rectified", "signed")
     )
-    flags = np.array([kind.activated for kind in BLOCK_KINDS.values()])
-    kinds = np.full(table.active.shape, table.kinds[0]) if table.kind is None else table.kind
-    activated = flags[kinds]
-    entering = np.concatenate([np.ones((1, table.n), bool), activated[:-1]])
+    entering = rectified_inputs(table)
     for place in range(PLACES):
         if not any(_reads(kind, place) for kind in table.kinds):
             continue
@@ -191,7 +197,7 @@ def _input_errors(table: LayerTable, a_bits: npt.NDArray[Any]) -> Floats:
         )
         rows = slice(1 + place, -2, PLACES)
         np.copyto(rectified[rows], signed[rows], where=(reads > 0) & ~entering)
-    last = activated[table.last_row - 1, np.arange(table.n)]
+    last = activated_units(table)[table.last_row - 1, np.arange(table.n)]
     rectified[-2] = np.where(last, rectified[-2], signed[-2])
     return np.asarray(rectified)
 

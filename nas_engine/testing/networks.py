@@ -237,8 +237,15 @@ def residual_record(
     return built.network()
 
 
-def untrained(net: Architecture, seed: int = 0) -> IntegerModel:
-    """Return an integer model of an architecture's shape."""
+def untrained(net: Architecture, seed: int = 0, *, alike: bool = False) -> IntegerModel:
+    """Return an integer model of an architecture's shape.
+
+    Args:
+        net: The architecture.
+        seed: Of the random weights and scales.
+        alike: Whether sums have the scale of the tensor that is added where training leaves it so:
+            both signed and of one width. Else all scales are random.
+    """
     graph, rng = graph_of(net), np.random.default_rng(seed)
     built = Untrained((net.resolution, net.resolution, net.input_channels), rng)
     made = dict(zip(graph.inputs, built.tensors, strict=True))
@@ -250,6 +257,9 @@ def untrained(net: Architecture, seed: int = 0) -> IntegerModel:
             )
             continue
         shortcut = made[node.shortcut] if node.shortcut is not None else None
+        scale = None
+        if alike and shortcut is not None and target.signed and shortcut.signed:
+            scale = shortcut.scale if shortcut.bits == target.bits else None
         made[node.output] = built.layer(
             node.name,
             target.channels,
@@ -261,6 +271,7 @@ def untrained(net: Architecture, seed: int = 0) -> IntegerModel:
             signed=target.signed,
             source=source,
             shortcut=shortcut,
+            scale=scale,
             own=rng.uniform(0.3, 1.5) if shortcut is not None and not target.signed else None,
         )
     return lower(built.network(), {"weights": f"random, seed {seed}"})

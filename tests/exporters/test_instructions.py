@@ -20,7 +20,7 @@ def test_steps_are_the_layers_that_a_search_counts(space: str) -> None:
     least = EVERY_SPACE[space].min_resolution
     frame, genes = population(EVERY_SPACE[space], 3, seed=11, resolution=least + 5, classes=5)
     for network in networks(frame, genes)[1:]:
-        model = untrained(network)
+        model = untrained(network, alike=True)
         steps = predicted_instructions(prices, model, plan_graph(model))
         own = architecture_frame(network)
         one = encode(own, [network])

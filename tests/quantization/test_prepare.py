@@ -23,6 +23,8 @@ from nas_engine.quantization.prepare import (
     quantisers,
 )
 from nas_engine.quantization.record import QuantisedLayer
+from nas_engine.testing.networks import untrained
+from tests.populations import EVERY_SPACE, networks, population
 from tests.training.networks import block_kinds, small_architecture
 
 W8A8 = Bits(8, 8)
@@ -117,6 +119,26 @@ def test_a_pooled_shortcut_keeps_the_stream() -> None:
     insert_quantisers(network)
     assert network.graph.node("s2.b1.project").shortcut == "s2.b1 pooled shortcut"
     assert network.quantisers["s2.b1 pooled shortcut"] is network.blocks()[-2].output
+
+
+@pytest.mark.parametrize("space", EVERY_SPACE)
+def test_sums_of_one_scale_are_those_that_a_search_counts(space: str) -> None:
+    """Scales of ``untrained(alike=True)`` are as quantisers share them; its steps are counted."""
+    least = EVERY_SPACE[space].min_resolution
+    frame, genes = population(EVERY_SPACE[space], 3, seed=3, resolution=least + 1, classes=5)
+    for architecture in networks(frame, genes)[1:]:
+        made = GraphNetwork(architecture)
+        insert_quantisers(made)
+        model = untrained(architecture, alike=True)
+        for node in model.nodes:
+            if node.shortcut is not None:
+                assert isinstance(node, IntegerConvolution)
+                assert node.addition is not None
+                operands = model.tensor(node.shortcut), model.tensor(node.output)
+                same = made.graph.node(node.name)
+                assert same.shortcut is not None
+                shared = made.quantisers[same.shortcut] is made.quantisers[same.output]
+                assert node.addition.is_exact(*operands) == shared
 
 
 @pytest.mark.parametrize("rule", STEP_RULES)
