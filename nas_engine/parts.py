@@ -61,6 +61,13 @@ SCORE = Kind(
     group="nas_search.scores",
     needs=("__call__",),
 )
+COST = Kind(
+    option="--cost",
+    noun="cost",
+    article="a function",
+    group="nas_search.costs",
+    needs=("__call__",),
+)
 ALLOCATOR = Kind(
     option="--method",
     noun="method",
@@ -87,6 +94,11 @@ BACK_END = Kind(
 def is_program(given: object) -> bool:
     """Return whether one of the names that are given, commas between, is a program's."""
     return isinstance(given, str) and ":" in given
+
+
+def named_again(*given: tuple[Kind, object]) -> list[str]:
+    """Return the options that name the programs among what was given, as a command repeats them."""
+    return [word for kind, each in given if is_program(each) for word in (kind.option, str(each))]
 
 
 def check_named(kind: Kind, stored: object, given: object) -> None:

@@ -46,6 +46,7 @@ ORDER = (
     "nas_engine.architecture",
     "nas_engine.encoding",
     "nas_engine.layers",
+    "nas_engine.population_functions",
     "nas_engine.network",
     "nas_engine.costs",
     "nas_engine.scoring",

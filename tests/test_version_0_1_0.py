@@ -39,6 +39,7 @@ def test_config_of_a_search() -> None:
     assert (written.pop("schedule"), written.pop("input")) == ("layers", "whole")  # of 0.2.0
     assert (written.pop("score"), written.pop("max_path_noise")) == ("qe-score", None)  # likewise
     assert (written.pop("max_latency"), written.pop("channels")) == ("none", None)  # likewise
+    assert written.pop("cost") is written.pop("max_cost") is None  # likewise
     assert written == mapping
 
 
@@ -52,6 +53,7 @@ def test_config_of_a_whole_run() -> None:
     assert (search.pop("schedule"), search.pop("input")) == ("layers", "whole")  # of 0.2.0
     assert (search.pop("score"), search.pop("max_path_noise")) == ("qe-score", None)  # likewise
     assert (search.pop("max_latency"), search.pop("channels")) == ("none", None)  # likewise
+    assert search.pop("cost") is search.pop("max_cost") is None  # likewise
     assert mapping == stored
 
 

@@ -73,7 +73,7 @@ def search(
     from nas_engine.errors import InputError
     from nas_engine.escaping import command_line, terminal_line
     from nas_engine.options import arguments, rows_in
-    from nas_engine.parts import SCORE, check_named
+    from nas_engine.parts import COST, SCORE, check_named
     from nas_engine.pipeline import load_configs, resolve_config, run_search
     from nas_engine.units import parse_duration
 
@@ -88,6 +88,7 @@ def search(
         )
     if stored:
         check_named(SCORE, stored[0].score, fields.get("score"))
+        check_named(COST, stored[0].cost, fields.get("cost"))
     config = resolve_config({**(stored[0].as_options() if stored else {}), **fields})
 
     return run_search(

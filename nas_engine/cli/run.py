@@ -115,7 +115,7 @@ def perform(
     """Do a whole run, show it, and end with its exit code."""
     from nas_engine.cli.progress import Screen
     from nas_engine.cli.search import cores
-    from nas_engine.parts import is_program
+    from nas_engine.parts import ALLOCATOR, COST, SCORE, named_again
     from nas_engine.pipeline.run import run_pipeline
     from nas_engine.report.run_table import run_table
     from nas_engine.runs.run_record import STAGES, record_mapping
@@ -144,8 +144,9 @@ def perform(
         "--out",
         folder,
         *(["--teacher-code"] if teacher_code else []),
-        *(["--score", asked.search.score] if is_program(asked.search.score) else []),
-        *(["--method", asked.refine.method] if is_program(asked.refine.method) else []),
+        *named_again(
+            (SCORE, asked.search.score), (COST, asked.search.cost), (ALLOCATOR, asked.refine.method)
+        ),
     ]
     emit({"folder": str(folder), **_outcome(record), **record_mapping(record)})
     show_table(run_table(record, screen.kept))

@@ -14,7 +14,7 @@ from nas_engine.cli.progress import Screen
 from nas_engine.errors import InputError, RunDirectoryError
 from nas_engine.escaping import command_line
 from nas_engine.evolution.limits import LIMITS
-from nas_engine.parts import SCORE, check_named, is_program
+from nas_engine.parts import COST, SCORE, check_named, named_again
 from nas_engine.pipeline import (
     SearchConfig,
     SearchRecord,
@@ -110,8 +110,7 @@ def search(
             sum(record.evaluated for record in records),
             sum(config.candidates for config in configs),
         )
-        score = configs[0].score
-        named = ["--score", score] if is_program(score) else []
+        named = named_again((SCORE, configs[0].score), (COST, configs[0].cost))
         command = command_line("nas-search", "--resume", "--out", path, *named)
         show_stopped(f"stopped after {spent:,} of {wanted:,} candidates; continue with: {command}")
     return records[-1].interrupted
@@ -137,6 +136,7 @@ def _resolve(
     if stored:
         given = {key: value for key, value in options.items() if value is not None}
         check_named(SCORE, stored[0].score, given.get("score"))
+        check_named(COST, stored[0].cost, given.get("cost"))
         return resolve(
             {**stored[0].as_options(), **given},
             resolution or [config.resolution for config in stored],
@@ -261,6 +261,7 @@ def _summary(record: SearchRecord) -> dict[str, Any]:
     return {
         "resolution": config.resolution,
         **record.best.as_json(),
+        "cost": record.best.limited.get("cost"),
         "limits": {row.key: config.limits[row.name] for row in LIMITS if row.name in config.limits},
         "schedule": config.schedule,
         "input": config.input,

@@ -11,12 +11,13 @@ from typing import Annotated, Any, ClassVar
 from device_profiles import DeviceProfile, device_names, load_device, shipped_name
 from nas_engine import __version__
 from nas_engine.architecture import Architecture
+from nas_engine.costs.own import check_cost
 from nas_engine.costs.sram import peak_sram
 from nas_engine.encoding import GeneView, encode
 from nas_engine.errors import FileFormatError, InputError
 from nas_engine.evolution.feasibility import least_sram, require_feasible, smallest_networks
 from nas_engine.evolution.least_noise import least_path_noise
-from nas_engine.evolution.limits import LIMITS, UNLIMITED, Limit
+from nas_engine.evolution.limits import LIMITS, UNLIMITED, Limit, spent
 from nas_engine.evolution.one_network import open_space
 from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.layers import unroll
@@ -75,6 +76,8 @@ class SearchConfig:
     network."""
     score: str = QE_SCORE
     """Figure that is searched for: the QE-Score, a form of path noise, or a function of a file."""
+    cost: str | None = None
+    """Function of the user's own that counts what ``max_cost`` limits."""
     seed: Annotated[int, SEED] = 0
     """Seed of the search."""
     candidates: Annotated[int, CANDIDATES] = 500_000
@@ -145,6 +148,8 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
     given = {key: value for key, value in options.items() if value is not None}
     if "score" in given:
         given["score"] = check_objective(given["score"])
+    if "cost" in given:
+        given["cost"] = check_cost(given["cost"])
     space_name, device_name = given.pop("space", DEFAULT_SPACE), given.pop("device", "cortex-m7")
     space, network = open_space(space_name)
     device = load_device(device_name).with_memory(given.pop("sram", None), given.pop("flash", None))
@@ -178,7 +183,9 @@ def resolve_config(options: Mapping[str, Any]) -> SearchConfig:
         and _has_default_latency(space, network, given, limits)
     ):
         limits["latency"] = device.default_latency.value
-    limits = {name: limit for name, limit in limits.items() if limit < UNLIMITED}
+    limits = {
+        row.name: limits[row.name] for row in LIMITS if limits.get(row.name, UNLIMITED) < UNLIMITED
+    }
     if given.get("memory_model") != "paper":
         own = network.schedule if network is not None else "layers"
         defaults["schedule"] = DEFAULT_SCHEDULE if own == "layers" else own
@@ -268,6 +275,7 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         score=score,
         qbr=config.qbr,
         objective=config.score,
+        own_cost=config.cost,
         network=network,
     )
     problem = _at_widest(problem)
@@ -283,10 +291,13 @@ _LEAST: dict[str, float] = {}
 
 
 def _least_noise(problem: SearchProblem) -> float:
-    limits = {name: limit for name, limit in problem.limits.items() if name != "path_noise"}
-    key = repr(replace(problem, limits=limits, objective=QE_SCORE))
-    if key not in _LEAST:
-        _LEAST[key] = least_path_noise(problem)
+    own = {row.name for row in LIMITS if row.own}  # a program runs only where it is named
+    limits = {
+        name: limit for name, limit in problem.limits.items() if name not in {"path_noise", *own}
+    }
+    asked = replace(problem, limits=limits, objective=QE_SCORE, own_cost=None)
+    if (key := repr(asked)) not in _LEAST:
+        _LEAST[key] = least_path_noise(asked)
     return _LEAST[key]
 
 
@@ -340,10 +351,17 @@ def check_config(config: SearchConfig) -> None:
                 f"{row.example}"
             )
     problem, device = build_problem(config)
-    if problem.objective != QE_SCORE:  # a function that fails does so before anything is begun
+    if "cost" in config.limits and config.cost is None:
+        raise InputError(
+            "--max-cost limits the figure of --cost, and there is none; add --cost FILE.py:FUNCTION"
+        )
+    if problem.objective != QE_SCORE or problem.own_cost is not None:
+        # a function that fails does so before anything is begun
         genes = smallest_networks(problem)
-        view = GeneView(problem.frame, genes)
-        objective_values(problem.objective, unroll(problem.frame, genes), view.w_bits, view.a_bits)
+        view, table = GeneView(problem.frame, genes), unroll(problem.frame, genes)
+        if problem.objective != QE_SCORE:
+            objective_values(problem.objective, table, view.w_bits, view.a_bits)
+        spent(problem.counting, table, view)
     require_feasible(
         problem,
         reserved_sram=device.reserved_sram_bytes,

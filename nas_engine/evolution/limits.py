@@ -38,6 +38,8 @@ class Counting:
     frame's if not given."""
     milliseconds_per_cycle: tuple[float, float] | None = None
     """Least and most milliseconds of each of these cycles; ``None`` where cycles are no time."""
+    own_cost: str | None = None
+    """Function of the user's own; ``None`` where none is named, and no program may run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ class Limit:
     timed: bool = False
     """True if it is a time in milliseconds, which needs ``milliseconds_per_cycle``: the option
     takes ``ms`` and ``s``, and ``none`` against the default of the device."""
+    own: bool = False
+    """True if a program of the user's counts it, which runs only where a command names it."""
 
     @property
     def key(self) -> str:
@@ -82,6 +86,8 @@ class Limit:
 
     def known(self, counting: Counting) -> bool:
         """Return whether the quantity can be counted."""
+        if self.own:
+            return counting.own_cost is not None
         if self.timed:
             return bool(counting.cycles_per_mac) and counting.milliseconds_per_cycle is not None
         return bool(counting.cycles_per_mac) or not self.estimate
@@ -143,6 +149,13 @@ def _path_noise(counting: Counting, table: LayerTable, view: GeneView) -> Floats
     from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
 
     return path_noise(table, view.w_bits, view.a_bits, PATH_NOISE_FORMS[PATH_NOISE])
+
+
+def _own(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    from nas_engine.costs.own import cost_values
+
+    assert counting.own_cost is not None
+    return cost_values(counting.own_cost, table, view.w_bits, view.a_bits)
 
 
 def _layers(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
@@ -208,6 +221,17 @@ LIMITS: tuple[Limit, ...] = (
         range=Range(1, 1e6),
         form=",.2f",
         counted=False,
+    ),
+    Limit(
+        name="cost",
+        title="cost",
+        help="Limit on the figure of --cost, in its unit",
+        example="2.5",
+        cost=_own,
+        monotone=False,
+        form=",.6g",
+        counted=False,
+        own=True,
     ),
     Limit(
         name="layers",

@@ -58,6 +58,8 @@ class SearchProblem:
     network, by its file."""
     objective: str = QE_SCORE
     """Figure that is searched for, larger is better: ``nas_engine.scoring.objective``."""
+    own_cost: str | None = None
+    """Function of the user's own that is counted beside: ``nas_engine.costs.own``."""
     network: Architecture | None = None
     """The network of a space of one; ``None`` where networks are searched."""
 
@@ -163,6 +165,7 @@ class SearchProblem:
             cycle_model=self.cycle_model,
             room=self.room,
             milliseconds_per_cycle=self.milliseconds_per_cycle,
+            own_cost=self.own_cost,
         )
 
     @property
@@ -184,6 +187,7 @@ def make_problem(
     score: ScoreSettings | None = None,
     qbr: bool = True,
     objective: str = QE_SCORE,
+    own_cost: str | None = None,
     network: Architecture | None = None,
 ) -> SearchProblem:
     """Return the problem of fitting a network of a space to a device; ``None`` is its default.
@@ -216,5 +220,6 @@ def make_problem(
         milliseconds_per_cycle=device.milliseconds_per_cycle,
         qbr=qbr,
         objective=objective,
+        own_cost=own_cost,
         network=network,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
+from nas_engine.costs.own import cost_digest
 from nas_engine.costs.plan import plan_memory
 from nas_engine.errors import NasEngineError
 from nas_engine.events import SILENT, Kind, Note, Progress, Sink, Started
@@ -147,7 +148,7 @@ def run_search(
         result = finish(state, problem)
         if result is None:
             raise NasEngineError(_nothing_fits(state, problem))
-        best = report_member(result.best, problem)
+        best = report_member(result.best, problem, own_cost=problem.own_cost)
         directory.write_best(result.best, plan_memory(result.best).as_json())
         directory.front.write(report_member(member, problem).front_row() for member in result.front)
     return SearchRecord(
@@ -260,6 +261,8 @@ def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
         given.append(problem.cycle_model)
     if problem.objective != QE_SCORE:
         given += [problem.objective, objective_digest(problem.objective)]
+    if problem.own_cost is not None:
+        given += [problem.own_cost, cost_digest(problem.own_cost)]
     course = repr(
         [*(getattr(problem, name) for name in names), replace(settings, candidates=0), *given]
     )

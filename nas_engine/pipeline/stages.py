@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nas_engine.costs.own import cost_digest
 from nas_engine.digests import digests, file_digest
 from nas_engine.evolution.config import build_problem
 from nas_engine.evolution.limits import LIMITS
@@ -59,6 +60,8 @@ def _search_settings(work: Work) -> dict[str, Any]:
     given = {} if problem.network is None else {"network_digest": digest_of(repr(problem.network))}
     if problem.objective != QE_SCORE:
         given["score_digest"] = objective_digest(problem.objective)
+    if problem.own_cost is not None:
+        given["cost_digest"] = cost_digest(problem.own_cost)
     return work.config.search.as_options() | shipped | given
 
 

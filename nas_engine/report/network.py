@@ -144,6 +144,7 @@ def report_network(
     cycles_per_mac: dict[str, Floats] | None = None,
     cycle_model: CycleModel | None = None,
     milliseconds_per_cycle: tuple[float, float] | None = None,
+    own_cost: str | None = None,
 ) -> NetworkReport:
     """Return the report of one network.
 
@@ -154,6 +155,7 @@ def report_network(
         cycles_per_mac: Cycle tables of a device, see ``nas_engine.costs.compute.cycles``.
         cycle_model: Cycles of a device by its instructions, in place of the tables.
         milliseconds_per_cycle: Least and most time of a cycle, that of the device.
+        own_cost: Function of the user's own that counts a cost, a program.
 
     Raises:
         InputError: An unknown memory model or one that does not count the network's schedule, or
@@ -184,6 +186,7 @@ def report_network(
         cycles_per_mac=cycles_per_mac or {},
         cycle_model=cycle_model,
         milliseconds_per_cycle=milliseconds_per_cycle,
+        own_cost=own_cost,
     )
     return NetworkReport(
         architecture=architecture,

@@ -100,8 +100,16 @@ def load_configs(path: Path) -> list[SearchConfig]:
     return [SearchConfig.from_mapping({**mapping, "resolution": size}, file) for size in sizes]
 
 
-def report_member(network: Architecture, problem: SearchProblem) -> NetworkReport:
-    """Return the report of a network, counted and scored as a problem does."""
+def report_member(
+    network: Architecture, problem: SearchProblem, *, own_cost: str | None = None
+) -> NetworkReport:
+    """Return the report of a network, counted and scored as a problem does.
+
+    Args:
+        network: The network.
+        problem: The problem; its own cost, a program, is not run.
+        own_cost: That cost where the command or call named it.
+    """
     return report_network(
         network,
         memory_model=problem.memory_model,
@@ -109,4 +117,5 @@ def report_member(network: Architecture, problem: SearchProblem) -> NetworkRepor
         cycles_per_mac=problem.cycles_per_mac,
         cycle_model=problem.cycle_model,
         milliseconds_per_cycle=problem.milliseconds_per_cycle,
+        own_cost=own_cost,
     )

@@ -322,6 +322,8 @@ def _summary(
                 ),
             )
         )
+    if (cost := report.limited.get("cost")) is not None:
+        facts.append(("cost", f"{cost:,.6g}  (by the function of --cost, in its unit)"))
     network = report.architecture
     if report.memory_model == "arena" and (network.schedule, network.image) != LAYERS_WHOLE:
         facts.append(("by rows", _by_rows(network)))

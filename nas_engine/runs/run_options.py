@@ -12,7 +12,7 @@ from nas_engine.names import BEFORE_ROWS
 from nas_engine.options import SECTIONS, read_rows, rows_in
 from nas_engine.ranges import SEED
 from nas_engine.runs.pipeline_directory import PipelineDirectory
-from nas_engine.parts import ALLOCATOR, SCORE, check_named
+from nas_engine.parts import ALLOCATOR, COST, SCORE, check_named
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 
 FORMAT = "nas-search/run-config/1"
@@ -91,9 +91,13 @@ def over_file(stored: Options, given: Options) -> dict[str, Any]:
     """Return the options of a file with those of a command or call over them.
 
     Raises:
-        InputError: The file names a program as score or method, and the command does not.
+        InputError: The file names a program as score, cost or method, and the command does not.
     """
-    for kind, section, key in ((SCORE, "search", "score"), (ALLOCATOR, "refine", "method")):
+    for kind, section, key in (
+        (SCORE, "search", "score"),
+        (COST, "search", "cost"),
+        (ALLOCATOR, "refine", "method"),
+    ):
         check_named(kind, *(layer.get(section, {}).get(key) for layer in (stored, given)))
     return merged(stored, given)
 

@@ -15,14 +15,23 @@ from nas_engine.encoding import GeneView, decode, space_frame
 from nas_engine.evolution.evaluation import evaluate, exceeded
 from nas_engine.evolution.limits import LIMITS, spent
 from nas_engine.evolution.operators import sample
-from nas_engine.layers import unroll
+from nas_engine.layers import Floats, LayerTable, unroll
 from nas_engine.report.search_record import report_member
 from search_spaces import load_space
 from tests.generations import ENVIRONMENT
 from tests.populations import problem_for
 
 SPACE = load_space("mobilenet-32")
-PROBLEM = problem_for(SPACE, space_frame(SPACE, 32, 10), 64 * 1024, 256 * 1024)
+PROBLEM = replace(
+    problem_for(SPACE, space_frame(SPACE, 32, 10), 64 * 1024, 256 * 1024),
+    own_cost=f"{__name__}:widths",
+)
+
+
+def widths(table: LayerTable, w_bits: Floats, a_bits: Floats) -> Floats:
+    """Cost of a user's own."""
+    return np.asarray((w_bits + a_bits).sum(axis=0))
+
 
 NEW_ROW = """
 import json, sys
@@ -79,7 +88,9 @@ def test_every_row_counts_what_evaluation_and_report_do() -> None:
     costs = {row.name: row.cost(PROBLEM.counting, table, view) for row in LIMITS}
     assert np.array_equal(costs["macs"], candidates.macs)
     for i in range(0, 40, 13):
-        report = report_member(decode(PROBLEM.frame, genes[:, i]), PROBLEM)
+        network = decode(PROBLEM.frame, genes[:, i])
+        assert "cost" not in report_member(network, PROBLEM).limited  # no program runs unnamed
+        report = report_member(network, PROBLEM, own_cost=PROBLEM.own_cost)
         assert report.limited == pytest.approx({name: cost[i] for name, cost in costs.items()})
         assert report.total_macs == report.limited["macs"]
 

@@ -17,6 +17,7 @@ from nas_engine.exporters.table import EXPORTERS
 from nas_engine.parts import (
     ALLOCATOR,
     BACK_END,
+    COST,
     EXPORTER,
     SCORE,
     adopt,
@@ -31,6 +32,7 @@ from nas_engine.scoring.objective import check_objective
 from nas_engine.testing import (
     AllocatorContract,
     BackendContract,
+    CostContract,
     ExporterContract,
     ScoreContract,
 )
@@ -61,6 +63,10 @@ class TestScore(ScoreContract):
     part = "quiet-macs"
 
 
+class TestCost(CostContract):
+    part = "bytes-read"
+
+
 class TestExporter(ExporterContract):
     part = "names"
 
@@ -76,8 +82,9 @@ class TestBackend(BackendContract):
 
 class TestNames:
     def test_what_is_registered_is_found(self) -> None:
-        found = [registered(kind) for kind in (SCORE, ALLOCATOR, EXPORTER, BACK_END)]
-        assert found == [("quiet-macs",), ("first-comes-first",), ("names",), ("stranger",)]
+        found = [registered(kind) for kind in (SCORE, COST, ALLOCATOR, EXPORTER, BACK_END)]
+        names = ("quiet-macs", "bytes-read", "first-comes-first", "names", "stranger")
+        assert found == [(name,) for name in names]
 
     @pytest.mark.parametrize(
         "given",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_engine.errors import shortened
 from nas_engine.evolution.limits import LIMITS
 from nas_engine.names import Memory
 from nas_engine.report.html.document import Bar, Bars, Block, Cell, Section, Sentence, Table, Tone
@@ -42,7 +43,7 @@ def budgets(facts: RunFacts) -> Section | None:
             "firmware and runtime code",
         ),
     ]
-    notes = []
+    notes, own = [], []
     for row in LIMITS:
         used, limit = network.limited.get(row.name), facts.asked.limits.get(row.name)
         if used is not None and limit is not None:
@@ -50,9 +51,16 @@ def budgets(facts: RunFacts) -> Section | None:
             bars.append(Bar(name=row.title, used=used, limit=limit, reserved=0, text=text))
         elif used is not None:
             notes.append(row.shown(used))
+        elif limit is not None and row.own:
+            program = shortened(str(facts.asked.options[row.name]))
+            own.append(
+                f"At most {limit:{row.form}} by {program}, a program that the search ran; no "
+                "report runs it."
+            )
     blocks: list[Block] = [Bars(tuple(bars))]
     if notes:
         blocks.append(Sentence(f"Without a limit: {listed(notes)}.", Tone.FAINT))
+    blocks += [Sentence(text, Tone.FAINT) for text in own]
     blocks.append(Sentence(_model_note(network.memory_model), Tone.FAINT))
     return Section(key="budgets", title="Budgets", blocks=tuple(blocks))
 

@@ -145,7 +145,7 @@ def budget_bars_data(
         ),
     ]
     for row in LIMITS:
-        if limits is None or row.name not in limits:
+        if limits is None or row.name not in limits or (row.own and row.name not in report.limited):
             continue
         if row.name not in report.limited:
             raise InputError(

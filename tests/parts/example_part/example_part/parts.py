@@ -19,6 +19,11 @@ def quiet_macs(table: Any, w_bits: Any, a_bits: Any) -> Any:
     return np.log(macs_per_layer(table).sum(axis=0)) + 1e-6 * (w_bits + a_bits).sum(axis=0)
 
 
+def bytes_read(table: Any, w_bits: Any, a_bits: Any) -> Any:
+    """Return the bytes of weights that one inference reads."""
+    return (table.weights * w_bits).sum(axis=0) / 8
+
+
 @dataclass(frozen=True, slots=True)
 class FirstComesFirst:
     """Widens the tensors from the input on, as far as they fit."""
