@@ -24,8 +24,8 @@ from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 FORMAT = "nas-search/architecture/1"
 """First key of an architecture file; the number changes when the meaning of a key does."""
 
-NO_CLASSIFIER = "none"
-"""Value of ``classifier:`` where there is none."""
+NONE = "none"
+"""Value of ``head:`` and ``classifier:`` where there is none."""
 
 MAX_CHANNELS = 8192
 """Widest layer accepted; far beyond any microcontroller, it keeps every size below 2**53 and so
@@ -240,8 +240,8 @@ class Architecture:
     """First convolution."""
     blocks: tuple[Block, ...]
     """Blocks from input to output, at least one."""
-    head: Convolution
-    """Last 1x1 convolution, stride 1."""
+    head: Convolution | None
+    """Last 1x1 convolution, stride 1; ``None`` where the last block is pooled, as in ResNets."""
     classifier: Classifier | None
     """Classifier, or ``None``: the authors' structures have none, so none is counted."""
     pooled_shortcut: bool = False
@@ -266,7 +266,12 @@ class Architecture:
             raise InputError(f"room is {self.room!r}; expected a number of bytes, such as 61440")
         if not self.blocks:
             raise InputError("blocks is empty; expected at least one block")
-        if self.head.kernel != 1 or self.head.stride != 1:
+        if self.head is None and self.classifier is None:
+            raise InputError(
+                "has neither head nor classifier; add one, such as 'classifier: {classes: 10, "
+                "bits: w8a8}'"
+            )
+        if self.head is not None and (self.head.kernel, self.head.stride) != (1, 1):
             raise InputError(
                 f"the head is {self.head.kernel}x{self.head.kernel} with stride "
                 f"{self.head.stride}; expected 1x1 with stride 1"
@@ -287,10 +292,21 @@ class Architecture:
         """Return the same network for another input size."""
         return replace(self, resolution=resolution)
 
+    @property
+    def feature_channels(self) -> int:
+        """Channels behind its last convolution, which are pooled for the classifier."""
+        return self.blocks[-1].channels if self.head is None else self.head.channels
+
+    @property
+    def _ends(self) -> tuple[tuple[str, Bits], ...]:
+        """Names and widths of the layers behind the blocks, in order."""
+        ends = (("head", self.head), ("classifier", self.classifier))
+        return tuple((name, layer.bits) for name, layer in ends if layer is not None)
+
     def layer_names(self) -> tuple[str, ...]:
         """Return the name of each layer in order: ``stem``, ``s1.b1.expand`` ...
 
-        ``head`` and, if there is one, ``classifier``.
+        Then ``head`` and ``classifier``, whichever there is.
         """
         names = ["stem"]
         for stage, block in enumerate(self.blocks, 1):
@@ -299,17 +315,12 @@ class Architecture:
                 for unit in range(block.depth)
                 for _, layer in block.unit_layers(unit)
             ]
-        return (*names, "head", *(("classifier",) if self.classifier else ()))
+        return (*names, *(name for name, _ in self._ends))
 
     def layer_bits(self) -> tuple[Bits, ...]:
         """Return the widths of each layer, in the order of ``layer_names``."""
         inner = [bits for block in self.blocks for row in block.bits for bits in row]
-        return (
-            self.stem.bits,
-            *inner,
-            self.head.bits,
-            *((self.classifier.bits,) if self.classifier else ()),
-        )
+        return (self.stem.bits, *inner, *(bits for _, bits in self._ends))
 
 
 def dump_architecture(architecture: Architecture) -> str:
@@ -340,11 +351,10 @@ def dump_architecture(architecture: Architecture) -> str:
         keys |= {"channels": block.channels}
         lines += [f"{'  ' if i else '- '}{key}: {keys[key]}" for i, key in enumerate(keys)]
         lines += ["  bits:", *(f"  - [{', '.join(map(str, row))}]" for row in block.bits)]
-    lines.append(convolution("head", architecture.head))
-    last = architecture.classifier
+    head, last = architecture.head, architecture.classifier
+    lines.append(convolution("head", head) if head else f"head: {NONE}")
     lines.append(
-        "classifier: "
-        f"{f'{{classes: {last.class_count}, bits: {last.bits}}}' if last else NO_CLASSIFIER}"
+        f"classifier: {f'{{classes: {last.class_count}, bits: {last.bits}}}' if last else NONE}"
     )
     return "\n".join(lines) + "\n"
 
@@ -433,14 +443,15 @@ def _from_yaml(fields: Fields) -> Architecture:
             "directory)",
         )
     values = {key: fields.take(key) for key in fields}
-    if values.get("classifier", NO_CLASSIFIER) is None:
-        raise fields.error(
-            "classifier",
-            f"holds nothing (is the file cut off?); write '{NO_CLASSIFIER}' for a network without "
-            "one",
-        )
-    if values.get("classifier") == NO_CLASSIFIER:
-        del values["classifier"]
+    fields.take("head")
+    for end, missing in (("head", None), ("classifier", NONE)):
+        if values.get(end, missing) is None:
+            raise fields.error(
+                end,
+                f"holds nothing (is the file cut off?); write '{NONE}' for a network without one",
+            )
+        if values.get(end) == NONE:
+            del values[end]
     return read(Architecture, Fields(values, fields.path), "format", defaults=True)
 
 

@@ -2,9 +2,9 @@
 
 A gene matrix has shape ``(genes, n)``, int16, one *column* per network, so that every operation of
 the engine runs along memory. Rows: stem channels; kernel, bottleneck, channels and depth of each
-stage; head channels; kind of each stage if any stage has a choice, stride and the stem's stride
-likewise; then the weight bits and the activation bits of each layer (stem, three places per unit,
-head, classifier), compact from input to output, zero where a network has no layer.
+stage; head channels, 0 without a head; kind of each stage if any stage has a choice, stride and the
+stem's stride likewise; then the weight bits and the activation bits of each layer (stem, three
+places per unit, head, classifier), compact from input to output, zero where a network has no layer.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Frame:
     """Rows kept for units, all stages together."""
     class_count: int
     """Outputs of the classifier, 0 for none."""
+    has_head: bool
+    """True if a 1x1 layer follows the last block; else its output is pooled."""
     pooled_shortcut: bool
     """True if stride-2 units with equal channels have a pooled shortcut (kinds without a 1x1
     shortcut of their own)."""
@@ -64,8 +66,13 @@ class Frame:
 
     @property
     def n_layers(self) -> int:
-        """Rows of every per-layer array: stem, three per unit, head, and always a classifier."""
+        """Rows of every per-layer array: stem, three per unit, always a head and a classifier."""
         return 3 + PLACES * self.max_residuals
+
+    @property
+    def row_behind(self) -> int:
+        """Row of the layer that takes the output of the last block: head or classifier."""
+        return -2 if self.has_head else -1
 
     @property
     def n_structure(self) -> int:
@@ -149,6 +156,11 @@ def space_frame(space: SearchSpace, resolution: int, class_count: int) -> Frame:
             f"resolution {resolution} is outside space '{space.name}'; expected "
             f"{space.min_resolution} to {space.max_resolution} pixels"
         )
+    if space.head_channels is None and class_count == 0:
+        raise InputError(
+            f"classes is 0, and space '{space.name}' has no head; give --classes 1 or more, or "
+            "another --space"
+        )
     if not 0 <= class_count <= 65536:
         raise InputError(f"classes is {class_count}; expected 1 to 65,536, or 0 for no classifier")
     return Frame(
@@ -160,6 +172,7 @@ def space_frame(space: SearchSpace, resolution: int, class_count: int) -> Frame:
         strides=tuple(stage.strides for stage in space.stages),
         max_residuals=space.max_residuals,
         class_count=class_count,
+        has_head=space.head_channels is not None,
         pooled_shortcut=space.pooled_shortcut,
     )
 
@@ -175,6 +188,7 @@ def architecture_frame(architecture: Architecture) -> Frame:
         strides=tuple((block.stride,) for block in architecture.blocks),
         max_residuals=sum(block.depth for block in architecture.blocks),
         class_count=architecture.classifier.class_count if architecture.classifier else 0,
+        has_head=architecture.head is not None,
         pooled_shortcut=architecture.pooled_shortcut,
         schedule=architecture.schedule,
         image=architecture.image,
@@ -189,7 +203,7 @@ class GeneView:
         stem: Stem channels, ``(n,)``.
         kernel, bottleneck, channels, depth: Of each stage, ``(stages, n)``; the bottleneck is 0
             where the kind has none of its own.
-        head: Head channels, ``(n,)``.
+        head: Head channels, ``(n,)``, 0 without a head.
         kind: Kind of each stage, its position in ``KIND_NAMES``, ``(stages, n)``; a constant of
             shape ``(stages, 1)``, which cannot be written to, where kinds are no genes.
         stride: Stride of each stage, shaped likewise.
@@ -395,7 +409,7 @@ def active_layers(frame: Frame, view: GeneView) -> npt.NDArray[np.bool_]:
     first = None if frame.plain else first_layers(frame, view, unit_stages(frame, view.depth))
     if first is not None:
         active[1:-2:PLACES] = first
-    active[-1] = frame.class_count > 0
+    active[-2:] = np.array([[frame.has_head], [frame.class_count > 0]])
     return active
 
 
@@ -423,7 +437,7 @@ def encode(frame: Frame, architectures: Sequence[Architecture]) -> Genes:
                 f"a network with frame {own} cannot be encoded in frame {frame}; expected equal "
                 "but for room, a smaller max_residuals, one of its kinds and strides per stage"
             )
-        view.stem[i], view.head[i] = net.stem.channels, net.head.channels
+        view.stem[i], view.head[i] = net.stem.channels, net.head.channels if net.head else 0
         for row, name in (
             (view.kernel, "kernel"),
             (view.bottleneck, "bottleneck"),
@@ -456,7 +470,8 @@ def layer_rows(frame: Frame, network: Architecture) -> list[int]:
         for index in range(block.depth):
             rows += [1 + PLACES * unit + place for place, _ in block.unit_layers(index)]
             unit += 1
-    return [*rows, frame.n_layers - 2, *([frame.n_layers - 1] if network.classifier else [])]
+    ends = (network.head, network.classifier)
+    return [*rows, *(frame.n_layers - 2 + at for at, end in enumerate(ends) if end is not None)]
 
 
 def decode(frame: Frame, column: Genes) -> Architecture:
@@ -485,7 +500,10 @@ def decode(frame: Frame, column: Genes) -> Architecture:
         )
     stem_bits, head_bits, classifier_bits = bits[0], bits[-2], bits[-1]
     assert stem_bits is not None
-    assert head_bits is not None
+    head = None
+    if frame.has_head:
+        assert head_bits is not None
+        head = Convolution(kernel=1, stride=1, channels=int(view.head[0]), bits=head_bits)
     return Architecture(
         resolution=frame.resolution,
         input_channels=frame.input_channels,
@@ -500,7 +518,7 @@ def decode(frame: Frame, column: Genes) -> Architecture:
             bits=stem_bits,
         ),
         blocks=tuple(blocks),
-        head=Convolution(kernel=1, stride=1, channels=int(view.head[0]), bits=head_bits),
+        head=head,
         classifier=Classifier(class_count=frame.class_count, bits=classifier_bits)
         if classifier_bits and frame.class_count
         else None,

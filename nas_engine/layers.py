@@ -60,14 +60,15 @@ class LayerTable:
     stage_bottleneck: Floats
     """Bottleneck channels of each stage, ``(stages, n)``; 0 where its kind has none of its own."""
     stage_channels: Floats
-    """Output channels of each stage, ``(stages, n)``; the last row enters the head."""
+    """Output channels of each stage, ``(stages, n)``; the last row enters the head, or the pool."""
     head_channels: Floats
-    """Head output channels, ``(n,)``."""
+    """Channels behind the last convolution, ``(n,)``: of the head, or, without one, of the last
+    stage."""
     stem_area: Floats
     """Height times width behind the stem, in pixels, ``(n,)``, or ``(1,)`` where no stride is a
     gene."""
     head_area: Floats
-    """Height times width of the head, in pixels, ``(n,)``."""
+    """Height times width behind the last stage, in pixels, ``(n,)``."""
     score_stage: npt.NDArray[np.intp]
     """QE-Score stage of the stem and of each stage, ``(stages + 1, n)``, or ``(stages + 1, 1)``
     where strides are no genes."""
@@ -244,7 +245,7 @@ def output_positions(table: LayerTable) -> Floats:
         of_first(table, first),
         table.area_out,
         table.area_out,
-        table.head_area,
+        table.head_area * table.frame.has_head,
         table.frame.class_count > 0,
     )
 
@@ -257,7 +258,7 @@ def output_channels(table: LayerTable) -> Floats:
         of_first(table, table.c_mid),
         table.c_mid,
         table.c_out,
-        table.head_channels,
+        table.head_channels * table.frame.has_head,
         table.frame.class_count,
     )
 
@@ -328,7 +329,7 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
         stage_kernel=kernels,
         stage_bottleneck=bottlenecks,
         stage_channels=channels,
-        head_channels=head,
+        head_channels=head if frame.has_head else channels[-1],
         stem_area=sizes[1],
         head_area=np.broadcast_to(sizes[-1], (n,)),
         score_stage=frame.score_stages(view.stride),
@@ -353,7 +354,7 @@ def unroll(frame: Frame, genes: Genes) -> LayerTable:
     table.weights[0], table.weights[-2], table.weights[-1] = (
         frame.stem_kernel**2 * frame.input_channels * stem,
         channels[-1] * head,
-        head * frame.class_count,
+        table.head_channels * frame.class_count,
     )
     return table
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from nas_engine.errors import UnknownNameError
+from nas_engine.errors import FileFormatError, UnknownNameError
 from nas_engine.records import read
 from nas_engine.strict_yaml import Fields, parse_mapping, read_checked
 from search_spaces.space import SearchSpace
 
 _DATA = Path(__file__).parent / "data"
+_NONE = "none"
 
 
 def space_names() -> tuple[str, ...]:
@@ -35,8 +37,14 @@ def load_space(name_or_path: str) -> SearchSpace:
 
 
 def _read(path: Path) -> SearchSpace:
-    return read_checked(
-        path,
-        None,
-        lambda text: read(SearchSpace, Fields(parse_mapping(text, path), path), defaults=True),
-    )
+    return read_checked(path, None, lambda text: _parsed(text, path))
+
+
+def _parsed(text: str, path: Path) -> SearchSpace:
+    values = dict(parse_mapping(text, path))
+    head = values.get("head")
+    if head == _NONE:
+        values["head"] = {"channels": None}
+    elif isinstance(head, Mapping) and head.get("channels") is None:
+        raise FileFormatError(path, "head.channels: is missing; add it")
+    return read(SearchSpace, Fields(values, path), defaults=True)

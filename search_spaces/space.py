@@ -132,7 +132,7 @@ class StageSpace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """Space of networks: stem, stages of units of one kind, 1x1 head, classifier, bits.
+    """Space of networks: stem, stages of units of one kind, 1x1 head or none, classifier, bits.
 
     Raises:
         InputError: Values that cannot describe a network.
@@ -182,8 +182,8 @@ class SearchSpace:
     """Output channels of the stem."""
     stages: tuple[StageSpace, ...]
     """Stages from input to output."""
-    head_channels: ChannelRange
-    """Output channels of the last 1x1 convolution."""
+    head_channels: ChannelRange | None
+    """Output channels of the last 1x1 convolution; ``None`` for networks without one."""
     end_bits: _Bits
     """Weight and input width of the stem and the classifier, and width of what enters the
     classifier (the papers: 8)."""
@@ -240,7 +240,14 @@ class SearchSpace:
                 f"resolution {self.resolution} is outside {self.min_resolution} to "
                 f"{self.max_resolution}"
             )
-        shallowest = 2 + PLACES * sum(stage.min_depth for stage in self.stages)
+        if self.head_channels is None and not self.class_count:
+            raise InputError("head is none and classes is 0; expected one of the two")
+        if self.head_channels is None and self.end_bits not in self.activation_bits:
+            raise InputError(
+                f"head is none, so the last stage gives the classifier its {self.end_bits} bits; "
+                f"expected {self.end_bits} among activations {list(self.activation_bits)}"
+            )
+        shallowest = self.ends + PLACES * sum(stage.min_depth for stage in self.stages)
         if self.max_layers < shallowest:
             raise InputError(
                 f"max_layers {self.max_layers} is below the {shallowest} layers of the shallowest "
@@ -253,6 +260,12 @@ class SearchSpace:
             )
 
     @property
+    def ends(self) -> int:
+        """Convolutions beside its units: stem and head."""
+        return 1 + (self.head_channels is not None)
+
+    @property
     def max_residuals(self) -> int:
-        """Most units within the layer limit and the stages: ``(max_layers - stem - head) / 3``."""
-        return min((self.max_layers - 2) // PLACES, sum(stage.max_depth for stage in self.stages))
+        """Most units within the layer limit and the stages: ``(max_layers - ends) / 3``."""
+        fitting = (self.max_layers - self.ends) // PLACES
+        return min(fitting, sum(stage.max_depth for stage in self.stages))

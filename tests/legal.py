@@ -26,7 +26,8 @@ def legal(space: SearchSpace, frame: Frame, genes: Genes) -> npt.NDArray[np.bool
     ``sample`` and every mutation only make such.
     """
     view = GeneView(frame, genes)
-    ok = _in_range(space.stem_channels, view.stem) & _in_range(space.head_channels, view.head)
+    ok = _in_range(space.stem_channels, view.stem)
+    ok &= _in_range(space.head_channels, view.head) if space.head_channels else view.head == 0
     ok &= np.isin(view.stem_stride, space.stem_strides)
     own = has_bottleneck(view)
     for s, stage in enumerate(space.stages):

@@ -70,6 +70,7 @@ OTHER_KINDS = {
         _of_kinds(
             "residual",
             *(_stage(("residual",), (stride,), 8, 32) for stride in (1, 2, 2)),
+            head_channels=None,
         ),
         _of_kinds(
             "depthwise-separable",
@@ -79,6 +80,7 @@ OTHER_KINDS = {
             "one-kind-per-stage",
             *(_stage((kind,), (2,), 8, 32) for kind in EVERY_KIND),
             tie_block_bits=True,
+            head_channels=None,
         ),
         _of_kinds("every-kind", *(_stage(EVERY_KIND, (1, 2), 8, 32) for _ in range(3))),
         _of_kinds(
@@ -88,10 +90,14 @@ OTHER_KINDS = {
             tie_block_bits=True,
             weight_bits=(2, 4, 8),
         ),
-        _of_kinds("free-strides", *(_stage(EVERY_KIND[:1], (1, 2), 8, 32) for _ in range(3))),
+        _of_kinds(
+            "free-strides",
+            *(_stage(EVERY_KIND[:1], (1, 2), 8, 32) for _ in range(3)),
+            head_channels=None,
+        ),
     )
 }
-"""Spaces with other kinds of units, mixtures of them, and strides as genes."""
+"""Spaces with other kinds of units, mixtures of them, strides as genes, and without a head."""
 
 EVERY_SPACE = SPACES | OTHER_KINDS
 
@@ -121,9 +127,10 @@ def population(
     resolution: int | None = None,
     classes: int | None = None,
 ) -> tuple[Frame, Genes]:
-    frame = space_frame(
-        space, resolution or space.resolution, space.class_count if classes is None else classes
-    )
+    count = space.class_count if classes is None else classes
+    if space.head_channels is None:
+        count = max(count, 1)
+    frame = space_frame(space, resolution or space.resolution, count)
     return frame, sample(space, frame, n, np.random.default_rng(seed))
 
 

@@ -160,27 +160,28 @@ def layers(net: Architecture) -> list[Layer]:
                 )
             )
         size, channels, stage = r.size_out, r.c_out, r.stage
-    head = net.head
-    found.append(
-        Layer(
-            kind="pointwise",
-            kernel=1,
-            c_in=channels,
-            c_out=head.channels,
-            size_in=size,
-            size_out=size,
-            w=head.bits.w,
-            a=head.bits.a,
-            stage=stage,
+    if head := net.head:
+        found.append(
+            Layer(
+                kind="pointwise",
+                kernel=1,
+                c_in=channels,
+                c_out=head.channels,
+                size_in=size,
+                size_out=size,
+                w=head.bits.w,
+                a=head.bits.a,
+                stage=stage,
+            )
         )
-    )
+        channels = head.channels
     if net.classifier:
         bits = net.classifier.bits
         found.append(
             Layer(
                 kind="dense",
                 kernel=1,
-                c_in=head.channels,
+                c_in=channels,
                 c_out=net.classifier.class_count,
                 size_in=1,
                 size_out=1,
@@ -375,6 +376,7 @@ def _depthwise_scratch(r: Residual, entering: int) -> float:
 
 
 def at_head(model: str, net: Architecture, in_bits: int, out_bits: int) -> float:
+    assert net.head is not None
     last = list(residuals(net))[-1]
     maps = tensor_bytes(model, last.c_out * last.size_out**2, in_bits) + tensor_bytes(
         model, net.head.channels * last.size_out**2, out_bits
@@ -384,31 +386,37 @@ def at_head(model: str, net: Architecture, in_bits: int, out_bits: int) -> float
 
 def at_classifier(model: str, net: Architecture) -> float:
     assert net.classifier is not None
-    size, bits, classes = (
-        list(residuals(net))[-1].size_out,
+    last, bits, classes = (
+        list(residuals(net))[-1],
         net.classifier.bits.a,
         net.classifier.class_count,
     )
-    pooled = tensor_bytes(model, net.head.channels, bits)
-    pooling = pooled + tensor_bytes(model, net.head.channels * size**2, bits)
+    channels = net.head.channels if net.head else last.c_out
+    pooled = tensor_bytes(model, channels, bits)
+    pooling = pooled + tensor_bytes(model, channels * last.size_out**2, bits)
     return max(
         pooling,
-        pooled
-        + tensor_bytes(model, classes, 8)
-        + _dense_scratch(model, net.head.channels, classes),
+        pooled + tensor_bytes(model, classes, 8) + _dense_scratch(model, channels, classes),
     )
+
+
+def behind(net: Architecture) -> Bits:
+    """Widths of the layer that takes the output of the last unit."""
+    last = net.head or net.classifier
+    assert last is not None
+    return last.bits
 
 
 def sram(model: str, net: Architecture) -> list[float]:
     """Bytes live at each layer."""
     rows = list(residuals(net))
-    entering = [r.bits[0].a for r in rows] + [net.head.bits.a]
+    entering = [r.bits[0].a for r in rows] + [behind(net).a]
     live = [at_stem(model, net, entering[0])]
     for r, out_bits in zip(rows, entering[1:], strict=True):
         live += at_unit(model, r, r.bits[0].a, r.bits[-2].a, r.bits[-1].a, out_bits)
-    live.append(
-        at_head(model, net, net.head.bits.a, net.classifier.bits.a if net.classifier else 8)
-    )
+    if net.head:
+        out_bits = net.classifier.bits.a if net.classifier else 8
+        live.append(at_head(model, net, net.head.bits.a, out_bits))
     return [*live, at_classifier(model, net)] if net.classifier else live
 
 

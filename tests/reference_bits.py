@@ -19,6 +19,7 @@ from tests.reference import (
     at_head,
     at_stem,
     at_unit,
+    behind,
     bitops,
     layers,
     qe_score,
@@ -37,7 +38,7 @@ def with_bits(net: Architecture, bits: Sequence[Bits]) -> Architecture:
         replace(block, bits=tuple(tuple(next(rest) for _ in row) for row in block.bits))
         for block in net.blocks
     )
-    return replace(net, blocks=blocks, head=replace(net.head, bits=next(rest)))
+    return replace(net, blocks=blocks, head=net.head and replace(net.head, bits=next(rest)))
 
 
 def best_activations(
@@ -82,6 +83,8 @@ def best_activations(
             for following in options:
                 if max(at_unit(model, r, a, least, c, following)) <= budget:
                     reached[following] = max(total, reached.get(following, -math.inf))
+    if net.head is None:
+        return reached.get(behind(net).a)
     out_bits = net.classifier.bits.a if net.classifier else 8
     ends = [
         total + gains[-1] * value_of[a]
@@ -110,8 +113,9 @@ def _flash_choices(
 
     fixed = total - sum(stored(layer, layer.w) for layer in free)
     gains = worth(net, alphas)[1:]
-    sizes = [len(r.bits) for r in residuals(net)] if tied else [1] * (len(free) - 1)
+    sizes = [len(r.bits) for r in residuals(net)] if tied else [1] * len(free)
     ends = [*itertools.accumulate(sizes, initial=0), len(free)]
+    ends = list(dict.fromkeys(ends))
     groups = [range(first, end) for first, end in itertools.pairwise(ends)]
     return fixed, [
         [
@@ -196,7 +200,7 @@ def best_tied(
     """Highest QE-Score over one (w, a) pair per inverted residual and one for the head; every
     combination is tried.
     """
-    sizes = [*(len(r.bits) for r in residuals(net)), 1]
+    sizes = [*(len(r.bits) for r in residuals(net)), *([1] if net.head else [])]
     best = None
     for chosen in itertools.product([Bits(w, a) for w, a in pairs], repeat=len(sizes)):
         other = with_bits(
@@ -219,7 +223,7 @@ def best_of_all(
     force. For one inverted residual.
     """
     best = None
-    free = 1 + 3 * sum(block.depth for block in net.blocks)
+    free = bool(net.head) + 3 * sum(block.depth for block in net.blocks)
     for chosen in itertools.product([Bits(w, a) for w, a in pairs], repeat=free):
         other = with_bits(net, chosen)
         if (

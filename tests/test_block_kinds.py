@@ -18,6 +18,7 @@ from nas_engine.architecture import (
     read_architecture,
 )
 from nas_engine.block_kinds import BLOCK_KINDS, INVERTED_RESIDUAL, PLACES
+from nas_engine.encoding import space_frame
 from nas_engine.errors import FileFormatError, InputError
 from search_spaces import load_space
 from tests.architectures import GOLDEN, W8A8, refusal, small
@@ -203,3 +204,51 @@ def test_bits_of_a_block_need_a_row() -> None:
         replace(RESIDUAL, bits=())
     with pytest.raises(InputError, match="read the same input"):
         replace(RESIDUAL, bits=((W8A8, Bits(8, 4), W8A8),))
+
+
+class TestWithoutHead:
+    """The last block is pooled, as in ResNets."""
+
+    def test_file(self) -> None:
+        network = replace(of_kinds(), head=None)
+        text = dump_architecture(network)
+        assert "head: none\nclassifier: {classes: 2" in text
+        assert parse_architecture(text) == network
+        assert network.layer_names() == tuple(
+            name for name in of_kinds().layer_names() if name != "head"
+        )
+        assert len(network.layer_bits()) == len(network.layer_names())
+        assert (network.feature_channels, of_kinds().feature_channels) == (24, 64)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "says"),
+        [
+            ("head", ..., "head: is missing; add it"),
+            ("head", None, "head: holds nothing (is the file cut off?); write 'none'"),
+            ("classifier", "none", "has neither head nor classifier; add one"),
+        ],
+    )
+    def test_refusals(self, key: str, value: object, says: str) -> None:
+        data = yaml.safe_load(dump_architecture(replace(of_kinds(), head=None)))
+        assert says in refusal(yaml.safe_dump(change(data, (key,), value)))
+
+    def test_space(self, tmp_path: Path) -> None:
+        data = yaml.safe_load((GOLDEN / "space-0.1.0.yaml").read_text(encoding="utf-8"))
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(data | {"head": "none"}), encoding="utf-8")
+        space = load_space(str(path))
+        assert (space.head_channels, space.ends) == (None, 1)
+        with pytest.raises(InputError, match=r"has no head; give --classes 1 or more"):
+            space_frame(space, 32, 0)
+
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"class_count": 0}, "head is none and classes is 0; expected one of the two"),
+            ({"activation_bits": (2, 4)}, "expected 8 among activations [2, 4]"),
+        ],
+    )
+    def test_refused_spaces(self, changes: dict[str, Any], says: str) -> None:
+        with pytest.raises(InputError) as caught:
+            replace(load_space("residual-32"), head_channels=None, **changes)
+        assert says in str(caught.value)

@@ -190,7 +190,8 @@ class _Builder:
                 yield from ((name, (name,)) for name in layers if name not in entering)
             else:
                 yield from ((name, (name,)) for name in layers)
-        yield "head", ("head",)
+        if self.architecture.head is not None:
+            yield "head", ("head",)
 
     def _choices(self, kind: str, layer: str) -> slice | None:
         """Return the positions of a layer's choices, ``None`` where its width is fixed."""
@@ -263,7 +264,8 @@ class _Builder:
             next(name for name, layer in unit.layers if layer.reads_input) for unit in self.units
         ]
         own = dict(zip(self.names, self.architecture.layer_bits(), strict=True))
-        widths = [own[name].a for name in (*entering, "head")]
+        behind = "head" if table.frame.has_head else "classifier"
+        widths = [own[name].a for name in (*entering, behind)]
         blocks = [
             _Placed(rows=stem_rows(model, table), costs=costs, places={0: "stem"}, entering="stem")
         ]
@@ -281,9 +283,12 @@ class _Builder:
             outgrows = widths[1] > widths[0] and _adds(rows, part)
             if self._at_widest(rows, part) < apart and not outgrows:
                 blocks[:2] = [replace(blocks[1], rows=rows, costs=part)]
-        rows = self._taken(ways_of(model, "head", schedule), costs)
         places = {0: "head", 1: "classifier"} if table.frame.class_count else {0: "head"}
-        blocks.append(_Placed(rows=rows, costs=costs, places=places, entering="head"))
+        if not table.frame.has_head:
+            places = {0: "classifier"}
+        kind = "head" if table.frame.has_head else "pool"
+        rows = self._taken(ways_of(model, kind, schedule), costs)
+        blocks.append(_Placed(rows=rows, costs=costs, places=places, entering=behind))
         if table.frame.class_count:
             dense = ways_of(model, "classifier", schedule)["layers"]
             places = {0: "classifier"}
@@ -318,12 +323,15 @@ class _Builder:
             self._choices(ACTIVATIONS, layer) if layer else None
             for layer in (block.entering, block.following)
         )
-        if at is None or following is None:
+        if at is None:
             return
-        quadratic = np.zeros((self.bare.n, self.bare.n))
-        wider = self.bare.choice_bits[following] > self.bare.choice_bits[at][:, None]
-        quadratic[at, following] = wider
-        quadratic[following, at] = wider.T
+        linear, quadratic = np.zeros(self.bare.n), np.zeros((self.bare.n, self.bare.n))
+        if following is None:  # the classifier's own width
+            linear[at] = self.end > self.bare.choice_bits[at]
+        else:
+            wider = self.bare.choice_bits[following] > self.bare.choice_bits[at][:, None]
+            quadratic[at, following] = wider
+            quadratic[following, at] = wider.T
         name = f"sum wider than its shortcut at {block.entering}"
         yield Constraint(
             name=name,
@@ -331,7 +339,7 @@ class _Builder:
             unit="",
             limit=0.0,
             fixed=0.0,
-            linear=np.zeros(self.bare.n),
+            linear=linear,
             quadratic=quadratic,
         )
 

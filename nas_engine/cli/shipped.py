@@ -166,7 +166,7 @@ def spaces(name: str | None) -> None:
     click.echo(
         f"  stem {space.stem_kernel}x{space.stem_kernel} stride "
         f"{' or '.join(map(str, space.stem_strides))}, "
-        f"{_range(space.stem_channels)} channels"
+        f"{_range(space.stem_channels)}"
     )
     for number, stage in enumerate(space.stages, 1):
         ratios = ", ".join(f"{ratio:g}" for ratio in stage.expansions)
@@ -174,12 +174,10 @@ def spaces(name: str | None) -> None:
         click.echo(
             f"  stage {number}: {' or '.join(stage.kinds)}, "
             f"stride {' or '.join(map(str, stage.strides))}, "
-            f"{_range(stage.channels)} channels, kernels {list(stage.kernels)}, "
+            f"{_range(stage.channels)}, kernels {list(stage.kernels)}, "
             f"{expansions}{stage.min_depth} to {stage.max_depth} deep"
         )
-    click.echo(
-        f"  head {_range(space.head_channels)} channels; at most {space.max_layers} convolutions"
-    )
+    click.echo(f"  head {_range(space.head_channels)}; at most {space.max_layers} convolutions")
     tied = "tied within a block" if space.tie_block_bits else "free per convolution"
     click.echo(
         f"  weight bits {list(space.weight_bits)}, activation bits {list(space.activation_bits)}, "
@@ -192,5 +190,5 @@ def spaces(name: str | None) -> None:
     click.echo(terminal_line(f"  source: {' '.join(space.source.split())}"))
 
 
-def _range(channels: ChannelRange) -> str:
-    return f"{channels.minimum} to {channels.maximum}"
+def _range(channels: ChannelRange | None) -> str:
+    return "none" if channels is None else f"{channels.minimum} to {channels.maximum} channels"

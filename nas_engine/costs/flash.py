@@ -36,9 +36,11 @@ def stored_bytes(model: MemoryModel, weights: Floats, w_bits: npt.NDArray[Any]) 
 def fixed_flash(model: MemoryModel, table: LayerTable) -> Floats:
     """Return the bytes of a network that do not depend on any width, ``(n,)``: all constants."""
     additions, classifier = model.steps(table)
-    ends = model.channels(table.stem_channels) + model.channels(table.head_channels)
+    ends = np.asarray(model.channels(table.stem_channels))
+    if table.frame.has_head:
+        ends = ends + model.channels(table.head_channels)
     if table.frame.class_count:
-        ends += model.channels(table.frame.class_count) + classifier
+        ends = ends + model.channels(table.frame.class_count) + classifier
     return np.asarray(_unit_constants(model, table).sum(axis=0) + ends + np.sum(additions, axis=0))
 
 

@@ -138,7 +138,7 @@ def _way_by_rows(table: LayerTable, a_bits: npt.NDArray[Any], live: Floats, most
     chained = packed & allowed & np.logical_or.accumulate(over[::-1])[::-1]
     units |= chained
     stem = stem & packed[0] | (frame.image == "rows") | chained[0]
-    head = head & (frame.class_count > 0)
+    head = head & (frame.class_count > 0) & frame.has_head
     used = live.copy()
     np.copyto(used[0], by_rows[0], where=stem)
     np.copyto(used[1:-2], by_rows[1:-2], where=np.repeat(units, PLACES, axis=0))
@@ -240,7 +240,8 @@ def _ends(
         & (table.stage_channels[-1] * table.head_channels <= way.room[-2]),
     )  # fmt: skip
     found = np.zeros((2, table.n))
-    found[0] = model.count("pointwise", _tiled(head, way.room[-2]))
+    if table.frame.has_head:
+        found[0] = model.count("pointwise", _tiled(head, way.room[-2]))
     if not classes:
         return found
     pool = Layers(

@@ -1,11 +1,12 @@
 """Cut of one network into segments that run by layers or by rows, and the bytes of each.
 
 A *unit* is the stem (0), a block's unit (1, 2, ... in order), the head with its pool, or the
-classifier. By layers each of its layers makes its whole output before the next one runs. By rows a
-unit makes one row of its output at a time: it asks for the rows of its input that are new, expands
-them into a ring of k rows, filters one row and projects it. No row is computed twice. Whole tensors
-lie at both ends of a segment alone; a segment of several units, a chain, asks from the last unit
-back to the first. The stem may begin a chain, from a whole image or from rows of it.
+classifier, which has the pool where there is no head. By layers each of its layers makes its whole
+output before the next one runs. By rows a unit makes one row of its output at a time: it asks for
+the rows of its input that are new, expands them into a ring of k rows, filters one row and projects
+it. No row is computed twice. Whole tensors lie at both ends of a segment alone; a segment of
+several units, a chain, asks from the last unit back to the first. The stem may begin a chain, from
+a whole image or from rows of it.
 
 Row by row runs what can be packed by rows: a row of each tensor that is not whole is a whole number
 of bytes, and a sum is not wider than the shortcut that it is written over; else by layers.
@@ -109,14 +110,20 @@ class Unit:
     name: str
     """Name, such as ``s1.b1``."""
     nodes: tuple[Node, ...]
-    """Its nodes; the head's pool is one of the head's."""
+    """Its nodes."""
 
 
 def units_of(graph: Graph[Tensor, Node]) -> tuple[Unit, ...]:
-    """Return the units of a chain of blocks: stem, units of blocks, head and classifier."""
+    """Return the units of a chain of blocks: stem, units of blocks, head and classifier.
+
+    The pool is one of the head's, or, without a head, of the classifier's.
+    """
+    has_head = any(node.name == "head" for node in graph.nodes)
 
     def name(node: Node) -> str:
-        return "head" if node.name == "pool" else node.name.rpartition(".")[0] or node.name
+        if node.name == "pool":
+            return "head" if has_head else "classifier"
+        return node.name.rpartition(".")[0] or node.name
 
     return tuple(Unit(name=key, nodes=tuple(own)) for key, own in groupby(graph.nodes, name))
 
@@ -221,7 +228,8 @@ class _Choices:
         self.last = graph.last_reads()
         self.at = {node.name: at for at, node in enumerate(graph.nodes)}
         self.stages = [self._stage(number) for number in range(len(self.units))]
-        self.head = next(i for i, unit in enumerate(self.units) if unit.name == "head")
+        ends = ("head", "classifier")
+        self.end = next(i for i, unit in enumerate(self.units) if unit.name in ends)
 
     def ending_at(self, end: int) -> Iterator[Segment]:
         """Yield the segments whose last unit is the one before ``end``."""
@@ -238,7 +246,7 @@ class _Choices:
         stages = [self.stages[unit] for unit in range(first, last + 1)]
         if first == last == 0 and self.image == "whole":
             return  # a stem by rows, alone and from a whole image, saves nothing
-        if (self.schedule == "layers" and last > 0) or (last >= self.head > first):
+        if (self.schedule == "layers" and last > 0) or (last >= self.end > first):
             return
         if not all(stages) or (not self.chains and last - first > (first == 0)):
             return

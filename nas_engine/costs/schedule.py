@@ -109,6 +109,7 @@ SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
             ),
             "rows": _rows((0, "head work, head input, head row, head pooled"), (1, "head pooled")),
         },
+        "pool": {"layers": _rows((0, "head output, head pooled"))},
         "classifier": {"layers": _rows((0, "dense scratch, pooled, logits"))},
     },
     Memory.PAPER: {
@@ -129,11 +130,13 @@ SCHEDULES: dict[str, dict[str, dict[Schedule, Rows]]] = {
             )
         },
         "head": {"layers": _rows((0, "head input, head output"), (1, "head output, head pooled"))},
+        "pool": {"layers": _rows((0, "head output, head pooled"))},
         "classifier": {"layers": _rows((0, "pooled, logits"))},
     },
 }
-"""Schedules by memory model and block kind; stem, head (with its pool) and classifier are kinds of
-their own. Rows of one step alone hold for all steps of the block."""
+"""Schedules by memory model and block kind; stem, head (with its pool), the pool of a network
+without head, and classifier are kinds of their own. Rows of one step alone hold for all steps of
+the block."""
 
 
 class Link(NamedTuple):
@@ -205,7 +208,7 @@ def bit_costs(model: MemoryModel, table: LayerTable) -> BitCosts:
 
     Tensors of kinds and schedules that no network of the frame may have are left out.
     """
-    kinds = (*table.frame.all_kinds, "head", "classifier")
+    kinds = (*table.frame.all_kinds, "head" if table.frame.has_head else "pool", "classifier")
     ways = (ways_of(model, kind, table.frame.schedule).values() for kind in kinds)
     names = terms_of((stem_rows(model, table), *(rows for each in ways for rows in each)))
     return {name: TENSORS[name].amount(table) for name in names}

@@ -41,9 +41,9 @@ def head_out_bits(table: LayerTable, classifier_bits: Any) -> Any:
 def ends_live(
     model: MemoryModel, table: LayerTable, costs: BitCosts, entering: Any, leaving: Any
 ) -> tuple[Any, Any]:
-    """Return the granules live at the head, and the most at its pool and the dense layer.
+    """Return the granules live at the head, and the most at the pool and the dense layer.
 
-    The latter are 0 without a classifier.
+    The former are 0 without a head, the latter without a classifier.
 
     Args:
         model: What is counted.
@@ -53,7 +53,10 @@ def ends_live(
         leaving: Those of its output and of the classifier's input.
     """
     widths: dict[Width, Any] = {"a": entering, "next": leaving}
-    head, pool = live_steps(model, "head", costs, widths, table.frame.schedule)
+    if table.frame.has_head:
+        head, pool = live_steps(model, "head", costs, widths, table.frame.schedule)
+    else:
+        head, (pool,) = np.zeros(table.n), live_steps(model, "pool", costs, widths)
     if not table.frame.class_count:
         return head, np.zeros(table.n)
     dense = live_steps(model, "classifier", costs, {"a": leaving})[0]
@@ -96,7 +99,9 @@ def widths_of(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[Any]) -
 
 
 def unit_widths(table: LayerTable, a_bits: npt.NDArray[Any]) -> dict[Width, Any]:
-    """Return the widths of each unit, ``(residuals, n)`` each; what follows the last is the head.
+    """Return the widths of each unit, ``(residuals, n)`` each.
+
+    The last is followed by the head, or else by the classifier.
 
     Args:
         table: ``n`` networks.
@@ -105,7 +110,7 @@ def unit_widths(table: LayerTable, a_bits: npt.NDArray[Any]) -> dict[Width, Any]
     entering = unit_inputs(table, a_bits)
     after = np.zeros((table.frame.max_residuals, table.n), a_bits.dtype)
     after[:-1] = entering[1:]
-    after[table.last_row - 1, np.arange(table.n)] = a_bits[-2]
+    after[table.last_row - 1, np.arange(table.n)] = a_bits[table.frame.row_behind]
     return {
         "a": entering,
         "b": a_bits[2:-2:PLACES],

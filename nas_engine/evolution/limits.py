@@ -161,7 +161,7 @@ def _own(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
 def _layers(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
     from nas_engine.block_kinds import PLACES
 
-    layers: Floats = 2 + PLACES * table.depth.sum(axis=0)
+    layers: Floats = 1.0 + table.frame.has_head + PLACES * table.depth.sum(axis=0)
     return layers
 
 

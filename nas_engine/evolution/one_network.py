@@ -88,14 +88,16 @@ def space_of(network: Architecture, path: str) -> SearchSpace:
         stem_strides=(network.stem.stride,),
         stem_channels=_exactly(network.stem.channels),
         stages=stages,
-        head_channels=_exactly(network.head.channels),
+        head_channels=None if network.head is None else _exactly(network.head.channels),
         end_bits=end,
         weight_bits=WIDTHS,
         activation_bits=WIDTHS,
         tie_block_bits=False,
         pooled_shortcut=network.pooled_shortcut,
         non_decreasing=False,
-        max_layers=2 + PLACES * sum(block.depth for block in network.blocks),
+        max_layers=1
+        + (network.head is not None)
+        + PLACES * sum(block.depth for block in network.blocks),
         max_stage_share=1.0,
     )
 

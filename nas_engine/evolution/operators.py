@@ -62,7 +62,8 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
     genes = np.zeros((frame.n_genes, n), np.int16)
     view = GeneView(frame, genes)
     view.stem[:], view.head[:] = (
-        _random_channels(part, n, rng) for part in (space.stem_channels, space.head_channels)
+        0 if part is None else _random_channels(part, n, rng)
+        for part in (space.stem_channels, space.head_channels)
     )
     view.depth[:] = _random_depths(space, frame, n, rng)
     for s, stage in enumerate(space.stages):
@@ -80,7 +81,9 @@ def sample(space: SearchSpace, frame: Frame, n: int, rng: np.random.Generator) -
         view.stem_stride[:] = rng.choice(space.stem_strides, n)
         view.stem_stride[0] = max(space.stem_strides)
 
-    view.stem[0], view.head[0] = space.stem_channels.minimum, space.head_channels.minimum
+    view.stem[0], view.head[0] = (
+        0 if part is None else part.minimum for part in (space.stem_channels, space.head_channels)
+    )
     for s, stage in enumerate(space.stages):
         view.kernel[s, 0], view.channels[s, 0], view.depth[s, 0] = (
             min(stage.kernels),
@@ -175,7 +178,8 @@ def mutate(
             _put(view.stem_stride, strided, 3 - view.stem_stride)
             stem &= ~strided
         _put(view.stem, stem, _scaled(space.stem_channels, view.stem, factor))
-        _put(view.head, part == stages + 1, _scaled(space.head_channels, view.head, factor))
+        if space.head_channels is not None:
+            _put(view.head, part == stages + 1, _scaled(space.head_channels, view.head, factor))
         if mutate_bits:
             _mutate_bits(space, frame, view, part == stages + 2, rng)
     _set_bottlenecks(space, view, ratios)

@@ -174,8 +174,11 @@ def _best_path(
 
     end = problem.space.end_bits
     last = ends_live(model, table, costs, shares, share(model, head_out_bits(table, end)))
-    value = value + coefficients[-2] * gain[1:, None]
-    value[np.maximum(*last) > room] = -np.inf
+    if table.frame.has_head:
+        value = value + coefficients[-2] * gain[1:, None]
+    else:  # the classifier takes the stream, at its own width
+        value = np.where((options == end)[:, None], value, -np.inf)
+    value = np.where(np.maximum(*last) > room, -np.inf, value)
     at, column = value.argmax(axis=0), np.arange(n)
     fits = value[at, column] > -np.inf
 

@@ -142,7 +142,8 @@ class GraphNetwork(nn.Module):
         graph: The graph.
         quantisers: Quantiser of each tensor but the image, by name; empty in float.
         kernels: Kernels that training goes through on a CPU; ``None`` for torch's own way.
-        pool_source: That of the head's output; a module only because state dicts name it.
+        head: Its unit, ``None`` for a network without one.
+        pool_source: Quantiser of what is pooled; a module only because state dicts name it.
 
     Raises:
         InputError: The architecture has no classifier, so that there is nothing to train it for.
@@ -177,7 +178,7 @@ class GraphNetwork(nn.Module):
             self._ends[end.name] = Block(units, inputs[block], relu=relu)
         self.stem = self._units["stem"]
         self.residuals = nn.ModuleList(self._ends.values())
-        self.head, self.classifier = self._units["head"], self._units["classifier"]
+        self.head, self.classifier = self._units.get("head"), self._units["classifier"]
         self.pool_source: nn.Module | None = None
         last = self.graph.last_reads()
         self._dead = [
@@ -188,7 +189,7 @@ class GraphNetwork(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Return the pooled vector of scaled images.
 
-        From ``(n, c, h, w)`` to ``(n, head channels, 1, 1)``.
+        From ``(n, c, h, w)`` to ``(n, feature channels, 1, 1)``.
         """
         values, weights = dict.fromkeys(self.graph.inputs, x), self._weights_of_kernels()
         for node, dead in zip(self.graph.nodes[:-1], self._dead, strict=False):

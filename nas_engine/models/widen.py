@@ -39,6 +39,6 @@ def widen(architecture: Architecture, factor: float = 2.0) -> Architecture:
         architecture,
         stem=stem,
         blocks=tuple(blocks),
-        head=convolution(architecture.head),
+        head=architecture.head and convolution(architecture.head),
         classifier=architecture.classifier and replace(architecture.classifier, bits=_W8A8),
     )

@@ -38,7 +38,8 @@ def graph_of(architecture: Architecture) -> Graph[Tensor, Node]:
         for unit in range(block.depth):
             stride = block.stride if unit == 0 and draft.size(tensor) > 1 else 1
             tensor = _unit(draft, f"s{stage}.b{unit + 1}", tensor, block, unit, stride)
-    tensor = draft.layer("head", tensor, "head output", architecture.head.channels)
+    if architecture.head is not None:
+        tensor = draft.layer("head", tensor, "head output", architecture.head.channels)
     if architecture.classifier is not None:
         tensor = draft.pool("pool", tensor, "pooled vector", draft.size(tensor))
         count = architecture.classifier.class_count

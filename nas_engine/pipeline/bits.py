@@ -67,7 +67,7 @@ def with_uniform(network: Architecture, bits: Bits) -> Architecture:
     return replace(
         network,
         blocks=tuple(map(block, network.blocks)),
-        head=replace(network.head, bits=bits),
+        head=network.head and replace(network.head, bits=bits),
     )
 
 

@@ -60,7 +60,7 @@ def insert_quantisers(network: GraphNetwork) -> None:
             unit.requantiser, block.narrow = Requantiser(source, own), own
     for block in network.blocks():
         block.source = found[block.input]
-    network.pool_source = network.head.output
+    network.pool_source = found[graph.node("pool").input]
     network.quantisers.update(found)
 
 

@@ -7,7 +7,7 @@ Source: Sun et al., NeurIPS 2022. Computed for a whole population.
     S_i   = sum of t from the input to the end of stage i + ln(C_out of the stage's last block)
     score = sum_i alpha_i S_i
 
-Stages end just before each stride-2 block; stage 0 is the stem; the head belongs to the last stage;
+Stages end just before each stride-2 block; stage 0 is the stem; a head belongs to the last stage;
 the classifier does not count. Residuals, ReLU, stride and resolution do not enter. What the score
 cannot see is written in docs/qe_score.md.
 
@@ -112,7 +112,8 @@ def layer_coefficients(table: LayerTable, settings: ScoreSettings) -> Floats:
     else:
         of_unit = np.take_along_axis(per_stage, table.stage, axis=0)
     scored = by_kind(table, 0, lambda layer: of_unit if layer.scored else np.zeros_like(of_unit))
-    return interleave(table, stages[0], of_first(table, scored), of_unit, of_unit, stages[-1], 0.0)
+    head = stages[-1] * table.frame.has_head
+    return interleave(table, stages[0], of_first(table, scored), of_unit, of_unit, head, 0.0)
 
 
 def qe_score(
@@ -163,7 +164,8 @@ def structure_score(table: LayerTable, settings: ScoreSettings) -> Floats:
         halves[:, 0] @ terms if halves.shape[1] == 1 else (halves * terms).sum(axis=0)
     )
     score += stages[0] * (0.5 * np.log(frame.stem_kernel**2 * frame.input_channels) - log_sigma)
-    score += stages[-1] * (0.5 * log_channels[-1] - log_sigma)
+    if frame.has_head:
+        score += stages[-1] * (0.5 * log_channels[-1] - log_sigma)
     for weight, channels in zip(settings.stage_weights, _stage_channels(table), strict=True):
         if weight:
             score += weight * np.log(channels)
@@ -249,7 +251,7 @@ def _log_bottleneck(table: LayerTable) -> Floats:
 def _stage_channels(table: LayerTable) -> list[Floats]:
     """Return output channels of the last block of each QE-Score stage, each ``(n,)``.
 
-    The head ends the last stage; 1 where a network has fewer stages.
+    The head, if there is one, ends the last stage; 1 where a network has fewer stages.
     """
     channels = [np.ones(table.n)] * table.frame.n_score_stages
     for stages, output in zip(

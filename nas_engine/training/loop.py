@@ -200,7 +200,7 @@ def assembled(
         and task.teacher.feature_channels
     ):
         torch.manual_seed(task.seed + 1)
-        hint = FeatureHint(task.architecture.head.channels, task.teacher.feature_channels).to(
+        hint = FeatureHint(task.architecture.feature_channels, task.teacher.feature_channels).to(
             task.device
         )
     average = copy_network(network) if task.recipe.ema_decay else network

@@ -37,7 +37,8 @@ def _without_widths(architecture: Architecture) -> Architecture:
     classifier = (
         None if architecture.classifier is None else replace(architecture.classifier, bits=_ANY)
     )
-    stem, head = replace(architecture.stem, bits=_ANY), replace(architecture.head, bits=_ANY)
+    stem = replace(architecture.stem, bits=_ANY)
+    head = None if architecture.head is None else replace(architecture.head, bits=_ANY)
     return replace(architecture, stem=stem, blocks=blocks, head=head, classifier=classifier)
 
 

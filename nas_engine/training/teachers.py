@@ -59,7 +59,7 @@ class Teacher:
         if isinstance(self.module, CifarResNet):
             return self.module.linear.in_features
         return (
-            self.module.architecture.head.channels
+            self.module.architecture.feature_channels
             if isinstance(self.module, GraphNetwork)
             else None
         )

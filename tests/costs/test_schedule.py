@@ -84,11 +84,13 @@ def scalar_bytes(
     for kind, own in zip(kinds, blocks, strict=True):
         if kind != BLOCK:  # the second layer takes the input; the first may be missing
             own[0] = own[1]
-    after = [*(own[0] for own in blocks[1:]), bits[-2]]
+    has_head = table.frame.has_head
+    after = [*(own[0] for own in blocks[1:]), bits[-2 if has_head else -1]]
     head_out = bits[-1] if table.frame.class_count else 8
     parts = [("stem", -1, [], blocks[0][0])]
     parts += [(kinds[r], r, own, d) for r, (own, d) in enumerate(zip(blocks, after, strict=True))]
-    parts += [("head", -1, [bits[-2]], head_out), ("classifier", -1, [bits[-1]], 0)]
+    parts += [("head" if has_head else "pool", -1, [bits[-2]], head_out)]
+    parts += [("classifier", -1, [bits[-1]], 0)]
     live: list[float] = []
     for kind, r, own, following in parts[: None if table.frame.class_count else -1]:
         width_of = dict(zip(LAYER_WIDTHS, own, strict=False)) | {"next": following} | FIXED_WIDTHS
@@ -291,6 +293,8 @@ def mixed_and_best(
     for i in range(table.n):
         best = best_gain(table, memory, sram, worth[:, i], gain, options, tied, i)
         fits = peak_sram(memory, table, bits)[i] <= sram
+        if best == -math.inf and table.frame.schedule == "rows" and not table.frame.has_head:
+            continue  # the narrowest may fit by layers, where the last sum outgrows its shortcut
         assert fits == (best > -math.inf)
         if fits:
             counted = table.weights[:, i] > 0
@@ -390,10 +394,12 @@ def best_gain(
                 total = sum(one for one, there in zip(gains, present, strict=True) if there)
                 reach[d] = max(reach[d], before[a] + float(total))
         value = reach
-    heads, dense = (ways_of(model, kind, schedule) for kind in ("head", "classifier"))
+    has_head = table.frame.has_head
+    behind = "head" if has_head else "pool"
+    heads, dense = (ways_of(model, kind, schedule) for kind in (behind, "classifier"))
     last = [
-        value[o] + worth[-2] * gain[o]
-        for o in options
+        value[o] + worth[-2] * gain[o] * has_head
+        for o in (options if has_head else [end])
         if any(fits(rows, whole, {"a": o, "next": end}) for rows in heads.values())
         and fits(dense["layers"], whole, {"a": end})
     ]

@@ -65,7 +65,7 @@ def check_shapes(architectures: Iterable[Architecture], resolution: int) -> None
         with torch.no_grad():
             features = network.features(x)
             logits = network.classify(features)
-            assert features.shape == (1, architecture.head.channels, 1, 1)
+            assert features.shape == (1, architecture.feature_channels, 1, 1)
             assert logits.shape == (1, 7)
             assert torch.equal(network(x), logits)
         for (name, unit), layer in zip(network.units(), layers, strict=True):

@@ -24,7 +24,7 @@ W8A8 = Bits(8, 8)
 
 def channels(network: Architecture) -> list[int]:
     blocks = [count for block in network.blocks for count in (block.bottleneck, block.channels)]
-    return [network.stem.channels, *blocks, network.head.channels]
+    return [network.stem.channels, *blocks, network.feature_channels]
 
 
 @pytest.mark.parametrize("space", SHIPPED)
@@ -74,7 +74,7 @@ def test_other_kinds_of_blocks_keep_their_layers_where_their_shapes_allow() -> N
     network = block_kinds()
     wide = widen(network)
     assert [block.kind for block in wide.blocks] == [block.kind for block in network.blocks]
-    assert channels(wide) == [16, 0, 16, 0, 24, 0, 24, 64]
+    assert channels(wide) == [16, 0, 16, 0, 24, 0, 24, 24]
     assert wide.layer_names() == network.layer_names()
     first = replace(network.blocks[0], channels=9, bits=((W8A8, W8A8, W8A8),))
     nearly = replace(network, blocks=(first, *network.blocks[1:]))  # 8 and 9 both become 16

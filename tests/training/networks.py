@@ -30,7 +30,7 @@ def small_architecture(classes: int = 4, input_channels: int = 3) -> Architectur
 
 
 def block_kinds(classes: int = 4) -> Architecture:
-    """Residual blocks with and without a layer in the shortcut, and a depth-wise separable one."""
+    """Residual blocks with and without a layer in the shortcut, a separable one, no head."""
     w8a8, w4a8, w5a6 = Bits(8, 8), Bits(4, 8), Bits(5, 6)
     return replace(
         small_architecture(classes),
@@ -60,4 +60,5 @@ def block_kinds(classes: int = 4) -> Architecture:
                 bits=((w4a8, w5a6), (w8a8, w4a8)),
             ),
         ),
+        head=None,
     )

@@ -92,7 +92,7 @@ def columns_of(layers: Sequence[str], steps: Sequence[str]) -> list[str]:
     """Return the layers and steps that are no layers, in the order they run."""
     found = list(layers)
     if POOL in steps:
-        found.insert(found.index("head") + 1, POOL)
+        found.insert(found.index("classifier"), POOL)
     return found
 
 
