@@ -37,6 +37,7 @@ from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.runs.run_record import DONE, RUNNING, RunRecord, StageRecord, write_record
 from nas_engine.training.result import write_result
+from tests.cli.test_json import check_json
 from tests.generations import GENERATION, SMALL_SETTINGS
 from tests.report.page_facts import CLOSE, EQUAL, OWN_CORE, TWO_CLASSES, proof, trained
 from tests.report.page_html import Reader
@@ -402,7 +403,7 @@ class TestCommand:
 
     def test_it_prints_json(self, run: Path, redrawn: list[bool]) -> None:
         outcome = CliRunner().invoke(report, [str(run), "--json"])
-        assert json.loads(outcome.stdout) == {
+        assert check_json("report", outcome.stdout) == {
             "report": str(run / "report.html"),
             "bytes": (run / "report.html").stat().st_size,
         }

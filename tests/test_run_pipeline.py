@@ -4,6 +4,7 @@ often it is killed.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from benchmarks.small_sets import write_folder
 from benchmarks.whole_run import lasting
 from nas_engine.api.look import load_run
 from nas_engine.architecture import Architecture, read_architecture
+from nas_engine.cli.run import outcome
 from nas_engine.datasets import open_dataset
 from nas_engine.digests import file_digest
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
@@ -53,6 +55,7 @@ from nas_engine.training.loop import DivergedError, TrainingError
 from nas_engine.training.networks import save_network
 from nas_engine.training.result import TrainingResult, read_result
 from nas_engine.training.start import same_structure
+from tests.cli.test_json import check_json
 from tests.refine_runs import SPACE
 from tests.resealed import content, rewrite
 from tests.sinks import Kept
@@ -86,6 +89,15 @@ def space(whole: tuple[Path, RunRecord, int]) -> Path:
 
 
 class TestOnce:
+    def test_its_object_is_what_the_schema_says(self, whole: tuple[Path, RunRecord, int]) -> None:
+        folder, record, _ = whole
+        found = check_json("run", json.dumps(outcome(record, folder / "run")))
+        assert found["verified"] is True
+        assert found["network"]["directory"] == str(folder / "run" / "final")
+        assert found["network"]["peak_sram_bytes"] == found["stages"][5]["figures"]["arena_bytes"]
+        stopped = check_json("run", json.dumps(outcome(replace(record, stages=()), folder)))
+        assert stopped["accuracy"] is stopped["verified"] is stopped["network"] is None
+
     def test_every_stage_is_recorded_with_what_it_came_to(
         self, whole: tuple[Path, RunRecord, int]
     ) -> None:

@@ -118,7 +118,7 @@ def perform(
     from nas_engine.parts import ALLOCATOR, COST, SCORE, named_again
     from nas_engine.pipeline.run import run_pipeline
     from nas_engine.report.run_table import run_table
-    from nas_engine.runs.run_record import STAGES, record_mapping
+    from nas_engine.runs.run_record import STAGES
     from nas_engine.training.compute import prepare_compute, prepare_kernels
     from nas_engine.training.result import check_goal
 
@@ -148,7 +148,7 @@ def perform(
             (SCORE, asked.search.score), (COST, asked.search.cost), (ALLOCATOR, asked.refine.method)
         ),
     ]
-    emit({"folder": str(folder), **_outcome(record), **record_mapping(record)})
+    emit(outcome(record, folder))
     show_table(run_table(record, screen.kept))
     if last is None or not last.done or screen.stop():
         show_stopped(f"stopped; what is done is kept; go on with: {command_line(*again)}")
@@ -163,12 +163,22 @@ def perform(
         check_goal(accuracy["integer"], accuracy["images"], accuracy["split"], goal)
 
 
-def _outcome(record: RunRecord) -> dict[str, Any]:
-    """Return accuracy and verdict, ``None`` where the run has not come so far."""
+def outcome(record: RunRecord, folder: Path) -> dict[str, Any]:
+    """Return what ``--json`` prints; ``None`` where the run has not come so far."""
+    from nas_engine.cli.search import summary
+    from nas_engine.report.search_record import load_runs
+    from nas_engine.runs.pipeline_directory import PipelineDirectory
+    from nas_engine.runs.run_record import record_mapping
+
+    whole = PipelineDirectory(folder)
+    reached = [run.path for run in (whole.final, whole.network, whole.search) if run.has_best()]
     trained, verified = record.stage("quantise"), record.stage("verify")
     return {
+        "folder": str(folder),
         "accuracy": (trained.figures or {}).get("accuracy") if trained else None,
         "verified": (verified.figures or {}).get("passed") if verified else None,
+        "network": summary(load_runs(reached[0])[0]) if reached else None,
+        **record_mapping(record),
     }
 
 

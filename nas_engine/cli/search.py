@@ -96,7 +96,7 @@ def search(
         for record in records:
             _show(record, plots=plots, workers=workers or cores())
     complete = len(records) == len(configs) and all(record.complete for record in records)
-    winners = [_summary(record) for record in records]
+    winners = [summary(record) | {"evaluated": record.evaluated} for record in records]
     emit(
         {
             "run": str(path),
@@ -255,8 +255,8 @@ def _winner(record: SearchRecord) -> dict[str, Any]:
     }
 
 
-def _summary(record: SearchRecord) -> dict[str, Any]:
-    """Return what ``--json`` says of one winner."""
+def summary(record: SearchRecord) -> dict[str, Any]:
+    """Return what ``--json`` says of the network of a run directory."""
     device, config = record.device, record.config
     return {
         "resolution": config.resolution,
@@ -267,7 +267,6 @@ def _summary(record: SearchRecord) -> dict[str, Any]:
         "input": config.input,
         "sram_budget": device.arena_bytes,
         "flash_budget": device.storage_bytes,
-        "evaluated": record.evaluated,
         "directory": str(record.directory.path),
         "architecture": str(record.directory.path / "best.yaml"),
     }

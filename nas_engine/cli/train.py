@@ -270,7 +270,7 @@ def evaluate(
     emit(
         {
             "data": judged.source,
-            **plain(accuracy),
+            "accuracy": plain(accuracy),
             **({"layers": plain(errors.layers)} if errors else {}),
         }
     )

@@ -8,6 +8,7 @@ ever looked at.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -343,7 +344,7 @@ class _Work:
             mean_w_bits=problem.mean_bits(found.levels, WEIGHTS),
             mean_a_bits=problem.mean_bits(found.levels, ACTIVATIONS),
             usage={
-                name: Usage(used=used, limit=limit)
+                name: Usage(used=math.ceil(used), limit=math.floor(limit))
                 for name, (used, limit) in problem.usage(found.levels).items()
             },
             objective=found.objective,

@@ -217,13 +217,13 @@ def _alike(accuracies: Sequence[float], images: int) -> list[int]:
 
 
 def _row(rank: int, report: NetworkReport) -> dict[str, Any]:
+    figures = report.as_json()
     return {
         "rank": rank,
-        "qe_score": report.qe_score,
-        "peak_sram_bytes": report.peak_sram_bytes,
-        "flash_bytes": report.total_flash_bytes,
-        "macs": report.total_macs,
-        "layers": len(report.layer_names),
+        **{
+            name: figures[name]
+            for name in ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "layers")
+        },
         "accuracy": None,
         "loss": None,
         "failure": None,

@@ -51,12 +51,9 @@ def search(work: Work, resume: bool) -> Figures | None:
     best = record.best
     if remark := depth_remark(best):
         work.watch(Note(text=remark))
-    costs = {
-        "peak_sram_bytes": best.peak_sram_bytes,
-        "flash_bytes": best.total_flash_bytes,
-        "macs": best.total_macs,
-    }
-    return {"qe_score": best.qe_score, **costs, "candidates": record.evaluated}
+    names = ("qe_score", "peak_sram_bytes", "flash_bytes", "macs", "cycles", "latency_ms")
+    figures = best.as_json()
+    return {name: figures[name] for name in names} | {"candidates": record.evaluated}
 
 
 def shortlist(work: Work, resume: bool) -> Figures | None:

@@ -142,7 +142,7 @@ def gather(path: Path) -> RunFacts:
         _facts(path, run, asked, reader),
         name=name,
         network_is=("the refined network" if refined else "the best of the search")
-        if _has_network(run)
+        if run.has_best()
         else "",
         trainings=trainings,
         history=_history(run, reader),
@@ -161,7 +161,7 @@ def _whole_run(whole: PipelineDirectory) -> RunFacts:
         (whole.network, "the winner of the shortlist"),
         (whole.search, "the best of the search"),
     )
-    run, network_is = next((pair for pair in runs if _has_network(pair[0])), (whole.search, ""))
+    run, network_is = next((pair for pair in runs if pair[0].has_best()), (whole.search, ""))
     trainings = (
         *_trainings(whole.network, reader, "float stage"),
         *_trainings(whole.final, reader, "quantised stage"),
@@ -191,7 +191,7 @@ def _whole_run(whole: PipelineDirectory) -> RunFacts:
 def _facts(path: Path, run: RunDirectory, config: SearchConfig, reader: _Reader) -> RunFacts:
     """Return what the directory of the network says; the rest is left empty."""
     problem, device = build_problem(config)
-    network = report_member(run.read_best(), problem) if _has_network(run) else None
+    network = report_member(run.read_best(), problem) if run.has_best() else None
     exports = _exports(run, reader)
     asked = Asked(
         device=device,
@@ -253,10 +253,6 @@ def _exports(run: RunDirectory, reader: _Reader) -> dict[str, str] | None:
         )
         return None
     return found
-
-
-def _has_network(run: RunDirectory) -> bool:
-    return (run.path / "best.yaml").exists()
 
 
 def _asked_of_run(whole: PipelineDirectory) -> SearchConfig:

@@ -443,6 +443,10 @@ class RunDirectory:
         write_atomically(self.path / "memory_plan.json", seal_json(plan))
         write_atomically(self.path / "best.yaml", seal_yaml(dump_architecture(best)))
 
+    def has_best(self) -> bool:
+        """Return whether there is a network."""
+        return (self.path / "best.yaml").exists()
+
     def read_best(self) -> Architecture:
         """Return the winner.
 
@@ -450,7 +454,7 @@ class RunDirectory:
             RunDirectoryError: There is none yet.
             FileFormatError: A damaged file.
         """
-        if not (self.path / "best.yaml").exists():
+        if not self.has_best():
             raise RunDirectoryError(
                 self.path, "has no best.yaml yet; continue the search with --resume"
             )

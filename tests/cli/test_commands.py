@@ -30,6 +30,7 @@ from nas_engine.scoring.qe_score import default_stage_weights
 from search_spaces import space_names
 from tests.cli.command import SMALL, THREE, TWO, Run
 from tests.cli.test_bad_input import snapshot
+from tests.cli.test_json import check_json
 from tests.generations import ENVIRONMENT, GENERATION, python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,9 +241,9 @@ class TestSearch:
         assert "peak SRAM" in outcome.out
         assert max(map(len, outcome.out.splitlines())) <= 160
         assert not any(line.startswith("error") for line in outcome.err.splitlines())
-        again = run("plot", "my run")
+        again = run("plot", "my run", "--json")
         assert again.code == 0
-        assert len(again.out.splitlines()) == 12
+        assert len(check_json("plot", again.out)["pictures"]) == 12
 
     def test_default_directory_is_named_after_the_search_and_found_again(
         self, run: Run, tmp_path: Path

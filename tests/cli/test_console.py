@@ -27,6 +27,7 @@ from nas_engine.training.recipe import recipe_names
 from nas_engine.verification.result import Comparison, Verdict, VerificationReport
 from search_spaces import space_names
 from tests.cli.command import SMALL, THREE, TWO, Run
+from tests.cli.test_json import check_json
 from tests.generations import ENVIRONMENT
 from tests.training.runs import small_run
 
@@ -196,21 +197,21 @@ class TestJson:
     def test_train_and_evaluate(self, run: Run, tmp_path: Path) -> None:
         small_run(tmp_path / "run")
         stopped = run("train", "run", *BRIEF, "--json", "--time-limit", "0.000001s")
-        found = json.loads(stopped.out)
+        found = check_json("train", stopped.out)
         assert (found["finished"], found["run"]) == (False, "run")
         assert "--json" in shlex.split(found["continue"])
         assert (
             stopped.err.splitlines()[-1]
             == f"stopped; the state is saved; continue with: {found['continue']}"
         )
-        found = json.loads(run(*shlex.split(found["continue"])[1:]).out)
+        found = check_json("train", run(*shlex.split(found["continue"])[1:]).out)
         result = json.loads((tmp_path / "run" / "training" / "result.json").read_text())
         assert found["finished"]
         assert found["accuracy"] == result["accuracy"]
-        evaluated = json.loads(
-            run("evaluate", "run", "--json", "--limit", "40", "--threads", "1").out
+        evaluated = check_json(
+            "evaluate", run("evaluate", "run", "--json", "--limit", "40", "--threads", "1").out
         )
-        assert evaluated == {"data": "digits", **result["accuracy"]}
+        assert evaluated == {"data": "digits", "accuracy": result["accuracy"]}
 
     def test_verify(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
@@ -222,9 +223,9 @@ class TestJson:
 
     def test_devices_and_spaces(self, run: Run) -> None:
         for command, names in (("devices", device_names()), ("spaces", space_names())):
-            listed = json.loads(run(command, "--json").out)[command]
+            listed = check_json(command, run(command, "--json").out)[command]
             assert [each["name"] for each in listed] == list(names)
-            assert json.loads(run(command, names[0], "--json").out) == listed[0]
+            assert check_json(command, run(command, names[0], "--json").out) == listed[0]
         device = json.loads(run("devices", "rp2040", "--json").out)
         assert device["arena_bytes"] == load_device("rp2040").arena_bytes
         assert device["bit_pairs"][0][0] == load_device("rp2040").bit_pairs[0][0]

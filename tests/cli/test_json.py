@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from nas_engine.cli.main import cli
 from tests.cli.command import SMALL, Run
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "json.schema.json"
@@ -21,14 +22,19 @@ def schemas() -> dict[str, Any]:
     return found
 
 
+def validator(command: str) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": f"#/$defs/{command}", "$defs": schemas()})
+
+
 def check_json(command: str, text: str) -> Any:
     """Check the output of a command, and return it."""
     found = json.loads(text)
-    Draft202012Validator(schemas()[command]).validate(found)
+    validator(command).validate(found)
     return found
 
 
-def test_the_schemas_are_schemas() -> None:
+def test_every_command_has_a_schema() -> None:
+    assert set(cli.commands) <= set(schemas())
     for schema in schemas().values():
         Draft202012Validator.check_schema(schema)
 
@@ -43,4 +49,4 @@ def test_commands_without_training(run: Run) -> None:
     found = check_json("compare", run("compare", "run", "run-1", "--json").out)
     found["runs"][0]["macs"] += 0.5  # counts are integers
     with pytest.raises(ValidationError):
-        Draft202012Validator(schemas()["compare"]).validate(found)
+        validator("compare").validate(found)

@@ -22,6 +22,7 @@ from nas_engine.runs.run_directory import RunDirectory
 from tests.cli.command import Outcome, Run
 from tests.cli.terminal import shown_on_a_terminal
 from tests.cli.test_bad_input import snapshot
+from tests.cli.test_json import check_json
 from tests.refine_runs import usable_run
 from tests.resealed import change
 from tests.training.runs import small_run
@@ -98,7 +99,7 @@ class TestOutput:
 
     def test_json(self, run: Run, place: Path) -> None:
         outcome = run("refine", "run", "--method", "uniform", *BRIEF, "--json")
-        found = json.loads(outcome.out)
+        found = check_json("refine", outcome.out)
         assert [method["method"] for method in found["methods"]] == ["uniform"]
         record = json.loads((place / "refine" / "uniform" / "allocation.json").read_text())
         assert {key: record[key] for key in found["methods"][0]} == found["methods"][0]

@@ -260,6 +260,7 @@ class TestOutcome:
 
     def test_with_json_there_is_one_object(self, run: Run, outcome: tuple[str, RunRecord]) -> None:
         values = json.loads(run("run", "--out", "there", "--json").out)
+        assert values["network"] is None
         assert values["folder"] == "there"
         assert [stage["name"] for stage in values["stages"]] == [
             stage.name for stage in outcome[1].stages

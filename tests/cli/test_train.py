@@ -37,6 +37,7 @@ from nas_engine.training.recipe import dump_recipe, recipe_names
 from tests.cli.command import Outcome, Run
 from tests.cli.terminal import shown_on_a_terminal
 from tests.cli.test_bad_input import snapshot
+from tests.cli.test_json import check_json
 from tests.generations import ENVIRONMENT
 from tests.training.runs import results, small_run
 from tests.training.tasks import digits_architecture, small_recipe
@@ -150,7 +151,7 @@ class TestTrain:
         table = "\n".join(outcome.out.splitlines()[:-1])
         assert run("evaluate", "run", "--limit", "40").out == f"digits, from digits\n{table}\n"
         shown = run("evaluate", "run", "--limit", "40", "--json", "--threads", "1").out
-        assert json.loads(shown) == {"data": "digits", **accuracy}
+        assert json.loads(shown) == {"data": "digits", "accuracy": accuracy}
         assert not (place / "layer_errors.json").exists()
 
     def test_an_accuracy_that_is_missed_has_an_exit_code_of_its_own(
@@ -169,7 +170,7 @@ class TestTrain:
         )
         assert above.code == 3
         assert "missed by 0.50 points" in above.err
-        assert json.loads(above.out)["integer"] == reached
+        assert json.loads(above.out)["accuracy"]["integer"] == reached
         for text in ("nan", "101", "-1", "x", "inf"):
             assert (
                 f"'{text}' is not a number from 0 to 100 percent"
@@ -192,15 +193,16 @@ class TestTrain:
             for layer in errors.layers
         ]
         assert lines[-1].endswith("Measured on 40 test images of digits; 6 dB are about one bit.")
-        shown = json.loads(
-            run("evaluate", "run", "--limit", "100", "--layers", "--json", "--split", "train").out
+        shown = check_json(
+            "evaluate",
+            run("evaluate", "run", "--limit", "100", "--layers", "--json", "--split", "train").out,
         )
         errors = read_layer_errors(place / "layer_errors.json")
         assert (errors.images, errors.split) == (64, "train")
         assert [layer["sqnr_db"] for layer in shown["layers"]] == pytest.approx(
             [layer.sqnr_db for layer in errors.layers]
         )
-        assert shown["images"] == 100
+        assert shown["accuracy"]["images"] == 100
 
     def test_float_alone(self, run: Run, place: Path) -> None:
         outcome = run("train", place, *BRIEF, "--float-share", "1")
@@ -715,7 +717,7 @@ class TestClasses:
             shown = run(
                 "evaluate", str(known / "run"), "--data", str(tmp_path / f"{order}.npz"), "--json"
             ).out
-            given[order] = {key: value for key, value in json.loads(shown).items() if key != "data"}
+            given[order] = json.loads(shown)["accuracy"]
         assert given["same"] == given["other"]
         unnamed = tmp_path / "unnamed.npz"
         np.savez(unnamed, x_train=images, y_train=numbers, x_test=images, y_test=numbers)
@@ -724,7 +726,7 @@ class TestClasses:
             "note: the data have numbers in place of class names, so classes are matched by "
             "number: '0' is 'dark', " in outcome.err
         )
-        assert json.loads(outcome.out)["integer"] == given["same"]["integer"]
+        assert json.loads(outcome.out)["accuracy"]["integer"] == given["same"]["integer"]
 
     def test_a_folder_from_the_board_is_judged_whole(
         self, run: Run, tmp_path: Path, known: Path
