@@ -3,7 +3,7 @@
 
 #include "nas_requantise.h"
 
-NAS_SMALL void nas_depthwise_plain(const nas_depthwise_job *job, uint32_t channel, uint32_t held, uint8_t *output)
+NAS_RARE void nas_depthwise_plain(const nas_depthwise_job *job, uint32_t channel, uint32_t held, uint8_t *output)
 {
     const nas_layer *const layer = job->layer;
     const uint32_t kernel = layer->kernel, channels = layer->in_channels;

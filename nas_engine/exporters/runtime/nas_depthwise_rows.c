@@ -13,7 +13,7 @@
 #include "nas_depthwise_planes.h"
 #include "nas_depthwise_streams.h"
 
-NAS_SMALL void nas_depthwise_part(const nas_depthwise_job *job, uint8_t *output, uint32_t index, nas_depthwise_multiply *multiply)
+NAS_RARE void nas_depthwise_part(const nas_depthwise_job *job, uint8_t *output, uint32_t index, nas_depthwise_multiply *multiply)
 {
     const nas_layer *const layer = job->layer;
     const uint32_t channels = layer->in_channels, bits = layer->out_bits;
@@ -53,7 +53,7 @@ static NAS_RARE void output_row(nas_depthwise_job *job, uint8_t *output, uint32_
 
 /* Output row `out_height` alone, to the output's first byte; its input rows lie in the ring at `input`. The unpacked weights lie
  * below the ring, from the first row on; scratch holds the planes. */
-static NAS_SMALL void one_row(nas_depthwise_job *job, uint8_t *arena, nas_depthwise_multiply *multiply)
+static NAS_RARE void one_row(nas_depthwise_job *job, uint8_t *arena, nas_depthwise_multiply *multiply)
 {
     const nas_layer *const layer = job->layer;
     const uint32_t row = layer->out_height, slots = layer->shortcut_bits, pair = job->rows - layer->kernel;

@@ -17,7 +17,7 @@
 
 /* A function that runs once a layer, or rarely: small rather than quick. */
 #if defined(__GNUC__) && !defined(__clang__)
-#define NAS_RARE __attribute__((noinline, cold))
+#define NAS_RARE __attribute__((noinline, cold, optimize("Os")))
 #else
 #define NAS_RARE NAS_SMALL
 #endif
