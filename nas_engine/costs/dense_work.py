@@ -32,6 +32,9 @@ EIGHT = 8
 ROUND = 4
 """Words of weights of a round of the loop of three pixels."""
 
+RESULTS_HELD = 32
+"""Results of a pixel that are finished at once: a shortcut is added, and they are packed."""
+
 ALIGNED = np.array([1.0, 0.25, 0.5, 0.25, 1.0, 0.25, 0.5, 0.25, 1.0])
 """Share of pairs of channels whose weights begin at whole bytes, by their width, where the taps are
 no multiple of four."""
@@ -140,9 +143,10 @@ def _dense(layer: Layers, taps: Any, load: Any, price: Prices) -> Any:
     pixels, channels = layer.pixels, layer.outputs
     native, direct = _native(layer), _direct(layer)
     fours, pairs = up(taps, FOUR), up(channels, 2)
-    tile = np.maximum(np.minimum(layer.tile, 2 * pairs), 1)
-    tiles = up(channels, tile)
     threes = np.floor(pixels / PIXELS_AT_ONCE)
+    tile = np.where((threes == 0) & _is_tile(layer, taps), channels, layer.tile)
+    tile = np.maximum(np.minimum(tile, 2 * pairs), 1)
+    tiles = up(channels, tile)
     left = pixels - PIXELS_AT_ONCE * threes
     runs, results = tiles, np.asarray(0.0)
     if some(~direct):
@@ -201,9 +205,9 @@ def _natively(layer: Layers, price: Prices) -> Any:
 
 
 def _split(channels: Any, tile: Any) -> Any:
-    """Return the runs of 16 channels at most in which tiles of channels are made."""
+    """Return the runs in which the results of tiles of channels are finished."""
     whole = np.floor(channels / tile)
-    return whole * up(tile, CHANNELS_UNPACKED) + up(channels - whole * tile, CHANNELS_UNPACKED)
+    return whole * up(tile, RESULTS_HELD) + up(channels - whole * tile, RESULTS_HELD)
 
 
 def _results(layer: Layers, tile: Any, runs: Any, groups: Any, price: Prices) -> Any:
@@ -212,7 +216,7 @@ def _results(layer: Layers, tile: Any, runs: Any, groups: Any, price: Prices) ->
     Args:
         layer: The layers.
         tile: Channels of a tile.
-        runs: Runs of 16 channels at most.
+        runs: Runs of ``RESULTS_HELD`` channels at most.
         groups: Groups of one to three pixels that are finished together.
         price: Prices of the loops.
     """
@@ -261,10 +265,10 @@ def _slot_bits(layer: Layers) -> Any:
 
 
 def _groups(channels: Any, size: int) -> Any:
-    """Return the groups of so many results in runs of 16 channels at most."""
-    whole = np.floor(channels / CHANNELS_UNPACKED)
-    rest = channels - CHANNELS_UNPACKED * whole
-    return whole * (CHANNELS_UNPACKED // size) + np.floor(rest / size)
+    """Return the groups of so many results in runs of ``RESULTS_HELD`` channels at most."""
+    whole = np.floor(channels / RESULTS_HELD)
+    rest = channels - RESULTS_HELD * whole
+    return whole * (RESULTS_HELD // size) + np.floor(rest / size)
 
 
 def _held(layer: Layers) -> tuple[Any, Any, Any, Any]:
@@ -276,7 +280,7 @@ def _held(layer: Layers) -> tuple[Any, Any, Any, Any]:
     taps, windows = layer.kernel * layer.kernel * layer.inputs, layer.kernel > 1
     padded, even = WORD_BYTES * up(taps, WORD_BYTES), 2 * up(layer.outputs, 2)
     few = np.minimum(even, CHANNELS_UNPACKED)
-    in_flash = ((layer.w_bits == 8) | layer.kept) & (taps % FOUR == 0) & (layer.outputs % 2 == 0)
+    in_flash = _is_tile(layer, taps)
     least = padded * (few + (2 + windows) * PIXELS_EXPANDED)
     pixels = 2 * PIXELS_AT_ONCE * padded
     beside = np.where(windows | in_flash, few, few - 2)
@@ -284,6 +288,11 @@ def _held(layer: Layers) -> tuple[Any, Any, Any, Any]:
     beside = np.where(in_flash, np.maximum(beside, spread), beside)
     each = SPREAD_CHANNEL_BYTES * (even > CHANNELS_UNPACKED) + padded * ~in_flash
     return least, pixels, each, beside
+
+
+def _is_tile(layer: Layers, taps: Any) -> Any:
+    """Return where weights are bytes in the order of the inner loop before the layer runs."""
+    return layer.kept | ((layer.w_bits == 8) & (taps % FOUR == 0) & (layer.outputs % 2 == 0))
 
 
 def channels_held(layer: Layers, doublings: int) -> Any:

@@ -17,13 +17,14 @@ static void divide(nas_dense *dense, uint8_t *scratch)
     const nas_layer *layer = dense->layer;
     const uint32_t padded = dense->padded, even = (dense->channels + 1U) & ~1U, windows = layer->kernel > 1U;
     const uint32_t few = even < NAS_CHANNELS_AT_ONCE ? even : NAS_CHANNELS_AT_ONCE, least = padded * (few + (windows ? 6U : 4U));
-    const uint32_t in_flash = layer->weight_bits == 8U && ((dense->taps & 3U) | (dense->channels & 1U)) == 0U;
+    const uint32_t in_flash = layer->weight_bits == NAS_TILE_BITS || (layer->weight_bits == 8U && ((dense->taps & 3U) | (dense->channels & 1U)) == 0U);
     const uint32_t each = in_flash ? 0U : padded, constants = (uint32_t)sizeof(nas_three) / 2U;
     const uint32_t together = 8U / (dense->slot_bits & (0U - dense->slot_bits)); /* results that are whole bytes */
     uint32_t beside = windows || in_flash ? few : few - 2U, end = least, spread = 0;
     if (in_flash && (least - 6U * padded) / constants > few) {
         beside = (least - 6U * padded) / constants & ~1U;
     }
+    dense->in_flash = in_flash;
     dense->three = beside && (layer->flags & NAS_FAST_ROUNDING);
     dense->at_once = few;
     if (dense->three) {
@@ -74,12 +75,12 @@ void nas_dense_end(const nas_dense *dense)
     }
 }
 
-/* Results of one or two pixels that are loaded for `count` channels; 16 of these at once where they wait in dense->bytes. A channel
+/* Results of one or two pixels that are loaded for `count` channels; a few at once where they wait in dense->bytes. A channel
  * has `words` words of weights. */
 static void rows(nas_dense *dense, void (*pairs)(nas_row *row), const uint32_t *weights, uint32_t words, uint32_t pixel, uint32_t pixels,
     uint32_t channel, uint32_t count)
 {
-    const uint32_t at_once = dense->direct ? count : NAS_CHANNELS_AT_ONCE;
+    const uint32_t at_once = dense->direct ? count : NAS_RESULTS_AT_ONCE;
     for (uint32_t done = 0; done < count; done += at_once) {
         const uint32_t left = count - done, some = left < at_once ? left : at_once;
         nas_dense_row(dense, pairs, weights + done * words, pixel, channel + done, some);
@@ -100,16 +101,17 @@ void nas_dense_native(nas_dense *dense, void (*pairs)(nas_row *row), uint32_t bi
     nas_dense_end(dense);
 }
 
-void nas_dense_stream(nas_dense *dense, nas_dense_load *load)
+NAS_RARE void nas_dense_stream(nas_dense *dense, nas_dense_load *load)
 {
     const uint32_t threes = dense->three ? dense->pixels - dense->pixels % 3U : 0U;
     const uint32_t quick = dense->layer->flags & (uint32_t)NAS_FAST_ROUNDING;
+    const uint32_t at_once = threes || !dense->in_flash ? dense->at_once : dense->channels; /* else scratch holds nothing of channels */
     nas_three few[NAS_CHANNELS_AT_ONCE / 2U];
     if (!dense->constants) {
         dense->constants = few;
     }
-    for (uint32_t channel = 0; channel < dense->channels; channel += dense->at_once) {
-        const uint32_t left = dense->channels - channel, count = left < dense->at_once ? left : dense->at_once;
+    for (uint32_t channel = 0; channel < dense->channels; channel += at_once) {
+        const uint32_t left = dense->channels - channel, count = left < at_once ? left : at_once;
         const uint32_t *weights = nas_dense_unpack(dense, count);
         if (threes) {
             nas_dense_spread(dense, channel, count);

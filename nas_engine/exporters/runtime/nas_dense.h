@@ -18,6 +18,8 @@
 #include "nas_dense_words.h"
 #include "nas_runtime.h"
 
+#define NAS_RESULTS_AT_ONCE 32U /* of a pixel, that wait for the shortcut or to be packed */
+
 /* A quick addition, see nas_dense_add.c; assembly counts on the order. */
 typedef struct {
     const uint8_t *exact;  /* the operand with the larger scale, */
@@ -54,6 +56,7 @@ typedef struct {
     uint32_t padded;    /* the same, rounded up to 4 */
     uint32_t pixels;    /* of the output */
     uint32_t channels;  /* of the output */
+    uint32_t in_flash;  /* the weights are a tile already, in Flash or unpacked before: NAS_TILE_BITS */
     uint32_t three;     /* three pixels are worked on, as long as there are so many */
     uint32_t at_once;   /* channels of which weights, and constants where three pixels are worked on, are held */
     uint32_t slot_bits; /* width at which the output is written: that of the shortcut, where that is wider */
@@ -63,7 +66,7 @@ typedef struct {
     uint32_t bit;       /* stream kernels: where the next weight begins */
     uint32_t start[2];  /* w4: -2^(bits-1) times the sum of each pixel's taps, where its accumulators begin */
     nas_sum sum;        /* NAS_QUICK_ADDITION */
-    uint8_t bytes[3][NAS_CHANNELS_AT_ONCE]; /* results of each pixel on their way to the output */
+    uint8_t bytes[3][NAS_RESULTS_AT_ONCE]; /* results of each pixel on their way to the output */
 } nas_dense;
 
 typedef struct nas_row nas_row; /* nas_dense_row.h */

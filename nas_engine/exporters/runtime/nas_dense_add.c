@@ -98,28 +98,31 @@ static NAS_RARE void add_any(const nas_layer *layer, uint32_t count, const uint8
     }
 }
 
-NAS_SMALL int nas_dense_add(nas_dense *dense, uint32_t element, uint32_t count, uint8_t *results)
+NAS_SMALL int nas_dense_add(nas_dense *dense, uint32_t element, uint32_t pixels, uint32_t count)
 {
-    const nas_layer *layer = dense->layer;
-    const uint32_t bits = dense->slot_bits;
+    const nas_layer *const layer = dense->layer;
+    const uint32_t bits = dense->slot_bits, quick = layer->flags & (uint32_t)NAS_QUICK_ADDITION;
     const int in_place = layer->flags & (NAS_SAME_SCALE | NAS_QUICK_ADDITION) && bits == 8U && layer->out_bits == 8U;
-    uint8_t fetched[NAS_CHANNELS_AT_ONCE], *shortcut = dense->output + element;
-    if (!in_place) {
-        shortcut = fetched;
-        nas_fetch(dense->output, nas_readable(dense->output, dense->pixels * dense->channels, bits), element, count, bits, shortcut);
-    }
-    uint8_t *const to = in_place ? shortcut : results;
-    if (layer->flags & NAS_SAME_SCALE) {
-        add_same_scale(count, shortcut, results, to);
-    } else if (layer->flags & NAS_QUICK_ADDITION) {
-        nas_sum *sum = &dense->sum;
-        sum->exact = sum->shortcut_exact ? shortcut : results;
-        sum->scaled = sum->shortcut_exact ? results : shortcut;
-        sum->to = to;
-        sum->end = sum->exact + count;
-        add_quick(sum);
-    } else {
-        add_any(layer, count, shortcut, results);
+    nas_sum *const sum = &dense->sum;
+    uint8_t fetched[NAS_RESULTS_AT_ONCE], *results = dense->bytes[0], *shortcut = in_place ? dense->output + element : fetched;
+    for (; pixels; pixels--, results += NAS_RESULTS_AT_ONCE) {
+        uint8_t *const to = in_place ? shortcut : results;
+        if (!in_place) {
+            nas_fetch(dense->output, nas_readable(dense->output, dense->pixels * dense->channels, bits), element, count, bits, fetched);
+            element += dense->channels;
+        }
+        if (layer->flags & NAS_SAME_SCALE) {
+            add_same_scale(count, shortcut, results, to);
+        } else if (quick) {
+            sum->exact = sum->shortcut_exact ? shortcut : results;
+            sum->scaled = sum->shortcut_exact ? results : shortcut;
+            sum->to = to;
+            sum->end = sum->exact + count;
+            add_quick(sum);
+        } else {
+            add_any(layer, count, shortcut, results);
+        }
+        shortcut += in_place ? dense->channels : 0U;
     }
     return in_place;
 }

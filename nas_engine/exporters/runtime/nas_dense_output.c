@@ -42,7 +42,7 @@ static NAS_SMALL uint32_t store_bits(const nas_dense *dense, uint32_t element, u
     const uint32_t up = 4U * bits & 31U, down = (32U - up) & 31U, apart = dense->channels * bits / 8U;
     const uint8_t *from = dense->bytes[0];
     uint8_t *row = dense->output + element * bits / 8U;
-    for (; pixels; pixels--, row += apart, from += NAS_CHANNELS_AT_ONCE) {
+    for (; pixels; pixels--, row += apart, from += NAS_RESULTS_AT_ONCE) {
         const uint8_t *at = from;
         uint8_t *to = row;
         for (const uint8_t *const end = from + eights; at != end; at += 8) {
@@ -91,14 +91,8 @@ void nas_dense_finish(nas_dense *dense, uint32_t pixel, uint32_t pixels, uint32_
     const uint32_t channels = dense->channels, bits = dense->slot_bits, element = pixel * channels + channel, left = dense->pixels - pixel;
     uint32_t done = 0;
     pixels = pixels < left ? pixels : left;
-    if (layer->flags & NAS_ADD_SHORTCUT) {
-        int in_place = 0;
-        for (uint32_t i = 0; i < pixels; i++) {
-            in_place = nas_dense_add(dense, element + i * channels, count, dense->bytes[i]);
-        }
-        if (in_place) {
-            return;
-        }
+    if (layer->flags & NAS_ADD_SHORTCUT && nas_dense_add(dense, element, pixels, count)) {
+        return;
     }
     if (((element | channels) * bits & 7U) == 0U) {
         done = store_bits(dense, element, pixels, count);

@@ -64,7 +64,7 @@ void nas_dense_row(
     row.shift = shift;
     row.to = dense->bytes[0];
     row.weights = weights;
-    row.apart = NAS_CHANNELS_AT_ONCE;
+    row.apart = NAS_RESULTS_AT_ONCE;
     row.twice_zero = 2U * dense->zero + 1U;
     row.last = shift + even;
     row.padded = dense->padded;

@@ -102,14 +102,14 @@ void nas_dense_run_of_threes(
     nas_dense *dense, nas_dense_load *load, const uint32_t *weights, uint32_t end, uint32_t channel, uint32_t count)
 {
     const nas_layer *layer = dense->layer;
-    const uint32_t taps = dense->taps, channels = dense->channels, direct = dense->direct, at_once = direct ? count : NAS_CHANNELS_AT_ONCE;
+    const uint32_t taps = dense->taps, channels = dense->channels, direct = dense->direct, at_once = direct ? count : NAS_RESULTS_AT_ONCE;
     const int plain = layer->kernel == 1U && layer->stride == 1U && layer->in_bits == 8U && taps % 4U == 0U;
     const uint8_t *from = dense->input;
     nas_job job;
     job.pairs = dense->pairs;
     job.end = dense->pairs + dense->padded / 2U * 3U;
     job.to = direct ? dense->output + channel : dense->bytes[0];
-    job.apart = direct ? channels : NAS_CHANNELS_AT_ONCE;
+    job.apart = direct ? channels : NAS_RESULTS_AT_ONCE;
     job.skip = (0U - dense->padded / 4U) % 4U * NAS_FOUR_BYTES;
     for (uint32_t pixel = 0; pixel < end; pixel += 3U, from += 3U * taps) {
         if (plain) {

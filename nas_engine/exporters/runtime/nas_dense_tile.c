@@ -4,11 +4,17 @@
 #include "nas_dense_streams.h"
 
 /* `count` weights, 1 to 4, from the stream of `size` bytes, shifted to the left to 8 bits each; absent ones are 0. */
-static NAS_RARE uint32_t few_weights(const uint8_t *stream, uint32_t size, uint32_t element, uint32_t count, uint32_t bits)
+static NAS_SMALL uint32_t few_weights(const uint8_t *stream, uint32_t size, uint32_t bit, uint32_t count, uint32_t bits)
 {
+    const uint32_t at = bit >> 3, shift = bit & 7U;
     uint32_t word = 0;
-    nas_fetch(stream, size, element, (element + 4U) * bits <= 8U * size ? 4U : count, bits, (uint8_t *)&word); /* four are quick */
-    return (word << (8U - bits)) & (0xFFFFFFFFU >> (32U - 8U * count));
+    if (at + 4U <= size && shift + 4U * bits <= 32U) {
+        word = nas_spread(nas_word_at(stream + at) >> shift, bits);
+    } else {
+        nas_fetch(stream, size, bit / bits, count, bits, (uint8_t *)&word);
+        word <<= 8U - bits;
+    }
+    return word & (0xFFFFFFFFU >> (32U - 8U * count));
 }
 
 /* Groups of eight weights that begin at a whole byte: `bits` bytes to two words. */
@@ -34,8 +40,8 @@ const uint32_t *nas_dense_unpack(nas_dense *dense, uint32_t count)
     const uint32_t bits = layer->weight_bits, taps = dense->taps, fours = taps / 4U;
     const uint32_t size = nas_stream_bytes(taps * dense->channels, bits), last = size - 4U - (bits >> 1); /* byte where eight may begin, or < 0 */
     uint32_t bit = dense->bit, *to = dense->tile;
-    if (bits == 8U && (taps & 3U) == 0U && (count & 1U) == 0U) {
-        dense->bit += count * taps * 8U;
+    if (dense->in_flash) {
+        dense->bit += count * dense->padded * 8U;
         return layer->weights + bit / 32U; /* a tile already */
     }
     for (; count; count -= count > 1U ? 2U : 1U) {
@@ -49,9 +55,9 @@ const uint32_t *nas_dense_unpack(nas_dense *dense, uint32_t count)
         }
         for (; four * 4U < dense->padded; four++) {
             const uint32_t rest = taps - 4U * four < 4U ? taps - 4U * four : 4U;
-            *to++ = few_weights(stream, size, bit / bits, rest, bits);
+            *to++ = few_weights(stream, size, bit, rest, bits);
             bit += rest * bits;
-            *to++ = count > 1U ? few_weights(stream, size, bit / bits, rest, bits) : 0U;
+            *to++ = count > 1U ? few_weights(stream, size, bit, rest, bits) : 0U;
             bit += count > 1U ? rest * bits : 0U;
         }
     }

@@ -17,6 +17,7 @@
 #error "nas-search runtime: weights and tensors are little-endian"
 #endif
 
+#define NAS_TILE_BITS 0U /* weight_bits of weights that were unpacked before: nas_rows_unpack.c */
 #define NAS_CHANNELS_AT_ONCE 16U /* output channels of which unpacked weights are held */
 
 /* Multiplier (Q31) and shift (positive to the left) of the shortcut, of the layer's own result, and of their sum. */
