@@ -20,7 +20,7 @@ from nas_engine.block_kinds import BLOCK_KINDS, KIND_NAMES, PLACES, BlockLayer
 from nas_engine.costs.chains import fitting_sram
 from nas_engine.costs.dense_work import tile_channels
 from nas_engine.costs.instruction_model import InstructionModel
-from nas_engine.costs.layer_work import Layers
+from nas_engine.costs.layer_work import Layers, up
 from nas_engine.costs.memory import CHANNELS_EXPANDED, Arena, share
 from nas_engine.costs.schedule import bit_costs, live_steps
 from nas_engine.costs.sram import head_out_bits, sram_per_layer, unit_widths
@@ -195,6 +195,10 @@ def _stem(
     """Return the instructions of the stem, ``(n,)``."""
     frame, size = table.frame, float(table.frame.resolution)
     after = np.sqrt(table.stem_area)
+    stride = np.ceil(size / after)
+    taps = frame.input_channels * frame.stem_kernel**2
+    kept = way.stem & ((w_bits < 8) | (taps % 4 > 0)) & (table.stem_channels % 2 == 0)
+    kept &= up(taps, 4) * 4 * table.stem_channels <= way.room[0]
     layer = Layers(
         height=size,
         width=size,
@@ -203,12 +207,13 @@ def _stem(
         inputs=float(frame.input_channels),
         outputs=table.stem_channels,
         kernel=frame.stem_kernel,
-        stride=np.ceil(size / after),
+        stride=stride,
         w_bits=w_bits,
         a_bits=a_bits,
         out_bits=out_bits,
         rows=way.stem * 1,
-        moved=way.stem * (frame.image == "rows") * frame.stem_kernel
+        kept=kept,
+        moved=way.stem * (frame.image == "rows") * (1 + (frame.stem_kernel - stride) / stride)
         * _words(size, size * frame.input_channels * 8),
     )  # fmt: skip
     family = "convolution" if frame.stem_kernel > 1 else "pointwise"
@@ -293,8 +298,8 @@ def _driven(
     pairs &= (entering == 8) & (widths["c"] == 8) & (table.c_mid % CHANNELS_EXPANDED == 0)
     rows = np.where(units, np.where(pairs & (not plain), 2, 1), 0)
     taps = layers.inputs * layers.kernel**2
-    size = taps * layers.outputs
-    kept = units & (layers.w_bits < 8) & (taps % 4 == 0) & (layers.outputs % 2 == 0)
+    size = up(taps, 4) * 4 * layers.outputs
+    kept = units & ((layers.w_bits < 8) | (taps % 4 > 0)) & (layers.outputs % 2 == 0)
     kept &= (layer.kind != "depthwise") & (size <= left)
     left -= size * kept
     source = _words(layers.height, layers.width * layers.inputs * layers.a_bits)

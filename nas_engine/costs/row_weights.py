@@ -1,29 +1,31 @@
 """Weights that stay unpacked while a unit runs by rows, in what the memory plan leaves free.
 
-By layers weights of odd widths are unpacked once; by rows they would be for every row. Where there
-is room they are unpacked once per segment, and multiplied as weights of 8 bits in Flash are.
+By layers weights of odd widths, or of taps that do not come in fours, are unpacked once; by rows
+they would be for every row. Where there is room they are unpacked once per segment, and multiplied
+as weights of 8 bits in Flash are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas_engine.costs.memory import WORD_BYTES
 from nas_engine.network.graph import Graph, Node, Tensor
 from nas_engine.network.kernels import kernel_of
 
 
 def unpacked_bytes(graph: Graph[Tensor, Node], node: Node) -> int:
-    """Return the bytes of a layer's weights at 8 bits; 0 where they need not or cannot be unpacked.
+    """Return the bytes of a layer's weights at 8 bits, of an output channel whole words.
 
-    They can where taps come in fours and channels in twos: they are then multiplied in place.
+    0 where they need not be unpacked, or cannot: channels do not come in twos.
     """
-    if node.kind != "conv" or node.weight_bits == 8:
-        return 0
     source, target = graph.tensor(node.input), graph.tensor(node.output)
     taps = node.taps * source.channels
-    if taps % 4 or target.channels % 2 or not kernel_of(node, source, target).tiled:
+    if node.kind != "conv" or (node.weight_bits == 8 and taps % WORD_BYTES == 0):
         return 0
-    return taps * target.channels
+    if target.channels % 2 or not kernel_of(node, source, target).tiled:
+        return 0
+    return -(-taps // WORD_BYTES) * WORD_BYTES * target.channels
 
 
 def kept_unpacked(

@@ -79,15 +79,16 @@ def _rows_of(step: CStep, stage: RowStage) -> int:
     return 1 if alone else 2
 
 
-def _moved(step: CStep, stage: RowStage) -> int:
+def _moved(step: CStep, stage: RowStage) -> float:
     """Return the words, or bytes of rows that are no words, that ``nas_rows.c`` copies."""
     roles, name, flags = stage.roles, step.step.name, stage.flags
     waiting, slots = stage.rows
-    found = 0
+    found = 0.0
     whole = "NAS_ROWS_WHOLE" in flags or "NAS_ROWS_IMAGE" in flags
     if name == roles.window.name and roles.take is None and slots:
-        lined = roles.project is None  # every row of the ring moves by one place
-        found += _words(step.source.tensor) * (whole + lined * (slots - 1))
+        lined = roles.project is None  # rows of the ring move by as many places as its stride
+        stride = roles.window.stride
+        found += _words(step.source.tensor) * (whole + lined * max(slots - stride, 0) / stride)
     if roles.takes_window and roles.take is not None and name == roles.take.name:
         found += _words(step.target.tensor) * (slots - 1)
         found += 0 if whole else _words(step.source.tensor) * (waiting - 1)

@@ -10,7 +10,7 @@ NAS_RARE nas_layer nas_rows_record(const nas_rows *stage, const nas_layer *layer
     one.scratch = stage->scratch;
     if (NAS_ROWS_UNPACKED(stage, index)) {
         one.weights = (const uint32_t *)(const void *)(arena + nas_rows_weights(stage, index));
-        one.weight_bits = 8U;
+        one.weight_bits = NAS_TILE_BITS;
     }
     return one;
 }
@@ -71,21 +71,24 @@ static uint32_t first_of(const nas_layer *layer, uint32_t row)
     return top > layer->pad_top ? top - layer->pad_top : 0U;
 }
 
-/* The last `slots` of `count` rows lie one behind the other. Returns where row `row` of them lies. */
-static uint32_t in_line(uint32_t base, uint32_t slots, uint32_t count, uint32_t row, uint32_t bytes)
+/* The first row of a line that has `slots` places, when `count` rows came. A line from which a window reads begins where one of
+ * its output rows does: as many rows as its stride make room at once. */
+static NAS_RARE uint32_t first_in_line(uint32_t slots, uint32_t count, const nas_layer *window)
 {
-    return base + (row - (count > slots ? count - slots : 0U)) * bytes;
+    const uint32_t first = count > slots ? count - slots : 0U;
+    return first != 0U && window != NULL ? first + window->stride - 1U - (first + window->pad_top + window->stride - 1U) % window->stride : first;
 }
 
-/* Returns where the next row goes; if the line is full, every row moves by one place. */
-static NAS_RARE uint32_t next_in_line(const nas_call *call, uint32_t base, uint32_t slots, uint32_t count, uint32_t bytes)
+/* Returns where the next row goes; if the line is full, its rows move. */
+static NAS_RARE uint32_t next_in_line(
+    const nas_call *call, uint32_t base, uint32_t slots, uint32_t count, const nas_layer *window, uint32_t bytes)
 {
-    if (count < slots) {
-        return base + count * bytes;
-    }
+    const uint32_t first = first_in_line(slots, count + 1U, window), moved = (first - first_in_line(slots, count, window)) * bytes;
     uint32_t at = base;
-    for (; --slots != 0U; at += bytes) {
-        memcpy(call->arena + at, call->arena + at + bytes, bytes);
+    for (uint32_t row = first; row < count; row++, at += bytes) {
+        if (moved != 0U) {
+            memcpy(call->arena + at, call->arena + at + moved, bytes);
+        }
     }
     return at;
 }
@@ -109,7 +112,7 @@ static NAS_RARE uint32_t ring_place(const nas_rows *stage, const nas_call *call)
     if ((stage->flags & NAS_ROWS_PROJECT) != 0) {
         return stage->ring + slot_of(stage, count) * bytes;
     }
-    return next_in_line(call, stage->ring, stage->slots, count, bytes);
+    return next_in_line(call, stage->ring, stage->slots, count, window_of(stage), bytes);
 }
 
 /* Where the row of the source that enters next goes; it is asked once for each. */
@@ -119,7 +122,7 @@ static NAS_RARE uint32_t entry_place(const nas_rows *stage, const nas_call *call
     if ((stage->flags & NAS_ROWS_TAKE) == 0) {
         return ring_place(stage, call);
     }
-    return takes_window(stage) ? next_in_line(call, stage->source, stage->waiting, count, bytes)
+    return takes_window(stage) ? next_in_line(call, stage->source, stage->waiting, count, NULL, bytes)
                                : stage->source + count % stage->waiting * bytes;
 }
 
@@ -133,8 +136,7 @@ static NAS_RARE uint32_t source_row(const nas_rows *stage, const nas_call *call,
     if ((stage->flags & NAS_ROWS_TAKE) == 0) {
         return stage->ring + slot_of(stage, row) * bytes;
     }
-    return takes_window(stage) ? in_line(stage->source, stage->waiting, entered(stage, call), row, bytes)
-                               : stage->source + row % stage->waiting * bytes;
+    return stage->source + (takes_window(stage) ? row - first_in_line(stage->waiting, entered(stage, call), NULL) : row % stage->waiting) * bytes;
 }
 
 /* One output row of a layer from the rows at `from`, the first of which is `first`. */
@@ -284,7 +286,8 @@ static NAS_RARE uint32_t emit(const nas_rows *stage, const nas_call *call, uint3
     } else if (stage->slots == 0U) {
         run_row(window, stage, call, row, stage->source + first * in_bytes(window), first, at);
     } else {
-        run_row(window, stage, call, row, in_line(stage->ring, stage->slots, counts_of(stage, call)[0], first, in_bytes(window)), first, at);
+        const uint32_t place = first - first_in_line(stage->slots, counts_of(stage, call)[0], window);
+        run_row(window, stage, call, row, stage->ring + place * in_bytes(window), first, at);
     }
     if (at != to) {
         if ((stage->flags & NAS_ROWS_OVER) != 0) {

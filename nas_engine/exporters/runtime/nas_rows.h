@@ -54,12 +54,12 @@ static inline uint32_t nas_rows_weights(const nas_rows *stage, uint32_t index)
     uint32_t at = stage->weights;
     for (uint32_t i = 0U; i < index; i++) {
         const nas_layer *const layer = stage->layers + i;
-        at += NAS_ROWS_UNPACKED(stage, i) ? (uint32_t)layer->kernel * layer->kernel * layer->in_channels * layer->out_channels : 0U;
+        at += NAS_ROWS_UNPACKED(stage, i) ? (((uint32_t)layer->kernel * layer->kernel * layer->in_channels + 3U) & ~3U) * layer->out_channels : 0U;
     }
     return at;
 }
 
-/* The record of a layer with the scratch of its stage, and its weights if they are unpacked: as such of 8 bits. */
+/* The record of a layer with the scratch of its stage, and its weights if they are unpacked: a tile. */
 nas_layer nas_rows_record(const nas_rows *stage, const nas_layer *layer, const uint8_t *arena);
 
 /* Run a layer that is no part of a unit by rows. */

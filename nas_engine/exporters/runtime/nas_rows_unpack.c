@@ -12,7 +12,8 @@ NAS_RARE void nas_rows_unpack(const nas_rows *first, const nas_call *call)
                 nas_dense dense;
                 memset(&dense, 0, sizeof dense);
                 dense.layer = layer;
-                dense.taps = dense.padded = (uint32_t)layer->kernel * layer->kernel * layer->in_channels;
+                dense.taps = (uint32_t)layer->kernel * layer->kernel * layer->in_channels;
+                dense.padded = (dense.taps + 3U) & ~3U;
                 dense.channels = layer->out_channels;
                 dense.tile = (uint32_t *)(void *)(call->arena + nas_rows_weights(stage, i));
                 (void)nas_dense_unpack(&dense, dense.channels);
