@@ -40,6 +40,7 @@ def test_config_of_a_search() -> None:
     assert (written.pop("score"), written.pop("max_path_noise")) == ("qe-score", None)  # likewise
     assert (written.pop("max_latency"), written.pop("channels")) == ("none", None)  # likewise
     assert written.pop("cost") is written.pop("max_cost") is None  # likewise
+    assert written.pop("path_noise_axis") is None  # likewise
     assert written == mapping
 
 
@@ -54,6 +55,7 @@ def test_config_of_a_whole_run() -> None:
     assert (search.pop("score"), search.pop("max_path_noise")) == ("qe-score", None)  # likewise
     assert (search.pop("max_latency"), search.pop("channels")) == ("none", None)  # likewise
     assert search.pop("cost") is search.pop("max_cost") is None  # likewise
+    assert search.pop("path_noise_axis") is None  # likewise
     assert mapping == stored
 
 

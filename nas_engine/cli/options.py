@@ -101,7 +101,7 @@ def same_command(
         if isinstance(param, click.Argument):
             arguments.append(str(ctx.params[name]))
         elif isinstance(param, click.Option) and param.is_flag:
-            words.append(param.opts[-1])
+            words.append((param.opts if ctx.params.get(name, True) else param.secondary_opts)[-1])
         else:
             value = ctx.params[name]
             words += [param.opts[-1], f"{value:g}s" if _is_duration(param.type) else str(value)]

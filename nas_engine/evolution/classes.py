@@ -6,10 +6,13 @@ are genes, a network therefore competes only within its *class*: the sizes of th
 first stage, half of its stages and its last, and the kinds of its units. Within a class the best
 score of each octave of MACs and each level of path noise survives, for MACs and noise are what the
 score does not see of resolution, width and rounding either. The archive is that of MAP-Elites
-(Mouret and Clune 2015). Other spaces have one class of all networks.
+(Mouret and Clune 2015). In other spaces all networks compete, unless path noise is asked for as an
+axis; they then have classes by the same rule.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +63,18 @@ def classes(frame: Frame, view: GeneView) -> Ints:
     found += TOO_SMALL + 1
     small = frame.sizes(view)[-1] < LEAST_MAP
     return np.broadcast_to(np.where(small, TOO_SMALL, found), view.stem.shape).astype(np.int64)
+
+
+def least_of(frame: Frame, view: GeneView, found: Mapping[int, float]) -> Floats:
+    """Return the least path noise of each network's class, ``(n,)``.
+
+    Args:
+        frame: Common properties of the networks.
+        view: Genes of ``n`` networks.
+        found: Least of classes, and, at 0, of all networks, which counts for the other classes.
+    """
+    group, place = np.unique(classes(frame, view), return_inverse=True)
+    return np.array([found.get(int(each), found[0]) for each in group])[place]
 
 
 def niches(group: Ints, noise: Floats, macs: Floats, violation: Floats) -> Ints:

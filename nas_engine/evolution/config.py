@@ -78,6 +78,9 @@ class SearchConfig:
     """Figure that is searched for: the QE-Score, a form of path noise, or a function of a file."""
     cost: str | None = None
     """Function of the user's own that counts what ``max_cost`` limits."""
+    path_noise_axis: bool | None = None
+    """True if networks compete within classes that have fronts of path noise; ``None`` for where
+    strides are genes."""
     seed: Annotated[int, SEED] = 0
     """Seed of the search."""
     candidates: Annotated[int, CANDIDATES] = 500_000
@@ -276,26 +279,31 @@ def build_problem(config: SearchConfig) -> tuple[SearchProblem, DeviceProfile]:
         qbr=config.qbr,
         objective=config.score,
         own_cost=config.cost,
+        path_noise_axis=config.path_noise_axis,
         network=network,
     )
     problem = _at_widest(problem)
-    if (multiple := config.limits.get("path_noise")) is not None:
-        problem = replace(
-            problem, limits={**problem.limits, "path_noise": multiple * _least_noise(problem)}
-        )
+    if "path_noise" in problem.limits:
+        problem = replace(problem, least_noise=_least_noise(problem))
     return problem, device
 
 
-_LEAST: dict[str, float] = {}
+_LEAST: dict[str, dict[int, float]] = {}
 """Least path noise of problems, which a run asks for many times."""
 
 
-def _least_noise(problem: SearchProblem) -> float:
+def _least_noise(problem: SearchProblem) -> dict[int, float]:
     own = {row.name for row in LIMITS if row.own}  # a program runs only where it is named
     limits = {
         name: limit for name, limit in problem.limits.items() if name not in {"path_noise", *own}
     }
-    asked = replace(problem, limits=limits, objective=QE_SCORE, own_cost=None)
+    asked = replace(
+        problem,
+        limits=limits,
+        objective=QE_SCORE,
+        own_cost=None,
+        path_noise_axis=problem.classed,
+    )
     if (key := repr(asked)) not in _LEAST:
         _LEAST[key] = least_path_noise(asked)
     return _LEAST[key]

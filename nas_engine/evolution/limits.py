@@ -8,8 +8,8 @@ before a formula is called.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nas_engine.ranges import LAYERS, POSITIVE, Range
@@ -40,6 +40,9 @@ class Counting:
     """Least and most milliseconds of each of these cycles; ``None`` where cycles are no time."""
     own_cost: str | None = None
     """Function of the user's own; ``None`` where none is named, and no program may run."""
+    least_noise: Mapping[int, float] = field(default_factory=dict)
+    """Least path noise found of all networks, at 0, and of each class; empty where it is no limit,
+    and path noise is counted as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +148,13 @@ def _effectiveness(counting: Counting, table: LayerTable, view: GeneView) -> Flo
 
 
 def _path_noise(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    from nas_engine.evolution.classes import least_of
     from nas_engine.scoring.objective import PATH_NOISE
     from nas_engine.scoring.path_noise import PATH_NOISE_FORMS, path_noise
 
-    return path_noise(table, view.w_bits, view.a_bits, PATH_NOISE_FORMS[PATH_NOISE])
+    noise = path_noise(table, view.w_bits, view.a_bits, PATH_NOISE_FORMS[PATH_NOISE])
+    found = counting.least_noise
+    return noise / least_of(table.frame, view, found) if found else noise
 
 
 def _own(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
@@ -214,7 +220,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         name="path_noise",
         title="path noise",
-        help="Limit on path noise, as a multiple of the least found for the budget",
+        help="Limit on path noise, as a multiple of the least found for the budget and class",
         example="1.4",
         cost=_path_noise,
         monotone=False,

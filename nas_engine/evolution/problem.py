@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -60,6 +60,11 @@ class SearchProblem:
     """Figure that is searched for, larger is better: ``nas_engine.scoring.objective``."""
     own_cost: str | None = None
     """Function of the user's own that is counted beside: ``nas_engine.costs.own``."""
+    path_noise_axis: bool | None = None
+    """True if networks have classes, and fronts of path noise; ``None`` for where strides are genes
+    and the QE-Score is searched for."""
+    least_noise: Mapping[int, float] = field(default_factory=dict)
+    """Least path noise found of all networks, at 0, and of each class, where it is limited."""
     network: Architecture | None = None
     """The network of a space of one; ``None`` where networks are searched."""
 
@@ -150,10 +155,13 @@ class SearchProblem:
 
     @property
     def classed(self) -> bool:
-        """True if networks are kept apart by what the QE-Score cannot see: where strides are genes.
+        """True if networks are kept apart by what the QE-Score cannot see.
 
-        A search by another figure has that figure's best, whatever it sees.
+        Unless asked otherwise, where strides are genes; a search by another figure has that
+        figure's best, whatever it sees.
         """
+        if self.path_noise_axis is not None:
+            return self.path_noise_axis
         return self.frame.free_strides and self.objective == QE_SCORE
 
     @property
@@ -166,6 +174,7 @@ class SearchProblem:
             room=self.room,
             milliseconds_per_cycle=self.milliseconds_per_cycle,
             own_cost=self.own_cost,
+            least_noise=self.least_noise,
         )
 
     @property
@@ -188,6 +197,7 @@ def make_problem(
     qbr: bool = True,
     objective: str = QE_SCORE,
     own_cost: str | None = None,
+    path_noise_axis: bool | None = None,
     network: Architecture | None = None,
 ) -> SearchProblem:
     """Return the problem of fitting a network of a space to a device; ``None`` is its default.
@@ -221,5 +231,6 @@ def make_problem(
         qbr=qbr,
         objective=objective,
         own_cost=own_cost,
+        path_noise_axis=path_noise_axis,
         network=network,
     )

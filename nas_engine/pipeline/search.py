@@ -261,6 +261,10 @@ def _fingerprint(problem: SearchProblem, settings: SearchSettings) -> str:
         given.append(problem.cycle_model)
     if problem.objective != QE_SCORE:
         given += [problem.objective, objective_digest(problem.objective)]
+    if problem.path_noise_axis is not None:
+        given.append(problem.path_noise_axis)
+    if problem.least_noise:
+        given.append(problem.least_noise)
     if problem.own_cost is not None:
         given += [problem.own_cost, cost_digest(problem.own_cost)]
     course = repr(

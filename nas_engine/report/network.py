@@ -145,6 +145,7 @@ def report_network(
     cycle_model: CycleModel | None = None,
     milliseconds_per_cycle: tuple[float, float] | None = None,
     own_cost: str | None = None,
+    least_noise: Mapping[int, float] | None = None,
 ) -> NetworkReport:
     """Return the report of one network.
 
@@ -156,6 +157,7 @@ def report_network(
         cycle_model: Cycles of a device by its instructions, in place of the tables.
         milliseconds_per_cycle: Least and most time of a cycle, that of the device.
         own_cost: Function of the user's own that counts a cost, a program.
+        least_noise: Least path noise of all networks and of classes, where it is limited.
 
     Raises:
         InputError: An unknown memory model or one that does not count the network's schedule, or
@@ -187,6 +189,7 @@ def report_network(
         cycle_model=cycle_model,
         milliseconds_per_cycle=milliseconds_per_cycle,
         own_cost=own_cost,
+        least_noise=least_noise or {},
     )
     return NetworkReport(
         architecture=architecture,

@@ -118,4 +118,5 @@ def report_member(
         cycle_model=problem.cycle_model,
         milliseconds_per_cycle=problem.milliseconds_per_cycle,
         own_cost=own_cost,
+        least_noise=problem.least_noise,
     )
