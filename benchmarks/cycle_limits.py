@@ -1,11 +1,11 @@
-"""Limits on cycles, and what the emulated core then counts: up to 30 searches, other bits for each
-winner within the limits that a refinement has. A search that finds nothing does not count.
+"""Limits on cycles, and what the emulated core then counts: up to 30 searches, and other bits for
+each winner, as a refinement takes them. A search that finds nothing does not count.
 
 python -m benchmarks.cycle_limits [--candidates 3000] [--core cortex-m7]
 
 Limits are a share of the cycles that a search without one comes to. Bits are changed one by one, at
-random, wherever the constraints of ``nas_engine.allocation.device_problem`` allow it. Weights are
-random, one image is run.
+random, within the limits that a refinement has (``nas_engine.allocation.tightening``). Weights are
+random, sums have the scales that training leaves them, one image is run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ import numpy as np
 
 from benchmarks.harness import Row, main
 from benchmarks.instruction_model import Case, counted
+from nas_engine.allocation.allocator import allocation_of
 from nas_engine.allocation.device_problem import device_problem, levels_of, with_levels
+from nas_engine.allocation.moves import feasible_start
+from nas_engine.allocation.problem import AllocationProblem
+from nas_engine.allocation.records import BitAllocation
+from nas_engine.allocation.tightening import choose_within
 from nas_engine.architecture import Architecture
 from nas_engine.errors import NasEngineError
 from nas_engine.evolution.config import build_problem
@@ -46,16 +51,22 @@ CHANGES = 300
 
 
 def other_bits(search: SearchProblem, network: Architecture, seed: int) -> Architecture:
-    """Return a network with bits changed at random within the constraints of a refinement."""
-    problem, rng = device_problem(search, network), np.random.default_rng(seed)
-    levels = levels_of(problem, network)
-    for _ in range(CHANGES):
-        at = int(rng.integers(len(levels)))
-        before = int(levels[at])
-        levels[at] = rng.integers(problem.counts[at])
-        if not problem.is_feasible(levels):
-            levels[at] = before
-    return with_levels(problem, network, levels)
+    """Return a network with bits changed at random, as a refinement by a random method would."""
+    problem = device_problem(search, network)
+    own = levels_of(problem, network)
+
+    def choose(asked: AllocationProblem, turn: int) -> BitAllocation:
+        rng = np.random.default_rng((seed, turn))
+        levels = own.copy() if asked.is_feasible(own) else np.array(feasible_start(asked))
+        for _ in range(CHANGES):
+            at = int(rng.integers(len(levels)))
+            before = int(levels[at])
+            levels[at] = rng.integers(asked.counts[at])
+            if not asked.is_feasible(levels):
+                levels[at] = before
+        return allocation_of(asked, "random", levels)
+
+    return with_levels(problem, network, choose_within(search, network, choose).levels)
 
 
 def run(candidates: int = 3_000, core: str = "cortex-m7") -> list[Row]:
@@ -91,7 +102,11 @@ def run(candidates: int = 3_000, core: str = "cortex-m7") -> list[Row]:
             }
             most = max(used, key=used.__getitem__)
             over = sum(share > 1 for share in used.values())
-            title = "searches" if kind == "search" else "networks with other bits in the limits"
+            title = (
+                "searches"
+                if kind == "search"
+                else "networks with other bits, as a refinement takes them"
+            )
             rows.append(
                 Row(
                     what=f"{core}, {compiler}: {len(used)} {title}",

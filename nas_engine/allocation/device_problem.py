@@ -11,7 +11,6 @@ constraints allow what the memory plan then finds, and nothing else.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -51,7 +50,7 @@ from nas_engine.costs.sram import head_out_bits
 from nas_engine.costs.tensors import LAYER_WIDTHS, TENSORS, BitCosts, Width
 from nas_engine.encoding import GeneView, architecture_frame, decode, encode, layer_rows
 from nas_engine.errors import InputError
-from nas_engine.evolution.limits import LIMITS
+from nas_engine.evolution.limits import LIMITS, Limit
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.layers import KINDS, LayerTable, macs_per_layer, unroll
 from nas_engine.names import Memory, Schedule
@@ -129,20 +128,8 @@ class _Builder:
 
     def problem(self) -> AllocationProblem:
         search = self.search
-        constraints = [self._flash(), *self._sram()]
-        if "bitops" in search.limits:
-            products = np.outer(np.arange(9.0), np.arange(9.0))
-            fixed = float(search.model.extra_bitops(self.table)[0])
-            constraints.append(
-                self._pairs("BitOps", "", search.limit("bitops"), fixed, lambda kind: products)
-            )
-        if math.isfinite(search.cycle_limit) and search.cycle_model is not None:
-            constraints.append(self._cycles())
-        elif math.isfinite(search.cycle_limit):
-            costs = {kind: np.nan_to_num(search.cycles_per_mac[kind]) for kind in KINDS}
-            constraints.append(
-                self._pairs("cycles", "", search.cycle_limit, 0.0, costs.__getitem__)
-            )
+        limits = (self._limit(name, limit) for name, limit in search.most_predicted.items())
+        constraints = [self._flash(), *self._sram(), *filter(None, limits)]
         pairs = search.allowed[np.ix_(search.weight_options, search.activation_options)]
         if not pairs.all():
             forbidden = (~search.allowed).astype(np.float64)
@@ -376,16 +363,29 @@ class _Builder:
             linear=linear,
         )
 
-    def _cycles(self) -> Constraint:
-        """Return the limit on cycles by instructions, from differences of what a search counts.
+    def _limit(self, name: str, limit: float) -> Constraint | None:
+        """Return a limit of the search, ``None`` for one that widths have no part in."""
+        search, row = self.search, next(row for row in LIMITS if row.name == name)
+        if name == "bitops":
+            products = np.outer(np.arange(9.0), np.arange(9.0))
+            fixed = float(search.model.extra_bitops(self.table)[0])
+            return self._pairs(row.title, "", limit, fixed, lambda kind: products)
+        if name == "cycles" and search.cycle_model is None:
+            costs = {kind: np.nan_to_num(search.cycles_per_mac[kind]) for kind in KINDS}
+            return self._pairs(row.title, "", limit, 0.0, costs.__getitem__)
+        found = self._differences(row, limit)
+        assert found.quadratic is not None
+        return found if found.linear.any() or found.quadratic.any() else None
+
+    def _differences(self, row: Limit, limit: float) -> Constraint:
+        """Return a limit on what a search counts, from differences of it.
 
         Those of widths alone and of pairs of widths that meet in a layer: of its weights and its
         input, of its input and its output, of a sum and what is added. Differences are from the
         network's own widths; far from them they leave out that tiles grow with the memory that
-        other layers leave free.
+        other layers leave free (``allocation.tightening``).
         """
         counting = self.search.counting
-        row = next(row for row in LIMITS if row.name == "cycles")
         changes: list[tuple[int, ...]] = [(), *((choice,) for choice in range(self.bare.n))]
         pairs = sorted(self._meeting())
         choices = [
@@ -423,10 +423,10 @@ class _Builder:
             linear[own] -= least
             fixed += least
         return Constraint(
-            name="cycles",
-            resource="cycles",
+            name=row.title,
+            resource=row.title,
             unit="",
-            limit=self.search.cycle_limit,
+            limit=limit,
             fixed=fixed,
             linear=linear,
             quadratic=quadratic,

@@ -142,6 +142,15 @@ class SearchProblem:
         return min(self.limit("cycles"), latency) / (1 + self.margin("cycles"))
 
     @property
+    def most_predicted(self) -> dict[str, float]:
+        """Most of each quantity of ``LIMITS`` as it is predicted, by name; a time is its cycles."""
+        timed = {row.name for row in LIMITS if row.timed}
+        found = {name: limit for name, limit in self.limits.items() if name not in timed}
+        if self.cycle_limit < UNLIMITED:
+            found["cycles"] = self.cycle_limit
+        return found
+
+    @property
     def most_instructions(self) -> float:
         """Most instructions that the limits leave, infinity without any or without a model."""
         if self.cycle_model is None:

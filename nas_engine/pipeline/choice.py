@@ -6,7 +6,7 @@ Needs torch.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from nas_engine.allocation.problem import AllocationProblem, Levels
 from nas_engine.allocation.records import BitAllocation, Evidence
 from nas_engine.allocation.swaps import real_loss_swaps
 from nas_engine.allocation.table import ALLOCATORS, allocate
+from nas_engine.allocation.tightening import Choose
 from nas_engine.datasets import Split
 from nas_engine.errors import FileFormatError, InputError, NasEngineError
 from nas_engine.events import Kind, Note, Progress, Sink
@@ -61,8 +62,17 @@ class Chooser:
     watch: Sink
     """Sink of progress and notes, and the answer whether to stop."""
 
+    def of(self, method: str) -> Choose:
+        """Return the choice by a method; trials of later problems lie in files of their own."""
+
+        def choose(problem: AllocationProblem, turn: int) -> BitAllocation:
+            study = self.study.with_stem(f"{self.study.stem}-{turn + 1}") if turn else self.study
+            return replace(self, problem=problem, study=study).choose(method)
+
+        return choose
+
     def choose(self, method: str) -> BitAllocation:
-        """Return the bits that a method chooses; they keep every limit.
+        """Return the bits that a method chooses; they keep every limit of the problem.
 
         Raises:
             MeasurementStoppedError: ``watch.stop`` said so before there was anything to choose.

@@ -22,6 +22,7 @@ from nas_engine.allocation.device_problem import device_problem, levels_of, with
 from nas_engine.allocation.problem import ACTIVATIONS, WEIGHTS, AllocationProblem, Levels
 from nas_engine.allocation.records import BitAllocation
 from nas_engine.allocation.table import ALLOCATORS
+from nas_engine.allocation.tightening import choose_within, counted_limits
 from nas_engine.architecture import Architecture
 from nas_engine.datasets import Split
 from nas_engine.datasets.digits import WORD as DIGITS
@@ -216,7 +217,7 @@ class _Work:
         for method in methods:
             watch(Started(text=f"{method} ..."))
             began = time.monotonic()
-            found = chooser.choose(method)
+            found = choose_within(self.search, self.architecture, chooser.of(method))
             if watch.stop():
                 raise MeasurementStoppedError(len(reports), len(methods), folder.path)
             reports.append(
@@ -327,6 +328,11 @@ class _Work:
     ) -> AllocationReport:
         problem = self.problem
         refined = with_levels(problem, self.architecture, found.levels)
+        counted = counted_limits(self.search, refined)
+        spent = {
+            name: counted.get(name, predicted)
+            for name, predicted in problem.usage(found.levels).items()
+        }
         result = judge(perturbations, found.levels, judged)
         if not np.isfinite(result.loss):
             broken = f"the loss is {result.loss} at the widths of '{found.method}'"
@@ -345,7 +351,7 @@ class _Work:
             mean_a_bits=problem.mean_bits(found.levels, ACTIVATIONS),
             usage={
                 name: Usage(used=math.ceil(used), limit=math.floor(limit))
-                for name, (used, limit) in problem.usage(found.levels).items()
+                for name, (used, limit) in spent.items()
             },
             objective=found.objective,
             bound=found.bound,

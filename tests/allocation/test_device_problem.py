@@ -117,6 +117,22 @@ def test_cycles_by_instructions_are_those_of_a_search(name: str) -> None:
             assert problem.costs(levels)[at] == pytest.approx(counted, rel=1e-9)
 
 
+def test_a_limit_that_widths_have_a_part_in_is_a_constraint() -> None:
+    space = EVERY_SPACE["mobilenet-32"]
+    search = problem_for(space, limits={"path_noise": 9.0, "macs": 1e9, "layers": 99.0})
+    rng, row = np.random.default_rng(4), next(row for row in LIMITS if row.name == "path_noise")
+    for architecture in networks(search, 3)[1:]:
+        problem = device_problem(search, architecture)
+        names = [constraint.name for constraint in problem.constraints]
+        assert "MACs" not in names
+        levels = random_levels(problem, rng)
+        changed = with_levels(problem, architecture, levels)
+        frame = architecture_frame(changed)
+        genes = encode(frame, [changed])
+        (counted,) = row.cost(search.counting, unroll(frame, genes), GeneView(frame, genes))
+        assert problem.costs(levels)[names.index(row.title)] == pytest.approx(counted, rel=1e-9)
+
+
 def test_a_limit_on_latency_is_one_on_cycles() -> None:
     """The tighter of the two is the constraint; either alone is one too."""
     space = EVERY_SPACE["mobilenet-32"]
