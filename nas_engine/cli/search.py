@@ -32,6 +32,7 @@ from nas_engine.report.tables import (
     BINDS,
     binding_remark,
     depth_remark,
+    limit_shares,
     network_table,
     winners_table,
 )
@@ -197,7 +198,8 @@ def _default_remark(record: SearchRecord, workers: int) -> str | None:
         return None
     text = f"limited to {format_milliseconds(limit)} by the default of {device.name}"
     lift = "--max-latency none lifts it"
-    if record.best.limited["latency"] < BINDS * limit or not record.complete:
+    taken = limit_shares(record.best, device, record.config.limits)["latency"]
+    if taken < BINDS or not record.complete:
         return f"{text}; {lift}"
     other = best_without_latency(record.config, workers=workers)
     if other is None or other.latency is None:

@@ -107,6 +107,15 @@ def cycle_model(device: DeviceProfile) -> CycleModel | None:
     return CycleModel(instructions=model, each=pace.assumed if pace else 1.0) if model else None
 
 
+def prediction_margin(device: DeviceProfile) -> float:
+    """Return the largest relative error of a device's cycles; 0 where they are none to be judged.
+
+    A limit on cycles or time is kept with as much to spare.
+    """
+    model = cycle_model(device)
+    return model.margin if model else 0.0
+
+
 def read_table(text: str) -> tuple[InstructionModel, ...]:
     """Return the rows of a table.
 

@@ -119,7 +119,7 @@ def require_feasible(
             )
             layer = layer_with_most(macs, at)
             raise InfeasibleBudgetError(
-                row.name if row.timed else row.title,
+                row.label,
                 smallest,
                 limit,
                 layer=layer,

@@ -87,6 +87,15 @@ class Limit:
         """Option of the command line, such as ``--max-macs``."""
         return f"--max-{self.name.replace('_', '-')}"
 
+    @property
+    def label(self) -> str:
+        """Name beside a bar and in messages: the title, but of a time what it is."""
+        return self.name if self.timed else self.title
+
+    def amount(self, value: float) -> str:
+        """Return a number, with its unit where the label is none, such as ``198 ms``."""
+        return f"{value:{self.form}}{' ms' * self.timed}"
+
     def known(self, counting: Counting) -> bool:
         """Return whether the quantity can be counted."""
         if self.own:

@@ -143,9 +143,12 @@ class SearchProblem:
 
     @property
     def most_predicted(self) -> dict[str, float]:
-        """Most of each quantity of ``LIMITS`` as it is predicted, by name; a time is its cycles."""
-        timed = {row.name for row in LIMITS if row.timed}
-        found = {name: limit for name, limit in self.limits.items() if name not in timed}
+        """Most of each quantity of ``LIMITS`` as it is predicted, by name.
+
+        A time is its cycles; a cost of the user's own is not among them.
+        """
+        rows = {row.name for row in LIMITS if not (row.timed or row.own)}
+        found = {name: limit for name, limit in self.limits.items() if name in rows}
         if self.cycle_limit < UNLIMITED:
             found["cycles"] = self.cycle_limit
         return found

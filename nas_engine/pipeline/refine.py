@@ -29,6 +29,7 @@ from nas_engine.datasets.digits import WORD as DIGITS
 from nas_engine.errors import InputError, NasEngineError, RunDirectoryError
 from nas_engine.events import SILENT, Note, Sink, Started
 from nas_engine.evolution.config import SearchConfig, build_problem
+from nas_engine.evolution.limits import LIMITS
 from nas_engine.evolution.problem import SearchProblem
 from nas_engine.files import write_atomically
 from nas_engine.names import ALL, Method
@@ -329,6 +330,7 @@ class _Work:
         problem = self.problem
         refined = with_levels(problem, self.architecture, found.levels)
         counted = counted_limits(self.search, refined)
+        fractions = {row.title for row in LIMITS if not row.counted}
         spent = {
             name: counted.get(name, predicted)
             for name, predicted in problem.usage(found.levels).items()
@@ -350,7 +352,9 @@ class _Work:
             mean_w_bits=problem.mean_bits(found.levels, WEIGHTS),
             mean_a_bits=problem.mean_bits(found.levels, ACTIVATIONS),
             usage={
-                name: Usage(used=math.ceil(used), limit=math.floor(limit))
+                name: Usage(used=used, limit=limit)
+                if name in fractions
+                else Usage(used=math.ceil(used), limit=math.floor(limit))
                 for name, (used, limit) in spent.items()
             },
             objective=found.objective,

@@ -9,7 +9,7 @@ from nas_engine.report.tables import aligned
 from nas_engine.runs.run_record import RunRecord, StageRecord
 from nas_engine.training.by_class import ByClass
 from nas_engine.training.result import Accuracy
-from nas_engine.units import format_duration, format_size
+from nas_engine.units import format_duration, format_latency, format_size
 
 
 def run_table(record: RunRecord, kept: Collection[str] = ()) -> str:
@@ -36,13 +36,15 @@ def recorded(stage: StageRecord) -> str:
 
 
 def _search(figures: Mapping[str, Any]) -> str:
+    latency = figures.get("latency_ms")
+    time = f", {format_latency((latency[0], latency[1]))} (predicted)" if latency else ""
     sizes = (
         f"peak SRAM {format_size(figures['peak_sram_bytes'])}, Flash "
         f"{format_size(figures['flash_bytes'])}"
     )
     return (
         f"QE-Score {figures['qe_score']:.2f} of {figures['candidates']:,} candidates, {sizes}, "
-        f"{figures['macs'] / 1e6:.2f} M MACs"
+        f"{figures['macs'] / 1e6:.2f} M MACs{time}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from nas_engine.architecture import Architecture
+from nas_engine.costs.instruction_model import cycle_model, prediction_margin
 from nas_engine.costs.plan import segments_of
 from nas_engine.costs.rows import units_of
 from nas_engine.errors import InputError
@@ -229,6 +230,22 @@ def depth_remark(report: NetworkReport) -> str | None:
     )
 
 
+def limit_shares(
+    report: NetworkReport, device: DeviceProfile, limits: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the share of each limit that a network takes, by its name.
+
+    An estimate counts with the margin that the search keeps for it. Arguments as below.
+    """
+    return {
+        row.name.replace("_", " "): report.limited[row.name]
+        * (1 + prediction_margin(device) * row.estimate)
+        / limits[row.name]
+        for row in LIMITS
+        if row.monotone and row.name in limits and row.name in report.limited
+    }
+
+
 def binding_remark(
     report: NetworkReport, device: DeviceProfile, limits: Mapping[str, float]
 ) -> str:
@@ -243,16 +260,16 @@ def binding_remark(
         "SRAM": report.peak_sram_bytes / device.arena_bytes,
         "Flash": report.total_flash_bytes / device.storage_bytes,
     }
-    used = {
-        row.name.replace("_", " "): report.limited[row.name] / limits[row.name]
-        for row in LIMITS
-        if row.monotone and row.name in limits and row.name in report.limited
-    }
+    used = limit_shares(report, device, limits)
     binding = [f"{name} ({share:.1%})" for name, share in (memory | used).items() if share >= BINDS]
     free = [f"{1 - share:.0%} of {name}" for name, share in memory.items() if share < FREE]
     text = (
         f"what binds: {', '.join(binding)}" if binding else "nothing binds: the space has no more"
     )
+    timed = any(row.estimate and used.get(row.name, 0.0) >= BINDS for row in LIMITS)
+    bits = {width for layer in report.architecture.layer_bits() for width in (layer.w, layer.a)}
+    if timed and bits == {8} and cycle_model(device):
+        text += "; all bits are the widest, as narrower ones take more instructions"
     if free:
         text += f"; free: {' and '.join(free)}"
     if any(name in COMPUTE for name in limits) and len(free) == len(memory) and binding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_engine.costs.instruction_model import prediction_margin
 from nas_engine.errors import shortened
 from nas_engine.evolution.limits import LIMITS
 from nas_engine.names import Memory
@@ -47,8 +48,10 @@ def budgets(facts: RunFacts) -> Section | None:
     for row in LIMITS:
         used, limit = network.limited.get(row.name), facts.asked.limits.get(row.name)
         if used is not None and limit is not None:
-            text = f"{used:{row.form}} of {limit:{row.form}} ({share(used, limit)})"
-            bars.append(Bar(name=row.title, used=used, limit=limit, reserved=0, text=text))
+            text = f"{used:{row.form}} of {row.amount(limit)} ({share(used, limit)})"
+            if row.estimate and (margin := prediction_margin(device)):
+                text += f", {margin:.1%} of it kept for errors of the prediction"
+            bars.append(Bar(name=row.label, used=used, limit=limit, reserved=0, text=text))
         elif used is not None:
             notes.append(row.shown(used))
         elif limit is not None and row.own:

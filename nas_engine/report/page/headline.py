@@ -161,7 +161,7 @@ def _over_budget(facts: RunFacts, network: NetworkReport) -> list[str]:
     for row in LIMITS:
         amount, limit = network.limited.get(row.name, 0.0), facts.asked.limits.get(row.name)
         if limit is not None and amount > limit:
-            found.append(f"{row.shown(amount)} is over the limit of {limit:{row.form}}")
+            found.append(f"{row.shown(amount)} is over the limit of {row.amount(limit)}")
     return found
 
 

@@ -154,11 +154,11 @@ def budget_bars_data(
             )
         bars.append(
             BudgetBar(
-                name=row.title,
+                name=row.label,
                 used=report.limited[row.name],
                 budget=limits[row.name],
                 reserved=0.0,
-                unit="",
+                unit="ms" if row.timed else "",
                 remark="estimated" if row.estimate else "",
             )
         )
