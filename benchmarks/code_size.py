@@ -153,8 +153,6 @@ class Built:
     """Memory of the image."""
     stages: int
     """Bytes of the records of units by rows, which are counted apart from code."""
-    line: int
-    """Bytes of a row of the image, where it comes by rows; counted apart from data."""
     runtime: int
     """Bytes of kernels and model functions."""
     objects: dict[str, Elf]
@@ -192,7 +190,6 @@ def build(shape: Shape, backend: CortexM, *, by_rows: bool = False) -> Built:
             kernels=kernels,
             used=result.footprint,
             stages=ROWS_RECORD_BYTES * len(stages),
-            line=plan.image_rows * image.shape[2] * image.shape[3],
             runtime=runtime,
             objects=read_objects(folder / "work"),
         )
@@ -271,7 +268,7 @@ def _compared(sizes: CodeSizes, found: Built, where: str, limit: int | None) -> 
     assert predicted is not None
     flash, ram = (
         found.used.packed + found.stages + predicted.code,
-        found.used.arena + found.line + predicted.static_ram + predicted.stack,
+        found.used.arena + predicted.static_ram + predicted.stack,
     )
     off, apart = flash / found.used.flash - 1, ram - found.used.ram
     return [

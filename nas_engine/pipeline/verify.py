@@ -319,8 +319,6 @@ def _memory(
     stages = row_stages(subject.model, subject.plan)
     for stage in stages:
         kernels |= set(stage.parts)
-    image = subject.model.tensor(subject.model.image)  # rows come through a line of the camera's
-    line = image.width * image.channels if subject.plan.image_rows else 0
     predicted = predict(row.core or "", find_toolchain().key, kernels)
     return memory_lines(
         row.backend.name,
@@ -328,6 +326,6 @@ def _memory(
         arena=promise[0],
         packed=promise[1],
         code=None if predicted is None else predicted.code + ROWS_RECORD_BYTES * len(stages),
-        static_ram=None if predicted is None else predicted.static_ram + line,
+        static_ram=None if predicted is None else predicted.static_ram,
         stack=None if predicted is None else predicted.stack,
     )

@@ -25,6 +25,17 @@ FLASH_ORIGIN, SRAM_ORIGIN = 0x00000000, 0x20000000
 MACHINE_BYTES = 4 << 20
 """Memory of MPS2 boards at either place."""
 
+IMAGES_ORIGIN = {"cortex-m4": 0x21000000}
+"""First byte of the Flash beside the device's that holds images whose rows a network asks for: the
+PSRAM of ``mps2-an386`` (16 MiB), which is read alone; ``ELSEWHERE`` on other boards."""
+
+ELSEWHERE = 0x60000000
+"""The same of ``mps2-an500``, where boards have memory-mapped external Flash or RAM (ARMv7-M ARM,
+B3.1)."""
+
+IMAGES_BYTES = 16 << 20
+"""Memory there."""
+
 COUNTER = 0x40028018
 """The board's free-running 25 MHz counter, FPGAIO COUNTER (DAI 0500, table 4-2); an ordinary
 address elsewhere."""
@@ -102,18 +113,37 @@ class Board:
     """Flash."""
     stack_bytes: int
     """Of the SRAM, what is kept for the stack; a multiple of 8."""
+    images_bytes: int = 0
+    """Images of which rows are read from Flash beside the device's; 0 where they are copied."""
+
+    @property
+    def images_origin(self) -> int:
+        """First byte of images whose rows are read from Flash."""
+        return IMAGES_ORIGIN.get(self.core, ELSEWHERE)
 
     def header(self) -> str:
-        """Return ``board.h``: the regions of the fence as pairs of base and attributes.
+        """Return ``board.h``: places, and the regions of the fence as pairs of base and attributes.
 
         There are none for a core without this kind of unit.
         """
+        images = self.images_origin, self.images_origin + self.images_bytes
+        places = "".join(
+            f"#define BOARD_{name} 0x{place:08X}U\n"
+            for name, place in zip(
+                ("COUNTER", "IMAGES", "IMAGES_END"), (COUNTER, *images), strict=True
+            )
+        )
         if self.core not in FENCED:
-            return f"#define BOARD_COUNTER 0x{COUNTER:08X}U\n"
+            return places
         # Attributes (MPU_RASR): execute never, access (6 read-only, 3 all), memory type (cacheable,
         # device), eighths, size, enable.
+        beside = fence(self.images_origin, self.images_bytes, 1)
         kinds = (
-            (fence(FLASH_ORIGIN, min(self.flash_bytes, MACHINE_BYTES), 3), 6 << 24 | 1 << 17),
+            (
+                fence(FLASH_ORIGIN, min(self.flash_bytes, MACHINE_BYTES), 2 + (not beside)),
+                6 << 24 | 1 << 17,
+            ),
+            (beside, 1 << 28 | 6 << 24 | 1 << 17),
             (
                 fence(SRAM_ORIGIN, min(self.sram_bytes, MACHINE_BYTES), REGIONS - 4),
                 1 << 28 | 3 << 24 | 1 << 17,
@@ -129,7 +159,7 @@ class Board:
             for regions, access in kinds
             for region in regions
         ]
-        return f"#define BOARD_COUNTER 0x{COUNTER:08X}U\n#define BOARD_FENCE {', '.join(pairs)}\n"
+        return f"{places}#define BOARD_FENCE {', '.join(pairs)}\n"
 
     def script(self, objects: str, prefix: str = DEFAULT_PREFIX, *, roomy: bool = False) -> str:
         """Return the linker script.

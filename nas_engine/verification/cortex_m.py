@@ -22,6 +22,7 @@ from nas_engine.quantization.record import QuantisedTensor
 from nas_engine.reading import LARGE_FILE, read_regular
 from nas_engine.verification.backend import BackendError, BackendRun, Footprint
 from nas_engine.verification.board import (
+    IMAGES_BYTES,
     Board,
     Firmware,
     Machine,
@@ -29,7 +30,7 @@ from nas_engine.verification.board import (
     step_records,
 )
 from nas_engine.verification.elf import Elf
-from nas_engine.verification.interface import include_folders, prefix_of
+from nas_engine.verification.interface import asks_for_rows, include_folders, prefix_of
 from nas_engine.verification.qemu_machine import TICKS_PER_INSTRUCTION, Qemu
 from nas_engine.verification.toolchain import (
     COMPILERS,
@@ -176,7 +177,8 @@ class CortexM:
             work: A folder for what is built.
 
         Returns:
-            Logits of these images; checksums, footprint, and instructions of the first image.
+            Logits of these images (by rows, of as many as 16 MiB hold); checksums, footprint, and
+            instructions of the first image.
             Unicorn counts the instructions of a step alone; with QEMU some 20 of the harness are
             among them.
 
@@ -184,8 +186,12 @@ class CortexM:
             BackendError: It does not compile, link or fit, or it faults.
         """
         tools, machine = find_toolchain(self.compiler), self.machine()
-        firmware = build(tools, self.board, export / "c", work, self.name, prefix_of(export))
-        chosen = np.ascontiguousarray(images[: self.images_limit])
+        prefix = prefix_of(export)
+        chosen, board = np.ascontiguousarray(images[: self.images_limit]), self.board
+        if asks_for_rows(export / "c", prefix):
+            chosen = chosen[: max(IMAGES_BYTES // chosen[0].nbytes, 1)]
+            board = replace(board, images_bytes=chosen.nbytes)
+        firmware = build(tools, board, export / "c", work, self.name, prefix)
         run = machine.run(firmware, chosen.tobytes(), self.timeout_s)
         logits = np.frombuffer(run.files.get("logits", b""), np.int8)
         class_count = len(model.classes)

@@ -52,6 +52,18 @@ def prefix_of(export: Path) -> str:
     )
 
 
+def asks_for_rows(sources: Path, prefix: str) -> bool:
+    """Return whether a network takes its image row by row: then it holds no whole one.
+
+    Args:
+        sources: The folder ``c`` of an export.
+        prefix: Its prefix.
+    """
+    header = sources / f"{prefix}.h"
+    text = header.read_text(encoding="utf-8", errors="replace") if header.is_file() else ""
+    return f"#define {prefix.upper()}_IMAGE_BY_ROWS 1" in text
+
+
 def include_folders(sources: Path, prefix: str, work: Path) -> tuple[Path, ...]:
     """Return the folders in which ``#include "model.h"`` finds the network, in their order.
 

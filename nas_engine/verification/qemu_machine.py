@@ -90,6 +90,9 @@ class Qemu:
                 "-kernel",
                 "firmware.elf",
             ]
+            if board.images_bytes:  # in Flash beside the device's
+                place = f"addr=0x{board.images_origin:x},force-raw=on"
+                command += ["-device", f"loader,file=images,{place}"]
             began = time.perf_counter()
             try:
                 done = subprocess.run(

@@ -98,6 +98,8 @@ class _Session:
         for origin, size, access in (
             (FLASH_ORIGIN, board.flash_bytes, uc.UC_PROT_READ | uc.UC_PROT_EXEC),
             (SRAM_ORIGIN, board.sram_bytes, uc.UC_PROT_READ | uc.UC_PROT_WRITE),
+            *((board.images_origin, board.images_bytes, uc.UC_PROT_READ),)
+            * (board.images_bytes > 0),
         ):
             mapped = -(-size // PAGE) * PAGE
             self.core.mem_map(origin, mapped, access)
@@ -112,6 +114,8 @@ class _Session:
         )  # system control space
         for segment in firmware.elf.segments:
             self.core.mem_write(segment.address, segment.content)
+        if board.images_bytes:
+            self.core.mem_write(board.images_origin, images)
         self.core.hook_add(uc.UC_HOOK_MEM_INVALID, self.on_outside)
         self.core.hook_add(uc.UC_HOOK_INTR, self.on_interrupt)
         self.counting = self.core.hook_add(uc.UC_HOOK_BLOCK, self.on_block)

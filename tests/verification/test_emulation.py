@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.kernels import write_export
 from nas_engine.costs.instruction_model import instruction_model
-from nas_engine.costs.plan import plan_graph
+from nas_engine.costs.plan import plan_graph, plan_schedule
 from nas_engine.errors import InputError
 from nas_engine.exporters.instructions import predicted_instructions
 from nas_engine.exporters.sizes import packed_bytes
@@ -290,7 +290,36 @@ class TestBudget:
             build(find_toolchain(compiler), board, source, tmp_path)
 
 
+@needs_emulation
+@pytest.mark.parametrize(("compiler", "emulator"), PAIRS[-1:])
+def test_rows_of_images_are_read_from_flash(tmp_path: Path, compiler: str, emulator: str) -> None:
+    built = Untrained((5, 7, 3), np.random.default_rng(0))
+    built.layer("stem", 8, 3, 1, 8, 8)
+    built.pool("pool", 7, 1, padding=(1, 1, 0, 0))
+    built.layer("classifier", 3, 1, 1, 8, 8, signed=True)
+    model = lower(built.network())
+    plan, images = plan_schedule(model, "rows", "rows"), random_images(model, 3)
+    assert plan.image_rows
+    golden = write_export(model, images, tmp_path, plan)
+    backend = CortexM(compiler=compiler, emulator=emulator, sram_bytes=SRAM, flash_bytes=FLASH)
+    found = backend.run(tmp_path, model, images, tmp_path / "work")
+    assert found.logits.tolist() == golden.logits.tolist()
+    assert found.footprint is not None
+    assert found.footprint.static_ram == 0  # no row of an image is copied
+
+
 class TestFence:
+    @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7"])
+    def test_has_a_region_for_images(self, core: str) -> None:
+        board = Board(core=core, sram_bytes=SRAM, flash_bytes=FLASH, stack_bytes=2048)
+        with_images = replace(board, images_bytes=5000)
+        text = with_images.header()
+        place = f"0x{with_images.images_origin:08X}U"
+        assert text.count("{0x") <= REGIONS
+        assert f"{{{place}, " in text
+        assert f"{{{place}, " not in board.header()
+        assert f"BOARD_IMAGES_END 0x{with_images.images_origin + 5000:08X}U" in text
+
     @pytest.mark.parametrize(
         "kib",
         [1, 16, 20, 64, 96, 112, 128, 192, 256, 320, 340, 512, 564, 640, 1024, 1536, 2048, 4096],

@@ -1,4 +1,5 @@
-/* Runs the network on every image of the file "images" and writes the logits into "logits".
+/* Runs the network on every image and writes the logits into "logits". Images are read from the file "images", or, where the network
+ * asks for rows, lie in Flash from BOARD_IMAGES to BOARD_IMAGES_END.
  *
  * For the first image, "steps" gets after each output, or each row of it where a step runs by rows: number of the step, row,
  * bytes, the counter; then those bytes, and the counter again.
@@ -36,21 +37,21 @@ void harness_after(unsigned step, unsigned row, const void *values, unsigned byt
 }
 
 #if MODEL_IMAGE_BY_ROWS
-/* The image's next row, in the line buffer that every camera needs. */
+/* A row of an image, from Flash that the machine has beside the device's. */
 static const uint8_t *image_row(void *context, unsigned row)
 {
-    static uint8_t line[MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS];
-    (void)row;
-    return transfer(SYS_READ, *(const uint32_t *)context, line, sizeof line) == 0U ? line : 0;
+    return *(const uint8_t *const *)context + row * (MODEL_INPUT_WIDTH * MODEL_INPUT_CHANNELS);
 }
 #endif
 
 int main(void)
 {
-    uint32_t images = open_file("images", 6U, OPEN_READ), logits = open_file("logits", 6U, OPEN_WRITE);
-    uint32_t steps = open_file("steps", 5U, OPEN_WRITE), began;
+    uint32_t images = 0, logits = open_file("logits", 6U, OPEN_WRITE), steps = open_file("steps", 5U, OPEN_WRITE), began;
     const int8_t *result;
     const uint32_t *deepest = stack_limit;
+#if !MODEL_IMAGE_BY_ROWS
+    images = open_file("images", 6U, OPEN_READ);
+#endif
     if ((images | logits | steps) >> 31) {
         return EXIT_NO_FILE;
     }
@@ -58,11 +59,12 @@ int main(void)
         return EXIT_REFUSED;
     }
 #if MODEL_IMAGE_BY_ROWS
+    const uint8_t *image = (const uint8_t *)BOARD_IMAGES;
     began = COUNTER;
     transfer(SYS_WRITE, steps, &began, sizeof began);
-    result = model_invoke_rows_observed(arena, image_row, &images, harness_after, &steps);
-    for (; result; result = model_invoke_rows(arena, image_row, &images)) {
-        transfer(SYS_WRITE, logits, result, MODEL_CLASSES);
+    result = model_invoke_rows_observed(arena, image_row, &image, harness_after, &steps);
+    while (transfer(SYS_WRITE, logits, result, MODEL_CLASSES), image += IMAGE_BYTES, image != (const uint8_t *)BOARD_IMAGES_END) {
+        result = model_invoke_rows(arena, image_row, &image);
     }
 #else
     for (uint32_t image = 0; transfer(SYS_READ, images, model_input(arena), IMAGE_BYTES) == 0U; image++) {
