@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nas_engine.exporters.settings import DEFAULT_PREFIX, read_settings
 from nas_engine.exporters.settings import FILE as SETTINGS
+from nas_engine.reading import LARGE_FILE, read_regular
 
 NAMES = (
     "init",
@@ -60,8 +61,8 @@ def asks_for_rows(sources: Path, prefix: str) -> bool:
         prefix: Its prefix.
     """
     header = sources / f"{prefix}.h"
-    text = header.read_text(encoding="utf-8", errors="replace") if header.is_file() else ""
-    return f"#define {prefix.upper()}_IMAGE_BY_ROWS 1" in text
+    text = read_regular(header, LARGE_FILE) if header.is_file() else b""
+    return f"#define {prefix.upper()}_IMAGE_BY_ROWS 1".encode() in text
 
 
 def include_folders(sources: Path, prefix: str, work: Path) -> tuple[Path, ...]:

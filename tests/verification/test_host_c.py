@@ -112,9 +112,7 @@ class TestFaults:
     def test_wrong_arithmetic_shows_in_logits_and_checksums(
         self, pool_export: Path, pool: IntegerModel, tmp_path: Path, work: Path
     ) -> None:
-        wrong = changed(
-            pool_export, tmp_path / "export", "nas_average_pool.c", "/ window->count", "/ 26U"
-        )
+        wrong = changed(pool_export, tmp_path / "export", "nas_pool.c", "/ pool->count", "/ 26U")
         images = random_images(pool, 20)
         result = HostC(sanitized_images=1).run(wrong, pool, images, work)
         assert not np.array_equal(result.logits, run(pool, images))
