@@ -156,6 +156,9 @@ def cut(
     Raises:
         InputError: The stem's output cannot be packed by rows, and the image comes by rows.
     """
+    if schedule == "auto" and image == "whole" and max(by_layers.values()) <= (room or 0):
+        units = enumerate(units_of(graph))
+        return tuple(_by_layers(number, unit, by_layers) for number, unit in units)
     ending = segments_by_end(graph, by_layers, schedule, image, chains=chains)
     ends = ending.keys()
     least: list[float] = [0]
@@ -210,6 +213,12 @@ def segments_by_end(
     return {end: tuple(choices.ending_at(end)) for end in range(1, len(choices.units) + 1)}
 
 
+def _by_layers(number: int, unit: Unit, live: Mapping[str, int]) -> Segment:
+    """Return a unit that runs by layers, from the bytes that live at each node."""
+    most = max(live[node.name] for node in unit.nodes)
+    return Segment(first_unit=number, last_unit=number, how="layers", bytes=most)
+
+
 class _Choices:
     """Segments that may end at a unit, with their bytes."""
 
@@ -227,7 +236,9 @@ class _Choices:
         self.chains = chains
         self.last = graph.last_reads()
         self.at = {node.name: at for at, node in enumerate(graph.nodes)}
-        self.stages = [self._stage(number) for number in range(len(self.units))]
+        stages = [self._stage(number) for number in range(len(self.units))]
+        self.first = [stage and self._ways(stage, is_first=True) for stage in stages]
+        self.behind = [stage and self._ways(stage, is_first=False) for stage in stages]
         ends = ("head", "classifier")
         self.end = next(i for i, unit in enumerate(self.units) if unit.name in ends)
 
@@ -237,44 +248,52 @@ class _Choices:
         runs = [one for first in range(end) for one in self._by_rows(first, last)]
         alone = any(one.first_unit == last for one in runs)
         if not (self.schedule == "rows" and alone) and not (last == 0 and self.image == "rows"):
-            live = max(self.by_layers[node.name] for node in self.units[last].nodes)
-            yield Segment(first_unit=last, last_unit=last, how="layers", bytes=live)
+            yield _by_layers(last, self.units[last], self.by_layers)
         yield from runs
 
     def _by_rows(self, first: int, last: int) -> Iterator[Segment]:
         """Yield the segments of some units by rows; none where they cannot run so."""
-        stages = [self.stages[unit] for unit in range(first, last + 1)]
         if first == last == 0 and self.image == "whole":
             return  # a stem by rows, alone and from a whole image, saves nothing
         if (self.schedule == "layers" and last > 0) or (last >= self.end > first):
             return
-        if not all(stages) or (not self.chains and last - first > (first == 0)):
+        if not self.chains and last - first > (first == 0):
             return
-        if any(self._needs_its_rows(unit) for unit in range(first + 1, last + 1)):
+        units = [self.first[first], *self.behind[first + 1 : last + 1]]
+        ways = [both for both in units if both is not None]
+        if len(ways) < len(units):
             return
-        found = [stage for stage in stages if stage is not None]
-        found[0] = replace(found[0], waiting_rows=0, waiting=0)  # its input is whole
         whole = self._whole(first, last)
-        in_pairs = [self._in_pairs(stage, first) for stage in found]
-        for ways in [found] + [in_pairs] * (in_pairs != found):
-            scratch = max(stage.scratch for stage in ways)
+        for stages in dict.fromkeys(zip(*ways, strict=True)):
+            scratch = max(stage.scratch for stage in stages)
             yield Segment(
                 first_unit=first,
                 last_unit=last,
                 how="rows",
-                stages=tuple(ways),
-                bytes=whole + scratch + sum(stage.own for stage in ways),
+                stages=stages,
+                bytes=whole + scratch + sum(stage.own for stage in stages),
             )
 
-    def _in_pairs(self, stage: Stage, first: int) -> Stage:
+    def _ways(self, stage: Stage, is_first: bool) -> tuple[Stage, Stage] | None:
+        """Return a stage of a segment with one row at once, and with two where they can be made.
+
+        ``None`` for one that cannot lie behind the first of a segment.
+        """
+        if is_first:
+            stage = replace(stage, waiting_rows=0, waiting=0)  # its input is whole
+        elif self._needs_its_rows(stage.unit):
+            return None
+        return stage, self._in_pairs(stage, is_first)
+
+    def _in_pairs(self, stage: Stage, is_first: bool) -> Stage:
         """Return a stage with two rows at once where its depth-wise layer can make them.
 
         They take the places of two rows of the ring, four channels after the other. A unit behind
-        the ``first`` of a segment cannot that adds its source: two rows of that do not always lie
-        one behind the other, and they would have to wait for one row more.
+        the first of a segment cannot that adds its source: two rows of that do not always lie one
+        behind the other, and they would have to wait for one row more.
         """
         roles = roles_of(self.units[stage.unit].nodes)
-        if roles is None or roles.project is None or (stage.unit > first and roles.adds_source):
+        if roles is None or roles.project is None or (not is_first and roles.adds_source):
             return stage
         window = roles.window
         source, target = self.tensors[window.input], self.tensors[window.output]

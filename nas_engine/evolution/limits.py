@@ -74,6 +74,8 @@ class Limit:
     timed: bool = False
     """True if it is a time in milliseconds, which needs ``milliseconds_per_cycle``: the option
     takes ``ms`` and ``s``, and ``none`` against the default of the device."""
+    of_cycles: Callable[[Counting, Floats], Floats] | None = None
+    """Quantity that follows from the cycles of networks, ``(n,)``; None where it does not."""
     own: bool = False
     """True if a program of the user's counts it, which runs only where a command names it."""
 
@@ -146,8 +148,13 @@ def cycles_per_layer(counting: Counting, table: LayerTable, view: GeneView) -> F
 
 
 def _latency(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
+    return _most_time(counting, _cycles(counting, table, view))
+
+
+def _most_time(counting: Counting, cycles: Floats) -> Floats:
+    """Return the upper end of the time of some cycles, in milliseconds."""
     assert counting.milliseconds_per_cycle is not None
-    return _cycles(counting, table, view) * counting.milliseconds_per_cycle[1]
+    return cycles * counting.milliseconds_per_cycle[1]
 
 
 def _effectiveness(counting: Counting, table: LayerTable, view: GeneView) -> Floats:
@@ -201,6 +208,7 @@ LIMITS: tuple[Limit, ...] = (
         help="Limit on the predicted cycles",
         example="100m",
         cost=_cycles,
+        of_cycles=lambda _, cycles: cycles,
         estimate=True,
     ),
     Limit(
@@ -209,6 +217,7 @@ LIMITS: tuple[Limit, ...] = (
         help="Limit on the upper end of the predicted time of one inference; none for no limit",
         example="200ms",
         cost=_latency,
+        of_cycles=_most_time,
         range=Range(1e-3, 1e5),
         form=",.4g",
         estimate=True,
@@ -262,8 +271,25 @@ LIMITS: tuple[Limit, ...] = (
 """Limits in the order of options and tables."""
 
 
-def spent(counting: Counting, table: LayerTable, view: GeneView) -> dict[str, float]:
-    """Return every quantity of the first network by name, estimates only with cycle tables."""
+def spent(
+    counting: Counting, table: LayerTable, view: GeneView, cycles: Floats | None = None
+) -> dict[str, float]:
+    """Return every quantity of the first network by name, estimates only with cycle tables.
+
+    Args:
+        counting: How costs are counted.
+        table: The networks.
+        view: Their genes.
+        cycles: Their cycles where they are known already, ``(n,)``.
+    """
     return {
-        row.name: float(row.cost(counting, table, view)[0]) for row in LIMITS if row.known(counting)
+        row.name: float(
+            (
+                row.cost(counting, table, view)
+                if cycles is None or row.of_cycles is None
+                else row.of_cycles(counting, cycles)
+            )[0]
+        )
+        for row in LIMITS
+        if row.known(counting)
     }

@@ -191,6 +191,7 @@ def report_network(
         own_cost=own_cost,
         least_noise=least_noise or {},
     )
+    layer_cycles = cycles_per_layer(counting, table, view) if counting.cycles_per_mac else None
     return NetworkReport(
         architecture=architecture,
         memory_model=memory_model,
@@ -203,9 +204,9 @@ def report_network(
         sram_bytes=sram,
         flash_bytes=column(flash_per_layer(model, table, view.w_bits)),
         macs=column(macs_per_layer(table)),
-        limited=spent(counting, table, view),
-        milliseconds_per_cycle=milliseconds_per_cycle,
-        layer_cycles=(
-            column(cycles_per_layer(counting, table, view)) if counting.cycles_per_mac else ()
+        limited=spent(
+            counting, table, view, None if layer_cycles is None else layer_cycles.sum(axis=0)
         ),
+        milliseconds_per_cycle=milliseconds_per_cycle,
+        layer_cycles=() if layer_cycles is None else column(layer_cycles),
     )
