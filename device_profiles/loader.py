@@ -182,6 +182,7 @@ def _read(path: Path) -> DeviceProfile:
     return read_checked(path, None, lambda text: _parse(text, path))
 
 
+@functools.lru_cache(maxsize=64)
 def _parse(text: str, path: Path) -> DeviceProfile:
     part = Fields(parse_mapping(text, path), path)
     found = read(_File, part, defaults=True)

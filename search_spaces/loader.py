@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from nas_engine.errors import FileFormatError, UnknownNameError
@@ -40,6 +41,7 @@ def _read(path: Path) -> SearchSpace:
     return read_checked(path, None, lambda text: _parsed(text, path))
 
 
+@lru_cache(maxsize=64)
 def _parsed(text: str, path: Path) -> SearchSpace:
     values = dict(parse_mapping(text, path))
     head = values.get("head")
