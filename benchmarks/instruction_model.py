@@ -60,7 +60,7 @@ from search_spaces import load_space, space_names
 
 PLACE = Path(instruction_model.__file__).parent / TABLE
 
-CORES = ("cortex-m7", "cortex-m4")
+CORES = ("cortex-m7", "cortex-m4", "cortex-m33")
 
 WIDTHS = ("a8", "own", "8,8")
 """Widths of sampled networks in turn, ``with_bits``."""

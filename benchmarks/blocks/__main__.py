@@ -78,6 +78,10 @@ class OnHost:
         return list(done.stdout)
 
 
+BOARDS = {"cortex-m33": "cortex-m7"}
+"""Core of an emulated board that executes the code of another one, and as many instructions."""
+
+
 class OnCore:
     """The driver as firmware of an emulated core."""
 
@@ -85,7 +89,7 @@ class OnCore:
         self, folder: Path, core: str, compiler: str, emulator: str, main_file: str = "core.c"
     ) -> None:
         tools = find_toolchain(compiler)
-        board = Board(core=core, sram_bytes=4 << 20, flash_bytes=1 << 20, stack_bytes=8192)
+        board = Board(core=BOARDS.get(core, core), sram_bytes=4 << 20, flash_bytes=1 << 20, stack_bytes=8192)
         folder = folder / f"{core}-{compiler}"
         sources(folder, main_file)
         for name in set(FIRMWARE_FILES) - {"harness.c"}:

@@ -72,7 +72,7 @@ def test_tiles_are_those_of_the_memory_plan(kernel: int, bits: int) -> None:
 
 
 def test_the_shipped_table_has_the_cores_that_are_emulated_exactly() -> None:
-    for core in ("cortex-m7", "cortex-m4"):
+    for core in ("cortex-m7", "cortex-m4", "cortex-m33"):
         rows = [row for row in shipped_table() if row.core == core]
         assert instruction_model(core) == rows[0]
         for row in rows:
