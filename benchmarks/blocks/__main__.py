@@ -89,7 +89,9 @@ class OnCore:
         self, folder: Path, core: str, compiler: str, emulator: str, main_file: str = "core.c"
     ) -> None:
         tools = find_toolchain(compiler)
-        board = Board(core=BOARDS.get(core, core), sram_bytes=4 << 20, flash_bytes=1 << 20, stack_bytes=8192)
+        board = Board(
+            core=BOARDS.get(core, core), sram_bytes=4 << 20, flash_bytes=1 << 20, stack_bytes=8192
+        )
         folder = folder / f"{core}-{compiler}"
         sources(folder, main_file)
         for name in set(FIRMWARE_FILES) - {"harness.c"}:
