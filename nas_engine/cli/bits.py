@@ -9,7 +9,7 @@ import click
 
 from nas_engine.cli.command import Explained, options_of
 from nas_engine.cli.console import emit, json_option, show, show_table
-from nas_engine.cli.options import command_options
+from nas_engine.cli.options import OwnPath, command_options
 from nas_engine.escaping import command_line
 
 _file = options_of("File")
@@ -23,7 +23,7 @@ _file = options_of("File")
         "nas-search bits network.yaml --sram 64k --flash 96k --uniform 5 --out network-w5.yaml",
     ),
 )
-@click.argument("file", type=click.Path())
+@click.argument("file", type=OwnPath())
 @command_options("bits")
 @click.option(
     "--uniform",

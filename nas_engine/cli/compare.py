@@ -11,6 +11,7 @@ from nas_engine import __version__
 from nas_engine.cli.command import Explained, options_of
 from nas_engine.cli.completion import complete_runs
 from nas_engine.cli.console import announce, emit, json_option, quiet_option, show, show_table, tell
+from nas_engine.cli.options import OwnPath
 
 _files = options_of("Files")
 
@@ -23,7 +24,7 @@ _files = options_of("Files")
         "nas-search compare runs/one runs/other --out comparison",
     ),
 )
-@click.argument("runs", nargs=-1, required=True, type=click.Path(), shell_complete=complete_runs)
+@click.argument("runs", nargs=-1, required=True, type=OwnPath(), shell_complete=complete_runs)
 @_files("--out", type=click.Path(), help="Folder for compare.html, .csv, .png and .svg.")
 @json_option
 @quiet_option

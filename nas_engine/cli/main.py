@@ -25,7 +25,7 @@ from nas_engine.cli.console import (
     show_error,
 )
 from nas_engine.cli.export import export, verify
-from nas_engine.cli.options import command_options
+from nas_engine.cli.options import NOT_TAKEN, command_options
 from nas_engine.cli.plot import plot
 from nas_engine.cli.refine import refine
 from nas_engine.cli.report import report
@@ -60,6 +60,8 @@ class _SearchGroup(Explained, click.Group):
             name = shortened(args[0])
             near = difflib.get_close_matches(name, self.commands, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
+            if name in ("import", "convert"):
+                hint = f"{NOT_TAKEN}; "
             raise click.UsageError(
                 f"unknown command '{name}'; {hint}expected one of: {', '.join(self.commands)}, or "
                 "options alone to search"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from nas_engine.cli.completion import (
     complete_spaces,
     complete_words,
 )
-from nas_engine.errors import InputError
+from nas_engine.errors import InputError, shown_path
 from nas_engine.escaping import command_line
 from nas_engine.names import METHODS_AND_ALL
 from nas_engine.options import Kind, Option, rows_of
@@ -77,9 +78,30 @@ def _option(row: Option, command: str) -> Callable[[_F], _F]:
     return option(*names, row.name, help=row.help_of(command), **kind)
 
 
+FOREIGN = (".onnx", ".tflite", ".h5", ".keras", ".pb", ".pt", ".pth", ".th", ".safetensors")
+"""Endings of models that other programs wrote."""
+
+NOT_TAKEN = (
+    "models of other programs are not taken: nas-search trains networks of its own blocks; give a "
+    "run directory such as runs/NAME, or write the structure as an architecture file "
+    "(docs/how_to/own_network.md)"
+)
+"""Answer to whoever brings one."""
+
+
+class OwnPath(click.Path):
+    """A path that is no model of another program."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; one that ends like a model becomes click's usage error, exit code 2."""
+        if str(value).lower().endswith(FOREIGN) and not os.path.isdir(value):
+            raise click.UsageError(f"{shown_path(value)}: {NOT_TAKEN}")
+        return super().convert(value, param, ctx)
+
+
 def run_argument(function: _F) -> _F:
     """Add the argument RUN, a run directory."""
-    return click.argument("run", type=click.Path(), shell_complete=complete_runs)(function)
+    return click.argument("run", type=OwnPath(), shell_complete=complete_runs)(function)
 
 
 def same_command(

@@ -20,7 +20,7 @@ from nas_engine.cli.console import (
     show_stopped,
     show_table,
 )
-from nas_engine.cli.options import command_options
+from nas_engine.cli.options import OwnPath, command_options
 from nas_engine.errors import InputError, shortened
 from nas_engine.escaping import command_line
 from nas_engine.options import rows_of
@@ -44,7 +44,7 @@ _folder = options_of("Folder of the run")
         "nas-search run --out runs/NAME --epochs 40",
     ),
 )
-@click.argument("config", required=False, type=click.Path())
+@click.argument("config", required=False, type=OwnPath())
 @command_options("run")
 @click.option(
     "--set",

@@ -9,7 +9,7 @@ import click
 from nas_engine.cli.command import Explained
 from nas_engine.cli.completion import complete_devices
 from nas_engine.cli.console import emit, json_option, show, show_table
-from nas_engine.cli.options import command_options
+from nas_engine.cli.options import OwnPath, command_options
 
 
 @click.command(
@@ -21,7 +21,7 @@ from nas_engine.cli.options import command_options
         "nas-search score mixed7d0G.txt --memory-model paper --json",
     ),
 )
-@click.argument("file", type=click.Path())
+@click.argument("file", type=OwnPath())
 @click.option(
     "--device",
     metavar="NAME|FILE",

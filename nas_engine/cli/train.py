@@ -22,7 +22,7 @@ from nas_engine.cli.console import (
     show_table,
     tell,
 )
-from nas_engine.cli.options import command_options, run_argument, same_command
+from nas_engine.cli.options import OwnPath, command_options, run_argument, same_command
 from nas_engine.errors import InputError, shown_path
 from nas_engine.escaping import terminal_line
 
@@ -42,7 +42,7 @@ course = options_of("Course of the training")
         "nas-search train network.yaml --sram 64k --flash 96k --data cifar-10-batches-py",
     ),
 )
-@click.argument("run", type=click.Path(), metavar="RUN|FILE", shell_complete=complete_runs)
+@click.argument("run", type=OwnPath(), metavar="RUN|FILE", shell_complete=complete_runs)
 @command_options("train")
 @course("--resume", is_flag=True, help="Continue the training in RUN; give the same options again.")
 @course("--force", is_flag=True, help="Replace the training in RUN.")

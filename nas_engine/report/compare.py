@@ -26,7 +26,7 @@ from nas_engine.report.page.words import NONE, interval, number, share, standard
 from nas_engine.report.tables import aligned
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
-from nas_engine.units import format_count
+from nas_engine.units import format_count, format_latency
 from nas_engine.verification.claims import claim_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class Compared:
     macs: int | None = None
     """Multiply-accumulates."""
     cycles: int | None = None
-    """Cycles as the device's table estimates them."""
+    """Predicted cycles."""
+    latency_ms: tuple[float, float] | None = None
+    """Least and most milliseconds of one inference, predicted; ``None`` if not known."""
     instructions: int | None = None
     """Instructions counted on the device's own core, emulated."""
     sram_bytes: int | None = None
@@ -132,6 +134,9 @@ COLUMNS = (
     Column(title="SRAM B", text=lambda row: _budget(row.sram_bytes, row.sram_budget)),
     Column(title="Flash B", text=lambda row: _budget(row.flash_bytes, row.flash_budget)),
     Column(title="MACs", text=lambda row: _count(row.macs)),
+    Column(
+        title="time", text=lambda row: format_latency(row.latency_ms) if row.latency_ms else NONE
+    ),
     Column(title="instructions", text=lambda row: _count(row.instructions)),
     Column(title="QE-Score", text=lambda row: number(row.qe_score, ",.1f")),
     Column(title="state", text=lambda row: row.state, is_number=False),
@@ -225,6 +230,7 @@ def compared(facts: RunFacts) -> Compared:
             "qe_score": network.qe_score,
             "macs": round(network.total_macs),
             "cycles": None if network.cycles is None else round(network.cycles),
+            "latency_ms": network.latency,
             "sram_bytes": round(network.peak_sram_bytes),
             "flash_bytes": round(network.total_flash_bytes),
             "layers": len(network.layer_names),

@@ -56,6 +56,7 @@ def test_row_has_the_figures_of_the_run():
     assert (row.accuracy, row.accuracy_of, row.images) == (88.0, "integers", 400)
     assert row.instructions == 75
     assert row.macs == facts.network.total_macs
+    assert row.latency_ms == facts.network.latency
     assert row.sram_budget == facts.asked.device.arena_bytes
     assert compared(SEARCHED).accuracy is None
 
