@@ -91,7 +91,21 @@ class Finished:
         return f"{self.stage}: {self.text}" if self.stage else self.text
 
 
-Event: TypeAlias = Started | Progress | Note | Finished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """Figures of one epoch of a training, as ``metrics.jsonl`` keeps them."""
+
+    folder: str
+    """Folder of the training."""
+    number: int
+    """Number of the epoch over both stages, from 1."""
+    stage: str
+    """``float`` or ``quantised``."""
+    figures: Mapping[str, float]
+    """``loss``, ``train_accuracy``, ``accuracy``, ``learning_rate``."""
+
+
+Event: TypeAlias = Started | Progress | Note | Finished | Epoch
 """One event of the stream."""
 
 

@@ -21,7 +21,7 @@ from nas_engine.errors import (
     PathError,
     RunDirectoryError,
 )
-from nas_engine.events import Event, Finished, Kind, Started
+from nas_engine.events import Epoch, Event, Finished, Kind, Started
 from nas_engine.files import StorageError
 from nas_engine.integer.store import load as load_integer
 from nas_engine.models.graph_network import GraphNetwork
@@ -244,6 +244,11 @@ class TestToldOnTheWay:
         assert [detail.rpartition("held-out ")[2] for detail in whole] == [
             f"{row['accuracy']:.1f} %" for row in rows
         ]
+        epochs = [event for event in kept.events if isinstance(event, Epoch)]
+        assert [(one.number, one.stage, one.figures["accuracy"]) for one in epochs] == [
+            (number, row["stage"], row["accuracy"]) for number, row in enumerate(rows, 1)
+        ]
+        assert {one.folder for one in epochs} == {str(run / "training")}
         first, *others = (event.detail for event in kept.progress(Kind.TRAINING))
         assert "held-out" not in first
         assert "held-out" in others[-2]

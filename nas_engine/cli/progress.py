@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from nas_engine.cli import console
-from nas_engine.events import Event, Finished, Kind, Lines, Progress, Started
+from nas_engine.events import Epoch, Event, Finished, Kind, Lines, Progress, Started
 from nas_engine.interrupts import stop_on_interrupt
+
+if TYPE_CHECKING:
+    from nas_engine.training.tracking import Tracker
 
 WIDTH = 100
 """Columns of a bar, fewer in a narrow terminal."""
@@ -42,9 +45,14 @@ class Screen:
 
     Args:
         time_limit: Seconds after which to stop; ``None`` for no limit.
+        log: Tracker that trainings are logged to, such as ``tensorboard``; ``None`` for none.
+
+    Raises:
+        InputError: The package of the tracker is not installed.
     """
 
-    def __init__(self, time_limit: float | None = None) -> None:
+    def __init__(self, time_limit: float | None = None, log: str | None = None) -> None:
+        self._tracker = None if log is None else _tracker(log)
         self._deadline = time.monotonic() + (float("inf") if time_limit is None else time_limit)
         self._lines = Lines(console.tell, starts=console.progress() is console.Progress.BAR)
         self._work: tuple[str, str] | None = None
@@ -65,7 +73,11 @@ class Screen:
         return self.stopped.is_set() or time.monotonic() >= self._deadline
 
     def __call__(self, event: Event, /) -> None:
-        """Show an event."""
+        """Show an event, or log it."""
+        if isinstance(event, Epoch):
+            if self._tracker is not None:
+                self._tracker(event)
+            return
         if isinstance(event, Progress) and console.progress() is console.Progress.BAR:
             self._draw(event)
             return
@@ -118,7 +130,15 @@ class Screen:
         trace: TracebackType | None,
     ) -> None:
         self._close()
+        if self._tracker is not None:
+            self._tracker.close()
         self._stack.close()
+
+
+def _tracker(name: str) -> Tracker:
+    from nas_engine.training.tracking import TRACKERS
+
+    return TRACKERS[name]()
 
 
 def _has_widgets() -> bool:

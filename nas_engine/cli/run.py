@@ -73,6 +73,7 @@ def run(
     accelerator: str | None,
     kernels: str | None,
     teacher_code: bool,
+    log: str | None,
     out: str | None,
     force: bool,
     **given: Any,
@@ -96,6 +97,7 @@ def run(
         accelerator=accelerator,
         kernels=kernels,
         teacher_code=teacher_code,
+        log=log,
     )
 
 
@@ -110,6 +112,7 @@ def perform(
     kernels: str | None,
     teacher_code: bool,
     workers: int | None = None,
+    log: str | None = None,
     time_limit: float | None = None,
 ) -> None:
     """Do a whole run, show it, and end with its exit code."""
@@ -123,7 +126,7 @@ def perform(
     from nas_engine.training.result import check_goal
 
     typed = command_line("nas-search", *sys.argv[1:])
-    with Screen(time_limit) as screen:
+    with Screen(time_limit, log) as screen:
         screen.catch_interrupt()
         device = prepare_compute(accelerator or "auto", threads)
         record = run_pipeline(

@@ -70,6 +70,7 @@ def train(
     accelerator: str | None,
     kernels: str | None,
     threads: int | None,
+    log: str | None,
     limit: int | None,
     time_limit: float | None,
     resume: bool,
@@ -123,6 +124,7 @@ def train(
             accelerator=accelerator,
             kernels=kernels,
             teacher_code=teacher_code,
+            log=log,
             time_limit=time_limit,
         )
         return
@@ -163,7 +165,7 @@ def train(
             if isinstance(event, Finished):  # data are read; before, there is nothing to save
                 self.catch_interrupt()
 
-    with Training(time_limit) as screen:
+    with Training(time_limit, log) as screen:
         request = replace(
             request, kernels=prepare_kernels(kernels or "auto", request.device, screen)
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.errors import NasEngineError
-from nas_engine.events import Kind, Note, Progress, Sink
+from nas_engine.events import Epoch, Kind, Note, Progress, Sink
 from nas_engine.files import write_atomically
 from nas_engine.runs.epochs import read_epochs
 from nas_engine.sealed import seal_line
@@ -92,6 +92,16 @@ class Course:
         """Keep and tell the figures of an epoch."""
         self._rows.append(dict(row))
         write_atomically(self._path, "".join(map(seal_line, self._rows)))
+        names = ("loss", "train_accuracy", "accuracy", "learning_rate")
+        before = 0 if row["stage"] == STAGES[0] else self._task.recipe.float_epochs
+        self._watch(
+            Epoch(
+                folder=str(self._path.parent),
+                number=before + row["epoch"],
+                stage=row["stage"],
+                figures={name: float(row[name]) for name in names},
+            )
+        )
         self._tell(row["stage"], row["epoch"] - 1, self._task.steps, row)
 
     def _tell(self, stage: str, epoch: int, step: int, figures: Mapping[str, float]) -> None:

@@ -16,7 +16,9 @@ import nas_engine as ne
 from nas_engine.cli.console import quiet_option
 from nas_engine.cli.main import cli
 from nas_engine.cli.progress import Screen
-from nas_engine.events import Event, Finished, Kind, Note, Progress, Started
+from nas_engine.errors import InputError
+from nas_engine.events import Epoch, Event, Finished, Kind, Note, Progress, Started
+from nas_engine.training.tracking import TRACKERS, Tracker, tensorboard
 from tests.cli.terminal import shown_on_a_terminal
 from tests.generations import GENERATION, SMALL_SETTINGS
 
@@ -208,3 +210,52 @@ class TestStop:
         assert Screen(0.0).stop()
         assert not Screen(3600.0).stop()
         assert not Screen().stop()
+
+
+class Recorded:
+    """Writer that keeps what it is told."""
+
+    def __init__(self, told: list[object], folder: str) -> None:
+        self.told, self.folder = told, folder
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        self.told.append((self.folder, tag, scalar_value, global_step))
+
+    def flush(self) -> None:
+        self.told.append("flushed")
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+
+def test_every_epoch_of_every_training_is_logged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[object] = []
+    monkeypatch.setitem(
+        TRACKERS, "tensorboard", lambda: Tracker(lambda folder: Recorded(told, folder))
+    )
+    with Screen(log="tensorboard") as screen:
+        for folder, number in (("a", 1), ("a", 2), ("b", 1)):
+            screen(Epoch(folder=folder, number=number, stage="float", figures={"loss": 0.5}))
+    steps = [
+        (str(Path(folder, "tensorboard")), "loss", 0.5, n)
+        for folder, n in (("a", 1), ("a", 2), ("b", 1))
+    ]
+    assert told == [
+        steps[0],
+        "flushed",
+        steps[1],
+        "flushed",
+        steps[2],
+        "flushed",
+        "closed",
+        "closed",
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_engine.training.tracking.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'nas-search\[tensorboard\]'"):
+        tensorboard()
