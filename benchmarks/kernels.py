@@ -48,7 +48,7 @@ class Layer:
     """``"pointwise"``, ``"depthwise"`` or ``"conv"`` (k x k, the first of a network: it reads the
     image)."""
     size: int
-    """Height and width of its input."""
+    """Height and width of its input; 1 of a dense layer."""
     channels: tuple[int, int]
     """Channels in and out."""
     bits: tuple[int, int]
@@ -61,6 +61,8 @@ class Layer:
     @property
     def most(self) -> float | None:
         """Instructions per MAC that it must not exceed; our goals, ``None`` where there is none."""
+        if self.size == 1:
+            return 1.25
         if self.kind == "pointwise":
             return 1.40 if self.bits[0] in (2, 4, 8) else 1.70
         if self.kind == "conv":
@@ -74,8 +76,9 @@ class Layer:
         shape = f"{inside}" if self.kind == "depthwise" else f"{inside} -> {outside}"
         stride = f" stride {self.stride}" if self.stride > 1 else ""
         window = "" if self.kind == "pointwise" else f" {self.kernel} x {self.kernel}{stride}"
+        kind = "dense" if self.size == 1 else self.kind
         return (
-            f"{self.kind}{window}, {shape} channels, {self.size} x {self.size}, w{self.bits[0]} "
+            f"{kind}{window}, {shape} channels, {self.size} x {self.size}, w{self.bits[0]} "
             f"a{self.bits[1]}"
         )
 
@@ -88,6 +91,10 @@ def _depthwise(w: int, kernel: int = 3, stride: int = 1) -> Layer:
     return Layer(
         kind="depthwise", size=14, channels=(128, 128), bits=(w, 8), kernel=kernel, stride=stride
     )
+
+
+def _dense(inputs: int, outputs: int) -> Layer:
+    return Layer(kind="pointwise", size=1, channels=(inputs, outputs), bits=(8, 8))
 
 
 def _first(w: int) -> Layer:
@@ -103,6 +110,7 @@ LAYERS = (
     _depthwise(8, kernel=5),
     _depthwise(8, stride=2),
     *(_first(w) for w in (8, 4)),
+    *(_dense(*channels) for channels in ((64, 64), (256, 256), (1024, 512))),
 )
 
 
