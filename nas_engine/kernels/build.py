@@ -93,7 +93,9 @@ def built_library(announce: Callable[[str], None] = lambda text: None) -> Librar
             announce("building the kernels of training ...")
             _build(place, command, {"format": _FORMAT, "made_of": digest, "name": name})
         return Library(path=place / _LIBRARY, name=name)
-    except (InputError, StorageError) as error:
+    except StorageError as error:
+        raise KernelsError(f"{error} ({VARIABLE}=FOLDER)") from error
+    except InputError as error:
         raise KernelsError(str(error)) from error
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import (
     additions,
@@ -13,6 +15,7 @@ from benchmarks import (
     golden,
     harness,
     kernels,
+    long_recipe,
     qbr_gap,
     quality,
     small_sets,
@@ -24,15 +27,19 @@ from benchmarks.exact_bits import exact_score
 from benchmarks.studies.lsq_steps import study as lsq_steps
 from benchmarks.studies.recipe import study as recipe_study
 from device_profiles import load_device
+from nas_engine.architecture import dump_architecture
 from nas_engine.costs.compute import macs
 from nas_engine.encoding import architecture_frame, decode, encode
 from nas_engine.evolution.evaluation import evaluate
 from nas_engine.evolution.operators import sample
 from nas_engine.evolution.problem import make_problem
 from nas_engine.layers import unroll
+from nas_engine.models.cifar_resnet import cifar_resnet
+from nas_engine.training.recipe import load_recipe
 from nas_engine.verification.cortex_m import CortexM
 from nas_engine.verification.toolchain import COMPILERS, missing_compiler
 from search_spaces import load_space
+from tests.training.networks import small_architecture
 
 needs_firmware = pytest.mark.skipif(
     CortexM().missing() is not None, reason=f"{CortexM().missing()}"
@@ -176,6 +183,50 @@ def test_the_page_of_results_is_that_of_the_records(
     assert harness.renew(["--check"]) == 1
 
 
+def test_a_long_recipe_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, network = tmp_path / "small.yaml", small_architecture(classes=10)
+    small.write_text(dump_architecture(replace(network, resolution=8)), encoding="utf-8")
+    torch.save(cifar_resnet(20).state_dict(), tmp_path / "teacher.th")
+    sizes = {
+        "data": "digits",
+        "images": 40,
+        "epochs": 2,
+        "seeds": 1,
+        "network": str(small),
+        "records": str(tmp_path / "records.jsonl"),
+    }
+    names = list(long_recipe.ARMS)
+    rows = long_recipe.run(**sizes)
+    assert [row.what for row in rows] == [f"2 epochs of 40 images: {name}" for name in names[:-1]]
+    taught = long_recipe.run(**sizes, teacher=str(tmp_path / "teacher.th"))
+    assert taught[:-1] == rows
+    records = (tmp_path / "records.jsonl").read_text()
+    assert len(records.splitlines()) == len(names) == len(taught)
+
+    def never(*_: object) -> None:
+        raise AssertionError("trained twice")
+
+    monkeypatch.setattr(long_recipe, "train", never)
+    assert long_recipe.run(**sizes) == rows
+    assert (tmp_path / "records.jsonl").read_text() == records
+
+
+@pytest.mark.parametrize(
+    ("name", "differs"),
+    [
+        ("smoothing 0.1", {"label_smoothing": 0.1}),
+        ("decay 1e-4", {"weight_decay": 1e-4}),
+        ("average 0.999", {"ema_decay": 0.999}),
+        ("teacher", {}),
+    ],
+)
+def test_arms_of_a_long_recipe_differ_in_one_thing(name: str, differs: dict[str, float]) -> None:
+    recipe = load_recipe("cifar")
+    plain, arm = (each.of(recipe) for each in (long_recipe.PLAIN, long_recipe.ARMS[name]))
+    assert arm == replace(plain, **differs)
+    assert long_recipe.ARMS[name].taught == (not differs)
+
+
 def test_recipe_study_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arms = (
         recipe_study.Arm(name="two and one", floats=2, quantised=1, width=3),
@@ -187,7 +238,7 @@ def test_recipe_study_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.Mon
         "images": 40,
         "folder": str(tmp_path / "networks"),
         "records": str(tmp_path / "records.jsonl"),
-        "seeds": 2,
+        "seeds": 1,
         "groups": "tiny",
     }
     rows = recipe_study.run(**sizes)
@@ -195,7 +246,7 @@ def test_recipe_study_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.Mon
     assert " points" not in rows[0].measured
     assert " points" in rows[1].measured
     records = (tmp_path / "records.jsonl").read_text()
-    assert len(records.splitlines()) == 4
+    assert len(records.splitlines()) == 2
 
     def never(*_: object) -> None:
         raise AssertionError("trained twice")

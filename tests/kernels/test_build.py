@@ -133,7 +133,9 @@ class TestNone:
     def test_file_in_the_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").touch()
         monkeypatch.setenv(build.VARIABLE, str(tmp_path / "file"))
-        assert "cannot be written" in note_of()
+        note = note_of()
+        assert "cannot be written" in note
+        assert note.endswith("(NAS_SEARCH_CACHE=FOLDER)")
 
     def test_no_compiler(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("CC", raising=False)

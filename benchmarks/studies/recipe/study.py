@@ -11,19 +11,14 @@ epochs in all, and three seeds. A training that is recorded is not done again: t
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
 
-from benchmarks.harness import Row, machine
+from benchmarks.arms import add_record, compared, read_records
+from benchmarks.harness import Row
 from nas_engine.architecture import Architecture, Bits, Block, Classifier, Convolution
 from nas_engine.datasets import Dataset, Split, open_dataset
-from nas_engine.files import write_atomically
 from nas_engine.kernels import Kernels
 from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.training.augmentation import Augmentation
@@ -181,33 +176,6 @@ def _key(arm: Arm, seed: int) -> str:
     )
 
 
-def _records(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.exists():
-        return {}
-    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return {row["training"]: row for row in rows}
-
-
-def _compared(title: str, arms: Sequence[Arm], found: dict[str, list[float]]) -> list[Row]:
-    """Return a row per arm: accuracy over the seeds, difference to the first arm seed by seed."""
-    rows, base = list[Row](), found[arms[0].name]
-    for arm in arms:
-        own = found[arm.name]
-        differences = [value - other for value, other in zip(own, base, strict=True)]
-        error = stdev(differences) / math.sqrt(len(own)) if len(own) > 1 else math.inf
-        against = "" if own is base else f"; {mean(differences):+.2f} ± {error:.2f} points"
-        each = ", ".join(f"{value:.2f}" for value in own)
-        rows.append(
-            Row(
-                what=f"{title}: {arm.name}",
-                measured=f"{mean(own):.2f} % ({each}){against}",
-                at_least="for comparison",
-                reached=True,
-            )
-        )
-    return rows
-
-
 def run(
     data: str,
     images: int = 4000,
@@ -228,7 +196,7 @@ def run(
         kernels=prepare_kernels("auto", "cpu"),
         folder=place,
     )
-    done, rows = _records(kept), list[Row]()
+    done, rows = read_records(kept), list[Row]()
     for title in groups.split(","):
         arms, found = GROUPS[title], dict[str, list[float]]()
         for seed in range(seeds):
@@ -236,15 +204,9 @@ def run(
                 key = f"{_key(arm, seed)}-i{images}"
                 if key not in done:
                     network, seconds = plan.trained(arm, seed)
-                    done[key] = {
-                        "training": key,
-                        "accuracy": accuracy(network, plan.judged),
-                        "seconds": round(seconds, 1),
-                        "kernels": None if plan.kernels is None else plan.kernels.name,
-                        "machine": machine(),
-                    }
-                    write_atomically(kept, "".join(json.dumps(row) + "\n" for row in done.values()))
+                    judged_at = accuracy(network, plan.judged)
+                    add_record(kept, done, key, judged_at, seconds, plan.kernels)
                     print(arm.name, done[key]["accuracy"], f"{seconds:.0f} s", flush=True)
                 found.setdefault(arm.name, []).append(done[key]["accuracy"])
-        rows += _compared(title, arms, found)
+        rows += compared(title, [arm.name for arm in arms], found)
     return rows
