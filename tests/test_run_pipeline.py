@@ -24,7 +24,7 @@ from nas_engine.cli.run import outcome
 from nas_engine.datasets import open_dataset
 from nas_engine.digests import file_digest
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
-from nas_engine.events import SILENT
+from nas_engine.events import Event, Started
 from nas_engine.evolution.config import build_problem
 from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline import run as run_module
@@ -40,16 +40,17 @@ from nas_engine.pipeline.stages import STAGE_TABLE
 from nas_engine.pipeline.training import LoweringError
 from nas_engine.pipeline.work import Work, recipe_of
 from nas_engine.report.gather import gather
-from nas_engine.report.html.document import Tone
+from nas_engine.report.html.document import Table, Tone
 from nas_engine.report.page.headline import verdict_sentence
 from nas_engine.report.page.reading import shortlist_of
+from nas_engine.report.page.search import shortlist as shortlist_section
 from nas_engine.report.run_table import run_table
 from nas_engine.report.search_record import report_member
 from nas_engine.report.tables import depth_remark
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.runs.run_options import continued, stored_options
-from nas_engine.runs.run_record import STAGES, RunRecord
+from nas_engine.runs.run_record import STAGES, RunRecord, read_record
 from nas_engine.training.compute import threads_of_torch
 from nas_engine.training.loop import DivergedError, TrainingError
 from nas_engine.training.networks import save_network
@@ -226,13 +227,23 @@ def test_the_loss_decides_where_accuracies_are_alike(
     assert best_of(accuracies, losses, images) == best
 
 
+class UntilTraining(Recorder):
+    """Kills the run before its winner is trained."""
+
+    def __call__(self, event: Event, /) -> None:
+        if isinstance(event, Started) and event.stage == "train":
+            raise Killed
+
+
 class TestRungs:
     """Several rungs: narrowed down in float, then as a shortlist of one rung."""
 
     PLAN: ClassVar[dict[str, Any]] = {"rungs": "3x1,2x2"}
 
     def test_who_goes_on_and_what_is_kept(self, space: Path, copy: Path) -> None:
-        record = run_tiny(space, copy, SILENT, shortlist=self.PLAN)
+        with pytest.raises(Killed):
+            run_tiny(space, copy, UntilTraining(), shortlist=self.PLAN)
+        record = read_record(copy / "run.json")
         stage = record.stage("shortlist")
         assert stage is not None
         assert stage.figures is not None
@@ -249,8 +260,10 @@ class TestRungs:
             assert read_result(run.training.result).accuracy.floating == row["accuracy"]
         shown = shortlist_of(stage.figures, copy)
         assert [len(each.members) for each in shown.rungs] == [3]
-        page = (copy / "report.html").read_text()
-        assert "Rung 1: 3 networks after 1 epoch in float each" in page
+        section = shortlist_section(replace(gather(copy), shortlist=shown))
+        assert section is not None
+        captions = [block.caption for block in section.blocks if isinstance(block, Table)]
+        assert captions[0].startswith("Rung 1: 3 networks after 1 epoch in float each")
         assert "of 3 to 2: " in run_table(record)
 
     def test_threads_do_not_change_it(self, space: Path, copy: Path) -> None:
