@@ -80,7 +80,7 @@ _OF_A_SEARCH = (
     _directory(
         "--out",
         type=click.Path(),
-        help="Run directory.  [default: runs/DEVICE-SRAM-FLASH-SPACE-RESOLUTION]",
+        help="Run directory.  [default: runs/DEVICE-SRAM-FLASH-SPACE-RESOLUTION-LIMITS]",
         shell_complete=complete_runs,
     ),
     _directory(

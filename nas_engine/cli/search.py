@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,10 @@ def cores() -> int:
 
 
 def run_name(configs: list[SearchConfig]) -> str:
-    """Return the name of a run that is given none: device, sizes, space and resolutions."""
+    """Return the name of a run that is given none: device, sizes, space, resolutions and limits.
+
+    Limits are those that differ from what the device and the space set.
+    """
     config = configs[0]
     parts = [
         Path(config.device).stem,
@@ -167,11 +170,27 @@ def run_name(configs: list[SearchConfig]) -> str:
         _short(config.flash_bytes),
         Path(config.space).stem,
     ]
-    return "-".join([*parts, *(str(c.resolution) for c in configs)])
+    return "-".join([*parts, *(str(c.resolution) for c in configs), *_own_limits(config)])
 
 
-def _short(size: int) -> str:
-    for factor, letter in ((2**20, "m"), (2**10, "k")):
+def _own_limits(config: SearchConfig) -> Iterator[str]:
+    """Yield the limits of a config that were asked for, such as ``macs-2m``."""
+    free = {"score": None, "cost": None, **{row.key: None for row in LIMITS}}
+    set_anyway = resolve_config({**config.as_options(), **free}).limits
+    for row in LIMITS:
+        limit = config.limits.get(row.name)
+        if limit != set_anyway.get(row.name):
+            name = row.name.replace("_", "-")
+            if limit is None:
+                yield f"{name}-none"
+            elif row.counted:
+                yield f"{name}-{_short(int(limit), 1000)}"
+            else:
+                yield f"{name}-{limit:g}{'ms' * row.timed}"
+
+
+def _short(size: int, unit: int = 1024) -> str:
+    for factor, letter in ((unit**2, "m"), (unit, "k")):
         if size % factor == 0:
             return f"{size // factor}{letter}"
     return str(size)

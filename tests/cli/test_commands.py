@@ -248,11 +248,13 @@ class TestSearch:
     def test_default_directory_is_named_after_the_search_and_found_again(
         self, run: Run, tmp_path: Path
     ) -> None:
-        assert run(*SMALL, "--seed", "3").code == 0
+        limits = ("--max-macs", "9m", "--max-latency", "none", "--max-effectiveness", "1.5")
+        assert run(*SMALL, *limits, "--seed", "3").code == 0
         (path,) = (tmp_path / "runs").iterdir()
-        assert path.name == "cortex-m7-64k-256k-mobilenet-32-32"
+        name = "cortex-m7-64k-256k-mobilenet-32-32"
+        assert path.name == f"{name}-macs-9m-latency-none-effectiveness-1.5"
         before = snapshot(path)
-        assert run(*SMALL, "--resume").code == 0, "the seed comes from the run"
+        assert run(*SMALL, *limits, "--resume").code == 0, "the seed comes from the run"
         assert snapshot(path) == before
 
     def test_resume_of_a_finished_run_changes_nothing_and_more_candidates_continue_it(

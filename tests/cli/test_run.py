@@ -96,7 +96,7 @@ class TestConfig:
         assert run("run").code == 0
         config, path, given = asked[0]
         assert config == resolve_run_config({})
-        assert path == Path("runs/cortex-m7-24k-64k-mobilenet-32-16-digits")
+        assert path == Path("runs/cortex-m7-24k-64k-mobilenet-32-16-macs-2m-digits")
         assert given["command"] == "nas-search run"
 
     def test_options_override_a_file(self, run: Run, asked: Asked) -> None:
