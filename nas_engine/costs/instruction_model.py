@@ -20,7 +20,7 @@ import numpy as np
 from device_profiles import DeviceProfile
 from nas_engine.costs.dense_work import convolution, pointwise
 from nas_engine.costs.depthwise_work import depthwise
-from nas_engine.costs.layer_work import Layers, Prices, average_pool
+from nas_engine.costs.layer_work import Layers, Prices, average_pool, distinct
 from nas_engine.layers import Floats
 from nas_engine.measured import read_rows
 
@@ -72,7 +72,9 @@ class InstructionModel:
         Returns:
             Instructions, in the shape that the fields of ``layers`` broadcast to.
         """
-        return np.asarray(FAMILIES[family](layers, Known(self.loops[GROUPS[family]])))
+        once, places = distinct(layers)
+        found = np.asarray(FAMILIES[family](once, Known(self.loops[GROUPS[family]])))
+        return found if places is None else found[places]
 
 
 class Known(dict[str, float]):

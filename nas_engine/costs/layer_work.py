@@ -18,11 +18,19 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nas_engine.costs.memory import CHANNELS_UNPACKED
 
 Prices = Mapping[str, Any]
 """Instructions of one round of each loop, by name."""
+
+
+WORTH_SORTING = 256
+"""Least number of layers of which each kind is counted once (chosen here)."""
+
+FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""Odd factor that mixes the figures of a layer into one key: 2^64 over the golden ratio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,6 +103,28 @@ class Layers:
         if not some(self.by_rows):
             return 0.0
         return self.by_rows * self.calls * price["stage row"] + self.moved * price["stage word"]
+
+
+def distinct(layers: Layers) -> tuple[Layers, npt.NDArray[np.intp] | None]:
+    """Return each kind of layer once, and for every layer which of them it is.
+
+    A population repeats its layers many times over. ``None`` for layers that are few, or no row.
+    """
+    values = {one.name: getattr(layers, one.name) for one in fields(Layers)}
+    rows = {name: value for name, value in values.items() if value.ndim == 1 and value.size > 1}
+    if not rows or max(value.size for value in rows.values()) < WORTH_SORTING:
+        return layers, None
+    if len({value.size for value in rows.values()}) > 1 or any(v.ndim > 1 for v in values.values()):
+        return layers, None
+    key = np.zeros(next(iter(rows.values())).size, np.uint64)
+    for value in rows.values():
+        key *= FACTOR
+        key += value.astype(np.float64).view(np.uint64) >> np.uint64(7)
+    _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    for value in rows.values():  # two kinds of layers with one key
+        if (value[first][place] != value).any():
+            return layers, None
+    return Layers(**(values | {name: value[first] for name, value in rows.items()})), place
 
 
 def some(mask: Any) -> bool:
