@@ -65,11 +65,34 @@ def device_problem(search: SearchProblem, architecture: Architecture) -> Allocat
 
     The limits include the budgets.
 
+    Activations keep the network's own widths where those fit by chains of blocks alone, which the
+    schedules of blocks do not count.
+
     Args:
         search: Budgets, device rules and space that the network was searched with.
-        architecture: A network of that space; its own widths do not matter.
+        architecture: A network of that space; its own widths matter for chains alone.
     """
-    return _Builder(search, architecture).problem()
+    problem = _Builder(search, architecture).problem()
+    if _fits_in_chains(search, architecture, problem):
+        return _Builder(search, architecture, keep_activations=True).problem()
+    return problem
+
+
+def _fits_in_chains(
+    search: SearchProblem, architecture: Architecture, problem: AllocationProblem
+) -> bool:
+    """Return whether a network's own widths fit its memory plan, but not the sums of a problem."""
+    if search.memory_model != Memory.ARENA or architecture.schedule == "layers":
+        return False
+    try:
+        costs = problem.costs(levels_of(problem, architecture))
+    except InputError:
+        return False
+    over = any(
+        one.resource == SRAM and cost > one.limit
+        for one, cost in zip(problem.constraints, costs, strict=True)
+    )
+    return over and max(live_per_layer(architecture)) <= search.arena_bytes
 
 
 def levels_of(problem: AllocationProblem, architecture: Architecture) -> Levels:
@@ -105,9 +128,12 @@ def with_levels(
 class _Builder:
     """Variables of one network, and its constraints as sums over them."""
 
-    def __init__(self, search: SearchProblem, architecture: Architecture) -> None:
+    def __init__(
+        self, search: SearchProblem, architecture: Architecture, *, keep_activations: bool = False
+    ) -> None:
         frame = architecture_frame(architecture)
         self.search, self.architecture = search, architecture
+        self.keep_activations = keep_activations
         self.table: LayerTable = unroll(frame, encode(frame, [architecture]))
         self.names = architecture.layer_names()
         self.rows = layer_rows(frame, architecture)
@@ -148,10 +174,12 @@ class _Builder:
 
     def _variables(self) -> Iterator[Variable]:
         weights = dict(zip(self.names, self.table.weights[self.rows, 0], strict=True))
+        own = dict(zip(self.names, self.architecture.layer_bits(), strict=True))
         for kind, options in (
             (WEIGHTS, self.search.weight_options),
             (ACTIVATIONS, self.search.activation_options),
         ):
+            kept = self.keep_activations and kind == ACTIVATIONS
             for name, layers in self._groups(kind):
                 if kind == WEIGHTS:
                     count = sum(weights[layer] for layer in layers)
@@ -161,7 +189,7 @@ class _Builder:
                     name=f"{name} {kind}",
                     kind=kind,
                     layers=layers,
-                    bits=options,
+                    bits=(own[layers[0]].a,) if kept else options,
                     elements=int(count),
                 )
 
@@ -218,7 +246,8 @@ class _Builder:
         the memory plan. Where activations have no choice, it is the bytes of the memory plan
         itself, which may have chains.
         """
-        if len(self.search.activation_options) == 1 and self.search.memory_model == Memory.ARENA:
+        chosen = {v.bits for v in self.bare.variables if v.kind == ACTIVATIONS}
+        if self.search.memory_model == Memory.ARENA and all(len(bits) == 1 for bits in chosen):
             first = np.zeros(len(self.bare.variables), np.intp)
             network = with_levels(self.bare, self.architecture, first)
             live = dict(zip(self.names, live_per_layer(network), strict=True))

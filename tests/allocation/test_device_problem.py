@@ -5,6 +5,7 @@ limit of a search.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from nas_engine.allocation.problem import (
     InfeasibleAllocationError,
     Levels,
 )
-from nas_engine.architecture import Architecture
+from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.costs.compute import bitops, cycles
 from nas_engine.costs.flash import flash
 from nas_engine.costs.plan import plan_memory
@@ -32,11 +33,13 @@ from nas_engine.evolution.problem import SearchProblem, make_problem
 from nas_engine.evolution.qbr import refine
 from nas_engine.layers import unroll
 from nas_engine.names import IMAGE_INPUTS, ImageInput
-from search_spaces import SearchSpace
+from nas_engine.scoring.qe_score import ScoreSettings
+from search_spaces import SearchSpace, load_space
 from tests.populations import EVERY_SPACE, MODELS, SPACES, pairs_table, population
 from tests.populations import problem_for as problem_in_frame
 
 N = 12
+BASELINES = Path(__file__).parents[2] / "benchmarks" / "baselines"
 SPACE = next(iter(SPACES.values()))
 
 
@@ -172,6 +175,25 @@ def test_what_fits_the_constraints_fits_by_rows(name: str, image: ImageInput) ->
                 assert spent[SRAM][0] >= peak
             wider += any(sums)
     assert wider > 0 or not any("sum" in c.name for c in problem.constraints)
+
+
+def test_activations_stay_where_they_fit_in_chains_of_blocks_alone() -> None:
+    architecture = read_architecture(BASELINES / "searched-48k.yaml")
+    space, frame = load_space("flexible-32"), architecture_frame(architecture)
+    score = ScoreSettings(stage_weights=space.stage_weights).last(frame.n_score_stages)
+    tight, ample = (
+        device_problem(problem_in_frame(space, frame, sram, 2.0**17, score=score), architecture)
+        for sram in (32_768.0, 65_536.0)
+    )
+    for problem, free in ((tight, False), (ample, True)):
+        own = levels_of(problem, architecture)
+        assert problem.is_feasible(own)
+        widths = [v.bits for v in problem.variables if v.kind == ACTIVATIONS]
+        assert any(len(bits) > 1 for bits in widths) is free
+    rng, own = np.random.default_rng(2), levels_of(tight, architecture)
+    for levels in (own, *(random_levels(tight, rng) for _ in range(3))):
+        arena = plan_memory(with_levels(tight, architecture, levels)).arena_bytes
+        assert arena == tight.usage(levels)[SRAM][0] <= 32_768
 
 
 def test_memory_plan_is_the_peak() -> None:
