@@ -214,6 +214,7 @@ def errors_by_hand(
         floats: dict[str, Plane] = {
             "image": [[[(pixel - 128) / 128 for pixel in place] for place in row] for row in pixels]
         }
+        (pooled,) = [node.input for node in model.nodes if node.output == "pooled vector"]
         for step in model.nodes:
             if not isinstance(step, IntegerConvolution):
                 continue
@@ -223,7 +224,7 @@ def errors_by_hand(
             for values in (floats, real):
                 given = dict(values)
                 if step.name == "classifier":
-                    flat = [place for row in values["head output"] for place in row]
+                    flat = [place for row in values[pooled] for place in row]
                     given["pooled vector"] = [
                         [[sum(column) / len(flat) for column in zip(*flat, strict=True)]]
                     ]
