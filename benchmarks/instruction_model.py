@@ -99,7 +99,7 @@ class Case:
     name: str
     architecture: Architecture
     alike: bool = True
-    """Whether sums have the scales that training leaves them; else all are random."""
+    """True for scales of sums as training leaves them; all are random otherwise."""
     trained: Path | None = None
     """Run whose integers these are, if its weights are not random."""
 
@@ -142,7 +142,7 @@ def sampled(count: int, seed: int, *, alike: Sequence[bool] = (True,)) -> Iterat
     Args:
         count: How many.
         seed: Of the random numbers.
-        alike: Whether sums have the scales that training leaves them, in turn.
+        alike: True in turn for scales of sums as training leaves them.
     """
     rng, names, index = np.random.default_rng(seed), space_names(), 0
     while index < count:
@@ -174,7 +174,7 @@ def known(runs: Sequence[Path] = (), *, alike: bool = True) -> Iterator[Case]:
 
     Args:
         runs: Run directories.
-        alike: Whether sums have the scales that training leaves them.
+        alike: True for scales of sums as training leaves them.
     """
     names = yaml.safe_load(ANCHORS.read_text(encoding="utf-8"))["networks"]
     for name in names:

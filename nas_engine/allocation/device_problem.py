@@ -70,7 +70,8 @@ def device_problem(search: SearchProblem, architecture: Architecture) -> Allocat
 
     Args:
         search: Budgets, device rules and space that the network was searched with.
-        architecture: A network of that space; its own widths matter for chains alone.
+        architecture: A network of that space. Its own widths choose schedules, are those around
+            which limits on time are sums, and stay where it fits in chains alone.
     """
     problem = _Builder(search, architecture).problem()
     if _fits_in_chains(search, architecture, problem):

@@ -82,7 +82,7 @@ def choose_within(
         if turn:
             shares |= {title: shares.get(title, 1.0) * share for title, share in over.items()}
         problem = tightened(device_problem(search, network), shares)
-        if problem.fingerprint != given.fingerprint:  # it fits in chains alone
+        if problem.fingerprint != given.fingerprint:  # its activations are no choice any more
             break
     own = levels_of(given, architecture)
     beyond = ", ".join(sorted(over))

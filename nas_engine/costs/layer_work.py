@@ -108,7 +108,8 @@ class Layers:
 def distinct(layers: Layers) -> tuple[Layers, npt.NDArray[np.intp] | None]:
     """Return each kind of layer once, and for every layer which of them it is.
 
-    A population repeats its layers many times over. ``None`` for layers that are few, or no row.
+    A population repeats its layers many times over. ``None`` where layers are few or lie in no one
+    row, and for two kinds of layers with one key.
     """
     values = {one.name: getattr(layers, one.name) for one in fields(Layers)}
     rows = {name: value for name, value in values.items() if value.ndim == 1 and value.size > 1}

@@ -243,8 +243,8 @@ def untrained(net: Architecture, seed: int = 0, *, alike: bool = False) -> Integ
     Args:
         net: The architecture.
         seed: Of the random weights and scales.
-        alike: Whether sums have the scale of the tensor that is added where training leaves it so:
-            both signed and of one width. Else all scales are random.
+        alike: True for sums with the scale of the tensor that is added, where training leaves it
+            so: both signed and of one width. All scales are random otherwise.
     """
     graph, rng = graph_of(net), np.random.default_rng(seed)
     built = Untrained((net.resolution, net.resolution, net.input_channels), rng)

@@ -171,9 +171,9 @@ class TestRefusals:
         )
 
     def test_a_part_that_exits_is_named(self) -> None:
-        with pytest.raises(InputError, match="exporter x fails with SystemExit: 4"):  # noqa: SIM117
-            with blamed(EXPORTER, "x"):
-                raise SystemExit(4)
+        expected = pytest.raises(InputError, match="exporter x fails with SystemExit: 4")
+        with expected, blamed(EXPORTER, "x"):
+            raise SystemExit(4)
 
     def test_no_file_of_options_brings_a_method_along(self) -> None:
         stored = {"refine": {"method": f"qbr,{FILE}:FirstComesFirst"}}
