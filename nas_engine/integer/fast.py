@@ -210,9 +210,9 @@ class FastProgram:
             fill()
             gather()
             if whole:
-                np.matmul(weights, blocks, out=results)
+                _multiply(weights, blocks, results)
             if whole < places:
-                np.matmul(weights, patches[:, whole:], out=sums[:, whole:])
+                _multiply(weights, patches[:, whole:], sums[:, whole:])
 
         return run, sums
 
@@ -257,7 +257,7 @@ class FastProgram:
         def run() -> None:
             fill()
             np.copyto(gathered, view)
-            np.matmul(factors, matrix[:, None], out=products)
+            _multiply(factors, matrix[:, None], products)
 
         return run, products.reshape(*tiles, r, t).transpose(0, 1, 2, 4, 3, 5)
 
@@ -494,6 +494,16 @@ def _unbuffered_rows() -> Iterator[None]:
         yield
     finally:
         np.setbufsize(before)
+
+
+def _multiply(first: npt.NDArray[Any], second: npt.NDArray[Any], product: npt.NDArray[Any]) -> None:
+    """Put the matrix product of whole numbers in its place.
+
+    BLAS also multiplies what happens to lie in the unused places of its own vectors, and leaves the
+    flag of an invalid operation where that is no number; no result depends on it.
+    """
+    with np.errstate(invalid="ignore"):
+        np.matmul(first, second, out=product)
 
 
 def _nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,26 @@ def test_fast_and_plain_equal_the_scalar_loops(seed: int) -> None:
             assert fast[name].dtype == np.int8
             np.testing.assert_array_equal(fast[name][number], expected)
             np.testing.assert_array_equal(plain[name][number], expected)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_result_depends_on_what_lay_in_scratch(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(seed)
+    images = random_images(model, 2, seed)
+    temporary = FastProgram._temporary
+
+    def spoilt(program: FastProgram, purpose: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        found = temporary(program, purpose, shape, dtype)
+        found.fill(np.nan if np.issubdtype(dtype, np.floating) else -1)
+        return found
+
+    expected = trace(model, images, fast=False)
+    monkeypatch.setattr(FastProgram, "_temporary", spoilt)
+    found = trace(model, images)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 @settings(max_examples=60)
