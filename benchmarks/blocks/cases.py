@@ -109,8 +109,9 @@ def network(rng: np.random.Generator, pair: tuple[int, int]) -> IntegerModel:
         if kind == "inverted-residual":
             x = built.layer(f"{name}.expand", channels(), 1, 1, weights, inside)
         filtered = built.layer(
-            f"{name}.depthwise", x.channels, kernel, stride, weights, inside, kind="depthwise"
-        )
+            f"{name}.depthwise", x.channels, kernel, stride, weights, inside, kind="depthwise",
+            steep=whole(0, 1) == 0,
+        )  # fmt: skip
         x = built.layer(
             f"{name}.project", out, 1, 1, weights, out_bits, source=filtered, signed=True,
             shortcut=entering if same else None,

@@ -39,8 +39,12 @@ Words = npt.NDArray[np.uint32]
 FAST_SHIFTS = range(-20, 0)
 """Shifts for which the quick form of requantisation is proven, runtime/nas_requantise.h."""
 
+FAST_SHIFTS_FROM_ZERO = range(-20, 9)
+"""The same for depth-wise layers whose results begin at a stored 0: weights of a byte may be
+shifted to the left by 8 bits in halves of words."""
+
 FAST_ACCUMULATOR = 2**30
-"""Accumulators below this may be doubled in 32 bits, the same file."""
+"""Accumulators below this, after a shift to the left, may be doubled in 32 bits, the same file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,9 +94,15 @@ def pack_layer(
         kernel=kernel,
         weights=_packed(step, kernel.layout),
         constants=_constants(step, source, shift),
-        fast_rounding=step.bounds.accumulator < FAST_ACCUMULATOR
-        and all(value in FAST_SHIFTS for value in shift.tolist()),
+        fast_rounding=step.bounds.shifted < FAST_ACCUMULATOR
+        and all(value in fast_shifts(step, target) for value in shift.tolist()),
     )
+
+
+def fast_shifts(step: IntegerConvolution, target: QuantisedTensor) -> range:
+    """Return the shifts of requantisation for which a layer's kernel has a quick form."""
+    from_zero = step.kind == "depthwise" and target.zero_point == target.low
+    return FAST_SHIFTS_FROM_ZERO if from_zero else FAST_SHIFTS
 
 
 def addition_flags(

@@ -60,11 +60,14 @@ class Untrained:
         shortcut: QuantisedTensor | None = None,
         scale: float | None = None,
         own: float | None = None,
+        steep: bool = False,
     ) -> QuantisedTensor:
         """Add a layer and return its output; without a source it reads the tensor added last.
 
         ``scale`` is that of the output, drawn if it is not given. ``own`` is that of the layer's
-        own result, which a shortcut is added to, in those of the output.
+        own result, which a shortcut is added to, in those of the output. ``steep`` gives about a
+        quarter of the channels weights of -1 to 1 and scales them by 1/2 to 8 in requantisation,
+        as training leaves depth-wise channels whose input is nearly always zero.
         """
         source = source or self.tensors[-1]
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
@@ -102,6 +105,10 @@ class Untrained:
             / spread
             / source.scale
         )
+        if steep:
+            few = self.rng.integers(4, size=channels) == 0
+            weights[few] = np.sign(weights[few])
+            unit[few] = 2 ** self.rng.uniform(-1, 3, few.sum()) * level / source.scale
         gain = self.rng.uniform(0.5, 2.0, channels) * self.rng.choice([-1.0, 1.0], channels)
         step = QuantisedLayer(
             name=name,
@@ -237,7 +244,9 @@ def residual_record(
     return built.network()
 
 
-def untrained(net: Architecture, seed: int = 0, *, alike: bool = False) -> IntegerModel:
+def untrained(
+    net: Architecture, seed: int = 0, *, alike: bool = False, steep: bool = False
+) -> IntegerModel:
     """Return an integer model of an architecture's shape.
 
     Args:
@@ -245,6 +254,7 @@ def untrained(net: Architecture, seed: int = 0, *, alike: bool = False) -> Integ
         seed: Of the random weights and scales.
         alike: True for sums with the scale of the tensor that is added, where training leaves it
             so: both signed and of one width. All scales are random otherwise.
+        steep: True for depth-wise layers with some steep channels, see ``Untrained.layer``.
     """
     graph, rng = graph_of(net), np.random.default_rng(seed)
     built = Untrained((net.resolution, net.resolution, net.input_channels), rng)
@@ -273,6 +283,7 @@ def untrained(net: Architecture, seed: int = 0, *, alike: bool = False) -> Integ
             shortcut=shortcut,
             scale=scale,
             own=rng.uniform(0.3, 1.5) if shortcut is not None and not target.signed else None,
+            steep=steep and node.kind == "depthwise",
         )
     return lower(built.network(), {"weights": f"random, seed {seed}"})
 

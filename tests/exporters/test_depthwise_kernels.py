@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas_engine.exporters.packing import FAST_SHIFTS_FROM_ZERO
 from nas_engine.integer.arithmetic import multiply_by_quantized_multiplier
 from nas_engine.testing.networks import same_padding
 from tests.exporters.depthwise_harness import (
@@ -269,3 +270,8 @@ def test_fast_rounding_is_the_reference_rounding() -> None:
             assert (np.abs(high) < 2**31).all()
             expected = multiply_by_quantized_multiplier(totals, multiplier, -right) + zero
             np.testing.assert_array_equal(high >> right, expected)
+        for left in (shift for shift in FAST_SHIFTS_FROM_ZERO if shift >= 0):
+            shifted = totals[np.abs(totals << left) < 2**30] << left
+            high = ((2 * shifted * multiplier + 2**31) >> 32) - (shifted < 0)
+            expected = multiply_by_quantized_multiplier(shifted >> left, multiplier, left)
+            np.testing.assert_array_equal(np.maximum(high, 0), np.maximum(expected, 0))

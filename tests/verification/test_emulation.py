@@ -426,14 +426,16 @@ class Exported:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """A network of every kernel, with widths of words and of streams."""
+    """A network of every kernel, with widths of words and of streams; some depth-wise channels
+    shift to the left.
+    """
     built = Untrained((9, 9, 3), np.random.default_rng(7))
     stream = built.layer("stem", 16, 3, 2, 8, 8)
     built.layer("a.expand", 32, 1, 1, 4, 4)
-    filtered = built.layer("a.depthwise", 32, 3, 1, 8, 8, kind="depthwise")
+    filtered = built.layer("a.depthwise", 32, 3, 1, 8, 8, kind="depthwise", steep=True)
     stream = built.layer("a.project", 16, 1, 1, 8, 8, source=filtered, shortcut=stream, signed=True)
     built.layer("b.expand", 32, 1, 1, 2, 5)
-    built.layer("b.depthwise", 32, 5, 2, 3, 4, kind="depthwise")
+    built.layer("b.depthwise", 32, 5, 2, 3, 4, kind="depthwise", steep=True)
     built.layer("b.project", 24, 1, 1, 5, 6, signed=True)
     head = built.layer("head", 40, 1, 1, 6, 8)
     built.pool("pool", head.height, 1)

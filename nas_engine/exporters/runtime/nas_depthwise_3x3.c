@@ -1,6 +1,5 @@
 /* Depth-wise convolution with a kernel of 3. With DSP instructions, a stride of 1 or 2 and NAS_FAST_ROUNDING a loop of its own,
  * see nas_depthwise_dsp.h; else the plain one. */
-#include "nas_depthwise.h"
 #include "nas_depthwise_dsp.h"
 #include "nas_depthwise_twos.h"
 
@@ -82,7 +81,7 @@ static NAS_SMALL void multiply(const nas_depthwise_job *job, uint32_t channel, u
         set_row(&k, 0U, weight);
         set_row(&k, 1U, weight + 3);
         set_row(&k, 2U, weight + 6);
-        nas_depthwise_constants(constants, channels, *shift, zero, &k.bias, &k.tail);
+        nas_depthwise_constants(constants, channels, *shift, zero, &k.bias, &k.tail, (uint8_t *)&k);
         k.tail.end = output + even;
         loop(&k, plane, output);
         if (odd != 0U) {
@@ -101,13 +100,9 @@ static NAS_SMALL void multiply(const nas_depthwise_job *job, uint32_t channel, u
 
 void nas_depthwise_3x3(const nas_layer *layer, uint8_t *arena)
 {
-    nas_depthwise_multiply *chosen = nas_depthwise_plain;
 #if defined(__ARM_FEATURE_DSP)
-    if ((layer->flags & NAS_FAST_ROUNDING) != 0 && layer->stride <= 2U) {
-        chosen = multiply;
-    }
+    nas_depthwise_quick(layer, arena, multiply);
+#else
+    nas_depthwise_quick(layer, arena, nas_depthwise_plain);
 #endif
-    if (!nas_depthwise_twos(layer, arena, chosen)) {
-        nas_depthwise_rows(layer, arena, chosen);
-    }
 }

@@ -2,7 +2,6 @@
  * see nas_depthwise_dsp.h; else the plain one. */
 #include <stdbool.h>
 
-#include "nas_depthwise.h"
 #include "nas_depthwise_dsp.h"
 #include "nas_depthwise_twos.h"
 
@@ -116,7 +115,7 @@ static NAS_SMALL void multiply(const nas_depthwise_job *job, uint32_t channel, u
             NAS_OPAQUE(weight);
             set_row(&k.first_[row], &k.second_[row], &k.third_[row], &k.fourth_[row], weight);
         }
-        nas_depthwise_constants(constants, channels, *shift, zero, &k.bias, &k.tail);
+        nas_depthwise_constants(constants, channels, *shift, zero, &k.bias, &k.tail, (uint8_t *)&k);
         k.tail.end = output + most;
         loop(&k, plane, output);
         if (odd != 0U) {
@@ -134,13 +133,9 @@ static NAS_SMALL void multiply(const nas_depthwise_job *job, uint32_t channel, u
 
 void nas_depthwise_5x5(const nas_layer *layer, uint8_t *arena)
 {
-    nas_depthwise_multiply *chosen = nas_depthwise_plain;
 #if defined(__ARM_FEATURE_DSP)
-    if ((layer->flags & NAS_FAST_ROUNDING) != 0 && layer->stride <= 2U) {
-        chosen = multiply;
-    }
+    nas_depthwise_quick(layer, arena, multiply);
+#else
+    nas_depthwise_quick(layer, arena, nas_depthwise_plain);
 #endif
-    if (!nas_depthwise_twos(layer, arena, chosen)) {
-        nas_depthwise_rows(layer, arena, chosen);
-    }
 }

@@ -10,25 +10,21 @@
 
 #include <stddef.h>
 
-#include "nas_depthwise_job.h"
+#include "nas_depthwise.h"
 #include "nas_requantise.h"
 
-/* End of every table. */
-typedef struct {
-    int32_t multiplier, addend; /* nas_multiply_fast's */
-    uint32_t right;
-    uint32_t step;              /* bytes from result to result; 0 for the last one of an odd row: both lie in one place, u remains */
-    uint8_t *end;               /* where the results end */
-    uint32_t below;             /* bytes to the second of two rows; 0 for one row: both lie in one place, the first remains */
-} nas_depthwise_tail;
-
-/* What a table needs of a channel's constants. `constants` points to its bias; `zero` is the layer's out_zero. */
-NAS_INLINE void nas_depthwise_constants(
-    const int32_t *constants, uint32_t channels, int32_t shift, uint32_t zero, uint32_t *bias, nas_depthwise_tail *tail)
+/* What a table needs of a channel's constants. `constants` points to its bias; `zero` is the layer's out_zero. The weights,
+ * from `table` to the tail with the bias among them, are there already. */
+NAS_INLINE void nas_depthwise_constants(const int32_t *constants, uint32_t channels, int32_t shift, uint32_t zero, uint32_t *bias,
+    nas_depthwise_tail *tail, uint8_t *table)
 {
     const uint32_t right = (uint32_t)-shift;
     *bias = (uint32_t)constants[0] << 1;
     tail->multiplier = constants[channels];
+    if (shift >= 0) {
+        nas_depthwise_shift_left(table, tail, bias, (uint32_t)shift);
+        return;
+    }
     tail->addend = nas_fast_addend(right, zero);
     tail->right = right;
 }

@@ -9,18 +9,21 @@
  */
 #include "nas_depthwise_twos.h"
 
+#include "nas_depthwise.h"
 #include "nas_depthwise_bytes.h"
 #include "nas_depthwise_planes.h"
 #include "nas_depthwise_streams.h"
 
-NAS_RARE int nas_depthwise_twos(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *multiply)
+NAS_RARE void nas_depthwise_quick(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *quick)
 {
+    nas_depthwise_multiply *const multiply = (layer->flags & NAS_FAST_ROUNDING) != 0 && layer->stride <= 2U ? quick : nas_depthwise_plain;
     const uint32_t kernel = layer->kernel, half = kernel / 2U, width = layer->in_width, height = layer->in_height;
     const uint32_t size = width * layer->in_channels, pitch = width + width % 2U + 2U * half;
     if (layer->in_bits != 8U || layer->out_bits != 8U || layer->stride != 1U || layer->input != layer->output ||
         layer->in_channels % NAS_PLANES != 0U || height != layer->out_height || width != layer->out_width || layer->pad_top != half ||
         layer->pad_left != half || !nas_depthwise_expands_bytes(kernel) || size < 2U * NAS_PLANES * pitch) {
-        return 0;
+        nas_depthwise_rows(layer, arena, multiply);
+        return;
     }
     uint8_t *const map = arena + layer->input;
     nas_depthwise_job job = {.layer = layer, .expand = nas_depthwise_expander(layer), .row_bits = 8U * size, .rows = kernel + 1U};
@@ -49,5 +52,4 @@ NAS_RARE int nas_depthwise_twos(const nas_layer *layer, uint8_t *arena, nas_dept
         job.below = row + 1U < height ? size : 0U;
         nas_depthwise_part(&job, map, row * size, multiply);
     }
-    return 1;
 }

@@ -4,7 +4,8 @@
 
 #include "nas_depthwise_rows.h"
 
-/* Run a layer, if it is one of those described in nas_depthwise_twos.c; return whether it was. */
-int nas_depthwise_twos(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *multiply);
+/* Run a layer with a multiplying function for NAS_FAST_ROUNDING and a stride of 1 or 2, two rows at a time if it is one of those
+ * described in nas_depthwise_twos.c. */
+void nas_depthwise_quick(const nas_layer *layer, uint8_t *arena, nas_depthwise_multiply *quick);
 
 #endif

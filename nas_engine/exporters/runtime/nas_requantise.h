@@ -44,6 +44,10 @@ static inline int32_t nas_clamp(int32_t x, int32_t low, int32_t high)
  * Halves away from zero are (high + 2^(right-1) - (high < 0)) >> right. The sign may be taken from total instead of high: they
  * differ only for high = 0, total < 0, and there (2^(right-1) - 1) >> right is the same 0. The zero joins before the shift, as
  * a multiple of 2^right. Nothing overflows: |high| <= 2^30, and the addend is below 2^29.
+ *
+ * With a zero of 0 and results that are clamped to 0 and above, shifts to the left are quick too: total << shift, right = 0 and an
+ * addend of 0 give high - (total < 0), and only a result below 0 or of -0 comes out by 1 too low. The loops of the depth-wise
+ * layers shift weights and bias instead.
  */
 static inline int32_t nas_fast_addend(uint32_t right, uint32_t zero)
 {

@@ -30,7 +30,8 @@ typedef struct {
 enum {
     NAS_BACKWARD = 1,      /* in place: last row first */
     NAS_AT_END = 1,        /* sums and pools: what they are written over ends, not begins, with the output: nas_rows_layer */
-    NAS_FAST_ROUNDING = 2, /* |accumulator| < 2^30, every shift in -20 .. -1, nothing overflows: see nas_requantise.h */
+    NAS_FAST_ROUNDING = 2, /* |accumulator| < 2^30, every shift in -20 .. -1, nothing overflows: see nas_requantise.h. Depth-wise with
+                            * an out_zero of 0: every shift in -20 .. 8, |accumulator| shifted to the left < 2^30 */
     NAS_ADD_SHORTCUT = 4,  /* add the tensor that lies where the output goes */
     NAS_SAME_SCALE = 8,    /* shortcut, the layer's own result and output share their scale, shortcut and output their zero */
     NAS_QUICK_ADDITION = 16, /* one operand has multiplier 2^30 and shift 0, every other shift is in -20 .. -1: nas_dense_add.c */
