@@ -78,6 +78,9 @@ def _option(row: Option, command: str) -> Callable[[_F], _F]:
     return option(*names, row.name, help=row.help_of(command), **kind)
 
 
+RUNS = "runs"
+"""Folder of run directories that no option names, and of the runs that compare shows unasked."""
+
 FOREIGN = (".onnx", ".tflite", ".h5", ".keras", ".pb", ".pt", ".pth", ".th", ".safetensors")
 """Endings of models that other programs wrote."""
 

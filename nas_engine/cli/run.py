@@ -20,7 +20,7 @@ from nas_engine.cli.console import (
     show_stopped,
     show_table,
 )
-from nas_engine.cli.options import OwnPath, command_options
+from nas_engine.cli.options import RUNS, OwnPath, command_options
 from nas_engine.errors import InputError, shortened
 from nas_engine.escaping import command_line
 from nas_engine.options import rows_of
@@ -232,4 +232,4 @@ def _resolve(
         if config is not None
         else f"{run_name([asked.search])}-{Path(asked.data.source).stem}"
     )
-    return asked, Path("runs") / name
+    return asked, Path(RUNS) / name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_engine.cli.console import announce, emit, show, show_stopped, show_table
+from nas_engine.cli.options import RUNS
 from nas_engine.cli.progress import Screen
 from nas_engine.errors import InputError, RunDirectoryError
 from nas_engine.escaping import command_line
@@ -130,7 +131,7 @@ def _resolve(
 
     if out is None:
         configs = resolve(options, resolution or (None,))
-        path = Path("runs") / run_name(configs)
+        path = Path(RUNS) / run_name(configs)
     else:
         path = Path(out)
     stored = load_configs(path) if resume else []

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from nas_engine.cli.options import RUNS
 from nas_engine.errors import RunDirectoryError
 from nas_engine.report.compare import compare, runs_in
 from tests.cli.command import SMALL, Run
 
 
-def test_takes_runs_and_folders_of_them(run: Run, tmp_path: Path):
+def test_takes_runs_and_folders_of_them(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "runs"
     run(*SMALL, "--out", folder / "one")
     run(*SMALL, "--resolution", "16,24", "--out", folder / "two")
@@ -23,14 +24,18 @@ def test_takes_runs_and_folders_of_them(run: Run, tmp_path: Path):
     assert "rank networks of one resolution" in found.err
     assert (tmp_path / "out" / "compare.html").exists()
     (folder / "one" / "config.yaml").write_text("version: 0.0.1\n", encoding="utf-8")
-    index = run("compare", folder)
+    monkeypatch.chdir(tmp_path)
+    assert folder.name == RUNS
+    index = run("compare")
     assert index.code == 0
     assert index.out.count("searched") == 2
     assert "note: left out: " in index.err
     run("compare", folder / "one").refusal()
 
 
-def test_refuses_what_holds_no_run(run: Run, tmp_path: Path):
+def test_refuses_what_holds_no_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(RunDirectoryError, match="holds no run"):
         runs_in([tmp_path])
     assert "holds no run; give directories" in run("compare", tmp_path / "missing").refusal()
+    monkeypatch.chdir(tmp_path)
+    assert run("compare").refusal().startswith("runs: holds no run")
