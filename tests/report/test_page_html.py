@@ -178,7 +178,7 @@ def test_markup_in_texts_stays_text() -> None:
     read = Reader(text)
     assert read.drawings[0]["aria-label"] == evil
     assert evil in read.words
-    assert read.words.count("<script>") == 40  # every place that shows a text
+    assert read.words.count("<script>") == 41  # every place that shows a text
 
 
 def test_what_html_forbids_is_shown_as_escapes() -> None:
@@ -213,6 +213,7 @@ def test_pictures_become_part_of_the_page() -> None:
         '<g clip-path="url(#a-p1)"><title>stem: 7 B</title><use href="#a-m1" x="1" y="2"/></g></g>'
     )
     assert (found.width, found.height, found.view) == (960, 480, "0 0 720 360")
+    assert found.values == ("stem: 7 B",)
     assert found.glyphs == {"DejaVuSans-41": 'd="M 0 0" transform="scale(0.1)"'}
     page = everything("x")
     twice = replace(page.sections[1], key="again", blocks=(Picture(name="b", text="", caption=""),))
@@ -220,6 +221,23 @@ def test_pictures_become_part_of_the_page() -> None:
     read = Reader(text)
     assert len(read.drawings) == 2
     assert text.count('id="DejaVuSans-41"') == 1  # letters are kept once
+
+
+def test_values_on_hover_are_reached_by_keyboard_too() -> None:
+    """A list that opens by keyboard names all that figures tell on hover, and nothing else."""
+    text = render(build_page(complete()))
+    figures = re.findall(r"(?s)<figure.*?</figure>", text)
+    assert figures
+    told = 0
+    for figure in figures:
+        drawn, _, rest = figure.partition("</figcaption>")
+        hover = re.findall(r"<title>([^<]*)</title>", drawn)
+        hover += re.findall(r'<span class="bit[^>]* title="([^"]*)"', drawn)
+        values = re.findall(r"<li>([^<]*)</li>", rest)
+        assert sorted(values) == sorted(set(hover))
+        assert rest.startswith('\n<details class="values">\n<summary>') == bool(hover)
+        told += len(values)
+    assert told > 2 * len(figures)
 
 
 def test_a_picture_brings_no_program_along() -> None:

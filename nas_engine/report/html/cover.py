@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from nas_engine.escaping import html_text
 from nas_engine.report.html.document import Area, Cover, Lane
+from nas_engine.report.html.svg import values_list
 
 _BITS = range(2, 9)
 _FEW = ' class="few"'
@@ -39,8 +42,18 @@ def cover_figure(cover: Cover, key: str) -> str:
         "</svg></div>\n"
         f'<p class="legend"><span>bits {keys}</span> {kinds} '
         '<span><span class="key peak"></span>peak</span></p>\n'
-        f'<figcaption id="{key}">{html_text(cover.caption)}</figcaption>\n</figure>'
+        f'<figcaption id="{key}">{html_text(cover.caption)}</figcaption>\n'
+        f"{values_list(_told(cover))}</figure>"
     )
+
+
+def _told(cover: Cover) -> Iterator[str]:
+    for lane in cover.lanes:
+        for value, text in zip(lane.values, lane.texts, strict=True):
+            if value is not None:
+                yield text
+    for area in cover.areas:
+        yield area.text
 
 
 def _cells(lane: Lane) -> str:

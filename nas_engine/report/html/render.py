@@ -38,7 +38,7 @@ from nas_engine.report.html.document import (
     Thumbnail,
     Tone,
 )
-from nas_engine.report.html.svg import Drawing, drawing_of, glyph_sheet, svg_element
+from nas_engine.report.html.svg import Drawing, drawing_of, glyph_sheet, svg_element, values_list
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -277,7 +277,8 @@ def _picture(picture: Picture, key: str, drawing: Drawing) -> str:
     return (
         f'<figure>\n<div class="sheet" role="region" tabindex="0" aria-labelledby="{key}">\n'
         f"{svg_element(drawing, picture.text)}\n</div>\n"
-        f'<figcaption id="{key}">{html_text(picture.caption)}</figcaption>\n</figure>'
+        f'<figcaption id="{key}">{html_text(picture.caption)}</figcaption>\n'
+        f"{values_list(drawing.values)}</figure>"
     )
 
 

@@ -6,8 +6,9 @@ picture refers to get the name of the picture in front, and letters are kept onc
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from nas_engine.errors import NasEngineError
@@ -56,6 +57,8 @@ class Drawing:
     """Letters by name, which the page has to define."""
     view: str
     """The ``viewBox``."""
+    values: tuple[str, ...]
+    """Values of its marks, in their order."""
 
 
 def drawing_of(svg: bytes, key: str) -> Drawing:
@@ -98,6 +101,7 @@ def drawing_of(svg: bytes, key: str) -> Drawing:
         content=_renamed(body, key, glyphs.keys()),
         glyphs=glyphs,
         view=view[1],
+        values=tuple(map(html.unescape, re.findall(r"<title>([^<]*)</title>", body))),
     )
 
 
@@ -106,6 +110,17 @@ def svg_element(drawing: Drawing, text: str) -> str:
     return (
         f'<svg class="plot" role="img" aria-label="{html_text(text)}" viewBox="{drawing.view}" '
         f'style="--natural:{drawing.width}px">{drawing.content}</svg>'
+    )
+
+
+def values_list(values: Iterable[str]) -> str:
+    """Return values that show on hover as a list that opens by keyboard; nothing without values."""
+    items = "".join(f"<li>{html_text(value)}</li>" for value in dict.fromkeys(values))
+    if not items:
+        return ""
+    return (
+        '<details class="values">\n<summary>Values of this figure</summary>\n'
+        f"<ul>{items}</ul>\n</details>\n"
     )
 
 
