@@ -31,6 +31,7 @@ from nas_engine.report.allocations import (
 )
 from nas_engine.report.layer_errors import FILE, LayerError, LayerErrors, write_layer_errors
 from nas_engine.report.page.provenance import search_command
+from nas_engine.report.watch import LiveReport
 from nas_engine.report.write import write_report
 from nas_engine.runs import chain
 from nas_engine.runs.pipeline_directory import PipelineDirectory
@@ -244,6 +245,9 @@ class TestRunDirectory:
         assert "Searched only" in page.words
         assert "nas-search train '" in page.words
         assert len(page.drawings) == 7
+        live = LiveReport(searched)
+        assert live.page == (searched / "report.html").read_bytes()
+        assert not live.look()
         assert pictures(searched / "plots") == OF_A_SEARCH
         assert "Front" in page.words
 
