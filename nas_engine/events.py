@@ -177,6 +177,7 @@ class Lines:
             case Progress():
                 self._progress(event)
             case Started():
+                self._work = ("", "")  # a new clock: the next stage may train the same network
                 self._in_stage |= bool(event.stage)
                 if event.stage or self._starts:
                     self._write(str(event))

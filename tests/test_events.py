@@ -61,9 +61,11 @@ class TestLines:
         assert lines[1] == "32 px: 110/100 networks, 100/s, 0 s left; nothing fits yet"
 
     def test_a_training_tells_every_epoch(self, clock: Clock) -> None:
+        """Two stages of a run may train the same network: each has a clock of its own."""
         lines: list[str] = []
-        sink = Lines(lines.append)
-        for name in ("teacher", "network"):
+        sink = Lines(lines.append, starts=False)
+        for name in ("teacher", "network", "network"):
+            sink(Started(text="train it"))
             for step in range(1, 9):
                 clock.now += 1.0
                 sink(
@@ -80,6 +82,8 @@ class TestLines:
         assert lines == [
             "teacher, float epoch 1/2: loss 4, 4 s left",
             "teacher, float epoch 2/2: loss 8",
+            "network, float epoch 1/2: loss 4, 4 s left",
+            "network, float epoch 2/2: loss 8",
             "network, float epoch 1/2: loss 4, 4 s left",
             "network, float epoch 2/2: loss 8",
         ]
