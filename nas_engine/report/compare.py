@@ -27,7 +27,7 @@ from nas_engine.report.tables import aligned
 from nas_engine.runs.pipeline_directory import PipelineDirectory
 from nas_engine.runs.run_directory import RunDirectory
 from nas_engine.units import format_count, format_latency
-from nas_engine.verification.claims import claim_of
+from nas_engine.verification.claims import claim_of, stand_in, title
 
 if TYPE_CHECKING:
     from nas_engine.report.plots.comparison import ComparedRun
@@ -69,7 +69,7 @@ class Compared:
     latency_ms: tuple[float, float] | None = None
     """Least and most milliseconds of one inference, predicted; ``None`` if not known."""
     instructions: int | None = None
-    """Instructions counted on the device's own core, emulated."""
+    """Instructions counted on the emulated core that stands for the device's own."""
     sram_bytes: int | None = None
     """Peak SRAM."""
     sram_budget: int = 0
@@ -237,11 +237,8 @@ def compared(facts: RunFacts) -> Compared:
             "weight_bits": sum(widths) / len(widths),
         }
     proof = facts.verification
-    counted = {
-        sum(steps.values())
-        for name, steps in (proof.instructions if proof is not None else {}).items()
-        if name.lower().startswith(asked.device.core)
-    }
+    own = title(stand_in(asked.device.core) or asked.device.core)
+    counted = {} if proof is None else proof.instructions.get(own, {})
     return Compared(
         run=facts.path,
         device=asked.device.name,
@@ -251,7 +248,7 @@ def compared(facts: RunFacts) -> Compared:
         state=state_of(facts),
         sram_budget=asked.device.arena_bytes,
         flash_budget=asked.device.storage_bytes,
-        instructions=max(counted, default=None),
+        instructions=sum(counted.values()) or None,
         **known,
     )
 
@@ -301,11 +298,14 @@ def comparison_page(rows: Sequence[Compared], version: str) -> Page:
         caption="Accuracy with its standard error; memory in bytes and in percent of the budget",
         columns=tuple(column.title for column in COLUMNS),
         rows=tuple(
-            tuple(
-                Cell(column.text(row), _tone(row) if column.title == "state" else Tone.PLAIN)
-                for column in COLUMNS
+            (
+                f"{place}: {row.run}",
+                *(
+                    Cell(column.text(row), _tone(row) if column.title == "state" else Tone.PLAIN)
+                    for column in COLUMNS[1:]
+                ),
             )
-            for row in rows
+            for place, row in enumerate(rows, 1)
         ),
         numbers=tuple(i for i, column in enumerate(COLUMNS) if column.is_number),
     )
@@ -316,7 +316,7 @@ def comparison_page(rows: Sequence[Compared], version: str) -> Page:
         text="Accuracy of each run over the Flash and the SRAM that it takes, with 95 % intervals"
         if judged
         else "QE-Score of each run over the Flash and the SRAM that it takes",
-        caption="Numbers are the rows of the table, from 1.",
+        caption="Numbers are those of the runs in the table.",
     )
     return Page(
         title=f"Comparison of {len(rows)} runs",

@@ -55,6 +55,9 @@ def test_row_has_the_figures_of_the_run():
     assert facts.network is not None
     assert (row.accuracy, row.accuracy_of, row.images) == (88.0, "integers", 400)
     assert row.instructions == 75
+    small = replace(facts.asked, device=replace(facts.asked.device, core="cortex-m0plus"))
+    assert compared(replace(facts, asked=small)).instructions == 905
+    assert compared(trained()).instructions is None
     assert row.macs == facts.network.total_macs
     assert row.latency_ms == facts.network.latency
     assert row.sram_budget == facts.asked.device.arena_bytes
@@ -82,7 +85,11 @@ def test_remarks_say_what_cannot_be_ranked():
 
 
 def test_files_are_the_page_with_its_picture_the_table_and_the_picture(tmp_path: Path):
-    rows = [compared(trained()), replace(compared(trained()), run="<b>", accuracy=70.0)]
+    long = "runs/" + "long-" * 7 + "name"
+    rows = [
+        replace(compared(trained()), run=long),
+        replace(compared(trained()), run="<b>", accuracy=70.0),
+    ]
     written = write_comparison(rows, tmp_path, "9")
     assert sorted(path.name for path in written) == [
         "compare.csv",
@@ -91,7 +98,8 @@ def test_files_are_the_page_with_its_picture_the_table_and_the_picture(tmp_path:
         "compare.svg",
     ]
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
-    assert "&lt;b&gt;" in page
+    assert "2: &lt;b&gt;" in page
+    assert '<table class="short long">' in page
     assert len(Reader(page).drawings) == 1
     assert comparison_page(rows, "9").title == "Comparison of 2 runs"
     with pytest.raises(InputError, match="no run of the comparison has a network"):

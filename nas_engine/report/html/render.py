@@ -203,10 +203,13 @@ def _block(block: Block, key: str, drawings: Mapping[str, Drawing]) -> str:
             )
 
 
-_NUMBER, _MARKED, _SHORT = ' class="number"', ' class="marked"', ' class="short"'
+_NUMBER, _MARKED = ' class="number"', ' class="marked"'
 
 SHORT = 14
 """Rows of a table that is kept on one page in print (chosen here)."""
+
+LONG = 40
+"""Characters of a row's heading from which on headings wrap (chosen here)."""
 
 
 def _table(table: Table, key: str) -> str:
@@ -232,9 +235,12 @@ def _table(table: Table, key: str) -> str:
         f"{''.join(field(i, cell, i == 0) for i, cell in enumerate(row))}</tr>"
         for number, row in enumerate(table.rows)
     )
-    short = _SHORT if len(table.rows) <= SHORT else ""
+    heads = [row[0].text if isinstance(row[0], Cell) else row[0] for row in table.rows]
+    kinds = ["short"] if len(heads) <= SHORT else []
+    kinds += ["long"] if max(map(len, heads), default=0) >= LONG else []
+    style = f' class="{" ".join(kinds)}"' if kinds else ""
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">\n<table{short}>\n'
+        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">\n<table{style}>\n'
         "<caption "
         f'id="{key}">{html_text(table.caption)}</caption>\n<thead>\n<tr>{titles}</tr>\n</thead>\n'
         f"<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
