@@ -2,12 +2,14 @@
 off.
 
 python -m benchmarks.instruction_model [--table FILE] [--cores NAME,NAME] [--compilers NAME,NAME]
-[--fitted 63] [--others 50] [--runs DIR,DIR]
+[--fitted 63] [--others 50] [--close 20] [--runs DIR,DIR]
 
 Sampled networks of every space run once on an emulated core; how often each loop of a kernel runs
 is known (``nas_engine.costs.layer_work``), and what it takes is fitted by non-negative least
 squares of relative errors, for each core and compiler. Errors are those of other networks: further
-sampled ones, and those of ``benchmarks.whole_networks``. The table lies beside
+sampled ones, some with the smallest arena (chains of units, little room), those of
+``benchmarks.whole_networks`` and the trained ones of ``benchmarks.results``. ``--fitted 0`` judges
+the table that is shipped and writes none. The table lies beside
 ``nas_engine.costs.instruction_model``. Weights are random, one image is run. Sums of every other
 fitted network, and of all others, have the scales that training leaves them, which is what a search
 counts; networks of ``benchmarks.whole_networks`` are also predicted with scales that are all
@@ -35,9 +37,16 @@ from benchmarks.blocks.cases import words_of
 from benchmarks.harness import Row, main
 from benchmarks.integer_reference import untrained
 from benchmarks.whole_networks import ANCHORS, read_network, with_bits
-from nas_engine.architecture import Architecture
+from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.costs import instruction_model
-from nas_engine.costs.instruction_model import FAMILIES, FORMAT, GROUPS, TABLE, InstructionModel
+from nas_engine.costs.instruction_model import (
+    FAMILIES,
+    FORMAT,
+    GROUPS,
+    TABLE,
+    InstructionModel,
+    shipped_table,
+)
 from nas_engine.costs.instructions import instructions
 from nas_engine.costs.layer_work import Layers
 from nas_engine.costs.plan import plan_memory, plan_schedule
@@ -88,6 +97,18 @@ MOST_PIXELS = 100
 MOST_ERROR, MEAN_ERROR = 0.05, 0.02
 """Goals."""
 
+TIGHT = 20
+"""Networks with the smallest arena."""
+
+TIGHT_SPACES = ("residual-32", "mobilenet-32", "hybrid-32", "flexible-32")
+"""Their spaces, in turn."""
+
+WINNERS = Path(__file__).with_name("winners")
+"""Trained networks, see ``benchmarks.results``."""
+
+NETWORK, MODEL = "network.yaml", "integer"
+"""Architecture and integers of one."""
+
 LEAST_SHARE = 0.01
 """A layer's errors weigh as those of one with this share of its network, where it has less."""
 
@@ -101,13 +122,13 @@ class Case:
     alike: bool = True
     """True for scales of sums as training leaves them; all are random otherwise."""
     trained: Path | None = None
-    """Run whose integers these are, if its weights are not random."""
+    """Folder of its integers, if its weights are not random."""
 
     @cached_property
     def model(self) -> IntegerModel:
         """The network with its integers."""
         if self.trained is not None:
-            return load(RunDirectory(self.trained).integer).model
+            return load(self.trained).model
         return untrained(self.architecture, alike=self.alike)
 
     @cached_property
@@ -169,6 +190,24 @@ def sampled(count: int, seed: int, *, alike: Sequence[bool] = (True,)) -> Iterat
             index += 1
 
 
+def tight(count: int, seed: int) -> Iterator[Case]:
+    """Yield random networks with the smallest arena or little more, mostly in chains of units.
+
+    Args:
+        count: How many.
+        seed: Of the random numbers.
+    """
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        space = load_space(TIGHT_SPACES[index % len(TIGHT_SPACES)])
+        frame = space_frame(space, max(32, space.min_resolution), 10)
+        frame = replace(frame, schedule="auto")
+        network = with_bits(decode(frame, sample(space, frame, 2, rng)[:, 1]), WIDTHS[index % 2])
+        least = plan_memory(network).arena_bytes
+        network = replace(network, room=int(least * rng.choice([1.0, 1.05, 1.2])))
+        yield Case(f"{space.name}, tight, number {index}", network)
+
+
 def known(runs: Sequence[Path] = (), *, alike: bool = True) -> Iterator[Case]:
     """Yield the networks of ``benchmarks.whole_networks`` at their own widths, and those of runs.
 
@@ -180,9 +219,16 @@ def known(runs: Sequence[Path] = (), *, alike: bool = True) -> Iterator[Case]:
     for name in names:
         yield Case(name, read_network(name), alike=alike)
     for run in runs:
-        yield Case(
-            f"{run.parent.name}/{run.name} (trained)", RunDirectory(run).read_best(), trained=run
-        )
+        place = RunDirectory(run)
+        name = f"{run.parent.name}/{run.name} (trained)"
+        yield Case(name, place.read_best(), trained=place.integer)
+
+
+def winners() -> Iterator[Case]:
+    """Yield the trained networks of ``benchmarks.results``."""
+    for one in sorted(WINNERS.iterdir()):
+        network = read_architecture(one / NETWORK)
+        yield Case(f"{one.name} (trained)", network, trained=one / MODEL)
 
 
 def words(case: Case) -> bytes:
@@ -297,18 +343,25 @@ def run(
     compilers: str = ",".join(COMPILERS),
     fitted: int = FITTED,
     others: int = LEFT_OUT,
+    close: int = TIGHT,
     runs: str = "",
 ) -> list[Row]:
     ways = list(product(cores.split(","), compilers.split(",")))
     learned = list(sampled(fitted, 1, alike=(True, False)))
     paths = [Path(run) for run in filter(None, runs.split(","))]
-    checked = [*sampled(others, 2), *known(paths), *known(alike=False)]
+    named = [*known(paths), *winners()]
+    checked = [*sampled(others, 2), *tight(close, 3), *named, *known(alike=False)]
     models, rows = [], []
     for core, compiler in ways:
         mine = counted([*learned, *checked], core, compiler)
+        key = find_toolchain(compiler).key
+        if not fitted:
+            model = next(row for row in shipped_table() if (row.core, row.compiler) == (core, key))
+            rows += rows_of(model, errors(model, checked, mine), checked, others, close)
+            continue
         model = InstructionModel(
             core=core,
-            compiler=find_toolchain(compiler).key,
+            compiler=key,
             mean_error=0.0,
             worst_error=0.0,
             loops=fit(learned, mine[:fitted]),
@@ -318,34 +371,43 @@ def run(
         mean = float(np.ceil(np.nanmean(np.abs(found), axis=1).max() * 1000) / 1000)
         model = replace(model, mean_error=mean, worst_error=worst)
         models.append((sum(sum(one.values()) for one in mine), model))
-        rows += rows_of(model, found, checked, others)
+        rows += rows_of(model, found, checked, others, close)
+    if not fitted:
+        return rows
     ordered = sorted(models, key=lambda one: (cores.split(",").index(one[1].core), -one[0]))
     write_atomically(table, write_table([model for _, model in ordered]))
     return rows
 
 
 def rows_of(
-    model: InstructionModel, found: npt.NDArray[np.float64], cases: Sequence[Case], sampled: int
+    model: InstructionModel,
+    found: npt.NDArray[np.float64],
+    cases: Sequence[Case],
+    sampled: int,
+    close: int,
 ) -> list[Row]:
     """Return the errors of one core and compiler.
 
     Args:
         model: Core, compiler and prices.
         found: Errors, as ``errors`` returns them.
-        cases: Their networks: sampled ones, known ones, and those whose scales are all random.
+        cases: Their networks: sampled ones, those with the smallest arena, known ones, and those
+            whose scales are all random.
         sampled: Number of sampled ones.
+        close: Number of those with the smallest arena.
     """
     where = f"{model.core}, {model.compiler}"
     rows = []
     trained = sum(case.alike for case in cases)
     parts = {
         "sampled": slice(0, sampled),
-        "known": slice(sampled, trained),
+        "smallest arena": slice(sampled, sampled + close),
+        "known": slice(sampled + close, trained),
         "known, all scales random": slice(trained, None),
     }
     for what, part in parts.items():
         for who, own in zip(("steps", "search"), found[:, part], strict=True):
-            if np.isnan(own).any():
+            if not own.size or np.isnan(own).any():
                 continue
             off = np.abs(own)
             worst = cases[part][int(off.argmax())].name
@@ -362,7 +424,9 @@ def rows_of(
             )
     listed = ", ".join(
         f"{case.name} {off:+.1%}"
-        for case, off in zip(cases[sampled:trained], found[0, sampled:trained], strict=True)
+        for case, off in zip(
+            cases[sampled + close : trained], found[0, sampled + close : trained], strict=True
+        )
     )
     rows.append(
         Row(what=f"{where}: each known network", measured=listed, at_least="reported", reached=True)
@@ -379,5 +443,6 @@ if __name__ == "__main__":
         compilers=",".join(COMPILERS),
         fitted=FITTED,
         others=LEFT_OUT,
+        close=TIGHT,
         runs="",
     )

@@ -20,7 +20,7 @@ from nas_engine.block_kinds import KIND_NAMES
 from nas_engine.costs.memory import MemoryModel, Sizes
 from nas_engine.costs.schedule import CHAIN_BEGINS, CHAIN_ENDS, LINKS, joins, term_sizes
 from nas_engine.costs.sram import live_alone, peak_sram, widths_of
-from nas_engine.costs.tensors import TENSORS, BitCosts, Width
+from nas_engine.costs.tensors import TENSORS, BitCosts, Width, in_place
 from nas_engine.layers import Floats, LayerTable
 
 COUNTER = 1.0
@@ -61,8 +61,8 @@ def peak_in_chains(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[An
     """
     widths = widths_of(model, table, a_bits)
     stem, units, ends = live_alone(model, table, a_bits)
-    links = _links(model, table, widths)
-    first = _begin(model, table, widths)
+    links = links_of(model, table, widths)
+    first = begin_of(model, table, widths)
     least: list[Any] = [np.zeros(table.n), np.broadcast_to(stem, table.n)]
     for end in range(table.frame.max_residuals):
         best = np.maximum(least[-1], units[end])
@@ -81,7 +81,7 @@ def peak_in_chains(model: MemoryModel, table: LayerTable, a_bits: npt.NDArray[An
     return np.asarray(reduce(np.maximum, (least[-1], *ends)) * model.granule)
 
 
-class _Links(NamedTuple):
+class Links(NamedTuple):
     """Granules of every unit as a link, ``(residuals, n)`` each; infinity where it is none."""
 
     own: Floats
@@ -94,9 +94,12 @@ class _Links(NamedTuple):
     """Its input, whole."""
     leaving: Floats
     """Its output, whole."""
+    alone: Floats
+    """Whole tensors of a unit that runs alone: a sum is written over its input."""
 
 
-def _links(model: MemoryModel, table: LayerTable, widths: Mapping[Width, Sizes]) -> _Links:
+def links_of(model: MemoryModel, table: LayerTable, widths: Mapping[Width, Sizes]) -> Links:
+    """Return the units of networks as links; ``widths`` as for ``term_sizes``."""
     found: list[Any] = [np.full(table.c_in.shape, np.inf) for _ in range(3)]
     for code in table.kinds:
         link, mask = LINKS[KIND_NAMES[code]], table.of_kind(code)
@@ -109,20 +112,22 @@ def _links(model: MemoryModel, table: LayerTable, widths: Mapping[Width, Sizes])
     entering, at_one_end, leaving = (sizes[name] for name in CHAIN_ENDS)
     entering = np.where(np.isinf(at_one_end), np.inf, entering)
     own, waiting, scratch = found
-    return _Links(own, waiting, scratch, entering, leaving)
+    alone = at_one_end + leaving * ~in_place(table)
+    return Links(own, waiting, scratch, entering, leaving, alone)
 
 
-class _Begin(NamedTuple):
+class Begin(NamedTuple):
     """Granules of a stem that begins a chain, ``(n,)`` or one for all."""
 
     held: Sizes
     scratch: Sizes
 
 
-def _begin(model: MemoryModel, table: LayerTable, widths: Mapping[Width, Sizes]) -> _Begin:
+def begin_of(model: MemoryModel, table: LayerTable, widths: Mapping[Width, Sizes]) -> Begin:
+    """Return the stem of networks as the beginning of a chain."""
     names = CHAIN_BEGINS[table.frame.image]
     image, scratch = term_sizes(model, names, _costs(table, names), widths).values()
-    return _Begin(image + COUNTER, scratch)
+    return Begin(image + COUNTER, scratch)
 
 
 def _costs(table: LayerTable, names: tuple[str, ...]) -> BitCosts:

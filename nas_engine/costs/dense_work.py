@@ -105,7 +105,7 @@ def _direct(layer: Layers) -> Any:
     return (layer.shortcut_bits == 0) & (layer.out_bits == 8) & (layer.outputs % 2 == 0)
 
 
-def _native(layer: Layers) -> Any:
+def native(layer: Layers) -> Any:
     """Return where weights are multiplied as they stand in Flash: ``network.kernels.kernel_of``."""
     four = layer.w_bits == 4
     if not some(four):
@@ -141,7 +141,7 @@ def _dense(layer: Layers, taps: Any, load: Any, price: Prices) -> Any:
         price: Prices of the loops.
     """
     pixels, channels = layer.pixels, layer.outputs
-    native, direct = _native(layer), _direct(layer)
+    in_flash, direct = native(layer), _direct(layer)
     fours, pairs = up(taps, FOUR), up(channels, 2)
     threes = np.floor(pixels / PIXELS_AT_ONCE)
     tile = np.where((threes == 0) & _is_tile(layer, taps), channels, layer.tile)
@@ -170,18 +170,18 @@ def _dense(layer: Layers, taps: Any, load: Any, price: Prices) -> Any:
         pair = price["two pair"] + fours * price["two pair four"]
         found = found + (left == 2) * (runs * price["two"] + pairs * pair)
     found = found + tiles * (price["tile"] + load) + results
-    if some(native):
-        found = np.where(native, _natively(layer, price), found)
+    if some(in_flash):
+        found = np.where(in_flash, _natively(layer, price), found)
     found = (found + price["layer"]) * layer.calls
-    return found + _unpacked(layer, taps, native, price)
+    return found + _unpacked(layer, taps, in_flash, price)
 
 
-def _unpacked(layer: Layers, taps: Any, native: Any, price: Prices) -> Any:
+def _unpacked(layer: Layers, taps: Any, in_flash: Any, price: Prices) -> Any:
     """Return what it takes to unpack the weights."""
     channels = layer.outputs
     fours, pairs = np.floor(taps / FOUR), up(channels, 2)
     in_fours = taps % FOUR == 0
-    unpacked = ~native & ((layer.w_bits < 8) | ~in_fours | (channels % 2 == 1))
+    unpacked = ~in_flash & ((layer.w_bits < 8) | ~in_fours | (channels % 2 == 1))
     each = np.where(layer.w_bits < 8, price["unpack eight"], price["unpack eight bytes"])
     found = pairs * (price["unpack pair"] + fours * each)
     if some(~in_fours):

@@ -362,6 +362,7 @@ class _Draft:
         """
         nodes, stages = operation.nodes, operation.stages
         source, target = nodes[0].input, nodes[-1].output
+        self._work(number, f"{operation.name} scratch", max(stage.scratch for stage in stages))
         alone = len(stages) == 1 and nodes[-1].shortcut == source and self.last[source] == number
         self._output(number, source, target, source if alone else None)
         if alone:
@@ -369,7 +370,6 @@ class _Draft:
             size = max(self._size(each.elements, each.bits) for each in (entering, leaving))
             rows = entering.height * self._size(entering.width * entering.channels, entering.bits)
             self._work(number, f"{operation.name} slack", max(0, rows - size))
-        self._work(number, f"{operation.name} scratch", max(stage.scratch for stage in stages))
         units = units_of(self.graph)
         for stage in stages:
             unit, work = units[stage.unit], partial(self._work, number)

@@ -68,7 +68,7 @@ def _live(
 ) -> tuple[Any, ...]:
     """Return the granules live at each step: stem, a unit's three places, head and classifier."""
     costs, widths = costs or bit_costs(model, table), widths_of(model, table, a_bits)
-    stem, units = _stem_live(model, table, costs, widths), _units_live(model, table, costs, widths)
+    stem, units = stem_live(model, table, costs, widths), _units_live(model, table, costs, widths)
     if joins(model, table):
         stem = _join(model, table, widths, stem, units)
     if table.first is not None:
@@ -89,7 +89,7 @@ def live_alone(
     """
     costs, widths = bit_costs(model, table), widths_of(model, table, a_bits)
     units = reduce(np.maximum, _units_live(model, table, costs, widths))
-    stem = _stem_live(model, table, costs, widths)
+    stem = stem_live(model, table, costs, widths)
     return stem, units, _ends(model, table, costs, a_bits)
 
 
@@ -119,9 +119,10 @@ def unit_widths(table: LayerTable, a_bits: npt.NDArray[Any]) -> dict[Width, Any]
     }
 
 
-def _stem_live(
+def stem_live(
     model: MemoryModel, table: LayerTable, costs: BitCosts, widths: Mapping[Width, Any]
 ) -> Any:
+    """Return the granules live at a stem that runs alone, ``(n,)``."""
     rows = stem_rows(model, table)
     sizes = term_sizes(model, terms_of((rows,)), costs, {"next": widths["a"][0]})
     return largest_rows(rows, sizes)[0]

@@ -144,7 +144,7 @@ def _width_out(table: LayerTable) -> Floats:
     return np.asarray(np.sqrt(table.area_out))
 
 
-def _in_place(table: LayerTable) -> Bools:
+def in_place(table: LayerTable) -> Bools:
     """Return the mask of units that add their input as it is: the sum is written over it."""
     found = table.shortcut
     for other in (table.projected, table.pooled):
@@ -155,11 +155,11 @@ def _in_place(table: LayerTable) -> Bools:
 
 def _input_piece(table: LayerTable) -> Floats:
     """Return the elements of a row of an input that a sum is written over, else of all of it."""
-    return np.where(_in_place(table), _width_in(table), table.area_in) * table.c_in
+    return np.where(in_place(table), _width_in(table), table.area_in) * table.c_in
 
 
 def _input_pieces(table: LayerTable) -> Floats:
-    return np.where(_in_place(table), _width_in(table), 1.0)
+    return np.where(in_place(table), _width_in(table), 1.0)
 
 
 def _pad(table: LayerTable) -> Floats:
@@ -171,10 +171,10 @@ def _pad(table: LayerTable) -> Floats:
 
 def _waiting_of_expand(table: LayerTable) -> Floats:
     """Return the rows that wait in front of an expansion: what the sum still needs."""
-    return 1 + _pad(table) * _in_place(table)
+    return 1 + _pad(table) * in_place(table)
 
 
-def _waiting_of_convolution(table: LayerTable) -> Floats:
+def waiting_of_convolution(table: LayerTable) -> Floats:
     """Return the rows that wait in front of two k x k layers, down from the sum's."""
     stride = np.where(table.area_in == table.area_out, 1.0, 2.0)
     reach = stride * (table.kernel - 1) / 2 - _pad(table) + table.kernel
@@ -282,10 +282,10 @@ TENSORS: dict[str, Tensor] = {
     ),
     "stem work": Tensor(width="none", elements=_stem_work),
     "input at one end": Tensor(
-        width="a", elements=_input_piece, pieces=_input_pieces, added=_in_place
+        width="a", elements=_input_piece, pieces=_input_pieces, added=in_place
     ),
     "output at the other": Tensor(
-        width="next", elements=lambda t: t.area_out * t.c_out * ~_in_place(t)
+        width="next", elements=lambda t: t.area_out * t.c_out * ~in_place(t)
     ),
     "expanded rows": Tensor(
         width="b",
@@ -296,7 +296,7 @@ TENSORS: dict[str, Tensor] = {
         width="a",
         elements=lambda t: _width_in(t) * t.c_mid,
         pieces=lambda t: np.minimum(t.kernel, _width_in(t)),
-        added=_in_place,
+        added=in_place,
     ),
     "middle rows": Tensor(
         width="c",
@@ -308,16 +308,16 @@ TENSORS: dict[str, Tensor] = {
         width="a",
         elements=lambda t: _width_in(t) * t.c_in,
         pieces=_waiting_of_expand,
-        added=_in_place,
+        added=in_place,
     ),
     "equal rows": Tensor(  # in the ring of input rows, no more bytes
-        width="a", elements=lambda t: np.zeros_like(t.c_in), added=_in_place, equal=True
+        width="a", elements=lambda t: np.zeros_like(t.c_in), added=in_place, equal=True
     ),
     "waiting window": Tensor(
         width="a",
         elements=lambda t: _width_in(t) * t.c_in,
-        pieces=_waiting_of_convolution,
-        added=_in_place,
+        pieces=waiting_of_convolution,
+        added=in_place,
     ),
     "filter work": Tensor(width="none", elements=lambda t: _work(t, filters=True)),
     "plain work": Tensor(width="none", elements=lambda t: _work(t, filters=False)),
