@@ -303,6 +303,9 @@ class TestRefusals:
             (lambda: ne.load_run(run), "is not the folder of a whole run"),
             (lambda: ne.load_model(tmp_path), "is not a run directory"),
             (lambda: ne.score(run / "none.yaml"), "cannot be read"),
+            (lambda: ne.train("m.onnx"), "m.onnx: models of other programs are not taken"),
+            (lambda: ne.score("m.tflite"), "m.tflite: models of other programs are not taken"),
+            (lambda: ne.bits("m.h5"), "m.h5: models of other programs are not taken"),
             (lambda: path_of(5), ("run is of type int; expected the path of a run directory")),  # type: ignore[arg-type]
         ):
             with pytest.raises(ne.InputError) as caught:

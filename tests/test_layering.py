@@ -24,6 +24,7 @@ ORDER = (
     "nas_engine.faces",
     "nas_engine.escaping",
     "nas_engine.errors",
+    "nas_engine.foreign",
     "nas_engine.block_kinds",
     "nas_engine.units",
     "nas_engine.reading",

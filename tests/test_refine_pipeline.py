@@ -5,6 +5,7 @@ budgets that hold, errors.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +26,13 @@ from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDi
 from nas_engine.events import Event, Progress
 from nas_engine.evolution.config import SearchConfig, build_problem
 from nas_engine.models.graph_network import GraphNetwork
+from nas_engine.pipeline import refine
 from nas_engine.pipeline.base_network import base_network
 from nas_engine.pipeline.evaluation import evaluate_run
 from nas_engine.pipeline.export import export_run
 from nas_engine.pipeline.judging import draw_images, images_to_measure, shortage
 from nas_engine.pipeline.refine import Refinement, run_refinement
+from nas_engine.pipeline.refine_request import images_evaluated
 from nas_engine.pipeline.refined_run import write_refined_run
 from nas_engine.pipeline.training import TrainingRequest, run_training
 from nas_engine.quantization.prepare import is_quantised
@@ -625,12 +628,27 @@ class TestFewImages:
         assert notes.notes == []
 
     def test_half_measure_where_as_many_as_asked_would_leave_too_few(
-        self, tmp_path: Path, usable: Path
+        self, tmp_path: Path, usable: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run, notes = Path(shutil.copytree(usable, tmp_path / "run")), Kept()
+        monkeypatch.setattr(refine, "WORTH_TELLING_S", 0.0)
         result = run_refinement(run, asked("uniform", images=1400), watch=notes)
         assert result is not None
         assert (result.setting.images, result.setting.judged_images) == (718, 720)
-        assert notes.notes == [
-            "718 of 1,438 training images measure what bits cost, instead of 1,400"
-        ]
+        remark, duration = notes.notes
+        assert remark == "718 of 1,438 training images measure what bits cost, instead of 1,400"
+        assert re.fullmatch(r"refinement: about \d[^()]* left at most", duration)
+
+
+def test_images_that_a_refinement_evaluates() -> None:
+    counts = {"choices": 12, "measured": 100, "judged": 10}
+    request = asked("greedy", swaps=2, trials=3)
+    for methods, expected in (
+        (("qbr",), 2 * 10),
+        (("greedy",), 12 * 100 / 2 + 2 * 20 * 100 + 2 * 10),
+        (("greedy", "diagonal"), 12 * 100 / 2 + 2 * 2 * 20 * 100 + 3 * 10),
+        (("clado",), 12 * 12 / 2 * 100 / 3 + 2 * 20 * 100 + 2 * 10),
+        (("hawq",), 2 * 20 * 100 + 2 * 10),
+        (("entropy-window",), 3 * 10 + 2 * 10),
+    ):
+        assert images_evaluated(request, methods, **counts) == expected

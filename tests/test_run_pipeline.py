@@ -5,6 +5,7 @@ often it is killed.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -24,7 +25,7 @@ from nas_engine.cli.run import outcome
 from nas_engine.datasets import open_dataset
 from nas_engine.digests import file_digest
 from nas_engine.errors import FileFormatError, InputError, NasEngineError, RunDirectoryError
-from nas_engine.events import Event, Started
+from nas_engine.events import Event, Finished, Started
 from nas_engine.evolution.config import build_problem
 from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.pipeline import run as run_module
@@ -785,6 +786,19 @@ class TestAskedFirst:
         with pytest.raises(Killed):
             run_tiny(tmp_path, tmp_path / "run", recorder, **changes)
         return recorder.notes
+
+    def test_data_are_summed_up_first(self, tmp_path: Path) -> None:
+        def kill(event: Event) -> None:
+            if isinstance(event, Started):
+                raise Killed
+
+        kept = Kept(kill)
+        with pytest.raises(Killed):
+            run_tiny(tmp_path, tmp_path / "run", kept)
+        summed = kept.events[0]
+        assert isinstance(summed, Finished)
+        assert re.fullmatch(r"digits: 10 classes; images: train [\d,]+, test [\d,]+", summed.text)
+        assert summed.table[-1].startswith("note: no split of its own: a fixed 20 %")
 
     def test_remarks_on_size_and_colour(self, tmp_path: Path) -> None:
         assert self.remarks(tmp_path) == []

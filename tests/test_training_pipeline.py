@@ -48,7 +48,7 @@ from tests.kernels.kernels import kernels
 from tests.resealed import content, rewrite
 from tests.sinks import Kept, after_steps
 from tests.training.runs import results, small_run
-from tests.training.tasks import IMAGES, digits_architecture, small_recipe
+from tests.training.tasks import IMAGES, digits_architecture, small_recipe, small_task
 
 STEPS = 6
 """Of the trainings here: one epoch of three steps per stage."""
@@ -257,6 +257,7 @@ class TestToldOnTheWay:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(course, "WORTH_TELLING_S", 0.0)
+        monkeypatch.setattr(course, "FEWEST_STEPS", 0)
         told = (
             r"network: about [^()]+ left \(float: 1 epochs of 3 steps of \d+ ms; "
             r"quantised: 1 epochs of 3 steps of \d+ ms\)"
@@ -272,6 +273,18 @@ class TestToldOnTheWay:
             run_training(small_run(tmp_path / f"{least}-{days}"), request(), watch=kept)
             assert len(kept.notes) == len(notes)
             assert all(map(re.fullmatch, notes, kept.notes))
+
+    def test_few_steps(self) -> None:
+        task = small_task(small_recipe(epochs=40, float_share=0.5))
+        said = f"{20 * task.steps} optimiser steps in float (20 x {task.steps}) are few to learn"
+        assert course.few_steps(task).startswith(said)
+        enough = small_task(small_recipe(epochs=2 * course.FEWEST_STEPS, float_share=0.5))
+        for other in (
+            enough,
+            small_task(small_recipe(float_share=0.0)),
+            replace(task, start=GraphNetwork(task.architecture)),
+        ):
+            assert not course.few_steps(other)
 
     def test_seconds_of_an_epoch_with_images_set_aside(self) -> None:
         seconds, steps = measured_epoch(digits_architecture(), replace(request(), holdout=0.5))

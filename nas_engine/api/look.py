@@ -17,6 +17,7 @@ from nas_engine.api.options import (
     path_of,
     sink_of,
 )
+from nas_engine.foreign import refuse_foreign
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -290,6 +291,7 @@ def score(
         else device
     )
     if not isinstance(network, Architecture):
+        refuse_foreign(network)
         network = read_architecture(network)
     if resolution is not None:
         network = network.at_resolution(resolution)
@@ -349,6 +351,7 @@ def bits(
     from nas_engine.options import arguments, rows_of
     from nas_engine.pipeline.bits import parse_uniform, set_bits, write_network
 
+    refuse_foreign(network)
     options = {"device": device, "sram": sram, "flash": flash, "schedule": schedule, "input": input}
     report, _ = set_bits(
         os.fspath(network),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 from nas_engine.events import Lines, Sink
+from nas_engine.foreign import refuse_foreign
 
 if TYPE_CHECKING:
     from nas_engine.report.search_record import SearchRecord
@@ -46,9 +47,10 @@ def path_of(run: Run) -> Path:
     """Return the directory of a run.
 
     Raises:
-        InputError: Something that is neither a path nor a record.
+        InputError: Something that is neither a path nor a record, or a model of another program.
     """
     if isinstance(run, str | os.PathLike):
+        refuse_foreign(run)
         return Path(run)
     from nas_engine.errors import InputError
     from nas_engine.report.search_record import SearchRecord

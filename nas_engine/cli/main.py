@@ -25,7 +25,7 @@ from nas_engine.cli.console import (
     show_error,
 )
 from nas_engine.cli.export import export, verify
-from nas_engine.cli.options import NOT_TAKEN, command_options
+from nas_engine.cli.options import command_options
 from nas_engine.cli.plot import plot
 from nas_engine.cli.refine import refine
 from nas_engine.cli.report import report
@@ -35,6 +35,7 @@ from nas_engine.cli.shipped import devices, spaces
 from nas_engine.cli.take import take
 from nas_engine.cli.train import evaluate, train
 from nas_engine.errors import NasEngineError, one_line, shortened, shown_path
+from nas_engine.foreign import NOT_TAKEN
 
 LONGEST = 700
 """Longest error shown, in characters (chosen here)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -17,8 +16,9 @@ from nas_engine.cli.completion import (
     complete_spaces,
     complete_words,
 )
-from nas_engine.errors import InputError, shown_path
+from nas_engine.errors import InputError
 from nas_engine.escaping import command_line
+from nas_engine.foreign import refuse_foreign
 from nas_engine.names import METHODS_AND_ALL
 from nas_engine.options import Kind, Option, rows_of
 
@@ -81,24 +81,16 @@ def _option(row: Option, command: str) -> Callable[[_F], _F]:
 RUNS = "runs"
 """Folder of run directories that no option names, and of the runs that compare shows unasked."""
 
-FOREIGN = (".onnx", ".tflite", ".h5", ".keras", ".pb", ".pt", ".pth", ".th", ".safetensors")
-"""Endings of models that other programs wrote."""
-
-NOT_TAKEN = (
-    "models of other programs are not taken: nas-search trains networks of its own blocks; give a "
-    "run directory such as runs/NAME, or write the structure as an architecture file "
-    "(docs/how_to/own_network.md)"
-)
-"""Answer to whoever brings one."""
-
 
 class OwnPath(click.Path):
     """A path that is no model of another program."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path; one that ends like a model becomes click's usage error, exit code 2."""
-        if str(value).lower().endswith(FOREIGN) and not os.path.isdir(value):
-            raise click.UsageError(f"{shown_path(value)}: {NOT_TAKEN}")
+        try:
+            refuse_foreign(value)
+        except InputError as error:
+            raise click.UsageError(str(error)) from error
         return super().convert(value, param, ctx)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -60,7 +60,30 @@ def summary_lines(dataset: Dataset) -> list[str]:
     else:
         for purpose, numbers in counts.items():
             lines.append(f"  {purpose}: {min(numbers):,} to {max(numbers):,} images per class")
-    for purpose, numbers in counts.items():
+    lines += _remarks(dataset, contrast_remarks(splits))
+    return [terminal_line(line) for line in lines]
+
+
+def overview_lines(sample: Dataset, most: int) -> list[str]:
+    """Return a few lines about data of which a sample was read: sizes, remarks, files skipped.
+
+    Args:
+        sample: As many images of each split as were read.
+        most: Number from which a split may be larger than its sample.
+    """
+    sizes = ", ".join(
+        f"{purpose} {'at least ' if len(split) >= most else ''}{len(split):,}"
+        for purpose, split in sample.splits()
+    )
+    first = f"{sample.name}: {len(sample.classes)} classes; images: {sizes}"
+    return [terminal_line(line) for line in (first, *_remarks(sample, ()))]
+
+
+def _remarks(dataset: Dataset, contrast: Sequence[str]) -> list[str]:
+    """Return lines on balance, contrast, what was decided and what was skipped."""
+    lines = []
+    for purpose, split in dataset.splits():
+        numbers = split.class_counts(len(dataset.classes)).tolist()
         small, large = min(numbers), max(numbers)
         if large > IMBALANCE * small:
             lines.append(
@@ -69,7 +92,7 @@ def summary_lines(dataset: Dataset) -> list[str]:
                 f"{small:,} of '{dataset.classes[numbers.index(small)]}'; accuracy alone favours "
                 "the larger class"
             )
-    lines += [f"note: {remark}" for remark in (*contrast_remarks(dict(splits)), *dataset.notes)]
+    lines += [f"note: {remark}" for remark in (*contrast, *dataset.notes)]
     if dataset.skipped:
         lines.append(
             f"note: {len(dataset.skipped):,} file{'s' if len(dataset.skipped) > 1 else ''} skipped:"
@@ -77,7 +100,7 @@ def summary_lines(dataset: Dataset) -> list[str]:
         lines += [f"  {file.path}: {file.reason}" for file in dataset.skipped[:_SHOWN]]
         if len(dataset.skipped) > _SHOWN:
             lines.append(f"  and {len(dataset.skipped) - _SHOWN:,} more")
-    return [terminal_line(line) for line in lines]
+    return lines
 
 
 def contrast_remarks(splits: Mapping[str, Split]) -> list[str]:

@@ -31,6 +31,26 @@ SHORTER = (
 WORTH_MEASURING = 100
 """Least number of steps of a training whose duration is measured (chosen here)."""
 
+FEWEST_STEPS = 100
+"""Optimiser steps below which a float training from random weights is remarked on (chosen here: 56
+learned nothing of twelve spoken words, 135 tell the digits apart)."""
+
+
+def few_steps(task: TrainingTask) -> str:
+    """Return the remark on a training too short to learn from random weights; empty if it is not.
+
+    Args:
+        task: The training.
+    """
+    epochs = task.recipe.float_epochs
+    steps = epochs * task.steps
+    if not epochs or steps >= FEWEST_STEPS or task.start is not None or task.backbone is not None:
+        return ""
+    return (
+        f"{steps:,} optimiser steps in float ({epochs} x {task.steps:,}) are few to learn from "
+        "random weights; give more --epochs, a smaller --batch-size or more images"
+    )
+
 
 class Course:
     """Epochs of a training so far, in its file and on the progress line.

@@ -35,10 +35,16 @@ from nas_engine.files import write_atomically
 from nas_engine.names import ALL, Method
 from nas_engine.pipeline.base_network import BaseNetwork, base_network
 from nas_engine.pipeline.choice import Chooser
+from nas_engine.pipeline.course import WORTH_TELLING_S
 from nas_engine.pipeline.data import read_data, source_of_data, trained_classes
 from nas_engine.pipeline.evidence import measure
 from nas_engine.pipeline.judging import Drawn, draw_images, is_ahead, judge, judge_float
-from nas_engine.pipeline.refine_request import RefineRequest, check_request, methods_of
+from nas_engine.pipeline.refine_request import (
+    RefineRequest,
+    check_request,
+    images_evaluated,
+    methods_of,
+)
 from nas_engine.pipeline.refined_run import write_refined_run
 from nas_engine.pipeline.training import trained_architecture
 from nas_engine.report.allocations import (
@@ -57,6 +63,7 @@ from nas_engine.training.finished import finished_training
 from nas_engine.training.perturbation import Perturbations
 from nas_engine.training.sensitivities import MeasurementStoppedError
 from nas_engine.training.subject import subject_of
+from nas_engine.units import format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -189,10 +196,12 @@ class _Work:
         )
         floating = judge_float(self.base.network, judged)
         needs = {field for method in methods for field in ALLOCATORS[method].needs}
+        began = time.monotonic()
+        reference = judge(perturbations, self.problem.widest, judged)
+        self._expect(methods, time.monotonic() - began, watch)
         evidence, measurements = measure(
             needs, perturbations, measured, folder, watch, given=given, seed=request.seed
         )
-        reference = judge(perturbations, self.problem.widest, judged)
         setting = self._setting(
             measured, judged, floating, reference, measurements, warnings, methods
         )
@@ -235,6 +244,19 @@ class _Work:
         return Refinement(
             reports=tuple(reports), setting=setting, directory=self.directory, data=self.data
         )
+
+    def _expect(self, methods: Sequence[str], seconds: float, watch: Sink) -> None:
+        """Tell how long it takes at most, by the time of one look at the images that judge."""
+        judged = len(self.drawn.judged)
+        images = images_evaluated(
+            self.request,
+            methods,
+            choices=len(self.problem.owner),
+            measured=len(self.drawn.measured),
+            judged=judged,
+        )
+        if (expected := seconds * images / judged) >= WORTH_TELLING_S:
+            watch(Note(text=f"refinement: about {format_duration(expected)} left at most"))
 
     def _possible(self, methods: Sequence[str], watch: Sink) -> Sequence[str]:
         """Return the methods; where images are too few, the one alone that keeps the bits.

@@ -11,8 +11,8 @@ from nas_engine.allocation.table import ALLOCATORS
 from nas_engine.errors import InputError, UnknownNameError
 from nas_engine.names import ALL, Method
 from nas_engine.parts import ALLOCATOR, adopt
-from nas_engine.pipeline.choice import require_optuna
-from nas_engine.pipeline.evidence import PAIRS
+from nas_engine.pipeline.choice import TRIED, require_optuna
+from nas_engine.pipeline.evidence import HESSIAN, PAIRS, SINGLES
 from nas_engine.pipeline.judging import FEWEST_IMAGES
 from nas_engine.training.remedies import OF_COMMANDS, Remedies
 
@@ -74,6 +74,33 @@ def methods_of(request: RefineRequest) -> tuple[str, ...]:
         name
         for name, allocator in ALLOCATORS.items()
         if request.exact_pairs or PAIRS not in allocator.needs
+    )
+
+
+def images_evaluated(
+    request: RefineRequest, methods: Sequence[str], *, choices: int, measured: int, judged: int
+) -> float:
+    """Return how many images a refinement sends through the whole network, at most.
+
+    A single choice runs from its layer on, a pair from the later of its two layers: half and a
+    third of the network on average. A Hessian is not counted.
+
+    Args:
+        request: Settings.
+        methods: Names of the methods.
+        choices: Widths of all variables.
+        measured: Images that measure.
+        judged: Images that judge.
+    """
+    needs = [set(ALLOCATORS[method].needs) for method in methods]
+    every = set().union(*needs)
+    swapped = sum(not one.isdisjoint((SINGLES, PAIRS, HESSIAN)) for one in needs)
+    return (
+        measured * choices * (SINGLES in every) / 2
+        + measured * choices**2 / 2 * (PAIRS in every) / 3
+        + measured * swapped * request.swaps * TRIED
+        + judged * request.trials * (Method.ENTROPY_WINDOW in methods)
+        + judged * (1 + len(methods))
     )
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from nas_engine.datasets import Dataset
+from nas_engine.datasets.summary import overview_lines
 from nas_engine.errors import InputError, UnknownNameError
-from nas_engine.events import Note
+from nas_engine.events import Finished, Note
 from nas_engine.evolution.config import build_problem, check_config
 from nas_engine.exporters.table import EXPORTERS
 from nas_engine.names import Method
@@ -32,7 +33,7 @@ def check_work(work: Work) -> None:
     """Refuse whatever any stage would refuse, and note what may surprise to ``work.watch``.
 
     Recipe, budgets, data, teacher, method, packages of the exports and names of back-ends are
-    checked. Of the data a sample is read, once (``pipeline.data.looked_at``).
+    checked. Of the data a sample is read, once (``pipeline.data.looked_at``), and summed up.
 
     Raises:
         InputError: What is wrong, and what to do.
@@ -70,6 +71,8 @@ def check_work(work: Work) -> None:
         check_teacher(teacher, prepared(np.zeros((2, size, size, channels), np.uint8), size))
     sample = looked_at(config.data.source, limit=config.data.limit, seed=config.seed)
     _check_counts(work, sample)
+    first, *further = overview_lines(sample, COUNTED_IMAGES)
+    work.watch(Finished(text=first, table=tuple(further)))
     for remark in _remarks(work, sample, channels):
         work.watch(Note(text=remark))
 

@@ -173,7 +173,7 @@ STAGE_TABLE: Mapping[str, Stage] = {
         outputs=lambda at: [at.final.path / "best.yaml", at.final.start, at.final.allocation],
     ),
     "quantise": Stage(
-        purpose="train it with its own bits, lower it to integers",
+        purpose="train it with its own bits, convert it to integers",
         version=1,
         settings=lambda work: _training_settings(work, work.quantised_recipe),
         inputs=lambda work: (

@@ -34,7 +34,7 @@ from nas_engine.kernels.functions import Kernels
 from nas_engine.models.graph_network import GraphNetwork
 from nas_engine.models.widen import widen
 from nas_engine.network.graph import NetworkError
-from nas_engine.pipeline.course import Course
+from nas_engine.pipeline.course import Course, few_steps
 from nas_engine.pipeline.data import (
     read_data,
     recipe_for,
@@ -191,6 +191,8 @@ def run_training(
             _check_checkpoint(folder.teacher, wide)
         first, *further = summary_lines(dataset)
         watch(Finished(text=first, table=tuple(further)))
+        if not (request.holdout or resume) and (told := few_steps(task)):
+            watch(Note(text=told))
         _tidy(directory, resume=resume)
         if request.teacher == AUTO:
             teacher = _train_teacher(wide, folder.teacher, watch)

@@ -27,6 +27,7 @@ from nas_engine.datasets import (
     summary_lines,
 )
 from nas_engine.datasets.selection import balanced_choice, set_aside_by_name, set_aside_by_rank
+from nas_engine.datasets.summary import overview_lines
 from nas_engine.errors import InputError, PathError
 from nas_engine.reading import UnreadableError
 from tests.datasets.files import labels, pixels, read, write_cifar10, write_folders, write_mnist
@@ -343,6 +344,14 @@ class TestSummary:
             "note: something was decided",
             "note: 1 file skipped:",
             "  train/cat/1.jpg: not an image",
+        ]
+
+    def test_overview_of_a_sample(self) -> None:
+        skipped = (SkippedFile(path="train/cat/1.jpg", reason="not an image"),)
+        sample = make_dataset([0, 0, 0, 0, 1, 1], [0, 1], skipped=skipped, notes=("by hash",))
+        assert overview_lines(sample, 5) == [
+            "pets: 2 classes; images: train at least 6, test 2",
+            *(line for line in summary_lines(sample)[6:]),
         ]
 
     def test_one_and_a_half_times_is_balanced(self) -> None:

@@ -32,8 +32,9 @@ def training(facts: RunFacts) -> Section | None:
         return None
     table = Table(
         caption=(
-            "Stages of training; accuracy after an epoch is on held-out images, the final one "
-            "above on test images"
+            "Stages of training; accuracy after an epoch is on validation images, or on the test "
+            "images where the data have none (nothing is chosen by it), the final one above on "
+            "test images"
         ),
         columns=(
             "training",
@@ -150,7 +151,9 @@ def _caption(found: Allocations) -> str:
     setting = found.setting
     return (
         f"Measured on {setting.images:,} training images, judged without training on "
-        f"{setting.judged_images:,} others; float network {percent(setting.floating.accuracy)}"
+        f"{setting.judged_images:,} others; float network {percent(setting.floating.accuracy)}; "
+        "mean w and mean a are the bits of a weight and of a value on average, by how many there "
+        "are, where the network's table has the mean of layers"
     )
 
 
