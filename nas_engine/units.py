@@ -79,9 +79,10 @@ def parse_count(text: str | int | float, what: str = "count") -> float:
     match = _COUNT.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
     count = float(match["number"]) * _COUNT_FACTOR[match["prefix"].lower()] if match else 0.0
     if count <= 0 or count == float("inf"):
+        time = match is None and _LATENCY.fullmatch(str(text).strip()) is not None
         raise InputError(
             f"{what}: '{text}' is not a positive number; expected for example 50m (decimal: "
-            "50,000,000)"
+            f"50,000,000){'; a time is --max-latency' if time else ''}"
         )
     return count
 

@@ -44,7 +44,7 @@ def score(
     """
     from device_profiles import load_device
     from nas_engine import api
-    from nas_engine.report.latency import published_remark
+    from nas_engine.report.latency import core_remark, published_remark
     from nas_engine.report.tables import network_table
 
     report = api.score(
@@ -56,5 +56,6 @@ def score(
         (float(profile.arena_bytes), float(profile.storage_bytes)) if profile else (None, None)
     )
     show_table(network_table(report, *budgets))
-    if profile and (remark := published_remark(report, profile)):
-        show(remark)
+    if profile:
+        for remark in filter(None, (core_remark(profile), published_remark(report, profile))):
+            show(remark)

@@ -28,7 +28,7 @@ from nas_engine.pipeline import (
     run_search,
     write_winners,
 )
-from nas_engine.report.latency import published_remark
+from nas_engine.report.latency import core_remark, published_remark
 from nas_engine.report.tables import (
     BINDS,
     binding_remark,
@@ -252,6 +252,7 @@ def _show(record: SearchRecord, *, plots: bool, workers: int) -> None:
     show(binding_remark(best, device, config.limits))
     for remark in (
         _default_remark(record, workers),
+        core_remark(device),
         published_remark(best, device),
         depth_remark(best),
     ):

@@ -1,13 +1,24 @@
-"""Time of other engines: their published cycles per multiply-accumulate, for one network."""
+"""Remarks on time: how cycles were predicted, and what other engines published for the board."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from device_profiles import DeviceProfile, PublishedCycles
+from nas_engine.costs.instruction_model import instruction_model
 from nas_engine.network.from_architecture import graph_of
 from nas_engine.report.network import NetworkReport
 from nas_engine.units import format_latency, format_milliseconds
+
+
+def core_remark(device: DeviceProfile) -> str | None:
+    """Return one line where nobody measured the instructions of a core; ``None`` elsewhere."""
+    if not device.cycles_are_estimates or instruction_model(device.core) is not None:
+        return None
+    return (
+        f"{device.core} was not measured: cycles and time are MACs times cycles_per_mac of "
+        f"{device.name}, an estimate whose error is not known; nas-search verify counts them"
+    )
 
 
 def macs_by_kind(report: NetworkReport) -> Counter[str]:

@@ -264,7 +264,9 @@ def binding_remark(
     binding = [f"{name} ({share:.1%})" for name, share in (memory | used).items() if share >= BINDS]
     free = [f"{1 - share:.0%} of {name}" for name, share in memory.items() if share < FREE]
     text = (
-        f"what binds: {', '.join(binding)}" if binding else "nothing binds: the space has no more"
+        f"what binds: {', '.join(binding)}"
+        if binding
+        else "nothing binds: more --candidates or another --space may find more"
     )
     timed = any(row.estimate and used.get(row.name, 0.0) >= BINDS for row in LIMITS)
     bits = {width for layer in report.architecture.layer_bits() for width in (layer.w, layer.a)}

@@ -71,6 +71,7 @@ class TestOptions:
             ("--max-latency 2h", "--max-latency: '2h' is not the time of one inference"),
             ("--max-latency 101s", "max_latency is 101000; expected a number from 0.001 to 100000"),
             ("--max-macs 0", "--max-macs: '0' is not a positive number"),
+            ("--max-cycles 200ms", "(decimal: 50,000,000); a time is --max-latency"),
             ("--max-macs nan", "--max-macs: 'nan'"),
             (
                 "--max-effectiveness 0",

@@ -8,7 +8,7 @@ import pytest
 
 from device_profiles import PublishedCycles, load_device
 from nas_engine.architecture import read_architecture
-from nas_engine.report.latency import macs_by_kind, published_remark, published_times
+from nas_engine.report.latency import core_remark, macs_by_kind, published_remark, published_times
 from nas_engine.report.network import report_network
 from tests.architectures import GOLDEN
 
@@ -55,6 +55,15 @@ def test_times_are_the_scalar_sum_at_the_clock_with_their_error() -> None:
     assert remark is not None
     low, high = (cycles / 1e8, 2 * cycles / 1e8)
     assert remark.endswith(f": 2 of them {low:.3g} to {high:.3g} s (left-out error up to 30%)")
+
+
+def test_a_core_that_nobody_measured_is_named() -> None:
+    device = load_device("rp2040")
+    remark = core_remark(device)
+    assert remark is not None
+    assert remark.startswith("cortex-m0plus was not measured: ")
+    assert core_remark(load_device("cortex-m7")) is None
+    assert core_remark(replace(device, cycles_are_estimates=False)) is None  # of the board itself
 
 
 def test_a_kind_that_was_not_fitted_is_no_time() -> None:

@@ -200,7 +200,10 @@ class TestBindingRemark:
 
     def test_nothing_binds(self) -> None:
         text = self.remark(100, 200, latency=100.0, effectiveness=1.0)
-        assert text == "nothing binds: the space has no more; free: 90% of SRAM and 80% of Flash"
+        assert text == (
+            "nothing binds: more --candidates or another --space may find more; free: 90% of SRAM "
+            "and 80% of Flash"
+        )
 
     def test_time_alone_binds(self) -> None:
         margin = prediction_margin(load_device("cortex-m7"))
