@@ -35,7 +35,7 @@ def test_every_value_is_the_reference_s(on_host: OnHost, cases: list[Case]) -> N
 
 
 def test_two_rows_at_once_are_the_reference_s(on_host: OnHost) -> None:
-    counts, failed = run(on_host, [case(0, index, pairs=True) for index in range(24)])
+    counts, failed = run(on_host, [case(0, index, pairs=True) for index in range(36)])
     assert not failed
     assert counts["two rows at once"] > 3
 
