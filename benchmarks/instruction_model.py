@@ -36,6 +36,8 @@ from benchmarks.blocks.__main__ import OnCore
 from benchmarks.blocks.cases import words_of
 from benchmarks.harness import Row, main
 from benchmarks.integer_reference import untrained
+from benchmarks.results import FOLDER as WINNERS
+from benchmarks.results import MODEL, NETWORK, read_results
 from benchmarks.whole_networks import ANCHORS, read_network, with_bits
 from nas_engine.architecture import Architecture, read_architecture
 from nas_engine.costs import instruction_model
@@ -102,12 +104,6 @@ TIGHT = 20
 
 TIGHT_SPACES = ("residual-32", "mobilenet-32", "hybrid-32", "flexible-32")
 """Their spaces, in turn."""
-
-WINNERS = Path(__file__).with_name("winners")
-"""Trained networks, see ``benchmarks.results``."""
-
-NETWORK, MODEL = "network.yaml", "integer"
-"""Architecture and integers of one."""
 
 LEAST_SHARE = 0.01
 """A layer's errors weigh as those of one with this share of its network, where it has less."""
@@ -226,9 +222,9 @@ def known(runs: Sequence[Path] = (), *, alike: bool = True) -> Iterator[Case]:
 
 def winners() -> Iterator[Case]:
     """Yield the trained networks of ``benchmarks.results``."""
-    for one in sorted(WINNERS.iterdir()):
-        network = read_architecture(one / NETWORK)
-        yield Case(f"{one.name} (trained)", network, trained=one / MODEL)
+    for name in read_results():
+        network = read_architecture(WINNERS / name / NETWORK)
+        yield Case(f"{name} (trained)", network, trained=WINNERS / name / MODEL)
 
 
 def words(case: Case) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nas_engine.errors import PathError
+from nas_engine.errors import InputError, PathError
 
 ENDINGS = (".onnx", ".tflite", ".h5", ".keras", ".pb", ".pt", ".pth", ".th", ".safetensors")
 """Endings of models that other programs wrote."""
@@ -22,6 +22,9 @@ def refuse_foreign(path: str | os.PathLike[str]) -> None:
 
     Raises:
         PathError: Names what is taken.
+        InputError: No path at all.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"got {path!r} of type {type(path).__name__}; expected the path of a file")
     if os.fspath(path).lower().endswith(ENDINGS) and not os.path.isdir(path):
         raise PathError(path, NOT_TAKEN)

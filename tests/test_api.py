@@ -306,6 +306,8 @@ class TestRefusals:
             (lambda: ne.train("m.onnx"), "m.onnx: models of other programs are not taken"),
             (lambda: ne.score("m.tflite"), "m.tflite: models of other programs are not taken"),
             (lambda: ne.bits("m.h5"), "m.h5: models of other programs are not taken"),
+            (lambda: ne.score(5), "got 5 of type int; expected the path of a file"),  # type: ignore[arg-type]
+            (lambda: ne.bits(5), "got 5 of type int; expected the path of a file"),  # type: ignore[arg-type]
             (lambda: path_of(5), ("run is of type int; expected the path of a run directory")),  # type: ignore[arg-type]
         ):
             with pytest.raises(ne.InputError) as caught:

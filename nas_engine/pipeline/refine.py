@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +37,7 @@ from nas_engine.pipeline.base_network import BaseNetwork, base_network
 from nas_engine.pipeline.choice import Chooser
 from nas_engine.pipeline.course import WORTH_TELLING_S
 from nas_engine.pipeline.data import read_data, source_of_data, trained_classes
-from nas_engine.pipeline.evidence import measure
+from nas_engine.pipeline.evidence import HESSIAN, measure
 from nas_engine.pipeline.judging import Drawn, draw_images, is_ahead, judge, judge_float
 from nas_engine.pipeline.refine_request import (
     RefineRequest,
@@ -198,7 +198,7 @@ class _Work:
         needs = {field for method in methods for field in ALLOCATORS[method].needs}
         began = time.monotonic()
         reference = judge(perturbations, self.problem.widest, judged)
-        self._expect(methods, time.monotonic() - began, watch)
+        self._expect(methods, needs, time.monotonic() - began, watch)
         evidence, measurements = measure(
             needs, perturbations, measured, folder, watch, given=given, seed=request.seed
         )
@@ -245,7 +245,9 @@ class _Work:
             reports=tuple(reports), setting=setting, directory=self.directory, data=self.data
         )
 
-    def _expect(self, methods: Sequence[str], seconds: float, watch: Sink) -> None:
+    def _expect(
+        self, methods: Sequence[str], needs: Collection[str], seconds: float, watch: Sink
+    ) -> None:
         """Tell how long it takes at most, by the time of one look at the images that judge."""
         judged = len(self.drawn.judged)
         images = images_evaluated(
@@ -256,7 +258,8 @@ class _Work:
             judged=judged,
         )
         if (expected := seconds * images / judged) >= WORTH_TELLING_S:
-            watch(Note(text=f"refinement: about {format_duration(expected)} left at most"))
+            beside = ", beside the Hessian" if HESSIAN in needs else ""
+            watch(Note(text=f"refinement: about {format_duration(expected)} left at most{beside}"))
 
     def _possible(self, methods: Sequence[str], watch: Sink) -> Sequence[str]:
         """Return the methods; where images are too few, the one alone that keeps the bits.

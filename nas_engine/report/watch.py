@@ -14,6 +14,8 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
+from socket import socket
+from socketserver import BaseServer
 from typing import cast
 
 from nas_engine.errors import NasEngineError
@@ -101,15 +103,19 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = 2 * SECONDS  # browsers open connections that they may not use
 
-    def __init__(self, live: LiveReport, *request: object) -> None:
-        """Answer one request.
+    def __init__(
+        self, live: LiveReport, connection: socket, address: tuple[str, int], server: BaseServer
+    ) -> None:
+        """Answer the requests of one connection.
 
         Args:
             live: The report.
-            request: Connection, address and server, as ``socketserver`` hands them.
+            connection: Connection to the browser.
+            address: Host and port of the browser.
+            server: The server.
         """
-        self._live = live
-        super().__init__(*request)  # type: ignore[arg-type]
+        self._live = live  # before the request is answered, which the next line does
+        super().__init__(connection, address, server)
 
     def do_GET(self) -> None:
         """Answer with the report."""

@@ -1,4 +1,4 @@
-"""The live report: what is served to whom, and when it is drawn again. No server is started."""
+"""Live report: its page, refused requests, and when it is drawn again; no server is started."""
 
 from __future__ import annotations
 
